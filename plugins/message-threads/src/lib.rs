@@ -10,12 +10,14 @@ struct MessageThreads;
 
 impl Plugin for MessageThreads {
     fn describe() -> Result<Manifest, Error> {
-        Ok(Manifest::new("refuses message threads where the target lacks them").attempt(
-            Guard::new()
-                .kinds(["messages", "count_tokens"])
-                .lacks(["message-threads"])
-                .path("$.thread"),
-        ))
+        Ok(
+            Manifest::new("refuses message threads where the target lacks them").attempt(
+                Guard::new()
+                    .kinds(["messages", "count_tokens"])
+                    .lacks(["message-threads"])
+                    .path("$.thread"),
+            ),
+        )
     }
 }
 
@@ -27,3 +29,6 @@ impl AttemptHook for MessageThreads {
 }
 
 witgate_plugin::export!(MessageThreads: AttemptHook);
+
+#[cfg(test)]
+mod tests;
