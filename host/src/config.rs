@@ -1,12 +1,15 @@
 //! The configuration as plain data. `config/load.rs` reads and checks it; whoever holds a [`Config`] need not.
 
-mod load;
-mod preset;
+mod load; // a file, or no file: all of it, checked
+mod upstreams; // its upstreams and routes
+mod preset; // what is known of providers, as data
+mod table; // spanned TOML tables whose every problem is kept
+mod problem; // what is wrong, and where
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::PathBuf,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +21,31 @@ use crate::{
     secret::Secret,
 };
 
-pub use load::{Problem, Problems};
+pub use problem::{Problem, Problems};
+
+/// The file that is read where none is named, if it is there.
+pub const DEFAULT_FILE: &str = "witgate.toml";
+
+/// Loopback: whoever wants to be reached from elsewhere says so, and `auth = auto` then asks for a key.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8045);
+
+/// One line per exchange and what an operator has to know.
+const DEFAULT_LOG: &str = "info";
+
+/// What Anthropic's own API accepts for messages.
+const DEFAULT_BODY_LIMIT: usize = 32 * 1024 * 1024;
+
+/// Below the 30 s after which container managers kill, so that the last log lines still come out.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
+
+/// Some 300 exchanges at once with three plugins each; a live one holds a 2 MiB stack, touched in part.
+const DEFAULT_INSTANCES: u32 = 1000;
+
+/// More would reserve more address space than some kernels hand out.
+const MAX_INSTANCES: u32 = 8000;
+
+/// Polling faster than this burns more than it finds.
+const MIN_POLL: Duration = Duration::from_millis(100);
 
 /// Everything the gateway is told, checked. Environment and file references are resolved.
 #[derive(Debug, Clone)]
@@ -42,6 +69,22 @@ pub struct Config {
     pub routes: Vec<Route>,
     pub plugins: Plugins,
     pub plugin: BTreeMap<PluginId, PluginConfig>,
+    /// The files that were read for it besides its own: a change in one is a change of the configuration.
+    pub sources: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads a configuration file, the environment variables and the files that it refers to.
+    ///
+    /// The problems are all there are, not the first; the warnings stand in no one's way.
+    pub fn load(file: &Path) -> Result<(Self, Vec<Problem>), Problems> {
+        load::file(file, &load::environment)
+    }
+
+    /// What holds without a file: the echo upstream, the default plugins, and `plugins/` in the present folder.
+    pub fn without_file() -> Self {
+        load::defaults(Path::new(""), &load::environment)
+    }
 }
 
 /// Who may come in.
@@ -83,6 +126,22 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     pub auth: AuthStyle,
     pub accounts: Vec<Account>,
+}
+
+impl Upstream {
+    /// What it lacks on a route; `alone` where no other upstream is on it.
+    pub fn lacks_on(&self, alone: bool) -> BTreeSet<String> {
+        let beside = if alone {
+            None
+        } else {
+            Some(&self.lacks_beside_others)
+        };
+        self.lacks
+            .iter()
+            .chain(beside.into_iter().flatten())
+            .cloned()
+            .collect()
+    }
 }
 
 /// In which header an upstream wants its credential.
@@ -140,6 +199,18 @@ pub struct PluginConfig {
     pub memory: Option<usize>,
     /// A JSON object.
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            on_error: None,
+            deadline: None,
+            memory: None,
+            settings: serde_json::Map::new(),
+        }
+    }
 }
 
 /// What becomes of an exchange when a plugin fails.

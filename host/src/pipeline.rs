@@ -70,7 +70,10 @@ impl Catalog {
         previous: Option<&Arc<Catalog>>,
     ) -> Loaded {
         let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Loaded { catalog: Some(Arc::new(Catalog { generation })), refused: Vec::new() }
+        Loaded {
+            catalog: Some(Arc::new(Catalog { generation })),
+            refused: Vec::new(),
+        }
     }
 
     /// In the order of calls, the disabled ones included.
@@ -85,7 +88,9 @@ impl Catalog {
 
     /// Begins an exchange. The catalog lives until the run is dropped, whatever is loaded meanwhile.
     pub(crate) fn begin(self: &Arc<Self>, _runtime: &Arc<Runtime>) -> Run {
-        Run { receipt: Receipt::default() }
+        Run {
+            receipt: Receipt::default(),
+        }
     }
 }
 
@@ -97,8 +102,15 @@ pub(crate) struct Run {
 /// What a request or attempt hook decided.
 pub(crate) enum Decision {
     Proceed,
-    Answer { plugin: PluginId, answer: LocalAnswer },
-    Refuse { plugin: PluginId, fault: Fault, try_next: bool },
+    Answer {
+        plugin: PluginId,
+        answer: LocalAnswer,
+    },
+    Refuse {
+        plugin: PluginId,
+        fault: Fault,
+        try_next: bool,
+    },
 }
 
 /// An answer that a plugin made.
@@ -143,7 +155,10 @@ impl Run {
 
     /// The answer begins; from here on only response hooks are called. What no response hook can need is dropped.
     pub(crate) fn answering(self, head: AnswerHead) -> Answering {
-        Answering { receipt: self.receipt, head }
+        Answering {
+            receipt: self.receipt,
+            head,
+        }
     }
 
     pub(crate) fn receipt(&self) -> &Receipt {
