@@ -21,6 +21,7 @@ use crate::{
     secret::Secret,
 };
 
+pub(crate) use problem::did_you_mean;
 pub use problem::{Problem, Problems};
 
 /// The file that is read where none is named, if it is there.

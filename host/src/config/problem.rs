@@ -44,7 +44,7 @@ impl fmt::Display for Problems {
 }
 
 /// `, did you mean `x`?`, or nothing where no known word is near.
-pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(word, known) {
         Some(near) => format!(", did you mean `{near}`?"),
         None => String::new(),

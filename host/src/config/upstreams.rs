@@ -64,8 +64,15 @@ pub(super) fn read(source: &Source<'_>, top: &Table<'_>) -> Upstreams {
 
 /// `None` where it has no right name; that is a problem, so the result is not used.
 fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
-    let known = table.text("preset").map(|text| find_preset(source, &text));
-    let preset = known.flatten().or_else(|| preset::find(WITHOUT_PRESET))?;
+    let known = match table.has("preset") {
+        true => table
+            .text("preset")
+            .and_then(|text| find_preset(source, &text)),
+        false => preset::find(WITHOUT_PRESET),
+    };
+    let named = known.is_some() || table.has("name");
+    // Any that is complete stands in for an unknown one, which is a problem already.
+    let preset = known.or_else(|| PRESETS.first())?;
     let name = name(table, preset);
     let dialect = table.parsed("dialect", "the name of a dialect", |text| {
         (!text.is_empty()).then(|| text.to_owned())
@@ -93,7 +100,7 @@ fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
     let ca_file = ca_file(source, table);
     let accounts = accounts(source, table);
     Some(Upstream {
-        name: name?,
+        name: name.filter(|_| named)?,
         base_url,
         dialect: dialect.into(),
         lacks,
