@@ -154,7 +154,7 @@ impl Reloader {
         Self {
             running,
             first,
-            problems: None,
+            pending: None,
             refused: BTreeMap::new(),
         }
     }
@@ -346,3 +346,9 @@ fn hash(file: &Path) -> Option<Hash> {
         .ok()
         .map(|bytes| Sha256::digest(bytes).into())
 }
+
+#[cfg(test)]
+mod folder;
+
+#[cfg(test)]
+mod tests;

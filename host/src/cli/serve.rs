@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{net::TcpListener, net::TcpSocket, task::spawn_blocking};
+use tokio::{net::TcpSocket, task::spawn_blocking};
 use tracing::{info, warn};
 
 use super::{Code, Failure, ServeArgs, refused, tokio_runtime};

@@ -79,3 +79,73 @@ fn stamp(metadata: &Metadata) -> Stamp {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::folder::Folder, *};
+
+    #[track_caller]
+    fn is_seen(folder: &Folder, act: impl FnOnce(&Path)) {
+        let before = Scan::take([], folder.path());
+        act(folder.path());
+        assert_ne!(Scan::take([], folder.path()), before);
+    }
+
+    #[test]
+    fn whatever_brings_another_component_is_seen() {
+        let folder = Folder::new();
+        is_seen(&folder, |at| fs::write(at.join("a.wasm"), "1").unwrap());
+        is_seen(&folder, |at| fs::write(at.join("a.wasm"), "12").unwrap());
+        is_seen(&folder, |at| {
+            // The same length, and possibly within the clock's grain.
+            fs::write(at.join("new"), "34").unwrap();
+            fs::rename(at.join("new"), at.join("a.wasm")).unwrap();
+        });
+        is_seen(&folder, |at| {
+            fs::rename(at.join("a.wasm"), at.join("b.wasm")).unwrap()
+        });
+        is_seen(&folder, |at| fs::remove_file(at.join("b.wasm")).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_swapped_link_is_seen_although_neither_file_changed() {
+        use std::os::unix::fs::symlink;
+        let folder = Folder::new();
+        for name in ["one", "two"] {
+            fs::write(folder.path().join(name), "same length").unwrap();
+        }
+        symlink("one", folder.path().join("a.wasm")).unwrap();
+        is_seen(&folder, |at| {
+            symlink("two", at.join("link")).unwrap();
+            fs::rename(at.join("link"), at.join("a.wasm")).unwrap();
+        });
+    }
+
+    #[test]
+    fn files_that_are_no_components_are_not_looked_at() {
+        let folder = Folder::new();
+        let before = Scan::take([], folder.path());
+        fs::write(folder.path().join("notes.txt"), "x").unwrap();
+        fs::write(folder.path().join("half.wasm.part"), "x").unwrap();
+        assert_eq!(Scan::take([], folder.path()), before);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_empty_one() {
+        let folder = Folder::new();
+        assert_eq!(Scan::take([], &folder.path().join("none")), Scan::default());
+    }
+
+    #[test]
+    fn what_is_gone_is_missed_and_what_is_new_is_not() {
+        let folder = Folder::new();
+        let file = folder.path().join("witgate.toml");
+        fs::write(&file, "").unwrap();
+        let with = Scan::take([file.as_path()], folder.path());
+        fs::remove_file(&file).unwrap();
+        let without = Scan::take([file.as_path()], folder.path());
+        assert!(without.misses_any_of(&with));
+        assert!(!with.misses_any_of(&without));
+    }
+}

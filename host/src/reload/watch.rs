@@ -178,3 +178,109 @@ fn inode(folder: &Path) -> Option<u64> {
 fn inode(_: &Path) -> Option<u64> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use notify::event::{CreateKind, DataChange, ModifyKind};
+
+    use super::{super::folder::Folder, *};
+
+    /// Far more than an event takes, far less than a person waits.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn watch(folder: &Folder) -> Watch {
+        Watch::new(Place {
+            plugins: folder.path().join("plugins"),
+            config: folder.path().join("witgate.toml"),
+            poll: None,
+        })
+    }
+
+    #[test]
+    fn a_component_a_configuration_and_a_folder_made_later_give_hints() {
+        let folder = Folder::new();
+        let mut watch = watch(&folder);
+        fs::write(folder.path().join("witgate.toml"), "").unwrap();
+        assert!(watch.stirred_within(LIMIT), "the configuration");
+        fs::create_dir(folder.path().join("plugins")).unwrap();
+        assert!(watch.stirred_within(LIMIT), "the folder");
+        watch.arm();
+        fs::write(folder.path().join("plugins/a.wasm"), "").unwrap();
+        assert!(watch.stirred_within(LIMIT), "the component");
+    }
+
+    #[test]
+    fn a_replaced_folder_is_watched_anew() {
+        let folder = Folder::new();
+        let plugins = folder.path().join("plugins");
+        fs::create_dir(&plugins).unwrap();
+        let mut watch = watch(&folder);
+        fs::create_dir(folder.path().join("next")).unwrap();
+        fs::rename(&plugins, folder.path().join("former")).unwrap();
+        fs::rename(folder.path().join("next"), &plugins).unwrap();
+        assert!(watch.stirred_within(LIMIT), "the replacement");
+        let before = watch.watched.clone();
+        watch.arm();
+        assert_ne!(watch.watched, before);
+        fs::write(plugins.join("a.wasm"), "").unwrap();
+        assert!(
+            watch.stirred_within(LIMIT),
+            "the component in the new folder"
+        );
+    }
+
+    #[test]
+    fn settling_ends_with_what_is_there_after_the_last_change() {
+        let folder = Folder::new();
+        let plugins = folder.path().join("plugins");
+        fs::create_dir(&plugins).unwrap();
+        let mut watch = watch(&folder);
+        let look = || {
+            // It grows under the eyes of whoever looks, three times.
+            let length = fs::read(plugins.join("a.wasm")).map_or(0, |bytes| bytes.len());
+            if length < 3 {
+                fs::write(plugins.join("a.wasm"), vec![0; length + 1]).unwrap();
+            }
+            Scan::take([], &plugins)
+        };
+        let settled = watch.settle(&Scan::default(), look);
+        assert_eq!(fs::read(plugins.join("a.wasm")).unwrap().len(), 3);
+        assert_eq!(settled, Scan::take([], &plugins));
+    }
+
+    #[test]
+    fn reading_and_foreign_files_are_no_hints() {
+        let place = Place {
+            plugins: "/w/plugins".into(),
+            config: "/w/w.toml".into(),
+            poll: None,
+        };
+        let event = |kind, path: &str| Event::new(kind).add_path(path.into());
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        assert!(place.concerns(&event(written, "/w/plugins/a.wasm")));
+        assert!(place.concerns(&event(written, "/w/w.toml")));
+        assert!(place.concerns(&event(EventKind::Create(CreateKind::Any), "/w/..data")));
+        assert!(
+            place.concerns(&Event::new(EventKind::Other)),
+            "events were lost"
+        );
+        let closed = |mode| EventKind::Access(AccessKind::Close(mode));
+        assert!(place.concerns(&event(closed(AccessMode::Write), "/w/plugins/a.wasm")));
+        assert!(!place.concerns(&event(closed(AccessMode::Read), "/w/plugins/a.wasm")));
+        assert!(!place.concerns(&event(written, "/w/witgate.log")));
+    }
+
+    #[test]
+    fn polling_does_without_events() {
+        let folder = Folder::new();
+        let mut watch = watch(&folder);
+        let poll = Some(Duration::from_millis(100));
+        watch.turn_to(Place {
+            poll,
+            ..watch.place.clone()
+        });
+        assert!(watch.watcher.is_none());
+    }
+}
