@@ -182,15 +182,18 @@ fn asks_for_keys(config: &Config, address: SocketAddr) -> bool {
 
 fn how_to(address: SocketAddr, config: &Config, asks: bool) -> String {
     let url = format!("http://{}", reachable(address));
-    // Any key will do where none is asked for, but the client wants to have one.
-    let key = if asks {
-        "'<a key from [auth] keys>'"
-    } else {
-        "sk-witgate"
+    let passes_through = config
+        .upstreams
+        .iter()
+        .any(|upstream| upstream.accounts.is_empty());
+    let key = match asks {
+        true => " ANTHROPIC_API_KEY='<one of the keys in [auth]>'",
+        // The client's own login or key is what such an upstream gets.
+        false if passes_through => "",
+        // Any will do, but the client wants to have one.
+        false => " ANTHROPIC_API_KEY=sk-witgate",
     };
-    let mut text = format!(
-        "\n  Claude Code:  export ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}; claude\n"
-    );
+    let mut text = format!("\n  Claude Code:  export ANTHROPIC_BASE_URL={url}{key}; claude\n");
     if config.upstreams.is_empty() {
         text.push_str(GO_LIVE);
     }
@@ -218,4 +221,43 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(address: &str, config: &Config, asks: bool) -> String {
+        how_to(address.parse().unwrap(), config, asks)
+    }
+
+    #[test]
+    fn without_an_upstream_the_way_to_go_live_is_shown() {
+        let text = shown("127.0.0.1:8045", &Config::without_file(), false);
+        let claude =
+            "export ANTHROPIC_BASE_URL=http://127.0.0.1:8045 ANTHROPIC_API_KEY=sk-witgate; claude";
+        assert!(text.contains(claude), "{text}");
+        assert!(text.contains(GO_LIVE), "{text}");
+    }
+
+    #[test]
+    fn the_shown_address_can_be_called_and_no_configured_key_is_in_it() {
+        let mut config = Config::without_file();
+        config
+            .auth
+            .keys
+            .push(crate::secret::Secret::new("sk-secret"));
+        let text = shown("0.0.0.0:8045", &config, true);
+        assert!(text.contains("http://127.0.0.1:8045 "), "{text}");
+        assert!(!text.contains("sk-secret"), "{text}");
+        assert!(shown("[::]:1", &config, true).contains("http://[::1]:1 "));
+    }
+
+    #[test]
+    fn auto_asks_for_keys_wherever_others_can_reach_it() {
+        let config = Config::without_file();
+        let asks = |address: &str| asks_for_keys(&config, address.parse().unwrap());
+        assert!(!asks("127.0.0.1:1") && !asks("[::1]:1"));
+        assert!(asks("0.0.0.0:1") && asks("192.0.2.1:1"));
+    }
 }

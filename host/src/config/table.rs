@@ -284,14 +284,22 @@ impl<'a> Table<'a> {
         Some(self.strings(name, items))
     }
 
-    /// A string, or a list of them.
-    pub(super) fn one_or_more(&self, name: &str) -> Option<Vec<Text>> {
+    /// A string, or a list of at least one.
+    pub(super) fn one_or_more(&self, name: &str, one: &str) -> Option<Vec<Text>> {
         let value = self.value(name)?;
         match value.get_ref() {
-            DeValue::Array(items) => Some(self.strings(name, items)),
+            DeValue::Array(items) => {
+                if items.is_empty() {
+                    self.problem(
+                        name,
+                        format!("got an empty list, wanted at least one {one}"),
+                    );
+                }
+                Some(self.strings(name, items))
+            }
             _ => {
-                let text = self.string(value, self.key(name), "a string or a list of strings");
-                Some(text.into_iter().collect())
+                let text = self.string(value, self.key(name), "a string or a list of strings")?;
+                Some(vec![text])
             }
         }
     }

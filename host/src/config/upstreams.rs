@@ -78,7 +78,7 @@ fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
         (!text.is_empty()).then(|| text.to_owned())
     });
     let dialect = dialect.unwrap_or_else(|| preset.dialect.to_owned());
-    let base_url = base_url(table, preset, &dialect);
+    let base_url = base_url(table, preset);
     let models = models(source, table);
     let proxy = table.parsed("proxy", "an http or https URL", |text| {
         is_web_address(text).then(|| text.to_owned())
@@ -149,7 +149,7 @@ fn name(table: &Table<'_>, preset: &Preset) -> Option<UpstreamId> {
         .ok()
 }
 
-fn base_url(table: &Table<'_>, preset: &Preset, dialect: &str) -> String {
+fn base_url(table: &Table<'_>, preset: &Preset) -> String {
     if !table.has("base_url") {
         if preset.base_url.is_none() {
             let what = "missing, wanted an http or https URL, or a preset that has one";
@@ -161,14 +161,7 @@ fn base_url(table: &Table<'_>, preset: &Preset, dialect: &str) -> String {
         let plain = !text.contains(['?', '#', '@']);
         (plain && is_web_address(text)).then(|| text.trim_end_matches('/').to_owned())
     });
-    let url = url.unwrap_or_default();
-    if dialect == "anthropic" && url.ends_with("/v1") {
-        table.problem(
-            "base_url",
-            "ends in `/v1`, which the gateway adds itself; leave it out",
-        );
-    }
-    url
+    url.unwrap_or_default()
 }
 
 fn is_web_address(text: &str) -> bool {
@@ -281,10 +274,7 @@ fn route(source: &Source<'_>, table: &Table<'_>, names: &[String]) -> Option<Rou
     if !table.has("to") {
         table.problem("to", "missing, wanted an upstream, or `upstream/model`");
     }
-    let given = table.one_or_more("to")?;
-    if given.is_empty() {
-        table.problem("to", "got an empty list, wanted at least one upstream");
-    }
+    let given = table.one_or_more("to", "upstream")?;
     let to = given
         .iter()
         .filter_map(|text| destination(source, text, names))

@@ -185,7 +185,6 @@ const LINES: &[(&str, &str)] = &[
     ("upstream = [{ name = \"a\" }]", "upstream[0].base_url: missing, wanted an http or https URL, or a preset that has one"),
     ("upstream = [{ name = \"a\", base_url = \"ftp://x\" }]", "upstream[0].base_url: got \"ftp://x\", wanted an http or https URL"),
     ("upstream = [{ name = \"a\", base_url = \"https://u:pw@x\" }]", "upstream[0].base_url: got a text with `@`, wanted an http or https URL"),
-    ("upstream = [{ name = \"a\", base_url = \"https://x/v1/\" }]", "upstream[0].base_url: ends in `/v1`, which the gateway adds itself; leave it out"),
     ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", wanted one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, openai, did you mean `anthropic`?"),
     ("upstream = [{ preset = \"anthropic\" }, { preset = \"anthropic\" }]", "upstream[1].name: an upstream above has the same name"),
     ("upstream = [{ preset = \"anthropic\", account = [] }]", "upstream[0].account: unknown key, did you mean `accounts`?"),
@@ -420,5 +419,57 @@ fn the_annotated_example_is_good() {
     let all_set = |_: &str| Some("sk-test".to_owned());
     if let Err(problems) = parse(Path::new("witgate.toml"), example, &all_set) {
         panic!("{problems}");
+    }
+}
+
+/// Pieces of one file are shown apart, so each is read with upstreams for the names that its routes use.
+#[test]
+fn every_recipe_is_good() {
+    let recipes = include_str!("../../../../docs/upstreams.md");
+    let all_set = |_: &str| Some("sk-test".to_owned());
+    let folder = Folder::new(&[("bob.key", "sk-bob"), ("company-ca.pem", "pem")]);
+    let mut count = 0;
+    for piece in recipes.split("```toml\n").skip(1) {
+        let mut text = piece.split("```").next().unwrap().to_owned();
+        if !text.contains("[[upstream]]") {
+            for name in ["anthropic", "zai", "deepseek", "ollama"] {
+                text.push_str(&format!(
+                    "[[upstream]]\nname = \"{name}\"\npreset = \"anthropic\"\n"
+                ));
+            }
+        }
+        if let Err(problems) = parse(&folder.0.join("witgate.toml"), &text, &all_set) {
+            panic!("{problems}\n{text}");
+        }
+        count += 1;
+    }
+    assert!(count > 8, "{count} recipes");
+}
+
+#[test]
+fn the_reference_tells_the_presets_as_they_are() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    for preset in crate::config::preset::PRESETS {
+        let row = reference
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", preset.name)));
+        let row = row.unwrap_or_else(|| panic!("no row for {}", preset.name));
+        let auth = match preset.auth {
+            AuthStyle::XApiKey => "x-api-key",
+            AuthStyle::Bearer => "bearer",
+            AuthStyle::XGoogApiKey => "x-goog-api-key",
+        };
+        let told = preset
+            .lacks
+            .iter()
+            .chain(preset.base_url.iter())
+            .chain([&preset.dialect, &auth]);
+        for word in told {
+            assert!(
+                row.contains(word),
+                "{}: {word} is not in {row}",
+                preset.name
+            );
+        }
     }
 }
