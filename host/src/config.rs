@@ -46,7 +46,7 @@ const DEFAULT_INSTANCES: u32 = 1000;
 const MAX_INSTANCES: u32 = 8000;
 
 /// Polling faster than this burns more than it finds.
-const MIN_POLL: Duration = Duration::from_millis(100);
+const MIN_POLL: Duration = Duration::from_millis(10);
 
 /// Everything the gateway is told, checked. Environment and file references are resolved.
 #[derive(Debug, Clone)]

@@ -251,7 +251,7 @@ fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins
     let poll = |text: &str| duration(text).filter(|poll| *poll >= MIN_POLL);
     Plugins {
         dir: dir.unwrap_or_else(|| defaults.dir.clone()),
-        poll: table.parsed("poll", "a duration of at least `100ms`", poll),
+        poll: table.parsed("poll", "a duration of at least `10ms`", poll),
         cache: cache(source, table, defaults),
         instances: table
             .number("instances", 1..=MAX_INSTANCES)

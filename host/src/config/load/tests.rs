@@ -202,7 +202,7 @@ const LINES: &[(&str, &str)] = &[
     ("route = [{ model = \"*\", to = [] }]", "route[0].to: got an empty list, wanted at least one upstream"),
     ("route = [{ model = \"*\", to = 1 }]", "route[0].to: got an integer, wanted a string or a list of strings"),
     ("route = [{ model = \"*\", to = [\"x\"] }]", "route[0].to[0]: no upstream is called `x`"),
-    ("plugins.poll = \"1ms\"", "plugins.poll: got \"1ms\", wanted a duration of at least `100ms`"),
+    ("plugins.poll = \"1ms\"", "plugins.poll: got \"1ms\", wanted a duration of at least `10ms`"),
     ("plugins.cache = 1", "plugins.cache: got an integer, wanted a folder, or false"),
     ("plugins.instances = 0", "plugins.instances: got 0, wanted a whole number from 1 to 8000"),
     ("plugins.instances = 8001", "plugins.instances: got 8001, wanted a whole number from 1 to 8000"),
