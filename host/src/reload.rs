@@ -13,7 +13,6 @@ use std::{
     path::{Path, PathBuf, absolute},
     sync::Arc,
     thread,
-    time::Instant,
 };
 
 use sha2::{Digest, Sha256};
@@ -80,22 +79,17 @@ pub(crate) fn remarks(config: &Config, catalog: &Catalog) -> Vec<String> {
     absent.chain(unspoken).collect()
 }
 
-/// Compiles and checks the plugins that there are; says so before and after, since it may take a while.
+/// Compiles and checks the plugins that there are; the log says so before and after, since it may take a while.
 pub(crate) fn load(
     runtime: &Arc<Runtime>,
     config: &Config,
     previous: Option<&Arc<Catalog>>,
 ) -> Loaded {
-    let begin = Instant::now();
     info!(folder = %config.plugins.dir.display(), "loading plugins");
     let loaded = Catalog::load(runtime, config, previous);
-    let took_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    info!(
-        took_ms,
-        changed = loaded.catalog.is_some(),
-        refused = loaded.refused.len(),
-        "plugins loaded"
-    );
+    if loaded.catalog.is_none() {
+        info!("plugins unchanged");
+    }
     loaded
 }
 

@@ -153,7 +153,7 @@ fn tell(address: SocketAddr, config: &Config, catalog: &Catalog) {
     }
     for upstream in &config.upstreams {
         let accounts = upstream.accounts.len();
-        info!(name = %upstream.name, url = upstream.base_url, dialect = &*upstream.dialect, accounts, "upstream");
+        info!(upstream = %upstream.name, url = upstream.base_url, dialect = &*upstream.dialect, accounts, "upstream configured");
     }
     let asks = asks_for_keys(config, address);
     if asks && config.auth.keys.is_empty() {

@@ -4,14 +4,14 @@ use std::fmt;
 
 /// One problem: the file, the line, the key, what came and what was wanted. Also a warning, where nothing is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// As the user named it.
-    pub file: String,
+    pub(crate) file: String,
     /// From 1; 0 where it concerns the file as a whole.
-    pub line: usize,
+    pub(crate) line: usize,
     /// `upstream[0].base_url`; empty where it concerns no key.
-    pub key: String,
-    pub what: String,
+    pub(crate) key: String,
+    pub(crate) what: String,
 }
 
 impl fmt::Display for Problem {
@@ -29,7 +29,7 @@ impl fmt::Display for Problem {
 
 /// All problems of a configuration, in the order of its lines. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub(crate) struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -335,34 +335,40 @@ fn a_preset_fills_in_what_the_file_leaves_out() {
 }
 
 #[test]
-fn what_is_lacked_depends_on_the_company() {
+fn what_is_lacked_comes_from_the_preset_unless_it_is_told() {
     let words = |words: &[&str]| {
         words
             .iter()
             .map(|word| (*word).to_owned())
             .collect::<BTreeSet<_>>()
     };
-    let upstream = |text: &str| {
-        good(&format!("[[upstream]]\nname = \"a\"\n{text}"))
+    let lacked = |text: &str| {
+        let upstream = good(&format!("[[upstream]]\nname = \"a\"\n{text}"))
             .upstreams
-            .remove(0)
+            .remove(0);
+        (upstream.lacks, upstream.lacks_beside_others)
     };
-
-    let anthropic = upstream("preset = \"anthropic\"");
-    assert_eq!(anthropic.lacks_on(true), words(&[]));
-    assert_eq!(anthropic.lacks_on(false), words(&["foreign-signatures"]));
-
-    let unknown = upstream("base_url = \"http://x\"");
+    let signatures = words(&["foreign-signatures"]);
+    assert_eq!(
+        lacked("preset = \"anthropic\""),
+        (words(&[]), signatures.clone())
+    );
     let four = [
         "cache_control",
         "same-role-turns",
         "message-threads",
         "count_tokens",
     ];
-    assert_eq!(unknown.lacks_on(true), words(&four));
-
-    let told = upstream("preset = \"anthropic\"\nlacks = [\"count_tokens\"]");
-    assert_eq!(told.lacks_on(false), words(&["count_tokens"]));
+    assert_eq!(
+        lacked("base_url = \"http://x\""),
+        (words(&four), signatures)
+    );
+    let told = "preset = \"anthropic\"\nlacks = [\"count_tokens\"]";
+    assert_eq!(lacked(told), (words(&["count_tokens"]), words(&[])));
+    assert_eq!(
+        lacked("preset = \"openai\"\nlacks = []"),
+        (words(&[]), words(&[]))
+    );
 }
 
 #[test]
