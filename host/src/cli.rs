@@ -204,13 +204,10 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// The files that were refused, as one failure; `None` where all were taken.
 fn refused(loaded: &Loaded) -> Option<Failure> {
-    let errors = loaded.refused.iter().map(|refused| {
-        format!(
-            "plugin {} does not load: {}",
-            refused.file.display(),
-            refused.fault.chain()
-        )
-    });
+    let errors = loaded
+        .refused
+        .iter()
+        .map(|refused| format!("{}: {}", refused.file.display(), refused.fault.chain()));
     let errors: Vec<String> = errors.collect();
     let hint = "rebuild it, or take it out of the folder; `witgate wit` prints the contract";
     (!errors.is_empty()).then(|| Failure {
