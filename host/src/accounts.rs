@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     config::{Account, Upstream},
     ids::AccountId,
+    secret::Secret,
 };
 
 /// The accounts of all upstreams.
@@ -17,12 +18,34 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     pub(crate) fn new(upstreams: &[Upstream]) -> Self {
-        Self { of: upstreams.iter().map(|upstream| upstream.accounts.clone()).collect() }
+        Self {
+            of: upstreams
+                .iter()
+                .map(|upstream| upstream.accounts.clone())
+                .collect(),
+        }
     }
 
     /// Whether the upstream has accounts at all.
     pub(crate) fn any(&self, upstream: usize) -> bool {
-        self.of.get(upstream).is_some_and(|accounts| !accounts.is_empty())
+        self.of
+            .get(upstream)
+            .is_some_and(|accounts| !accounts.is_empty())
+    }
+
+    /// The one that things belong to which belong to an account.
+    pub(crate) fn first(&self, upstream: usize) -> Option<&Account> {
+        self.of.get(upstream)?.first()
+    }
+
+    /// The credential of an account.
+    pub(crate) fn key(&self, upstream: usize, name: &AccountId) -> Option<&Secret> {
+        let account = self
+            .of
+            .get(upstream)?
+            .iter()
+            .find(|account| account.name == *name)?;
+        Some(&account.key)
     }
 
     /// The account for the next attempt at an upstream; none where all are to be avoided.
@@ -36,8 +59,11 @@ impl Accounts {
         _now: Instant,
         avoid: &[AccountId],
     ) -> Option<&Account> {
-        let mut ready =
-            self.of.get(upstream)?.iter().filter(|account| !avoid.contains(&account.name));
+        let mut ready = self
+            .of
+            .get(upstream)?
+            .iter()
+            .filter(|account| !avoid.contains(&account.name));
         match session {
             Some(session) => ready.max_by_key(|account| weight(session, &account.name)),
             None => ready.next(),
@@ -57,14 +83,16 @@ fn weight(session: &str, account: &AccountId) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use crate::secret::Secret;
-
     use super::*;
 
     fn accounts(names: &[&str]) -> Accounts {
-        let account =
-            |name: &&str| Account { name: name.parse().unwrap(), key: Secret::new("sk-test") };
-        Accounts { of: vec![names.iter().map(account).collect()] }
+        let account = |name: &&str| Account {
+            name: name.parse().unwrap(),
+            key: Secret::new("sk-test"),
+        };
+        Accounts {
+            of: vec![names.iter().map(account).collect()],
+        }
     }
 
     fn picked(accounts: &Accounts, session: Option<&str>, avoid: &[AccountId]) -> Option<String> {
@@ -76,7 +104,10 @@ mod tests {
     fn without_a_session_the_first_of_the_file_goes() {
         let accounts = accounts(&["ada", "bob"]);
         assert_eq!(picked(&accounts, None, &[]).unwrap(), "ada");
-        assert_eq!(picked(&accounts, None, &["ada".parse().unwrap()]).unwrap(), "bob");
+        assert_eq!(
+            picked(&accounts, None, &["ada".parse().unwrap()]).unwrap(),
+            "bob"
+        );
         let both = ["ada".parse().unwrap(), "bob".parse().unwrap()];
         assert_eq!(picked(&accounts, None, &both), None);
     }
@@ -95,6 +126,9 @@ mod tests {
                 assert_eq!(before, after);
             }
         }
-        assert!((60..140).contains(&moved), "{moved} of 300 sessions were with cyd");
+        assert!(
+            (60..140).contains(&moved),
+            "{moved} of 300 sessions were with cyd"
+        );
     }
 }

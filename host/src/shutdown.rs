@@ -78,8 +78,9 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, Fault> {
         use tokio::signal::unix::{SignalKind, signal};
-        let listen =
-            |kind| signal(kind).map_err(|error| Fault::gateway("cannot listen to signals").from(error));
+        let listen = |kind| {
+            signal(kind).map_err(|error| Fault::gateway("cannot listen to signals").from(error))
+        };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

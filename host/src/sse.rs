@@ -133,12 +133,18 @@ impl Frame {
 
     /// The value of the last `event:` field; empty when there is none.
     pub(crate) fn name(&self) -> &[u8] {
-        self.fields().filter(|(field, _)| *field == b"event").last().map_or(b"", |(_, value)| value)
+        self.fields()
+            .filter(|(field, _)| *field == b"event")
+            .last()
+            .map_or(b"", |(_, value)| value)
     }
 
     /// The `data:` lines joined by line feeds; `None` when there is none, and then it is no event.
     pub(crate) fn data(&self) -> Option<Bytes> {
-        let mut lines = self.fields().filter(|(field, _)| *field == b"data").map(|(_, value)| value);
+        let mut lines = self
+            .fields()
+            .filter(|(field, _)| *field == b"data")
+            .map(|(_, value)| value);
         let first = lines.next()?;
         let Some(second) = lines.next() else {
             return Some(self.raw.slice_ref(first));
@@ -154,7 +160,10 @@ impl Frame {
     /// As plugins see it; `None` for comments alone.
     pub(crate) fn event(&self) -> Option<Event> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Some(Event { data: text(&self.data()?), name: text(self.name()) })
+        Some(Event {
+            data: text(&self.data()?),
+            name: text(self.name()),
+        })
     }
 
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -166,11 +175,13 @@ impl Frame {
             left = &left[end + 1 + usize::from(wide)..];
             Some(line)
         });
-        lines.filter(|line| !line.is_empty() && line[0] != b':').map(|line| {
-            let colon = memchr::memchr(b':', line).unwrap_or(line.len());
-            let value = line.get(colon + 1..).unwrap_or_default();
-            (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
-        })
+        lines
+            .filter(|line| !line.is_empty() && line[0] != b':')
+            .map(|line| {
+                let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+                let value = line.get(colon + 1..).unwrap_or_default();
+                (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+            })
     }
 }
 
@@ -209,7 +220,10 @@ mod tests {
     }
 
     fn event(name: &str, data: &str) -> Event {
-        Event { name: name.to_owned(), data: data.to_owned() }
+        Event {
+            name: name.to_owned(),
+            data: data.to_owned(),
+        }
     }
 
     #[test]

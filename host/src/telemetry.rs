@@ -15,7 +15,9 @@ pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 /// Begins to log. Once per process.
 pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

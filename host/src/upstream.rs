@@ -19,8 +19,8 @@ use http::{
 use crate::{
     config::{self, AuthStyle},
     fault::{Fault, Kind, Retry},
-    message::{Body, BodyStream, Request, Response, keep_end_to_end},
     ids::UpstreamId,
+    message::{Body, BodyStream, Request, Response, keep_end_to_end},
     secret::Secret,
 };
 
@@ -75,13 +75,24 @@ impl Upstreams {
     ) -> Result<Self, Fault> {
         if configured.is_empty() {
             let listed = Mutex::default();
-            return Ok(Self(vec![Upstream { config: echo::config(), way: Way::Echo, listed }]));
+            return Ok(Self(vec![Upstream {
+                config: echo::config(),
+                way: Way::Echo,
+                listed,
+            }]));
         }
-        let former: Vec<&Arc<Http>> =
-            previous.map_or(&[][..], |all| &all.0).iter().filter_map(Upstream::http).collect();
+        let former: Vec<&Arc<Http>> = previous
+            .map_or(&[][..], |all| &all.0)
+            .iter()
+            .filter_map(Upstream::http)
+            .collect();
         let each = configured.iter().map(|config| {
             let http = Http::new(config, &former)?;
-            Ok(Upstream { config: config.clone(), way: Way::Http(http), listed: Mutex::default() })
+            Ok(Upstream {
+                config: config.clone(),
+                way: Way::Http(http),
+                listed: Mutex::default(),
+            })
         });
         each.collect::<Result<_, _>>().map(Self)
     }
@@ -96,7 +107,10 @@ impl Upstreams {
 
     /// Their configuration, the echo upstream's included.
     pub(crate) fn configs(&self) -> Vec<config::Upstream> {
-        self.0.iter().map(|upstream| upstream.config.clone()).collect()
+        self.0
+            .iter()
+            .map(|upstream| upstream.config.clone())
+            .collect()
     }
 }
 
@@ -125,7 +139,13 @@ impl Upstream {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self.sign(&mut headers, credential)?;
         let answer = http
-            .send(request.method.clone(), &request.path, &request.query, headers, request.body.bytes())
+            .send(
+                request.method.clone(),
+                &request.path,
+                &request.query,
+                headers,
+                request.body.bytes(),
+            )
             .await;
         answer
             .map(|answer| answered(answer, self.config.name.clone()))
@@ -139,7 +159,10 @@ impl Upstream {
         credential: Credential<'_>,
     ) -> Result<Response, Fault> {
         let Way::Http(http) = &self.way else {
-            let what = format!("the echo upstream has no `{} {}`", request.method, request.path);
+            let what = format!(
+                "the echo upstream has no `{} {}`",
+                request.method, request.path
+            );
             return Err(Fault::client(Kind::NotFound, what));
         };
         self.sign(&mut request.headers, credential)?;
@@ -184,9 +207,10 @@ impl Upstream {
         let (name, value) = match self.config.auth {
             AuthStyle::XApiKey => ("x-api-key", HeaderValue::from_str(key)),
             AuthStyle::XGoogApiKey => ("x-goog-api-key", HeaderValue::from_str(key)),
-            AuthStyle::Bearer => {
-                (AUTHORIZATION.as_str(), HeaderValue::from_str(&format!("Bearer {key}")))
-            }
+            AuthStyle::Bearer => (
+                AUTHORIZATION.as_str(),
+                HeaderValue::from_str(&format!("Bearer {key}")),
+            ),
         };
         // The error would not print the key either, but it has nothing to add.
         let mut value = value.map_err(|_| {
@@ -220,5 +244,9 @@ fn answered(mut answer: reqwest::Response, upstream: UpstreamId) -> Response {
     let chunks = answer
         .bytes_stream()
         .map(move |chunk| chunk.map_err(|error| failure::within_answer(&upstream, error)));
-    Response { status, headers, body: Body::Stream(chunks.boxed()) }
+    Response {
+        status,
+        headers,
+        body: Body::Stream(chunks.boxed()),
+    }
 }

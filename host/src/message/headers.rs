@@ -59,6 +59,9 @@ mod tests {
 
         keep_end_to_end(&mut headers);
 
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["anthropic-beta"]);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["anthropic-beta"]
+        );
     }
 }

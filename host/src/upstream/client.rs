@@ -13,11 +13,7 @@ use http::{HeaderMap, Method};
 use http_body::{Frame, SizeHint};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 
-use crate::{
-    config::Upstream,
-    fault::Fault,
-    message::BodyStream,
-};
+use crate::{config::Upstream, fault::Fault, message::BodyStream};
 
 use super::Passing;
 
@@ -58,7 +54,9 @@ impl Http {
         let base = Url::parse(&transport.base_url)
             .map_err(|error| bad("`base_url` is no URL".to_owned()).from(error))?;
         if base.cannot_be_a_base() {
-            return Err(bad("`base_url` is no URL that a path can be joined to".to_owned()));
+            return Err(bad(
+                "`base_url` is no URL that a path can be joined to".to_owned()
+            ));
         }
         install_crypto();
         let mut distrust = None;
@@ -68,7 +66,13 @@ impl Http {
             transport.client(false)
         });
         let client = client.map_err(|error| bad(failure_text(&error)))?;
-        Ok(Arc::new(Self { transport, base, client, verbatim: OnceLock::new(), distrust }))
+        Ok(Arc::new(Self {
+            transport,
+            base,
+            client,
+            verbatim: OnceLock::new(),
+            distrust,
+        }))
     }
 
     pub(super) async fn send(
@@ -122,7 +126,12 @@ impl Http {
             return Ok(client);
         }
         let builder = self.transport.builder(self.distrust.is_none())?;
-        let client = builder.no_gzip().no_brotli().no_deflate().no_zstd().build()?;
+        let client = builder
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .build()?;
         Ok(self.verbatim.get_or_init(|| client))
     }
 }
@@ -164,7 +173,11 @@ impl Transport {
         };
         // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
         let platform = trusting && self.needs_tls();
-        Ok(if platform { builder.tls_certs_merge(extra) } else { builder.tls_certs_only(extra) })
+        Ok(if platform {
+            builder.tls_certs_merge(extra)
+        } else {
+            builder.tls_certs_only(extra)
+        })
     }
 
     fn needs_tls(&self) -> bool {
@@ -207,7 +220,10 @@ impl http_body::Body for Measured {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
-        let chunks = this.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let chunks = this
+            .chunks
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let next = chunks.poll_next_unpin(cx);
         if let (Some(length), Poll::Ready(Some(Ok(chunk)))) = (&mut this.length, &next) {
             *length = length.saturating_sub(chunk.len() as u64);
@@ -216,7 +232,8 @@ impl http_body::Body for Measured {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -227,23 +244,50 @@ mod tests {
     #[track_caller]
     fn leads(base: &str, path: &str, to: &str) {
         let http = Http {
-            transport: Transport { base_url: base.into(), proxy: None, authorities: None },
+            transport: Transport {
+                base_url: base.into(),
+                proxy: None,
+                authorities: None,
+            },
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
             distrust: None,
         };
-        assert_eq!(http.url(path, "beta=true").as_str(), format!("{to}?beta=true"));
+        assert_eq!(
+            http.url(path, "beta=true").as_str(),
+            format!("{to}?beta=true")
+        );
     }
 
     #[test]
     fn the_path_of_the_base_stays_and_v1_is_not_doubled() {
         install_crypto();
         leads("http://a.test", "/v1/messages", "http://a.test/v1/messages");
-        leads("http://a.test/", "/v1/messages", "http://a.test/v1/messages");
-        leads("http://a.test/v1", "/v1/messages", "http://a.test/v1/messages");
-        leads("http://a.test/v1/", "/v1/messages", "http://a.test/v1/messages");
-        leads("http://a.test/api/anthropic", "/v1/models", "http://a.test/api/anthropic/v1/models");
-        leads("http://a.test/v1", "/chat/completions", "http://a.test/v1/chat/completions");
+        leads(
+            "http://a.test/",
+            "/v1/messages",
+            "http://a.test/v1/messages",
+        );
+        leads(
+            "http://a.test/v1",
+            "/v1/messages",
+            "http://a.test/v1/messages",
+        );
+        leads(
+            "http://a.test/v1/",
+            "/v1/messages",
+            "http://a.test/v1/messages",
+        );
+        leads(
+            "http://a.test/api/anthropic",
+            "/v1/models",
+            "http://a.test/api/anthropic/v1/models",
+        );
+        leads(
+            "http://a.test/v1",
+            "/chat/completions",
+            "http://a.test/v1/chat/completions",
+        );
     }
 }

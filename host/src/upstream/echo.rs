@@ -38,7 +38,9 @@ pub(super) fn config() -> config::Upstream {
 
 /// The names that Claude Code asks for. Any other is answered as well.
 pub(super) fn models() -> Vec<Model> {
-    ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"].map(Model::named).into()
+    ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"]
+        .map(Model::named)
+        .into()
 }
 
 /// Answers as the API would: an error for what it would refuse, a message or a count.
@@ -56,8 +58,16 @@ pub(super) fn answer(request: &Request, edits: &str) -> Response {
         return whole(StatusCode::OK, &json!({ "input_tokens": tokens }));
     }
     let says = shape::says(&body, bytes.len(), edits);
-    let message = Message { model: body["model"].clone(), says, input_tokens: tokens };
-    if request.stream { message.stream() } else { whole(StatusCode::OK, &message.whole()) }
+    let message = Message {
+        model: body["model"].clone(),
+        says,
+        input_tokens: tokens,
+    };
+    if request.stream {
+        message.stream()
+    } else {
+        whole(StatusCode::OK, &message.whole())
+    }
 }
 
 struct Message {
@@ -80,7 +90,11 @@ impl Message {
                 json!({ "type": "tool_use", "id": fresh("toolu"), "name": name, "input": input })
             }
         };
-        self.envelope(json!([block]), json!(self.stop_reason()), self.output_tokens())
+        self.envelope(
+            json!([block]),
+            json!(self.stop_reason()),
+            self.output_tokens(),
+        )
     }
 
     /// The same in events, the text in pieces as a model writes it.
@@ -88,10 +102,14 @@ impl Message {
         let (block, deltas) = match &self.says {
             Says::Text(text) => {
                 let delta = |text: String| json!({ "type": "text_delta", "text": text });
-                (json!({ "type": "text", "text": "" }), pieces(text).map(delta).collect::<Vec<_>>())
+                (
+                    json!({ "type": "text", "text": "" }),
+                    pieces(text).map(delta).collect::<Vec<_>>(),
+                )
             }
             Says::UseTool { name, input } => {
-                let delta = |part: String| json!({ "type": "input_json_delta", "partial_json": part });
+                let delta =
+                    |part: String| json!({ "type": "input_json_delta", "partial_json": part });
                 let id = fresh("toolu");
                 let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
                 (block, pieces(&input.to_string()).map(delta).collect())
@@ -102,9 +120,11 @@ impl Message {
             json!({ "type": "content_block_start", "index": 0, "content_block": block }),
             json!({ "type": "ping" }),
         ];
-        events.extend(deltas.into_iter().map(
-            |delta| json!({ "type": "content_block_delta", "index": 0, "delta": delta }),
-        ));
+        events.extend(
+            deltas
+                .into_iter()
+                .map(|delta| json!({ "type": "content_block_delta", "index": 0, "delta": delta })),
+        );
         events.extend([
             json!({ "type": "content_block_stop", "index": 0 }),
             json!({
@@ -170,7 +190,9 @@ fn pieces(text: &str) -> impl Iterator<Item = String> {
     let mut words = text.split_inclusive(' ').peekable();
     std::iter::from_fn(move || {
         let mut piece = words.next()?.to_owned();
-        while piece.len() < 24 && let Some(word) = words.next() {
+        while piece.len() < 24
+            && let Some(word) = words.next()
+        {
             piece.push_str(word);
         }
         Some(piece)
@@ -184,18 +206,31 @@ fn fresh(prefix: &str) -> String {
 fn written(event: &Value) -> Bytes {
     let name = event["type"].as_str().unwrap_or_default().to_owned();
     let mut out = BytesMut::new();
-    sse::encode(&Event { name, data: event.to_string() }, &mut out);
+    sse::encode(
+        &Event {
+            name,
+            data: event.to_string(),
+        },
+        &mut out,
+    );
     out.freeze()
 }
 
 fn refusal(message: &str) -> Response {
     let error = json!({ "type": "invalid_request_error", "message": message });
-    whole(StatusCode::BAD_REQUEST, &json!({ "type": "error", "error": error }))
+    whole(
+        StatusCode::BAD_REQUEST,
+        &json!({ "type": "error", "error": error }),
+    )
 }
 
 fn whole(status: StatusCode, body: &Value) -> Response {
     let body = Body::Whole(body.to_string().into());
-    Response { status, headers: headers("application/json"), body }
+    Response {
+        status,
+        headers: headers("application/json"),
+        body,
+    }
 }
 
 fn headers(content_type: &'static str) -> HeaderMap {

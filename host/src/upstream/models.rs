@@ -58,7 +58,14 @@ pub(super) async fn list(
     if let Some(list) = remembered(upstream, now) {
         return list;
     }
-    let configured = || upstream.config.models.iter().map(|id| Model::named(id)).collect();
+    let configured = || {
+        upstream
+            .config
+            .models
+            .iter()
+            .map(|id| Model::named(id))
+            .collect()
+    };
     let Some(credential) = credential.filter(|_| *upstream.config.dialect == *ANTHROPIC) else {
         return configured();
     };
@@ -71,14 +78,19 @@ pub(super) async fn list(
     let list: Arc<[Model]> = list.into();
     // What one client's own credential may see is not for others.
     if matches!(credential, Credential::Account(_)) {
-        *upstream.listed.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((now, Arc::clone(&list)));
+        *upstream
+            .listed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&list)));
     }
     list
 }
 
 fn remembered(upstream: &Upstream, now: Instant) -> Option<Arc<[Model]>> {
-    let listed = upstream.listed.lock().unwrap_or_else(PoisonError::into_inner);
+    let listed = upstream
+        .listed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let (asked, list) = listed.as_ref()?;
     (now.duration_since(*asked) < FRESH).then(|| Arc::clone(list))
 }
@@ -88,7 +100,10 @@ async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Op
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     upstream.sign(&mut headers, credential).ok()?;
-    let answer = http.send(Method::GET, "/v1/models", "limit=1000", headers, "".into()).await.ok()?;
+    let answer = http
+        .send(Method::GET, "/v1/models", "limit=1000", headers, "".into())
+        .await
+        .ok()?;
     if !answer.status().is_success() {
         return None;
     }
@@ -127,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_list_of_another_make_is_read_too() {
-        let body = br#"{"object":"list","data":[{"id":"glm-5","object":"model","created":1},{"no":1}]}"#;
+        let body =
+            br#"{"object":"list","data":[{"id":"glm-5","object":"model","created":1},{"no":1}]}"#;
         let list = parse(body).unwrap();
         assert_eq!(list.len(), 1);
         assert_eq!(list[0].entry["type"], "model");

@@ -78,7 +78,12 @@ fn last_of_user(body: &Value) -> &Value {
 fn texts(content: &Value) -> Vec<String> {
     let blocks = content.as_array().map_or(&[][..], Vec::as_slice);
     let of_blocks = blocks.iter().filter_map(|block| block["text"].as_str());
-    content.as_str().into_iter().chain(of_blocks).map(without_reminders).collect()
+    content
+        .as_str()
+        .into_iter()
+        .chain(of_blocks)
+        .map(without_reminders)
+        .collect()
 }
 
 /// Clients mix reminders of their own into what the user says.
@@ -89,7 +94,9 @@ fn without_reminders(text: &str) -> String {
     let mut kept = String::new();
     while let Some(open) = left.find(OPEN) {
         kept.push_str(&left[..open]);
-        left = left[open..].find(CLOSE).map_or("", |close| &left[open + close + CLOSE.len()..]);
+        left = left[open..]
+            .find(CLOSE)
+            .map_or("", |close| &left[open + close + CLOSE.len()..]);
     }
     kept.push_str(left);
     kept
@@ -99,14 +106,20 @@ fn without_reminders(text: &str) -> String {
 fn wanted_tool(text: &str) -> Option<Says> {
     let (_, wish) = text.rsplit_once("use the tool ")?;
     let (name, input) = wish.split_once(" with ")?;
-    let input = serde_json::Deserializer::from_str(input).into_iter::<Value>().next()?.ok()?;
+    let input = serde_json::Deserializer::from_str(input)
+        .into_iter::<Value>()
+        .next()?
+        .ok()?;
     let name = name.trim().trim_matches('`').to_owned();
     (input.is_object() && !name.is_empty() && !name.contains(char::is_whitespace))
         .then_some(Says::UseTool { name, input })
 }
 
 fn tool_result(content: &Value) -> Option<String> {
-    let result = content.as_array()?.iter().rfind(|block| block["type"] == "tool_result")?;
+    let result = content
+        .as_array()?
+        .iter()
+        .rfind(|block| block["type"] == "tool_result")?;
     Some(texts(&result["content"]).join("\n"))
 }
 
@@ -116,7 +129,11 @@ fn sample(schema: &Value) -> Value {
         return first.clone();
     }
     let kind = &schema["type"];
-    match kind.as_str().or_else(|| kind[0].as_str()).unwrap_or("object") {
+    match kind
+        .as_str()
+        .or_else(|| kind[0].as_str())
+        .unwrap_or("object")
+    {
         "string" => "echo".into(),
         "integer" | "number" => 0.into(),
         "boolean" => false.into(),
@@ -125,7 +142,11 @@ fn sample(schema: &Value) -> Value {
         _ => {
             let properties = schema["properties"].as_object();
             let members = properties.into_iter().flatten();
-            Value::Object(members.map(|(name, of)| (name.clone(), sample(of))).collect::<Map<_, _>>())
+            Value::Object(
+                members
+                    .map(|(name, of)| (name.clone(), sample(of)))
+                    .collect::<Map<_, _>>(),
+            )
         }
     }
 }
@@ -152,8 +173,12 @@ mod tests {
         let wanted = Some(("Bash".to_owned(), json!({ "command": "ls with me" })));
         let wish = "use the tool Bash with {\"command\":\"ls with me\"}";
         assert_eq!(tool(json!(wish)), wanted);
-        assert_eq!(tool(json!([{ "type": "text", "text": format!("please {wish} \n") }])), wanted);
-        let reminder = format!("{wish}<system-reminder>use the tool X with {{}}</system-reminder>\n");
+        assert_eq!(
+            tool(json!([{ "type": "text", "text": format!("please {wish} \n") }])),
+            wanted
+        );
+        let reminder =
+            format!("{wish}<system-reminder>use the tool X with {{}}</system-reminder>\n");
         assert_eq!(tool(json!(reminder)), wanted);
         assert_eq!(tool(json!("use the tool Bash with care")), None);
     }
@@ -163,7 +188,9 @@ mod tests {
         let body = json!({ "model": "m", "messages": [{ "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": "t", "content": [{ "type": "text", "text": "42 files" }] },
         ]}]});
-        let Says::Text(text) = says(&body, 1, "") else { panic!("no text") };
+        let Says::Text(text) = says(&body, 1, "") else {
+            panic!("no text")
+        };
         assert!(text.contains("42 files"), "{text}");
     }
 
@@ -175,7 +202,9 @@ mod tests {
             "messages": [{ "role": "user", "content": "use the tool Bash with {}" }],
             "output_config": { "format": { "type": "json_schema", "schema": schema } },
         });
-        let Says::Text(text) = says(&body, 1, "") else { panic!("no text") };
+        let Says::Text(text) = says(&body, 1, "") else {
+            panic!("no text")
+        };
         assert_eq!(text, r#"{"title":"echo"}"#);
     }
 
