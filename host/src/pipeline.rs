@@ -70,10 +70,7 @@ impl Catalog {
         previous: Option<&Arc<Catalog>>,
     ) -> Loaded {
         let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Loaded {
-            catalog: Some(Arc::new(Catalog { generation })),
-            refused: Vec::new(),
-        }
+        Loaded { catalog: Some(Arc::new(Catalog { generation })), refused: Vec::new() }
     }
 
     /// In the order of calls, the disabled ones included.
@@ -88,9 +85,7 @@ impl Catalog {
 
     /// Begins an exchange. The catalog lives until the run is dropped, whatever is loaded meanwhile.
     pub(crate) fn begin(self: &Arc<Self>, _runtime: &Arc<Runtime>) -> Run {
-        Run {
-            receipt: Receipt::default(),
-        }
+        Run { receipt: Receipt::default() }
     }
 }
 
@@ -102,15 +97,8 @@ pub(crate) struct Run {
 /// What a request or attempt hook decided.
 pub(crate) enum Decision {
     Proceed,
-    Answer {
-        plugin: PluginId,
-        answer: LocalAnswer,
-    },
-    Refuse {
-        plugin: PluginId,
-        fault: Fault,
-        try_next: bool,
-    },
+    Answer { plugin: PluginId, answer: LocalAnswer },
+    Refuse { plugin: PluginId, fault: Fault, try_next: bool },
 }
 
 /// An answer that a plugin made.
@@ -155,10 +143,7 @@ impl Run {
 
     /// The answer begins; from here on only response hooks are called. What no response hook can need is dropped.
     pub(crate) fn answering(self, head: AnswerHead) -> Answering {
-        Answering {
-            receipt: self.receipt,
-            head,
-        }
+        Answering { receipt: self.receipt, head }
     }
 
     pub(crate) fn receipt(&self) -> &Receipt {

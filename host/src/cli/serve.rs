@@ -70,7 +70,6 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
     tell(address, &config, &catalog);
     watch(args, config, runtime, catalog, seen, shared.clone(), log)?;
     gateway::serve(listener, shared, stopping).await;
-    info!("stopped");
     Ok(())
 }
 
