@@ -236,7 +236,7 @@ fn the_check_sees_what_it_shall_see() {
     for wrong in [
         br#"{"a":1, "b": [{}, {"d":4}]}"#.as_slice(),
         br#"{"a": 1, "b": [{}, {"d":4} ]}"#,
-        br#"{"a": 1,  "b": [{}, {"d":4}]}"#,
+        br#"{"a": 1,   "b": [{}, {"d":4}]}"#,
     ] {
         let seen = std::panic::catch_unwind(|| is_without_members(sent, wrong, "c"));
         assert!(seen.is_err(), "{}", String::from_utf8_lossy(wrong));

@@ -2,6 +2,7 @@
 //! and plugins as files. Everything listens on port 0, and nothing sleeps: each wait has a name and a limit.
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this module")]
+#![allow(unreachable_pub, reason = "what is public here is so for the tests")]
 
 pub mod client;
 pub mod component;
