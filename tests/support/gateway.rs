@@ -276,16 +276,15 @@ impl Builder {
     /// The configuration as it is written.
     pub fn toml(&self, dir: &Path) -> String {
         let cache = self.cache.clone().unwrap_or_else(code_cache);
+        let plugins = format!("[plugins]\ndir = {:?}\ncache = {cache:?}\n", dir.join("plugins"));
         format!(
-            "listen = \"127.0.0.1:0\"\nlog = \"{}\"\n{}\n{}\n{}\n[plugins]\ndir = {:?}\ncache = {:?}\n",
+            "listen = \"127.0.0.1:0\"\nlog = \"{}\"\n{}\n{}\n{}\n{}",
             self.log,
             self.top,
             self.auth,
             self.tables,
-            dir.join("plugins"),
-            cache
+            if self.tables.contains("[plugins]") { "" } else { &plugins }
         )
-        .replace("[plugins]\n", if self.tables.contains("[plugins]") { "" } else { "[plugins]\n" })
     }
 
     #[track_caller]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use client::{Reply, Request, Streaming};
 pub use component::component;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Outcome};
 pub use tempdir::TempDir;
 pub use upstream::{Answer, Received, Upstream};
 
