@@ -127,7 +127,7 @@ fn a_users_build_of_a_built_in_acts_in_its_place() {
 
 /// `merge-roles` with something else than a blank line between two texts.
 pub fn other_merge_roles() -> Vec<u8> {
-    rebuilt("merge-roles", "merge.rs", "\\n\\n", " ++ ")
+    rebuilt("merge-roles", "merge.rs", r"{text}\\n\\n{", "{text} ++ {")
 }
 
 /// The names of the built-in plugins, as `plugins list` tells them.
