@@ -24,7 +24,10 @@ fn claude_code_talks_and_uses_a_tool_while_plugins_come_and_go() {
     }
     let claude = install::claude();
     let home = TempDir::new("claude-home");
-    let gateway = Gateway::echo().auth("strict", &[KEY]).start();
+    let gateway = Gateway::echo()
+        .auth("strict", &[KEY])
+        .tables("[plugin.tagger]\nsettings = { patch = [{ op = \"add\", path = \"/tagged\", value = true }] }")
+        .start();
     gateway.generation(1);
 
     let marked = home.path().join("marked");

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Answer, Gateway, Upstream,
-    component::rebuilt,
+    component,
     shapes::{HELLO, HELLO_STREAM, message},
 };
 
@@ -117,21 +117,16 @@ fn with_every_built_in_disabled_no_rule_acts() {
 fn a_users_build_of_a_built_in_acts_in_its_place() {
     let upstream = Upstream::ok();
     let gateway = Gateway::preset("compatible", &upstream)
-        .file("plugins/merge-roles.wasm", other_merge_roles())
+        .plugin("merge_roles.wasm", component("other-merge-roles"))
         .start();
     gateway.message(message(TURNS)).has_status(200);
-    assert_eq!(upstream.last().json()["messages"][0]["content"], "a ++ b");
-    let list = gateway.log().join("\n");
-    assert!(!list.contains("refused"), "{list}");
-}
-
-/// `merge-roles` with something else than a blank line between two texts.
-pub fn other_merge_roles() -> Vec<u8> {
-    rebuilt("merge-roles", "merge.rs", r"{text}\\n\\n{", "{text} ++ {")
+    let arrived = upstream.last().json();
+    assert_eq!(arrived["merged_by"], "another rule");
+    assert_eq!(arrived["messages"][0]["content"], "a", "the built-in rule acted as well");
 }
 
 /// The names of the built-in plugins, as `plugins list` tells them.
-pub fn built_in() -> Vec<String> {
+fn built_in() -> Vec<String> {
     let listed = Gateway::echo().run(&["plugins", "list"]);
     listed.has_code(0);
     let names = ["answer-warmup", "message-threads", "strip-cache-control", "merge-roles", "estimate-tokens"];

@@ -24,9 +24,11 @@ fn edited_bodies_arrive_whole_over_both_versions() {
         let plain = Upstream::ok();
         let tls = h2::TlsUpstream::with(&["h2", "http/1.1"], |_| Answer::json(200, MESSAGE));
         let old = h2::TlsUpstream::with(&["http/1.1"], |_| Answer::json(200, MESSAGE));
-        let settings = format!("[plugin.sets-text]\nsettings = {{ text = \"{put}\" }}");
+        let settings = format!(
+            "[plugin.tagger]\nsettings = {{ patch = [{{ op = \"replace\", path = \"/messages/0/content\", value = \"{put}\" }}] }}"
+        );
         let to_plain = Gateway::to(&plain)
-            .plugin("50-sets-text.wasm", component("sets-text"))
+            .plugin("50-tagger.wasm", component("tagger"))
             .tables(&settings)
             .start();
         for seen in [to_plain.message(&body), h2::post(to_plain.addr, "/v1/messages", &[], &body)] {
@@ -40,7 +42,7 @@ fn edited_bodies_arrive_whole_over_both_versions() {
                     upstream.url(),
                     upstream.ca_file()
                 ))
-                .plugin("50-sets-text.wasm", component("sets-text"))
+                .plugin("50-tagger.wasm", component("tagger"))
                 .tables(&settings)
                 .start();
             for seen in [gateway.message(&body), h2::post(gateway.addr, "/v1/messages", &[], &body)] {

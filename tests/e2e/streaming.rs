@@ -16,7 +16,7 @@ fn an_event_reaches_the_client_before_the_upstream_writes_the_next() {
         let (upstream, teller) = Upstream::told();
         let mut builder = Gateway::to(&upstream);
         if listening {
-            builder = builder.plugin("50-keeps.wasm", component("keeps"));
+            builder = builder.plugin("50-events.wasm", component("events"));
         }
         let gateway = builder.start();
         let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
@@ -71,7 +71,7 @@ fn the_upstreams_bytes_go_out_as_they_are() {
             let upstream = Upstream::with(move |_| Answer::sse(&sent));
             let mut builder = Gateway::to(&upstream);
             if listening {
-                builder = builder.plugin("50-keeps.wasm", component("keeps"));
+                builder = builder.plugin("50-events.wasm", component("events"));
             }
             let gateway = builder.start();
             gateway.message(HELLO_STREAM).has_status(200).has_body(text);
@@ -84,7 +84,7 @@ fn a_json_answer_that_every_plugin_keeps_goes_out_as_it_came() {
     let odd = MESSAGE.replace("\"id\"", " \"id\" ").replace(":9,", ": 9.0e0 ,");
     let sent = odd.clone();
     let upstream = Upstream::with(move |_| Answer::json(200, &sent));
-    let gateway = Gateway::to(&upstream).plugin("50-keeps.wasm", component("keeps")).start();
+    let gateway = Gateway::to(&upstream).plugin("50-events.wasm", component("events")).start();
     gateway.message(HELLO).has_status(200).has_body(&odd);
 }
 
@@ -94,7 +94,7 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
         let (upstream, teller) = Upstream::told();
         let mut builder = Gateway::to(&upstream);
         if listening {
-            builder = builder.plugin("50-keeps.wasm", component("keeps"));
+            builder = builder.plugin("50-events.wasm", component("events"));
         }
         let gateway = builder.start();
         let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
@@ -161,7 +161,7 @@ fn the_upstream_is_left_as_soon_as_the_client_is_gone() {
 fn a_response_plugin_changes_a_stream_and_a_json_answer_alike() {
     for listening in [HELLO, HELLO_STREAM] {
         let upstream = Upstream::ok();
-        let gateway = Gateway::to(&upstream).plugin("50-shouts.wasm", component("shouts")).start();
+        let gateway = Gateway::to(&upstream).plugin("50-events.wasm", component("events")).tables("[plugin.events]\nsettings = { shout = true }").start();
         gateway.message(listening).has_status(200).has("HELLO").has_not("hello");
     }
 }

@@ -143,7 +143,7 @@ impl Gateway {
     /// Waits until this generation of plugins is in force.
     #[track_caller]
     pub fn generation(&self, number: u32) -> String {
-        self.line(&[&format!("generation={number}")])
+        self.line(&["in force", &format!("generation={number} ")])
     }
 
     /// How many lines there are, to look only at what comes after.
@@ -161,10 +161,10 @@ impl Gateway {
         assert_eq!(found, None);
     }
 
-    /// The log line of the exchange that this answer belongs to.
+    /// The line that tells of the next exchange, without quotation marks around its values.
     #[track_caller]
     pub fn record(&self, from: usize) -> String {
-        self.line_from(from, &["exchange", "status="]).1
+        self.line_from(from, &["exchange", "status="]).1.replace('"', "")
     }
 
     pub fn terminate(&self) {
