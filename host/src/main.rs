@@ -1,1 +1,7 @@
-fn main() {}
+//! Arguments in, exit code out: the only exit and the only print of an error.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    witgate::cli::main()
+}

@@ -1,0 +1,1 @@
+//! What is known of named providers, as data. What is not known is left out, not guessed.

@@ -1,0 +1,103 @@
+//! Names that are already right: whoever holds one need not check it again.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// The name of a plugin: lower-case letters, digits and hyphens, as in `merge-roles`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PluginId(Arc<str>);
+
+/// The name of an upstream in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(Arc<str>);
+
+/// The name of an account in the configuration; often an e-mail address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(Arc<str>);
+
+/// The id of one exchange, as it stands in the log and in `request-id`: `req_` and 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExchangeId(Arc<str>);
+
+/// Why a text is no such name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no {what}: {wanted}")]
+pub struct BadId {
+    what: &'static str,
+    text: String,
+    wanted: &'static str,
+}
+
+impl FromStr for PluginId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let simple = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.is_empty() || text.len() > 64 || !text.chars().all(simple) {
+            return Err(BadId {
+                what: "plugin name",
+                text: text.to_owned(),
+                wanted: "1 to 64 lower-case letters, digits and hyphens",
+            });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl FromStr for UpstreamId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        // A slash would make `to = "upstream/model"` ambiguous.
+        let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.is_empty() || text.len() > 64 || !text.chars().all(simple) {
+            return Err(BadId {
+                what: "upstream name",
+                text: text.to_owned(),
+                wanted: "1 to 64 letters, digits, `-`, `_` and `.`",
+            });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        // It goes into a header as it is.
+        let printable = |c: char| c.is_ascii_graphic() || c == ' ';
+        if text.trim().is_empty() || text.len() > 128 || !text.chars().all(printable) {
+            return Err(BadId {
+                what: "account name",
+                text: text.to_owned(),
+                wanted: "1 to 128 printable ASCII characters",
+            });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl ExchangeId {
+    /// A new one, not to be guessed.
+    pub fn new() -> Self {
+        Self(format!("req_{}", uuid::Uuid::new_v4().simple()).into())
+    }
+}
+
+macro_rules! text {
+    ($($name:ident)*) => {$(
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+text!(PluginId UpstreamId AccountId ExchangeId);
