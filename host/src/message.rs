@@ -1,5 +1,7 @@
 //! Our own words for requests and answers: what travels between the gateway, the plugins and the upstreams.
 
+mod headers;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -11,6 +13,8 @@ use crate::{
     fault::Fault,
     ids::{AccountId, ExchangeId, UpstreamId},
 };
+
+pub(crate) use headers::keep_end_to_end;
 
 /// What a request asks for, as far as hooks are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,3 +1,267 @@
 //! Bytes to events and back, without losing a byte: every event keeps the very bytes it came as.
 //!
 //! The format is that of the "server-sent events" section of the HTML standard. No I/O, not async.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
+
+use crate::message::Event;
+
+/// Cuts a stream of chunks into frames.
+///
+/// The frames of a stream and its [`Decoder::rest`], joined, are the stream.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    /// The beginning of a frame whose end has not come yet, from earlier chunks.
+    held: BytesMut,
+    /// What of the last chunk nobody looked at yet.
+    chunk: Bytes,
+    line: Line,
+    begun: bool,
+    /// Bytes at the front of the next frame that belong to no line.
+    skip: usize,
+}
+
+/// Where in a line the decoder stands.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Line {
+    #[default]
+    Start,
+    Inside,
+    /// Behind a carriage return that ended a line: a line feed now belongs to it.
+    Ended,
+    /// Behind a carriage return that ended a frame: a line feed now is the next frame's first byte and means nothing.
+    FrameEnded,
+}
+
+/// One event with its fields, comments and the blank line that ends it, as it came; or comments alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    raw: Bytes,
+    skip: usize,
+}
+
+impl Decoder {
+    /// Takes the next chunk. The frames of the chunk before must have been taken.
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty());
+        self.chunk = chunk;
+    }
+
+    /// The next frame that is complete.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame> {
+        let Some(end) = self.frame_end() else {
+            self.held.extend_from_slice(&self.chunk);
+            self.chunk.clear();
+            return None;
+        };
+        let tail = self.chunk.split_to(end);
+        let raw = if self.held.is_empty() {
+            tail
+        } else {
+            self.held.extend_from_slice(&tail);
+            self.held.split().freeze()
+        };
+        let mut skip = std::mem::take(&mut self.skip);
+        if !self.begun {
+            self.begun = true;
+            if raw.starts_with(BYTE_ORDER_MARK) {
+                skip = BYTE_ORDER_MARK.len();
+            }
+        }
+        Some(Frame { raw, skip })
+    }
+
+    /// How much is held back because no blank line has come.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// What came after the last frame.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        self.held.extend_from_slice(&self.chunk);
+        self.chunk.clear();
+        self.held.split().freeze()
+    }
+
+    /// How much of the chunk belongs to the frame that it ends.
+    fn frame_end(&mut self) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = self.chunk.get(at) {
+            match (self.line, byte) {
+                (Line::FrameEnded, b'\n') => {
+                    self.skip = 1;
+                    self.line = Line::Start;
+                    at += 1;
+                }
+                (Line::Ended, b'\n') => {
+                    self.line = Line::Start;
+                    at += 1;
+                }
+                (Line::Inside, _) => match memchr2(b'\n', b'\r', &self.chunk[at..]) {
+                    Some(end) => {
+                        let cr = self.chunk[at + end] == b'\r';
+                        self.line = if cr { Line::Ended } else { Line::Start };
+                        at += end + 1;
+                    }
+                    None => return None,
+                },
+                (_, b'\n') => {
+                    self.line = Line::Start;
+                    return Some(at + 1);
+                }
+                // A line feed that is here already goes with it; one that comes later must not be waited for.
+                (_, b'\r') => {
+                    let both = self.chunk.get(at + 1) == Some(&b'\n');
+                    self.line = if both { Line::Start } else { Line::FrameEnded };
+                    return Some(at + 1 + usize::from(both));
+                }
+                _ => self.line = Line::Inside,
+            }
+        }
+        None
+    }
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl Frame {
+    /// The very bytes that came.
+    pub(crate) fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The value of the last `event:` field; empty when there is none.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.fields()
+            .filter(|(field, _)| *field == b"event")
+            .last()
+            .map_or(b"", |(_, value)| value)
+    }
+
+    /// The `data:` lines joined by line feeds; `None` when there is none, and then it is no event.
+    pub(crate) fn data(&self) -> Option<Bytes> {
+        let mut lines = self
+            .fields()
+            .filter(|(field, _)| *field == b"data")
+            .map(|(_, value)| value);
+        let first = lines.next()?;
+        let Some(second) = lines.next() else {
+            return Some(self.raw.slice_ref(first));
+        };
+        let mut data = BytesMut::from(first);
+        for line in std::iter::once(second).chain(lines) {
+            data.extend_from_slice(b"\n");
+            data.extend_from_slice(line);
+        }
+        Some(data.freeze())
+    }
+
+    /// As plugins see it; `None` for comments alone.
+    pub(crate) fn event(&self) -> Option<Event> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Event {
+            data: text(&self.data()?),
+            name: text(self.name()),
+        })
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut left = &self.raw[self.skip..];
+        let lines = std::iter::from_fn(move || {
+            let end = memchr2(b'\n', b'\r', left)?;
+            let line = &left[..end];
+            let wide = left[end] == b'\r' && left.get(end + 1) == Some(&b'\n');
+            left = &left[end + 1 + usize::from(wide)..];
+            Some(line)
+        });
+        lines
+            .filter(|line| !line.is_empty() && line[0] != b':')
+            .map(|line| {
+                let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+                let value = line.get(colon + 1..).unwrap_or_default();
+                (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+            })
+    }
+}
+
+/// An event as this gateway writes it.
+pub(crate) fn encode(event: &Event, out: &mut BytesMut) {
+    if !event.name.is_empty() {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(event.name.as_bytes());
+        out.extend_from_slice(b"\n");
+    }
+    for line in event.data.split('\n') {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(line.as_bytes());
+        out.extend_from_slice(b"\n");
+    }
+    out.extend_from_slice(b"\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &str = "\u{feff}: hello\n\nevent: a\nid: 7\ndata: {\"x\":1}\n\ndata:one\r\ndata: two\r\n\r\n\
+                          retry: 5\rodd\revent:b\rdata\r\r\ndata: last\n\nleft";
+
+    fn cut(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<Frame>, Bytes) {
+        let mut decoder = Decoder::default();
+        let mut frames = Vec::new();
+        for chunk in chunks {
+            decoder.push(chunk);
+            while let Some(frame) = decoder.next_frame() {
+                frames.push(frame);
+            }
+        }
+        (frames, decoder.rest())
+    }
+
+    fn event(name: &str, data: &str) -> Event {
+        Event {
+            name: name.to_owned(),
+            data: data.to_owned(),
+        }
+    }
+
+    #[test]
+    fn events_are_the_same_however_the_chunks_are_cut() {
+        let whole = Bytes::from_static(STREAM.as_bytes());
+        let wanted = [
+            None,
+            Some(event("a", "{\"x\":1}")),
+            Some(event("", "one\ntwo")),
+            Some(event("b", "")),
+            Some(event("", "last")),
+        ];
+        for at in 0..=whole.len() {
+            let (frames, rest) = cut([whole.slice(..at), whole.slice(at..)]);
+            let events: Vec<_> = frames.iter().map(Frame::event).collect();
+            assert_eq!(events, wanted, "cut at {at}");
+            let mut joined: Vec<u8> = frames.iter().flat_map(|f| f.raw().to_vec()).collect();
+            joined.extend_from_slice(&rest);
+            assert_eq!(joined, whole, "cut at {at}");
+        }
+        let (frames, _) = cut((0..whole.len()).map(|at| whole.slice(at..=at)));
+        assert_eq!(frames.iter().map(Frame::event).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_frame_that_ends_in_a_carriage_return_is_not_held_back() {
+        let (frames, rest) = cut([Bytes::from_static(b"data: x\r\r")]);
+        assert_eq!(frames.len(), 1);
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let written = event("message_start", "{\n}");
+        let mut out = BytesMut::new();
+        encode(&written, &mut out);
+        let (frames, rest) = cut([out.freeze()]);
+        assert_eq!(frames[0].event(), Some(written));
+        assert!(rest.is_empty());
+    }
+}

@@ -1,1 +1,57 @@
-//! telemetry
+//! The log: lines on standard error, filtered as the configuration says. Fixed sentences, varying fields.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
+
+use crate::fault::Fault;
+
+/// The running log, whose filter can be changed.
+#[derive(Clone)]
+pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
+
+/// Begins to log. Once per process.
+pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
+    let lines = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|error| Fault::gateway("the log cannot be started").from(error))?;
+    Ok(Log(handle))
+}
+
+impl Log {
+    /// Logs by another filter from now on.
+    pub(crate) fn filter(&self, filter: &str) -> Result<(), Fault> {
+        let filter = parse(filter)?;
+        self.0
+            .reload(filter)
+            .map_err(|error| Fault::gateway("the log's filter cannot be changed").from(error))
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, Fault> {
+    EnvFilter::builder().parse(filter).map_err(|error| {
+        Fault::gateway(format!(
+            "`{filter}` is no log filter; wanted is a level or a list like `info,witgate=debug`"
+        ))
+        .from(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_named() {
+        assert!(parse("info,witgate=debug").is_ok());
+        assert!(parse("witgate=loud").is_err_and(|fault| fault.to_string().contains("loud")));
+    }
+}

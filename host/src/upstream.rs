@@ -1,1 +1,252 @@
-//! upstream
+//! It leaves the building: the HTTP clients, whose words become ours here and nowhere else.
+
+mod client;
+mod echo;
+mod failure;
+mod models;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use futures_util::StreamExt;
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{ACCEPT_ENCODING, AUTHORIZATION},
+};
+
+use crate::{
+    config::{self, AuthStyle},
+    fault::{Fault, Kind, Retry},
+    ids::UpstreamId,
+    message::{Body, BodyStream, Request, Response, keep_end_to_end},
+    secret::Secret,
+};
+
+pub(crate) use models::Model;
+
+use client::Http;
+
+/// The one dialect that needs no plugin.
+pub(crate) const ANTHROPIC: &str = "anthropic";
+
+/// All upstreams, by their place in the configuration; the echo upstream where none is configured.
+pub(crate) struct Upstreams(Vec<Upstream>);
+
+/// Where models are served.
+pub(crate) struct Upstream {
+    pub(crate) config: config::Upstream,
+    way: Way,
+    /// The list of models and when it was asked for; only lists that were asked for with an account's credential.
+    listed: Mutex<Option<(Instant, Arc<[Model]>)>>,
+}
+
+enum Way {
+    Http(Arc<Http>),
+    Echo,
+}
+
+/// As whom a request goes out.
+#[derive(Clone, Copy)]
+pub(crate) enum Credential<'a> {
+    /// An account's, in the header that the upstream wants.
+    Account(&'a Secret),
+    /// What the client sent, as it came; maybe nothing.
+    Client(&'a HeaderMap),
+}
+
+/// A request that is streamed through, both ways, without a look into it.
+pub(crate) struct Passing {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    /// The length of the body, where it is known.
+    pub(crate) length: Option<u64>,
+    pub(crate) body: BodyStream,
+}
+
+impl Upstreams {
+    /// The connections of an upstream whose transport did not change are kept.
+    pub(crate) fn new(
+        configured: &[config::Upstream],
+        previous: Option<&Upstreams>,
+    ) -> Result<Self, Fault> {
+        if configured.is_empty() {
+            let listed = Mutex::default();
+            return Ok(Self(vec![Upstream {
+                config: echo::config(),
+                way: Way::Echo,
+                listed,
+            }]));
+        }
+        let former: Vec<&Arc<Http>> = previous
+            .map_or(&[][..], |all| &all.0)
+            .iter()
+            .filter_map(Upstream::http)
+            .collect();
+        let each = configured.iter().map(|config| {
+            let http = Http::new(config, &former)?;
+            Ok(Upstream {
+                config: config.clone(),
+                way: Way::Http(http),
+                listed: Mutex::default(),
+            })
+        });
+        each.collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        self.0.iter()
+    }
+
+    pub(crate) fn at(&self, index: usize) -> Option<&Upstream> {
+        self.0.get(index)
+    }
+
+    /// Their configuration, the echo upstream's included.
+    pub(crate) fn configs(&self) -> Vec<config::Upstream> {
+        self.0
+            .iter()
+            .map(|upstream| upstream.config.clone())
+            .collect()
+    }
+}
+
+impl Upstream {
+    /// Whether it answers without anyone's credential.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.way, Way::Echo)
+    }
+
+    /// Sends one attempt. `edits` is what plugins did to it, in a line.
+    ///
+    /// The fault says whether there was an answer at all; an error status is an answer. Dropping the future or the
+    /// answer's body drops the connection's stream.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        credential: Credential<'_>,
+        edits: &str,
+    ) -> Result<Response, Fault> {
+        let http = match &self.way {
+            Way::Echo => return Ok(echo::answer(request, edits)),
+            Way::Http(http) => http,
+        };
+        let mut headers = request.headers.clone();
+        // The verdict and the response hooks must read the answer.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self.sign(&mut headers, credential)?;
+        let answer = http
+            .send(
+                request.method.clone(),
+                &request.path,
+                &request.query,
+                headers,
+                request.body.bytes(),
+            )
+            .await;
+        answer
+            .map(|answer| answered(answer, self.config.name.clone()))
+            .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))
+    }
+
+    /// Streams a request through and the answer back, compression and all.
+    pub(crate) async fn pass(
+        &self,
+        mut request: Passing,
+        credential: Credential<'_>,
+    ) -> Result<Response, Fault> {
+        let Way::Http(http) = &self.way else {
+            let what = format!(
+                "the echo upstream has no `{} {}`",
+                request.method, request.path
+            );
+            return Err(Fault::client(Kind::NotFound, what));
+        };
+        self.sign(&mut request.headers, credential)?;
+        let answer = http.pass(request).await;
+        answer
+            .map(|answer| answered(answer, self.config.name.clone()))
+            .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))
+    }
+
+    /// The upstream's own list of models, as Anthropic shapes it, or the configured one where it has none.
+    ///
+    /// Never an error: a list that does not come in time is empty or configured.
+    pub(crate) async fn models(
+        &self,
+        credential: Option<Credential<'_>>,
+        now: Instant,
+    ) -> Arc<[Model]> {
+        models::list(self, credential, now).await
+    }
+
+    fn http(&self) -> Option<&Arc<Http>> {
+        match &self.way {
+            Way::Http(http) => Some(http),
+            Way::Echo => None,
+        }
+    }
+
+    fn sign(&self, headers: &mut HeaderMap, credential: Credential<'_>) -> Result<(), Fault> {
+        if *self.config.dialect == *ANTHROPIC && !headers.contains_key(VERSION) {
+            headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
+        }
+        let key = match credential {
+            Credential::Account(key) => key.expose(),
+            Credential::Client(presented) if presented.is_empty() => {
+                return Err(self.no_credential());
+            }
+            Credential::Client(presented) => {
+                headers.extend(presented.clone());
+                return Ok(());
+            }
+        };
+        let (name, value) = match self.config.auth {
+            AuthStyle::XApiKey => ("x-api-key", HeaderValue::from_str(key)),
+            AuthStyle::XGoogApiKey => ("x-goog-api-key", HeaderValue::from_str(key)),
+            AuthStyle::Bearer => (
+                AUTHORIZATION.as_str(),
+                HeaderValue::from_str(&format!("Bearer {key}")),
+            ),
+        };
+        // The error would not print the key either, but it has nothing to add.
+        let mut value = value.map_err(|_| {
+            Fault::gateway(format!(
+                "an account's key of upstream `{}` has characters that no header can carry",
+                self.config.name
+            ))
+        })?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+        Ok(())
+    }
+
+    fn no_credential(&self) -> Fault {
+        let what = format!(
+            "no credential for upstream `{}`: it has no accounts, and the request carries none that is not the \
+             gateway's own; configure `accounts` or send the upstream's key",
+            self.config.name
+        );
+        Fault::client(Kind::Unauthenticated, what).retry(Retry::Elsewhere)
+    }
+}
+
+const VERSION: &str = "anthropic-version";
+
+/// Our words for an answer.
+fn answered(mut answer: reqwest::Response, upstream: UpstreamId) -> Response {
+    let mut headers = std::mem::take(answer.headers_mut());
+    keep_end_to_end(&mut headers);
+    let status = answer.status();
+    let chunks = answer
+        .bytes_stream()
+        .map(move |chunk| chunk.map_err(|error| failure::within_answer(&upstream, error)));
+    Response {
+        status,
+        headers,
+        body: Body::Stream(chunks.boxed()),
+    }
+}

@@ -87,3 +87,8 @@ pub mod __wasm {
         Exports, Held, attempt_world, failure_world, plugin_world, request_world, response_world,
     };
 }
+
+/// Compiles what the README tells people to write.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -311,7 +311,7 @@ impl<Rule: Plugin> Exchange<Rule> {
         if result.is_err() {
             self.sent = from;
         }
-        result
+        result.or_else(Error::into_verdict)
     }
 }
 

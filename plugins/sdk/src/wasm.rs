@@ -120,6 +120,7 @@ impl<Rule: Held + RequestHook> request_world::exports::witgate::plugin::request_
     fn on_request(request: &Request) -> Result<exchange::Verdict, String> {
         let mut request = crate::Request::over(request);
         Rule::with(|rule| rule.on_request(&mut request))
+            .or_else(Error::into_verdict)
             .map(exchange::Verdict::from)
             .map_err(in_words)
     }
@@ -132,6 +133,7 @@ impl<Rule: Held + AttemptHook> attempt_world::exports::witgate::plugin::attempt_
         let mut request = crate::Request::over(request);
         let target = crate::Target::over(target);
         Rule::with(|rule| rule.on_attempt(&mut request, &target))
+            .or_else(Error::into_verdict)
             .map(exchange::Verdict::from)
             .map_err(in_words)
     }

@@ -129,6 +129,18 @@ fn the_edits_of_a_call_that_fails_are_taken_back() {
 }
 
 #[test]
+fn a_body_that_cannot_be_read_is_the_clients_fault() {
+    let mut exchange = Exchange::<Everything>::new(r#"{"model":"m", oops"#);
+    let refusal = exchange.on_request().unwrap().expect_refusal();
+    assert_eq!(refusal["type"], "invalid_request_error");
+    let message = refusal["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("the body is not valid JSON: "),
+        "{message}"
+    );
+}
+
+#[test]
 fn settings_are_checked_where_the_plugin_is_described() {
     let misspelt = json!({"tagg": "x"});
     let refused = Exchange::<Everything>::new(BODY)

@@ -1,0 +1,290 @@
+//! A JSON text that is queried by JSONPath (RFC 9535) and edited by JSON Patch (RFC 6902) without parsing the rest.
+//!
+//! A [`Document`] is made from bytes without looking at them. A query reads only where it leads; what it passes over
+//! is checked no closer than finding its end takes. An edit changes the bytes of the places it names and no others:
+//! order, spacing, and the spelling of numbers and strings stay as they came. So a text that is not valid JSON in a
+//! place that no query reaches is held, edited elsewhere and given back like any other.
+//!
+//! What goes with a removed member or element: the whitespace and key before it, itself, and the comma behind it with
+//! the whitespace up to that comma. The last of several instead takes the comma before it and everything from the end
+//! of the value that precedes it. The whitespace before a closing bracket always stays. What is added brings no
+//! whitespace. Therefore adding a member and removing it again gives the first text, byte for byte.
+//!
+//! Of members with the same name, reading and replacing mean the last, removing means all.
+//!
+//! ```
+//! use witgate_document::{Document, Operation, Path};
+//!
+//! let mut body = Document::new(r#"{"model": "a", "messages": [{"cache_control": {}, "role": "user"}]}"#);
+//! assert_eq!(body.top_str("model").as_deref(), Some("a"));
+//!
+//! let marks = Path::parse("$..cache_control")?;
+//! assert_eq!(body.select(&marks)?, ["/messages/0/cache_control"]);
+//! assert_eq!(body.remove_all(&marks)?, 1);
+//!
+//! body.patch(&[Operation::Replace { at: "/model".into(), value: r#""b""#.into() }])?;
+//! assert_eq!(body.bytes(), r#"{"model": "b", "messages": [{ "role": "user"}]}"#);
+//! # Ok::<(), witgate_document::Error>(())
+//! ```
+//!
+//! Nothing here does I/O, recurses over a text, or panics; every query and patch has a budget.
+
+mod error; // what can be wrong
+mod budget; // what one query or patch may cost
+pub mod string; // JSON string tokens
+mod number; // numbers by value
+mod scan; // where values end
+mod check; // is a text JSON
+mod search; // keys by searching memory
+mod names; // many keys at once
+mod pointer; // RFC 6901
+mod path; // RFC 9535
+mod patch; // RFC 6902
+mod remove; // everything a query selects, cut out
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    budget::Budget,
+    patch::Tree,
+    path::{Duplicates, Place, Walk},
+};
+pub use crate::{
+    error::Error,
+    names::{Found, Names},
+    patch::Operation,
+    path::Path,
+};
+
+/// How many nodes one query may select. More is `TooMuch`.
+pub const MAX_SELECTED: usize = 100_000;
+
+/// How many bytes the pointers of one answer may have together, since deep nodes of long names multiply.
+const MAX_POINTERS: usize = 64 << 20;
+
+/// A JSON text, held as it came until it is edited.
+///
+/// Cloning is cheap: clones share all text, and editing one leaves the others as they are.
+#[derive(Clone, Debug)]
+pub struct Document {
+    state: State,
+    edited: bool,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Text(Bytes),
+    /// Pieces, and the text they make once somebody asked for it.
+    Pieces(Tree, Arc<OnceLock<Bytes>>),
+}
+
+/// A value that a query selected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where: a JSON Pointer (RFC 6901).
+    pub at: String,
+    /// What: its exact text, without whitespace around it.
+    pub value: Bytes,
+}
+
+impl Document {
+    /// Holds a text. Never fails, since nothing is read.
+    pub fn new(text: impl Into<Bytes>) -> Self {
+        Self {
+            state: State::Text(text.into()),
+            edited: false,
+        }
+    }
+
+    /// The text. Without edits these are the very bytes the document was made from; after edits one copy is made and
+    /// kept, so asking again costs nothing.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        match &self.state {
+            State::Text(text) => text.clone(),
+            State::Pieces(tree, text) => text.get_or_init(|| tree.bytes()).clone(),
+        }
+    }
+
+    /// The length of the text in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether the text has no bytes at all; such a text is not valid JSON.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether an edit was done, even if it happened to leave the same bytes. A `test` is no edit, nor is removing
+    /// what a path does not select.
+    #[must_use]
+    pub fn is_edited(&self) -> bool {
+        self.edited
+    }
+
+    /// Pointers (RFC 6901) to the nodes that a path selects, in the order of RFC 9535. A node that the path selects
+    /// twice comes twice.
+    ///
+    /// # Errors
+    ///
+    /// `BadDocument` where the path leads to what is not JSON, `TooMuch` past the limits.
+    pub fn select(&self, path: &Path) -> Result<Vec<String>, Error> {
+        let mut pointers = Vec::new();
+        self.each(path, |_, pointer, _| {
+            pointers.push(pointer);
+            Ok(())
+        })?;
+        Ok(pointers)
+    }
+
+    /// The nodes that a path selects with their text, in the order of RFC 9535.
+    ///
+    /// # Errors
+    ///
+    /// As for [`select`](Self::select).
+    pub fn read(&self, path: &Path) -> Result<Vec<Node>, Error> {
+        let text = self.bytes();
+        let mut nodes = Vec::new();
+        self.each(path, |walk, at, place| {
+            let value = text.slice(walk.span(place)?);
+            nodes.push(Node { at, value });
+            Ok(())
+        })?;
+        Ok(nodes)
+    }
+
+    /// Whether a path selects anything. Stops at the first node.
+    ///
+    /// # Errors
+    ///
+    /// As for [`select`](Self::select), if it happens before the first node is found.
+    pub fn matches(&self, path: &Path) -> Result<bool, Error> {
+        let text = self.bytes();
+        let mut any = false;
+        Walk::new(&text, path, Duplicates::Last).run(&mut |_, _| {
+            any = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(any)
+    }
+
+    /// Applies a JSON Patch (RFC 6902): all of it, or nothing and an error that names the operation, counted from 0.
+    ///
+    /// However many operations there are, the text is copied once, when somebody asks for it. A patch of one replace
+    /// reads no more than the way to its place; every other reads all children of the containers on the way.
+    ///
+    /// # Errors
+    ///
+    /// `BadPath` for a malformed pointer, `BadValue` for a value that is not one JSON text, `NotApplicable` where a
+    /// place does not exist or a `test` does not hold, `BadDocument` where a pointer leads to what is not JSON,
+    /// `TooMuch` past the limits.
+    pub fn patch(&mut self, edits: &[Operation]) -> Result<(), Error> {
+        match (edits, &self.state) {
+            ([], _) => return Ok(()),
+            ([edit @ Operation::Replace { at, value }], State::Text(text)) => {
+                let replaced = patch::replace(text, at, value);
+                let replaced = replaced
+                    .map_err(|error| error.within(&format!("operation 0, {}", edit.name())));
+                self.state = State::Text(replaced?);
+                self.edited = true;
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut tree = match &self.state {
+            State::Text(text) => Tree::new(text)?,
+            State::Pieces(tree, _) => tree.clone(),
+        };
+        let mut budget = Budget::new();
+        let mut changed = false;
+        for (index, edit) in edits.iter().enumerate() {
+            match tree.apply(edit, &mut budget) {
+                Ok(change) => changed |= change,
+                Err(error) => {
+                    return Err(error.within(&format!("operation {index}, {}", edit.name())));
+                }
+            }
+        }
+        if changed {
+            self.state = State::Pieces(tree, Arc::default());
+            self.edited = true;
+        }
+        Ok(())
+    }
+
+    /// Removes every node that a path selects, all members of a name included, and says how many places that were.
+    /// What stands inside a removed node goes with it and is not counted. Selecting nothing is no error and no edit.
+    ///
+    /// `$..name` is done by searching for the key, without reading the rest of the text.
+    ///
+    /// # Errors
+    ///
+    /// `NotApplicable` when the path selects the whole document; else as for [`select`](Self::select).
+    pub fn remove_all(&mut self, path: &Path) -> Result<u32, Error> {
+        let text = self.bytes();
+        let (count, cuts) = remove::cuts(&text, path)?;
+        let count = u32::try_from(count).map_err(|_| remove::too_many())?;
+        if count > 0 {
+            self.state = State::Text(remove::splice(&text, &cuts));
+            self.edited = true;
+        }
+        Ok(count)
+    }
+
+    /// The text of a top-level member, the last of that name; `None` when the document is no object or has none.
+    ///
+    /// Found by searching for the key, not by walking to it, so what stands before it need not be valid JSON.
+    #[must_use]
+    pub fn top(&self, name: &str) -> Option<Bytes> {
+        let text = self.bytes();
+        search::top(&text, name).map(|span| text.slice(span))
+    }
+
+    /// [`top`](Self::top) decoded, when it is a string.
+    #[must_use]
+    pub fn top_str(&self, name: &str) -> Option<String> {
+        string::decode(&self.top(name)?)
+    }
+
+    /// The text of the value that a pointer (RFC 6901) leads to, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `BadPath` for a malformed pointer, `BadDocument` where it leads to what is not JSON.
+    pub fn get(&self, pointer: &str) -> Result<Option<Bytes>, Error> {
+        let tokens = pointer::parse(pointer)?;
+        let text = self.bytes();
+        let span = pointer::locate(&text, &tokens)?;
+        Ok(span.map(|span| text.slice(span)))
+    }
+
+    fn each(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(&mut Walk<'_>, String, Place) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let text = self.bytes();
+        let mut left = MAX_SELECTED;
+        let mut room = MAX_POINTERS;
+        Walk::new(&text, path, Duplicates::Last).run(&mut |walk, place| {
+            let pointer = walk.pointer();
+            left = left.checked_sub(1).ok_or_else(remove::too_many)?;
+            let room_left = room.checked_sub(pointer.len());
+            room = room_left.ok_or_else(|| {
+                Error::TooMuch(format!(
+                    "the pointers to the selected nodes exceed {MAX_POINTERS} bytes"
+                ))
+            })?;
+            take(walk, pointer, place)?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+}

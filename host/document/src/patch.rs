@@ -1,0 +1,304 @@
+//! JSON Patch, RFC 6902: the operations, as values and as text.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    Error, check, pointer,
+    scan::{Children, value_end},
+    string,
+};
+
+mod tree; // a text, taken apart where it is edited
+
+pub(crate) use tree::Tree;
+
+/// The text with another value at a place, in one copy: the commonest patch, not worth taking the text apart.
+pub(crate) fn replace(text: &Bytes, at: &str, value: &Bytes) -> Result<Bytes, Error> {
+    let tokens = pointer::parse(at)?;
+    let value = tree::checked(value, tokens.len())?;
+    let Some(span) = pointer::locate(text, &tokens)? else {
+        return Err(tree::missing(&tokens));
+    };
+    let length = text.len() - span.len() + value.len();
+    tree::fits_limit(length, text.len())?;
+    let mut out = BytesMut::with_capacity(length);
+    out.extend_from_slice(&text[..span.start]);
+    out.extend_from_slice(&value);
+    out.extend_from_slice(&text[span.end..]);
+    Ok(out.freeze())
+}
+
+/// One operation of a JSON Patch. Places are JSON Pointers (RFC 6901), values JSON texts (RFC 8259).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Puts a value at a place: a new member goes last, an element before the one that is there, `-` after all.
+    Add {
+        /// Where; its parent must exist.
+        at: String,
+        /// What; goes in verbatim but for whitespace around it.
+        value: Bytes,
+    },
+    /// Takes away the value at a place that must exist, with all members of that name.
+    Remove {
+        /// Where; not the whole document.
+        at: String,
+    },
+    /// Puts a value in the stead of one that must exist.
+    Replace {
+        /// Where.
+        at: String,
+        /// What; goes in verbatim but for whitespace around it.
+        value: Bytes,
+    },
+    /// Removes the value at one place and adds it at another.
+    Move {
+        /// Where it must exist.
+        from: String,
+        /// Where it goes once it has been removed; not inside of itself.
+        to: String,
+    },
+    /// Adds the value at one place at another, too.
+    Copy {
+        /// Where it must exist.
+        from: String,
+        /// Where else it goes.
+        to: String,
+    },
+    /// Requires that the value at a place equals another, numbers by value and members in any order.
+    Test {
+        /// Where.
+        at: String,
+        /// What must be there.
+        value: Bytes,
+    },
+}
+
+impl Operation {
+    /// Reads a JSON Patch document: an array of operations.
+    ///
+    /// # Errors
+    ///
+    /// `BadValue` when it is no JSON, no array, or an operation lacks a member, has one of them twice or with a
+    /// wrong type, or an unknown `op`; `BadPath` for a malformed pointer. Unknown members are ignored.
+    pub fn parse_list(text: &[u8]) -> Result<Vec<Operation>, Error> {
+        let bad = |bad: Error| Error::BadValue(format!("the patch: {}", value_fault(bad)));
+        let span = check::one_value(text, 0).map_err(bad)?;
+        if text[span.start] != b'[' {
+            return Err(Error::BadValue(
+                "the patch is no array of operations".to_owned(),
+            ));
+        }
+        let mut edits = Vec::new();
+        let mut children = Children::of(text, span.start)?;
+        while let Some(child) = children.next()? {
+            let end = value_end(text, child.start, 1)?;
+            let context = format!("operation {}", edits.len());
+            let edit = Fields::read(text, child.start).and_then(Fields::operation);
+            edits.push(edit.map_err(|error| error.within(&context))?);
+            children.passed(end);
+        }
+        Ok(edits)
+    }
+
+    /// Writes operations as a JSON Patch document, `[` to `]`, without whitespace of its own.
+    ///
+    /// Bytes of a value that are not UTF-8 become U+FFFD; a patch that can be applied has none.
+    #[must_use]
+    pub fn write_list(edits: &[Operation]) -> String {
+        let parts: Vec<String> = edits.iter().map(Operation::write).collect();
+        format!("[{}]", parts.join(","))
+    }
+
+    fn write(&self) -> String {
+        let plain =
+            |op: &str, at: &str| format!(r#"{{"op":"{op}","path":{}}}"#, string::encode(at));
+        let valued = |op: &str, at: &str, value: &Bytes| {
+            let value = String::from_utf8_lossy(value);
+            format!(
+                r#"{{"op":"{op}","path":{},"value":{value}}}"#,
+                string::encode(at)
+            )
+        };
+        let paired = |op: &str, from: &str, to: &str| {
+            let (from, to) = (string::encode(from), string::encode(to));
+            format!(r#"{{"op":"{op}","from":{from},"path":{to}}}"#)
+        };
+        match self {
+            Self::Add { at, value } => valued("add", at, value),
+            Self::Remove { at } => plain("remove", at),
+            Self::Replace { at, value } => valued("replace", at, value),
+            Self::Move { from, to } => paired("move", from, to),
+            Self::Copy { from, to } => paired("copy", from, to),
+            Self::Test { at, value } => valued("test", at, value),
+        }
+    }
+
+    /// The operation in few words, for an error.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Add { at, .. } => format!("add `{at}`"),
+            Self::Remove { at } => format!("remove `{at}`"),
+            Self::Replace { at, .. } => format!("replace `{at}`"),
+            Self::Move { from, to } => format!("move `{from}` to `{to}`"),
+            Self::Copy { from, to } => format!("copy `{from}` to `{to}`"),
+            Self::Test { at, .. } => format!("test `{at}`"),
+        }
+    }
+}
+
+/// What is wrong with a value that is no JSON text.
+pub(crate) fn value_fault(error: Error) -> String {
+    match error {
+        Error::BadDocument { at, what } => format!("not valid json at byte {at}: {what}"),
+        other => other.to_string(),
+    }
+}
+
+/// The members of an operation that RFC 6902 knows.
+#[derive(Default)]
+struct Fields {
+    op: Option<String>,
+    path: Option<String>,
+    from: Option<String>,
+    value: Option<Bytes>,
+}
+
+impl Fields {
+    fn read(text: &[u8], start: usize) -> Result<Self, Error> {
+        let bad = |what: String| Err(Error::BadValue(what));
+        if text[start] != b'{' {
+            return bad("is no object".to_owned());
+        }
+        let mut fields = Self::default();
+        let mut children = Children::of(text, start)?;
+        while let Some(child) = children.next()? {
+            let end = value_end(text, child.start, 2)?;
+            let value = &text[child.start..end];
+            let key = child
+                .key
+                .and_then(|key| string::decode(&text[key]))
+                .unwrap_or_default();
+            let field = match key.as_str() {
+                "op" => &mut fields.op,
+                "path" => &mut fields.path,
+                "from" => &mut fields.from,
+                "value" => {
+                    if fields
+                        .value
+                        .replace(Bytes::copy_from_slice(value))
+                        .is_some()
+                    {
+                        return bad("has two members `value`".to_owned());
+                    }
+                    children.passed(end);
+                    continue;
+                }
+                _ => {
+                    children.passed(end);
+                    continue;
+                }
+            };
+            let Some(decoded) = string::decode(value) else {
+                return bad(format!("its `{key}` is no string"));
+            };
+            if field.replace(decoded).is_some() {
+                return bad(format!("has two members `{key}`"));
+            }
+            children.passed(end);
+        }
+        Ok(fields)
+    }
+
+    fn operation(self) -> Result<Operation, Error> {
+        let missing = |name: &str| Error::BadValue(format!("has no `{name}`"));
+        let op = self.op.ok_or_else(|| missing("op"))?;
+        let at = self.path.ok_or_else(|| missing("path"));
+        let from = self.from.ok_or_else(|| missing("from"));
+        let value = self.value.ok_or_else(|| missing("value"));
+        let operation = match op.as_str() {
+            "add" => Operation::Add {
+                at: at?,
+                value: value?,
+            },
+            "remove" => Operation::Remove { at: at? },
+            "replace" => Operation::Replace {
+                at: at?,
+                value: value?,
+            },
+            "move" => Operation::Move {
+                from: from?,
+                to: at?,
+            },
+            "copy" => Operation::Copy {
+                from: from?,
+                to: at?,
+            },
+            "test" => Operation::Test {
+                at: at?,
+                value: value?,
+            },
+            other => return Err(Error::BadValue(format!("there is no op `{other}`"))),
+        };
+        match &operation {
+            Operation::Move { from, to } | Operation::Copy { from, to } => {
+                pointer::parse(from)?;
+                pointer::parse(to)?;
+            }
+            Operation::Add { at, .. }
+            | Operation::Remove { at }
+            | Operation::Replace { at, .. }
+            | Operation::Test { at, .. } => {
+                pointer::parse(at)?;
+            }
+        }
+        Ok(operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_is_read_and_written() {
+        let text = r#"[{"op":"add","path":"/a~1b","value":{"x": 1}},{"op":"remove","path":""},{"op":"replace","path":"/a","value":null},{"op":"move","from":"/a","path":"/b"},{"op":"copy","from":"/a","path":"/b"},{"op":"test","path":"/\"","value":"y"}]"#;
+        let edits = Operation::parse_list(text.as_bytes()).expect("valid");
+        assert_eq!(edits.len(), 6);
+        assert_eq!(Operation::write_list(&edits), text);
+        assert_eq!(Operation::write_list(&[]), "[]");
+    }
+
+    #[test]
+    fn the_fault_of_a_patch_is_named() {
+        for (text, fault) in [
+            ("{}", "the patch is no array of operations"),
+            ("[1]", "operation 0: is no object"),
+            (
+                "[",
+                "the patch: not valid json at byte 1: the text ends where `,` or `]` is expected",
+            ),
+            (
+                r#"[{"op":"remove","path":"/a"},{"op":"spam","path":""}]"#,
+                "operation 1: there is no op `spam`",
+            ),
+            (r#"[{"op":"remove"}]"#, "operation 0: has no `path`"),
+            (r#"[{"op":"add","path":""}]"#, "operation 0: has no `value`"),
+            (r#"[{"op":"move","path":""}]"#, "operation 0: has no `from`"),
+            (
+                r#"[{"op":"remove","op":"remove","path":""}]"#,
+                "operation 0: has two members `op`",
+            ),
+            (
+                r#"[{"op":"remove","path":null}]"#,
+                "operation 0: its `path` is no string",
+            ),
+            (
+                r#"[{"op":"remove","path":"a"}]"#,
+                "operation 0: pointer `a` does not begin with `/`",
+            ),
+        ] {
+            let error = Operation::parse_list(text.as_bytes()).expect_err(text);
+            assert_eq!(error.to_string(), fault);
+        }
+    }
+}

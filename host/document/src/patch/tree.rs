@@ -1,0 +1,435 @@
+//! A text, taken apart where it is edited and nowhere else.
+//!
+//! A container on the way to an edit becomes a list of its children, each still a slice of the text it came from;
+//! putting the list together again gives the same bytes. Whitespace belongs to an item as it stands before it; what
+//! stands between the last item and the closing bracket belongs to the bracket. Long, since the operations read best
+//! beside the pieces they work on.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Operation, value_fault};
+use crate::{
+    Error,
+    budget::Budget,
+    check,
+    path::equal,
+    pointer,
+    scan::{Children, MAX_DEPTH, root, root_span, string_end, too_deep, value_end},
+    string,
+};
+
+/// How long edits may make a document, in bytes: what is copied into itself doubles each time.
+const MAX_LENGTH: usize = 128 << 20;
+
+/// A document under edit. Cloning shares everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    lead: Bytes,
+    root: Value,
+    tail: Bytes,
+    /// No less than the length of the whole text.
+    length: usize,
+    /// What it was made from, for the offsets in errors.
+    source: Bytes,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Text(Bytes),
+    Open(Arc<Container>),
+}
+
+#[derive(Clone, Debug)]
+struct Container {
+    object: bool,
+    items: Vec<Item>,
+    /// Whitespace, and the closing bracket.
+    close: Bytes,
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    /// Whitespace, and in an object the key, the colon and whitespace around it.
+    before: Bytes,
+    value: Value,
+    /// Whitespace before the comma. Written only where a comma follows.
+    after: Bytes,
+}
+
+impl Tree {
+    pub(crate) fn new(text: &Bytes) -> Result<Self, Error> {
+        let span = root_span(text)?;
+        Ok(Self {
+            lead: text.slice(..span.start),
+            tail: text.slice(span.end..),
+            root: Value::Text(text.slice(span)),
+            length: text.len(),
+            source: text.clone(),
+        })
+    }
+
+    /// The whole text, as one piece.
+    pub(crate) fn bytes(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.length);
+        out.extend_from_slice(&self.lead);
+        self.root.write(&mut out);
+        out.extend_from_slice(&self.tail);
+        out.freeze()
+    }
+
+    /// Applies one operation; whether it changed anything. After an error the tree is of no more use.
+    pub(crate) fn apply(&mut self, edit: &Operation, budget: &mut Budget) -> Result<bool, Error> {
+        match edit {
+            Operation::Add { at, value } => {
+                let tokens = pointer::parse(at)?;
+                let value = checked(value, tokens.len())?;
+                self.add(&tokens, Value::Text(value), budget)?;
+            }
+            Operation::Replace { at, value } => {
+                let tokens = pointer::parse(at)?;
+                let value = checked(value, tokens.len())?;
+                self.grow(value.len())?;
+                *self.find(&tokens, budget)? = Value::Text(value);
+            }
+            Operation::Remove { at } => {
+                let tokens = pointer::parse(at)?;
+                self.remove(&tokens, budget)?;
+            }
+            Operation::Move { from, to } => {
+                let (from, to) = (pointer::parse(from)?, pointer::parse(to)?);
+                if from == to {
+                    self.find(&from, budget)?;
+                    return Ok(false);
+                }
+                if to.starts_with(&from) {
+                    return Err(Error::NotApplicable(
+                        "a value cannot move into itself".to_owned(),
+                    ));
+                }
+                let value = self.find(&from, budget)?.closed();
+                fits(&value, from.len(), to.len())?;
+                self.remove(&from, budget)?;
+                self.add(&to, Value::Text(value), budget)?;
+            }
+            Operation::Copy { from, to } => {
+                let (from, to) = (pointer::parse(from)?, pointer::parse(to)?);
+                let value = self.find(&from, budget)?.closed();
+                fits(&value, from.len(), to.len())?;
+                self.add(&to, Value::Text(value), budget)?;
+            }
+            Operation::Test { at, value } => {
+                let tokens = pointer::parse(at)?;
+                let wanted = checked(value, 0)?;
+                let found = self.find(&tokens, budget)?.closed();
+                if found != wanted && !equal((&found, 0), (&wanted, 0), budget)? {
+                    return Err(Error::NotApplicable(
+                        "the value there is another".to_owned(),
+                    ));
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn grow(&mut self, by: usize) -> Result<(), Error> {
+        let before = self.length;
+        self.length += by;
+        fits_limit(self.length, before)
+    }
+
+    /// The value that the tokens lead to, the containers on the way opened.
+    fn find(&mut self, tokens: &[String], budget: &mut Budget) -> Result<&mut Value, Error> {
+        let mut value = &mut self.root;
+        for (depth, token) in tokens.iter().enumerate() {
+            let container = value.open_at(&tokens[..depth], &self.source, budget)?;
+            let Some(index) = container.position(token, budget)? else {
+                return Err(missing(&tokens[..=depth]));
+            };
+            value = &mut container.items[index].value;
+        }
+        Ok(value)
+    }
+
+    fn parent(&mut self, tokens: &[String], budget: &mut Budget) -> Result<&mut Container, Error> {
+        let source = self.source.clone();
+        self.find(tokens, budget)?.open_at(tokens, &source, budget)
+    }
+
+    fn add(&mut self, tokens: &[String], value: Value, budget: &mut Budget) -> Result<(), Error> {
+        let Some((last, above)) = tokens.split_last() else {
+            self.grow(value.len())?;
+            self.root = value;
+            return Ok(());
+        };
+        if tokens.len() > MAX_DEPTH {
+            return Err(too_deep(0));
+        }
+        let key = string::encode(last);
+        // The value, its key, a colon and a comma.
+        self.grow(value.len() + key.len() + 2)?;
+        let container = self.parent(above, budget)?;
+        if !container.object {
+            let len = container.items.len();
+            let index = if last == "-" {
+                Some(len)
+            } else {
+                pointer::index(last)
+            };
+            let Some(index) = index.filter(|&index| index <= len) else {
+                return Err(missing(tokens));
+            };
+            // Moving the elements behind it has a price, too.
+            budget.spend(1 + (len - index) / 64, 0)?;
+            container
+                .items
+                .insert(index, Item::new(Bytes::new(), value));
+            return Ok(());
+        }
+        match container.position(last, budget)? {
+            Some(index) => container.items[index].value = value,
+            None => container
+                .items
+                .push(Item::new(Bytes::from(key + ":"), value)),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, tokens: &[String], budget: &mut Budget) -> Result<(), Error> {
+        let Some((last, above)) = tokens.split_last() else {
+            return Err(Error::NotApplicable(
+                "the whole document cannot be removed".to_owned(),
+            ));
+        };
+        let container = self.parent(above, budget)?;
+        let Some(index) = container.position(last, budget)? else {
+            return Err(missing(tokens));
+        };
+        if container.object {
+            container.items.retain(|item| !item.is_named(last));
+        } else {
+            container.items.remove(index);
+        }
+        // The space before a comma goes with that comma, or it would come back with the next item.
+        if let Some(last) = container.items.last_mut() {
+            last.after = Bytes::new();
+        }
+        Ok(())
+    }
+}
+
+/// Whether a document may become this long; one that came longer may stay so, not grow.
+pub(super) fn fits_limit(length: usize, before: usize) -> Result<(), Error> {
+    if length > before && length > MAX_LENGTH {
+        return Err(Error::TooMuch(format!(
+            "the document would become longer than {MAX_LENGTH} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// A value handed in, without the whitespace around it.
+pub(super) fn checked(value: &Bytes, depth: usize) -> Result<Bytes, Error> {
+    let span = check::one_value(value, depth);
+    let span =
+        span.map_err(|error| Error::BadValue(format!("the value: {}", value_fault(error))))?;
+    Ok(value.slice(span))
+}
+
+/// Whether a value of the document may go deeper than it was.
+fn fits(value: &[u8], from: usize, to: usize) -> Result<(), Error> {
+    if to > from {
+        value_end(value, 0, to)?;
+    }
+    Ok(())
+}
+
+pub(super) fn missing(tokens: &[String]) -> Error {
+    Error::NotApplicable(format!("there is nothing at `{}`", written(tokens)))
+}
+
+fn written(tokens: &[String]) -> String {
+    let mut text = String::new();
+    tokens
+        .iter()
+        .for_each(|token| pointer::push(&mut text, token));
+    text
+}
+
+impl Value {
+    /// No less than its length.
+    fn len(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Open(_) => self.closed_len(),
+        }
+    }
+
+    fn closed_len(&self) -> usize {
+        let mut len = 0;
+        self.pieces(&mut |piece| len += piece.len());
+        len
+    }
+
+    /// The text of the value as one piece.
+    fn closed(&self) -> Bytes {
+        match self {
+            Value::Text(text) => text.clone(),
+            Value::Open(_) => {
+                let mut out = BytesMut::with_capacity(self.closed_len());
+                self.write(&mut out);
+                out.freeze()
+            }
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        self.pieces(&mut |piece| out.extend_from_slice(piece));
+    }
+
+    /// All pieces of text in order; with a list instead of recursion, so that depth costs no stack.
+    fn pieces(&self, each: &mut dyn FnMut(&[u8])) {
+        enum Next<'v> {
+            Value(&'v Value),
+            Items(&'v Container, usize),
+        }
+        let mut next = vec![Next::Value(self)];
+        while let Some(now) = next.pop() {
+            match now {
+                Next::Value(Value::Text(text)) => each(text),
+                Next::Value(Value::Open(container)) => {
+                    each(if container.object { b"{" } else { b"[" });
+                    next.push(Next::Items(container, 0));
+                }
+                Next::Items(container, index) => {
+                    if let Some(before) = index
+                        .checked_sub(1)
+                        .filter(|_| index < container.items.len())
+                    {
+                        each(&container.items[before].after);
+                        each(b",");
+                    }
+                    match container.items.get(index) {
+                        Some(item) => {
+                            each(&item.before);
+                            next.push(Next::Items(container, index + 1));
+                            next.push(Next::Value(&item.value));
+                        }
+                        None => each(&container.close),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The container that the tokens lead to, taken apart if it was not.
+    fn open_at(
+        &mut self,
+        tokens: &[String],
+        source: &Bytes,
+        budget: &mut Budget,
+    ) -> Result<&mut Container, Error> {
+        if let Value::Text(text) = self {
+            if !matches!(text.first(), Some(b'{' | b'[')) {
+                return Err(Error::NotApplicable(format!(
+                    "`{}` is no array or object",
+                    written(tokens)
+                )));
+            }
+            let container =
+                Container::read(text, tokens.len(), budget).map_err(|error| match error {
+                    // Pieces share the memory of the text they came from, which tells where in it they stand.
+                    Error::BadDocument { at, what } => {
+                        let offset = text.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
+                        let at = if offset < source.len() {
+                            offset + at
+                        } else {
+                            at
+                        };
+                        Error::BadDocument { at, what }
+                    }
+                    other => other,
+                })?;
+            *self = Value::Open(Arc::new(container));
+        }
+        match self {
+            Value::Open(container) => Ok(Arc::make_mut(container)),
+            // Became a container above.
+            Value::Text(_) => Err(missing(tokens)),
+        }
+    }
+}
+
+impl Container {
+    fn read(text: &Bytes, depth: usize, budget: &mut Budget) -> Result<Self, Error> {
+        let mut children = Children::of(text, 0)?;
+        let mut items: Vec<Item> = Vec::new();
+        while let Some(child) = children.next()? {
+            if let Some(last) = items.last_mut() {
+                // The text up to the comma that precedes this child.
+                let end = text.len() - last.after.len();
+                last.after = text.slice(end..child.lead - 1);
+            }
+            let end = value_end(text, child.start, depth + 1)?;
+            budget.spend(1, end - child.lead)?;
+            items.push(Item {
+                before: text.slice(child.lead..child.start),
+                value: Value::Text(text.slice(child.start..end)),
+                // All of the rest, until the next child tells where the comma is.
+                after: text.slice(end..),
+            });
+            children.passed(end);
+        }
+        let close = match items.last_mut() {
+            Some(last) => std::mem::take(&mut last.after),
+            None => text.slice(1..),
+        };
+        Ok(Self {
+            object: children.is_object(),
+            items,
+            close,
+        })
+    }
+
+    /// The index of the child that a reference token names; of equal keys the last.
+    fn position(&self, token: &str, budget: &mut Budget) -> Result<Option<usize>, Error> {
+        if !self.object {
+            return Ok(pointer::index(token).filter(|&index| index < self.items.len()));
+        }
+        // Comparing a key costs far less than reading a node.
+        budget.spend(1 + self.items.len() / 16, 0)?;
+        Ok(self.items.iter().rposition(|item| item.is_named(token)))
+    }
+}
+
+impl Item {
+    fn new(before: Bytes, value: Value) -> Self {
+        Self {
+            before,
+            value,
+            after: Bytes::new(),
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let open = root(&self.before);
+        string_end(&self.before, open)
+            .is_ok_and(|end| string::spells(&self.before[open..end], name))
+    }
+}
+
+impl Drop for Container {
+    /// Takes nested containers down in a list, since the compiler's way would recurse as deep as they nest.
+    fn drop(&mut self) {
+        let mut rest = std::mem::take(&mut self.items);
+        while let Some(item) = rest.pop() {
+            if let Value::Open(container) = item.value
+                && let Some(mut container) = Arc::into_inner(container)
+            {
+                rest.append(&mut container.items);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! JSONPath, RFC 9535: a parsed query.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use crate::Error;
+
+mod compare; // values against values
+mod filter; // is this node wanted
+mod parse; // text to query
+mod regex; // I-Regexp, RFC 9485
+mod walk; // query and text to nodes
+
+pub(crate) use compare::equal;
+pub(crate) use walk::{Duplicates, Place, Walk};
+
+/// A JSONPath query (RFC 9535) that is known to be well formed and well typed.
+///
+/// Cheap to clone. `Display` gives the text it was parsed from.
+#[derive(Clone, Debug)]
+pub struct Path {
+    parsed: Arc<Parsed>,
+}
+
+#[derive(Debug)]
+struct Parsed {
+    text: String,
+    query: Query,
+    /// The names of all name selectors, and strings that are compared with; the rest refers to them by slot.
+    words: Vec<Word>,
+}
+
+/// A string that a query mentions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) text: String,
+    /// A member name; otherwise a value.
+    pub(crate) key: bool,
+}
+
+impl Path {
+    /// Reads a query, `$` and what follows.
+    ///
+    /// # Errors
+    ///
+    /// `BadPath` says what is wrong and at which byte. A query of more than 100 segments, or of filters and
+    /// parentheses nested deeper than 24, is `TooMuch`.
+    pub fn parse(text: &str) -> Result<Path, Error> {
+        let (query, words) = parse::query(text)?;
+        let parsed = Parsed {
+            text: text.to_owned(),
+            query,
+            words,
+        };
+        Ok(Path {
+            parsed: Arc::new(parsed),
+        })
+    }
+
+    /// Member names every one of which must occur in a text for the path to select anything there.
+    ///
+    /// Conservative: a name is left out wherever the path could do without it. May repeat a name.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        let needs = self.query().segments.first().map(|first| &first.needs);
+        let name = |&slot: &usize| {
+            let word = &self.parsed.words[slot];
+            word.key.then_some(word.text.as_str())
+        };
+        needs.into_iter().flatten().filter_map(name)
+    }
+
+    pub(crate) fn query(&self) -> &Query {
+        &self.parsed.query
+    }
+
+    pub(crate) fn words(&self) -> &[Word] {
+        &self.parsed.words
+    }
+
+    /// The name when the path is `$..name` and nothing else.
+    pub(crate) fn anywhere(&self) -> Option<&str> {
+        match self.query().segments.as_slice() {
+            [
+                Segment {
+                    deep: true,
+                    selectors,
+                    ..
+                },
+            ] => match selectors.as_slice() {
+                [Selector::Name(slot)] => Some(&self.parsed.words[*slot].text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Path {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parsed.text)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Query {
+    /// From `$`; otherwise from `@`.
+    pub(crate) absolute: bool,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Query {
+    /// Whether it selects at most one node whatever the text.
+    fn is_singular(&self) -> bool {
+        self.segments.iter().all(|segment| {
+            let one = [Selector::Name(0), Selector::Index(0)];
+            let same =
+                |a: &Selector, b: &Selector| std::mem::discriminant(a) == std::mem::discriminant(b);
+            !segment.deep
+                && segment.selectors.len() == 1
+                && one.iter().any(|kind| same(kind, &segment.selectors[0]))
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// `..`: applies to a node and to all below it.
+    pub(crate) deep: bool,
+    pub(crate) selectors: Vec<Selector>,
+    /// Words without which this segment and those behind it select nothing, as slots of `Parsed::words`.
+    pub(crate) needs: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Selector {
+    /// A slot of `Parsed::words`.
+    Name(usize),
+    All,
+    Index(i64),
+    Slice {
+        start: Option<i64>,
+        end: Option<i64>,
+        step: i64,
+    },
+    Filter(Logic),
+}
+
+#[derive(Debug)]
+pub(crate) enum Logic {
+    Or(Vec<Logic>),
+    And(Vec<Logic>),
+    Not(Box<Logic>),
+    Exists(Query),
+    Compare(Operand, Order, Operand),
+    Regex {
+        /// `match`, the whole text; otherwise `search`.
+        whole: bool,
+        input: Operand,
+        pattern: Pattern,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Debug)]
+pub(crate) enum Operand {
+    Null,
+    Bool(bool),
+    /// A JSON number token.
+    Number(String),
+    /// A slot of `Parsed::words`.
+    String(usize),
+    /// A singular query.
+    Node(Query),
+    Length(Box<Operand>),
+    Count(Query),
+    Value(Query),
+}
+
+#[derive(Debug)]
+pub(crate) enum Pattern {
+    /// Written in the query; `None` when it is no I-Regexp, which matches nothing.
+    Fixed(Option<regex::Regex>),
+    /// Read from the document each time.
+    Found(Operand),
+}

@@ -1,0 +1,298 @@
+//! I-Regexp, RFC 9485, on an engine of linear time.
+
+use regex_automata::{Input, meta, util::syntax};
+
+/// How much memory, in bytes, one compiled pattern may take. Larger ones, such as nested counts, match nothing.
+const MAX_SIZE: usize = 1 << 20;
+
+/// So many bytes of compiled pattern make it one more times as dear.
+const WEIGHT: usize = 16 << 10;
+
+/// How long a pattern may be, in bytes.
+const MAX_LENGTH: usize = 4_096;
+
+/// How deep groups may be nested; reading a pattern does not recurse here but does in the engine.
+const MAX_GROUPS: u32 = 50;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Regex {
+    inner: meta::Regex,
+    /// What looking at one byte of text may cost, in bytes passed over: large patterns are slow ones.
+    pub(super) weight: usize,
+}
+
+impl Regex {
+    /// `None` when `pattern` is no I-Regexp or too large: by RFC 9535 such a pattern matches nothing.
+    pub(crate) fn new(pattern: &str, whole: bool) -> Option<Self> {
+        if pattern.len() > MAX_LENGTH {
+            return None;
+        }
+        let translated = translate(pattern)?;
+        let anchored = if whole {
+            format!("^(?:{translated})$")
+        } else {
+            translated
+        };
+        let config = meta::Config::new()
+            .nfa_size_limit(Some(MAX_SIZE))
+            .onepass_size_limit(Some(MAX_SIZE))
+            .hybrid_cache_capacity(MAX_SIZE);
+        let syntax = syntax::Config::new().nest_limit(MAX_GROUPS);
+        let inner = meta::Builder::new()
+            .configure(config)
+            .syntax(syntax)
+            .build(&anchored)
+            .ok()?;
+        let weight = 1 + inner.memory_usage() / WEIGHT;
+        Some(Self { inner, weight })
+    }
+
+    pub(crate) fn is_match(&self, text: &str) -> bool {
+        self.inner.is_match(Input::new(text))
+    }
+}
+
+/// The same pattern in the engine's syntax, which knows more than I-Regexp: what I-Regexp lacks is refused.
+///
+/// `^` and `$` are passed on as the anchors they are in every engine that RFC 9485 maps to.
+fn translate(pattern: &str) -> Option<String> {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut rest = pattern;
+    // Whether there is something a quantifier could follow.
+    let mut atom = false;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '.' => {
+                out.push_str("[^\\n\\r]");
+                atom = true;
+            }
+            '[' => {
+                rest = class(rest, &mut out)?;
+                atom = true;
+            }
+            '\\' => {
+                rest = escape(rest, &mut out)?;
+                atom = true;
+            }
+            '(' => {
+                // Special groups such as `(?i)` are no I-Regexp.
+                if rest.starts_with('?') {
+                    return None;
+                }
+                out.push_str("(?:");
+                atom = false;
+            }
+            ')' => {
+                out.push(')');
+                atom = true;
+            }
+            '|' => {
+                out.push('|');
+                atom = false;
+            }
+            '*' | '+' | '?' => {
+                if !atom {
+                    return None;
+                }
+                out.push(c);
+                // No second quantifier: `a*?` and `a**` are no I-Regexp.
+                atom = false;
+            }
+            '{' => {
+                let close = rest.find('}')?;
+                if !atom || !is_quantity(&rest[..close]) {
+                    return None;
+                }
+                out.push('{');
+                out.push_str(&rest[..=close]);
+                rest = &rest[close + 1..];
+                atom = false;
+            }
+            ']' | '}' => return None,
+            '^' | '$' => {
+                out.push(c);
+                atom = false;
+            }
+            c => {
+                literal(c, &mut out);
+                atom = true;
+            }
+        }
+    }
+    Some(out)
+}
+
+fn is_quantity(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.split_once(',') {
+        None => digits(text),
+        Some((least, most)) => digits(least) && (most.is_empty() || digits(most)),
+    }
+}
+
+/// A character that means itself.
+fn literal(c: char, out: &mut String) {
+    // `\<` and `\>` are word boundaries in the engine.
+    if c.is_ascii_punctuation() && !matches!(c, '<' | '>') {
+        out.push('\\');
+    }
+    out.push(c);
+}
+
+/// What follows a backslash: a category or a single escaped character.
+fn escape<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
+    let c = rest.chars().next()?;
+    match c {
+        'p' | 'P' => {
+            let (name, rest) = rest[1..].strip_prefix('{')?.split_once('}')?;
+            if !is_category(name) {
+                return None;
+            }
+            out.push('\\');
+            out.push(c);
+            out.push_str(&format!("{{{name}}}"));
+            Some(rest)
+        }
+        'n' | 'r' | 't' => {
+            out.push('\\');
+            out.push(c);
+            Some(&rest[1..])
+        }
+        '('..='+' | '-' | '.' | '?' | '['..='^' | '{'..='}' => {
+            literal(c, out);
+            Some(&rest[1..])
+        }
+        _ => None,
+    }
+}
+
+/// The general categories that RFC 9485 names.
+fn is_category(name: &str) -> bool {
+    let Some(first) = name.chars().next() else {
+        return false;
+    };
+    let minor = match first {
+        'L' => "lmotu",
+        'M' => "cen",
+        'N' => "dlo",
+        'P' => "cdefios",
+        'Z' => "lps",
+        'S' => "ckmo",
+        'C' => "cfno",
+        _ => return false,
+    };
+    let rest = &name[1..];
+    rest.is_empty() || (rest.len() == 1 && minor.contains(rest))
+}
+
+/// A character class behind its `[`.
+fn class<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
+    out.push('[');
+    let mut rest = rest;
+    if let Some(after) = rest.strip_prefix('^') {
+        out.push('^');
+        rest = after;
+    }
+    let mut empty = true;
+    // Where the last single character begins in `out`: what a range could start with.
+    let mut low = None;
+    loop {
+        let c = rest.chars().next()?;
+        rest = &rest[c.len_utf8()..];
+        match c {
+            ']' if empty => return None,
+            ']' => {
+                out.push(']');
+                return Some(rest);
+            }
+            '-' if empty || rest.starts_with(']') => {
+                out.push_str("\\-");
+                low = None;
+            }
+            '-' => {
+                low.take()?;
+                out.push('-');
+                let c = rest.chars().next()?;
+                rest = &rest[c.len_utf8()..];
+                match c {
+                    '\\' if !rest.starts_with(['p', 'P']) => rest = escape(rest, out)?,
+                    '\\' | '[' | ']' | '-' => return None,
+                    c => literal(c, out),
+                }
+            }
+            '[' => return None,
+            '\\' => {
+                low = (!rest.starts_with(['p', 'P'])).then_some(());
+                rest = escape(rest, out)?;
+            }
+            c => {
+                literal(c, out);
+                low = Some(());
+            }
+        }
+        empty = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i_regexps_match_as_they_say() {
+        for (pattern, text) in [
+            ("a.*", "ab"),
+            ("[a-c]{2,3}", "abc"),
+            ("[-a]+", "-a-"),
+            ("[a-]+", "a-"),
+            ("[^0-9]", "x"),
+            ("(a|b)c?", "b"),
+            ("\\p{Lu}\\P{L}", "A1"),
+            ("[\\p{Ll}\\n]+", "a\n"),
+            ("a\\.b", "a.b"),
+            ("#x~&&<>\"", "#x~&&<>\""),
+            ("[a&&b]+", "a&b"),
+            ("", ""),
+        ] {
+            let regex = Regex::new(pattern, true).expect(pattern);
+            assert!(regex.is_match(text), "{pattern} {text}");
+        }
+        assert!(!Regex::new("a.", true).expect("valid").is_match("a\n"));
+        assert!(!Regex::new("a|b", true).expect("valid").is_match("ab"));
+    }
+
+    #[test]
+    fn what_other_engines_add_is_no_i_regexp() {
+        for pattern in [
+            "\\d",
+            "\\w",
+            "\\b",
+            "(?i)a",
+            "(?:a)",
+            "a*?",
+            "a**",
+            "*",
+            "a{",
+            "a{x}",
+            "a{,2}",
+            "[",
+            "[]",
+            "[^]",
+            "a]",
+            "}",
+            "\\",
+            "\\p{Greek}",
+            "\\u0041",
+            "(",
+            ")",
+            "[[:alpha:]]",
+            "[a-\\p{L}]",
+            "[z-a]",
+            "a{9999999}",
+        ] {
+            assert!(Regex::new(pattern, true).is_none(), "{pattern}");
+        }
+        assert!(Regex::new("((((a{1,99}){1,99}){1,99}){1,99}){1,99}", true).is_none());
+    }
+}

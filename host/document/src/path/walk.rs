@@ -1,0 +1,475 @@
+//! Following a query through a text. Only what the query leads to is read, and of that only where children end.
+//!
+//! Nodes come in the order of RFC 9535 without lists between the segments: each node that a segment selects is
+//! followed to the end before the next, which gives the same order. So a caller can stop at the first. Long, since
+//! segments, selectors and children call one another in turn.
+
+use std::{cell::OnceCell, collections::HashSet, ops::ControlFlow, ops::Range};
+
+use super::{Path, Segment, Selector, regex::Regex};
+use crate::{
+    Error,
+    budget::Budget,
+    pointer,
+    scan::{Children, is_container, root, value_end},
+    search::{self, Spots},
+    string,
+};
+
+/// Which of several members with the same name are nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duplicates {
+    /// The last, as for most readers.
+    Last,
+    /// Every one: removing one of them must not bring another to light.
+    All,
+}
+
+/// A value in the text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) start: usize,
+    /// It ends here or before.
+    pub(crate) limit: usize,
+    /// In how many containers it stands.
+    pub(crate) depth: usize,
+}
+
+/// From a container to a child.
+#[derive(Clone, Debug)]
+enum Step {
+    Index(usize),
+    /// The span of the key token.
+    Key(Range<usize>),
+    /// A slot of the path's words.
+    Name(usize),
+}
+
+struct Kid {
+    step: Step,
+    span: Range<usize>,
+}
+
+pub(crate) type Flow = ControlFlow<()>;
+pub(crate) type Sink<'s, 't> = &'s mut dyn FnMut(&mut Walk<'t>, Place) -> Result<Flow, Error>;
+
+pub(crate) struct Walk<'t> {
+    pub(super) text: &'t [u8],
+    pub(super) budget: Budget,
+    pub(super) duplicates: Duplicates,
+    /// The pattern read from the document last, since it mostly stays the same from node to node.
+    pub(super) pattern: Option<(String, bool, Option<Regex>)>,
+    path: &'t Path,
+    /// Where each of the path's words may stand; searched for on first need.
+    spots: Vec<OnceCell<Spots>>,
+    /// From the root to the present node, with the offset of the container that each step begins in.
+    steps: Vec<(usize, Step)>,
+}
+
+impl<'t> Walk<'t> {
+    pub(crate) fn new(text: &'t [u8], path: &'t Path, duplicates: Duplicates) -> Self {
+        Self {
+            text,
+            budget: Budget::new(),
+            duplicates,
+            pattern: None,
+            path,
+            spots: path.words().iter().map(|_| OnceCell::new()).collect(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Hands every node the path selects to `sink`, until that breaks off.
+    pub(crate) fn run(&mut self, sink: Sink<'_, 't>) -> Result<(), Error> {
+        let root = self.root();
+        self.follow(root, &self.path.query().segments, sink)
+            .map(|_| ())
+    }
+
+    /// A word of the path, for as long as the path is there.
+    pub(super) fn word(&self, slot: usize) -> &'t str {
+        &self.path.words()[slot].text
+    }
+
+    pub(crate) fn root(&self) -> Place {
+        Place {
+            start: root(self.text),
+            limit: self.text.len(),
+            depth: 0,
+        }
+    }
+
+    /// The span of a node, found by passing over it.
+    pub(crate) fn span(&mut self, place: Place) -> Result<Range<usize>, Error> {
+        if place.depth == 0 {
+            return crate::scan::root_span(self.text);
+        }
+        let end = value_end(self.text, place.start, place.depth)?;
+        self.budget.spend(1, end - place.start)?;
+        Ok(place.start..end)
+    }
+
+    /// The pointer to the present node.
+    pub(crate) fn pointer(&self) -> String {
+        let mut text = String::new();
+        for (_, step) in &self.steps {
+            match step {
+                Step::Index(index) => {
+                    text.push('/');
+                    text.push_str(&index.to_string());
+                }
+                Step::Key(key) => {
+                    let name = string::inside(&self.text[key.clone()]);
+                    pointer::push(&mut text, name.as_deref().unwrap_or_default());
+                }
+                Step::Name(slot) => pointer::push(&mut text, &self.path.words()[*slot].text),
+            }
+        }
+        text
+    }
+
+    /// Where the container of the present node begins; `None` at the root.
+    pub(crate) fn parent(&self) -> Option<usize> {
+        self.steps.last().map(|(container, _)| *container)
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        place: Place,
+        segments: &'t [Segment],
+        sink: Sink<'_, 't>,
+    ) -> Result<Flow, Error> {
+        let Some((segment, rest)) = segments.split_first() else {
+            return sink(self, place);
+        };
+        if !is_container(self.text, place.start) {
+            // What is no value at all is an error even where nothing can be selected.
+            if place.depth == 0 {
+                value_end(self.text, place.start, 0)?;
+            }
+            return Ok(Flow::Continue(()));
+        }
+        if !self.may_hold(&segment.needs, place.start..place.limit) {
+            return Ok(Flow::Continue(()));
+        }
+        if segment.deep {
+            return self.descend(place, segment, rest, sink);
+        }
+        match (segment.selectors.as_slice(), self.duplicates) {
+            ([Selector::Name(slot)], Duplicates::Last) => match self.member(place, *slot)? {
+                Some(found) => self.step(place, Step::Name(*slot), found, rest, sink),
+                None => Ok(Flow::Continue(())),
+            },
+            ([Selector::Index(index @ 0..)], _) => {
+                let index = usize::try_from(*index).unwrap_or(usize::MAX);
+                match self.element(place, index)? {
+                    Some(found) => self.step(place, Step::Index(index), found, rest, sink),
+                    None => Ok(Flow::Continue(())),
+                }
+            }
+            _ => {
+                let kids = self.kids(place, segment)?;
+                self.choose(place, &kids, segment, rest, sink)
+            }
+        }
+    }
+
+    /// Applies a `..` segment to a node and everything below it, parents before children.
+    fn descend(
+        &mut self,
+        place: Place,
+        segment: &'t Segment,
+        rest: &'t [Segment],
+        sink: Sink<'_, 't>,
+    ) -> Result<Flow, Error> {
+        let base = self.steps.len();
+        let mut place = place;
+        // Per level the children still to come, so that depth costs heap and not stack.
+        let mut open: Vec<(Place, std::vec::IntoIter<Kid>)> = Vec::new();
+        loop {
+            let kids = self.kids(place, segment)?;
+            if self.choose(place, &kids, segment, rest, sink)?.is_break() {
+                self.steps.truncate(base);
+                return Ok(Flow::Break(()));
+            }
+            open.push((place, kids.into_iter()));
+            // On to the next container that may hold something, upwards when a level is done.
+            loop {
+                let Some((above, kids)) = open.last_mut() else {
+                    return Ok(Flow::Continue(()));
+                };
+                let above = *above;
+                let Some(kid) = kids.next() else {
+                    open.pop();
+                    self.steps.truncate(base + open.len().saturating_sub(1));
+                    continue;
+                };
+                if is_container(self.text, kid.span.start)
+                    && self.may_hold(&segment.needs, kid.span.clone())
+                {
+                    self.steps.push((above.start, kid.step));
+                    place = Place {
+                        start: kid.span.start,
+                        limit: kid.span.end,
+                        depth: above.depth + 1,
+                    };
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Applies the selectors of a segment to the children of a node.
+    fn choose(
+        &mut self,
+        place: Place,
+        kids: &[Kid],
+        segment: &'t Segment,
+        rest: &'t [Segment],
+        sink: Sink<'_, 't>,
+    ) -> Result<Flow, Error> {
+        let array = self.text[place.start] == b'[';
+        for selector in &segment.selectors {
+            // Comparing a key costs far less than reading a node, but there may be many selectors.
+            self.budget.spend(kids.len() / 16, 0)?;
+            let chosen: &mut dyn Iterator<Item = &Kid> = match selector {
+                Selector::All | Selector::Filter(_) => &mut kids.iter(),
+                Selector::Name(slot) => {
+                    let name = self.path.words()[*slot].text.as_str();
+                    let text = self.text;
+                    let named = move |kid: &&Kid| match &kid.step {
+                        Step::Key(key) => string::spells(&text[key.clone()], name),
+                        Step::Index(_) | Step::Name(_) => false,
+                    };
+                    &mut kids.iter().filter(named)
+                }
+                Selector::Index(index) if array => {
+                    let len = i64::try_from(kids.len()).unwrap_or(i64::MAX);
+                    let index = if *index < 0 { index + len } else { *index };
+                    &mut usize::try_from(index)
+                        .ok()
+                        .and_then(|index| kids.get(index))
+                        .into_iter()
+                }
+                Selector::Slice { start, end, step } if array => {
+                    &mut slice(kids.len(), *start, *end, *step).filter_map(|index| kids.get(index))
+                }
+                Selector::Index(_) | Selector::Slice { .. } => &mut std::iter::empty(),
+            };
+            for kid in chosen {
+                let child = Place {
+                    start: kid.span.start,
+                    limit: kid.span.end,
+                    depth: place.depth + 1,
+                };
+                if let Selector::Filter(logic) = selector
+                    && !self.is_wanted(logic, child)?
+                {
+                    continue;
+                }
+                if self
+                    .step(place, kid.step.clone(), child, rest, sink)?
+                    .is_break()
+                {
+                    return Ok(Flow::Break(()));
+                }
+            }
+        }
+        Ok(Flow::Continue(()))
+    }
+
+    fn step(
+        &mut self,
+        from: Place,
+        step: Step,
+        to: Place,
+        rest: &'t [Segment],
+        sink: Sink<'_, 't>,
+    ) -> Result<Flow, Error> {
+        self.budget.spend(1, 0)?;
+        self.steps.push((from.start, step));
+        let flow = self.follow(to, rest, sink)?;
+        self.steps.pop();
+        Ok(flow)
+    }
+
+    /// All children of a container. Where later ones certainly lead nowhere and do not count, they are left out.
+    fn kids(&mut self, place: Place, segment: &Segment) -> Result<Vec<Kid>, Error> {
+        let mut children = Children::of(self.text, place.start)?;
+        let object = children.is_object();
+        // In an object a later member may shadow an earlier one; an index from the end counts every element.
+        let uncounted = |selector: &Selector| {
+            matches!(
+                selector,
+                Selector::All | Selector::Filter(_) | Selector::Name(_)
+            )
+        };
+        let may_stop =
+            !object && !segment.needs.is_empty() && segment.selectors.iter().all(uncounted);
+        let mut kids = Vec::new();
+        while let Some(child) = children.next()? {
+            if may_stop && !self.may_hold(&segment.needs, child.start..place.limit) {
+                break;
+            }
+            let end = value_end(self.text, child.start, place.depth + 1)?;
+            self.budget.spend(1, end - child.lead)?;
+            let step = match child.key {
+                Some(key) => Step::Key(key),
+                None => Step::Index(kids.len()),
+            };
+            kids.push(Kid {
+                step,
+                span: child.start..end,
+            });
+            children.passed(end);
+        }
+        if object && self.duplicates == Duplicates::Last {
+            self.drop_shadowed(&mut kids)?;
+        }
+        Ok(kids)
+    }
+
+    /// Of members with the same name only the last is a node.
+    fn drop_shadowed(&self, kids: &mut Vec<Kid>) -> Result<(), Error> {
+        /// Up to so many members it is quicker to compare each with each than to hash.
+        const FEW: usize = 8;
+
+        let text = self.text;
+        let token = |kid: &Kid| match &kid.step {
+            Step::Key(key) => &text[key.clone()],
+            Step::Index(_) | Step::Name(_) => &[],
+        };
+        let plain = |kid: &Kid| token(kid).iter().all(|&b| b != b'\\' && b.is_ascii());
+        if kids.len() <= FEW && kids.iter().all(plain) {
+            let shadowed = |(index, kid): (usize, &Kid)| {
+                kids[index + 1..]
+                    .iter()
+                    .any(|later| token(later) == token(kid))
+            };
+            if !kids.iter().enumerate().any(shadowed) {
+                return Ok(());
+            }
+        }
+        let mut seen = HashSet::with_capacity(kids.len());
+        let mut keep = Vec::with_capacity(kids.len());
+        for kid in kids.iter().rev() {
+            let name = string::inside(token(kid));
+            let fault = || Error::document(kid.span.start, "the key here has a malformed escape");
+            keep.push(seen.insert(name.ok_or_else(fault)?));
+        }
+        kids.retain(|_| keep.pop().unwrap_or(true));
+        Ok(())
+    }
+
+    /// The number of children that are nodes.
+    pub(super) fn count_children(&mut self, place: Place) -> Result<usize, Error> {
+        let everything = Segment {
+            deep: false,
+            selectors: vec![Selector::All],
+            needs: Vec::new(),
+        };
+        Ok(self.kids(place, &everything)?.len())
+    }
+
+    /// The last member of a name. Stops as soon as no later one is possible.
+    fn member(&mut self, place: Place, slot: usize) -> Result<Option<Place>, Error> {
+        let at = |start| Place {
+            start,
+            limit: place.limit,
+            depth: place.depth + 1,
+        };
+        if place.depth == 0
+            && self.text[place.start] == b'{'
+            && let Some(known) = search::top_start(self.text, place.start, self.spots(slot))
+        {
+            return Ok(known.map(at));
+        }
+        let name = self.path.words()[slot].text.as_str();
+        let mut children = Children::of(self.text, place.start)?;
+        if !children.is_object() {
+            return Ok(None);
+        }
+        let mut found = None;
+        while self.spots(slot).may_be_in(children.position()..place.limit) {
+            let Some(child) = children.next()? else { break };
+            if child
+                .key
+                .is_some_and(|key| string::spells(&self.text[key], name))
+            {
+                found = Some(at(child.start));
+            }
+            if !self.spots(slot).may_be_in(child.start..place.limit) {
+                break;
+            }
+            let end = value_end(self.text, child.start, place.depth + 1)?;
+            self.budget.spend(1, end - child.lead)?;
+            children.passed(end);
+        }
+        Ok(found)
+    }
+
+    fn element(&mut self, place: Place, index: usize) -> Result<Option<Place>, Error> {
+        let mut children = Children::of(self.text, place.start)?;
+        if children.is_object() {
+            return Ok(None);
+        }
+        let mut count = 0;
+        while let Some(child) = children.next()? {
+            let end = value_end(self.text, child.start, place.depth + 1)?;
+            self.budget.spend(1, end - child.lead)?;
+            if count == index {
+                return Ok(Some(Place {
+                    start: child.start,
+                    limit: end,
+                    depth: place.depth + 1,
+                }));
+            }
+            count += 1;
+            children.passed(end);
+        }
+        Ok(None)
+    }
+
+    /// Whether all of these words may be in a part of the text.
+    fn may_hold(&self, needs: &[usize], range: Range<usize>) -> bool {
+        // The last first: what stands deeper in a path is rarer, and one absent word settles it.
+        let mut words = needs.iter().rev();
+        words.all(|&slot| self.spots(slot).may_be_in(range.clone()))
+    }
+
+    fn spots(&self, slot: usize) -> &Spots {
+        self.spots[slot].get_or_init(|| {
+            let word = &self.path.words()[slot];
+            if word.key {
+                Spots::of(self.text, 0..self.text.len(), &word.text)
+            } else {
+                Spots::of_string(self.text, &word.text)
+            }
+        })
+    }
+}
+
+/// The indexes of a slice, by RFC 9535, section 2.3.4.2.
+fn slice(
+    len: usize,
+    start: Option<i64>,
+    end: Option<i64>,
+    step: i64,
+) -> Box<dyn Iterator<Item = usize>> {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
+    let normal = |at: i64| if at < 0 { at + len } else { at };
+    let index = |at: i64| usize::try_from(at).ok();
+    // A step beyond the length takes one element, as the length itself does.
+    let stride = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
+    if step > 0 {
+        let lower = normal(start.unwrap_or(0)).clamp(0, len);
+        let upper = normal(end.unwrap_or(len)).clamp(0, len);
+        Box::new((lower..upper).step_by(stride).filter_map(index))
+    } else if step < 0 {
+        let upper = normal(start.unwrap_or(len - 1)).clamp(-1, len - 1);
+        let lower = normal(end.unwrap_or(-len - 1)).clamp(-1, len - 1);
+        Box::new((lower + 1..=upper).rev().step_by(stride).filter_map(index))
+    } else {
+        Box::new(std::iter::empty())
+    }
+}

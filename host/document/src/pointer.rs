@@ -1,0 +1,182 @@
+//! JSON Pointer, RFC 6901.
+
+use std::ops::Range;
+
+use crate::{
+    Error,
+    budget::Budget,
+    scan::{Children, is_container, root, value_end},
+    search::{self, Spots},
+    string,
+};
+
+/// The reference tokens of a pointer, unescaped.
+pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
+    if pointer.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(rest) = pointer.strip_prefix('/') else {
+        return Err(Error::BadPath(format!(
+            "pointer `{pointer}` does not begin with `/`"
+        )));
+    };
+    let token = |token: &str| {
+        let mut name = String::with_capacity(token.len());
+        let mut chars = token.chars();
+        while let Some(c) = chars.next() {
+            name.push(match c {
+                '~' => match chars.next() {
+                    Some('0') => '~',
+                    Some('1') => '/',
+                    _ => {
+                        return Err(Error::BadPath(format!(
+                            "pointer `{pointer}` has a `~` that is not `~0` or `~1`"
+                        )));
+                    }
+                },
+                c => c,
+            });
+        }
+        Ok(name)
+    };
+    rest.split('/').map(token).collect()
+}
+
+/// Appends a reference token with the slash before it.
+pub(crate) fn push(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    for c in name.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
+
+/// A reference token as an array index: digits without a leading zero.
+pub(crate) fn index(token: &str) -> Option<usize> {
+    let plain =
+        token.bytes().all(|b| b.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
+    if plain { token.parse().ok() } else { None }
+}
+
+/// The span of the value that the tokens lead to, if there is one. Of equal keys the last counts.
+pub(crate) fn locate(text: &[u8], tokens: &[String]) -> Result<Option<Range<usize>>, Error> {
+    let mut budget = Budget::new();
+    let mut start = root(text);
+    let mut rest = tokens;
+    // The first step from an object can be searched for without walking over what stands before it.
+    if let Some((first, after)) = tokens.split_first()
+        && text.get(start) == Some(&b'{')
+        && let Some(span) = search::top(text, first)
+    {
+        start = span.start;
+        rest = after;
+    }
+    for (done, token) in rest.iter().enumerate() {
+        let depth = tokens.len() - rest.len() + done + 1;
+        match step(text, start, depth, token, &mut budget)? {
+            Some(next) => start = next,
+            None => return Ok(None),
+        }
+    }
+    let end = value_end(text, start, tokens.len())?;
+    Ok(Some(start..end))
+}
+
+/// From the container at `at`, whose children stand in `depth` containers, to the start of a child's value.
+fn step(
+    text: &[u8],
+    at: usize,
+    depth: usize,
+    token: &str,
+    budget: &mut Budget,
+) -> Result<Option<usize>, Error> {
+    if !is_container(text, at) {
+        return Ok(None);
+    }
+    let mut children = Children::of(text, at)?;
+    let wanted = if children.is_object() {
+        None
+    } else {
+        index(token)
+    };
+    let spots = children
+        .is_object()
+        .then(|| Spots::of(text, at..text.len(), token));
+    let mut found = None;
+    let mut count = 0;
+    loop {
+        let position = children.position();
+        if spots
+            .as_ref()
+            .is_some_and(|spots| !spots.may_be_in(position..text.len()))
+        {
+            return Ok(found);
+        }
+        let Some(child) = children.next()? else {
+            return Ok(found);
+        };
+        match &child.key {
+            Some(key) if string::spells(&text[key.clone()], token) => found = Some(child.start),
+            None if wanted == Some(count) => return Ok(Some(child.start)),
+            _ => {}
+        }
+        count += 1;
+        let end = value_end(text, child.start, depth)?;
+        budget.spend(1, end - child.lead)?;
+        children.passed(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_unescaped_and_escaped_again() {
+        let tokens = parse("/a~1b/~0~01//0").expect("valid");
+        assert_eq!(tokens, ["a/b", "~~1", "", "0"]);
+        let mut pointer = String::new();
+        tokens.iter().for_each(|token| push(&mut pointer, token));
+        assert_eq!(pointer, "/a~1b/~0~01//0");
+        assert_eq!(parse(""), Ok(vec![]));
+        for bad in ["a", "/~", "/~2", "#/a"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_index_has_no_leading_zero_and_no_sign() {
+        assert_eq!(index("0"), Some(0));
+        assert_eq!(index("10"), Some(10));
+        for bad in [
+            "",
+            "00",
+            "01",
+            "-",
+            "-1",
+            "+1",
+            "1e0",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(index(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn pointers_lead_through_objects_and_arrays() {
+        let text = br#"{"a":[{"b":1},{"b":2,"b":3}],"0":{"0":4}}"#;
+        let at = |pointer: &str| {
+            let span = locate(text, &parse(pointer).expect("valid")).expect("valid json");
+            span.map(|span| String::from_utf8_lossy(&text[span]).into_owned())
+        };
+        assert_eq!(at("/a/0/b").as_deref(), Some("1"));
+        assert_eq!(at("/a/1/b").as_deref(), Some("3"));
+        assert_eq!(at("/0/0").as_deref(), Some("4"));
+        for missing in ["/a/2", "/a/-", "/a/b", "/b", "/a/0/b/c"] {
+            assert_eq!(at(missing), None, "{missing}");
+        }
+    }
+}

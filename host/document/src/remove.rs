@@ -1,0 +1,232 @@
+//! Removing all nodes of a query with one splice.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{ControlFlow, Range},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    Error, MAX_SELECTED, Path,
+    path::{Duplicates, Walk},
+    scan::{Children, skip_space, string_end, value_end},
+    search::Spots,
+};
+
+/// How many nodes go, and the spans of text to cut, ascending and apart.
+type Cuts = (usize, Vec<Range<usize>>);
+
+/// What goes when all nodes of `path` are removed. A node inside another that goes is not counted.
+pub(crate) fn cuts(text: &[u8], path: &Path) -> Result<Cuts, Error> {
+    let searched = path.anywhere().and_then(|name| {
+        let spots = Spots::of(text, 0..text.len(), name);
+        found(text, spots.all(text.len())?)
+    });
+    match searched {
+        Some(cuts) => Ok(cuts),
+        None => walked(text, path),
+    }
+}
+
+/// The text without these spans.
+pub(crate) fn splice(text: &[u8], cuts: &[Range<usize>]) -> Bytes {
+    let gone: usize = cuts.iter().map(Range::len).sum();
+    let mut out = BytesMut::with_capacity(text.len() - gone);
+    let mut from = 0;
+    for cut in cuts {
+        out.extend_from_slice(&text[from..cut.start]);
+        from = cut.end;
+    }
+    out.extend_from_slice(&text[from..]);
+    out.freeze()
+}
+
+/// The cuts for members whose keys stand at `keys`, judged by what stands around each, so without a walk.
+/// `None` when the surroundings are not those of members.
+fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
+    let mut count = 0;
+    let mut cuts = Vec::new();
+    let mut keys = keys.iter().copied().peekable();
+    while let Some(first) = keys.next() {
+        let mut end = member_end(text, first)?;
+        count += 1;
+        // Members that follow one another go in one cut; what lies inside of one goes with it.
+        let follow = loop {
+            while keys.next_if(|&key| key < end).is_some() {}
+            let follow = skip_space(text, end);
+            let next = skip_space(text, follow + 1);
+            if text.get(follow) == Some(&b',') && keys.next_if_eq(&next).is_some() {
+                end = member_end(text, next)?;
+                count += 1;
+                continue;
+            }
+            break follow;
+        };
+        let before = skip_space_back(text, first);
+        let mark = text[..before].last()?;
+        cuts.push(match (mark, text.get(follow)?) {
+            (b'{' | b',', b',') => before..follow + 1,
+            (b'{', b'}') => before..end,
+            (b',', b'}') => skip_space_back(text, before - 1)..end,
+            _ => return None,
+        });
+    }
+    Some((count, cuts))
+}
+
+fn member_end(text: &[u8], key: usize) -> Option<usize> {
+    let colon = skip_space(text, string_end(text, key).ok()?);
+    let start = skip_space(text, colon + 1);
+    value_end(text, start, 1).ok()
+}
+
+/// The offset behind the last byte before `at` that is no whitespace.
+fn skip_space_back(text: &[u8], at: usize) -> usize {
+    let space = text[..at]
+        .iter()
+        .rev()
+        .take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
+    at - space.count()
+}
+
+fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
+    // By container, its depth and the starts of the children to remove.
+    let mut chosen: BTreeMap<usize, (usize, BTreeSet<usize>)> = BTreeMap::new();
+    let mut selected = 0;
+    let mut whole = false;
+    Walk::new(text, path, Duplicates::All).run(&mut |walk, place| {
+        match walk.parent() {
+            Some(parent) => {
+                let (_, starts) = chosen
+                    .entry(parent)
+                    .or_insert((place.depth, BTreeSet::new()));
+                starts.insert(place.start);
+            }
+            None => whole = true,
+        }
+        selected += 1;
+        if selected > MAX_SELECTED {
+            return Err(too_many());
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if whole {
+        return Err(Error::NotApplicable(
+            "the whole document cannot be removed".to_owned(),
+        ));
+    }
+    let mut gone: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut cuts = Vec::new();
+    // Ascending, so a container comes before those inside of it.
+    for (parent, (depth, starts)) in chosen {
+        let inside = gone
+            .range(..=parent)
+            .next_back()
+            .is_some_and(|(_, &end)| parent < end);
+        if !inside {
+            cut_children(text, parent, depth, starts, &mut gone, &mut cuts)?;
+        }
+    }
+    cuts.sort_unstable_by_key(|cut: &Range<usize>| cut.start);
+    Ok((gone.len(), cuts))
+}
+
+pub(crate) fn too_many() -> Error {
+    Error::TooMuch(format!("more than {MAX_SELECTED} nodes are selected"))
+}
+
+fn cut_children(
+    text: &[u8],
+    parent: usize,
+    depth: usize,
+    mut starts: BTreeSet<usize>,
+    gone: &mut BTreeMap<usize, usize>,
+    cuts: &mut Vec<Range<usize>>,
+) -> Result<(), Error> {
+    let mut children = Children::of(text, parent)?;
+    // Where the value of the last child that stays ends, and where the text before the present run begins.
+    let mut kept = parent + 1;
+    let mut run: Option<usize> = None;
+    while let Some(child) = children.next()? {
+        let goes = starts.remove(&child.start);
+        if !goes && let Some(from) = run.take() {
+            cuts.push(from..child.lead);
+        }
+        if !goes && starts.is_empty() {
+            return Ok(());
+        }
+        let end = value_end(text, child.start, depth)?;
+        if goes {
+            run.get_or_insert(child.lead);
+            gone.insert(child.start, end);
+        } else {
+            kept = end;
+        }
+        children.passed(end);
+        if children_end(text, end) && run.is_some() {
+            cuts.push(kept..end);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the container ends behind its child that ended at `end`.
+fn children_end(text: &[u8], end: usize) -> bool {
+    matches!(text.get(skip_space(text, end)), Some(b'}' | b']'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ways to find the cuts must agree wherever both are open.
+    #[track_caller]
+    fn without(text: &str, path: &str) -> (usize, String) {
+        let path = Path::parse(path).expect("a path");
+        let (count, spans) = walked(text.as_bytes(), &path).expect("valid");
+        assert_eq!(cuts(text.as_bytes(), &path), Ok((count, spans.clone())));
+        let left = splice(text.as_bytes(), &spans);
+        (count, String::from_utf8_lossy(&left).into_owned())
+    }
+
+    #[test]
+    fn a_member_goes_with_one_comma_and_the_space_on_one_side() {
+        for (text, left) in [
+            (r#"{"c":1,"a":2}"#, r#"{"a":2}"#),
+            (r#"{"a":2,"c":1}"#, r#"{"a":2}"#),
+            (r#"{"a":2,"c":1,"b":3}"#, r#"{"a":2,"b":3}"#),
+            (r#"{"c":1}"#, r#"{}"#),
+            ("{ \"c\" : 1 }", "{ }"),
+            ("{\n  \"c\": 1,\n  \"a\": 2\n}", "{\n  \"a\": 2\n}"),
+            ("{\n  \"a\": 2,\n  \"c\": 1\n}", "{\n  \"a\": 2\n}"),
+            (
+                "{\n  \"a\": 2,\n  \"c\": 1,\n  \"b\": 3\n}",
+                "{\n  \"a\": 2,\n  \"b\": 3\n}",
+            ),
+            ("{\"a\":2 , \"c\":1 }", "{\"a\":2 }"),
+        ] {
+            assert_eq!(without(text, "$..c"), (1, left.to_owned()));
+        }
+    }
+
+    #[test]
+    fn runs_duplicates_and_nests_go_at_once() {
+        let text = r#"{"c":1,"a":{"c":{"c":2},"c":3},"c":4,"\u0063":5}"#;
+        assert_eq!(without(text, "$..c"), (5, r#"{"a":{}}"#.to_owned()));
+        assert_eq!(without("[1, 2, 3, 4]", "$[0,2,3]"), (3, "[ 2]".to_owned()));
+        assert_eq!(without("[1, 2, 3, 4]", "$[1:3]"), (2, "[1, 4]".to_owned()));
+        assert_eq!(without("[[1],[2]]", "$..*"), (2, "[]".to_owned()));
+        assert_eq!(
+            without(r#"{"a":1,"b":[{"a":2}],"a":3}"#, "$.a"),
+            (2, r#"{"b":[{"a":2}]}"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn the_root_cannot_be_removed() {
+        let path = Path::parse("$").expect("a path");
+        assert!(cuts(b"{}", &path).is_err());
+    }
+}

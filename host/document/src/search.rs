@@ -1,0 +1,270 @@
+//! Finding keys by searching memory instead of walking.
+//!
+//! In valid JSON a quote that no backslash precedes begins or ends a string, so `"name"` with such a first quote,
+//! followed by optional whitespace and a `:`, is a key and nothing else. A key may also spell its name with `\u`
+//! escapes; those are found by searching for the escapes.
+
+use std::ops::Range;
+
+use memchr::{memmem, memrchr};
+
+use crate::{
+    scan::{Children, is_escaped, root, skip_space, string_end, value_end},
+    string,
+};
+
+/// Where in a text a name may stand as a key.
+///
+/// At most `LIMIT` places are kept: a name that occurs oftener is worth no search, walking is as good.
+#[derive(Debug)]
+pub(crate) struct Spots {
+    /// Offsets of opening quotes of keys, ascending.
+    at: Vec<usize>,
+    /// From here on nobody looked.
+    known_to: usize,
+}
+
+const LIMIT: usize = 1_024;
+
+impl Spots {
+    /// Looks for `name` as a key in the part `range` of `text`.
+    pub(crate) fn of(text: &[u8], range: Range<usize>, name: &str) -> Self {
+        Self::find(text, range, name, true)
+    }
+
+    /// Looks for `word` as a string, be it a key or a value.
+    pub(crate) fn of_string(text: &[u8], word: &str) -> Self {
+        Self::find(text, 0..text.len(), word, false)
+    }
+
+    fn find(text: &[u8], range: Range<usize>, name: &str, key: bool) -> Self {
+        let end = range.end.min(text.len());
+        let start = range.start.min(end);
+        if !is_searchable(name) {
+            return Self {
+                at: Vec::new(),
+                known_to: start,
+            };
+        }
+        let part = &text[..end];
+        let mut known_to = end;
+        let mut at = Vec::new();
+        let token = format!("\"{name}\"");
+        for hit in memmem::find_iter(&part[start..], &token) {
+            let open = start + hit;
+            let end = open + token.len();
+            if if key {
+                is_key(text, open, end)
+            } else {
+                !is_escaped(text, open)
+            } {
+                at.push(open);
+                if at.len() == LIMIT {
+                    known_to = open + 1;
+                    break;
+                }
+            }
+        }
+        let plain = at.len();
+        let part = &text[..known_to];
+        for hit in memmem::find_iter(&part[start..], escape_of(name)) {
+            if let Some(open) = escaped(text, start + hit, name, key) {
+                at.push(open);
+                if at.len() == plain + LIMIT {
+                    known_to = open + 1;
+                    break;
+                }
+            }
+        }
+        at.sort_unstable();
+        at.dedup();
+        Self { at, known_to }
+    }
+
+    /// Whether the name may be a key in this part of the text; `false` means that it is certainly none.
+    pub(crate) fn may_be_in(&self, range: Range<usize>) -> bool {
+        let next = self.at.partition_point(|&at| at < range.start);
+        self.at.get(next).is_some_and(|&at| at < range.end) || range.end > self.known_to
+    }
+
+    /// Every place, or `None` when there are too many or the name cannot be searched for.
+    pub(crate) fn all(&self, text_len: usize) -> Option<&[usize]> {
+        (self.known_to >= text_len).then_some(&self.at)
+    }
+}
+
+/// Whether the only spellings of a name are itself and `\u` escapes. A name with a character that has a short
+/// escape, or one that stands for what could not be decoded, has to be looked for by walking.
+pub(crate) fn is_searchable(name: &str) -> bool {
+    let odd = |c: char| c < ' ' || matches!(c, '"' | '\\' | '/' | char::REPLACEMENT_CHARACTER);
+    !name.contains(odd)
+}
+
+/// What every escape that could spell a part of `name` begins with.
+pub(crate) fn escape_of(name: &str) -> &'static str {
+    if name.is_ascii() { "\\u00" } else { "\\u" }
+}
+
+/// Whether the token `open..end`, both quotes included, is a key by its surroundings.
+pub(crate) fn is_key(text: &[u8], open: usize, end: usize) -> bool {
+    text.get(skip_space(text, end)) == Some(&b':') && !is_escaped(text, open)
+}
+
+/// If the `\u` escape at `escape` is part of a string, or a `key`, that spells `name`, where that begins.
+fn escaped(text: &[u8], escape: usize, name: &str, key: bool) -> Option<usize> {
+    let unit = string::unit(text.get(escape + 2..)?)?;
+    if !name.encode_utf16().any(|wanted| wanted == unit) {
+        return None;
+    }
+    let token = string_around(text, escape, name.len())?;
+    let spelt = string::spells(&text[token.clone()], name)
+        && (!key || is_key(text, token.start, token.end));
+    spelt.then_some(token.start)
+}
+
+/// The string token around `at`, if it can spell no more than `len` bytes and starts within reach of that.
+pub(crate) fn string_around(text: &[u8], at: usize, len: usize) -> Option<Range<usize>> {
+    // Six bytes are the longest spelling of a UTF-16 unit, and no text has more units than bytes.
+    let reach = 6 * len + 2;
+    let from = at.saturating_sub(reach);
+    let mut before = at;
+    loop {
+        let open = from + memrchr(b'"', &text[from..before])?;
+        if !is_escaped(text, open) {
+            let end = string_end(text, open).ok()?;
+            return (end - open <= reach).then_some(open..end);
+        }
+        before = open;
+    }
+}
+
+/// The span of the value of a member of the top-level object, the last of that name.
+pub(crate) fn top(text: &[u8], name: &str) -> Option<Range<usize>> {
+    let open = root(text);
+    if text.get(open) != Some(&b'{') {
+        return None;
+    }
+    let spots = Spots::of(text, open + 1..text.len(), name);
+    match top_start(text, open, &spots) {
+        Some(start) => {
+            let start = start?;
+            Some(start..value_end(text, start, 1).ok()?)
+        }
+        None => walk_top(text, open, name),
+    }
+}
+
+/// Where the value of the last member of the object at `open`, the top-level value, begins that is at one of the
+/// `spots`; `Some(None)` when none of them is a member of it, `None` when only a walk can tell.
+pub(crate) fn top_start(text: &[u8], open: usize, spots: &Spots) -> Option<Option<usize>> {
+    /// More places than this are not worth counting brackets for each: one walk settles them all.
+    const FEW: usize = 8;
+
+    let at = spots.all(text.len()).filter(|at| at.len() <= FEW)?;
+    let Some(&key) = at.iter().rev().find(|&&key| depth_of(text, open, key) == 1) else {
+        return Some(None);
+    };
+    let colon = skip_space(text, string_end(text, key).ok()?);
+    Some(Some(skip_space(text, colon + 1)))
+}
+
+/// In how many containers the key at `key` stands, counted over the shorter side of it.
+fn depth_of(text: &[u8], open: usize, key: usize) -> i64 {
+    if key - open < text.len() - key {
+        brackets(&text[open..key])
+    } else {
+        -brackets(&text[key..])
+    }
+}
+
+/// Opening less closing brackets outside of strings.
+fn brackets(text: &[u8]) -> i64 {
+    let mut open = 0;
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        at = match byte {
+            b'"' => string_end(text, at).unwrap_or(text.len()),
+            b'{' | b'[' => {
+                open += 1;
+                at + 1
+            }
+            b'}' | b']' => {
+                open -= 1;
+                at + 1
+            }
+            _ => at + 1,
+        };
+    }
+    open
+}
+
+fn walk_top(text: &[u8], open: usize, name: &str) -> Option<Range<usize>> {
+    let mut children = Children::of(text, open).ok()?;
+    let mut found = None;
+    while let Some(child) = children.next().ok()? {
+        let end = value_end(text, child.start, 1).ok()?;
+        if child
+            .key
+            .is_some_and(|key| string::spells(&text[key], name))
+        {
+            found = Some(child.start..end);
+        }
+        children.passed(end);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn spots(text: &str, name: &str) -> Vec<usize> {
+        let spots = Spots::of(text.as_bytes(), 0..text.len(), name);
+        spots.all(text.len()).expect("few").to_vec()
+    }
+
+    #[test]
+    fn keys_are_found_and_what_only_looks_like_one_is_not() {
+        assert_eq!(spots(r#"{"a":1,"b":{"a" :2}}"#, "a"), [1, 12]);
+        assert_eq!(
+            spots(r#"{"b":"a","c":"\"a\":1","d":"\\","a":1}"#, "a"),
+            [32]
+        );
+        assert_eq!(spots(r#"{"b\"a":1}"#, "a"), []);
+    }
+
+    #[test]
+    fn escaped_spellings_are_found() {
+        assert_eq!(spots(r#"{"cache\u005fcontrol":1}"#, "cache_control"), [1]);
+        assert_eq!(spots(r#"{"\u0061\u0062":1,"x":"\u0061"}"#, "ab"), [1]);
+        assert_eq!(spots(r#"{"gr\u00fcn":1}"#, "grün"), [1]);
+        assert_eq!(spots(r#"{"\ud83d\ude00":1}"#, "\u{1f600}"), [1]);
+        assert_eq!(spots(r#"{"x\\u0061":1}"#, "xa"), []);
+    }
+
+    #[test]
+    fn past_the_limit_nothing_is_ruled_out() {
+        let text = r#"{"a":1},"#.repeat(LIMIT + 10);
+        let spots = Spots::of(text.as_bytes(), 0..text.len(), "a");
+        assert!(spots.may_be_in(0..8));
+        assert!(spots.may_be_in(text.len() - 8..text.len()));
+        assert!(!spots.may_be_in(2..8));
+        assert!(spots.all(text.len()).is_none());
+    }
+
+    #[test]
+    fn a_top_level_member_is_told_from_a_deeper_one() {
+        let text = br#" {"x":{"model":"inner"},"model":"outer","y":[{"model":"later"}],"z":"}}"}"#;
+        assert_eq!(
+            top(text, "model").map(|span| &text[span]),
+            Some(&b"\"outer\""[..])
+        );
+        let text = br#"{"a":1,"\u0061":2,"b":3}"#;
+        assert_eq!(top(text, "a").map(|span| &text[span]), Some(&b"2"[..]));
+        assert_eq!(top(b"[{\"a\":1}]", "a"), None);
+        assert_eq!(top(b"", "a"), None);
+        let many = format!("{{{}\"a\":7}}", r#""b":{"a":1},"#.repeat(20));
+        assert_eq!(top(many.as_bytes(), "a").map(|span| &many[span]), Some("7"));
+    }
+}

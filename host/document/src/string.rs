@@ -1,0 +1,158 @@
+//! JSON string tokens (RFC 8259, section 7) to Rust strings and back.
+
+use std::borrow::Cow;
+
+/// The text that a JSON string token spells, or `None` when `token` is no such token.
+///
+/// `token` includes both quotes and nothing around them. A lone surrogate escape and a byte that is not UTF-8
+/// become U+FFFD, because a Rust string cannot hold them; raw control characters are taken as they are.
+#[must_use]
+pub fn decode(token: &[u8]) -> Option<String> {
+    inside(token).map(Cow::into_owned)
+}
+
+/// The JSON string token that spells `text`, quotes included, with no more escapes than JSON requires.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut token = String::with_capacity(text.len() + 2);
+    token.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => token.push_str("\\\""),
+            '\\' => token.push_str("\\\\"),
+            '\n' => token.push_str("\\n"),
+            '\r' => token.push_str("\\r"),
+            '\t' => token.push_str("\\t"),
+            '\u{8}' => token.push_str("\\b"),
+            '\u{c}' => token.push_str("\\f"),
+            c if c < ' ' => {
+                token.push_str("\\u00");
+                for shift in [4, 0] {
+                    let digit = (u32::from(c) >> shift) & 0xf;
+                    token.push(char::from_digit(digit, 16).unwrap_or('0'));
+                }
+            }
+            c => token.push(c),
+        }
+    }
+    token.push('"');
+    token
+}
+
+/// `decode` that borrows where nothing is escaped.
+pub(crate) fn inside(token: &[u8]) -> Option<Cow<'_, str>> {
+    let body = token.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if memchr::memchr2(b'"', b'\\', body).is_none() {
+        return Some(String::from_utf8_lossy(body));
+    }
+    let mut text = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(stop) = memchr::memchr2(b'"', b'\\', rest) {
+        text.push_str(&String::from_utf8_lossy(&rest[..stop]));
+        if rest[stop] == b'"' {
+            return None;
+        }
+        rest = &rest[stop + 1..];
+        let (&letter, after) = rest.split_first()?;
+        rest = after;
+        text.push(match letter {
+            b'"' | b'\\' | b'/' => char::from(letter),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let (c, used) = code_point(rest)?;
+                rest = &rest[used..];
+                c
+            }
+            _ => return None,
+        });
+    }
+    text.push_str(&String::from_utf8_lossy(rest));
+    Some(Cow::Owned(text))
+}
+
+/// Whether the token spells `name`. A token that is no string spells nothing.
+pub(crate) fn spells(token: &[u8], name: &str) -> bool {
+    let plain = token.len() == name.len() + 2 && &token[1..token.len() - 1] == name.as_bytes();
+    let escaped = || memchr::memchr(b'\\', token).is_some();
+    let lossy = || name.contains(char::REPLACEMENT_CHARACTER);
+    // A plain name never contains a backslash that means itself, so equal bytes settle it only without one.
+    (plain && !name.contains('\\'))
+        || ((escaped() || lossy()) && inside(token).is_some_and(|text| text == name))
+}
+
+/// The four hexadecimal digits of a `\u` escape as a UTF-16 unit.
+pub(crate) fn unit(digits: &[u8]) -> Option<u16> {
+    let digits = digits.get(..4)?;
+    digits.iter().try_fold(0, |unit: u16, &digit| {
+        let value = char::from(digit).to_digit(16)?;
+        Some(unit << 4 | u16::try_from(value).ok()?)
+    })
+}
+
+/// What the text after a `\u` spells and how many bytes of it were used, a second escape of a pair included.
+fn code_point(rest: &[u8]) -> Option<(char, usize)> {
+    let first = unit(rest)?;
+    if (0xd800..0xdc00).contains(&first)
+        && let Some(low) = rest.get(4..).and_then(|r| r.strip_prefix(b"\\u"))
+        && let Some(second) = unit(low)
+        && let Some(Ok(c)) = char::decode_utf16([first, second]).next()
+    {
+        return Some((c, 10));
+    }
+    let c = char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    Some((c, 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_escape_is_read() {
+        let token = br#""a\"\\\/\b\f\n\r\t\u0041\ud83d\ude00""#;
+        let text = "a\"\\/\u{8}\u{c}\n\r\tA\u{1f600}";
+        assert_eq!(decode(token).as_deref(), Some(text));
+        assert_eq!(decode(encode(text).as_bytes()).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_a_replacement_character() {
+        for token in [r#""\ud800""#, r#""\udc00""#] {
+            assert_eq!(decode(token.as_bytes()).as_deref(), Some("\u{fffd}"));
+        }
+        let two = decode(br#""\ud800\ud800""#);
+        assert_eq!(two.as_deref(), Some("\u{fffd}\u{fffd}"));
+        let pair = decode(br#""\ud800\u0041""#);
+        assert_eq!(pair.as_deref(), Some("\u{fffd}A"));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        for token in [
+            "",
+            "\"",
+            "a",
+            "\"a",
+            "\"\\\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"a\"b\"",
+        ] {
+            assert_eq!(decode(token.as_bytes()), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn spelling_is_compared_after_decoding() {
+        assert!(spells(br#""cache_control""#, "cache_control"));
+        assert!(spells(br#""cache\u005fcontrol""#, "cache_control"));
+        assert!(spells(br#""a\/b""#, "a/b"));
+        assert!(spells(br#""\\n""#, "\\n"));
+        assert!(!spells(br#""\n""#, "\\n"));
+        assert!(spells(br#""\ud800""#, "\u{fffd}"));
+    }
+}

@@ -1,0 +1,324 @@
+//! JSONPath and JSON Patch on `serde_json::Value`, written to be seen through and not to be fast.
+
+use std::fmt;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use witgate_document::{Document, Operation};
+
+use crate::support::name;
+
+/// A query with the selectors in which implementations differ most.
+#[derive(Clone, Debug)]
+pub(crate) struct Query(Vec<(bool, Vec<Selector>)>);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Selector {
+    Name(&'static str),
+    All,
+    Index(i64),
+    Slice(Option<i64>, Option<i64>, Option<i64>),
+    Has(&'static str),
+    HasNot(&'static str),
+    Is(&'static str, &'static str),
+    Longer(usize),
+}
+
+pub(crate) fn query() -> impl Strategy<Value = Query> {
+    let bound = || prop::option::of(-4i64..5);
+    let selector = prop_oneof![
+        4 => name().prop_map(Selector::Name),
+        2 => Just(Selector::All),
+        1 => (-4i64..5).prop_map(Selector::Index),
+        1 => (bound(), bound(), bound()).prop_map(|(start, end, step)| Selector::Slice(start, end, step)),
+        1 => name().prop_map(Selector::Has),
+        1 => name().prop_map(Selector::HasNot),
+        1 => (name(), prop::sample::select(&["1", "true", "\"a\"", "null"][..])).prop_map(|(n, v)| Selector::Is(n, v)),
+        1 => (0usize..3).prop_map(Selector::Longer),
+    ];
+    let selectors = prop_oneof![
+        4 => prop::collection::vec(selector.clone(), 1),
+        1 => prop::collection::vec(selector, 1..3),
+    ];
+    prop::collection::vec((prop::bool::weighted(0.3), selectors), 0..4).prop_map(Query)
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("$")?;
+        for (deep, selectors) in &self.0 {
+            let parts: Vec<String> = selectors.iter().map(Selector::to_string).collect();
+            write!(f, "{}[{}]", if *deep { ".." } else { "" }, parts.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = witgate_document::string::encode;
+        let bound = |bound: &Option<i64>| bound.map(|bound| bound.to_string()).unwrap_or_default();
+        match self {
+            Selector::Name(name) => write!(f, "{}", quoted(name)),
+            Selector::All => write!(f, "*"),
+            Selector::Index(index) => write!(f, "{index}"),
+            Selector::Slice(start, end, step) => {
+                write!(f, "{}:{}:{}", bound(start), bound(end), bound(step))
+            }
+            Selector::Has(name) => write!(f, "?@[{}]", quoted(name)),
+            Selector::HasNot(name) => write!(f, "?!@[{}]", quoted(name)),
+            Selector::Is(name, value) => write!(f, "?@[{}] == {value}", quoted(name)),
+            Selector::Longer(len) => write!(f, "?length(@) > {len}"),
+        }
+    }
+}
+
+type Node<'v> = (String, &'v Value);
+
+impl Query {
+    pub(crate) fn select<'v>(&self, root: &'v Value) -> Vec<Node<'v>> {
+        let mut nodes = vec![(String::new(), root)];
+        for (deep, selectors) in &self.0 {
+            let mut next = Vec::new();
+            for node in nodes {
+                let from = if *deep {
+                    with_descendants(node)
+                } else {
+                    vec![node]
+                };
+                for node in from {
+                    for selector in selectors {
+                        next.extend(selector.select(&node));
+                    }
+                }
+            }
+            nodes = next;
+        }
+        nodes
+    }
+}
+
+fn children<'v>((at, value): &Node<'v>) -> Vec<Node<'v>> {
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(i, item)| (format!("{at}/{i}"), item))
+            .collect(),
+        Value::Object(members) => {
+            let escaped = |name: &str| name.replace('~', "~0").replace('/', "~1");
+            members
+                .iter()
+                .map(|(name, value)| (format!("{at}/{}", escaped(name)), value))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn with_descendants(node: Node<'_>) -> Vec<Node<'_>> {
+    let below: Vec<Node<'_>> = children(&node)
+        .into_iter()
+        .flat_map(with_descendants)
+        .collect();
+    let mut all = vec![node];
+    all.extend(below);
+    all
+}
+
+impl Selector {
+    fn select<'v>(&self, node: &Node<'v>) -> Vec<Node<'v>> {
+        let all = children(node);
+        let len = all.len() as i64;
+        let member = |value: &Value, name: &str| {
+            value
+                .as_object()
+                .and_then(|members| members.get(name))
+                .cloned()
+        };
+        match self {
+            Selector::All => all,
+            Selector::Name(name) => match node
+                .1
+                .as_object()
+                .and_then(|members| members.keys().position(|key| key == name))
+            {
+                Some(index) => vec![all[index].clone()],
+                None => Vec::new(),
+            },
+            Selector::Index(index) if node.1.is_array() => {
+                let index = if *index < 0 { index + len } else { *index };
+                all.into_iter()
+                    .enumerate()
+                    .filter(|(i, _)| *i as i64 == index)
+                    .map(|(_, node)| node)
+                    .collect()
+            }
+            Selector::Slice(start, end, step) if node.1.is_array() => {
+                let normal = |at: i64| if at < 0 { at + len } else { at };
+                let step = step.unwrap_or(1);
+                let mut chosen = Vec::new();
+                if step > 0 {
+                    let mut at = normal(start.unwrap_or(0)).max(0);
+                    while at < normal(end.unwrap_or(len)).min(len) {
+                        chosen.push(all[at as usize].clone());
+                        at += step;
+                    }
+                } else if step < 0 {
+                    let mut at = normal(start.unwrap_or(len - 1)).min(len - 1);
+                    let end = end.map_or(-1, |end| normal(end).max(-1));
+                    while at > end {
+                        chosen.push(all[at as usize].clone());
+                        at += step;
+                    }
+                }
+                chosen
+            }
+            Selector::Index(_) | Selector::Slice(..) => Vec::new(),
+            Selector::Has(name) => all
+                .into_iter()
+                .filter(|(_, value)| member(value, name).is_some())
+                .collect(),
+            Selector::HasNot(name) => all
+                .into_iter()
+                .filter(|(_, value)| member(value, name).is_none())
+                .collect(),
+            Selector::Is(name, wanted) => {
+                let wanted: Value = serde_json::from_str(wanted).expect("json");
+                let is = |value: &Value| {
+                    member(value, name).is_some_and(|value| values_equal(&value, &wanted))
+                };
+                all.into_iter().filter(|(_, value)| is(value)).collect()
+            }
+            Selector::Longer(least) => {
+                let len = |value: &Value| match value {
+                    Value::String(text) => Some(text.chars().count()),
+                    Value::Array(items) => Some(items.len()),
+                    Value::Object(members) => Some(members.len()),
+                    _ => None,
+                };
+                all.into_iter()
+                    .filter(|(_, value)| len(value).is_some_and(|len| len > *least))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Equality by RFC 6902: numbers by value.
+pub(crate) fn values_equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| values_equal(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let same =
+                |(name, a): (&String, &Value)| b.get(name).is_some_and(|b| values_equal(a, b));
+            a.len() == b.len() && a.iter().all(same)
+        }
+        (a, b) => a == b,
+    }
+}
+
+pub(crate) fn apply(root: &mut Value, edit: &Operation) -> Result<(), String> {
+    let parsed = |text: &bytes::Bytes| {
+        serde_json::from_slice::<Value>(text).map_err(|error| error.to_string())
+    };
+    match edit {
+        Operation::Add { at, value } => add(root, at, parsed(value)?),
+        Operation::Remove { at } => remove(root, at).map(|_| ()),
+        Operation::Replace { at, value } => {
+            *find(root, at).ok_or("nothing there")? = parsed(value)?;
+            Ok(())
+        }
+        Operation::Move { from, to } => {
+            if from == to {
+                return find(root, from)
+                    .map(|_| ())
+                    .ok_or("nothing there".to_owned());
+            }
+            if to.starts_with(&format!("{from}/")) {
+                return Err("into itself".to_owned());
+            }
+            let value = remove(root, from)?;
+            add(root, to, value)
+        }
+        Operation::Copy { from, to } => {
+            let value = find(root, from).ok_or("nothing there")?.clone();
+            add(root, to, value)
+        }
+        Operation::Test { at, value } => {
+            let same = values_equal(find(root, at).ok_or("nothing there")?, &parsed(value)?);
+            if same {
+                Ok(())
+            } else {
+                Err("another value".to_owned())
+            }
+        }
+    }
+}
+
+fn find<'v>(root: &'v mut Value, at: &str) -> Option<&'v mut Value> {
+    root.pointer_mut(at)
+}
+
+fn split(at: &str) -> Result<(&str, String), String> {
+    let (above, last) = at.rsplit_once('/').ok_or("the root")?;
+    Ok((above, last.replace("~1", "/").replace("~0", "~")))
+}
+
+fn index(token: &str, len: usize) -> Result<usize, String> {
+    let plain =
+        token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
+    let index = token.parse().ok().filter(|_| plain).ok_or("no index")?;
+    if index < len {
+        Ok(index)
+    } else {
+        Err("past the end".to_owned())
+    }
+}
+
+fn add(root: &mut Value, at: &str, value: Value) -> Result<(), String> {
+    if at.is_empty() {
+        *root = value;
+        return Ok(());
+    }
+    let (above, last) = split(at)?;
+    match find(root, above) {
+        Some(Value::Array(items)) => {
+            let len = items.len();
+            items.insert(
+                if last == "-" {
+                    len
+                } else {
+                    index(&last, len + 1)?
+                },
+                value,
+            );
+            Ok(())
+        }
+        Some(Value::Object(members)) => {
+            members.insert(last, value);
+            Ok(())
+        }
+        _ => Err("no parent".to_owned()),
+    }
+}
+
+fn remove(root: &mut Value, at: &str) -> Result<Value, String> {
+    let (above, last) = split(at)?;
+    match find(root, above) {
+        Some(Value::Array(items)) => {
+            let index = index(&last, items.len())?;
+            Ok(items.remove(index))
+        }
+        Some(Value::Object(members)) => members.remove(&last).ok_or("nothing there".to_owned()),
+        _ => Err("no parent".to_owned()),
+    }
+}
+
+/// Where a node begins in the text, to sort by.
+pub(crate) fn order(document: &Document, at: &str) -> usize {
+    document.get(at).expect("valid").expect("there").as_ptr() as usize
+}

@@ -1,0 +1,296 @@
+//! The beginning of an upstream's answer: good enough to be given to the client, or a failed attempt.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use serde::de::IgnoredAny;
+
+use crate::{
+    fault::{Fault, Kind},
+    message::{Body, BodyStream, RequestKind, Response, Target},
+    sse::{Decoder, Frame},
+};
+
+use super::{
+    failed::Bad,
+    kinds::{envelope, status_of},
+};
+
+/// An answer whose beginning is good. None of it has gone to the client, so another attempt is still possible.
+pub(crate) enum Arrived {
+    Whole(Whole),
+    Held(Held),
+}
+
+/// A JSON answer, all of it.
+pub(crate) struct Whole {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A stream whose first event is here.
+pub(crate) struct Held {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Up to the last that has come whole.
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) decoder: Decoder,
+    pub(crate) chunks: BodyStream,
+}
+
+/// Longer than any message.
+const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+
+/// Longer than any error that is one.
+const LARGEST_ERROR: usize = 1024 * 1024;
+
+/// No event is longer.
+pub(crate) const LARGEST_EVENT: usize = 32 * 1024 * 1024;
+
+/// Reads as far as it must to know.
+pub(crate) async fn look(
+    answer: Response,
+    kind: RequestKind,
+    target: &Target,
+) -> Result<Arrived, Bad> {
+    let Response {
+        status,
+        headers,
+        body,
+    } = answer;
+    let mut chunks = match body {
+        Body::Whole(bytes) => stream::iter([Ok(bytes)]).boxed(),
+        Body::Stream(chunks) => chunks,
+    };
+    if !status.is_success() {
+        let (body, _) = read(&mut chunks, BytesMut::new(), LARGEST_ERROR).await;
+        return Err(Bad::Error {
+            status: status.as_u16(),
+            headers,
+            body,
+        });
+    }
+    let mut begun = BytesMut::new();
+    let streamed = match form(&headers) {
+        Form::Events => true,
+        Form::Json => false,
+        // Some upstreams call their stream plain text; what it is shows in its first bytes.
+        Form::Unclear => {
+            while begun.trim_ascii_start().is_empty() {
+                match chunks.next().await {
+                    Some(Ok(chunk)) => begun.extend_from_slice(&chunk),
+                    Some(Err(fault)) => {
+                        let status = status.as_u16();
+                        return Err(Bad::Broken {
+                            status,
+                            headers,
+                            body: begun.freeze(),
+                            fault,
+                        });
+                    }
+                    None => break,
+                }
+            }
+            looks_like_events(&begun)
+        }
+    };
+    if streamed && kind == RequestKind::Messages {
+        let first = stream::iter((!begun.is_empty()).then(|| Ok(begun.freeze())));
+        return hold(status, headers, first.chain(chunks).boxed(), target).await;
+    }
+    let (body, fault) = read(&mut chunks, begun, LARGEST_ANSWER).await;
+    let fault = fault.or_else(|| flaw(&body, &headers, target));
+    if let Some(fault) = fault {
+        return Err(Bad::Broken {
+            status: status.as_u16(),
+            headers,
+            body,
+            fault,
+        });
+    }
+    if let Some(error) = envelope(&body) {
+        return Err(Bad::Error {
+            status: status_of(&error.kind),
+            headers,
+            body,
+        });
+    }
+    Ok(Arrived::Whole(Whole {
+        status,
+        headers,
+        body,
+    }))
+}
+
+/// Reads up to the first event that is no ping.
+async fn hold(
+    status: StatusCode,
+    headers: HeaderMap,
+    mut chunks: BodyStream,
+    target: &Target,
+) -> Result<Arrived, Bad> {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    let broken = |headers, body, fault| Bad::Broken {
+        status: status.as_u16(),
+        headers,
+        body,
+        fault,
+    };
+    loop {
+        match chunks.next().await {
+            Some(Ok(chunk)) => decoder.push(chunk),
+            Some(Err(fault)) => return Err(broken(headers, Bytes::new(), fault)),
+            None => {
+                let what = format!(
+                    "the stream of upstream `{}` ended before its first event",
+                    target.upstream
+                );
+                let fault = Fault::upstream(Kind::BrokenAnswer, what);
+                return Err(broken(headers, decoder.rest(), fault));
+            }
+        }
+        let mut begun = false;
+        while let Some(frame) = decoder.next_frame() {
+            match &*kind(&frame) {
+                b"" | b"ping" => {}
+                b"error" if !begun => {
+                    let body = frame.data().unwrap_or_default();
+                    let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
+                    return Err(Bad::Error {
+                        status,
+                        headers,
+                        body,
+                    });
+                }
+                _ => begun = true,
+            }
+            frames.push(frame);
+        }
+        if begun {
+            return Ok(Arrived::Held(Held {
+                status,
+                headers,
+                frames,
+                decoder,
+                chunks,
+            }));
+        }
+        if decoder.held() > LARGEST_EVENT {
+            return Err(broken(headers, Bytes::new(), too_long(target)));
+        }
+    }
+}
+
+pub(crate) fn too_long(target: &Target) -> Fault {
+    let what = format!(
+        "upstream `{}` sent an event of more than {} MiB",
+        target.upstream,
+        LARGEST_EVENT / 1024 / 1024
+    );
+    Fault::upstream(Kind::BrokenAnswer, what)
+}
+
+/// What an event is: its name, or, where upstreams leave that out, the type in its data. Empty for comments.
+pub(crate) fn kind(frame: &Frame) -> std::borrow::Cow<'_, [u8]> {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    let name = frame.name();
+    if !name.is_empty() {
+        return name.into();
+    }
+    let Some(data) = frame.data() else {
+        return Default::default();
+    };
+    match serde_json::from_slice::<Typed>(&data) {
+        Ok(typed) => typed.r#type.into_bytes().into(),
+        Err(_) => b"message"[..].into(),
+    }
+}
+
+enum Form {
+    Events,
+    Json,
+    Unclear,
+}
+
+fn form(headers: &HeaderMap) -> Form {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let kind = kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if kind == "text/event-stream" {
+        Form::Events
+    } else if kind == "application/json" || kind.ends_with("+json") {
+        Form::Json
+    } else {
+        Form::Unclear
+    }
+}
+
+fn looks_like_events(begun: &[u8]) -> bool {
+    let begun = begun
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(begun)
+        .trim_ascii_start();
+    [&b"event:"[..], b"data:", b"id:", b"retry:", b":"]
+        .iter()
+        .any(|field| begun.starts_with(field))
+}
+
+/// Why a body is no JSON answer.
+fn flaw(body: &Bytes, headers: &HeaderMap, target: &Target) -> Option<Fault> {
+    let upstream = &target.upstream;
+    let broken = |what: String| Some(Fault::upstream(Kind::BrokenAnswer, what));
+    let trimmed = body.trim_ascii();
+    if trimmed.is_empty() {
+        return broken(format!("upstream `{upstream}` answered with an empty body"));
+    }
+    if trimmed.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        return None;
+    }
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    broken(format!(
+        "upstream `{upstream}` answered with {}, where a JSON object was wanted",
+        kind.unwrap_or("something without a content type")
+    ))
+}
+
+/// All that comes, and why it is not all.
+async fn read(chunks: &mut BodyStream, mut body: BytesMut, limit: usize) -> (Bytes, Option<Fault>) {
+    // Most answers come in one piece, which then is not copied.
+    let mut only = Bytes::new();
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Ok(chunk) if only.is_empty() && body.is_empty() => only = chunk,
+            Ok(chunk) => {
+                body.extend_from_slice(&std::mem::take(&mut only));
+                body.extend_from_slice(&chunk);
+            }
+            Err(fault) => return (joined(only, body), Some(fault)),
+        }
+        if body.len() > limit {
+            let what = format!("the answer is larger than {} MiB", limit / 1024 / 1024);
+            return (
+                body.freeze(),
+                Some(Fault::upstream(Kind::BrokenAnswer, what)),
+            );
+        }
+    }
+    (joined(only, body), None)
+}
+
+fn joined(only: Bytes, body: BytesMut) -> Bytes {
+    if body.is_empty() { only } else { body.freeze() }
+}

@@ -1,0 +1,147 @@
+//! The events of a stream put together into one JSON message. Pure; `expand` is the way back.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    fault::{Fault, Kind},
+    message::Event,
+};
+
+type Fields = Map<String, Value>;
+
+/// The message that the events make. A stream without its end makes none.
+pub(crate) fn collect(events: &[Event]) -> Result<Bytes, Fault> {
+    let mut message = None;
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut complete = false;
+    for event in events {
+        let Ok(mut data) = serde_json::from_str::<Fields>(&event.data) else {
+            continue;
+        };
+        let index = data.get("index").and_then(Value::as_u64);
+        match data.get("type").and_then(Value::as_str).unwrap_or_default() {
+            "message_start" => message = object(&mut data, "message"),
+            "content_block_start" => blocks.push(Block {
+                index,
+                fields: object(&mut data, "content_block").unwrap_or_default(),
+                input: String::new(),
+            }),
+            "content_block_delta" => {
+                let block = blocks.iter_mut().rfind(|block| block.index == index);
+                if let (Some(block), Some(delta)) = (block, object(&mut data, "delta")) {
+                    block.take(delta);
+                }
+            }
+            "message_delta" => {
+                let message = message.get_or_insert_default();
+                message.extend(object(&mut data, "delta").unwrap_or_default());
+                let usage = message.entry("usage").or_insert_with(|| json!({}));
+                if let (Some(usage), Some(more)) =
+                    (usage.as_object_mut(), object(&mut data, "usage"))
+                {
+                    usage.extend(more);
+                }
+            }
+            "message_stop" => complete = true,
+            _ => {}
+        }
+    }
+    let (Some(mut message), true) = (message, complete) else {
+        return Err(broken("the stream ended before `message_stop`"));
+    };
+    let content = blocks
+        .into_iter()
+        .map(Block::finish)
+        .collect::<Result<Vec<_>, _>>()?;
+    message.insert("content".to_owned(), Value::Array(content));
+    Ok(Value::Object(message).to_string().into())
+}
+
+struct Block {
+    index: Option<u64>,
+    fields: Fields,
+    /// The text of a tool's input so far; parsed once, at the end.
+    input: String,
+}
+
+impl Block {
+    fn take(&mut self, mut delta: Fields) {
+        let kind = delta.remove("type");
+        if kind.as_ref().and_then(Value::as_str) == Some("input_json_delta") {
+            self.input.push_str(
+                delta
+                    .get("partial_json")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
+            );
+            return;
+        }
+        if let Some(citation) = delta.remove("citation")
+            && let Value::Array(citations) = self.fields.entry("citations").or_insert(json!([]))
+        {
+            citations.push(citation);
+        }
+        // Texts grow, whatever they are called; what is no text is set.
+        for (key, value) in delta {
+            match (self.fields.get_mut(&key), value) {
+                (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
+                (_, value) => drop(self.fields.insert(key, value)),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Value, Fault> {
+        if !self.input.is_empty() {
+            let input = serde_json::from_str(&self.input)
+                .map_err(|error| broken("the input of a tool use is not valid JSON").from(error))?;
+            self.fields.insert("input".to_owned(), input);
+        }
+        Ok(Value::Object(self.fields))
+    }
+}
+
+fn object(data: &mut Fields, key: &str) -> Option<Fields> {
+    match data.remove(key) {
+        Some(Value::Object(fields)) => Some(fields),
+        _ => None,
+    }
+}
+
+fn broken(what: &'static str) -> Fault {
+    Fault::upstream(Kind::BrokenAnswer, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(data: &str) -> Event {
+        Event {
+            name: String::new(),
+            data: data.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_stream_without_its_end_makes_no_message() {
+        let start = event(r#"{"type":"message_start","message":{"id":"m"}}"#);
+        assert!(collect(std::slice::from_ref(&start)).is_err());
+        assert!(collect(&[start, event(r#"{"type":"message_stop"}"#)]).is_ok());
+    }
+
+    #[test]
+    fn a_broken_tool_input_is_a_fault() {
+        let events = [
+            event(r#"{"type":"message_start","message":{}}"#),
+            event(
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use"}}"#,
+            ),
+            event(
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
+            ),
+            event(r#"{"type":"message_stop"}"#),
+        ];
+        assert!(collect(&events).is_err_and(|fault| fault.to_string().contains("tool use")));
+    }
+}

@@ -1,0 +1,177 @@
+//! What happened in an exchange: one log line at its end, however it ends.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, info};
+
+use crate::{
+    ids::{AccountId, ExchangeId, PluginId, UpstreamId},
+    message::{Request, Target},
+    pipeline::{Edits, Receipt},
+};
+
+/// Written to the log when it is dropped, so that no end of an exchange goes without a line: whoever drops it without
+/// saying how it ended was dropped himself, because the client went away.
+pub(crate) struct Record {
+    pub(crate) id: ExchangeId,
+    pub(crate) kind: &'static str,
+    pub(crate) session: Option<Arc<str>>,
+    pub(crate) model: Arc<str>,
+    pub(crate) bytes_in: usize,
+    pub(crate) bytes_out: usize,
+    pub(crate) status: u16,
+    pub(crate) attempts: u32,
+    /// Whether a plugin answered so that no upstream was asked.
+    pub(crate) saved: bool,
+    pub(crate) note: Option<String>,
+    target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
+    receipt: Summary,
+    ending: Ending,
+    begun: Instant,
+    first_event: Option<Duration>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The upstream's answer, to its own end.
+    Complete,
+    /// The upstream's answer, cut short.
+    Truncated,
+    ClientGone,
+    /// An error status, or an error in the stream.
+    Error,
+    /// Answered here.
+    Answered,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Truncated => "truncated",
+            Self::ClientGone => "client_gone",
+            Self::Error => "error",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Summary {
+    edits: String,
+    patches: Vec<Edits>,
+    calls: u32,
+    guarded: u32,
+    instances: u32,
+    skipped: Vec<(PluginId, String)>,
+}
+
+impl Record {
+    pub(crate) fn begin(id: ExchangeId, kind: &'static str) -> Self {
+        Self {
+            id,
+            kind,
+            session: None,
+            model: "".into(),
+            bytes_in: 0,
+            bytes_out: 0,
+            status: 0,
+            attempts: 0,
+            saved: false,
+            note: None,
+            target: None,
+            receipt: Summary::default(),
+            ending: Ending::ClientGone,
+            begun: Instant::now(),
+            first_event: None,
+        }
+    }
+
+    pub(crate) fn request(&mut self, request: &Request) {
+        self.session = request.session.clone();
+        self.model = Arc::clone(&request.asked_model);
+        self.bytes_in = request.body.len();
+    }
+
+    /// An attempt begins.
+    pub(crate) fn attempt(&mut self, target: &Target) {
+        self.attempts += 1;
+        let Target {
+            upstream,
+            account,
+            model,
+            ..
+        } = target;
+        self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
+    }
+
+    pub(crate) fn passed_to(&mut self, upstream: &UpstreamId, account: Option<AccountId>) {
+        self.attempts = 1;
+        self.target = Some((upstream.clone(), account, "".into()));
+    }
+
+    /// What plugins did so far; the last call counts.
+    pub(crate) fn receipt(&mut self, receipt: &Receipt, edits: String) {
+        self.receipt = Summary {
+            edits,
+            patches: receipt.edits.clone(),
+            calls: receipt.calls,
+            guarded: receipt.guarded,
+            instances: receipt.instances,
+            skipped: receipt.skipped.clone(),
+        };
+    }
+
+    pub(crate) fn first_event(&mut self) {
+        self.first_event.get_or_insert_with(|| self.begun.elapsed());
+    }
+
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending = ending;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        for Edits { plugin, patch, .. } in &self.receipt.patches {
+            debug!(id = %self.id, %plugin, %patch, "edited");
+        }
+        for (plugin, reason) in &self.receipt.skipped {
+            debug!(id = %self.id, %plugin, reason, "skipped");
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let target = self.target.as_ref();
+        // A field without a value is left out of the line.
+        info!(
+            id = %self.id,
+            session = self.session.as_deref(),
+            kind = self.kind,
+            model = some(&self.model),
+            mapped = target.and_then(|(_, _, model)| some(model)),
+            upstream = target.map(|(upstream, _, _)| upstream.as_str()),
+            account = target.and_then(|(_, account, _)| account.as_ref()).map(AccountId::as_str),
+            status = self.status,
+            attempts = self.attempts,
+            edits = some(&self.receipt.edits),
+            calls = self.receipt.calls,
+            guarded = self.receipt.guarded,
+            instances = self.receipt.instances,
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            ending = self.ending.as_str(),
+            saved = self.saved.then_some(true),
+            note = self.note.as_deref(),
+            ms = millis(self.begun.elapsed()),
+            first_event_ms = self.first_event.map(millis),
+            "exchange"
+        );
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,69 @@
+//! What one exchange runs on from beginning to end: configuration, plugins, upstreams and accounts of one moment.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    accounts::Accounts,
+    config::Config,
+    fault::Fault,
+    pipeline::Catalog,
+    upstream::{Upstream, Upstreams},
+};
+
+/// Never changed in place: a reload makes another one.
+pub(crate) struct Snapshot {
+    pub(crate) config: Arc<Config>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) accounts: Arc<Accounts>,
+    /// By upstream: what it lacks alone, and beside others.
+    lacks: Vec<[Arc<BTreeSet<String>>; 2]>,
+}
+
+impl Snapshot {
+    /// What did not change since `previous` is kept: the same configuration keeps upstreams and accounts, another one
+    /// keeps the connections of upstreams with the same transport.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        catalog: Arc<Catalog>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Self, Fault> {
+        let same = previous.filter(|previous| Arc::ptr_eq(&previous.config, &config));
+        let upstreams = match same {
+            Some(same) => Arc::clone(&same.upstreams),
+            None => {
+                let previous = previous.map(|previous| &*previous.upstreams);
+                Arc::new(Upstreams::new(&config.upstreams, previous)?)
+            }
+        };
+        let accounts = match same {
+            Some(same) => Arc::clone(&same.accounts),
+            None => Arc::new(Accounts::new(&upstreams.configs())),
+        };
+        let lacks = upstreams.iter().map(lacks).collect();
+        Ok(Self {
+            config,
+            catalog,
+            upstreams,
+            accounts,
+            lacks,
+        })
+    }
+
+    /// What an upstream lacks in a route that has other upstreams as well, or has not.
+    pub(crate) fn lacks(&self, upstream: usize, beside_others: bool) -> Arc<BTreeSet<String>> {
+        let both = self.lacks.get(upstream);
+        both.map_or_else(Arc::default, |both| {
+            Arc::clone(&both[usize::from(beside_others)])
+        })
+    }
+}
+
+fn lacks(upstream: &Upstream) -> [Arc<BTreeSet<String>>; 2] {
+    let alone = &upstream.config.lacks;
+    let beside = alone
+        .union(&upstream.config.lacks_beside_others)
+        .cloned()
+        .collect();
+    [Arc::new(alone.clone()), Arc::new(beside)]
+}

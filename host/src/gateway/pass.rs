@@ -1,0 +1,125 @@
+//! Routes that are streamed through: files, batches and whatever comes. They belong to an account, so it is always the
+//! same one: the first of the first upstream that speaks Anthropic's dialect.
+
+use axum::body::{Body, HttpBody};
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, header::EXPECT, request::Parts};
+
+use crate::{
+    exchange::{Answer, Ending, Record, Snapshot},
+    fault::{Fault, Kind},
+    message::{self, BodyStream, keep_end_to_end},
+    upstream::{ANTHROPIC, Credential, Passing},
+};
+
+pub(super) async fn pass(
+    snapshot: &Snapshot,
+    parts: Parts,
+    body: Body,
+    own: HeaderMap,
+    mut record: Record,
+) -> Answer {
+    let mut origin = HeaderMap::new();
+    let outcome = send(snapshot, parts, body, own, &mut record, &mut origin).await;
+    let response = match outcome {
+        Ok(response) => response,
+        Err(fault) => {
+            record.end(Ending::Error);
+            record.note = Some(fault.chain());
+            return Answer {
+                outcome: Err(fault),
+                headers: origin,
+                record: Some(record),
+            };
+        }
+    };
+    record.status = response.status.as_u16();
+    let message::Response {
+        status,
+        headers,
+        body,
+    } = response;
+    let body = match body {
+        message::Body::Stream(chunks) => message::Body::Stream(counted(chunks, record)),
+        whole @ message::Body::Whole(_) => whole,
+    };
+    Answer {
+        outcome: Ok(message::Response {
+            status,
+            headers,
+            body,
+        }),
+        headers: origin,
+        record: None,
+    }
+}
+
+async fn send(
+    snapshot: &Snapshot,
+    parts: Parts,
+    body: Body,
+    own: HeaderMap,
+    record: &mut Record,
+    origin: &mut HeaderMap,
+) -> Result<message::Response, Fault> {
+    let Parts {
+        method,
+        uri,
+        mut headers,
+        ..
+    } = parts;
+    let mut upstreams = snapshot.upstreams.iter().enumerate();
+    let first = upstreams.find(|(_, upstream)| *upstream.config.dialect == *ANTHROPIC);
+    let Some((index, upstream)) = first else {
+        let what = format!(
+            "no upstream of dialect `{ANTHROPIC}` is configured for `{}`",
+            uri.path()
+        );
+        return Err(Fault::client(Kind::NotFound, what));
+    };
+    let account = snapshot.accounts.first(index);
+    record.passed_to(
+        &upstream.config.name,
+        account.map(|account| account.name.clone()),
+    );
+    if let Some(account) = account.filter(|_| snapshot.config.expose_accounts)
+        && let Ok(name) = HeaderValue::from_str(account.name.as_str())
+    {
+        origin.insert("x-account-email", name);
+    }
+    keep_end_to_end(&mut headers);
+    headers.remove(EXPECT);
+    let passing = Passing {
+        method,
+        path: uri.path().to_owned(),
+        query: uri.query().unwrap_or_default().to_owned(),
+        headers,
+        length: body.size_hint().exact(),
+        body: incoming(body),
+    };
+    let credential = account.map_or(Credential::Client(&own), |account| {
+        Credential::Account(&account.key)
+    });
+    upstream.pass(passing, credential).await
+}
+
+fn incoming(body: Body) -> BodyStream {
+    let cut = |error| Fault::client(Kind::BadRequest, "the request body was cut short").from(error);
+    body.into_data_stream()
+        .map(move |chunk| chunk.map_err(cut))
+        .boxed()
+}
+
+/// The answer with its record, which learns how much there was and how it ended.
+fn counted(chunks: BodyStream, record: Record) -> BodyStream {
+    let counted = stream::unfold((chunks, record), |(mut chunks, mut record)| async move {
+        let next = chunks.next().await;
+        match &next {
+            Some(Ok(bytes)) => record.bytes_out += bytes.len(),
+            Some(Err(_)) => record.end(Ending::Truncated),
+            None => record.end(Ending::Complete),
+        }
+        Some((next?, (chunks, record)))
+    });
+    counted.boxed()
+}

@@ -1,0 +1,307 @@
+//! What the client gets: an answer, or a fault by the one table that knows its status, its type and its words.
+
+use std::convert::Infallible;
+
+use axum::{body::Body, response::Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    exchange::Answer,
+    fault::{Blame, Fault, Kind},
+    ids::ExchangeId,
+    message::{self, BodyStream, Event},
+    sse,
+};
+
+/// A fault as the client sees it.
+struct Face<'a> {
+    status: u16,
+    kind: &'a str,
+    /// Whether it is said that another try cannot help. Otherwise clients go by the status, and Claude Code repeats a
+    /// 401 or a 500 for three minutes, which looks like a hang.
+    hopeless: bool,
+}
+
+/// The table.
+fn face(fault: &Fault) -> Face<'_> {
+    let (status, kind, hopeless) = match &fault.kind {
+        Kind::BadRequest => (400, "invalid_request_error", true),
+        Kind::Unauthenticated => (401, "authentication_error", true),
+        Kind::Forbidden => (403, "permission_error", true),
+        Kind::NotFound => (404, "not_found_error", true),
+        Kind::MethodNotAllowed => (405, "invalid_request_error", true),
+        Kind::TooLarge => (413, "request_too_large", true),
+        Kind::RateLimited => (429, "rate_limit_error", false),
+        Kind::Overloaded => (529, "overloaded_error", false),
+        Kind::Unreachable | Kind::BrokenAnswer => (502, "api_error", false),
+        Kind::TimedOut => (504, "timeout_error", false),
+        Kind::BadCredential => (502, "api_error", true),
+        // The same request meets the same plugin.
+        Kind::Internal => (500, "api_error", matches!(fault.blame, Blame::Plugin(_))),
+        Kind::Refused { status, kind } => (*status, kind.as_str(), false),
+    };
+    Face {
+        status,
+        kind,
+        hopeless,
+    }
+}
+
+/// What an exchange came to, as an HTTP response. The record learns what the client gets.
+pub(super) fn answer(id: &ExchangeId, answer: Answer) -> Response {
+    let Answer {
+        outcome,
+        headers,
+        record,
+    } = answer;
+    let mut response = match outcome {
+        Ok(answer) => from_message(id, answer),
+        Err(fault) => from_fault(id, &fault),
+    };
+    // What is said of the answer's origin stands over what the upstream may have said under these names.
+    response.headers_mut().extend(headers);
+    if let Some(mut record) = record {
+        record.status = response.status().as_u16();
+        let length = http_body::Body::size_hint(response.body())
+            .exact()
+            .unwrap_or(0);
+        record.bytes_out = usize::try_from(length).unwrap_or(usize::MAX);
+    }
+    name(id, &mut response);
+    response
+}
+
+/// A fault as an HTTP response.
+pub(super) fn fault(id: &ExchangeId, fault: &Fault) -> Response {
+    let mut response = from_fault(id, fault);
+    name(id, &mut response);
+    response
+}
+
+/// A JSON answer of the gateway's own.
+pub(super) fn json(id: &ExchangeId, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    name(id, &mut response);
+    response
+}
+
+/// An answer without a body.
+pub(super) fn empty(id: &ExchangeId, status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    name(id, &mut response);
+    response
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Every answer can be named when something is to be asked about it: by the upstream's id if it has one.
+fn name(id: &ExchangeId, response: &mut Response) {
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().entry("request-id").or_insert(id);
+    }
+}
+
+fn from_message(id: &ExchangeId, answer: message::Response) -> Response {
+    let message::Response {
+        status,
+        mut headers,
+        body,
+    } = answer;
+    forget_the_upstreams_site(&mut headers);
+    let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
+    let body = match body {
+        message::Body::Whole(bytes) => Body::from(bytes),
+        message::Body::Stream(chunks) if headers.get(CONTENT_TYPE).is_some_and(is_stream) => {
+            Body::from_stream(with_last_words(id.clone(), chunks))
+        }
+        // The connection breaks where the answer is cut short, so that nobody takes it for whole.
+        message::Body::Stream(chunks) => Body::from_stream(chunks),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What an upstream says about its own site must not be taken as said about the gateway's.
+fn forget_the_upstreams_site(headers: &mut HeaderMap) {
+    const OF_A_SITE: [&str; 7] = [
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "alt-svc",
+        "strict-transport-security",
+    ];
+    for name in OF_A_SITE {
+        headers.remove(name);
+    }
+}
+
+/// A stream that is cut short ends with an error event, never with a made-up end.
+fn with_last_words(
+    id: ExchangeId,
+    chunks: BodyStream,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(Some(chunks), move |chunks| {
+        let id = id.clone();
+        async move {
+            let mut chunks = chunks?;
+            match chunks.next().await? {
+                Ok(bytes) => Some((Ok(bytes), Some(chunks))),
+                Err(fault) => Some((Ok(last_words(&id, &fault)), None)),
+            }
+        }
+    })
+}
+
+fn last_words(id: &ExchangeId, fault: &Fault) -> Bytes {
+    let mut out = BytesMut::new();
+    let data = envelope(id, face(fault).kind, fault);
+    sse::encode(
+        &Event {
+            name: "error".to_owned(),
+            data,
+        },
+        &mut out,
+    );
+    out.freeze()
+}
+
+fn from_fault(id: &ExchangeId, fault: &Fault) -> Response {
+    let face = face(fault);
+    let mut response = Response::new(Body::from(envelope(id, face.kind, fault)));
+    *response.status_mut() =
+        StatusCode::from_u16(face.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    if face.hopeless {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    if let Some(wait) = fault.retry_after {
+        // Rounded up: whoever comes too early comes in vain.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn envelope(id: &ExchangeId, kind: &str, fault: &Fault) -> String {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        r#type: &'a str,
+        error: Error<'a>,
+        request_id: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Error<'a> {
+        r#type: &'a str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        details: Option<&'a RawValue>,
+    }
+    let details = fault
+        .details
+        .as_deref()
+        .and_then(|json| serde_json::from_str(json).ok());
+    let error = Error {
+        r#type: kind,
+        message: fault.chain(),
+        details,
+    };
+    let envelope = Envelope {
+        r#type: "error",
+        error,
+        request_id: id.as_str(),
+    };
+    // Strings and valid JSON: there is nothing in it that could fail.
+    serde_json::to_string(&envelope).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        let client = |kind| Fault::client(kind, "x");
+        let upstream = |kind| Fault::upstream(kind, "x");
+        let refused = Kind::Refused {
+            status: 418,
+            kind: "teapot_error".to_owned(),
+        };
+        let table = [
+            (client(Kind::BadRequest), 400, "invalid_request_error", true),
+            (
+                client(Kind::Unauthenticated),
+                401,
+                "authentication_error",
+                true,
+            ),
+            (client(Kind::Forbidden), 403, "permission_error", true),
+            (client(Kind::NotFound), 404, "not_found_error", true),
+            (
+                client(Kind::MethodNotAllowed),
+                405,
+                "invalid_request_error",
+                true,
+            ),
+            (client(Kind::TooLarge), 413, "request_too_large", true),
+            (upstream(Kind::RateLimited), 429, "rate_limit_error", false),
+            (Fault::gateway("x"), 500, "api_error", false),
+            (
+                Fault::plugin(&"redact".parse().unwrap(), "x"),
+                500,
+                "api_error",
+                true,
+            ),
+            (upstream(Kind::Unreachable), 502, "api_error", false),
+            (upstream(Kind::BrokenAnswer), 502, "api_error", false),
+            (upstream(Kind::BadCredential), 502, "api_error", true),
+            (upstream(Kind::TimedOut), 504, "timeout_error", false),
+            (upstream(Kind::Overloaded), 529, "overloaded_error", false),
+            (upstream(refused), 418, "teapot_error", false),
+        ];
+        for (fault, status, kind, hopeless) in table {
+            let face = face(&fault);
+            assert_eq!(
+                (face.status, face.kind, face.hopeless),
+                (status, kind, hopeless),
+                "{fault:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_is_an_envelope_that_can_be_named() {
+        let id = ExchangeId::new();
+        let fault = Fault::client(Kind::RateLimited, "all \"rest\"")
+            .after(Duration::from_millis(1200))
+            .with_details(r#"{"error_code":"x"}"#.to_owned());
+        let response = super::fault(&id, &fault);
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["request-id"], id.as_str());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "error");
+        assert_eq!(body["error"]["message"], "all \"rest\"");
+        assert_eq!(body["error"]["details"]["error_code"], "x");
+        assert_eq!(body["request_id"], id.as_str());
+    }
+}

@@ -1,0 +1,293 @@
+//! One upstream's HTTP client: what it must not do by itself, whom it trusts, and how a URL is put together.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, Once, OnceLock, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderMap, Method};
+use http_body::{Frame, SizeHint};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
+
+use crate::{config::Upstream, fault::Fault, message::BodyStream};
+
+use super::Passing;
+
+/// Long enough for a slow handshake across the world, short enough that the next upstream gets its chance.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Without a byte for so long the upstream is taken for dead. A long answer in JSON says nothing for minutes.
+const SILENCE: Duration = Duration::from_secs(600);
+
+pub(super) struct Http {
+    transport: Transport,
+    base: Url,
+    /// Decodes an answer that is compressed against our wish.
+    client: Client,
+    /// Leaves answers as they are. Made when first needed.
+    verbatim: OnceLock<Client>,
+    /// Why no authority is trusted, where that is so: a fault only for those who connect by TLS.
+    distrust: Option<String>,
+}
+
+/// What a client is made from: as long as it is the same, so is the client.
+#[derive(Clone, PartialEq, Eq)]
+struct Transport {
+    base_url: String,
+    proxy: Option<String>,
+    /// The content of the file, which may change while its name stays.
+    authorities: Option<Vec<u8>>,
+}
+
+impl Http {
+    /// One of `former`, if it was made from the same.
+    pub(super) fn new(config: &Upstream, former: &[&Arc<Self>]) -> Result<Arc<Self>, Fault> {
+        let transport = Transport::of(config)?;
+        if let Some(same) = former.iter().find(|http| http.transport == transport) {
+            return Ok(Arc::clone(same));
+        }
+        let bad = |what: String| Fault::gateway(format!("upstream `{}`: {what}", config.name));
+        let base = Url::parse(&transport.base_url)
+            .map_err(|error| bad("`base_url` is no URL".to_owned()).from(error))?;
+        if base.cannot_be_a_base() {
+            return Err(bad(
+                "`base_url` is no URL that a path can be joined to".to_owned()
+            ));
+        }
+        install_crypto();
+        let mut distrust = None;
+        let client = transport.client(true).or_else(|error| {
+            // A machine without certificates still reaches what needs none.
+            distrust = Some(failure_text(&error));
+            transport.client(false)
+        });
+        let client = client.map_err(|error| bad(failure_text(&error)))?;
+        Ok(Arc::new(Self {
+            transport,
+            base,
+            client,
+            verbatim: OnceLock::new(),
+            distrust,
+        }))
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut request = reqwest::Request::new(method, self.url(path, query));
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        self.client.execute(request).await
+    }
+
+    pub(super) async fn pass(&self, passing: Passing) -> reqwest::Result<reqwest::Response> {
+        let url = self.url(&passing.path, &passing.query);
+        let mut request = reqwest::Request::new(passing.method, url);
+        *request.headers_mut() = passing.headers;
+        *request.body_mut() = match passing.length {
+            Some(0) => None,
+            length => Some(reqwest::Body::wrap(Measured {
+                length,
+                chunks: Mutex::new(passing.body),
+            })),
+        };
+        self.verbatim()?.execute(request).await
+    }
+
+    /// Why nobody's certificate is trusted, where that matters.
+    pub(super) fn distrust(&self) -> Option<&str> {
+        self.distrust.as_deref()
+    }
+
+    /// Where a path leads: below the base, whose own path stays, and whose `/v1` is not doubled.
+    fn url(&self, path: &str, query: &str) -> Url {
+        let mut url = self.base.clone();
+        let base = self.base.path().trim_end_matches('/');
+        let base = match base.strip_suffix("/v1") {
+            Some(shorter) if path.starts_with("/v1/") => shorter,
+            _ => base,
+        };
+        url.set_path(&format!("{base}{path}"));
+        url.set_query((!query.is_empty()).then_some(query));
+        url
+    }
+
+    fn verbatim(&self) -> reqwest::Result<&Client> {
+        if let Some(client) = self.verbatim.get() {
+            return Ok(client);
+        }
+        let builder = self.transport.builder(self.distrust.is_none())?;
+        let client = builder
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .build()?;
+        Ok(self.verbatim.get_or_init(|| client))
+    }
+}
+
+impl Transport {
+    fn of(config: &Upstream) -> Result<Self, Fault> {
+        let read = |path| {
+            std::fs::read(path).map_err(|error| {
+                let what = format!("upstream `{}`: `ca_file` cannot be read", config.name);
+                Fault::gateway(what).from(error)
+            })
+        };
+        Ok(Self {
+            base_url: config.base_url.clone(),
+            proxy: config.proxy.clone(),
+            authorities: config.ca_file.as_ref().map(read).transpose()?,
+        })
+    }
+
+    fn client(&self, trusting: bool) -> reqwest::Result<Client> {
+        self.builder(trusting)?.build()
+    }
+
+    /// A client that does what it is told and nothing else: no redirects, no proxy from the environment, no repeats.
+    fn builder(&self, trusting: bool) -> reqwest::Result<ClientBuilder> {
+        let mut builder = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE);
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(Proxy::all(proxy)?);
+        }
+        let extra = match &self.authorities {
+            Some(pem) => Certificate::from_pem_bundle(pem)?,
+            None => Vec::new(),
+        };
+        // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
+        let platform = trusting && self.needs_tls();
+        Ok(if platform {
+            builder.tls_certs_merge(extra)
+        } else {
+            builder.tls_certs_only(extra)
+        })
+    }
+
+    fn needs_tls(&self) -> bool {
+        let tls = |url: &String| url.starts_with("https:");
+        tls(&self.base_url) || self.proxy.as_ref().is_some_and(tls)
+    }
+}
+
+/// The one crypto provider of the process.
+fn install_crypto() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // An error says that there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// The innermost cause, which is the one that says something.
+pub(super) fn failure_text(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// A body that is streamed through with the length that it came with, if it came with one.
+struct Measured {
+    length: Option<u64>,
+    /// Never locked: the mutex makes the stream `Sync`, as the client wants it.
+    chunks: Mutex<BodyStream>,
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = &mut *self;
+        let chunks = this
+            .chunks
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let next = chunks.poll_next_unpin(cx);
+        if let (Some(length), Poll::Ready(Some(Ok(chunk)))) = (&mut this.length, &next) {
+            *length = length.saturating_sub(chunk.len() as u64);
+        }
+        next.map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn leads(base: &str, path: &str, to: &str) {
+        let http = Http {
+            transport: Transport {
+                base_url: base.into(),
+                proxy: None,
+                authorities: None,
+            },
+            base: Url::parse(base).unwrap(),
+            client: Client::new(),
+            verbatim: OnceLock::new(),
+            distrust: None,
+        };
+        assert_eq!(
+            http.url(path, "beta=true").as_str(),
+            format!("{to}?beta=true")
+        );
+    }
+
+    #[test]
+    fn the_path_of_the_base_stays_and_v1_is_not_doubled() {
+        install_crypto();
+        leads("http://a.test", "/v1/messages", "http://a.test/v1/messages");
+        leads(
+            "http://a.test/",
+            "/v1/messages",
+            "http://a.test/v1/messages",
+        );
+        leads(
+            "http://a.test/v1",
+            "/v1/messages",
+            "http://a.test/v1/messages",
+        );
+        leads(
+            "http://a.test/v1/",
+            "/v1/messages",
+            "http://a.test/v1/messages",
+        );
+        leads(
+            "http://a.test/api/anthropic",
+            "/v1/models",
+            "http://a.test/api/anthropic/v1/models",
+        );
+        leads(
+            "http://a.test/v1",
+            "/chat/completions",
+            "http://a.test/v1/chat/completions",
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! The embedded upstream: a model that answers offline and says what it received.
+//!
+//! It stands in where no upstream is configured, so that a client, a plugin or a test can be tried without a key.
+
+mod shape;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::{
+    config::{self, AuthStyle},
+    message::{Body, Event, Request, RequestKind, Response},
+    sse,
+};
+
+use super::{ANTHROPIC, Model};
+
+/// What the echo upstream is in the words of the configuration.
+pub(super) fn config() -> config::Upstream {
+    config::Upstream {
+        #[expect(clippy::unwrap_used, reason = "a literal that is a right name")]
+        name: "echo".parse().unwrap(),
+        base_url: String::new(),
+        dialect: ANTHROPIC.into(),
+        // It keeps nothing between two requests.
+        lacks: ["message-threads".to_owned()].into(),
+        lacks_beside_others: Default::default(),
+        models: Vec::new(),
+        force_stream: false,
+        proxy: None,
+        ca_file: None,
+        auth: AuthStyle::XApiKey,
+        accounts: Vec::new(),
+    }
+}
+
+/// The names that Claude Code asks for. Any other is answered as well.
+pub(super) fn models() -> Vec<Model> {
+    ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"]
+        .map(Model::named)
+        .into()
+}
+
+/// Answers as the API would: an error for what it would refuse, a message or a count.
+pub(super) fn answer(request: &Request, edits: &str) -> Response {
+    let bytes = request.body.bytes();
+    let body: Value = match serde_json::from_slice(&bytes) {
+        Ok(body) => body,
+        Err(error) => return refusal(&format!("the request body is not valid JSON: {error}")),
+    };
+    if let Some(reason) = shape::wrong(&body, request.kind) {
+        return refusal(&reason);
+    }
+    let tokens = tokens(&body);
+    if request.kind == RequestKind::CountTokens {
+        return whole(StatusCode::OK, &json!({ "input_tokens": tokens }));
+    }
+    let says = shape::says(&body, bytes.len(), edits);
+    let message = Message {
+        model: body["model"].clone(),
+        says,
+        input_tokens: tokens,
+    };
+    if request.stream {
+        message.stream()
+    } else {
+        whole(StatusCode::OK, &message.whole())
+    }
+}
+
+struct Message {
+    model: Value,
+    says: Says,
+    input_tokens: usize,
+}
+
+/// The content of the answer.
+enum Says {
+    Text(String),
+    UseTool { name: String, input: Value },
+}
+
+impl Message {
+    fn whole(&self) -> Value {
+        let block = match &self.says {
+            Says::Text(text) => json!({ "type": "text", "text": text }),
+            Says::UseTool { name, input } => {
+                json!({ "type": "tool_use", "id": fresh("toolu"), "name": name, "input": input })
+            }
+        };
+        self.envelope(
+            json!([block]),
+            json!(self.stop_reason()),
+            self.output_tokens(),
+        )
+    }
+
+    /// The same in events, the text in pieces as a model writes it.
+    fn stream(&self) -> Response {
+        let (block, deltas) = match &self.says {
+            Says::Text(text) => {
+                let delta = |text: String| json!({ "type": "text_delta", "text": text });
+                (
+                    json!({ "type": "text", "text": "" }),
+                    pieces(text).map(delta).collect::<Vec<_>>(),
+                )
+            }
+            Says::UseTool { name, input } => {
+                let delta =
+                    |part: String| json!({ "type": "input_json_delta", "partial_json": part });
+                let id = fresh("toolu");
+                let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+                (block, pieces(&input.to_string()).map(delta).collect())
+            }
+        };
+        let mut events = vec![
+            json!({ "type": "message_start", "message": self.envelope(json!([]), Value::Null, 1) }),
+            json!({ "type": "content_block_start", "index": 0, "content_block": block }),
+            json!({ "type": "ping" }),
+        ];
+        events.extend(
+            deltas
+                .into_iter()
+                .map(|delta| json!({ "type": "content_block_delta", "index": 0, "delta": delta })),
+        );
+        events.extend([
+            json!({ "type": "content_block_stop", "index": 0 }),
+            json!({
+                "type": "message_delta",
+                "delta": { "stop_reason": self.stop_reason(), "stop_sequence": null },
+                "usage": { "output_tokens": self.output_tokens() },
+            }),
+            json!({ "type": "message_stop" }),
+        ]);
+        let chunks = stream::iter(events).map(|event| Ok(written(&event)));
+        Response {
+            status: StatusCode::OK,
+            headers: headers("text/event-stream"),
+            body: Body::Stream(chunks.boxed()),
+        }
+    }
+
+    fn envelope(&self, content: Value, stop_reason: Value, output_tokens: usize) -> Value {
+        json!({
+            "id": fresh("msg"),
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "content": content,
+            "stop_reason": stop_reason,
+            "stop_sequence": null,
+            "usage": {
+                "input_tokens": self.input_tokens,
+                "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 0,
+                "output_tokens": output_tokens,
+            },
+        })
+    }
+
+    fn stop_reason(&self) -> &'static str {
+        match self.says {
+            Says::Text(_) => "end_turn",
+            Says::UseTool { .. } => "tool_use",
+        }
+    }
+
+    fn output_tokens(&self) -> usize {
+        match &self.says {
+            Says::Text(text) => about(text.len()),
+            Says::UseTool { name, input } => about(name.len() + input.to_string().len()),
+        }
+    }
+}
+
+/// A count that is rough but follows what is there: all of the prompt's text, and none of its settings.
+fn tokens(body: &Value) -> usize {
+    let length = |key: &str| body.get(key).map_or(0, |value| value.to_string().len());
+    about(length("system") + length("messages") + length("tools"))
+}
+
+/// Four bytes are about a token.
+fn about(bytes: usize) -> usize {
+    bytes.div_ceil(4).max(1)
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = String> {
+    let mut words = text.split_inclusive(' ').peekable();
+    std::iter::from_fn(move || {
+        let mut piece = words.next()?.to_owned();
+        while piece.len() < 24
+            && let Some(word) = words.next()
+        {
+            piece.push_str(word);
+        }
+        Some(piece)
+    })
+}
+
+fn fresh(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
+}
+
+fn written(event: &Value) -> Bytes {
+    let name = event["type"].as_str().unwrap_or_default().to_owned();
+    let mut out = BytesMut::new();
+    sse::encode(
+        &Event {
+            name,
+            data: event.to_string(),
+        },
+        &mut out,
+    );
+    out.freeze()
+}
+
+fn refusal(message: &str) -> Response {
+    let error = json!({ "type": "invalid_request_error", "message": message });
+    whole(
+        StatusCode::BAD_REQUEST,
+        &json!({ "type": "error", "error": error }),
+    )
+}
+
+fn whole(status: StatusCode, body: &Value) -> Response {
+    let body = Body::Whole(body.to_string().into());
+    Response {
+        status,
+        headers: headers("application/json"),
+        body,
+    }
+}
+
+fn headers(content_type: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
+}

@@ -1,0 +1,100 @@
+//! Installs the clients once, below the target folder, in the versions that this folder's files name.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use crate::support::{component::root, gateway::finish_within};
+
+/// Registries are sometimes slow.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Whether the user said not to try; whoever asks returns early, visibly.
+pub fn skipped() -> bool {
+    let skip = env::var("WITGATE_SKIP_CLIENTS").is_ok_and(|value| value == "1");
+    if skip {
+        eprintln!("skipped: WITGATE_SKIP_CLIENTS=1");
+    }
+    skip
+}
+
+/// The interpreter of a virtual environment with the packages of a requirements file.
+#[track_caller]
+pub fn python(requirements: &str) -> PathBuf {
+    let file = sources().join(requirements);
+    let home = installed_for(&file, |home| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(home));
+        let mut pip = Command::new(home.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        run(pip.arg(&file));
+    });
+    home.join("bin/python")
+}
+
+/// The folder with `node_modules` in it.
+#[track_caller]
+pub fn node() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let install = || {
+        let file = sources().join("package.json");
+        installed_for(&file, |home| {
+            fs::create_dir_all(home).unwrap();
+            fs::copy(&file, home.join("package.json")).unwrap();
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]);
+            run(npm.current_dir(home));
+        })
+    };
+    FOLDER.get_or_init(install).clone()
+}
+
+/// The CLI's own binary: the package is a wrapper around one per platform.
+#[track_caller]
+pub fn claude() -> PathBuf {
+    let scope = node().join("node_modules/@anthropic-ai");
+    let mut found = fs::read_dir(&scope).unwrap().flatten().map(|entry| entry.path().join("claude"));
+    found.find(|file| file.is_file()).unwrap_or_else(|| {
+        panic!("no binary of Claude Code for this platform in {}", scope.display())
+    })
+}
+
+/// Where the sources of these tests are.
+pub fn sources() -> PathBuf {
+    root().join("tests/clients")
+}
+
+/// A folder that is made once for what this file says, and again when it says something else.
+fn installed_for(file: &Path, install: impl FnOnce(&Path)) -> PathBuf {
+    let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clients-{name}"));
+    let stamp = home.join("installed-for");
+    let wanted = fs::read_to_string(file).unwrap();
+    if fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {
+        // Half an installation is none.
+        let _ = fs::remove_dir_all(&home);
+        install(&home);
+        fs::write(stamp, wanted).unwrap();
+    }
+    home
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let shown = format!("{command:?}");
+    let mut owned = Command::new(command.get_program());
+    owned.args(command.get_args()).stdin(Stdio::null());
+    if let Some(dir) = command.get_current_dir() {
+        owned.current_dir(dir);
+    }
+    let outcome = finish_within(owned, LIMIT);
+    assert!(
+        outcome.code == Some(0),
+        "a client does not install: {shown}\n{}{}\nWITGATE_SKIP_CLIENTS=1 leaves the clients out",
+        outcome.out,
+        outcome.err
+    );
+}

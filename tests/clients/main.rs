@@ -1,0 +1,11 @@
+//! Clients that others wrote, from their registries, against the built gateway: the official Python and TypeScript SDKs
+//! and the Claude Code CLI.
+//!
+//! A client that cannot be installed fails its test, unless `WITGATE_SKIP_CLIENTS=1` says not to try.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod install;
+mod claude_code;
+mod sdks;

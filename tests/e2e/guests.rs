@@ -1,0 +1,292 @@
+//! Plugins that misbehave: the exchange ends with the plugin's name on it, or goes on without it where that is allowed, and
+//! the next exchange is fine.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    Answer, Gateway, Upstream, component,
+    gateway::Builder,
+    shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE},
+};
+
+/// The guests that fail, and what can be read of it.
+const VICES: &[(&str, &str)] = &[
+    ("traps", "trapped on purpose in "),
+    ("errs", "erred on purpose in "),
+    ("spins", "deadline"),
+    ("hoards", "memory"),
+];
+
+/// A gateway with a guest that misbehaves in a hook.
+fn with(upstream: &Upstream, guest: &str, settings: &str, more: &str) -> Builder {
+    Gateway::to(upstream)
+        .plugin(&format!("50-{guest}.wasm"), component(guest))
+        .tables(&format!("[plugin.{guest}]\nsettings = {{ {settings} }}\ndeadline = \"200ms\"\nmemory = \"8MiB\"\n{more}"))
+}
+
+#[test]
+fn a_failure_in_a_request_or_attempt_hook_ends_the_exchange_with_the_plugins_name() {
+    for (guest, text) in VICES {
+        for hook in ["request", "attempt"] {
+            let upstream = Upstream::ok();
+            let gateway = with(&upstream, guest, &format!("in = \"{hook}\", edits = true"), "").start();
+            let begun = Instant::now();
+            let seen = gateway.message(HELLO);
+            assert!(begun.elapsed() < Duration::from_secs(5), "{guest}: {:?}", begun.elapsed());
+            seen.is_error(500, "api_error").has(guest).has(text);
+            if text.ends_with(' ') {
+                seen.has(hook);
+            }
+            gateway.line(&[guest, text]);
+            upstream.was_not_asked();
+            gateway.get("/healthz").has_status(200);
+            gateway.post("/v1/messages/count_tokens", HELLO).is_error(500, "api_error");
+        }
+    }
+}
+
+#[test]
+fn what_may_be_skipped_is_skipped_and_its_edits_are_taken_back() {
+    for (guest, text) in VICES {
+        for hook in ["request", "attempt"] {
+            let upstream = Upstream::ok();
+            let gateway =
+                with(&upstream, guest, &format!("in = \"{hook}\", edits = true"), "on_error = \"skip\"").start();
+            let from = gateway.mark();
+            let seen = gateway.message(HELLO);
+            seen.has_status(200).has_body(MESSAGE);
+            upstream.last().has_body(HELLO);
+            gateway.line_from(from, &[guest, text]);
+            let receipt = seen.header("x-witgate-edits").unwrap_or_default();
+            assert!(receipt.contains(guest), "{guest} is not in the receipt `{receipt}`");
+        }
+    }
+}
+
+#[test]
+fn a_failure_in_a_response_hook_ends_the_stream_with_an_error_that_names_the_plugin() {
+    for (guest, _) in VICES {
+        let upstream = Upstream::ok();
+        let gateway = with(&upstream, guest, "in = \"event\", call = 3", "").start();
+        let seen = gateway.message(HELLO_STREAM);
+        seen.has_status(200).has("event: message_start").has("event: error").has(guest).has_not("message_stop");
+        gateway.message(HELLO).is_error(500, "api_error").has(guest);
+    }
+}
+
+#[test]
+fn a_response_hook_that_may_be_skipped_lets_the_rest_pass() {
+    for (guest, _) in VICES {
+        let upstream = Upstream::with(|_| Answer::sse(&EVENTS.concat()));
+        let gateway = with(&upstream, guest, "in = \"event\", call = 3", "on_error = \"skip\"").start();
+        gateway.message(HELLO_STREAM).has_status(200).has_body(EVENTS.concat());
+    }
+}
+
+#[test]
+fn failures_at_the_end_and_in_a_body_name_the_plugin_too() {
+    let upstream = Upstream::ok();
+    let gateway = with(&upstream, "traps", "in = \"end\"", "").start();
+    gateway.message(HELLO_STREAM).has_status(200).has("event: error").has("traps");
+    let gateway = with(&upstream, "traps", "in = \"body\"", "").start();
+    gateway.post("/v1/messages/count_tokens", HELLO).is_error(500, "api_error").has("trapped on purpose in body");
+    let reset = Upstream::with(|_| Answer::json(500, "{}"));
+    let gateway = with(&reset, "traps", "in = \"failure\"", "").start();
+    gateway.message(HELLO).is_error(500, "api_error").has("trapped on purpose in failure");
+}
+
+#[test]
+fn a_plugin_that_fails_when_it_is_loaded_is_refused() {
+    for (guest, text) in VICES {
+        let outcome = with(&Upstream::ok(), guest, "in = \"describe\"", "").fails();
+        outcome.has_code(4).says(&[guest, text]);
+    }
+    let outcome = with(&Upstream::ok(), "traps", "im = \"request\"", "").fails();
+    outcome.has_code(4).says(&["traps", "im"]);
+}
+
+#[test]
+fn one_exchange_s_failure_is_no_other_s() {
+    let upstream = Upstream::ok();
+    // Only the second event-hook call of an exchange fails, so a JSON count passes.
+    let gateway = with(&upstream, "traps", "in = \"event\", call = 2", "").start();
+    std::thread::scope(|scope| {
+        for round in 0..8 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                if round % 2 == 0 {
+                    gateway.message(HELLO).is_error(500, "api_error");
+                } else {
+                    gateway.post("/v1/messages/count_tokens", HELLO).has_status(200);
+                }
+            });
+        }
+    });
+    gateway.post("/v1/messages/count_tokens", HELLO).has_status(200);
+}
+
+#[test]
+fn a_spinning_plugin_does_not_hold_up_other_exchanges() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .env("TOKIO_WORKER_THREADS", "1")
+        .plugin("50-spins.wasm", component("spins"))
+        .tables("[plugin.spins]\nsettings = { in = \"request\" }\ndeadline = \"3s\"")
+        .start();
+    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO).sent();
+    // Not a wait: as long as the guest spins, these go through on the same worker thread.
+    let begun = Instant::now();
+    let mut rounds = 0;
+    while begun.elapsed() < Duration::from_millis(500) {
+        gateway.get("/healthz").has_status(200);
+        rounds += 1;
+    }
+    assert!(rounds > 5, "only {rounds} rounds");
+    assert_eq!(pending.answer().status, 500);
+}
+
+#[test]
+fn without_a_free_slot_an_exchange_is_a_529_before_anything_is_asked() {
+    let (upstream, teller) = Upstream::told();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-events.wasm", component("events"))
+        .tables(&format!(
+            "[plugins]\ndir = \"plugins\"\ncache = {:?}\ninstances = 1",
+            crate::support::gateway::code_cache()
+        ))
+        .start();
+    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    upstream.request(1);
+    teller.tell(EVENTS[0]);
+    let mut stream = pending.answer();
+    stream.next_event();
+    let seen = gateway.message(HELLO);
+    seen.is_error(529, "overloaded_error");
+    assert_eq!(upstream.received().len(), 1);
+    for event in &EVENTS[1..] {
+        teller.tell(event);
+    }
+    teller.end();
+    assert!(stream.rest().whole);
+    gateway.message(HELLO).has_status(200);
+}
+
+#[test]
+fn a_plugin_may_answer_or_refuse() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { in = \"request\", answer = { id = \"msg_x\", type = \"message\", role = \"assistant\", model = \"m\", content = [{ type = \"text\", text = \"made here\" }], stop_reason = \"end_turn\", usage = { input_tokens = 1, output_tokens = 1 } } }")
+        .start();
+    gateway.message(HELLO).has_status(200).has("made here").has_header("x-tagger", "answered");
+    let streamed = gateway.message(HELLO_STREAM);
+    streamed.has_status(200).has("made here").has("event: message_stop").has_header("x-tagger", "answered");
+    gateway.line(&["tagged"]);
+    upstream.was_not_asked();
+
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { refuse = { status = 418, type = \"invalid_request_error\", message = \"no tea\", details = { pot = 1 } } }")
+        .start();
+    let seen = gateway.message(HELLO);
+    seen.is_error(418, "invalid_request_error").has("no tea");
+    assert_eq!(seen.json()["error"]["details"]["pot"], 1);
+    upstream.was_not_asked();
+}
+
+#[test]
+fn a_refusal_may_send_the_exchange_to_the_next_upstream() {
+    let (first, second) = (Upstream::ok(), Upstream::ok());
+    let account = "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k\" }]";
+    let gateway = Gateway::echo()
+        .upstream("first", &first, account)
+        .upstream("second", &second, account)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { only_attempt = 1, refuse = { status = 400, type = \"invalid_request_error\", message = \"not there\", try_next = true } }")
+        .start();
+    gateway.message(HELLO).has_status(200);
+    first.was_not_asked();
+    second.last().has_body(HELLO);
+}
+
+#[test]
+fn a_failure_hook_may_ask_for_another_attempt_and_correct_what_the_client_reads() {
+    let upstream = Upstream::script([
+        Answer::json(400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"odd"}}"#),
+        Answer::json(200, MESSAGE),
+    ]);
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-retries.wasm", component("retries"))
+        .tables("[plugin.retries]\nsettings = { when = [400], retry = \"same\", mark = true }")
+        .start();
+    gateway.message(HELLO).has_status(200).has_body(MESSAGE);
+    let second = upstream.request(2).json();
+    assert_eq!(second["failed_with"][0], 400, "{second}");
+    assert_eq!(second["failed_with"][1], "invalid_request_error", "{second}");
+
+    let upstream = Upstream::with(|_| Answer::json(400, "{}"));
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-retries.wasm", component("retries"))
+        .tables("[plugin.retries]\nsettings = { retry = \"never\", status = 403, kind = \"permission_error\" }")
+        .start();
+    gateway.message(HELLO).is_error(403, "permission_error");
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn a_plugin_sees_no_credential_and_cannot_set_one() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { show = true }")
+        .start();
+    gateway.post("/v1/messages?beta=true", HELLO).has_status(200);
+    let shown = upstream.last().header("x-tagger").unwrap().to_owned();
+    for word in ["messages POST /v1/messages?beta=true", "key=0", "upstream=up", "dialect=anthropic", "account=ada", "attempt=1"] {
+        assert!(shown.contains(word), "no `{word}` in {shown}");
+    }
+    for header in ["x-api-key", "authorization", "host", "content-length", "transfer-encoding", "connection"] {
+        let gateway = Gateway::to(&upstream)
+            .plugin("50-tagger.wasm", component("tagger"))
+            .tables(&format!("[plugin.tagger]\nsettings = {{ headers = {{ {header} = [\"1\"] }} }}"))
+            .start();
+        gateway.message(HELLO).is_error(500, "api_error").has(header);
+    }
+    for path in ["//evil.example/x", "/../x", "http://evil.example/", "/a/../../x"] {
+        let gateway = Gateway::to(&upstream)
+            .plugin("50-tagger.wasm", component("tagger"))
+            .tables(&format!("[plugin.tagger]\nsettings = {{ send_to = \"{path}\" }}"))
+            .start();
+        gateway.message(HELLO).is_error(500, "api_error");
+    }
+}
+
+#[test]
+fn what_outlives_an_exchange_outlives_a_reload() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { count = \"seen\" }")
+        .start();
+    for count in ["1", "2"] {
+        gateway.message(HELLO).has_status(200);
+        upstream.last().has_header("x-tagger-count", count);
+    }
+    gateway.drop_in("60-declines.wasm", &component("declines"));
+    gateway.generation(2);
+    gateway.message(HELLO).has_status(200);
+    upstream.last().has_header("x-tagger-count", "3");
+}
+
+#[test]
+fn a_plugin_may_hold_add_and_drop_events() {
+    let upstream = Upstream::with(|_| Answer::sse(&EVENTS.concat()));
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-events.wasm", component("events"))
+        .tables("[plugin.events]\nsettings = { hold = true, headers = { x-seen = [\"yes\"] }, remember = \"$.model\" }")
+        .start();
+    let seen = gateway.message(HELLO_STREAM);
+    seen.has_status(200).has_header("x-seen", "yes").has_header("x-remembered", "\"claude-opus-5-5\"");
+    assert_eq!(seen.text().matches("text_delta").count(), 1, "{}", seen.text());
+    seen.has("\"hello\"").has(EVENTS[0]).has(EVENTS[6]);
+}

@@ -1,0 +1,20 @@
+//! The gateway from outside, from the simplest to the strangest.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod routes; // what there is to ask for
+mod auth; // who may ask
+mod echo; // the model that answers offline
+mod identity; // what nobody edits arrives as it was sent
+mod defaults; // what the built-in plugins do, and do not
+mod routing; // which upstream, which model
+mod headers; // what goes along, and what must not
+mod streaming; // events, one by one
+mod framing; // edited bodies over both versions of HTTP
+mod models; // the list of models
+mod faults; // upstreams that fail
+mod commands; // check, plugins list, wit, exit codes
+mod operation; // signals, limits, the configuration file while running
+mod reload; // plugins come, change and go while traffic flows
+mod guests; // plugins that misbehave

@@ -1,0 +1,317 @@
+//! Plugins come, change and go while traffic flows; what is bad is refused and harms nothing.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use crate::support::{
+    Gateway, TempDir, Upstream, component,
+    shapes::{EVENTS, HELLO, HELLO_STREAM, message},
+};
+
+/// What the plugin `tagger` shall do once it is there.
+const TAG: &str =
+    "[plugin.tagger]\nsettings = { patch = [{ op = \"add\", path = \"/tagged\", value = true }] }";
+
+/// Whether the next request is tagged by the plugin `tagger`.
+#[track_caller]
+fn is_tagged(gateway: &Gateway, tagged: bool) {
+    let seen = gateway.message(HELLO);
+    seen.has_status(200);
+    let receipt = seen.header("x-witgate-edits").unwrap_or_default();
+    assert_eq!(receipt.contains("tagger"), tagged, "receipt: `{receipt}`");
+}
+
+/// The same plugin with other bytes: a custom section does not change what a component does.
+fn another_build(component: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(component).unwrap();
+    bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', b'1']);
+    bytes
+}
+
+#[test]
+fn a_file_is_copied_in_replaced_and_removed() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).start();
+    gateway.generation(1);
+    is_tagged(&gateway, false);
+
+    gateway.drop_in("tagger.wasm", &component("tagger"));
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+
+    // The same bytes again are no reason to reload; the next change shows that the watcher had its look.
+    fs::copy(component("tagger"), gateway.plugins().join("tagger.wasm")).unwrap();
+    fs::write(gateway.plugins().join("tagger.wasm"), another_build(&component("tagger"))).unwrap();
+    gateway.generation(3);
+    is_tagged(&gateway, true);
+
+    fs::remove_file(gateway.plugins().join("tagger.wasm")).unwrap();
+    gateway.generation(4);
+    is_tagged(&gateway, false);
+    gateway.has_no_line(&["refused, "]);
+}
+
+#[test]
+fn a_file_is_renamed_over_another() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("declines")).start();
+    is_tagged(&gateway, false);
+    let beside = gateway.dir.path().join("next");
+    fs::copy(component("tagger"), &beside).unwrap();
+    fs::rename(&beside, gateway.plugins().join("55-tagger.wasm")).unwrap();
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+}
+
+#[test]
+fn a_folder_behind_a_symbolic_link_is_swapped() {
+    let upstream = Upstream::ok();
+    let releases = TempDir::new("releases");
+    let old = releases.path().join("1");
+    let new = releases.path().join("2");
+    fs::create_dir_all(&old).unwrap();
+    fs::create_dir_all(&new).unwrap();
+    fs::copy(component("tagger"), new.join("tagger.wasm")).unwrap();
+    let link = releases.path().join("plugins");
+    symlink(&old, &link).unwrap();
+    let gateway = Gateway::to(&upstream).tables(TAG).tables(&plugins_at(&link, "")).start();
+    is_tagged(&gateway, false);
+    let swapped = releases.path().join("swapped");
+    symlink(&new, &swapped).unwrap();
+    fs::rename(&swapped, &link).unwrap();
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+}
+
+#[test]
+fn a_file_that_is_a_symbolic_link_is_swapped() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).start();
+    symlink(component("tagger"), gateway.plugins().join("tagger.wasm")).unwrap();
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+    let other = gateway.dir.path().join("other");
+    symlink(component("declines"), &other).unwrap();
+    fs::rename(&other, gateway.plugins().join("tagger.wasm")).unwrap();
+    gateway.generation(3);
+    is_tagged(&gateway, false);
+}
+
+#[test]
+fn a_folder_may_be_made_later() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).without_folder().start();
+    assert!(!gateway.plugins().exists());
+    gateway.drop_in("tagger.wasm", &component("tagger"));
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+    fs::remove_dir_all(gateway.plugins()).unwrap();
+    gateway.generation(3);
+    is_tagged(&gateway, false);
+    gateway.drop_in("tagger.wasm", &component("tagger"));
+    gateway.generation(4);
+    is_tagged(&gateway, true);
+}
+
+#[test]
+fn polling_finds_what_events_would() {
+    let upstream = Upstream::ok();
+    let dir = TempDir::new("polled");
+    let gateway = Gateway::to(&upstream).tables(TAG).tables(&plugins_at(dir.path(), "poll = \"50ms\"")).start();
+    fs::copy(component("tagger"), dir.path().join("tagger.wasm")).unwrap();
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+    fs::remove_file(dir.path().join("tagger.wasm")).unwrap();
+    gateway.generation(3);
+    is_tagged(&gateway, false);
+}
+
+#[test]
+fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("tagger")).start();
+    let whole = fs::read(component("tagger")).unwrap();
+    let mut cases: Vec<(&str, Vec<u8>, Vec<&str>)> = vec![
+        ("garbage", b"this is no component".to_vec(), vec![]),
+        ("empty", Vec::new(), vec![]),
+        ("half written", whole[..whole.len() / 2].to_vec(), vec![]),
+        ("a core module", b"\0asm\x01\0\0\0".to_vec(), vec!["component"]),
+    ];
+    for (guest, words) in [
+        ("wrong-world", vec![]),
+        ("wrong-version", vec!["9.0.0", "0.1"]),
+        ("ungranted", vec!["wasi:sockets"]),
+    ] {
+        cases.push((guest, fs::read(component(guest)).unwrap(), words));
+    }
+    for (name, bytes, words) in cases {
+        let from = gateway.mark();
+        let file = gateway.plugins().join("60-bad.wasm");
+        fs::write(&file, &bytes).unwrap();
+        let line = gateway.line_from(from, &["refused", "60-bad.wasm"]).1;
+        for word in words {
+            assert!(line.contains(word), "{name}: no `{word}` in {line}");
+        }
+        is_tagged(&gateway, true);
+        let refusals = gateway.log().into_iter().skip(from);
+        let refusals = refusals.filter(|line| line.contains("60-bad.wasm")).count();
+        assert_eq!(refusals, 1, "{name}: {:?}", gateway.log());
+        fs::remove_file(&file).unwrap();
+    }
+    gateway.has_no_line(&["generation=2"]);
+}
+
+#[test]
+fn the_last_good_version_of_a_plugin_goes_on() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("tagger")).start();
+    let from = gateway.mark();
+    fs::write(gateway.plugins().join("55-tagger.wasm"), "garbage").unwrap();
+    gateway.line_from(from, &["refused", "55-tagger.wasm"]);
+    is_tagged(&gateway, true);
+    // Others still come and go.
+    gateway.drop_in("60-declines.wasm", &component("declines"));
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+    fs::write(gateway.plugins().join("55-tagger.wasm"), another_build(&component("tagger"))).unwrap();
+    gateway.generation(3);
+    is_tagged(&gateway, true);
+}
+
+#[test]
+fn two_files_of_one_name_are_one_plugin_and_a_refusal() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("tagger")).start();
+    let from = gateway.mark();
+    gateway.drop_in("60-tagger.wasm", &component("declines"));
+    gateway.line_from(from, &["refused", "60-tagger.wasm", "tagger"]);
+    is_tagged(&gateway, true);
+}
+
+#[test]
+fn a_bad_file_at_the_start_stops_the_gateway() {
+    let outcome = Gateway::echo().file("plugins/55-redact.wasm", "garbage").fails();
+    outcome.has_code(4).says(&["55-redact.wasm"]);
+    let outcome = Gateway::echo().plugin("55-redact.wasm", component("wrong-version")).fails();
+    outcome.has_code(4).says(&["55-redact.wasm", "0.1"]);
+}
+
+#[test]
+fn a_rebuilt_default_plugin_takes_the_place_of_the_built_in_one() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::preset("compatible", &upstream).start();
+    let body = message(r#"[{"role":"user","content":"a"},{"role":"user","content":"b"}]"#);
+    let merged = || {
+        gateway.message(&body).has_status(200);
+        upstream.last().json()["messages"][0]["content"].clone()
+    };
+    assert_eq!(merged(), "a\n\nb");
+    gateway.drop_in("merge_roles.wasm", &component("other-merge-roles"));
+    gateway.generation(2);
+    assert_eq!(merged(), "a", "the built-in rule is out of the way");
+    assert_eq!(upstream.last().json()["merged_by"], "another rule");
+    fs::remove_file(gateway.plugins().join("merge_roles.wasm")).unwrap();
+    gateway.generation(3);
+    assert_eq!(merged(), "a\n\nb");
+}
+
+#[test]
+fn a_running_stream_keeps_its_generation() {
+    let (upstream, teller) = Upstream::told();
+    let gateway = Gateway::to(&upstream).plugin("50-events.wasm", component("events"))
+        .tables("[plugin.events]\nsettings = { shout = true }").start();
+    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    upstream.request(1);
+    teller.tell(EVENTS[0]);
+    let mut stream = pending.answer();
+    stream.next_event();
+    teller.tell(EVENTS[1]);
+    teller.tell(EVENTS[2]);
+    assert!(stream.until("text_delta").contains("HEL"));
+    fs::remove_file(gateway.plugins().join("50-events.wasm")).unwrap();
+    gateway.generation(2);
+    gateway.message(HELLO).has_status(200).has("hello");
+    teller.tell(EVENTS[3]);
+    assert!(stream.until("text_delta").contains("LO"));
+    for event in &EVENTS[4..] {
+        teller.tell(event);
+    }
+    teller.end();
+    stream.until("message_stop");
+}
+
+#[test]
+fn settings_are_checked_and_changed_while_running() {
+    let upstream = Upstream::ok();
+    let mut gateway = Gateway::to(&upstream)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { headers = { x-tag = [\"one\"] } }")
+        .start();
+    let text = |upstream: &Upstream| upstream.last().header("x-tag").map(str::to_owned);
+    gateway.message(HELLO).has_status(200);
+    assert_eq!(text(&upstream).as_deref(), Some("one"));
+
+    let from = gateway.mark();
+    gateway.reconfigure(|config| config.replace_tables("[\"one\"]", "7"));
+    gateway.line_from(from, &["refused", "tagger"]);
+    gateway.message(HELLO).has_status(200);
+    assert_eq!(text(&upstream).as_deref(), Some("one"));
+
+    let from = gateway.mark();
+    gateway.reconfigure(|config| config.replace_tables("x-tag = 7", "x-tag = [\"two\"]"));
+    gateway.line_from(from, &["generation=", "in force"]);
+    gateway.message(HELLO).has_status(200);
+    assert_eq!(text(&upstream).as_deref(), Some("two"));
+}
+
+#[test]
+fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
+    let (upstream, teller) = Upstream::told();
+    let cache = TempDir::new("cold");
+    let gateway =
+        Gateway::to(&upstream).env("TOKIO_WORKER_THREADS", "1").cache(cache.path()).start();
+    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    upstream.request(1);
+    teller.tell(EVENTS[0]);
+    let mut stream = pending.answer();
+    stream.next_event();
+    teller.tell(EVENTS[1]);
+    stream.next_event();
+
+    let from = gateway.mark();
+    // Many at once, none of them in the cache, so that there is time to look.
+    let heavy = fs::read(component("events")).unwrap();
+    for number in 0..4 {
+        let mut bytes = heavy.clone();
+        bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', number]);
+        fs::write(gateway.plugins().join(format!("6{number}-heavy-{number}.wasm")), bytes).unwrap();
+    }
+    let began = gateway.line_from(from, &["loading plugins"]).0;
+    // Event after event makes its round trip while the compiler works.
+    let mut rounds = 0;
+    loop {
+        teller.tell(EVENTS[2]);
+        assert_eq!(stream.next_event().as_deref(), Some(EVENTS[2]));
+        let log = gateway.log();
+        if log[began..].iter().any(|line| line.contains("plugins loaded")) {
+            break;
+        }
+        rounds += 1;
+    }
+    assert!(rounds > 3, "only {rounds} events went through while the plugins were loaded");
+    gateway.line_from(began, &["in force"]);
+    for event in &EVENTS[4..] {
+        teller.tell(event);
+    }
+    teller.end();
+    stream.until("message_stop");
+}
+
+/// The table that says where the plugins are.
+fn plugins_at(dir: &Path, more: &str) -> String {
+    let cache: PathBuf = crate::support::gateway::code_cache();
+    format!("[plugins]\ndir = {dir:?}\ncache = {cache:?}\n{more}")
+}

@@ -1,0 +1,38 @@
+//! What the tests from outside are made of: the built gateway, an upstream that remembers, clients that speak plain HTTP,
+//! and plugins as files. Everything listens on port 0, and nothing sleeps: each wait has a name and a limit.
+
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this module")]
+#![allow(unreachable_pub, reason = "what is public here is so for the tests")]
+
+pub mod client;
+pub mod component;
+pub mod gateway;
+pub mod h2;
+pub mod json;
+pub mod shapes;
+pub mod tempdir;
+pub mod upstream;
+
+use std::time::Duration;
+
+pub use client::{Reply, Request, Streaming};
+pub use component::component;
+pub use gateway::{Gateway, Outcome};
+pub use tempdir::TempDir;
+pub use upstream::{Answer, Received, Upstream};
+
+/// Long enough for a busy machine, short enough to see which wait never ended.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Fails unless the condition holds before the limit has passed; asks again every few milliseconds. For what cannot be
+/// waited for by an event of its own.
+#[macro_export]
+macro_rules! assert_eventually {
+    ($condition:expr, $($what:tt)+) => {{
+        let begun = std::time::Instant::now();
+        while !$condition {
+            assert!(begun.elapsed() < $crate::support::LIMIT, "never: {}", format_args!($($what)+));
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+    }};
+}
