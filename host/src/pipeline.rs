@@ -17,6 +17,8 @@ mod answering; // the second half of an exchange
 mod runtime; // what they all run on
 mod ticker; // the clock of deadlines
 mod bindings; // the contract as Rust
+#[cfg(test)]
+mod tests; // real components on the real engine
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -132,8 +134,15 @@ pub(crate) struct Run {
 /// What a request or attempt hook decided.
 pub(crate) enum Decision {
     Proceed,
-    Answer { plugin: PluginId, answer: LocalAnswer },
-    Refuse { plugin: PluginId, fault: Fault, try_next: bool },
+    Answer {
+        plugin: PluginId,
+        answer: LocalAnswer,
+    },
+    Refuse {
+        plugin: PluginId,
+        fault: Fault,
+        try_next: bool,
+    },
 }
 
 /// An answer that a plugin made.
@@ -152,18 +161,26 @@ impl Run {
         self.kind = request.kind;
         self.size = request.body.len();
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts { kind: request.kind, target: None };
+        let facts = Facts {
+            kind: request.kind,
+            target: None,
+        };
         for &at in catalog.having(Hook::Request) {
             let plugin = &catalog.plugins[at];
             if !self.cares(at, plugin, Hook::Request, facts, request)? {
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let decided = match self.seats.instance(runtime, at, plugin, &request.id, receipt).await {
+            let decided = match self
+                .seats
+                .instance(runtime, at, plugin, &request.id, receipt)
+                .await
+            {
                 Ok(instance) => {
                     self.receipt.calls += 1;
                     let view = RequestView::lend(request, May::Edit);
-                    let (outcome, view) = instance.on_request(view, plugin.deadline(self.size)).await;
+                    let (outcome, view) =
+                        instance.on_request(view, plugin.deadline(self.size)).await;
                     self.settle(plugin, request, outcome, view)
                 }
                 Err(cause) => Err(cause),
@@ -185,7 +202,13 @@ impl Run {
     /// Reserves the instance slots for all that may be called from here on, at once: none free is a 529 before the first
     /// byte, never a failure later. What was used until here and cannot be needed any more is dropped.
     pub(crate) fn reserve(&mut self, request: &Request, targets: &[Target]) -> Result<(), Fault> {
-        let Self { catalog, runtime, seats, seen, .. } = self;
+        let Self {
+            catalog,
+            runtime,
+            seats,
+            seen,
+            ..
+        } = self;
         let mut wanted = Vec::new();
         for (at, plugin) in catalog.plugins.iter().enumerate() {
             if seats.is_out(at) {
@@ -194,7 +217,10 @@ impl Run {
             let mut likely = |hook: Hook| {
                 plugin.guard(hook).is_some_and(|guard| {
                     targets.iter().any(|target| {
-                        let facts = Facts { kind: request.kind, target: Some(target) };
+                        let facts = Facts {
+                            kind: request.kind,
+                            target: Some(target),
+                        };
                         speaks(plugin, target)
                             && guard.likely(facts, &request.body, &catalog.names, seen)
                     })
@@ -224,14 +250,21 @@ impl Run {
             self.seen_is_stale = false;
         }
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts { kind: request.kind, target: Some(target) };
+        let facts = Facts {
+            kind: request.kind,
+            target: Some(target),
+        };
         for &at in catalog.having(Hook::Attempt) {
             let plugin = &catalog.plugins[at];
             if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let decided = match self.seats.instance(runtime, at, plugin, &request.id, receipt).await {
+            let decided = match self
+                .seats
+                .instance(runtime, at, plugin, &request.id, receipt)
+                .await
+            {
                 Ok(instance) => {
                     self.receipt.calls += 1;
                     let view = RequestView::lend(request, May::Redirect);
@@ -258,7 +291,10 @@ impl Run {
         mut failure: Failure,
     ) -> Result<Failure, Fault> {
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts { kind: request.kind, target: Some(target) };
+        let facts = Facts {
+            kind: request.kind,
+            target: Some(target),
+        };
         for &at in catalog.having(Hook::Failure).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Failure);
@@ -268,12 +304,21 @@ impl Run {
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let told = match self.seats.instance(runtime, at, plugin, &request.id, receipt).await {
+            let told = match self
+                .seats
+                .instance(runtime, at, plugin, &request.id, receipt)
+                .await
+            {
                 Ok(instance) => {
                     self.receipt.calls += 1;
-                    let views = (RequestView::read_only(request), FailureView(failure.clone()));
+                    let views = (
+                        RequestView::read_only(request),
+                        FailureView(failure.clone()),
+                    );
                     let limit = plugin.deadline(self.size);
-                    instance.on_failure(views.0, target.clone(), views.1, limit).await
+                    instance
+                        .on_failure(views.0, target.clone(), views.1, limit)
+                        .await
                 }
                 Err(cause) => Err(cause),
             };
@@ -303,11 +348,18 @@ impl Run {
         facts: Facts<'_>,
         request: &Request,
     ) -> Result<bool, Fault> {
-        let Some(guard) = plugin.guard(hook) else { return Ok(false) };
+        let Some(guard) = plugin.guard(hook) else {
+            return Ok(false);
+        };
         let cares = facts.target.is_none_or(|target| speaks(plugin, target))
             && guard
                 .holds(facts, &request.body, &self.catalog.names, &mut self.seen)
-                .map_err(|error| Fault::client(Kind::BadRequest, format!("the body cannot be read: {error}")))?;
+                .map_err(|error| {
+                    Fault::client(
+                        Kind::BadRequest,
+                        format!("the body cannot be read: {error}"),
+                    )
+                })?;
         if !cares {
             self.receipt.guarded += 1;
         }
@@ -361,7 +413,11 @@ impl Run {
 
 /// A dialect is for upstreams that speak it.
 fn speaks(plugin: &Plugin, target: &Target) -> bool {
-    plugin.manifest.dialect.as_deref().is_none_or(|dialect| dialect == &*target.dialect)
+    plugin
+        .manifest
+        .dialect
+        .as_deref()
+        .is_none_or(|dialect| dialect == &*target.dialect)
 }
 
 /// What response hooks may know and change of an answer besides its events.
@@ -413,7 +469,8 @@ impl Receipt {
             return Err(cause.fault(plugin.id(), hook));
         }
         warn!(plugin = %plugin.id(), hook, %cause, "plugin failed and is skipped");
-        self.skipped.push((plugin.id().clone(), format!("{cause} (in `{hook}`)")));
+        self.skipped
+            .push((plugin.id().clone(), format!("{cause} (in `{hook}`)")));
         Ok(())
     }
 }

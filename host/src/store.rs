@@ -108,7 +108,10 @@ impl Space {
         entries.expire(key, now);
         let (before, expires) = match entries.entries.get(key) {
             None => (0, now + ttl.min(LONGEST_TTL)),
-            Some(entry) => (number(&entry.value).ok_or(KvError::NoNumber)?, entry.expires),
+            Some(entry) => (
+                number(&entry.value).ok_or(KvError::NoNumber)?,
+                entry.expires,
+            ),
         };
         let sum = before.checked_add(delta).ok_or(KvError::Overflow)?;
         // As decimal text, so that `get` shows something that a person and any language can read.
@@ -128,12 +131,22 @@ impl Entries {
         self.uses += 1;
         self.size += size;
         self.used.insert(self.uses, Arc::clone(&key));
-        self.entries.insert(key, Entry { value, expires, used: self.uses });
+        self.entries.insert(
+            key,
+            Entry {
+                value,
+                expires,
+                used: self.uses,
+            },
+        );
     }
 
     /// What has expired goes first, then what was not used for the longest time.
     fn make_room(&mut self, size: usize, now: Instant) {
-        let expired = self.entries.iter().filter(|(_, entry)| entry.expires <= now);
+        let expired = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.expires <= now);
         let expired: Vec<_> = expired.map(|(key, _)| Arc::clone(key)).collect();
         for key in expired {
             self.remove(&key);
@@ -147,7 +160,11 @@ impl Entries {
     }
 
     fn expire(&mut self, key: &str, now: Instant) {
-        if self.entries.get(key).is_some_and(|entry| entry.expires <= now) {
+        if self
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.expires <= now)
+        {
             self.remove(key);
         }
     }
@@ -203,9 +220,14 @@ mod tests {
     #[test]
     fn a_value_is_there_until_its_time_is_up() {
         let (space, now) = space();
-        space.set("k", b"v".to_vec(), Duration::from_millis(100), now).unwrap();
+        space
+            .set("k", b"v".to_vec(), Duration::from_millis(100), now)
+            .unwrap();
 
-        assert_eq!(space.get("k", now + Duration::from_millis(99)), Ok(Some(b"v".to_vec())));
+        assert_eq!(
+            space.get("k", now + Duration::from_millis(99)),
+            Ok(Some(b"v".to_vec()))
+        );
         assert_eq!(space.get("k", now + Duration::from_millis(100)), Ok(None));
         assert_eq!(lock(&space.0).size, 0, "what has expired takes no room");
     }
@@ -217,14 +239,20 @@ mod tests {
         let later = now + Duration::from_millis(900);
         assert_eq!(space.increment("n", -5, LONG, later), Ok(-3));
         assert_eq!(space.get("n", later), Ok(Some(b"-3".to_vec())));
-        assert_eq!(space.increment("n", 1, LONG, now + Duration::from_secs(1)), Ok(1));
+        assert_eq!(
+            space.increment("n", 1, LONG, now + Duration::from_secs(1)),
+            Ok(1)
+        );
     }
 
     #[test]
     fn an_increment_that_cannot_be_done_changes_nothing() {
         let (space, now) = space();
         space.set("text", b"abc".to_vec(), LONG, now).unwrap();
-        assert_eq!(space.increment("text", 1, LONG, now), Err(KvError::NoNumber));
+        assert_eq!(
+            space.increment("text", 1, LONG, now),
+            Err(KvError::NoNumber)
+        );
         assert_eq!(space.get("text", now), Ok(Some(b"abc".to_vec())));
 
         space.increment("n", i64::MAX, LONG, now).unwrap();
@@ -235,10 +263,16 @@ mod tests {
     fn keys_and_values_over_the_limit_are_refused_by_their_length() {
         let (space, now) = space();
         let long = "k".repeat(KEY_LIMIT + 1);
-        assert_eq!(space.get(&long, now), Err(KvError::KeyTooLong(KEY_LIMIT + 1)));
+        assert_eq!(
+            space.get(&long, now),
+            Err(KvError::KeyTooLong(KEY_LIMIT + 1))
+        );
         assert_eq!(space.delete(&long), Err(KvError::KeyTooLong(KEY_LIMIT + 1)));
         let big = vec![0; VALUE_LIMIT + 1];
-        assert_eq!(space.set("k", big, LONG, now), Err(KvError::ValueTooLong(VALUE_LIMIT + 1)));
+        assert_eq!(
+            space.set("k", big, LONG, now),
+            Err(KvError::ValueTooLong(VALUE_LIMIT + 1))
+        );
     }
 
     #[test]
@@ -261,12 +295,23 @@ mod tests {
     fn what_has_expired_goes_before_what_still_lives() {
         let (space, now) = space();
         let value = vec![0; VALUE_LIMIT];
-        space.set("old but alive", b"1".to_vec(), LONG, now).unwrap();
+        space
+            .set("old but alive", b"1".to_vec(), LONG, now)
+            .unwrap();
         for n in 0..15 {
-            space.set(&n.to_string(), value.clone(), Duration::from_secs(1), now).unwrap();
+            space
+                .set(&n.to_string(), value.clone(), Duration::from_secs(1), now)
+                .unwrap();
         }
-        space.set("new", value, LONG, now + Duration::from_secs(2)).unwrap();
-        assert!(space.get("old but alive", now + Duration::from_secs(2)).unwrap().is_some());
+        space
+            .set("new", value, LONG, now + Duration::from_secs(2))
+            .unwrap();
+        assert!(
+            space
+                .get("old but alive", now + Duration::from_secs(2))
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]

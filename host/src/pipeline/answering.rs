@@ -56,23 +56,47 @@ enum Shown {
 
 impl Answering {
     pub(super) fn begin(run: Run, head: AnswerHead) -> Self {
-        let Run { catalog, runtime, kind, mut seats, mut receipt, .. } = run;
-        let facts = Facts { kind, target: Some(&head.target) };
+        let Run {
+            catalog,
+            runtime,
+            kind,
+            mut seats,
+            mut receipt,
+            ..
+        } = run;
+        let facts = Facts {
+            kind,
+            target: Some(&head.target),
+        };
         let mut listeners = Vec::new();
         for &at in catalog.having(Hook::Response).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Response);
-            let cares = speaks(plugin, &head.target)
-                && guard.is_some_and(|guard| guard.may_hold(facts));
+            let cares =
+                speaks(plugin, &head.target) && guard.is_some_and(|guard| guard.may_hold(facts));
             if !cares {
                 receipt.guarded += 1;
             } else if !seats.is_out(at) {
-                listeners.push(Listener { at, shown: false, altered: false, gone: false });
+                listeners.push(Listener {
+                    at,
+                    shown: false,
+                    altered: false,
+                    gone: false,
+                });
             }
         }
         seats.keep(|plugin| listeners.iter().any(|listener| listener.at == plugin));
         let head = Arc::new(head);
-        Self { catalog, runtime, kind, seats, listeners, receipt, head, sent: false }
+        Self {
+            catalog,
+            runtime,
+            kind,
+            seats,
+            listeners,
+            receipt,
+            head,
+            sent: false,
+        }
     }
 
     /// Whether any plugin may want events of this answer. If not, bytes can be relayed without decoding.
@@ -83,7 +107,9 @@ impl Answering {
     /// Whether some plugin may want this event; cheap, to be asked before an [`Event`] is made. `delta` is the type of
     /// the delta where the event is a `content_block_delta`.
     pub(crate) fn wants(&self, name: &str, delta: Option<&str>) -> bool {
-        self.listeners.iter().any(|listener| self.wanted_by(listener, name, delta))
+        self.listeners
+            .iter()
+            .any(|listener| self.wanted_by(listener, name, delta))
     }
 
     /// The head as hooks left it; to be sent after the first event passed.
@@ -161,8 +187,19 @@ impl Answering {
         &self.receipt
     }
 
+    /// As if every plugin had changed the stream.
+    #[cfg(test)]
+    pub(super) fn listeners_altered(&mut self) {
+        for listener in &mut self.listeners {
+            listener.altered = true;
+        }
+    }
+
     fn facts(&self) -> Facts<'_> {
-        Facts { kind: self.kind, target: Some(&self.head.target) }
+        Facts {
+            kind: self.kind,
+            target: Some(&self.head.target),
+        }
     }
 
     fn wanted_by(&self, listener: &Listener, name: &str, delta: Option<&str>) -> bool {
@@ -191,7 +228,9 @@ impl Answering {
         let listener = &self.listeners[place];
         let at = listener.at;
         let plugin = Arc::clone(&self.catalog.plugins[at]);
-        let asks = plugin.guard(Hook::Response).is_some_and(super::guard::Guard::asks_for_deltas);
+        let asks = plugin
+            .guard(Hook::Response)
+            .is_some_and(super::guard::Guard::asks_for_deltas);
         let wanted = if event.name.is_empty() || (asks && event.name == "content_block_delta") {
             let (name, delta) = type_of(&event);
             self.wanted_by(listener, &name, delta.as_deref())
@@ -204,7 +243,11 @@ impl Answering {
         let view = self.view(false);
         let limit = plugin.deadline(event.data.len());
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-        let outcome = match self.seats.instance(runtime, at, &plugin, &self.head.id, receipt).await {
+        let outcome = match self
+            .seats
+            .instance(runtime, at, &plugin, &self.head.id, receipt)
+            .await
+        {
             Ok(instance) => {
                 self.receipt.calls += 1;
                 self.listeners[place].shown = true;
@@ -248,7 +291,11 @@ impl Answering {
         let plugin = Arc::clone(&self.catalog.plugins[at]);
         let view = self.view(complete);
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-        let outcome = match self.seats.instance(runtime, at, &plugin, &self.head.id, receipt).await {
+        let outcome = match self
+            .seats
+            .instance(runtime, at, &plugin, &self.head.id, receipt)
+            .await
+        {
             Ok(instance) => {
                 self.receipt.calls += 1;
                 instance.on_end(view, plugin.deadline(0)).await
@@ -275,7 +322,11 @@ impl Answering {
         }
         let view = self.view(true);
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-        let outcome = match self.seats.instance(runtime, at, &plugin, &self.head.id, receipt).await {
+        let outcome = match self
+            .seats
+            .instance(runtime, at, &plugin, &self.head.id, receipt)
+            .await
+        {
             Ok(instance) => {
                 self.receipt.calls += 1;
                 let limit = plugin.deadline(body.len());
@@ -284,9 +335,9 @@ impl Answering {
             Err(cause) => Err(cause),
         };
         let outcome = outcome.and_then(|(body, view)| match body {
-            Some(body) if !verdict::is_json(&body) => {
-                Err(Cause::Unusable("the body that it handed back is no JSON".to_owned()))
-            }
+            Some(body) if !verdict::is_json(&body) => Err(Cause::Unusable(
+                "the body that it handed back is no JSON".to_owned(),
+            )),
             body => Ok((body, view)),
         });
         match outcome {
@@ -304,7 +355,12 @@ impl Answering {
 
     fn view(&self, complete: bool) -> ResponseView {
         let head = Arc::clone(&self.head);
-        ResponseView { head, edits: Vec::new(), sent: self.sent, complete }
+        ResponseView {
+            head,
+            edits: Vec::new(),
+            sent: self.sent,
+            complete,
+        }
     }
 
     fn keep_headers(&mut self, view: ResponseView) {
@@ -327,7 +383,11 @@ impl Answering {
         let listener = &mut self.listeners[place];
         listener.gone = true;
         self.seats.dismiss(listener.at);
-        let on_error = if listener.altered { OnError::Fail } else { plugin.on_error };
+        let on_error = if listener.altered {
+            OnError::Fail
+        } else {
+            plugin.on_error
+        };
         self.receipt.failed(plugin, hook, cause, on_error)
     }
 }
@@ -360,7 +420,11 @@ fn type_of(event: &Event) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
     }
     // Data that is no such object has neither.
     let typed: Typed<'_> = serde_json::from_str(&event.data).unwrap_or_default();
-    let name = if event.name.is_empty() { typed.name } else { Cow::Borrowed(event.name.as_str()) };
+    let name = if event.name.is_empty() {
+        typed.name
+    } else {
+        Cow::Borrowed(event.name.as_str())
+    };
     (name, typed.delta.and_then(|delta| delta.name))
 }
 
@@ -369,14 +433,21 @@ mod tests {
     use super::*;
 
     fn event(name: &str, data: &str) -> Event {
-        Event { name: name.to_owned(), data: data.to_owned() }
+        Event {
+            name: name.to_owned(),
+            data: data.to_owned(),
+        }
     }
 
     #[test]
     fn the_type_of_an_event_is_its_name_or_stands_in_its_data() {
-        let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#;
+        let delta =
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#;
         let shown = event("", delta);
-        assert_eq!(type_of(&shown), ("content_block_delta".into(), Some("text_delta".into())));
+        assert_eq!(
+            type_of(&shown),
+            ("content_block_delta".into(), Some("text_delta".into()))
+        );
         assert_eq!(type_of(&event("ping", "{}")), ("ping".into(), None));
         assert_eq!(type_of(&event("", "[DONE]")), ("".into(), None));
         let stop = event("message_delta", r#"{"delta":{"stop_reason":"end_turn"}}"#);
@@ -386,7 +457,10 @@ mod tests {
     #[test]
     fn a_plugin_cannot_smuggle_an_event_in_a_line_break() {
         for (name, data) in [("a\nevent: b", "{}"), ("a", "{}\r\rdata: x")] {
-            let made = vec![GuestEvent { name: name.to_owned(), data: data.to_owned() }];
+            let made = vec![GuestEvent {
+                name: name.to_owned(),
+                data: data.to_owned(),
+            }];
             assert!(matches!(events_of(made), Err(Cause::Unusable(_))));
         }
     }

@@ -15,7 +15,8 @@ use tracing::{info, warn};
 use witgate_document::{Names, Path};
 
 use super::{
-    Catalog, Loaded, PluginInfo, Refused, Runtime, builtin::BUILTIN,
+    Catalog, Loaded, PluginInfo, Refused, Runtime,
+    builtin::BUILTIN,
     files::{self, Folder},
     manifest::Hook,
     plugin::{self, Code, Hash, Plugin},
@@ -68,7 +69,10 @@ impl Catalog {
         let folder = files::read(&config.plugins.dir);
         let mut refused = Vec::new();
         for (file, why) in &folder.refused {
-            refused.push(Refused { file: file.clone(), fault: Fault::gateway(why.clone()) });
+            refused.push(Refused {
+                file: file.clone(),
+                fault: Fault::gateway(why.clone()),
+            });
         }
         let mut tally = Tally::default();
         let mut entries = Vec::new();
@@ -85,7 +89,10 @@ impl Catalog {
         }
         entries.sort_by(|a, b| a.place().cmp(&b.place()));
         if previous.is_some_and(|previous| same(&previous.entries, &entries)) {
-            return Loaded { catalog: None, refused };
+            return Loaded {
+                catalog: None,
+                refused,
+            };
         }
         for name in config.plugin.keys() {
             if !entries.iter().any(|entry| entry.name == *name) {
@@ -102,20 +109,36 @@ impl Catalog {
             elapsed_ms = started.elapsed().as_millis(),
             "plugins loaded"
         );
-        Loaded { catalog: Some(Arc::new(catalog)), refused }
+        Loaded {
+            catalog: Some(Arc::new(catalog)),
+            refused,
+        }
     }
 
     fn new(generation: u64, entries: Vec<Entry>) -> Self {
-        let plugins: Vec<_> = entries.iter().filter_map(|entry| entry.plugin.clone()).collect();
+        let plugins: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| entry.plugin.clone())
+            .collect();
         let having = |hook: Hook| {
             let plugins = plugins.iter().enumerate();
-            plugins.filter(|(_, plugin)| plugin.guard(hook).is_some()).map(|(at, _)| at).collect()
+            plugins
+                .filter(|(_, plugin)| plugin.guard(hook).is_some())
+                .map(|(at, _)| at)
+                .collect()
         };
         let hooks = Hook::ALL.map(having);
-        let guards =
-            plugins.iter().flat_map(|plugin| Hook::ALL.into_iter().filter_map(|hook| plugin.guard(hook)));
+        let guards = plugins
+            .iter()
+            .flat_map(|plugin| Hook::ALL.into_iter().filter_map(|hook| plugin.guard(hook)));
         let names = Names::new(guards.flat_map(|guard| guard.paths().flat_map(Path::literals)));
-        Self { generation, entries, plugins, hooks, names }
+        Self {
+            generation,
+            entries,
+            plugins,
+            hooks,
+            names,
+        }
     }
 
     /// In the order of calls, the disabled ones included.
@@ -125,27 +148,42 @@ impl Catalog {
 
     /// The dialects that the set can speak besides `anthropic`.
     pub(crate) fn dialects(&self) -> Vec<String> {
-        self.plugins.iter().filter_map(|plugin| plugin.manifest.dialect.clone()).collect()
+        self.plugins
+            .iter()
+            .filter_map(|plugin| plugin.manifest.dialect.clone())
+            .collect()
     }
 }
 
 impl Entry {
     /// Dialects are innermost; ties go by name.
     fn place(&self) -> (bool, u8, &PluginId) {
-        let dialect = self.plugin.as_ref().is_some_and(|plugin| plugin.manifest.dialect.is_some());
+        let dialect = self
+            .plugin
+            .as_ref()
+            .is_some_and(|plugin| plugin.manifest.dialect.is_some());
         (dialect, self.order, &self.name)
     }
 
     fn info(&self) -> PluginInfo {
         let manifest = self.plugin.as_ref().map(|plugin| &plugin.manifest);
-        let hooks = self.plugin.as_ref().map(|plugin| plugin.code.hooks()).unwrap_or_default();
+        let hooks = self
+            .plugin
+            .as_ref()
+            .map(|plugin| plugin.code.hooks())
+            .unwrap_or_default();
         PluginInfo {
             order: self.order,
             name: self.name.clone(),
-            version: manifest.map(|manifest| manifest.version.clone()).unwrap_or_default(),
-            summary: manifest.map(|manifest| manifest.summary.clone()).unwrap_or_default(),
+            version: manifest
+                .map(|manifest| manifest.version.clone())
+                .unwrap_or_default(),
+            summary: manifest
+                .map(|manifest| manifest.summary.clone())
+                .unwrap_or_default(),
             hooks: hooks.into_iter().map(Hook::as_str).collect(),
-            guards: manifest.map_or_else(|| "{}".to_owned(), |manifest| manifest.guards_text.clone()),
+            guards: manifest
+                .map_or_else(|| "{}".to_owned(), |manifest| manifest.guards_text.clone()),
             source: match &self.file {
                 None => "built in".to_owned(),
                 Some(file) => file.display().to_string(),
@@ -162,10 +200,18 @@ fn candidates(mut folder: Folder) -> Vec<Candidate> {
     for (order, name, bytes, hash) in builtin() {
         candidates.push(match folder.files.remove(&name) {
             Some(file) => from_file(name, file, order),
-            None => Candidate { order, name, file: None, content: Ok((bytes.into(), hash)) },
+            None => Candidate {
+                order,
+                name,
+                file: None,
+                content: Ok((bytes.into(), hash)),
+            },
         });
     }
-    let added = folder.files.into_iter().map(|(name, file)| from_file(name, file, MIDDLE));
+    let added = folder
+        .files
+        .into_iter()
+        .map(|(name, file)| from_file(name, file, MIDDLE));
     candidates.extend(added);
     candidates
 }
@@ -176,18 +222,30 @@ fn from_file(name: PluginId, file: files::File, otherwise: u8) -> Candidate {
         let hash = Sha256::digest(&bytes).into();
         (bytes.into(), hash)
     });
-    Candidate { order, name, file: Some(file.path), content }
+    Candidate {
+        order,
+        name,
+        file: Some(file.path),
+        content,
+    }
 }
 
 /// The built-in plugins; their hashes are computed once.
 fn builtin() -> Vec<(u8, PluginId, &'static [u8], Hash)> {
     static HASHES: OnceLock<Vec<Hash>> = OnceLock::new();
-    let hashes = HASHES
-        .get_or_init(|| BUILTIN.iter().map(|(_, _, bytes)| Sha256::digest(bytes).into()).collect());
-    let named = BUILTIN.iter().zip(hashes).filter_map(|((order, name, bytes), hash)| {
-        // A test says that all of them parse.
-        Some((*order, name.parse().ok()?, *bytes, *hash))
+    let hashes = HASHES.get_or_init(|| {
+        BUILTIN
+            .iter()
+            .map(|(_, _, bytes)| Sha256::digest(bytes).into())
+            .collect()
     });
+    let named = BUILTIN
+        .iter()
+        .zip(hashes)
+        .filter_map(|((order, name, bytes), hash)| {
+            // A test says that all of them parse.
+            Some((*order, name.parse().ok()?, *bytes, *hash))
+        });
     named.collect()
 }
 
@@ -215,7 +273,10 @@ fn enter(
         plugin,
     };
     if !wanted.enabled {
-        let hash = candidate.content.as_ref().map_or([0; 32], |(_, hash)| *hash);
+        let hash = candidate
+            .content
+            .as_ref()
+            .map_or([0; 32], |(_, hash)| *hash);
         return Ok(entry(hash, None));
     }
     let (bytes, hash) = candidate.content.as_ref().map_err(Clone::clone)?;
@@ -266,7 +327,10 @@ fn introduce(
 fn refusal(candidate: &Candidate, why: &str) -> Refused {
     let name = &candidate.name;
     Refused {
-        file: candidate.file.clone().unwrap_or_else(|| format!("{name} (built in)").into()),
+        file: candidate
+            .file
+            .clone()
+            .unwrap_or_else(|| format!("{name} (built in)").into()),
         fault: Fault::plugin(name, format!("plugin `{name}` {why}")),
     }
 }

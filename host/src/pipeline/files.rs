@@ -88,11 +88,19 @@ fn parse(file: &str) -> Result<(Option<u8>, PluginId), String> {
     let (order, name) = match stem[digits..].strip_prefix(['-', '_']) {
         Some(name) if digits > 0 => match stem[..digits].parse::<u8>() {
             Ok(order) if order < 100 && digits <= 2 => (Some(order), name),
-            _ => return Err(format!("`{}` is no place in the order, 00 to 99 are", &stem[..digits])),
+            _ => {
+                return Err(format!(
+                    "`{}` is no place in the order, 00 to 99 are",
+                    &stem[..digits]
+                ));
+            }
         },
         _ => (None, stem),
     };
-    let id = name.replace('_', "-").parse::<PluginId>().map_err(|error| error.to_string())?;
+    let id = name
+        .replace('_', "-")
+        .parse::<PluginId>()
+        .map_err(|error| error.to_string())?;
     Ok((order, id))
 }
 
@@ -100,7 +108,9 @@ fn contents(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     let size = fs::metadata(path).map_err(unreadable)?.len();
     if size > FILE_LIMIT {
-        return Err(format!("has {size} bytes, at most {FILE_LIMIT} are allowed"));
+        return Err(format!(
+            "has {size} bytes, at most {FILE_LIMIT} are allowed"
+        ));
     }
     fs::read(path).map_err(unreadable)
 }
@@ -146,7 +156,13 @@ mod tests {
     fn the_folder_is_read_flat_and_the_second_file_of_a_name_is_refused() {
         let dir = std::env::temp_dir().join(format!("witgate-files-{}", uuid::Uuid::new_v4()));
         fs::create_dir_all(dir.join("55-folder.wasm")).unwrap();
-        for file in ["20-rule.wasm", "30_rule.wasm", ".hidden.wasm", "README.md", "other.wasm"] {
+        for file in [
+            "20-rule.wasm",
+            "30_rule.wasm",
+            ".hidden.wasm",
+            "README.md",
+            "other.wasm",
+        ] {
             fs::write(dir.join(file), file).unwrap();
         }
 
@@ -156,7 +172,10 @@ mod tests {
         assert_eq!(names, ["other", "rule"]);
         assert_eq!(folder.files[&"rule".parse().unwrap()].order, Some(20));
         let (path, why) = &folder.refused[0];
-        assert!(path.ends_with("30_rule.wasm") && why.contains("`20-rule.wasm` is in force"), "{why}");
+        assert!(
+            path.ends_with("30_rule.wasm") && why.contains("`20-rule.wasm` is in force"),
+            "{why}"
+        );
         assert_eq!(folder.refused.len(), 1);
         fs::remove_dir_all(dir).unwrap();
     }

@@ -51,14 +51,18 @@ impl Seen {
 impl Default for Guard {
     /// A hook without a guard is called for every exchange of kind `messages`.
     fn default() -> Self {
-        Self { alternatives: vec![Alternative::default()] }
+        Self {
+            alternatives: vec![Alternative::default()],
+        }
     }
 }
 
 impl Guard {
     /// Whether the parts hold that are known before the body is looked at and the answer has come.
     pub(super) fn may_hold(&self, facts: Facts<'_>) -> bool {
-        self.alternatives.iter().any(|alternative| alternative.may_hold(facts))
+        self.alternatives
+            .iter()
+            .any(|alternative| alternative.may_hold(facts))
     }
 
     /// As [`Self::may_hold`], and the names that the path speaks of occur in the body.
@@ -71,7 +75,10 @@ impl Guard {
     ) -> bool {
         self.alternatives.iter().any(|alternative| {
             alternative.may_hold(facts)
-                && alternative.path.as_ref().is_none_or(|path| seen.all(path, names, body))
+                && alternative
+                    .path
+                    .as_ref()
+                    .is_none_or(|path| seen.all(path, names, body))
         })
     }
 
@@ -88,7 +95,9 @@ impl Guard {
             if !alternative.may_hold(facts) {
                 continue;
             }
-            let Some(path) = &alternative.path else { return Ok(true) };
+            let Some(path) = &alternative.path else {
+                return Ok(true);
+            };
             if seen.all(path, names, body) && body.matches(path)? {
                 return Ok(true);
             }
@@ -99,13 +108,21 @@ impl Guard {
     /// Whether a failure hook is to be called.
     pub(super) fn holds_for_status(&self, facts: Facts<'_>, status: u16) -> bool {
         self.alternatives.iter().any(|alternative| {
-            let listed = alternative.status.as_ref().is_none_or(|list| list.contains(&status));
+            let listed = alternative
+                .status
+                .as_ref()
+                .is_none_or(|list| list.contains(&status));
             listed && alternative.may_hold(facts)
         })
     }
 
     /// Whether a response hook is to be shown this event.
-    pub(super) fn holds_for_event(&self, facts: Facts<'_>, name: &str, delta: Option<&str>) -> bool {
+    pub(super) fn holds_for_event(
+        &self,
+        facts: Facts<'_>,
+        name: &str,
+        delta: Option<&str>,
+    ) -> bool {
         self.alternatives
             .iter()
             .any(|alternative| alternative.wants(name, delta) && alternative.may_hold(facts))
@@ -113,12 +130,16 @@ impl Guard {
 
     /// Whether it matters which type a delta has.
     pub(super) fn asks_for_deltas(&self) -> bool {
-        self.alternatives.iter().any(|alternative| alternative.deltas.is_some())
+        self.alternatives
+            .iter()
+            .any(|alternative| alternative.deltas.is_some())
     }
 
     /// The paths of all alternatives.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.alternatives.iter().filter_map(|alternative| alternative.path.as_ref())
+        self.alternatives
+            .iter()
+            .filter_map(|alternative| alternative.path.as_ref())
     }
 }
 
@@ -132,8 +153,7 @@ impl Alternative {
     }
 
     fn fits(&self, target: &Target) -> bool {
-        let speaks =
-            |list: &Vec<String>| list.iter().any(|dialect| **dialect == *target.dialect);
+        let speaks = |list: &Vec<String>| list.iter().any(|dialect| **dialect == *target.dialect);
         let lacks = |list: &Vec<String>| list.iter().any(|word| target.lacks.contains(word));
         self.dialects.as_ref().is_none_or(speaks) && self.lacks.as_ref().is_none_or(lacks)
     }
@@ -165,7 +185,9 @@ mod tests {
     }
 
     fn one(alternative: Alternative) -> Guard {
-        Guard { alternatives: vec![alternative] }
+        Guard {
+            alternatives: vec![alternative],
+        }
     }
 
     fn target(dialect: &str, lacks: &[&str]) -> Target {
@@ -177,20 +199,35 @@ mod tests {
             model: "m".into(),
             asked_model: "m".into(),
             attempt: 1,
-            lacks: Arc::new(lacks.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>()),
+            lacks: Arc::new(
+                lacks
+                    .iter()
+                    .map(|word| (*word).to_owned())
+                    .collect::<BTreeSet<_>>(),
+            ),
         }
     }
 
     #[test]
     fn a_guard_without_kinds_is_for_messages_only() {
         let guard = Guard::default();
-        assert!(guard.may_hold(Facts { kind: RequestKind::Messages, target: None }));
-        assert!(!guard.may_hold(Facts { kind: RequestKind::CountTokens, target: None }));
+        assert!(guard.may_hold(Facts {
+            kind: RequestKind::Messages,
+            target: None
+        }));
+        assert!(!guard.may_hold(Facts {
+            kind: RequestKind::CountTokens,
+            target: None
+        }));
     }
 
     #[test]
     fn within_an_alternative_everything_must_hold_and_one_alternative_is_enough() {
-        let both = Alternative { dialects: words(&["a"]), lacks: words(&["x", "y"]), ..Default::default() };
+        let both = Alternative {
+            dialects: words(&["a"]),
+            lacks: words(&["x", "y"]),
+            ..Default::default()
+        };
         let table = [
             ("a", &["y"][..], true),
             ("a", &["z"][..], false),
@@ -200,48 +237,98 @@ mod tests {
         let guard = one(both);
         for (dialect, lacks, holds) in table {
             let target = target(dialect, lacks);
-            let facts = Facts { kind: RequestKind::Messages, target: Some(&target) };
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                target: Some(&target),
+            };
             assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
         }
 
         let either = Guard {
             alternatives: vec![
-                Alternative { dialects: words(&["a"]), ..Default::default() },
-                Alternative { kinds: words(&["count_tokens"]), ..Default::default() },
+                Alternative {
+                    dialects: words(&["a"]),
+                    ..Default::default()
+                },
+                Alternative {
+                    kinds: words(&["count_tokens"]),
+                    ..Default::default()
+                },
             ],
         };
         let other = target("b", &[]);
-        assert!(either.may_hold(Facts { kind: RequestKind::CountTokens, target: Some(&other) }));
-        assert!(!either.may_hold(Facts { kind: RequestKind::Messages, target: Some(&other) }));
+        assert!(either.may_hold(Facts {
+            kind: RequestKind::CountTokens,
+            target: Some(&other)
+        }));
+        assert!(!either.may_hold(Facts {
+            kind: RequestKind::Messages,
+            target: Some(&other)
+        }));
     }
 
     #[test]
     fn a_failure_guard_asks_for_the_status() {
         let target = target("a", &[]);
-        let facts = Facts { kind: RequestKind::Messages, target: Some(&target) };
-        let guard = one(Alternative { status: Some(vec![400, 422]), ..Default::default() });
+        let facts = Facts {
+            kind: RequestKind::Messages,
+            target: Some(&target),
+        };
+        let guard = one(Alternative {
+            status: Some(vec![400, 422]),
+            ..Default::default()
+        });
         assert!(guard.holds_for_status(facts, 400));
         assert!(!guard.holds_for_status(facts, 429));
-        assert!(Guard::default().holds_for_status(facts, 0), "no answer at all");
+        assert!(
+            Guard::default().holds_for_status(facts, 0),
+            "no answer at all"
+        );
     }
 
     #[test]
     fn an_event_guard_asks_for_name_and_delta() {
         let target = target("a", &[]);
-        let facts = Facts { kind: RequestKind::Messages, target: Some(&target) };
+        let facts = Facts {
+            kind: RequestKind::Messages,
+            target: Some(&target),
+        };
         let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
 
         let all = Guard::default();
         assert!(wants(&all, "message_start", None));
-        assert!(!wants(&all, "ping", None), "pings go only to those who name them");
-        assert!(wants(&one(Alternative { events: words(&["ping"]), ..Default::default() }), "ping", None));
+        assert!(
+            !wants(&all, "ping", None),
+            "pings go only to those who name them"
+        );
+        assert!(wants(
+            &one(Alternative {
+                events: words(&["ping"]),
+                ..Default::default()
+            }),
+            "ping",
+            None
+        ));
 
-        let thinking = one(Alternative { deltas: words(&["thinking_delta"]), ..Default::default() });
-        assert!(wants(&thinking, "content_block_delta", Some("thinking_delta")));
+        let thinking = one(Alternative {
+            deltas: words(&["thinking_delta"]),
+            ..Default::default()
+        });
+        assert!(wants(
+            &thinking,
+            "content_block_delta",
+            Some("thinking_delta")
+        ));
         assert!(!wants(&thinking, "content_block_delta", Some("text_delta")));
-        assert!(wants(&thinking, "content_block_stop", None), "other events are not affected");
+        assert!(
+            wants(&thinking, "content_block_stop", None),
+            "other events are not affected"
+        );
 
-        let stops = one(Alternative { events: words(&["message_stop"]), ..Default::default() });
+        let stops = one(Alternative {
+            events: words(&["message_stop"]),
+            ..Default::default()
+        });
         assert!(wants(&stops, "message_stop", None));
         assert!(!wants(&stops, "message_start", None));
     }
@@ -249,17 +336,33 @@ mod tests {
     #[test]
     fn a_path_is_tried_only_where_its_names_occur() {
         let path = Path::parse("$..cache_control").unwrap();
-        let guard = one(Alternative { path: Some(path), ..Default::default() });
+        let guard = one(Alternative {
+            path: Some(path),
+            ..Default::default()
+        });
         let names = Names::new(guard.paths().flat_map(Path::literals));
-        let facts = Facts { kind: RequestKind::Messages, target: None };
+        let facts = Facts {
+            kind: RequestKind::Messages,
+            target: None,
+        };
         let holds = |text: &'static str| {
             let body = Document::new(text.as_bytes());
             let mut seen = Seen::default();
-            guard.holds(facts, &body, &names, &mut seen).map_err(|_| "broken")
+            guard
+                .holds(facts, &body, &names, &mut seen)
+                .map_err(|_| "broken")
         };
         assert_eq!(holds(r#"{"messages": []}"#), Ok(false));
-        assert_eq!(holds(r#"{"messages": "#), Ok(false), "what no query reaches need not be JSON");
+        assert_eq!(
+            holds(r#"{"messages": "#),
+            Ok(false),
+            "what no query reaches need not be JSON"
+        );
         assert_eq!(holds(r#"{"a": [{"cache_control": 1}]}"#), Ok(true));
-        assert_eq!(holds(r#"{"a": "cache_control"}"#), Ok(false), "the word is there, the member is not");
+        assert_eq!(
+            holds(r#"{"a": "cache_control"}"#),
+            Ok(false),
+            "the word is there, the member is not"
+        );
     }
 }

@@ -81,8 +81,21 @@ impl Host {
         table.set_max_capacity(RESOURCES);
         // Nothing is inherited: no arguments, no environment, nothing to read; what it prints is kept to explain a panic.
         let wasi = WasiCtx::builder().stderr(stderr.clone()).build();
-        let limits = Limits { memory, used: 0, exceeded: false };
-        Self { table, limits, stderr, ticks: 0, wasi, tenant, exchange, lines: 0 }
+        let limits = Limits {
+            memory,
+            used: 0,
+            exceeded: false,
+        };
+        Self {
+            table,
+            limits,
+            stderr,
+            ticks: 0,
+            wasi,
+            tenant,
+            exchange,
+            lines: 0,
+        }
     }
 
     /// Hands the plugin something for the time of a call. There is always room for it, whatever the plugin itself holds.
@@ -112,7 +125,10 @@ impl Drop for Host {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -172,7 +188,11 @@ impl settings::Host for Host {
 
 impl kv::Host for Host {
     fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
-        Ok(self.tenant.space.get(&key, Instant::now()).map_err(|error| error.to_string()))
+        Ok(self
+            .tenant
+            .space
+            .get(&key, Instant::now())
+            .map_err(|error| error.to_string()))
     }
 
     fn set(
@@ -187,7 +207,11 @@ impl kv::Host for Host {
     }
 
     fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), String>> {
-        Ok(self.tenant.space.delete(&key).map_err(|error| error.to_string()))
+        Ok(self
+            .tenant
+            .space
+            .delete(&key)
+            .map_err(|error| error.to_string()))
     }
 
     fn increment(
@@ -197,7 +221,10 @@ impl kv::Host for Host {
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<i64, String>> {
         let ttl = Duration::from_millis(ttl_ms);
-        let done = self.tenant.space.increment(&key, delta, ttl, Instant::now());
+        let done = self
+            .tenant
+            .space
+            .increment(&key, delta, ttl, Instant::now());
         Ok(done.map_err(|error| error.to_string()))
     }
 }
@@ -236,7 +263,13 @@ impl exchange::HostTarget for Host {
     }
 
     fn account(&mut self, target: Resource<TargetView>) -> wasmtime::Result<Option<String>> {
-        Ok(self.table.get(&target)?.0.account.as_ref().map(ToString::to_string))
+        Ok(self
+            .table
+            .get(&target)?
+            .0
+            .account
+            .as_ref()
+            .map(ToString::to_string))
     }
 
     fn model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
@@ -284,7 +317,8 @@ pub(super) fn is_framing(name: &HeaderName) -> bool {
 }
 
 fn header_name(name: &str) -> Result<HeaderName, EditError> {
-    name.parse().map_err(|_| EditError::BadQuery(format!("`{}` is no header name", clip(name))))
+    name.parse()
+        .map_err(|_| EditError::BadQuery(format!("`{}` is no header name", clip(name))))
 }
 
 fn header_edit(name: HeaderName, values: &[String]) -> Result<HeaderEdit, EditError> {
@@ -296,11 +330,14 @@ fn header_edit(name: HeaderName, values: &[String]) -> Result<HeaderEdit, EditEr
     let check = |value: &String| {
         if value.len() > HEADER_VALUE_LIMIT {
             let came = value.len();
-            let text = format!("a value of {came} bytes for `{name}`, at most {HEADER_VALUE_LIMIT}");
+            let text =
+                format!("a value of {came} bytes for `{name}`, at most {HEADER_VALUE_LIMIT}");
             return Err(EditError::TooMuch(text));
         }
         value.parse::<HeaderValue>().map_err(|_| {
-            EditError::BadValue(format!("the value for `{name}` has a character that may not stand in a header"))
+            EditError::BadValue(format!(
+                "the value for `{name}` has a character that may not stand in a header"
+            ))
         })
     };
     let values = values.iter().map(check).collect::<Result<_, _>>()?;
@@ -395,8 +432,17 @@ impl Stderr {
 fn panic_text(stderr: &str) -> Option<String> {
     let (_, text) = stderr.rsplit_once("panicked at ")?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines: Vec<_> = lines.take_while(|line| !line.starts_with("note: ")).collect();
-    Some(lines.join(" ").chars().filter(|c| !c.is_control()).take(500).collect())
+    let lines: Vec<_> = lines
+        .take_while(|line| !line.starts_with("note: "))
+        .collect();
+    Some(
+        lines
+            .join(" ")
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(500)
+            .collect(),
+    )
 }
 
 impl IsTerminal for Stderr {
@@ -444,7 +490,10 @@ mod tests {
     fn a_panic_is_told_in_one_line() {
         let text = "earlier\n\nthread '<unnamed>' (1) panicked at src/lib.rs:7:5:\nboom:\n  two lines\n\
                     note: run with `RUST_BACKTRACE=1`\n";
-        assert_eq!(panic_text(text).as_deref(), Some("src/lib.rs:7:5: boom: two lines"));
+        assert_eq!(
+            panic_text(text).as_deref(),
+            Some("src/lib.rs:7:5: boom: two lines")
+        );
         assert_eq!(panic_text("nothing of the kind"), None);
     }
 
@@ -468,7 +517,11 @@ mod tests {
     fn only_granted_interfaces_may_be_imported() {
         assert!(is_granted("wasi:cli/stderr@0.2.6"));
         assert!(is_granted("witgate:plugin/kv@0.1.0"));
-        for import in ["wasi:filesystem/types@0.2.6", "wasi:sockets/tcp@0.2.6", "wasi:http/types@0.2.6"] {
+        for import in [
+            "wasi:filesystem/types@0.2.6",
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:http/types@0.2.6",
+        ] {
             assert!(!is_granted(import), "{import}");
         }
     }

@@ -9,7 +9,9 @@ use tokio::time::{error::Elapsed, timeout};
 use wasmtime::{Store, Trap, UpdateDeadline, component::Resource};
 
 use super::{
-    bindings::{EventVerdict, Event as GuestEvent, Verdict, attempt, failure, plugin, request, response},
+    bindings::{
+        Event as GuestEvent, EventVerdict, Verdict, attempt, failure, plugin, request, response,
+    },
     imports::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
     plugin::Code,
     runtime::{Runtime, overloaded},
@@ -141,7 +143,9 @@ impl Instance {
         let bound = self.code.manifest.load(&mut self.store, &self.instance);
         let bound: plugin::Plugin = bound.map_err(|error| Cause::Trapped(flat(&error)))?;
         arm(&mut self.store, limit);
-        let call = bound.witgate_plugin_manifest().call_describe(&mut self.store, &settings);
+        let call = bound
+            .witgate_plugin_manifest()
+            .call_describe(&mut self.store, &settings);
         let ended = watched(&self.runtime.ticker, limit, call).await;
         self.judge(ended, limit)
     }
@@ -167,7 +171,9 @@ impl Instance {
             let bound = hook.load(&mut self.store, &self.instance);
             self.hooks.request = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
         }
-        let Some(hook) = &self.hooks.request else { return Ok(Verdict::Proceed) };
+        let Some(hook) = &self.hooks.request else {
+            return Ok(Verdict::Proceed);
+        };
         arm(&mut self.store, limit);
         let call = hook
             .witgate_plugin_request_hook()
@@ -210,7 +216,9 @@ impl Instance {
             let bound = hook.load(&mut self.store, &self.instance);
             self.hooks.attempt = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
         }
-        let Some(hook) = &self.hooks.attempt else { return Ok(Verdict::Proceed) };
+        let Some(hook) = &self.hooks.attempt else {
+            return Ok(Verdict::Proceed);
+        };
         arm(&mut self.store, limit);
         let call = hook.witgate_plugin_attempt_hook().call_on_attempt(
             &mut self.store,
@@ -261,7 +269,9 @@ impl Instance {
     ) -> Result<(EventVerdict, ResponseView), Cause> {
         self.bind_response()?;
         let view = self.lend(view)?;
-        let Some(hook) = &self.hooks.response else { return Err(lost()) };
+        let Some(hook) = &self.hooks.response else {
+            return Err(lost());
+        };
         let shown = GuestEvent {
             name: std::mem::take(&mut event.name),
             data: std::mem::take(&mut event.data),
@@ -285,7 +295,9 @@ impl Instance {
     ) -> Result<(Vec<GuestEvent>, ResponseView), Cause> {
         self.bind_response()?;
         let view = self.lend(view)?;
-        let Some(hook) = &self.hooks.response else { return Err(lost()) };
+        let Some(hook) = &self.hooks.response else {
+            return Err(lost());
+        };
         arm(&mut self.store, limit);
         let call = hook
             .witgate_plugin_response_hook()
@@ -303,7 +315,9 @@ impl Instance {
     ) -> Result<(Option<String>, ResponseView), Cause> {
         self.bind_response()?;
         let view = self.lend(view)?;
-        let Some(hook) = &self.hooks.response else { return Err(lost()) };
+        let Some(hook) = &self.hooks.response else {
+            return Err(lost());
+        };
         arm(&mut self.store, limit);
         let call = hook.witgate_plugin_response_hook().call_on_body(
             &mut self.store,
@@ -326,7 +340,10 @@ impl Instance {
     }
 
     fn lend<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, Cause> {
-        self.store.data_mut().lend(value).map_err(|error| Cause::Trapped(error.to_string()))
+        self.store
+            .data_mut()
+            .lend(value)
+            .map_err(|error| Cause::Trapped(error.to_string()))
     }
 
     fn take_back<T: 'static>(&mut self, handle: Resource<T>) -> Option<T> {
@@ -394,7 +411,11 @@ pub(super) fn flat(error: &wasmtime::Error) -> String {
 /// What a plugin says becomes part of a log line and of an error body.
 fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().filter(|c| !c.is_control()).take(1_000).collect()
+    words
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(1_000)
+        .collect()
 }
 
 impl Cause {
@@ -402,8 +423,13 @@ impl Cause {
     pub(super) fn fault(&self, plugin: &PluginId, hook: &str) -> Fault {
         match self {
             Self::NoSlot => overloaded(),
-            Self::Panicked(_) => Fault::plugin(plugin, format!("plugin `{plugin}` {self} (in `{hook}`)")),
-            _ => Fault::plugin(plugin, format!("plugin `{plugin}` failed: {self} (in `{hook}`)")),
+            Self::Panicked(_) => {
+                Fault::plugin(plugin, format!("plugin `{plugin}` {self} (in `{hook}`)"))
+            }
+            _ => Fault::plugin(
+                plugin,
+                format!("plugin `{plugin}` failed: {self} (in `{hook}`)"),
+            ),
         }
     }
 }
@@ -439,9 +465,15 @@ mod tests {
     #[test]
     fn causes_name_the_limit() {
         let causes = [
-            (Cause::Deadline(Duration::from_millis(250)), "deadline of 250 ms passed"),
+            (
+                Cause::Deadline(Duration::from_millis(250)),
+                "deadline of 250 ms passed",
+            ),
             (Cause::Memory(64 << 20), "memory limit of 64 MiB reached"),
-            (Cause::Memory(1_536 << 10), "memory limit of 1536 KiB reached"),
+            (
+                Cause::Memory(1_536 << 10),
+                "memory limit of 1536 KiB reached",
+            ),
         ];
         for (cause, text) in causes {
             assert_eq!(cause.to_string(), text);

@@ -86,6 +86,10 @@ impl Manifest {
     /// Reads what `describe` handed back. `hooks` are those that the component exports. The error says what is wrong, for
     /// the plugin's author.
     pub(super) fn parse(text: &str, hooks: &[Hook]) -> Result<Self, String> {
+        // A list would pass as the members in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err("its manifest: it is no JSON object".to_owned());
+        }
         let written: Written =
             serde_json::from_str(text).map_err(|error| format!("its manifest: {error}"))?;
         let (guards_text, lists) = match written.guards {
@@ -116,8 +120,14 @@ impl Manifest {
             WrittenOnError::Fail => OnError::Fail,
             WrittenOnError::Skip => OnError::Skip,
         });
-        if written.dialect.as_deref().is_some_and(|dialect| dialect.is_empty() || dialect == "anthropic") {
-            return Err("its manifest: `dialect` must name a protocol other than `anthropic`".to_owned());
+        if written
+            .dialect
+            .as_deref()
+            .is_some_and(|dialect| dialect.is_empty() || dialect == "anthropic")
+        {
+            return Err(
+                "its manifest: `dialect` must name a protocol other than `anthropic`".to_owned(),
+            );
         }
         Ok(Self {
             summary: one_line(&written.summary),
@@ -133,18 +143,27 @@ impl Manifest {
 fn guard(hook: Hook, list: Vec<WrittenAlternative>) -> Result<Guard, String> {
     let alternatives = list.into_iter().enumerate();
     let alternatives = alternatives.map(|(place, written)| {
-        alternative(hook, written).map_err(|why| {
-            format!("its manifest: `guards.{}[{place}]`: {why}", hook.as_str())
-        })
+        alternative(hook, written)
+            .map_err(|why| format!("its manifest: `guards.{}[{place}]`: {why}", hook.as_str()))
     });
-    Ok(Guard { alternatives: alternatives.collect::<Result<_, _>>()? })
+    Ok(Guard {
+        alternatives: alternatives.collect::<Result<_, _>>()?,
+    })
 }
 
 fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, String> {
     use Hook::{Attempt, Failure, Request, Response};
     let keys = [
-        ("dialects", written.dialects.is_some(), &[Attempt, Failure, Response][..]),
-        ("lacks", written.lacks.is_some(), &[Attempt, Failure, Response]),
+        (
+            "dialects",
+            written.dialects.is_some(),
+            &[Attempt, Failure, Response][..],
+        ),
+        (
+            "lacks",
+            written.lacks.is_some(),
+            &[Attempt, Failure, Response],
+        ),
         ("path", written.path.is_some(), &[Request, Attempt]),
         ("status", written.status.is_some(), &[Failure]),
         ("events", written.events.is_some(), &[Response]),
@@ -155,9 +174,9 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
             return Err(format!("`{key}` is not known for this hook"));
         }
     }
-    let path = written.path.map(|text| {
-        Path::parse(&text).map_err(|error| format!("`path`: {error}"))
-    });
+    let path = written
+        .path
+        .map(|text| Path::parse(&text).map_err(|error| format!("`path`: {error}")));
     Ok(Alternative {
         kinds: written.kinds,
         dialects: written.dialects,
@@ -171,7 +190,12 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
 
 /// For lists and log lines.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(200)
+        .collect()
 }
 
 #[cfg(test)]
@@ -196,22 +220,36 @@ mod tests {
         assert_eq!(manifest.summary, "does this");
         assert_eq!(manifest.on_error, Some(OnError::Skip));
         assert_eq!(manifest.dialect.as_deref(), Some("gemini"));
-        assert!(manifest.guards_text.contains(r#""lacks":["x"]"#), "{}", manifest.guards_text);
+        assert!(
+            manifest.guards_text.contains(r#""lacks":["x"]"#),
+            "{}",
+            manifest.guards_text
+        );
     }
 
     #[test]
     fn what_is_misspelt_is_named() {
         let table = [
-            ("", "EOF"),
-            ("[]", "invalid type"),
+            ("", "no JSON object"),
+            (r#"["", "", null, null, {}]"#, "no JSON object"),
+            ("{", "EOF"),
             (r#"{"sumary": ""}"#, "`sumary`"),
             (r#"{"on_error": "ignore"}"#, "`ignore`"),
             (r#"{"dialect": "anthropic"}"#, "`dialect`"),
             (r#"{"guards": {"atempt": []}}"#, "`atempt`"),
             (r#"{"guards": {"attempt": [{"lack": []}]}}"#, "`lack`"),
-            (r#"{"guards": {"attempt": [{}, {"status": [400]}]}}"#, "`guards.attempt[1]`: `status`"),
-            (r#"{"guards": {"attempt": [{"path": "messages"}]}}"#, "`guards.attempt[0]`: `path`"),
-            (r#"{"guards": {"response": []}}"#, "does not export `response-hook`"),
+            (
+                r#"{"guards": {"attempt": [{}, {"status": [400]}]}}"#,
+                "`guards.attempt[1]`: `status`",
+            ),
+            (
+                r#"{"guards": {"attempt": [{"path": "messages"}]}}"#,
+                "`guards.attempt[0]`: `path`",
+            ),
+            (
+                r#"{"guards": {"response": []}}"#,
+                "does not export `response-hook`",
+            ),
         ];
         for (text, wanted) in table {
             let error = Manifest::parse(text, &[Hook::Attempt]).unwrap_err();

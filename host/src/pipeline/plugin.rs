@@ -75,7 +75,11 @@ pub(super) struct Tried(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
 
 impl Tried {
     fn of(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(hash)
+            .cloned()
     }
 
     fn note(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
@@ -89,7 +93,10 @@ impl Tried {
 
     /// What is in force holds its code itself.
     pub(super) fn forget(&self, hash: &Hash) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(hash);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(hash);
     }
 }
 
@@ -125,13 +132,18 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
     // A hook that is exported but has not its functions would otherwise be lost without a word.
     let exports = component.component_type();
     for (name, _) in exports.exports(&runtime.engine) {
-        let Some(name) = name.strip_prefix(PACKAGE) else { continue };
+        let Some(name) = name.strip_prefix(PACKAGE) else {
+            continue;
+        };
         let (interface, _) = name.split_once('@').unwrap_or((name, ""));
-        let known = code.hooks().into_iter().any(|hook| {
-            interface.strip_suffix("-hook") == Some(hook.as_str())
-        });
+        let known = code
+            .hooks()
+            .into_iter()
+            .any(|hook| interface.strip_suffix("-hook") == Some(hook.as_str()));
         if interface.ends_with("-hook") && !known {
-            return Err(format!("exports `{interface}` in a form that this gateway does not know"));
+            return Err(format!(
+                "exports `{interface}` in a form that this gateway does not know"
+            ));
         }
     }
     if code.hooks().is_empty() {
@@ -148,7 +160,11 @@ impl Code {
             self.failure.is_some(),
             self.response.is_some(),
         ];
-        Hook::ALL.into_iter().zip(there).filter_map(|(hook, there)| there.then_some(hook)).collect()
+        Hook::ALL
+            .into_iter()
+            .zip(there)
+            .filter_map(|(hook, there)| there.then_some(hook))
+            .collect()
     }
 }
 
@@ -170,9 +186,12 @@ pub(super) async fn introduce(
     let mut trial = Instance::new(runtime, code, &tenant, memory, None)
         .await
         .map_err(|cause| format!("cannot be instantiated: {cause}"))?;
-    trial
-        .bind_all()
-        .map_err(|error| format!("exports a hook with other types than this gateway's: {}", flat(&error)))?;
+    trial.bind_all().map_err(|error| {
+        format!(
+            "exports a hook with other types than this gateway's: {}",
+            flat(&error)
+        )
+    })?;
     let text = trial.describe(settings, deadline(config.deadline, 0)).await;
     let text = text.map_err(|cause| match cause {
         Cause::Failed(text) => format!("refuses its settings: {text}"),
@@ -184,7 +203,10 @@ pub(super) async fn introduce(
     let on_error = if manifest.dialect.is_some() {
         OnError::Fail
     } else {
-        config.on_error.or(manifest.on_error).unwrap_or(OnError::Fail)
+        config
+            .on_error
+            .or(manifest.on_error)
+            .unwrap_or(OnError::Fail)
     };
     Ok(Plugin {
         tenant,
@@ -223,7 +245,10 @@ fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), S
     for name in imports.iter().chain(&exports) {
         check_version(name)?;
     }
-    if !exports.iter().any(|name| name.starts_with("witgate:plugin/manifest@")) {
+    if !exports
+        .iter()
+        .any(|name| name.starts_with("witgate:plugin/manifest@"))
+    {
         let exported = match exports.as_slice() {
             [] => "nothing".to_owned(),
             names => format!("`{}`", names.join("`, `")),
@@ -241,7 +266,10 @@ fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), S
 }
 
 fn check_version(name: &str) -> Result<(), String> {
-    let Some((_, asked)) = name.strip_prefix(PACKAGE).and_then(|name| name.split_once('@')) else {
+    let Some((_, asked)) = name
+        .strip_prefix(PACKAGE)
+        .and_then(|name| name.split_once('@'))
+    else {
         return Ok(());
     };
     let (major, minor, patch) = OFFERED;
@@ -280,12 +308,19 @@ mod tests {
 
     #[test]
     fn only_versions_of_the_same_track_are_taken() {
-        for good in ["witgate:plugin/manifest@0.1.0", "witgate:plugin/kv@0.1.9", "wasi:io/poll@0.2.6"] {
+        for good in [
+            "witgate:plugin/manifest@0.1.0",
+            "witgate:plugin/kv@0.1.9",
+            "wasi:io/poll@0.2.6",
+        ] {
             assert_eq!(check_version(good), Ok(()));
         }
         for bad in ["0.2.0", "1.0.0", "0.1.0-rc.1", "0.1", "x"] {
             let why = check_version(&format!("witgate:plugin/manifest@{bad}")).unwrap_err();
-            assert!(why.contains(&format!("needs `witgate:plugin` `{bad}`")), "{why}");
+            assert!(
+                why.contains(&format!("needs `witgate:plugin` `{bad}`")),
+                "{why}"
+            );
         }
     }
 }

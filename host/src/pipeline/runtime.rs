@@ -77,7 +77,9 @@ impl Runtime {
     /// Takes so many slots at once, or none.
     pub(super) fn slots(&self, count: usize) -> Result<Slot, Fault> {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Arc::clone(&self.slots).try_acquire_many_owned(count).map_err(|_| overloaded())
+        Arc::clone(&self.slots)
+            .try_acquire_many_owned(count)
+            .map_err(|_| overloaded())
     }
 
     /// Slots that are free now.
@@ -94,7 +96,11 @@ impl Runtime {
 
 /// No slot: the client may come again, nothing is broken.
 pub(super) fn overloaded() -> Fault {
-    Fault::new(Blame::Gateway, Kind::Overloaded, "no plugin instance is free")
+    Fault::new(
+        Blame::Gateway,
+        Kind::Overloaded,
+        "no plugin instance is free",
+    )
 }
 
 fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
@@ -157,7 +163,6 @@ fn open_cache(dir: &Path) -> Option<Cache> {
     match cache {
         Ok(cache) => {
             if let Err(error) = try_write(cache.directory()) {
-                
                 warn!(dir = %dir.display(), %error, "compiled plugins cannot be kept, each start compiles them again");
             }
             Some(cache)

@@ -32,7 +32,9 @@ enum State {
 impl Seats {
     /// Whether the plugin has failed in this exchange.
     pub(super) fn is_out(&self, plugin: usize) -> bool {
-        self.0.iter().any(|seat| seat.plugin == plugin && matches!(seat.state, State::Out))
+        self.0
+            .iter()
+            .any(|seat| seat.plugin == plugin && matches!(seat.state, State::Out))
     }
 
     pub(super) fn has(&self, plugin: usize) -> bool {
@@ -47,7 +49,10 @@ impl Seats {
         let mut slots = runtime.slots(plugins.len())?;
         for &plugin in plugins {
             if let Some(slot) = slots.split(1) {
-                self.0.push(Seat { plugin, state: State::Reserved(slot) });
+                self.0.push(Seat {
+                    plugin,
+                    state: State::Reserved(slot),
+                });
             }
         }
         Ok(())
@@ -66,7 +71,10 @@ impl Seats {
             Some(place) => place,
             None => {
                 let slot = runtime.slots(1).map_err(|_| Cause::NoSlot)?;
-                self.0.push(Seat { plugin: at, state: State::Reserved(slot) });
+                self.0.push(Seat {
+                    plugin: at,
+                    state: State::Reserved(slot),
+                });
                 self.0.len() - 1
             }
         };
@@ -91,7 +99,10 @@ impl Seats {
     /// The plugin failed: its instance goes, and it is not called again.
     pub(super) fn dismiss(&mut self, plugin: usize) {
         self.release(plugin);
-        self.0.push(Seat { plugin, state: State::Out });
+        self.0.push(Seat {
+            plugin,
+            state: State::Out,
+        });
     }
 
     /// No later hook needs it.
@@ -101,7 +112,8 @@ impl Seats {
 
     /// Keeps those that a later hook may need, and the memory of those that failed.
     pub(super) fn keep(&mut self, needed: impl Fn(usize) -> bool) {
-        self.0.retain(|seat| matches!(seat.state, State::Out) || needed(seat.plugin));
+        self.0
+            .retain(|seat| matches!(seat.state, State::Out) || needed(seat.plugin));
     }
 
     pub(super) fn clear(&mut self) {

@@ -37,24 +37,31 @@ impl Ticker {
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (clock, engine) = (Arc::clone(&shared), engine.weak());
-        let handle = thread::Builder::new().name("plugin-ticker".to_owned()).spawn(move || {
-            let mut idle = 0;
-            while !clock.stop.load(SeqCst) {
-                if clock.running.load(SeqCst) > 0 {
-                    idle = 0;
-                } else {
-                    idle += 1;
+        let handle = thread::Builder::new()
+            .name("plugin-ticker".to_owned())
+            .spawn(move || {
+                let mut idle = 0;
+                while !clock.stop.load(SeqCst) {
+                    if clock.running.load(SeqCst) > 0 {
+                        idle = 0;
+                    } else {
+                        idle += 1;
+                    }
+                    if idle > IDLE_TICKS {
+                        clock.sleep();
+                        idle = 0;
+                    }
+                    thread::sleep(TICK);
+                    let Some(engine) = engine.upgrade() else {
+                        return;
+                    };
+                    engine.increment_epoch();
                 }
-                if idle > IDLE_TICKS {
-                    clock.sleep();
-                    idle = 0;
-                }
-                thread::sleep(TICK);
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
-            }
-        })?;
-        Ok(Self { shared, thread: handle.thread().clone() })
+            })?;
+        Ok(Self {
+            shared,
+            thread: handle.thread().clone(),
+        })
     }
 
     /// A call begins.

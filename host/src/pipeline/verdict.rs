@@ -41,12 +41,19 @@ pub(super) fn read(verdict: &Verdict, plugin: &PluginId) -> Result<Decision, Str
         Verdict::Proceed => Ok(Decision::Proceed),
         Verdict::Answer(text) => {
             let answer = answer(text).map_err(|why| format!("its answer cannot be used: {why}"))?;
-            Ok(Decision::Answer { plugin: plugin.clone(), answer })
+            Ok(Decision::Answer {
+                plugin: plugin.clone(),
+                answer,
+            })
         }
         Verdict::Refuse(text) => {
-            let (fault, try_next) = refuse(text, plugin)
-                .map_err(|why| format!("its refusal cannot be used: {why}"))?;
-            Ok(Decision::Refuse { plugin: plugin.clone(), fault, try_next })
+            let (fault, try_next) =
+                refuse(text, plugin).map_err(|why| format!("its refusal cannot be used: {why}"))?;
+            Ok(Decision::Refuse {
+                plugin: plugin.clone(),
+                fault,
+                try_next,
+            })
         }
     }
 }
@@ -60,29 +67,42 @@ fn answer(text: &str) -> Result<LocalAnswer, String> {
         .ok_or_else(|| format!("`status` is {status}, 200 to 599 are possible"))?;
     let mut headers = HeaderMap::new();
     for (name, value) in &answer.headers {
-        let name: HeaderName = name.parse().map_err(|_| format!("`{name}` is no header name"))?;
+        let name: HeaderName = name
+            .parse()
+            .map_err(|_| format!("`{name}` is no header name"))?;
         if super::imports::is_framing(&name) {
             return Err(format!("the header `{name}` belongs to the gateway"));
         }
-        let value: HeaderValue = value
-            .parse()
-            .map_err(|_| format!("the value of `{name}` has a character that may not stand in a header"))?;
+        let value: HeaderValue = value.parse().map_err(|_| {
+            format!("the value of `{name}` has a character that may not stand in a header")
+        })?;
         headers.append(name, value);
     }
     let body = Bytes::copy_from_slice(answer.body.get().as_bytes());
-    Ok(LocalAnswer { status, headers, body, note: answer.note })
+    Ok(LocalAnswer {
+        status,
+        headers,
+        body,
+        note: answer.note,
+    })
 }
 
 fn refuse(text: &str, plugin: &PluginId) -> Result<(Fault, bool), String> {
     let refuse: Refuse<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if !(400..=599).contains(&refuse.status) {
-        return Err(format!("`status` is {}, an error has 400 to 599", refuse.status));
+        return Err(format!(
+            "`status` is {}, an error has 400 to 599",
+            refuse.status
+        ));
     }
     let simple = |c: char| c.is_ascii_lowercase() || c == '_';
     if refuse.kind.is_empty() || refuse.kind.len() > 64 || !refuse.kind.chars().all(simple) {
         return Err("`type` is no error type such as `invalid_request_error`".to_owned());
     }
-    let kind = Kind::Refused { status: refuse.status, kind: refuse.kind };
+    let kind = Kind::Refused {
+        status: refuse.status,
+        kind: refuse.kind,
+    };
     let mut fault = Fault::new(Blame::Plugin(plugin.clone()), kind, refuse.message);
     if refuse.try_next {
         fault = fault.retry(Retry::Elsewhere);
@@ -123,7 +143,10 @@ mod tests {
     fn a_refusal_says_status_type_details_and_where_to_go_on() {
         let text = r#"{"status": 422, "type": "invalid_request_error", "message": "no",
             "details": {"code": 1}, "try_next": true}"#;
-        let Ok(Decision::Refuse { fault, try_next, .. }) = of(Verdict::Refuse(text.to_owned())) else {
+        let Ok(Decision::Refuse {
+            fault, try_next, ..
+        }) = of(Verdict::Refuse(text.to_owned()))
+        else {
             panic!("no refusal");
         };
         assert!(try_next);
@@ -131,7 +154,10 @@ mod tests {
         assert_eq!(fault.details.as_deref(), Some(r#"{"code": 1}"#));
         assert_eq!(
             fault.kind,
-            Kind::Refused { status: 422, kind: "invalid_request_error".to_owned() }
+            Kind::Refused {
+                status: 422,
+                kind: "invalid_request_error".to_owned()
+            }
         );
     }
 
@@ -141,7 +167,10 @@ mod tests {
             ("{}", "body"),
             (r#"{"body": 1, "stauts": 200}"#, "stauts"),
             (r#"{"body": 1, "status": 99}"#, "`status` is 99"),
-            (r#"{"body": 1, "headers": {"content-length": "3"}}"#, "content-length"),
+            (
+                r#"{"body": 1, "headers": {"content-length": "3"}}"#,
+                "content-length",
+            ),
             (r#"{"body": 1, "headers": {"x": "a\r\nb"}}"#, "`x`"),
         ];
         for (text, wanted) in answers {
@@ -149,7 +178,10 @@ mod tests {
             assert!(why.contains(wanted), "{text}: {why}");
         }
         let refusals = [
-            (r#"{"status": 200, "type": "a", "message": ""}"#, "`status` is 200"),
+            (
+                r#"{"status": 200, "type": "a", "message": ""}"#,
+                "`status` is 200",
+            ),
             (r#"{"status": 400, "type": "A b", "message": ""}"#, "`type`"),
             (r#"{"status": 400, "type": "a"}"#, "message"),
         ];

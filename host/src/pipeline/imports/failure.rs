@@ -26,7 +26,9 @@ pub struct FailureView(pub(in crate::pipeline) Failure);
 impl FailureView {
     fn set_status(&mut self, status: u16) -> Result<(), EditError> {
         if !(400..=599).contains(&status) {
-            return Err(EditError::BadValue(format!("status {status} is no error, 400 to 599 is")));
+            return Err(EditError::BadValue(format!(
+                "status {status} is no error, 400 to 599 is"
+            )));
         }
         self.0.status = status;
         self.0.corrected = true;
@@ -36,7 +38,10 @@ impl FailureView {
     fn set_kind(&mut self, kind: String) -> Result<(), EditError> {
         let simple = |c: char| c.is_ascii_lowercase() || c == '_';
         if kind.is_empty() || kind.len() > 64 || !kind.chars().all(simple) {
-            let text = format!("`{}` is no error type such as `rate_limit_error`", clip(&kind));
+            let text = format!(
+                "`{}` is no error type such as `rate_limit_error`",
+                clip(&kind)
+            );
             return Err(EditError::BadValue(text));
         }
         self.0.kind = kind;
@@ -46,7 +51,10 @@ impl FailureView {
 
     fn set_body(&mut self, body: String) -> Result<(), EditError> {
         if body.len() > BODY_LIMIT {
-            let text = format!("a body of {} bytes, at most {BODY_LIMIT} are allowed", body.len());
+            let text = format!(
+                "a body of {} bytes, at most {BODY_LIMIT} are allowed",
+                body.len()
+            );
             return Err(EditError::TooMuch(text));
         }
         serde_json::from_str::<&RawValue>(&body)

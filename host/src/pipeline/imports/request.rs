@@ -130,11 +130,15 @@ impl RequestView {
         self.editable()?;
         let name = header_name(name)?;
         if is_hidden(&name) {
-            let text = format!("`{name}` belongs to the gateway: credentials, host and framing are its own");
+            let text = format!(
+                "`{name}` belongs to the gateway: credentials, host and framing are its own"
+            );
             return Err(EditError::NotAllowed(text));
         }
         if self.header_edits.len() >= HEADER_EDITS {
-            return Err(EditError::TooMuch(format!("more than {HEADER_EDITS} header edits in one call")));
+            return Err(EditError::TooMuch(format!(
+                "more than {HEADER_EDITS} header edits in one call"
+            )));
         }
         self.header_edits.push(header_edit(name, values)?);
         self.journal.count += 1;
@@ -144,7 +148,9 @@ impl RequestView {
     fn set_path(&mut self, target: &str) -> Result<(), EditError> {
         self.editable()?;
         if self.may != May::Redirect {
-            return Err(EditError::NotAllowed("the path can be set in `on-attempt` only".to_owned()));
+            return Err(EditError::NotAllowed(
+                "the path can be set in `on-attempt` only".to_owned(),
+            ));
         }
         let (path, query) = check_path(target)?;
         self.redirect = Some((path, query));
@@ -156,14 +162,19 @@ impl RequestView {
         let nodes = self.body.read(&parse(query)?).map_err(edit_error)?;
         let size: usize = nodes.iter().map(|node| node.value.len()).sum();
         if size > READ_LIMIT {
-            let text = format!("the query selects {size} bytes, at most {READ_LIMIT} are handed out at once");
+            let text = format!(
+                "the query selects {size} bytes, at most {READ_LIMIT} are handed out at once"
+            );
             return Err(EditError::TooMuch(text));
         }
         let text = |node: witgate_document::Node| {
             let value = std::str::from_utf8(&node.value).map_err(|_| {
                 EditError::BadDocument(format!("the value at `{}` is not UTF-8", clip(&node.at)))
             })?;
-            Ok(Node { value: value.to_owned(), at: node.at })
+            Ok(Node {
+                value: value.to_owned(),
+                at: node.at,
+            })
         };
         nodes.into_iter().map(text).collect()
     }
@@ -216,14 +227,22 @@ impl Journal {
 
 /// Credentials, `host` and framing headers: never shown to a plugin, never set by one.
 fn is_hidden(name: &http::HeaderName) -> bool {
-    const CREDENTIALS: [&str; 5] =
-        ["authorization", "proxy-authorization", "x-api-key", "x-goog-api-key", "cookie"];
+    const CREDENTIALS: [&str; 5] = [
+        "authorization",
+        "proxy-authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "cookie",
+    ];
     CREDENTIALS.contains(&name.as_str()) || is_framing(name)
 }
 
 fn parse(query: &str) -> Result<Path, EditError> {
     if query.len() > QUERY_LIMIT {
-        let text = format!("a query of {} bytes, at most {QUERY_LIMIT} are allowed", query.len());
+        let text = format!(
+            "a query of {} bytes, at most {QUERY_LIMIT} are allowed",
+            query.len()
+        );
         return Err(EditError::TooMuch(text));
     }
     Path::parse(query).map_err(edit_error)
@@ -231,7 +250,12 @@ fn parse(query: &str) -> Result<Path, EditError> {
 
 /// A path and query below the base URL: one slash at the beginning, and no way out.
 fn check_path(text: &str) -> Result<(String, String), EditError> {
-    let refuse = |why: &str| Err(EditError::BadQuery(format!("`{}` is no path: {why}", clip(text))));
+    let refuse = |why: &str| {
+        Err(EditError::BadQuery(format!(
+            "`{}` is no path: {why}",
+            clip(text)
+        )))
+    };
     if text.len() > PATH_LIMIT {
         return refuse("it is too long");
     }
@@ -243,7 +267,11 @@ fn check_path(text: &str) -> Result<(String, String), EditError> {
     }
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     // Escaped dots count as well: some servers decode before they resolve, and `%2f` could hide a slash between them.
-    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let plain = path
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "/");
     if plain.split('/').any(|part| part == "..") {
         return refuse("it may not climb out with `..`");
     }
@@ -252,12 +280,27 @@ fn check_path(text: &str) -> Result<(String, String), EditError> {
 
 fn edit(operation: Operation) -> Edit {
     match operation {
-        Operation::Add(Node { at, value }) => Edit::Add { at, value: value.into() },
+        Operation::Add(Node { at, value }) => Edit::Add {
+            at,
+            value: value.into(),
+        },
         Operation::Remove(at) => Edit::Remove { at },
-        Operation::Replace(Node { at, value }) => Edit::Replace { at, value: value.into() },
-        Operation::Move(way) => Edit::Move { from: way.from, to: way.to },
-        Operation::Copy(way) => Edit::Copy { from: way.from, to: way.to },
-        Operation::Test(Node { at, value }) => Edit::Test { at, value: value.into() },
+        Operation::Replace(Node { at, value }) => Edit::Replace {
+            at,
+            value: value.into(),
+        },
+        Operation::Move(way) => Edit::Move {
+            from: way.from,
+            to: way.to,
+        },
+        Operation::Copy(way) => Edit::Copy {
+            from: way.from,
+            to: way.to,
+        },
+        Operation::Test(Node { at, value }) => Edit::Test {
+            at,
+            value: value.into(),
+        },
     }
 }
 
@@ -285,12 +328,20 @@ impl HostRequest for Host {
 
     fn path(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
         let view = self.table.get(&view)?;
-        Ok(view.redirect.as_ref().map_or(&view.path, |(path, _)| path).clone())
+        Ok(view
+            .redirect
+            .as_ref()
+            .map_or(&view.path, |(path, _)| path)
+            .clone())
     }
 
     fn query(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
         let view = self.table.get(&view)?;
-        Ok(view.redirect.as_ref().map_or(&view.query, |(_, query)| query).clone())
+        Ok(view
+            .redirect
+            .as_ref()
+            .map_or(&view.query, |(_, query)| query)
+            .clone())
     }
 
     fn id(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
@@ -308,7 +359,9 @@ impl HostRequest for Host {
     ) -> wasmtime::Result<Vec<String>> {
         let view = self.table.get(&view)?;
         Ok(match header_name(&name) {
-            Ok(name) if !is_hidden(&name) => header_values(&name, &view.headers, &view.header_edits),
+            Ok(name) if !is_hidden(&name) => {
+                header_values(&name, &view.headers, &view.header_edits)
+            }
             _ => Vec::new(),
         })
     }
@@ -357,7 +410,10 @@ mod tests {
     fn a_path_stays_below_the_base_url() {
         let good = [
             ("/v1/messages", ("/v1/messages", "")),
-            ("/v1beta/models/m:generate?alt=sse", ("/v1beta/models/m:generate", "alt=sse")),
+            (
+                "/v1beta/models/m:generate?alt=sse",
+                ("/v1beta/models/m:generate", "alt=sse"),
+            ),
             ("/a/..b/c", ("/a/..b/c", "")),
         ];
         for (text, (path, query)) in good {
@@ -365,29 +421,59 @@ mod tests {
             assert_eq!(checked, Ok((path.to_owned(), query.to_owned())));
         }
         let bad = [
-            "", "v1", "//evil.example/x", "/../x", "/a/..", "/a/%2e%2E/x", "/a/%2e.%2fx", "/a\\..\\x", "/a b",
-            "/a#b", "/a\r\nx: y", "http://evil.example/",
+            "",
+            "v1",
+            "//evil.example/x",
+            "/../x",
+            "/a/..",
+            "/a/%2e%2E/x",
+            "/a/%2e.%2fx",
+            "/a\\..\\x",
+            "/a b",
+            "/a#b",
+            "/a\r\nx: y",
+            "http://evil.example/",
         ];
         for text in bad {
-            assert!(matches!(check_path(text), Err(EditError::BadQuery(_))), "{text}");
+            assert!(
+                matches!(check_path(text), Err(EditError::BadQuery(_))),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn credentials_host_and_framing_are_hidden() {
-        for name in ["Authorization", "x-api-key", "x-goog-api-key", "host", "content-length", "te"] {
-            assert!(is_hidden(&header_name(name).map_err(|_| name).unwrap()), "{name}");
+        for name in [
+            "Authorization",
+            "x-api-key",
+            "x-goog-api-key",
+            "host",
+            "content-length",
+            "te",
+        ] {
+            assert!(
+                is_hidden(&header_name(name).map_err(|_| name).unwrap()),
+                "{name}"
+            );
         }
-        assert!(!is_hidden(&header_name("anthropic-beta").map_err(|_| ()).unwrap()));
+        assert!(!is_hidden(
+            &header_name("anthropic-beta").map_err(|_| ()).unwrap()
+        ));
     }
 
     #[test]
     fn the_journal_keeps_a_bounded_text_and_counts_the_rest() {
         let mut journal = Journal::default();
         for n in 0..2_000 {
-            journal.note(Edit::Remove { at: format!("/messages/{n}/cache_control") });
+            journal.note(Edit::Remove {
+                at: format!("/messages/{n}/cache_control"),
+            });
         }
-        journal.note(Edit::Test { at: "/a".to_owned(), value: "1".into() });
+        journal.note(Edit::Test {
+            at: "/a".to_owned(),
+            value: "1".into(),
+        });
         assert_eq!(journal.count, 2_000, "a test is no edit");
         assert_eq!(journal.edits.len() + journal.left_out as usize, 2_000);
         assert!(Edit::write_list(&journal.edits).len() <= PATCH_LIMIT);

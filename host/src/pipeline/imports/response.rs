@@ -31,7 +31,9 @@ impl ResponseView {
             return Err(EditError::NotAllowed(text));
         }
         if is_framing(&name) {
-            return Err(EditError::NotAllowed(format!("`{name}` belongs to the gateway")));
+            return Err(EditError::NotAllowed(format!(
+                "`{name}` belongs to the gateway"
+            )));
         }
         if self.edits.len() >= HEADER_EDITS {
             let text = format!("more than {HEADER_EDITS} header edits in one call");
@@ -89,7 +91,13 @@ impl HostResponse for Host {
     }
 
     fn session(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<Option<String>> {
-        Ok(self.table.get(&view)?.head.session.as_deref().map(str::to_owned))
+        Ok(self
+            .table
+            .get(&view)?
+            .head
+            .session
+            .as_deref()
+            .map(str::to_owned))
     }
 
     fn streaming(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<bool> {

@@ -1,0 +1,886 @@
+//! Real components on the real engine: the built-in plugins and the guests that misbehave.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+use witgate_document::Document;
+
+use super::{AnswerHead, Catalog, Decision, Loaded, Passed, Run, Runtime};
+use crate::{
+    config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
+    fault::{Blame, Kind},
+    ids::ExchangeId,
+    message::{Event, Failure, Request, RequestKind, RetryWish, Target},
+    store::Store,
+};
+
+/// A plugin folder and what is loaded from it; removed when dropped.
+struct Fixture {
+    dir: PathBuf,
+    config: Config,
+    runtime: Arc<Runtime>,
+    catalog: Option<Arc<Catalog>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = std::env::temp_dir().join(format!("witgate-pipeline-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(&dir).unwrap();
+        let mut config = config(&dir);
+        change(&mut config);
+        let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
+        Self {
+            dir,
+            config,
+            runtime,
+            catalog: None,
+        }
+    }
+
+    /// Puts a guest into the folder.
+    fn drop_in(self, guest: &str, file: &str) -> Self {
+        fs::copy(guests().join(guest), self.dir.join(file)).unwrap();
+        self
+    }
+
+    fn write(self, file: &str, bytes: &[u8]) -> Self {
+        fs::write(self.dir.join(file), bytes).unwrap();
+        self
+    }
+
+    fn settings(mut self, plugin: &str, settings: Value) -> Self {
+        let Value::Object(settings) = settings else {
+            panic!("settings are an object")
+        };
+        self.plugin(plugin).settings = settings;
+        self
+    }
+
+    fn on_error(mut self, plugin: &str, on_error: OnError) -> Self {
+        self.plugin(plugin).on_error = Some(on_error);
+        self
+    }
+
+    fn plugin(&mut self, plugin: &str) -> &mut PluginConfig {
+        self.config
+            .plugin
+            .entry(plugin.parse().unwrap())
+            .or_insert_with(unconfigured)
+    }
+
+    fn load(&mut self) -> Loaded {
+        let loaded = Catalog::load(&self.runtime, &self.config, self.catalog.as_ref());
+        if let Some(catalog) = &loaded.catalog {
+            self.catalog = Some(Arc::clone(catalog));
+        }
+        loaded
+    }
+
+    /// Loads what must be good.
+    #[track_caller]
+    fn loaded(mut self) -> Self {
+        let refused = self.load().refused;
+        assert!(refused.is_empty(), "{}", refused[0].fault.chain());
+        self
+    }
+
+    fn begin(&self) -> Run {
+        self.catalog.as_ref().unwrap().begin(&self.runtime)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let list = self.catalog.as_ref().unwrap().list();
+        list.iter()
+            .map(|plugin| format!("{}-{}", plugin.order, plugin.name))
+            .collect()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn config(dir: &Path) -> Config {
+    Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        log: "info".to_owned(),
+        body_limit: 32 << 20,
+        drain: Duration::from_secs(1),
+        cors_origins: Vec::new(),
+        expose_accounts: true,
+        auth: Auth {
+            mode: AuthMode::Off,
+            keys: Vec::new(),
+        },
+        upstreams: Vec::new(),
+        routes: Vec::new(),
+        plugins: Plugins {
+            dir: dir.to_owned(),
+            poll: None,
+            cache: None,
+            instances: 20,
+        },
+        plugin: Default::default(),
+    }
+}
+
+fn unconfigured() -> PluginConfig {
+    PluginConfig {
+        enabled: true,
+        on_error: None,
+        deadline: None,
+        memory: None,
+        settings: serde_json::Map::new(),
+    }
+}
+
+/// Builds the guests once, where the end-to-end tests do, and hands out their folder.
+fn guests() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        // target/release/deps/witgate-0123456789
+        let binary = std::env::current_exe().unwrap();
+        let target = binary.ancestors().nth(3).unwrap().join("tmp/components");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .current_dir(&workspace)
+            .args(["build", "--profile", "plugin"]);
+        cargo
+            .args(["--target", "wasm32-wasip2", "--target-dir"])
+            .arg(&target);
+        for name in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+        ] {
+            cargo.env_remove(name);
+        }
+        for guest in fs::read_dir(workspace.join("tests/guests"))
+            .unwrap()
+            .flatten()
+        {
+            if guest.path().is_dir() {
+                cargo.arg("-p").arg(guest.file_name());
+            }
+        }
+        let output = cargo.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        target.join("wasm32-wasip2/plugin")
+    })
+}
+
+fn request(body: &str) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert("anthropic-version", "2023-06-01".parse().unwrap());
+    Request {
+        id: ExchangeId::new(),
+        kind: RequestKind::Messages,
+        method: Method::POST,
+        path: "/v1/messages".to_owned(),
+        query: "beta=true".to_owned(),
+        headers,
+        credentials: HeaderMap::new(),
+        session: Some("s-1".into()),
+        stream: false,
+        asked_model: "m".into(),
+        body: Document::new(body.to_owned()),
+    }
+}
+
+fn target(lacks: &[&str]) -> Target {
+    Target {
+        upstream: "up".parse().unwrap(),
+        index: 0,
+        dialect: "anthropic".into(),
+        account: Some("ada".parse().unwrap()),
+        model: "m".into(),
+        asked_model: "m".into(),
+        attempt: 1,
+        lacks: Arc::new(
+            lacks
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<BTreeSet<_>>(),
+        ),
+    }
+}
+
+fn head() -> AnswerHead {
+    AnswerHead {
+        id: ExchangeId::new(),
+        session: None,
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        streaming: true,
+        target: target(&[]),
+    }
+}
+
+fn failure(status: u16) -> Failure {
+    Failure {
+        status,
+        kind: "api_error".to_owned(),
+        headers: HeaderMap::new(),
+        body: "{}".into(),
+        retry: None,
+        rest: None,
+        corrected: false,
+    }
+}
+
+fn text_delta(text: &str) -> Event {
+    let delta = json!({ "type": "text_delta", "text": text });
+    let data = json!({ "type": "content_block_delta", "index": 0, "delta": delta });
+    Event {
+        name: "content_block_delta".to_owned(),
+        data: data.to_string(),
+    }
+}
+
+fn event(name: &str) -> Event {
+    Event {
+        name: name.to_owned(),
+        data: json!({ "type": name }).to_string(),
+    }
+}
+
+fn body(request: &Request) -> String {
+    String::from_utf8(request.body.bytes().to_vec()).unwrap()
+}
+
+/// Async code of a test; loading needs a thread without a runtime, so tests are not async themselves.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test)
+}
+
+const MARKED: &str = r#"{ "model":"m", "messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}] }"#;
+const PLAIN: &str = r#"{ "model":"m", "messages":[] }"#;
+
+#[test]
+fn the_built_in_set_is_loaded_in_order_and_a_second_look_changes_nothing() {
+    let mut fixture = Fixture::new().loaded();
+    let names = fixture.names();
+    assert!(
+        names.contains(&"40-strip-cache-control".to_owned()),
+        "{names:?}"
+    );
+    let list = fixture.catalog.as_ref().unwrap().list();
+    assert!(list.is_sorted_by_key(|plugin| plugin.order));
+    assert!(
+        list.iter()
+            .all(|plugin| plugin.source == "built in" && plugin.hash.len() == 64)
+    );
+    assert!(fixture.load().catalog.is_none(), "nothing has changed");
+}
+
+#[test]
+fn a_rule_that_does_not_apply_costs_no_instance_and_one_that_does_is_in_the_receipt() {
+    let fixture = Fixture::new().loaded();
+    run(async {
+        let mut not_lacking = fixture.begin();
+        let mut request = request(MARKED);
+        not_lacking.on_request(&mut request).await.unwrap();
+        not_lacking.reserve(&request, &[target(&[])]).unwrap();
+        not_lacking
+            .on_attempt(&mut request, &target(&[]))
+            .await
+            .unwrap();
+        assert_eq!(body(&request), MARKED);
+        assert_eq!(not_lacking.receipt().instances, 0);
+        assert_eq!(not_lacking.receipt().calls, 0);
+
+        let mut lacking = fixture.begin();
+        let target = target(&["cache_control"]);
+        lacking.on_request(&mut request).await.unwrap();
+        lacking
+            .reserve(&request, std::slice::from_ref(&target))
+            .unwrap();
+        let mut attempt = request.clone();
+        lacking.on_attempt(&mut attempt, &target).await.unwrap();
+        assert_eq!(
+            body(&attempt),
+            MARKED.replace(r#","cache_control":{"type":"ephemeral"}"#, "")
+        );
+        assert_eq!(body(&request), MARKED, "the edit is the attempt's");
+        let edits = &lacking.receipt().edits;
+        assert_eq!(edits.len(), 1);
+        assert_eq!(
+            (edits[0].plugin.as_str(), edits[0].count),
+            ("strip-cache-control", 1)
+        );
+        let patch: Value = serde_json::from_str(&edits[0].patch).unwrap();
+        assert_eq!(
+            patch,
+            json!([{ "op": "remove", "path": "/messages/0/content/0/cache_control" }])
+        );
+        assert_eq!(lacking.receipt().instances, 1);
+
+        let mut again = request.clone();
+        lacking.on_attempt(&mut again, &target).await.unwrap();
+        assert_eq!(
+            lacking.receipt().edits.len(),
+            1,
+            "an attempt's edits go with the attempt"
+        );
+        assert_eq!(lacking.receipt().instances, 1, "one instance per exchange");
+    });
+}
+
+#[test]
+fn a_panic_is_told_with_its_text_and_undone_and_the_next_exchange_is_fine() {
+    let fixture = Fixture::new()
+        .drop_in("traps.wasm", "traps.wasm")
+        .settings("traps", json!({ "edits": true }));
+    let fixture = fixture.loaded();
+    run(async {
+        for _ in 0..2 {
+            let mut run = fixture.begin();
+            let mut request = request(PLAIN);
+            let fault = run.on_request(&mut request).await.err().unwrap();
+            assert_eq!(fault.blame, Blame::Plugin("traps".parse().unwrap()));
+            let text = fault.to_string();
+            assert!(text.starts_with("plugin `traps` panicked: "), "{text}");
+            assert!(text.contains("trapped on purpose in request"), "{text}");
+            assert_eq!(body(&request), PLAIN, "what it had edited is taken back");
+            assert_eq!(request.headers.len(), 1, "what was lent is back");
+            assert_eq!(request.path, "/v1/messages");
+        }
+    });
+    assert_eq!(fixture.runtime.free_slots(), 20);
+}
+
+#[test]
+fn a_plugin_that_may_be_skipped_is_out_for_the_exchange_and_that_is_visible() {
+    let fixture = Fixture::new()
+        .drop_in("errs.wasm", "errs.wasm")
+        .settings("errs", json!({ "in": "attempt", "edits": true }))
+        .on_error("errs", OnError::Skip)
+        .loaded();
+    run(async {
+        let mut run = fixture.begin();
+        let mut request = request(PLAIN);
+        run.on_request(&mut request).await.unwrap();
+        let decision = run.on_attempt(&mut request, &target(&[])).await.unwrap();
+        assert!(matches!(decision, Decision::Proceed));
+        assert_eq!(body(&request), PLAIN);
+        let calls = run.receipt().calls;
+        run.on_attempt(&mut request, &target(&[])).await.unwrap();
+        assert_eq!(run.receipt().calls, calls, "it is not called again");
+        let (plugin, reason) = &run.receipt().skipped[0];
+        assert_eq!(plugin.as_str(), "errs");
+        assert!(reason.contains("erred on purpose in attempt"), "{reason}");
+        assert!(!run.answering(head()).listens(), "nor in the answer");
+    });
+}
+
+#[test]
+fn a_plugin_that_never_returns_is_ended_at_its_deadline_and_others_run_meanwhile() {
+    let mut fixture = Fixture::new().drop_in("spins.wasm", "spins.wasm");
+    fixture.plugin("spins").deadline = Some(Duration::from_millis(60));
+    let fixture = fixture.loaded();
+    run(async {
+        let mut run = fixture.begin();
+        let mut request = request(PLAIN);
+        let mut turns = 0;
+        let others = async {
+            loop {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+        };
+        let fault = tokio::select! {
+            ended = run.on_request(&mut request) => ended.err().unwrap(),
+            () = others => unreachable!(),
+        };
+        assert_eq!(
+            fault.to_string(),
+            "plugin `spins` failed: deadline of 60 ms passed (in `on-request`)"
+        );
+        assert!(turns > 2, "a spinning plugin shares its thread");
+    });
+}
+
+#[test]
+fn a_plugin_that_takes_all_memory_is_ended_at_its_limit() {
+    let mut fixture = Fixture::new().drop_in("hoards.wasm", "hoards.wasm");
+    fixture.plugin("hoards").memory = Some(16 << 20);
+    let fixture = fixture.loaded();
+    run(async {
+        let mut run = fixture.begin();
+        let fault = run.on_request(&mut request(PLAIN)).await.err().unwrap();
+        assert_eq!(
+            fault.to_string(),
+            "plugin `hoards` failed: memory limit of 16 MiB reached (in `on-request`)"
+        );
+    });
+}
+
+#[test]
+fn each_bad_file_is_refused_in_one_line_and_the_others_are_loaded() {
+    let mut fixture = Fixture::new()
+        .drop_in("wrong_world.wasm", "a-world.wasm")
+        .drop_in("wrong_version.wasm", "b-version.wasm")
+        .drop_in("ungranted.wasm", "c-ungranted.wasm")
+        .write("d-core.wasm", b"\0asm\x01\0\0\0")
+        .write(
+            "e-half.wasm",
+            &fs::read(guests().join("declines.wasm")).unwrap()[..20_000],
+        )
+        .write("F.wasm", b"")
+        .drop_in("traps.wasm", "g-traps.wasm")
+        .settings("g-traps", json!({ "in": "describe" }))
+        .drop_in("tagger.wasm", "h-tagger.wasm")
+        .settings("h-tagger", json!({ "unknown": 1 }))
+        .drop_in("declines.wasm", "good.wasm");
+    let refused = fixture.load().refused;
+    let of = |file: &str| {
+        let refused = refused.iter().find(|refused| refused.file.ends_with(file));
+        refused
+            .unwrap_or_else(|| panic!("{file} was not refused"))
+            .fault
+            .chain()
+    };
+    let table = [
+        ("a-world.wasm", "exports no hook of `witgate:plugin`"),
+        (
+            "b-version.wasm",
+            "needs `witgate:plugin` `9.0.0` but this gateway offers `0.1.0`",
+        ),
+        ("c-ungranted.wasm", "imports `wasi:sockets/"),
+        ("d-core.wasm", "--target wasm32-wasip2"),
+        ("e-half.wasm", "is no valid component"),
+        ("F.wasm", "`F` is no plugin name"),
+        ("g-traps.wasm", "trapped on purpose in describe"),
+        ("h-tagger.wasm", "refuses its settings: "),
+    ];
+    for (file, wanted) in table {
+        let text = of(file);
+        assert!(
+            text.contains(wanted) && !text.contains('\n'),
+            "{file}: {text}"
+        );
+    }
+    assert_eq!(refused.len(), table.len());
+    assert!(fixture.names().contains(&"50-good".to_owned()));
+}
+
+#[test]
+fn a_file_replaces_a_built_in_plugin_at_its_place_and_a_bad_one_leaves_the_last_good_in_force() {
+    let mut fixture = Fixture::new()
+        .drop_in("other_merge_roles.wasm", "merge_roles.wasm")
+        .loaded();
+    let merge = |fixture: &Fixture| {
+        let list = fixture.catalog.as_ref().unwrap().list();
+        let found = list
+            .into_iter()
+            .find(|plugin| plugin.name.as_str() == "merge-roles");
+        found.map(|plugin| (plugin.order, plugin.source, plugin.version))
+    };
+    let file = fixture.dir.join("merge_roles.wasm");
+    let good = Some((60, file.display().to_string(), "other".to_owned()));
+    assert_eq!(merge(&fixture), good);
+
+    fs::write(&file, b"half a fi").unwrap();
+    let loaded = fixture.load();
+    assert_eq!(loaded.refused.len(), 1);
+    assert!(loaded.catalog.is_none(), "what runs, runs on");
+
+    fs::remove_file(&file).unwrap();
+    assert!(fixture.load().refused.is_empty());
+    assert_eq!(merge(&fixture).unwrap().1, "built in");
+    assert_eq!(fixture.catalog.as_ref().unwrap().generation, 2);
+}
+
+#[test]
+fn a_bad_replacement_does_not_fall_back_to_the_built_in_plugin_at_start() {
+    let mut fixture = Fixture::new().write("merge-roles.wasm", b"junk");
+    let loaded = fixture.load();
+    assert_eq!(loaded.refused.len(), 1);
+    assert!(!fixture.names().contains(&"60-merge-roles".to_owned()));
+}
+
+#[test]
+fn refused_settings_leave_the_plugin_running_with_the_old_ones() {
+    let mut fixture = Fixture::new()
+        .drop_in("tagger.wasm", "tagger.wasm")
+        .settings("tagger", json!({ "headers": { "x-tag": ["old"] } }))
+        .loaded();
+    fixture = fixture.settings("tagger", json!({ "misspelt": true }));
+    let loaded = fixture.load();
+    assert!(loaded.catalog.is_none());
+    assert!(
+        loaded.refused[0]
+            .fault
+            .to_string()
+            .starts_with("plugin `tagger` refuses its settings")
+    );
+
+    fixture = fixture
+        .settings("tagger", json!({ "headers": { "x-tag": ["new"] } }))
+        .loaded();
+    run(async {
+        let mut request = request(PLAIN);
+        fixture
+            .begin()
+            .on_attempt(&mut request, &target(&[]))
+            .await
+            .unwrap();
+        assert_eq!(request.headers["x-tag"], "new");
+    });
+}
+
+#[test]
+fn a_plugin_that_is_switched_off_is_listed_and_not_called() {
+    let mut fixture = Fixture::new().drop_in("traps.wasm", "traps.wasm");
+    fixture.plugin("traps").enabled = false;
+    let fixture = fixture.loaded();
+    let list = fixture.catalog.as_ref().unwrap().list();
+    let traps = list
+        .iter()
+        .find(|plugin| plugin.name.as_str() == "traps")
+        .unwrap();
+    assert!(!traps.enabled);
+    run(async {
+        fixture
+            .begin()
+            .on_request(&mut request(PLAIN))
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn no_free_slot_is_an_overload_and_slots_come_back() {
+    let fixture = Fixture::with(|config| config.plugins.instances = 1)
+        .drop_in("events.wasm", "events.wasm")
+        .loaded();
+    run(async {
+        let request = request(PLAIN);
+        let mut first = fixture.begin();
+        first.reserve(&request, &[target(&[])]).unwrap();
+        assert_eq!(fixture.runtime.free_slots(), 0);
+
+        let mut second = fixture.begin();
+        let fault = second.reserve(&request, &[target(&[])]).err().unwrap();
+        assert_eq!(
+            (fault.blame, fault.kind),
+            (Blame::Gateway, Kind::Overloaded)
+        );
+        let mut attempt = request.clone();
+        let fault = second
+            .on_attempt(&mut attempt, &target(&[]))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(
+            fault.kind,
+            Kind::Overloaded,
+            "nor may it go past its reservation"
+        );
+
+        let mut answering = first.answering(head());
+        answering.on_event(event("message_start")).await.unwrap();
+        answering.on_end(true).await.unwrap();
+        assert_eq!(
+            fixture.runtime.free_slots(),
+            1,
+            "after the end nothing is needed"
+        );
+        second.reserve(&request, &[target(&[])]).unwrap();
+    });
+}
+
+#[test]
+fn events_are_kept_taken_out_and_replaced() {
+    let fixture = Fixture::new()
+        .drop_in("events.wasm", "events.wasm")
+        .settings(
+            "events",
+            json!({ "discard": ["gone"], "shout": true, "headers": { "x-seen": ["1"] },
+                    "at_end": [{ "name": "extra", "data": 1 }] }),
+        )
+        .loaded();
+    run(async {
+        let mut answering = fixture.begin().answering(head());
+        assert!(answering.wants("message_start", None));
+        assert!(
+            !answering.wants("ping", None),
+            "pings are for those who name them"
+        );
+
+        assert_eq!(
+            answering.on_event(event("gone")).await.unwrap(),
+            Passed::Became(Vec::new())
+        );
+        assert_eq!(answering.head().headers["x-seen"], "1");
+        assert_eq!(
+            answering.on_event(event("message_start")).await.unwrap(),
+            Passed::Kept
+        );
+        let shouted = answering.on_event(text_delta("hi")).await.unwrap();
+        let Passed::Became(events) = shouted else {
+            panic!("kept")
+        };
+        assert!(events[0].data.contains("HI"), "{}", events[0].data);
+
+        let end = answering.on_end(true).await.unwrap();
+        assert_eq!(
+            end,
+            [Event {
+                name: "extra".to_owned(),
+                data: "1".to_owned()
+            }]
+        );
+        let receipt = answering.receipt();
+        assert_eq!((receipt.instances, receipt.calls), (1, 4));
+    });
+}
+
+#[test]
+fn what_an_inner_plugin_makes_passes_through_the_outer_ones() {
+    let fixture = Fixture::new()
+        .drop_in("events.wasm", "90-inner.wasm")
+        .settings(
+            "inner",
+            json!({ "replace": { "a": [{ "name": "b", "data": 1 }] } }),
+        )
+        .drop_in("events.wasm", "20-outer.wasm")
+        .settings(
+            "outer",
+            json!({ "replace": { "b": [{ "name": "c", "data": 2 }] } }),
+        )
+        .loaded();
+    run(async {
+        let mut answering = fixture.begin().answering(head());
+        let passed = answering.on_event(event("a")).await.unwrap();
+        let c = Event {
+            name: "c".to_owned(),
+            data: "2".to_owned(),
+        };
+        assert_eq!(passed, Passed::Became(vec![c]));
+    });
+}
+
+#[test]
+fn a_cut_stream_gets_what_was_held_back_but_no_stop() {
+    let settings = json!({ "hold": true, "at_end": [{ "name": "message_stop", "data": {} }] });
+    let fixture = Fixture::new()
+        .drop_in("events.wasm", "events.wasm")
+        .settings("events", settings)
+        .loaded();
+    run(async {
+        let mut answering = fixture.begin().answering(head());
+        answering.on_event(text_delta("held ")).await.unwrap();
+        answering.on_event(text_delta("back")).await.unwrap();
+        let end = answering.on_end(false).await.unwrap();
+        assert_eq!(end.len(), 1);
+        assert!(end[0].data.contains("held back"), "{}", end[0].data);
+    });
+}
+
+#[test]
+fn a_response_plugin_that_has_changed_the_stream_cannot_be_skipped() {
+    let fixture = Fixture::new()
+        .drop_in("errs.wasm", "errs.wasm")
+        .settings("errs", json!({ "in": "event", "call": 2 }))
+        .on_error("errs", OnError::Skip)
+        .loaded();
+    run(async {
+        let mut answering = fixture.begin().answering(head());
+        for _ in 0..3 {
+            assert_eq!(answering.on_event(event("x")).await.unwrap(), Passed::Kept);
+        }
+        assert_eq!(answering.receipt().skipped.len(), 1);
+        assert!(!answering.wants("x", None));
+
+        let mut answering = fixture.begin().answering(head());
+        answering.listeners_altered();
+        answering.on_event(event("x")).await.unwrap();
+        assert!(answering.on_event(event("x")).await.is_err());
+    });
+}
+
+#[test]
+fn a_body_that_is_no_message_is_shown_whole() {
+    let fixture = Fixture::new()
+        .drop_in("events.wasm", "events.wasm")
+        .settings("events", json!({ "body": { "input_tokens": 7 } }))
+        .loaded();
+    run(async {
+        let mut run = fixture.begin();
+        let mut request = request(PLAIN);
+        request.kind = RequestKind::CountTokens;
+        run.on_request(&mut request).await.unwrap();
+        let mut answering = run.answering(head());
+        let body = answering
+            .on_body(&"{\"input_tokens\":1}".into())
+            .await
+            .unwrap();
+        assert_eq!(body.unwrap(), r#"{"input_tokens":7}"#);
+    });
+}
+
+#[test]
+fn a_failure_hook_corrects_the_failure_and_wishes_for_a_retry() {
+    let settings = json!({ "when": [500], "retry": "other", "after_ms": 20, "rest_ms": 1000,
+                           "status": 429, "kind": "rate_limit_error" });
+    let fixture = Fixture::new()
+        .drop_in("retries.wasm", "retries.wasm")
+        .settings("retries", settings)
+        .loaded();
+    run(async {
+        let mut run = fixture.begin();
+        let request = request(PLAIN);
+        let told = run
+            .on_failure(&request, &target(&[]), failure(500))
+            .await
+            .unwrap();
+        assert_eq!(
+            (told.status, told.kind.as_str(), told.corrected),
+            (429, "rate_limit_error", true)
+        );
+        assert_eq!(
+            told.retry,
+            Some(RetryWish::Other(Duration::from_millis(20)))
+        );
+        assert_eq!(told.rest, Some(Duration::from_secs(1)));
+
+        let untouched = run
+            .on_failure(&request, &target(&[]), failure(400))
+            .await
+            .unwrap();
+        assert_eq!((untouched.status, untouched.corrected), (400, false));
+        assert_eq!(run.receipt().instances, 1);
+    });
+}
+
+#[test]
+fn state_outlives_an_exchange_and_a_reload() {
+    let mut fixture = Fixture::new()
+        .drop_in("tagger.wasm", "tagger.wasm")
+        .settings("tagger", json!({ "count": "n" }))
+        .loaded();
+    let count = |fixture: &Fixture| {
+        run(async {
+            let mut request = request(PLAIN);
+            fixture
+                .begin()
+                .on_attempt(&mut request, &target(&[]))
+                .await
+                .unwrap();
+            request.headers["x-tagger-count"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+    };
+    assert_eq!(count(&fixture), "1");
+    assert_eq!(count(&fixture), "2");
+    fixture = fixture
+        .settings("tagger", json!({ "count": "n", "show": true }))
+        .loaded();
+    assert_eq!(count(&fixture), "3");
+}
+
+#[test]
+fn a_path_may_be_set_for_an_attempt_and_credentials_may_not() {
+    let fixture = Fixture::new()
+        .drop_in("tagger.wasm", "tagger.wasm")
+        .settings("tagger", json!({ "send_to": "/v1/other?x=1" }))
+        .drop_in("tagger.wasm", "thief.wasm")
+        .settings("thief", json!({ "headers": { "authorization": ["mine"] } }))
+        .on_error("thief", OnError::Skip)
+        .loaded();
+    run(async {
+        let mut request = request(PLAIN);
+        let mut run = fixture.begin();
+        run.on_attempt(&mut request, &target(&[])).await.unwrap();
+        assert_eq!(
+            (request.path.as_str(), request.query.as_str()),
+            ("/v1/other", "x=1")
+        );
+        assert!(request.headers.get("authorization").is_none());
+        assert!(
+            run.receipt().skipped[0].1.contains("authorization"),
+            "{:?}",
+            run.receipt().skipped
+        );
+    });
+}
+
+#[test]
+fn a_body_that_is_no_json_is_the_clients_fault_only_where_a_rule_has_to_read_it() {
+    let fixture = Fixture::new().loaded();
+    run(async {
+        let broken = r#"{"cache_control": [[["#;
+        let mut request = request(broken);
+        let mut run = fixture.begin();
+        run.on_attempt(&mut request, &target(&[])).await.unwrap();
+        assert_eq!(body(&request), broken);
+        let fault = run
+            .on_attempt(&mut request, &target(&["cache_control"]))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!((fault.blame, fault.kind), (Blame::Client, Kind::BadRequest));
+    });
+}
+
+#[test]
+fn a_second_start_takes_compiled_code_from_the_cache_and_a_bad_cache_does_no_harm() {
+    let cache = std::env::temp_dir().join(format!("witgate-cache-{}", uuid::Uuid::new_v4()));
+    let start = |cache: &Path| {
+        let mut fixture = Fixture::with(|config| config.plugins.cache = Some(cache.to_owned()));
+        assert!(fixture.load().refused.is_empty());
+        let plugins = fixture.names().len();
+        (plugins, fixture.runtime.cache_hits())
+    };
+    let (plugins, hits) = start(&cache);
+    assert_eq!(hits, 0);
+    assert_eq!(start(&cache), (plugins, plugins));
+
+    let mut entries = Vec::new();
+    let mut folders = vec![cache.join("modules")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                entries.push(entry.path());
+            }
+        }
+    }
+    for entry in entries {
+        fs::write(entry, b"junk").unwrap();
+    }
+    assert_eq!(start(&cache), (plugins, 0), "junk is compiled anew");
+
+    let file = cache.join("a-file");
+    fs::write(&file, b"").unwrap();
+    assert_eq!(start(&file), (plugins, 0), "a folder that cannot be made");
+    fs::remove_dir_all(&cache).unwrap();
+}
