@@ -4,31 +4,62 @@
 //! and numbered. [`Run`] is one exchange's way through a catalog, [`Answering`] its second half, in which nothing can be
 //! retried.
 
+mod catalog; // the loaded set: layers, order, what stays when something is refused
+mod files; // the plugin folder
+mod plugin; // bytes to plugin
+mod manifest; // what it says about itself
+mod guard; // does this plugin care?
+mod seats; // the instances of one exchange
+mod instance; // one of them: deadline, memory, traps
+mod imports; // what it may call
+mod verdict; // what it decided
+mod answering; // the second half of an exchange
+mod runtime; // what they all run on
+mod ticker; // the clock of deadlines
+mod bindings; // the contract as Rust
+
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tracing::warn;
+use witgate_document::{Names, Operation};
 
+use self::{
+    bindings::Verdict,
+    catalog::Entry,
+    guard::{Facts, Seen},
+    imports::{FailureView, Journal, May, RequestView},
+    instance::Cause,
+    manifest::Hook,
+    plugin::Plugin,
+    seats::Seats,
+};
 use crate::{
-    config::{Config, Plugins},
-    fault::Fault,
+    config::OnError,
+    fault::{Fault, Kind},
     ids::{ExchangeId, PluginId},
-    message::{Event, Failure, Request, Target},
-    store::Store,
+    message::{Event, Failure, Request, RequestKind, Target},
 };
 
-/// What plugins run on; one per process.
-pub(crate) struct Runtime {}
+pub(crate) use self::{answering::Answering, builtin::WIT, runtime::Runtime};
 
-impl Runtime {
-    pub(crate) fn new(_config: &Plugins, _store: Arc<Store>) -> Result<Arc<Self>, Fault> {
-        Ok(Arc::new(Self {}))
-    }
+/// The built-in plugins and the text of the contract, put together by the build script.
+mod builtin {
+    include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 }
 
-/// A loaded set of plugins.
+/// A loaded set of plugins, immutable.
 pub(crate) struct Catalog {
     pub(crate) generation: u64,
+    /// In the order of calls, with those that are switched off.
+    entries: Vec<Entry>,
+    /// In the order of calls.
+    plugins: Vec<Arc<Plugin>>,
+    /// Which plugins have which hook, as places in `plugins`, in the order of [`Hook::ALL`].
+    hooks: [Vec<usize>; 4],
+    /// All names that the guards' paths speak of.
+    names: Names,
 }
 
 /// What came of loading a set.
@@ -62,35 +93,39 @@ pub(crate) struct PluginInfo {
 }
 
 impl Catalog {
-    /// Compiles, links and tries what lies in the folder over the built-in set. Blocks for as long as compiling takes:
-    /// call it on a thread of its own.
-    pub(crate) fn load(
-        _runtime: &Arc<Runtime>,
-        _config: &Config,
-        previous: Option<&Arc<Catalog>>,
-    ) -> Loaded {
-        let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Loaded { catalog: Some(Arc::new(Catalog { generation })), refused: Vec::new() }
-    }
-
-    /// In the order of calls, the disabled ones included.
-    pub(crate) fn list(&self) -> Vec<PluginInfo> {
-        Vec::new()
-    }
-
-    /// The dialects that the set can speak besides `anthropic`.
-    pub(crate) fn dialects(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     /// Begins an exchange. The catalog lives until the run is dropped, whatever is loaded meanwhile.
-    pub(crate) fn begin(self: &Arc<Self>, _runtime: &Arc<Runtime>) -> Run {
-        Run { receipt: Receipt::default() }
+    pub(crate) fn begin(self: &Arc<Self>, runtime: &Arc<Runtime>) -> Run {
+        Run {
+            catalog: Arc::clone(self),
+            runtime: Arc::clone(runtime),
+            kind: RequestKind::Messages,
+            size: 0,
+            seats: Seats::default(),
+            seen: Seen::default(),
+            seen_is_stale: false,
+            lasting_edits: 0,
+            receipt: Receipt::default(),
+        }
+    }
+
+    fn having(&self, hook: Hook) -> &[usize] {
+        &self.hooks[hook as usize]
     }
 }
 
 /// One exchange's way through the hooks, up to the answer.
 pub(crate) struct Run {
+    catalog: Arc<Catalog>,
+    runtime: Arc<Runtime>,
+    kind: RequestKind,
+    /// Of the client's body, which is what deadlines go by.
+    size: usize,
+    seats: Seats,
+    seen: Seen,
+    /// Whether an attempt hook edited the body that `seen` tells of.
+    seen_is_stale: bool,
+    /// How many of the receipt's edits hold for all attempts.
+    lasting_edits: usize,
     receipt: Receipt,
 }
 
@@ -111,47 +146,226 @@ pub(crate) struct LocalAnswer {
 }
 
 impl Run {
-    /// Runs the request hooks in order. A fault is a 500 that names the plugin, or a 529 where no slot is free.
-    pub(crate) async fn on_request(&mut self, _request: &mut Request) -> Result<Decision, Fault> {
+    /// Runs the request hooks in order. A fault is a 500 that names the plugin, a 529 where no slot is free, or a 400
+    /// where a guard had to read a body that is no JSON.
+    pub(crate) async fn on_request(&mut self, request: &mut Request) -> Result<Decision, Fault> {
+        self.kind = request.kind;
+        self.size = request.body.len();
+        let catalog = Arc::clone(&self.catalog);
+        let facts = Facts { kind: request.kind, target: None };
+        for &at in catalog.having(Hook::Request) {
+            let plugin = &catalog.plugins[at];
+            if !self.cares(at, plugin, Hook::Request, facts, request)? {
+                continue;
+            }
+            let (runtime, receipt) = (&self.runtime, &mut self.receipt);
+            let decided = match self.seats.instance(runtime, at, plugin, &request.id, receipt).await {
+                Ok(instance) => {
+                    self.receipt.calls += 1;
+                    let view = RequestView::lend(request, May::Edit);
+                    let (outcome, view) = instance.on_request(view, plugin.deadline(self.size)).await;
+                    self.settle(plugin, request, outcome, view)
+                }
+                Err(cause) => Err(cause),
+            };
+            self.lasting_edits = self.receipt.edits.len();
+            match decided {
+                Ok(Decision::Proceed) => {}
+                Ok(decision) => return Ok(decision),
+                Err(cause) => self.failed(at, plugin, "on-request", &cause)?,
+            }
+            if plugin.code.hooks() == [Hook::Request] && !self.seats.is_out(at) {
+                self.seats.release(at);
+            }
+        }
+        self.seen_is_stale = false;
         Ok(Decision::Proceed)
     }
 
     /// Reserves the instance slots for all that may be called from here on, at once: none free is a 529 before the first
-    /// byte, never a failure later.
-    pub(crate) fn reserve(&mut self, _request: &Request, _targets: &[Target]) -> Result<(), Fault> {
-        Ok(())
+    /// byte, never a failure later. What was used until here and cannot be needed any more is dropped.
+    pub(crate) fn reserve(&mut self, request: &Request, targets: &[Target]) -> Result<(), Fault> {
+        let Self { catalog, runtime, seats, seen, .. } = self;
+        let mut wanted = Vec::new();
+        for (at, plugin) in catalog.plugins.iter().enumerate() {
+            if seats.is_out(at) {
+                continue;
+            }
+            let mut likely = |hook: Hook| {
+                plugin.guard(hook).is_some_and(|guard| {
+                    targets.iter().any(|target| {
+                        let facts = Facts { kind: request.kind, target: Some(target) };
+                        speaks(plugin, target)
+                            && guard.likely(facts, &request.body, &catalog.names, seen)
+                    })
+                })
+            };
+            let needed = likely(Hook::Attempt) || likely(Hook::Response);
+            match (needed, seats.has(at)) {
+                (true, false) => wanted.push(at),
+                (false, true) if !likely(Hook::Failure) => seats.release(at),
+                _ => {}
+            }
+        }
+        seats.reserve(runtime, &wanted)
     }
 
     /// Runs the attempt hooks in order, a dialect last. `request` is this attempt's own clone.
     pub(crate) async fn on_attempt(
         &mut self,
-        _request: &mut Request,
-        _target: &Target,
+        request: &mut Request,
+        target: &Target,
     ) -> Result<Decision, Fault> {
+        self.kind = request.kind;
+        // What an earlier attempt was edited to is not sent.
+        self.receipt.edits.truncate(self.lasting_edits);
+        if self.seen_is_stale || request.body.is_edited() {
+            self.seen.forget();
+            self.seen_is_stale = false;
+        }
+        let catalog = Arc::clone(&self.catalog);
+        let facts = Facts { kind: request.kind, target: Some(target) };
+        for &at in catalog.having(Hook::Attempt) {
+            let plugin = &catalog.plugins[at];
+            if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
+                continue;
+            }
+            let (runtime, receipt) = (&self.runtime, &mut self.receipt);
+            let decided = match self.seats.instance(runtime, at, plugin, &request.id, receipt).await {
+                Ok(instance) => {
+                    self.receipt.calls += 1;
+                    let view = RequestView::lend(request, May::Redirect);
+                    let limit = plugin.deadline(self.size);
+                    let (outcome, view) = instance.on_attempt(view, target.clone(), limit).await;
+                    self.settle(plugin, request, outcome, view)
+                }
+                Err(cause) => Err(cause),
+            };
+            match decided {
+                Ok(Decision::Proceed) => {}
+                Ok(decision) => return Ok(decision),
+                Err(cause) => self.failed(at, plugin, "on-attempt", &cause)?,
+            }
+        }
         Ok(Decision::Proceed)
     }
 
     /// Runs the failure hooks in reverse order, a dialect first.
     pub(crate) async fn on_failure(
         &mut self,
-        _request: &Request,
-        _target: &Target,
-        failure: Failure,
+        request: &Request,
+        target: &Target,
+        mut failure: Failure,
     ) -> Result<Failure, Fault> {
+        let catalog = Arc::clone(&self.catalog);
+        let facts = Facts { kind: request.kind, target: Some(target) };
+        for &at in catalog.having(Hook::Failure).iter().rev() {
+            let plugin = &catalog.plugins[at];
+            let guard = plugin.guard(Hook::Failure);
+            let holds = guard.is_some_and(|guard| guard.holds_for_status(facts, failure.status));
+            if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
+                self.receipt.guarded += 1;
+                continue;
+            }
+            let (runtime, receipt) = (&self.runtime, &mut self.receipt);
+            let told = match self.seats.instance(runtime, at, plugin, &request.id, receipt).await {
+                Ok(instance) => {
+                    self.receipt.calls += 1;
+                    let views = (RequestView::read_only(request), FailureView(failure.clone()));
+                    let limit = plugin.deadline(self.size);
+                    instance.on_failure(views.0, target.clone(), views.1, limit).await
+                }
+                Err(cause) => Err(cause),
+            };
+            match told {
+                Ok(FailureView(told)) => failure = told,
+                Err(cause) => self.failed(at, plugin, "on-failure", &cause)?,
+            }
+        }
         Ok(failure)
     }
 
     /// The answer begins; from here on only response hooks are called. What no response hook can need is dropped.
     pub(crate) fn answering(self, head: AnswerHead) -> Answering {
-        Answering { receipt: self.receipt, head }
+        Answering::begin(self, head)
     }
 
     pub(crate) fn receipt(&self) -> &Receipt {
         &self.receipt
     }
+
+    /// Whether a hook is to be called that looks at the request.
+    fn cares(
+        &mut self,
+        at: usize,
+        plugin: &Plugin,
+        hook: Hook,
+        facts: Facts<'_>,
+        request: &Request,
+    ) -> Result<bool, Fault> {
+        let Some(guard) = plugin.guard(hook) else { return Ok(false) };
+        let cares = facts.target.is_none_or(|target| speaks(plugin, target))
+            && guard
+                .holds(facts, &request.body, &self.catalog.names, &mut self.seen)
+                .map_err(|error| Fault::client(Kind::BadRequest, format!("the body cannot be read: {error}")))?;
+        if !cares {
+            self.receipt.guarded += 1;
+        }
+        Ok(cares && !self.seats.is_out(at))
+    }
+
+    /// Gives the request back what was lent, with the edits if the call succeeded.
+    fn settle(
+        &mut self,
+        plugin: &Plugin,
+        request: &mut Request,
+        outcome: Result<Verdict, Cause>,
+        view: Option<RequestView>,
+    ) -> Result<Decision, Cause> {
+        let decided = outcome
+            .and_then(|verdict| verdict::read(&verdict, plugin.id()).map_err(Cause::Unusable));
+        let view = view.ok_or(Cause::Lost)?;
+        let journal = view.give_back(request, decided.is_ok());
+        self.note(plugin, journal);
+        decided
+    }
+
+    fn note(&mut self, plugin: &Plugin, journal: Journal) {
+        if journal.count == 0 {
+            return;
+        }
+        if !journal.edits.is_empty() || journal.left_out > 0 {
+            self.seen.forget();
+            self.seen_is_stale = true;
+        }
+        self.receipt.edits.push(Edits {
+            plugin: plugin.id().clone(),
+            count: journal.count,
+            patch: Operation::write_list(&journal.edits),
+            left_out: journal.left_out,
+        });
+    }
+
+    /// A call failed: the plugin is out, and the exchange ends or goes on without it.
+    fn failed(
+        &mut self,
+        at: usize,
+        plugin: &Plugin,
+        hook: &'static str,
+        cause: &Cause,
+    ) -> Result<(), Fault> {
+        self.seats.dismiss(at);
+        self.receipt.failed(plugin, hook, cause, plugin.on_error)
+    }
+}
+
+/// A dialect is for upstreams that speak it.
+fn speaks(plugin: &Plugin, target: &Target) -> bool {
+    plugin.manifest.dialect.as_deref().is_none_or(|dialect| dialect == &*target.dialect)
 }
 
 /// What response hooks may know and change of an answer besides its events.
+#[derive(Clone)]
 pub(crate) struct AnswerHead {
     pub(crate) id: ExchangeId,
     pub(crate) session: Option<Arc<str>>,
@@ -161,12 +375,6 @@ pub(crate) struct AnswerHead {
     pub(crate) target: Target,
 }
 
-/// An answer on its way to the client through the response hooks.
-pub(crate) struct Answering {
-    receipt: Receipt,
-    head: AnswerHead,
-}
-
 /// What became of one event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Passed {
@@ -174,43 +382,6 @@ pub(crate) enum Passed {
     Kept,
     /// These go out in its place; none if it was discarded.
     Became(Vec<Event>),
-}
-
-impl Answering {
-    /// Whether any plugin may want events of this answer. If not, bytes can be relayed without decoding.
-    pub(crate) fn listens(&self) -> bool {
-        false
-    }
-
-    /// Whether some plugin may want this event; cheap, to be asked before an [`Event`] is made. `delta` is the type of
-    /// the delta where the event is a `content_block_delta`.
-    pub(crate) fn wants(&self, _name: &str, _delta: Option<&str>) -> bool {
-        false
-    }
-
-    /// The head as hooks left it; to be sent after the first event passed.
-    pub(crate) fn head(&self) -> &AnswerHead {
-        &self.head
-    }
-
-    /// Shows one event to the response hooks, in reverse order, a dialect first.
-    pub(crate) async fn on_event(&mut self, _event: Event) -> Result<Passed, Fault> {
-        Ok(Passed::Kept)
-    }
-
-    /// After the last event, once; `complete` is false where the answer was cut short.
-    pub(crate) async fn on_end(&mut self, _complete: bool) -> Result<Vec<Event>, Fault> {
-        Ok(Vec::new())
-    }
-
-    /// Shows the body of an answer that is no message; `None` where all plugins kept it.
-    pub(crate) async fn on_body(&mut self, _body: &Bytes) -> Result<Option<Bytes>, Fault> {
-        Ok(None)
-    }
-
-    pub(crate) fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
 }
 
 /// What plugins did in one exchange, for the answer's headers, the log and the record.
@@ -228,9 +399,33 @@ pub(crate) struct Receipt {
     pub(crate) skipped: Vec<(PluginId, String)>,
 }
 
+impl Receipt {
+    /// Notes a failure that does not end the exchange, or hands out the fault that does.
+    fn failed(
+        &mut self,
+        plugin: &Plugin,
+        hook: &'static str,
+        cause: &Cause,
+        on_error: OnError,
+    ) -> Result<(), Fault> {
+        // Neither is the plugin's doing, and a lost request cannot be sent.
+        if on_error == OnError::Fail || matches!(cause, Cause::NoSlot | Cause::Lost) {
+            return Err(cause.fault(plugin.id(), hook));
+        }
+        warn!(plugin = %plugin.id(), hook, %cause, "plugin failed and is skipped");
+        self.skipped.push((plugin.id().clone(), format!("{cause} (in `{hook}`)")));
+        Ok(())
+    }
+}
+
+/// What one plugin did to the request in one hook.
 #[derive(Debug, Clone)]
 pub(crate) struct Edits {
     pub(crate) plugin: PluginId,
+    /// Edits of body, headers and path.
     pub(crate) count: u32,
+    /// Those of the body as a JSON Patch, up to 16 KiB of them.
     pub(crate) patch: String,
+    /// Those of the body that did not fit in.
+    pub(crate) left_out: u32,
 }

@@ -1,0 +1,248 @@
+//! Builds the default plugins for wasm32-wasip2 and embeds them, with the contract, as `$OUT_DIR/builtin.rs`.
+//!
+//! The plugins have a target directory of their own below `OUT_DIR`, for the one in use is locked by the cargo that runs
+//! this, and none of the host's compiler settings reach them.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "standard output is how a build script talks to cargo"
+)]
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The default plugins with their places in the order.
+const PLUGINS: &[(u8, &str)] = &[
+    (10, "answer-warmup"),
+    (30, "message-threads"),
+    (40, "strip-cache-control"),
+    (60, "merge-roles"),
+    (70, "estimate-tokens"),
+];
+
+/// The files of the contract, as one would read them.
+const CONTRACT: &[&str] = &[
+    "exchange",
+    "manifest",
+    "request-hook",
+    "attempt-hook",
+    "failure-hook",
+    "response-hook",
+    "settings",
+    "kv",
+    "log",
+    "worlds",
+];
+
+const TARGET: &str = "wasm32-wasip2";
+const PROFILE: &str = "plugin";
+
+/// What a cargo or a clippy above this one has set for the host's code, and what would be wrong for the plugins.
+const NOT_FOR_PLUGINS: &[&str] = &[
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CLIPPY_ARGS",
+    "CLIPPY_CONF_DIR",
+    "LLVM_PROFILE_FILE",
+    "RUSTC_WORKSPACE_WRAPPER",
+];
+
+fn main() {
+    if let Err(what) = run() {
+        for line in what.lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let host = variable("CARGO_MANIFEST_DIR")?;
+    let root = host
+        .parent()
+        .ok_or_else(|| format!("`{}` is in no workspace", host.display()))?;
+    let out = variable("OUT_DIR")?;
+
+    check_target_is_installed()?;
+    build_plugins(root, &out)?;
+
+    let built = out.join("plugins").join(TARGET).join(PROFILE);
+    let builtin = format!("{}\n{}", plugins(&built)?, contract(&root.join("wit"))?);
+    write(&out.join("builtin.rs"), &builtin)?;
+    rerun_when_changed(root, &built)
+}
+
+/// rustup accepts a toolchain file whose target it does not install, and then a crate `std` is missing somewhere.
+fn check_target_is_installed() -> Result<(), String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+    let asked = Command::new(&rustc)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()
+        .map_err(|error| format!("`{}`: {error}", rustc.display()))?;
+    let libraries = String::from_utf8_lossy(&asked.stdout);
+    if asked.status.success() && Path::new(libraries.trim()).is_dir() {
+        return Ok(());
+    }
+    Err(format!(
+        "the default plugins need the target `{TARGET}`, which is not installed\n\
+         hint: rustup target add {TARGET}"
+    ))
+}
+
+fn build_plugins(root: &Path, out: &Path) -> Result<(), String> {
+    let target_dir = out.join("plugins");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root)
+        // The lock file is as the cargo above has just seen it.
+        .args([
+            "build",
+            "--locked",
+            "--target",
+            TARGET,
+            "--profile",
+            PROFILE,
+        ])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        // Set, not removed: the user's configuration may name others.
+        .env("CARGO_TARGET_DIR", &target_dir)
+        .env("CARGO_BUILD_BUILD_DIR", &target_dir)
+        .env("RUSTC_WRAPPER", "")
+        .env("RUSTFLAGS", "");
+    for name in NOT_FOR_PLUGINS {
+        command.env_remove(name);
+    }
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PROFILE_") {
+            command.env_remove(name);
+        }
+    }
+    for (_, name) in PLUGINS {
+        command.args(["-p", name]);
+    }
+    let built = command
+        .output()
+        .map_err(|error| format!("cargo for the default plugins: {error}"))?;
+    if built.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "the default plugins do not build\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    ))
+}
+
+/// The constant with order, name and component of each plugin.
+fn plugins(built: &Path) -> Result<String, String> {
+    let mut text = String::from(
+        "/// The plugins that are always there: order, name, component.\n\
+         pub(crate) const BUILTIN: &[(u8, &str, &[u8])] = &[\n",
+    );
+    for (order, name) in PLUGINS {
+        let component = component(built, name, "wasm");
+        if !component.is_file() {
+            return Err(format!("`{}` was not built", component.display()));
+        }
+        let _ = writeln!(
+            text,
+            "    ({order}, {name:?}, include_bytes!({component:?})),"
+        );
+    }
+    text.push_str("];\n");
+    Ok(text)
+}
+
+/// The constant with the whole contract as one WIT text, which may name its package only once.
+fn contract(wit: &Path) -> Result<String, String> {
+    let mut whole = String::new();
+    for name in CONTRACT {
+        let text = read(&wit.join(format!("{name}.wit")))?;
+        let (package, rest) = text
+            .split_once('\n')
+            .filter(|(first, _)| first.starts_with("package "))
+            .ok_or_else(|| format!("`wit/{name}.wit` does not begin with its package"))?;
+        if whole.is_empty() {
+            whole = format!("{package}\n");
+        }
+        whole.push_str(rest);
+    }
+    let files = fs::read_dir(wit).map_err(|error| format!("`{}`: {error}", wit.display()))?;
+    let count = files
+        .flatten()
+        .filter(|file| file.path().extension().is_some_and(|kind| kind == "wit"))
+        .count();
+    if count != CONTRACT.len() {
+        return Err("`wit` has a file that `host/build.rs` does not list".to_owned());
+    }
+    Ok(format!(
+        "/// The contract between gateway and plugins.\npub(crate) const WIT: &str = {whole:?};\n"
+    ))
+}
+
+/// Names everything that the embedded bytes depend on, down to the sources of the SDK.
+fn rerun_when_changed(root: &Path, built: &Path) -> Result<(), String> {
+    let mut inputs = vec![
+        root.join("Cargo.toml"),
+        root.join("Cargo.lock"),
+        root.join("rust-toolchain.toml"),
+        root.join("wit"),
+        root.join("plugins/sdk/Cargo.toml"),
+    ];
+    for (_, name) in PLUGINS {
+        inputs.push(root.join("plugins").join(name).join("Cargo.toml"));
+        inputs.extend(dependencies(&read(&component(built, name, "d"))?));
+    }
+    inputs.sort();
+    inputs.dedup();
+    println!("cargo::rerun-if-changed=build.rs");
+    for input in inputs {
+        println!("cargo::rerun-if-changed={}", input.display());
+    }
+    Ok(())
+}
+
+/// The paths behind the colon in a file that rustc wrote for make, in which blanks are escaped.
+fn dependencies(text: &str) -> Vec<PathBuf> {
+    const BLANK: &str = "\0";
+    let line = text.lines().next().unwrap_or_default();
+    let Some((_, paths)) = line.split_once(": ") else {
+        return Vec::new();
+    };
+    paths
+        .replace("\\ ", BLANK)
+        .split_whitespace()
+        .map(|path| PathBuf::from(path.replace(BLANK, " ")))
+        .collect()
+}
+
+fn component(built: &Path, name: &str, kind: &str) -> PathBuf {
+    built.join(format!("{}.{kind}", name.replace('-', "_")))
+}
+
+fn variable(name: &str) -> Result<PathBuf, String> {
+    env::var_os(name)
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("`{name}` is not set; cargo runs this file"))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+/// Leaves the file alone if it says the same already, so that the host is not compiled again.
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    fs::write(path, text).map_err(|error| format!("`{}`: {error}", path.display()))
+}

@@ -1,0 +1,393 @@
+//! The second half of an exchange: the answer goes to the client through the response hooks, in reverse order.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{
+    AnswerHead, Catalog, Passed, Receipt, Run, Runtime,
+    bindings::{Event as GuestEvent, EventVerdict},
+    guard::Facts,
+    imports::{ResponseView, apply_headers},
+    instance::Cause,
+    manifest::Hook,
+    plugin::Plugin,
+    seats::Seats,
+    speaks, verdict,
+};
+use crate::{
+    config::OnError,
+    fault::Fault,
+    message::{Event, RequestKind},
+};
+
+/// An answer on its way to the client through the response hooks.
+pub(crate) struct Answering {
+    catalog: Arc<Catalog>,
+    runtime: Arc<Runtime>,
+    kind: RequestKind,
+    seats: Seats,
+    /// In the order in which they see events: a dialect first.
+    listeners: Vec<Listener>,
+    receipt: Receipt,
+    head: Arc<AnswerHead>,
+    /// Whether something has gone to the client.
+    sent: bool,
+}
+
+/// A plugin that may want events of this answer.
+struct Listener {
+    /// Place in the catalog.
+    at: usize,
+    /// Whether it was shown anything: only then it is told of the end.
+    shown: bool,
+    /// Whether it took or replaced an event: then the stream cannot go on without it.
+    altered: bool,
+    /// Whether it failed and was skipped.
+    gone: bool,
+}
+
+/// What became of an event in one plugin.
+enum Shown {
+    Kept(Event),
+    Became(Vec<Event>),
+}
+
+impl Answering {
+    pub(super) fn begin(run: Run, head: AnswerHead) -> Self {
+        let Run { catalog, runtime, kind, mut seats, mut receipt, .. } = run;
+        let facts = Facts { kind, target: Some(&head.target) };
+        let mut listeners = Vec::new();
+        for &at in catalog.having(Hook::Response).iter().rev() {
+            let plugin = &catalog.plugins[at];
+            let guard = plugin.guard(Hook::Response);
+            let cares = speaks(plugin, &head.target)
+                && guard.is_some_and(|guard| guard.may_hold(facts));
+            if !cares {
+                receipt.guarded += 1;
+            } else if !seats.is_out(at) {
+                listeners.push(Listener { at, shown: false, altered: false, gone: false });
+            }
+        }
+        seats.keep(|plugin| listeners.iter().any(|listener| listener.at == plugin));
+        let head = Arc::new(head);
+        Self { catalog, runtime, kind, seats, listeners, receipt, head, sent: false }
+    }
+
+    /// Whether any plugin may want events of this answer. If not, bytes can be relayed without decoding.
+    pub(crate) fn listens(&self) -> bool {
+        self.listeners.iter().any(|listener| !listener.gone)
+    }
+
+    /// Whether some plugin may want this event; cheap, to be asked before an [`Event`] is made. `delta` is the type of
+    /// the delta where the event is a `content_block_delta`.
+    pub(crate) fn wants(&self, name: &str, delta: Option<&str>) -> bool {
+        self.listeners.iter().any(|listener| self.wanted_by(listener, name, delta))
+    }
+
+    /// The head as hooks left it; to be sent after the first event passed.
+    pub(crate) fn head(&self) -> &AnswerHead {
+        &self.head
+    }
+
+    /// The head has gone to the client before any event passed: its headers cannot be changed any more.
+    pub(crate) fn head_is_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Shows one event to the response hooks, in reverse order, a dialect first.
+    pub(crate) async fn on_event(&mut self, mut event: Event) -> Result<Passed, Fault> {
+        for place in 0..self.listeners.len() {
+            match self.show(place, event).await? {
+                Shown::Kept(same) => event = same,
+                Shown::Became(events) => {
+                    let events = self.pass(place + 1, events).await?;
+                    self.sent |= !events.is_empty();
+                    return Ok(Passed::Became(events));
+                }
+            }
+        }
+        self.sent = true;
+        Ok(Passed::Kept)
+    }
+
+    /// After the last event, once; `complete` is false where the answer was cut short.
+    pub(crate) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
+        let mut events = Vec::new();
+        for place in 0..self.listeners.len() {
+            // What inner plugins still had goes through the outer ones, before these are told of the end themselves.
+            let mut passed = Vec::new();
+            for event in events {
+                match self.show(place, event).await? {
+                    Shown::Kept(event) => passed.push(event),
+                    Shown::Became(events) => passed.extend(events),
+                }
+            }
+            passed.extend(self.end(place, complete).await?);
+            events = passed;
+        }
+        self.seats.clear();
+        if !complete {
+            // A stream that was cut must not look complete.
+            events.retain(|event| type_of(event).0 != "message_stop");
+        }
+        self.sent |= !events.is_empty();
+        Ok(events)
+    }
+
+    /// Shows the body of an answer that is no message; `None` where all plugins kept it.
+    pub(crate) async fn on_body(&mut self, body: &Bytes) -> Result<Option<Bytes>, Fault> {
+        let mut replaced: Option<String> = None;
+        for place in 0..self.listeners.len() {
+            let text = match &replaced {
+                Some(text) => text.as_str(),
+                None => match std::str::from_utf8(body) {
+                    Ok(text) => text,
+                    // What is no text is no JSON, and none of the plugins' business.
+                    Err(_) => return Ok(None),
+                },
+            };
+            if let Some(body) = self.show_body(place, text).await? {
+                replaced = Some(body);
+            }
+        }
+        self.seats.clear();
+        self.sent = true;
+        Ok(replaced.map(Bytes::from))
+    }
+
+    pub(crate) fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { kind: self.kind, target: Some(&self.head.target) }
+    }
+
+    fn wanted_by(&self, listener: &Listener, name: &str, delta: Option<&str>) -> bool {
+        let guard = self.catalog.plugins[listener.at].guard(Hook::Response);
+        !listener.gone
+            && guard.is_some_and(|guard| guard.holds_for_event(self.facts(), name, delta))
+    }
+
+    /// Events that a plugin made, on their way through the plugins outside of it.
+    async fn pass(&mut self, from: usize, mut events: Vec<Event>) -> Result<Vec<Event>, Fault> {
+        for place in from..self.listeners.len() {
+            let mut passed = Vec::with_capacity(events.len());
+            for event in events {
+                match self.show(place, event).await? {
+                    Shown::Kept(event) => passed.push(event),
+                    Shown::Became(events) => passed.extend(events),
+                }
+            }
+            events = passed;
+        }
+        Ok(events)
+    }
+
+    /// Shows an event to one plugin, if it wants it.
+    async fn show(&mut self, place: usize, mut event: Event) -> Result<Shown, Fault> {
+        let listener = &self.listeners[place];
+        let at = listener.at;
+        let plugin = Arc::clone(&self.catalog.plugins[at]);
+        let asks = plugin.guard(Hook::Response).is_some_and(super::guard::Guard::asks_for_deltas);
+        let wanted = if event.name.is_empty() || (asks && event.name == "content_block_delta") {
+            let (name, delta) = type_of(&event);
+            self.wanted_by(listener, &name, delta.as_deref())
+        } else {
+            self.wanted_by(listener, &event.name, None)
+        };
+        if !wanted {
+            return Ok(Shown::Kept(event));
+        }
+        let view = self.view(false);
+        let limit = plugin.deadline(event.data.len());
+        let (runtime, receipt) = (&self.runtime, &mut self.receipt);
+        let outcome = match self.seats.instance(runtime, at, &plugin, &self.head.id, receipt).await {
+            Ok(instance) => {
+                self.receipt.calls += 1;
+                self.listeners[place].shown = true;
+                instance.on_event(view, &mut event, limit).await
+            }
+            Err(cause) => Err(cause),
+        };
+        let outcome = outcome.and_then(|(verdict, view)| {
+            let shown = match verdict {
+                EventVerdict::Keep => None,
+                EventVerdict::Discard => Some(Vec::new()),
+                EventVerdict::Replace(events) => Some(events_of(events)?),
+            };
+            Ok((shown, view))
+        });
+        match outcome {
+            Ok((shown, view)) => {
+                self.keep_headers(view);
+                Ok(match shown {
+                    None => Shown::Kept(event),
+                    Some(events) => {
+                        self.listeners[place].altered = true;
+                        Shown::Became(events)
+                    }
+                })
+            }
+            Err(cause) => {
+                self.failed(place, &plugin, "on-event", &cause)?;
+                Ok(Shown::Kept(event))
+            }
+        }
+    }
+
+    /// Tells one plugin of the end, if it was shown anything.
+    async fn end(&mut self, place: usize, complete: bool) -> Result<Vec<Event>, Fault> {
+        let listener = &self.listeners[place];
+        if !listener.shown || listener.gone {
+            return Ok(Vec::new());
+        }
+        let at = listener.at;
+        let plugin = Arc::clone(&self.catalog.plugins[at]);
+        let view = self.view(complete);
+        let (runtime, receipt) = (&self.runtime, &mut self.receipt);
+        let outcome = match self.seats.instance(runtime, at, &plugin, &self.head.id, receipt).await {
+            Ok(instance) => {
+                self.receipt.calls += 1;
+                instance.on_end(view, plugin.deadline(0)).await
+            }
+            Err(cause) => Err(cause),
+        };
+        match outcome.and_then(|(events, view)| Ok((events_of(events)?, view))) {
+            Ok((events, view)) => {
+                self.keep_headers(view);
+                Ok(events)
+            }
+            Err(cause) => {
+                self.failed(place, &plugin, "on-end", &cause)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    async fn show_body(&mut self, place: usize, body: &str) -> Result<Option<String>, Fault> {
+        let at = self.listeners[place].at;
+        let plugin = Arc::clone(&self.catalog.plugins[at]);
+        if self.listeners[place].gone {
+            return Ok(None);
+        }
+        let view = self.view(true);
+        let (runtime, receipt) = (&self.runtime, &mut self.receipt);
+        let outcome = match self.seats.instance(runtime, at, &plugin, &self.head.id, receipt).await {
+            Ok(instance) => {
+                self.receipt.calls += 1;
+                let limit = plugin.deadline(body.len());
+                instance.on_body(view, body.to_owned(), limit).await
+            }
+            Err(cause) => Err(cause),
+        };
+        let outcome = outcome.and_then(|(body, view)| match body {
+            Some(body) if !verdict::is_json(&body) => {
+                Err(Cause::Unusable("the body that it handed back is no JSON".to_owned()))
+            }
+            body => Ok((body, view)),
+        });
+        match outcome {
+            Ok((body, view)) => {
+                self.keep_headers(view);
+                self.listeners[place].altered |= body.is_some();
+                Ok(body)
+            }
+            Err(cause) => {
+                self.failed(place, &plugin, "on-body", &cause)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn view(&self, complete: bool) -> ResponseView {
+        let head = Arc::clone(&self.head);
+        ResponseView { head, edits: Vec::new(), sent: self.sent, complete }
+    }
+
+    fn keep_headers(&mut self, view: ResponseView) {
+        let ResponseView { head, edits, .. } = view;
+        // The view's own hold on the head would make the next line copy it.
+        drop(head);
+        if !edits.is_empty() {
+            apply_headers(&mut Arc::make_mut(&mut self.head).headers, edits);
+        }
+    }
+
+    /// A plugin that has taken something out of the stream, or put something in, cannot be left out of the rest of it.
+    fn failed(
+        &mut self,
+        place: usize,
+        plugin: &Plugin,
+        hook: &'static str,
+        cause: &Cause,
+    ) -> Result<(), Fault> {
+        let listener = &mut self.listeners[place];
+        listener.gone = true;
+        self.seats.dismiss(listener.at);
+        let on_error = if listener.altered { OnError::Fail } else { plugin.on_error };
+        self.receipt.failed(plugin, hook, cause, on_error)
+    }
+}
+
+/// Events as a plugin made them. A line break where none can stand would let it write events that nobody checked.
+fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, Cause> {
+    let check = |GuestEvent { name, data }: GuestEvent| {
+        if name.contains(['\n', '\r', '\0']) || data.contains('\r') {
+            let why = "an event that it handed back has a line break where none can stand";
+            return Err(Cause::Unusable(why.to_owned()));
+        }
+        Ok(Event { name, data })
+    };
+    events.into_iter().map(check).collect()
+}
+
+/// The name of an event, or the type of its data where it has none, and the type of its delta.
+fn type_of(event: &Event) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+    #[derive(Deserialize, Default)]
+    struct Typed<'a> {
+        #[serde(borrow, rename = "type", default)]
+        name: Cow<'a, str>,
+        #[serde(borrow)]
+        delta: Option<Delta<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Delta<'a> {
+        #[serde(borrow, rename = "type", default)]
+        name: Option<Cow<'a, str>>,
+    }
+    // Data that is no such object has neither.
+    let typed: Typed<'_> = serde_json::from_str(&event.data).unwrap_or_default();
+    let name = if event.name.is_empty() { typed.name } else { Cow::Borrowed(event.name.as_str()) };
+    (name, typed.delta.and_then(|delta| delta.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(name: &str, data: &str) -> Event {
+        Event { name: name.to_owned(), data: data.to_owned() }
+    }
+
+    #[test]
+    fn the_type_of_an_event_is_its_name_or_stands_in_its_data() {
+        let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#;
+        let shown = event("", delta);
+        assert_eq!(type_of(&shown), ("content_block_delta".into(), Some("text_delta".into())));
+        assert_eq!(type_of(&event("ping", "{}")), ("ping".into(), None));
+        assert_eq!(type_of(&event("", "[DONE]")), ("".into(), None));
+        let stop = event("message_delta", r#"{"delta":{"stop_reason":"end_turn"}}"#);
+        assert_eq!(type_of(&stop), ("message_delta".into(), None));
+    }
+
+    #[test]
+    fn a_plugin_cannot_smuggle_an_event_in_a_line_break() {
+        for (name, data) in [("a\nevent: b", "{}"), ("a", "{}\r\rdata: x")] {
+            let made = vec![GuestEvent { name: name.to_owned(), data: data.to_owned() }];
+            assert!(matches!(events_of(made), Err(Cause::Unusable(_))));
+        }
+    }
+}

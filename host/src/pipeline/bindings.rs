@@ -1,0 +1,47 @@
+//! The contract as Rust, generated from `wit/`; generated names stop here.
+//!
+//! One world for what every plugin imports and exports, and a tiny one per hook: a plugin exports only the hooks it has,
+//! so each hook is looked up on its own in the same instance.
+
+/// What every plugin imports, and `manifest`.
+pub(super) mod plugin {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "plugin",
+        imports: { default: trappable },
+        exports: { default: async },
+        require_store_data_send: true,
+        with: {
+            "witgate:plugin/exchange.request": crate::pipeline::imports::RequestView,
+            "witgate:plugin/exchange.target": crate::pipeline::imports::TargetView,
+            "witgate:plugin/exchange.failure": crate::pipeline::imports::FailureView,
+            "witgate:plugin/exchange.response": crate::pipeline::imports::ResponseView,
+        },
+    });
+}
+
+macro_rules! hook {
+    ($module:ident, $world:literal) => {
+        pub(super) mod $module {
+            wasmtime::component::bindgen!({
+                path: "../wit",
+                world: $world,
+                exports: { default: async },
+                require_store_data_send: true,
+                with: {
+                    "witgate:plugin/exchange": crate::pipeline::bindings::plugin::witgate::plugin::exchange,
+                },
+            });
+        }
+    };
+}
+
+hook!(request, "request-plugin");
+hook!(attempt, "attempt-plugin");
+hook!(failure, "failure-plugin");
+hook!(response, "response-plugin");
+
+pub(super) use plugin::witgate::plugin::{
+    exchange::{self, EditError, Event, EventVerdict, Verdict},
+    kv, log, settings,
+};

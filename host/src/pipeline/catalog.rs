@@ -1,0 +1,297 @@
+//! The loaded set of plugins: immutable, numbered, in the order of calls.
+//!
+//! Built-in plugins are the lower layer, the plugin folder lies over them: the same name replaces, another name adds,
+//! configuration switches off. Whatever is refused, the last good version of that name stays.
+
+use std::{
+    borrow::Cow,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use sha2::{Digest, Sha256};
+use tracing::{info, warn};
+use witgate_document::{Names, Path};
+
+use super::{
+    Catalog, Loaded, PluginInfo, Refused, Runtime, builtin::BUILTIN,
+    files::{self, Folder},
+    manifest::Hook,
+    plugin::{self, Code, Hash, Plugin},
+};
+use crate::{
+    config::{Config, PluginConfig},
+    fault::Fault,
+    ids::PluginId,
+};
+
+/// Where a new plugin stands that does not say.
+const MIDDLE: u8 = 50;
+
+/// A plugin of the set, or one that configuration has switched off.
+#[derive(Clone)]
+pub(super) struct Entry {
+    order: u8,
+    name: PluginId,
+    /// None: built in.
+    file: Option<PathBuf>,
+    hash: Hash,
+    /// None where it is switched off.
+    plugin: Option<Arc<Plugin>>,
+}
+
+/// Bytes that want to be a plugin of the set.
+struct Candidate {
+    order: u8,
+    name: PluginId,
+    file: Option<PathBuf>,
+    content: Result<(Cow<'static, [u8]>, Hash), String>,
+}
+
+/// How the loading went, for the log.
+#[derive(Default)]
+struct Tally {
+    compiled: usize,
+    cached: usize,
+}
+
+impl Catalog {
+    /// Compiles, links and tries what lies in the folder over the built-in set. Blocks for as long as compiling takes:
+    /// call it on a thread of its own, never on one that runs async tasks.
+    pub(crate) fn load(
+        runtime: &Arc<Runtime>,
+        config: &Config,
+        previous: Option<&Arc<Catalog>>,
+    ) -> Loaded {
+        let started = Instant::now();
+        let folder = files::read(&config.plugins.dir);
+        let mut refused = Vec::new();
+        for (file, why) in &folder.refused {
+            refused.push(Refused { file: file.clone(), fault: Fault::gateway(why.clone()) });
+        }
+        let mut tally = Tally::default();
+        let mut entries = Vec::new();
+        let earlier = previous.map_or(&[][..], |previous| &previous.entries);
+        for candidate in candidates(folder) {
+            let last = earlier.iter().find(|entry| entry.name == candidate.name);
+            match enter(runtime, config, &candidate, last, &mut tally) {
+                Ok(entry) => entries.push(entry),
+                Err(why) => {
+                    refused.push(refusal(&candidate, &why));
+                    entries.extend(last.cloned());
+                }
+            }
+        }
+        entries.sort_by(|a, b| a.place().cmp(&b.place()));
+        if previous.is_some_and(|previous| same(&previous.entries, &entries)) {
+            return Loaded { catalog: None, refused };
+        }
+        for name in config.plugin.keys() {
+            if !entries.iter().any(|entry| entry.name == *name) {
+                warn!(plugin = %name, "configured, but there is no such plugin");
+            }
+        }
+        let generation = previous.map_or(1, |previous| previous.generation + 1);
+        let catalog = Catalog::new(generation, entries);
+        info!(
+            generation,
+            plugins = catalog.plugins.len(),
+            compiled = tally.compiled,
+            cached = tally.cached,
+            elapsed_ms = started.elapsed().as_millis(),
+            "plugins loaded"
+        );
+        Loaded { catalog: Some(Arc::new(catalog)), refused }
+    }
+
+    fn new(generation: u64, entries: Vec<Entry>) -> Self {
+        let plugins: Vec<_> = entries.iter().filter_map(|entry| entry.plugin.clone()).collect();
+        let having = |hook: Hook| {
+            let plugins = plugins.iter().enumerate();
+            plugins.filter(|(_, plugin)| plugin.guard(hook).is_some()).map(|(at, _)| at).collect()
+        };
+        let hooks = Hook::ALL.map(having);
+        let guards =
+            plugins.iter().flat_map(|plugin| Hook::ALL.into_iter().filter_map(|hook| plugin.guard(hook)));
+        let names = Names::new(guards.flat_map(|guard| guard.paths().flat_map(Path::literals)));
+        Self { generation, entries, plugins, hooks, names }
+    }
+
+    /// In the order of calls, the disabled ones included.
+    pub(crate) fn list(&self) -> Vec<PluginInfo> {
+        self.entries.iter().map(Entry::info).collect()
+    }
+
+    /// The dialects that the set can speak besides `anthropic`.
+    pub(crate) fn dialects(&self) -> Vec<String> {
+        self.plugins.iter().filter_map(|plugin| plugin.manifest.dialect.clone()).collect()
+    }
+}
+
+impl Entry {
+    /// Dialects are innermost; ties go by name.
+    fn place(&self) -> (bool, u8, &PluginId) {
+        let dialect = self.plugin.as_ref().is_some_and(|plugin| plugin.manifest.dialect.is_some());
+        (dialect, self.order, &self.name)
+    }
+
+    fn info(&self) -> PluginInfo {
+        let manifest = self.plugin.as_ref().map(|plugin| &plugin.manifest);
+        let hooks = self.plugin.as_ref().map(|plugin| plugin.code.hooks()).unwrap_or_default();
+        PluginInfo {
+            order: self.order,
+            name: self.name.clone(),
+            version: manifest.map(|manifest| manifest.version.clone()).unwrap_or_default(),
+            summary: manifest.map(|manifest| manifest.summary.clone()).unwrap_or_default(),
+            hooks: hooks.into_iter().map(Hook::as_str).collect(),
+            guards: manifest.map_or_else(|| "{}".to_owned(), |manifest| manifest.guards_text.clone()),
+            source: match &self.file {
+                None => "built in".to_owned(),
+                Some(file) => file.display().to_string(),
+            },
+            hash: self.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            enabled: self.plugin.is_some(),
+        }
+    }
+}
+
+/// The layers put on top of each other.
+fn candidates(mut folder: Folder) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for (order, name, bytes, hash) in builtin() {
+        candidates.push(match folder.files.remove(&name) {
+            Some(file) => from_file(name, file, order),
+            None => Candidate { order, name, file: None, content: Ok((bytes.into(), hash)) },
+        });
+    }
+    let added = folder.files.into_iter().map(|(name, file)| from_file(name, file, MIDDLE));
+    candidates.extend(added);
+    candidates
+}
+
+fn from_file(name: PluginId, file: files::File, otherwise: u8) -> Candidate {
+    let order = file.order.unwrap_or(otherwise);
+    let content = file.bytes.map(|bytes| {
+        let hash = Sha256::digest(&bytes).into();
+        (bytes.into(), hash)
+    });
+    Candidate { order, name, file: Some(file.path), content }
+}
+
+/// The built-in plugins; their hashes are computed once.
+fn builtin() -> Vec<(u8, PluginId, &'static [u8], Hash)> {
+    static HASHES: OnceLock<Vec<Hash>> = OnceLock::new();
+    let hashes = HASHES
+        .get_or_init(|| BUILTIN.iter().map(|(_, _, bytes)| Sha256::digest(bytes).into()).collect());
+    let named = BUILTIN.iter().zip(hashes).filter_map(|((order, name, bytes), hash)| {
+        // A test says that all of them parse.
+        Some((*order, name.parse().ok()?, *bytes, *hash))
+    });
+    named.collect()
+}
+
+/// Makes an entry of a candidate, with as little work as possible. The error completes the sentence "plugin X ...".
+fn enter(
+    runtime: &Arc<Runtime>,
+    config: &Config,
+    candidate: &Candidate,
+    last: Option<&Entry>,
+    tally: &mut Tally,
+) -> Result<Entry, String> {
+    let unconfigured = PluginConfig {
+        enabled: true,
+        on_error: None,
+        deadline: None,
+        memory: None,
+        settings: serde_json::Map::new(),
+    };
+    let wanted = config.plugin.get(&candidate.name).unwrap_or(&unconfigured);
+    let entry = |hash, plugin| Entry {
+        order: candidate.order,
+        name: candidate.name.clone(),
+        file: candidate.file.clone(),
+        hash,
+        plugin,
+    };
+    if !wanted.enabled {
+        let hash = candidate.content.as_ref().map_or([0; 32], |(_, hash)| *hash);
+        return Ok(entry(hash, None));
+    }
+    let (bytes, hash) = candidate.content.as_ref().map_err(Clone::clone)?;
+    let running = last.and_then(|last| last.plugin.as_ref());
+    let running = running.filter(|plugin| plugin.code.hash == *hash);
+    if let Some(plugin) = running.filter(|plugin| plugin.config == *wanted) {
+        return Ok(entry(*hash, Some(Arc::clone(plugin))));
+    }
+    let code = match running {
+        Some(plugin) => Arc::clone(&plugin.code),
+        None => compile(runtime, bytes, *hash, tally)?,
+    };
+    let plugin = introduce(runtime, &code, &candidate.name, wanted)?;
+    runtime.tried.forget(hash);
+    Ok(entry(*hash, Some(Arc::new(plugin))))
+}
+
+fn compile(
+    runtime: &Runtime,
+    bytes: &[u8],
+    hash: Hash,
+    tally: &mut Tally,
+) -> Result<Arc<Code>, String> {
+    let hits = runtime.cache_hits();
+    let code = plugin::compile(runtime, bytes, hash)?;
+    if runtime.cache_hits() > hits {
+        tally.cached += 1;
+    } else {
+        tally.compiled += 1;
+    }
+    Ok(code)
+}
+
+/// Calls into the component, so it needs a runtime; one of its own, because loading must not take turns with exchanges.
+fn introduce(
+    runtime: &Arc<Runtime>,
+    code: &Arc<Code>,
+    name: &PluginId,
+    config: &PluginConfig,
+) -> Result<Plugin, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| format!("cannot be tried: {error}"))?
+        .block_on(plugin::introduce(runtime, code, name, config))
+}
+
+fn refusal(candidate: &Candidate, why: &str) -> Refused {
+    let name = &candidate.name;
+    Refused {
+        file: candidate.file.clone().unwrap_or_else(|| format!("{name} (built in)").into()),
+        fault: Fault::plugin(name, format!("plugin `{name}` {why}")),
+    }
+}
+
+fn same(before: &[Entry], after: &[Entry]) -> bool {
+    let same = |(before, after): (&Entry, &Entry)| {
+        let plugin = match (&before.plugin, &after.plugin) {
+            (None, None) => true,
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            _ => false,
+        };
+        let place = before.place() == after.place() && before.file == after.file;
+        plugin && place && before.hash == after.hash
+    };
+    before.len() == after.len() && before.iter().zip(after).all(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_name_is_a_plugin_name() {
+        for (_, name, _) in BUILTIN {
+            assert!(name.parse::<PluginId>().is_ok(), "{name}");
+        }
+    }
+}

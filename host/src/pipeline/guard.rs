@@ -1,0 +1,265 @@
+//! Does this plugin care? Answered from the plugin's manifest, without calling it, the cheap parts first.
+
+use witgate_document::{Document, Error, Found, Names, Path};
+
+use crate::message::{RequestKind, Target};
+
+/// When a hook is called: if in one alternative everything holds.
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) alternatives: Vec<Alternative>,
+}
+
+/// Parts that are not there hold.
+#[derive(Debug, Default)]
+pub(super) struct Alternative {
+    /// Without it: messages only.
+    pub(super) kinds: Option<Vec<String>>,
+    pub(super) dialects: Option<Vec<String>>,
+    pub(super) lacks: Option<Vec<String>>,
+    pub(super) path: Option<Path>,
+    pub(super) status: Option<Vec<u16>>,
+    pub(super) events: Option<Vec<String>>,
+    pub(super) deltas: Option<Vec<String>>,
+}
+
+/// What a guard is asked about.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) kind: RequestKind,
+    /// None in the request hook.
+    pub(super) target: Option<&'a Target>,
+}
+
+/// Which of the names that guards speak of occur in a body; looked for once per state of the body, and only if a guard
+/// gets that far.
+#[derive(Default)]
+pub(super) struct Seen(Option<Found>);
+
+impl Seen {
+    /// The body has changed.
+    pub(super) fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    fn all(&mut self, path: &Path, names: &Names, body: &Document) -> bool {
+        let found = self.0.get_or_insert_with(|| names.find_in(body));
+        path.literals().all(|name| found.has(name))
+    }
+}
+
+impl Default for Guard {
+    /// A hook without a guard is called for every exchange of kind `messages`.
+    fn default() -> Self {
+        Self { alternatives: vec![Alternative::default()] }
+    }
+}
+
+impl Guard {
+    /// Whether the parts hold that are known before the body is looked at and the answer has come.
+    pub(super) fn may_hold(&self, facts: Facts<'_>) -> bool {
+        self.alternatives.iter().any(|alternative| alternative.may_hold(facts))
+    }
+
+    /// As [`Self::may_hold`], and the names that the path speaks of occur in the body.
+    pub(super) fn likely(
+        &self,
+        facts: Facts<'_>,
+        body: &Document,
+        names: &Names,
+        seen: &mut Seen,
+    ) -> bool {
+        self.alternatives.iter().any(|alternative| {
+            alternative.may_hold(facts)
+                && alternative.path.as_ref().is_none_or(|path| seen.all(path, names, body))
+        })
+    }
+
+    /// Whether a request or attempt hook is to be called. The error is the body's: it is not JSON where a path had to
+    /// read, or more than can be searched.
+    pub(super) fn holds(
+        &self,
+        facts: Facts<'_>,
+        body: &Document,
+        names: &Names,
+        seen: &mut Seen,
+    ) -> Result<bool, Error> {
+        for alternative in &self.alternatives {
+            if !alternative.may_hold(facts) {
+                continue;
+            }
+            let Some(path) = &alternative.path else { return Ok(true) };
+            if seen.all(path, names, body) && body.matches(path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a failure hook is to be called.
+    pub(super) fn holds_for_status(&self, facts: Facts<'_>, status: u16) -> bool {
+        self.alternatives.iter().any(|alternative| {
+            let listed = alternative.status.as_ref().is_none_or(|list| list.contains(&status));
+            listed && alternative.may_hold(facts)
+        })
+    }
+
+    /// Whether a response hook is to be shown this event.
+    pub(super) fn holds_for_event(&self, facts: Facts<'_>, name: &str, delta: Option<&str>) -> bool {
+        self.alternatives
+            .iter()
+            .any(|alternative| alternative.wants(name, delta) && alternative.may_hold(facts))
+    }
+
+    /// Whether it matters which type a delta has.
+    pub(super) fn asks_for_deltas(&self) -> bool {
+        self.alternatives.iter().any(|alternative| alternative.deltas.is_some())
+    }
+
+    /// The paths of all alternatives.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.alternatives.iter().filter_map(|alternative| alternative.path.as_ref())
+    }
+}
+
+impl Alternative {
+    fn may_hold(&self, facts: Facts<'_>) -> bool {
+        let kind = match &self.kinds {
+            None => facts.kind == RequestKind::Messages,
+            Some(kinds) => kinds.iter().any(|kind| kind == facts.kind.as_str()),
+        };
+        kind && facts.target.is_none_or(|target| self.fits(target))
+    }
+
+    fn fits(&self, target: &Target) -> bool {
+        let speaks =
+            |list: &Vec<String>| list.iter().any(|dialect| **dialect == *target.dialect);
+        let lacks = |list: &Vec<String>| list.iter().any(|word| target.lacks.contains(word));
+        self.dialects.as_ref().is_none_or(speaks) && self.lacks.as_ref().is_none_or(lacks)
+    }
+
+    fn wants(&self, name: &str, delta: Option<&str>) -> bool {
+        let event = match &self.events {
+            // Pings are noise to all but those who ask for them.
+            None => name != "ping",
+            Some(events) => events.iter().any(|event| event == name),
+        };
+        let delta = match (&self.deltas, delta) {
+            (Some(deltas), Some(delta)) if name == "content_block_delta" => {
+                deltas.iter().any(|wanted| wanted == delta)
+            }
+            _ => true,
+        };
+        event && delta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use super::*;
+
+    fn words(words: &[&str]) -> Option<Vec<String>> {
+        Some(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    fn one(alternative: Alternative) -> Guard {
+        Guard { alternatives: vec![alternative] }
+    }
+
+    fn target(dialect: &str, lacks: &[&str]) -> Target {
+        Target {
+            upstream: "up".parse().unwrap(),
+            index: 0,
+            dialect: dialect.into(),
+            account: None,
+            model: "m".into(),
+            asked_model: "m".into(),
+            attempt: 1,
+            lacks: Arc::new(lacks.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>()),
+        }
+    }
+
+    #[test]
+    fn a_guard_without_kinds_is_for_messages_only() {
+        let guard = Guard::default();
+        assert!(guard.may_hold(Facts { kind: RequestKind::Messages, target: None }));
+        assert!(!guard.may_hold(Facts { kind: RequestKind::CountTokens, target: None }));
+    }
+
+    #[test]
+    fn within_an_alternative_everything_must_hold_and_one_alternative_is_enough() {
+        let both = Alternative { dialects: words(&["a"]), lacks: words(&["x", "y"]), ..Default::default() };
+        let table = [
+            ("a", &["y"][..], true),
+            ("a", &["z"][..], false),
+            ("a", &[][..], false),
+            ("b", &["x"][..], false),
+        ];
+        let guard = one(both);
+        for (dialect, lacks, holds) in table {
+            let target = target(dialect, lacks);
+            let facts = Facts { kind: RequestKind::Messages, target: Some(&target) };
+            assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
+        }
+
+        let either = Guard {
+            alternatives: vec![
+                Alternative { dialects: words(&["a"]), ..Default::default() },
+                Alternative { kinds: words(&["count_tokens"]), ..Default::default() },
+            ],
+        };
+        let other = target("b", &[]);
+        assert!(either.may_hold(Facts { kind: RequestKind::CountTokens, target: Some(&other) }));
+        assert!(!either.may_hold(Facts { kind: RequestKind::Messages, target: Some(&other) }));
+    }
+
+    #[test]
+    fn a_failure_guard_asks_for_the_status() {
+        let target = target("a", &[]);
+        let facts = Facts { kind: RequestKind::Messages, target: Some(&target) };
+        let guard = one(Alternative { status: Some(vec![400, 422]), ..Default::default() });
+        assert!(guard.holds_for_status(facts, 400));
+        assert!(!guard.holds_for_status(facts, 429));
+        assert!(Guard::default().holds_for_status(facts, 0), "no answer at all");
+    }
+
+    #[test]
+    fn an_event_guard_asks_for_name_and_delta() {
+        let target = target("a", &[]);
+        let facts = Facts { kind: RequestKind::Messages, target: Some(&target) };
+        let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
+
+        let all = Guard::default();
+        assert!(wants(&all, "message_start", None));
+        assert!(!wants(&all, "ping", None), "pings go only to those who name them");
+        assert!(wants(&one(Alternative { events: words(&["ping"]), ..Default::default() }), "ping", None));
+
+        let thinking = one(Alternative { deltas: words(&["thinking_delta"]), ..Default::default() });
+        assert!(wants(&thinking, "content_block_delta", Some("thinking_delta")));
+        assert!(!wants(&thinking, "content_block_delta", Some("text_delta")));
+        assert!(wants(&thinking, "content_block_stop", None), "other events are not affected");
+
+        let stops = one(Alternative { events: words(&["message_stop"]), ..Default::default() });
+        assert!(wants(&stops, "message_stop", None));
+        assert!(!wants(&stops, "message_start", None));
+    }
+
+    #[test]
+    fn a_path_is_tried_only_where_its_names_occur() {
+        let path = Path::parse("$..cache_control").unwrap();
+        let guard = one(Alternative { path: Some(path), ..Default::default() });
+        let names = Names::new(guard.paths().flat_map(Path::literals));
+        let facts = Facts { kind: RequestKind::Messages, target: None };
+        let holds = |text: &'static str| {
+            let body = Document::new(text.as_bytes());
+            let mut seen = Seen::default();
+            guard.holds(facts, &body, &names, &mut seen).map_err(|_| "broken")
+        };
+        assert_eq!(holds(r#"{"messages": []}"#), Ok(false));
+        assert_eq!(holds(r#"{"messages": "#), Ok(false), "what no query reaches need not be JSON");
+        assert_eq!(holds(r#"{"a": [{"cache_control": 1}]}"#), Ok(true));
+        assert_eq!(holds(r#"{"a": "cache_control"}"#), Ok(false), "the word is there, the member is not");
+    }
+}

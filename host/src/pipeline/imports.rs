@@ -1,0 +1,475 @@
+//! What a plugin may call: the exchange's resources, its settings, its key-value space and the log.
+//!
+//! Everything that comes from a plugin is checked here: sizes, names, values. Nothing here waits.
+
+mod failure;
+mod request;
+mod response;
+
+pub(super) use self::request::{Journal, May};
+#[allow(unreachable_pub, reason = "the generated bindings re-export them")]
+pub use self::{failure::FailureView, request::RequestView, response::ResponseView};
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use tokio::io::AsyncWrite;
+use tracing::{debug, error, info, warn};
+use wasmtime::{
+    ResourceLimiter,
+    component::{Linker, Resource, ResourceTable, ResourceTableError},
+};
+use wasmtime_wasi::{
+    WasiCtx, WasiCtxView, WasiView,
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamError},
+};
+
+use crate::{
+    ids::{ExchangeId, PluginId},
+    message::Target,
+    pipeline::bindings::{EditError, exchange, kv, log, plugin, settings},
+    store::Space,
+};
+
+/// Resources that a plugin may hold at once: those of the call, and a few streams of its run-time library.
+const RESOURCES: usize = 256;
+/// Resources that one call lends.
+const LENT: usize = 4;
+/// A line in the log.
+const LINE_LIMIT: usize = 2 << 10;
+/// Lines in the log per plugin and exchange.
+const LINES: u32 = 64;
+/// Table elements of one instance: a Rust plugin has some hundreds.
+pub(super) const TABLE_ELEMENTS: usize = 20_000;
+/// How much of its standard error is kept, to tell what a panic said.
+const STDERR_LIMIT: usize = 4 << 10;
+/// Values of one header, and the length of each.
+const HEADER_VALUES: usize = 32;
+const HEADER_VALUE_LIMIT: usize = 16 << 10;
+
+/// Who runs in an instance: its name and what hangs on the name.
+pub(super) struct Tenant {
+    pub(super) id: PluginId,
+    /// A JSON object.
+    pub(super) settings: Arc<str>,
+    pub(super) space: Arc<Space>,
+}
+
+/// The host's side of one instance.
+pub(super) struct Host {
+    pub(super) table: ResourceTable,
+    pub(super) limits: Limits,
+    pub(super) stderr: Stderr,
+    /// Epoch ticks that the present call may still run.
+    pub(super) ticks: u32,
+    wasi: WasiCtx,
+    tenant: Arc<Tenant>,
+    /// None while the plugin is loaded.
+    exchange: Option<ExchangeId>,
+    lines: u32,
+}
+
+impl Host {
+    pub(super) fn new(tenant: Arc<Tenant>, exchange: Option<ExchangeId>, memory: usize) -> Self {
+        let stderr = Stderr::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES);
+        // Nothing is inherited: no arguments, no environment, nothing to read; what it prints is kept to explain a panic.
+        let wasi = WasiCtx::builder().stderr(stderr.clone()).build();
+        let limits = Limits { memory, used: 0, exceeded: false };
+        Self { table, limits, stderr, ticks: 0, wasi, tenant, exchange, lines: 0 }
+    }
+
+    /// Hands the plugin something for the time of a call. There is always room for it, whatever the plugin itself holds.
+    pub(super) fn lend<T: Send + 'static>(
+        &mut self,
+        value: T,
+    ) -> Result<Resource<T>, ResourceTableError> {
+        self.table.set_max_capacity(RESOURCES + LENT);
+        let handle = self.table.push(value);
+        self.table.set_max_capacity(RESOURCES);
+        handle
+    }
+
+    fn exchange(&self) -> &str {
+        self.exchange.as_ref().map_or("none", ExchangeId::as_str)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let dropped = self.lines.saturating_sub(LINES);
+        if dropped > 0 {
+            warn!(plugin = %self.tenant.id, exchange = self.exchange(), dropped, "log lines dropped");
+        }
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Offers all that plugins are granted. What is not linked here cannot be used: linking is the permission.
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::{
+        cli::{WasiCli, WasiCliView as _},
+        clocks::{WasiClocks, WasiClocksView as _},
+        p2::bindings::{cli, clocks, random},
+        random::WasiRandom,
+    };
+    use wasmtime_wasi_io::bindings::wasi::io;
+
+    plugin::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(linker, |host| host)?;
+
+    io::error::add_to_linker::<Host, HasTable>(linker, |host| &mut host.table)?;
+    io::poll::add_to_linker::<Host, HasTable>(linker, |host| &mut host.table)?;
+    io::streams::add_to_linker::<Host, HasTable>(linker, |host| &mut host.table)?;
+
+    cli::environment::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::exit::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::stdin::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::stdout::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_input::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_output::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_stdin::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_stdout::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+
+    clocks::wall_clock::add_to_linker::<Host, WasiClocks>(linker, Host::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<Host, WasiClocks>(linker, Host::clocks)?;
+
+    random::random::add_to_linker::<Host, WasiRandom>(linker, |host| host.wasi.random())?;
+    random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.wasi.random())?;
+    random::insecure_seed::add_to_linker::<Host, WasiRandom>(linker, |host| host.wasi.random())
+}
+
+/// Whether a plugin may import this; the names are those that [`link`] offers.
+pub(super) fn is_granted(import: &str) -> bool {
+    const GRANTED: [&str; 4] = ["wasi:cli/", "wasi:io/", "wasi:random/", "wasi:clocks/"];
+    import.starts_with("witgate:plugin/") || GRANTED.iter().any(|name| import.starts_with(name))
+}
+
+/// `wasi:io` needs the table alone.
+struct HasTable;
+
+impl wasmtime::component::HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+impl settings::Host for Host {
+    fn get(&mut self) -> wasmtime::Result<String> {
+        Ok(self.tenant.settings.to_string())
+    }
+}
+
+impl kv::Host for Host {
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
+        Ok(self.tenant.space.get(&key, Instant::now()).map_err(|error| error.to_string()))
+    }
+
+    fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: u64,
+    ) -> wasmtime::Result<Result<(), String>> {
+        let ttl = Duration::from_millis(ttl_ms);
+        let done = self.tenant.space.set(&key, value, ttl, Instant::now());
+        Ok(done.map_err(|error| error.to_string()))
+    }
+
+    fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), String>> {
+        Ok(self.tenant.space.delete(&key).map_err(|error| error.to_string()))
+    }
+
+    fn increment(
+        &mut self,
+        key: String,
+        delta: i64,
+        ttl_ms: u64,
+    ) -> wasmtime::Result<Result<i64, String>> {
+        let ttl = Duration::from_millis(ttl_ms);
+        let done = self.tenant.space.increment(&key, delta, ttl, Instant::now());
+        Ok(done.map_err(|error| error.to_string()))
+    }
+}
+
+impl log::Host for Host {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.lines = self.lines.saturating_add(1);
+        if self.lines > LINES {
+            return Ok(());
+        }
+        let message = &message[..message.floor_char_boundary(LINE_LIMIT)];
+        let (plugin, exchange) = (&self.tenant.id, self.exchange());
+        match level {
+            log::Level::Debug => debug!(%plugin, exchange, "{message}"),
+            log::Level::Info => info!(%plugin, exchange, "{message}"),
+            log::Level::Warn => warn!(%plugin, exchange, "{message}"),
+            log::Level::Error => error!(%plugin, exchange, "{message}"),
+        }
+        Ok(())
+    }
+}
+
+/// One call's view of where the attempt goes.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct TargetView(pub(super) Target);
+
+impl exchange::Host for Host {}
+
+impl exchange::HostTarget for Host {
+    fn upstream(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&target)?.0.upstream.to_string())
+    }
+
+    fn dialect(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&target)?.0.dialect.to_string())
+    }
+
+    fn account(&mut self, target: Resource<TargetView>) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&target)?.0.account.as_ref().map(ToString::to_string))
+    }
+
+    fn model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&target)?.0.model.to_string())
+    }
+
+    fn asked_model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&target)?.0.asked_model.to_string())
+    }
+
+    fn attempt(&mut self, target: Resource<TargetView>) -> wasmtime::Result<u32> {
+        Ok(self.table.get(&target)?.0.attempt)
+    }
+
+    fn lacks(&mut self, target: Resource<TargetView>, what: String) -> wasmtime::Result<bool> {
+        Ok(self.table.get(&target)?.0.lacks.contains(&what))
+    }
+
+    fn drop(&mut self, target: Resource<TargetView>) -> wasmtime::Result<()> {
+        self.table.delete(target)?;
+        Ok(())
+    }
+}
+
+/// A header that a plugin wants set, as it will stand in the header map.
+pub(super) type HeaderEdit = (HeaderName, Vec<HeaderValue>);
+
+/// Headers that belong to the gateway, because they say how the message travels.
+pub(super) fn is_framing(name: &HeaderName) -> bool {
+    const FRAMING: [&str; 12] = [
+        "content-length",
+        "transfer-encoding",
+        "content-encoding",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "accept-encoding",
+        "host",
+    ];
+    FRAMING.contains(&name.as_str())
+}
+
+fn header_name(name: &str) -> Result<HeaderName, EditError> {
+    name.parse().map_err(|_| EditError::BadQuery(format!("`{}` is no header name", clip(name))))
+}
+
+fn header_edit(name: HeaderName, values: &[String]) -> Result<HeaderEdit, EditError> {
+    if values.len() > HEADER_VALUES {
+        let came = values.len();
+        let text = format!("{came} values for `{name}`, at most {HEADER_VALUES} are allowed");
+        return Err(EditError::TooMuch(text));
+    }
+    let check = |value: &String| {
+        if value.len() > HEADER_VALUE_LIMIT {
+            let came = value.len();
+            let text = format!("a value of {came} bytes for `{name}`, at most {HEADER_VALUE_LIMIT}");
+            return Err(EditError::TooMuch(text));
+        }
+        value.parse::<HeaderValue>().map_err(|_| {
+            EditError::BadValue(format!("the value for `{name}` has a character that may not stand in a header"))
+        })
+    };
+    let values = values.iter().map(check).collect::<Result<_, _>>()?;
+    Ok((name, values))
+}
+
+/// The values of a header with edits over it, the last edit first.
+fn header_values<'a>(
+    name: &HeaderName,
+    headers: &'a http::HeaderMap,
+    edits: &'a [HeaderEdit],
+) -> Vec<String> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    match edits.iter().rev().find(|(edited, _)| edited == name) {
+        Some((_, values)) => values.iter().map(text).collect(),
+        None => headers.get_all(name).iter().map(text).collect(),
+    }
+}
+
+/// Puts the edits of a call that succeeded into the headers.
+pub(super) fn apply_headers(headers: &mut http::HeaderMap, edits: Vec<HeaderEdit>) {
+    for (name, values) in edits {
+        headers.remove(&name);
+        for value in values {
+            headers.append(&name, value);
+        }
+    }
+}
+
+/// What a plugin sent, short enough for an error text.
+fn clip(text: &str) -> &str {
+    &text[..text.floor_char_boundary(80)]
+}
+
+/// What an instance may take.
+pub(super) struct Limits {
+    pub(super) memory: usize,
+    used: usize,
+    /// Whether memory was asked for beyond the limit.
+    pub(super) exceeded: bool,
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // All memories of a plugin together; a language run-time may have several.
+        let used = self.used + desired.saturating_sub(current);
+        if used > self.memory {
+            self.exceeded = true;
+            // A trap, not a refusal: what a guest makes of a refusal differs from language to language.
+            return Err(wasmtime::Error::msg("memory limit reached"));
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+}
+
+/// The end of what a plugin wrote to its standard error, which is where a Rust panic says why.
+#[derive(Clone, Default)]
+pub(super) struct Stderr(Arc<Mutex<Vec<u8>>>);
+
+impl Stderr {
+    /// The text of the last panic in it, in one line: where it happened and what it said.
+    pub(super) fn panic(&self) -> Option<String> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        panic_text(&String::from_utf8_lossy(&kept))
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(bytes);
+        if kept.len() > STDERR_LIMIT {
+            let over = kept.len() - STDERR_LIMIT;
+            kept.drain(..over);
+        }
+    }
+}
+
+fn panic_text(stderr: &str) -> Option<String> {
+    let (_, text) = stderr.rsplit_once("panicked at ")?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.take_while(|line| !line.starts_with("note: ")).collect();
+    Some(lines.join(" ").chars().filter(|c| !c.is_control()).take(500).collect())
+}
+
+impl IsTerminal for Stderr {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stderr {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stderr {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Stderr {
+    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        self.keep(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        Ok(STDERR_LIMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_in_one_line() {
+        let text = "earlier\n\nthread '<unnamed>' (1) panicked at src/lib.rs:7:5:\nboom:\n  two lines\n\
+                    note: run with `RUST_BACKTRACE=1`\n";
+        assert_eq!(panic_text(text).as_deref(), Some("src/lib.rs:7:5: boom: two lines"));
+        assert_eq!(panic_text("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn only_the_end_of_standard_error_is_kept() {
+        let stderr = Stderr::default();
+        stderr.keep(&vec![b'x'; 3 * STDERR_LIMIT]);
+        stderr.keep(b"panicked at a.rs:1:1:\nlast");
+        assert_eq!(stderr.panic().as_deref(), Some("a.rs:1:1: last"));
+        assert!(stderr.0.lock().unwrap().len() <= STDERR_LIMIT);
+    }
+
+    #[test]
+    fn a_header_with_a_line_break_is_refused() {
+        let name = header_name("x-a").unwrap();
+        let edit = header_edit(name, &["1\r\nx-b: 2".to_owned()]);
+        assert!(matches!(edit, Err(EditError::BadValue(_))));
+    }
+
+    #[test]
+    fn only_granted_interfaces_may_be_imported() {
+        assert!(is_granted("wasi:cli/stderr@0.2.6"));
+        assert!(is_granted("witgate:plugin/kv@0.1.0"));
+        for import in ["wasi:filesystem/types@0.2.6", "wasi:sockets/tcp@0.2.6", "wasi:http/types@0.2.6"] {
+            assert!(!is_granted(import), "{import}");
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! One store and instance per plugin and exchange: deadline, memory limit, and what a trap means in words.
+//!
+//! After any error a store is of no use any more (a trap or a dropped call poisons it), so whoever gets a [`Cause`] drops
+//! the instance.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::{error::Elapsed, timeout};
+use wasmtime::{Store, Trap, UpdateDeadline, component::Resource};
+
+use super::{
+    bindings::{EventVerdict, Event as GuestEvent, Verdict, attempt, failure, plugin, request, response},
+    imports::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
+    plugin::Code,
+    runtime::{Runtime, overloaded},
+    ticker::{TICK, Ticker},
+};
+use crate::{
+    fault::Fault,
+    ids::{ExchangeId, PluginId},
+    message::{Event, Target},
+};
+
+/// Time for one call: hundreds of times what a rule needs, and still nothing beside a model's answer.
+const DEADLINE: Duration = Duration::from_millis(250);
+/// And for each MiB that it may have to look through.
+const DEADLINE_PER_MIB: Duration = Duration::from_millis(100);
+/// What a plugin may hand over in one call of the host: twice the largest body by default, for it is counted as it
+/// stands in the host's memory.
+const HOST_CALL_BYTES: usize = 64 << 20;
+/// Handles that a plugin may make of its own resources.
+const HANDLES: usize = 10_000;
+
+pub(super) struct Instance {
+    store: Store<Host>,
+    instance: wasmtime::component::Instance,
+    code: Arc<Code>,
+    runtime: Arc<Runtime>,
+    hooks: Hooks,
+}
+
+/// Hooks that were called, bound on first use.
+#[derive(Default)]
+struct Hooks {
+    request: Option<request::RequestPlugin>,
+    attempt: Option<attempt::AttemptPlugin>,
+    failure: Option<failure::FailurePlugin>,
+    response: Option<response::ResponsePlugin>,
+}
+
+/// Why a call did not come to its end.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// The text of the panic.
+    Panicked(String),
+    Deadline(Duration),
+    Memory(usize),
+    /// Any other trap, in the engine's words.
+    Trapped(String),
+    /// The hook's own error.
+    Failed(String),
+    /// What it handed back cannot be used.
+    Unusable(String),
+    /// The pool has no room.
+    NoSlot,
+    /// The store did not give back what it was lent.
+    Lost,
+}
+
+/// What a call may take at most.
+pub(super) fn deadline(configured: Option<Duration>, size: usize) -> Duration {
+    configured.unwrap_or_else(|| {
+        let mib = u32::try_from(size >> 20).unwrap_or(u32::MAX);
+        DEADLINE + DEADLINE_PER_MIB.saturating_mul(mib)
+    })
+}
+
+impl Instance {
+    pub(super) async fn new(
+        runtime: &Arc<Runtime>,
+        code: &Arc<Code>,
+        tenant: &Arc<Tenant>,
+        memory: usize,
+        exchange: Option<ExchangeId>,
+    ) -> Result<Self, Cause> {
+        let host = Host::new(Arc::clone(tenant), exchange, memory);
+        let mut store = Store::new(&runtime.engine, host);
+        store.limiter(|host| &mut host.limits);
+        store.set_hostcall_fuel(HOST_CALL_BYTES);
+        store.set_max_component_handles(HANDLES);
+        store.epoch_deadline_callback(|mut store| {
+            let host = store.data_mut();
+            // Ticks pass only while this guest runs: those that pass while others do are not counted.
+            Ok(match host.ticks.checked_sub(1) {
+                Some(left) => {
+                    host.ticks = left;
+                    UpdateDeadline::Yield(1)
+                }
+                None => UpdateDeadline::Interrupt,
+            })
+        });
+        arm(&mut store, DEADLINE);
+        let making = code.pre.instantiate_async(&mut store);
+        let made = watched(&runtime.ticker, DEADLINE, making).await;
+        match made {
+            Ok(Ok(instance)) => Ok(Self {
+                store,
+                instance,
+                code: Arc::clone(code),
+                runtime: Arc::clone(runtime),
+                hooks: Hooks::default(),
+            }),
+            Ok(Err(error)) => Err(cause(store.data(), &error, DEADLINE)),
+            Err(_) => Err(Cause::Deadline(DEADLINE)),
+        }
+    }
+
+    /// Binds every hook that the component exports, which checks their types.
+    pub(super) fn bind_all(&mut self) -> wasmtime::Result<()> {
+        let (code, store, instance) = (&self.code, &mut self.store, &self.instance);
+        if let Some(hook) = &code.request {
+            hook.load(&mut *store, instance)?;
+        }
+        if let Some(hook) = &code.attempt {
+            hook.load(&mut *store, instance)?;
+        }
+        if let Some(hook) = &code.failure {
+            hook.load(&mut *store, instance)?;
+        }
+        if let Some(hook) = &code.response {
+            hook.load(&mut *store, instance)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn describe(
+        &mut self,
+        settings: String,
+        limit: Duration,
+    ) -> Result<String, Cause> {
+        let bound = self.code.manifest.load(&mut self.store, &self.instance);
+        let bound: plugin::Plugin = bound.map_err(|error| Cause::Trapped(flat(&error)))?;
+        arm(&mut self.store, limit);
+        let call = bound.witgate_plugin_manifest().call_describe(&mut self.store, &settings);
+        let ended = watched(&self.runtime.ticker, limit, call).await;
+        self.judge(ended, limit)
+    }
+
+    /// The view comes back in any case, unless the store has lost it.
+    pub(super) async fn on_request(
+        &mut self,
+        view: RequestView,
+        limit: Duration,
+    ) -> (Result<Verdict, Cause>, Option<RequestView>) {
+        let view = match self.lend(view) {
+            Ok(view) => view,
+            Err(cause) => return (Err(cause), None),
+        };
+        let outcome = self.call_on_request(view.rep(), limit).await;
+        (outcome, self.take_back(view))
+    }
+
+    async fn call_on_request(&mut self, view: u32, limit: Duration) -> Result<Verdict, Cause> {
+        if self.hooks.request.is_none()
+            && let Some(hook) = &self.code.request
+        {
+            let bound = hook.load(&mut self.store, &self.instance);
+            self.hooks.request = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+        }
+        let Some(hook) = &self.hooks.request else { return Ok(Verdict::Proceed) };
+        arm(&mut self.store, limit);
+        let call = hook
+            .witgate_plugin_request_hook()
+            .call_on_request(&mut self.store, Resource::new_borrow(view));
+        let ended = watched(&self.runtime.ticker, limit, call).await;
+        self.judge(ended, limit)
+    }
+
+    /// As [`Self::on_request`].
+    pub(super) async fn on_attempt(
+        &mut self,
+        view: RequestView,
+        target: Target,
+        limit: Duration,
+    ) -> (Result<Verdict, Cause>, Option<RequestView>) {
+        let view = match self.lend(view) {
+            Ok(view) => view,
+            Err(cause) => return (Err(cause), None),
+        };
+        let outcome = match self.lend(TargetView(target)) {
+            Ok(target) => {
+                let outcome = self.call_on_attempt(view.rep(), target.rep(), limit).await;
+                self.take_back(target);
+                outcome
+            }
+            Err(cause) => Err(cause),
+        };
+        (outcome, self.take_back(view))
+    }
+
+    async fn call_on_attempt(
+        &mut self,
+        view: u32,
+        target: u32,
+        limit: Duration,
+    ) -> Result<Verdict, Cause> {
+        if self.hooks.attempt.is_none()
+            && let Some(hook) = &self.code.attempt
+        {
+            let bound = hook.load(&mut self.store, &self.instance);
+            self.hooks.attempt = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+        }
+        let Some(hook) = &self.hooks.attempt else { return Ok(Verdict::Proceed) };
+        arm(&mut self.store, limit);
+        let call = hook.witgate_plugin_attempt_hook().call_on_attempt(
+            &mut self.store,
+            Resource::new_borrow(view),
+            Resource::new_borrow(target),
+        );
+        let ended = watched(&self.runtime.ticker, limit, call).await;
+        self.judge(ended, limit)
+    }
+
+    pub(super) async fn on_failure(
+        &mut self,
+        request: RequestView,
+        target: Target,
+        failure: FailureView,
+        limit: Duration,
+    ) -> Result<FailureView, Cause> {
+        if self.hooks.failure.is_none()
+            && let Some(hook) = &self.code.failure
+        {
+            let bound = hook.load(&mut self.store, &self.instance);
+            self.hooks.failure = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+        }
+        let (request, target) = (self.lend(request)?, self.lend(TargetView(target))?);
+        let failure = self.lend(failure)?;
+        if let Some(hook) = &self.hooks.failure {
+            arm(&mut self.store, limit);
+            let call = hook.witgate_plugin_failure_hook().call_on_failure(
+                &mut self.store,
+                Resource::new_borrow(request.rep()),
+                Resource::new_borrow(target.rep()),
+                Resource::new_borrow(failure.rep()),
+            );
+            let ended = watched(&self.runtime.ticker, limit, call).await;
+            self.judge(ended, limit)?;
+        }
+        self.take_back(request);
+        self.take_back(target);
+        self.take_back(failure).ok_or_else(lost)
+    }
+
+    /// What becomes of the event; a kept one comes back as it was, and so does the view with the edits of the call.
+    pub(super) async fn on_event(
+        &mut self,
+        view: ResponseView,
+        event: &mut Event,
+        limit: Duration,
+    ) -> Result<(EventVerdict, ResponseView), Cause> {
+        self.bind_response()?;
+        let view = self.lend(view)?;
+        let Some(hook) = &self.hooks.response else { return Err(lost()) };
+        let shown = GuestEvent {
+            name: std::mem::take(&mut event.name),
+            data: std::mem::take(&mut event.data),
+        };
+        arm(&mut self.store, limit);
+        let call = hook.witgate_plugin_response_hook().call_on_event(
+            &mut self.store,
+            Resource::new_borrow(view.rep()),
+            &shown,
+        );
+        let ended = watched(&self.runtime.ticker, limit, call).await;
+        (event.name, event.data) = (shown.name, shown.data);
+        let verdict = self.judge(ended, limit)?;
+        Ok((verdict, self.take_back(view).ok_or_else(lost)?))
+    }
+
+    pub(super) async fn on_end(
+        &mut self,
+        view: ResponseView,
+        limit: Duration,
+    ) -> Result<(Vec<GuestEvent>, ResponseView), Cause> {
+        self.bind_response()?;
+        let view = self.lend(view)?;
+        let Some(hook) = &self.hooks.response else { return Err(lost()) };
+        arm(&mut self.store, limit);
+        let call = hook
+            .witgate_plugin_response_hook()
+            .call_on_end(&mut self.store, Resource::new_borrow(view.rep()));
+        let ended = watched(&self.runtime.ticker, limit, call).await;
+        let events = self.judge(ended, limit)?;
+        Ok((events, self.take_back(view).ok_or_else(lost)?))
+    }
+
+    pub(super) async fn on_body(
+        &mut self,
+        view: ResponseView,
+        body: String,
+        limit: Duration,
+    ) -> Result<(Option<String>, ResponseView), Cause> {
+        self.bind_response()?;
+        let view = self.lend(view)?;
+        let Some(hook) = &self.hooks.response else { return Err(lost()) };
+        arm(&mut self.store, limit);
+        let call = hook.witgate_plugin_response_hook().call_on_body(
+            &mut self.store,
+            Resource::new_borrow(view.rep()),
+            &body,
+        );
+        let ended = watched(&self.runtime.ticker, limit, call).await;
+        let body = self.judge(ended, limit)?;
+        Ok((body, self.take_back(view).ok_or_else(lost)?))
+    }
+
+    fn bind_response(&mut self) -> Result<(), Cause> {
+        if self.hooks.response.is_none()
+            && let Some(hook) = &self.code.response
+        {
+            let bound = hook.load(&mut self.store, &self.instance);
+            self.hooks.response = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+        }
+        Ok(())
+    }
+
+    fn lend<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, Cause> {
+        self.store.data_mut().lend(value).map_err(|error| Cause::Trapped(error.to_string()))
+    }
+
+    fn take_back<T: 'static>(&mut self, handle: Resource<T>) -> Option<T> {
+        self.store.data_mut().table.delete(handle).ok()
+    }
+
+    fn judge<T>(
+        &self,
+        ended: Result<wasmtime::Result<Result<T, String>>, Elapsed>,
+        limit: Duration,
+    ) -> Result<T, Cause> {
+        match ended {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(text))) => Err(Cause::Failed(one_line(&text))),
+            Ok(Err(error)) => Err(cause(self.store.data(), &error, limit)),
+            Err(_) => Err(Cause::Deadline(limit)),
+        }
+    }
+}
+
+/// Gives the next call its time.
+fn arm(store: &mut Store<Host>, limit: Duration) {
+    let ticks = limit.as_millis().div_ceil(TICK.as_millis());
+    store.data_mut().ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+    store.set_epoch_deadline(1);
+}
+
+/// Runs a call with the clock going. The outer limit is for a guest that waits instead of running, which ticks do not
+/// count; it is longer because a busy machine may leave a guest little of its time.
+async fn watched<T>(
+    ticker: &Ticker,
+    limit: Duration,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<wasmtime::Result<T>, Elapsed> {
+    let _running = ticker.running();
+    timeout(limit.saturating_mul(4) + Duration::from_secs(1), call).await
+}
+
+fn cause(host: &Host, error: &wasmtime::Error, limit: Duration) -> Cause {
+    if host.limits.exceeded {
+        return Cause::Memory(host.limits.memory);
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Cause::NoSlot;
+    }
+    if let Some(Trap::Interrupt) = error.downcast_ref() {
+        return Cause::Deadline(limit);
+    }
+    match host.stderr.panic() {
+        Some(text) => Cause::Panicked(text),
+        None => Cause::Trapped(flat(error)),
+    }
+}
+
+/// Cannot come about: a guest can only borrow what it was lent, and every hook that is called is exported.
+fn lost() -> Cause {
+    Cause::Lost
+}
+
+/// An error of the engine and what lies under it, in one line.
+pub(super) fn flat(error: &wasmtime::Error) -> String {
+    one_line(&format!("{error:#}"))
+}
+
+/// What a plugin says becomes part of a log line and of an error body.
+fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|c| !c.is_control()).take(1_000).collect()
+}
+
+impl Cause {
+    /// The end of the exchange by this plugin.
+    pub(super) fn fault(&self, plugin: &PluginId, hook: &str) -> Fault {
+        match self {
+            Self::NoSlot => overloaded(),
+            Self::Panicked(_) => Fault::plugin(plugin, format!("plugin `{plugin}` {self} (in `{hook}`)")),
+            _ => Fault::plugin(plugin, format!("plugin `{plugin}` failed: {self} (in `{hook}`)")),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(text) => write!(f, "panicked: {text}"),
+            Self::Deadline(limit) => write!(f, "deadline of {} ms passed", limit.as_millis()),
+            Self::Memory(limit) if limit % (1 << 20) == 0 => {
+                write!(f, "memory limit of {} MiB reached", limit >> 20)
+            }
+            Self::Memory(limit) => write!(f, "memory limit of {} KiB reached", limit >> 10),
+            Self::Trapped(text) | Self::Failed(text) | Self::Unusable(text) => f.write_str(text),
+            Self::NoSlot => f.write_str("no plugin instance is free"),
+            Self::Lost => f.write_str("the instance lost what it was lent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_body_gets_more_time_and_configuration_has_the_last_word() {
+        assert_eq!(deadline(None, 1_000), Duration::from_millis(250));
+        assert_eq!(deadline(None, 3 << 20), Duration::from_millis(550));
+        let configured = Some(Duration::from_millis(40));
+        assert_eq!(deadline(configured, 3 << 20), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn causes_name_the_limit() {
+        let causes = [
+            (Cause::Deadline(Duration::from_millis(250)), "deadline of 250 ms passed"),
+            (Cause::Memory(64 << 20), "memory limit of 64 MiB reached"),
+            (Cause::Memory(1_536 << 10), "memory limit of 1536 KiB reached"),
+        ];
+        for (cause, text) in causes {
+            assert_eq!(cause.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Bytes to plugin: the version it was built for, its hooks, its imports, a trial, its manifest. One clear line for each
+//! way in which that can fail.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use wasmtime::component::{Component, InstancePre};
+
+use super::{
+    bindings::{attempt, failure, plugin, request, response},
+    guard::Guard,
+    imports::{Host, Tenant, is_granted},
+    instance::{Cause, Instance, deadline, flat},
+    manifest::{Hook, Manifest},
+    runtime::Runtime,
+};
+use crate::{
+    config::{OnError, PluginConfig},
+    ids::PluginId,
+};
+
+/// What a plugin may use of memory if its configuration says nothing: a rule needs one or two MiB, a language run-time
+/// some tens.
+const MEMORY: usize = 64 << 20;
+/// The version of the contract, as in `wit/`. A plugin built for another patch number of it works if all that it
+/// imports is there.
+const OFFERED: (u64, u64, u64) = (0, 1, 0);
+const PACKAGE: &str = "witgate:plugin/";
+
+/// SHA-256 of a component.
+pub(super) type Hash = [u8; 32];
+
+/// A component, compiled and linked. It depends on its bytes alone, so it can serve under several settings.
+pub(super) struct Code {
+    pub(super) hash: Hash,
+    pub(super) pre: InstancePre<Host>,
+    pub(super) manifest: plugin::PluginIndices,
+    pub(super) request: Option<request::RequestPluginIndices>,
+    pub(super) attempt: Option<attempt::AttemptPluginIndices>,
+    pub(super) failure: Option<failure::FailurePluginIndices>,
+    pub(super) response: Option<response::ResponsePluginIndices>,
+}
+
+/// A component under a name and settings, tried and ready.
+pub(super) struct Plugin {
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) code: Arc<Code>,
+    pub(super) config: PluginConfig,
+    pub(super) on_error: OnError,
+    pub(super) memory: usize,
+    pub(super) manifest: Manifest,
+}
+
+impl Plugin {
+    pub(super) fn id(&self) -> &PluginId {
+        &self.tenant.id
+    }
+
+    /// None where the plugin does not have the hook.
+    pub(super) fn guard(&self, hook: Hook) -> Option<&Guard> {
+        self.manifest.guards[hook as usize].as_ref()
+    }
+
+    pub(super) fn deadline(&self, size: usize) -> Duration {
+        deadline(self.config.deadline, size)
+    }
+}
+
+/// What became of bytes that are not in force, so that a bad file is not compiled again at each look into the folder.
+#[derive(Default)]
+pub(super) struct Tried(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
+
+impl Tried {
+    fn of(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    fn note(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
+        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Few are of use; whoever tries many bad builds has an earlier one compiled again.
+        if tried.len() >= 32 {
+            tried.clear();
+        }
+        tried.insert(hash, outcome);
+    }
+
+    /// What is in force holds its code itself.
+    pub(super) fn forget(&self, hash: &Hash) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(hash);
+    }
+}
+
+/// Compiles and links. The error completes the sentence "plugin X ...".
+pub(super) fn compile(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Arc<Code>, String> {
+    if let Some(outcome) = runtime.tried.of(&hash) {
+        return outcome;
+    }
+    check_header(bytes)?;
+    let outcome = compile_component(runtime, bytes, hash).map(Arc::new);
+    runtime.tried.note(hash, outcome.clone());
+    outcome
+}
+
+fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code, String> {
+    let component = Component::from_binary(&runtime.engine, bytes)
+        .map_err(|error| format!("is no valid component: {}", flat(&error)))?;
+    check_names(&runtime.engine, &component)?;
+    let pre = runtime
+        .linker
+        .instantiate_pre(&component)
+        .map_err(|error| format!("does not fit this gateway: {}", flat(&error)))?;
+    let code = Code {
+        hash,
+        manifest: plugin::PluginIndices::new(&pre)
+            .map_err(|error| format!("exports no proper `manifest`: {}", flat(&error)))?,
+        request: request::RequestPluginIndices::new(&pre).ok(),
+        attempt: attempt::AttemptPluginIndices::new(&pre).ok(),
+        failure: failure::FailurePluginIndices::new(&pre).ok(),
+        response: response::ResponsePluginIndices::new(&pre).ok(),
+        pre,
+    };
+    // A hook that is exported but has not its functions would otherwise be lost without a word.
+    let exports = component.component_type();
+    for (name, _) in exports.exports(&runtime.engine) {
+        let Some(name) = name.strip_prefix(PACKAGE) else { continue };
+        let (interface, _) = name.split_once('@').unwrap_or((name, ""));
+        let known = code.hooks().into_iter().any(|hook| {
+            interface.strip_suffix("-hook") == Some(hook.as_str())
+        });
+        if interface.ends_with("-hook") && !known {
+            return Err(format!("exports `{interface}` in a form that this gateway does not know"));
+        }
+    }
+    if code.hooks().is_empty() {
+        return Err("exports no hook of `witgate:plugin`: it would never be called".to_owned());
+    }
+    Ok(code)
+}
+
+impl Code {
+    pub(super) fn hooks(&self) -> Vec<Hook> {
+        let there = [
+            self.request.is_some(),
+            self.attempt.is_some(),
+            self.failure.is_some(),
+            self.response.is_some(),
+        ];
+        Hook::ALL.into_iter().zip(there).filter_map(|(hook, there)| there.then_some(hook)).collect()
+    }
+}
+
+/// Tries the component under a name and settings. The error completes the sentence "plugin X ...".
+pub(super) async fn introduce(
+    runtime: &Arc<Runtime>,
+    code: &Arc<Code>,
+    id: &PluginId,
+    config: &PluginConfig,
+) -> Result<Plugin, String> {
+    let settings = serde_json::to_string(&config.settings)
+        .map_err(|error| format!("has settings that are no JSON: {error}"))?;
+    let tenant = Arc::new(Tenant {
+        id: id.clone(),
+        settings: settings.as_str().into(),
+        space: runtime.store.space(id),
+    });
+    let memory = config.memory.unwrap_or(MEMORY);
+    let mut trial = Instance::new(runtime, code, &tenant, memory, None)
+        .await
+        .map_err(|cause| format!("cannot be instantiated: {cause}"))?;
+    trial
+        .bind_all()
+        .map_err(|error| format!("exports a hook with other types than this gateway's: {}", flat(&error)))?;
+    let text = trial.describe(settings, deadline(config.deadline, 0)).await;
+    let text = text.map_err(|cause| match cause {
+        Cause::Failed(text) => format!("refuses its settings: {text}"),
+        cause => format!("failed in `describe`: {cause}"),
+    })?;
+    let manifest = Manifest::parse(&text, &code.hooks())
+        .map_err(|why| format!("cannot be used because of {why}"))?;
+    // Half a translation helps nobody.
+    let on_error = if manifest.dialect.is_some() {
+        OnError::Fail
+    } else {
+        config.on_error.or(manifest.on_error).unwrap_or(OnError::Fail)
+    };
+    Ok(Plugin {
+        tenant,
+        code: Arc::clone(code),
+        config: config.clone(),
+        on_error,
+        memory,
+        manifest,
+    })
+}
+
+/// What kind of file this is, so that the commonest mistakes get their own words.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    let why = match bytes {
+        [] => "is an empty file",
+        _ if bytes.starts_with(COMPONENT) => return Ok(()),
+        _ if bytes.len() < COMPONENT.len() && COMPONENT.starts_with(bytes) => "is cut short",
+        _ if bytes.starts_with(b"\0asm\x01\0\0\0") => {
+            "is a core module, not a component: build it with `--target wasm32-wasip2`"
+        }
+        _ if bytes.starts_with(b"\0asm") => "is of a WebAssembly version that is not known here",
+        _ if bytes.starts_with(b"\x7fELF") => {
+            "is machine code (a `.cwasm` or a native library): put the component itself here"
+        }
+        _ => "is no WebAssembly component",
+    };
+    Err(why.to_owned())
+}
+
+/// Reads the version and the wishes of a component from the names of what it imports and exports.
+fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
+    let shape = component.component_type();
+    let exports: Vec<_> = shape.exports(engine).map(|(name, _)| name).collect();
+    let imports: Vec<_> = shape.imports(engine).map(|(name, _)| name).collect();
+    for name in imports.iter().chain(&exports) {
+        check_version(name)?;
+    }
+    if !exports.iter().any(|name| name.starts_with("witgate:plugin/manifest@")) {
+        let exported = match exports.as_slice() {
+            [] => "nothing".to_owned(),
+            names => format!("`{}`", names.join("`, `")),
+        };
+        return Err(format!(
+            "exports no hook of `witgate:plugin`, it is of another world: it exports {exported}"
+        ));
+    }
+    if let Some(import) = imports.iter().find(|name| !is_granted(name)) {
+        return Err(format!(
+            "imports `{import}`, which plugins are not granted: there are no files, no network and no environment"
+        ));
+    }
+    Ok(())
+}
+
+fn check_version(name: &str) -> Result<(), String> {
+    let Some((_, asked)) = name.strip_prefix(PACKAGE).and_then(|name| name.split_once('@')) else {
+        return Ok(());
+    };
+    let (major, minor, patch) = OFFERED;
+    let mut numbers = asked.splitn(3, '.').map(str::parse::<u64>);
+    // A pre-release matches nothing but itself, and its patch number does not parse.
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(0)), Some(Ok(asked)), Some(Ok(_))) if (major, minor) == (0, asked) => Ok(()),
+        _ => Err(format!(
+            "needs `witgate:plugin` `{asked}` but this gateway offers `{major}.{minor}.{patch}`: rebuild it with the SDK \
+             of `{major}.{minor}`, or use another gateway"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_wrong_file_gets_its_own_words() {
+        let table: [(&[u8], &str); 7] = [
+            (b"", "empty"),
+            (b"\0asm", "cut short"),
+            (b"\0asm\x0d\0\x01", "cut short"),
+            (b"\0asm\x01\0\0\0...", "--target wasm32-wasip2"),
+            (b"\x7fELF\x02\x01", ".cwasm"),
+            (b"\0asm\x09\0\0\0", "not known"),
+            (b"<html>", "no WebAssembly component"),
+        ];
+        for (bytes, wanted) in table {
+            let why = check_header(bytes).unwrap_err();
+            assert!(why.contains(wanted), "{bytes:?}: {why}");
+        }
+        assert_eq!(check_header(b"\0asm\x0d\0\x01\0..."), Ok(()));
+    }
+
+    #[test]
+    fn only_versions_of_the_same_track_are_taken() {
+        for good in ["witgate:plugin/manifest@0.1.0", "witgate:plugin/kv@0.1.9", "wasi:io/poll@0.2.6"] {
+            assert_eq!(check_version(good), Ok(()));
+        }
+        for bad in ["0.2.0", "1.0.0", "0.1.0-rc.1", "0.1", "x"] {
+            let why = check_version(&format!("witgate:plugin/manifest@{bad}")).unwrap_err();
+            assert!(why.contains(&format!("needs `witgate:plugin` `{bad}`")), "{why}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What plugins run on, one per process: the engine, the linker, the clock of deadlines, the instance slots.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
+    PoolingAllocationConfig, component::Linker,
+};
+
+use super::{
+    imports::{self, Host, TABLE_ELEMENTS},
+    plugin::Tried,
+    ticker::Ticker,
+};
+use crate::{
+    config::Plugins,
+    fault::{Blame, Fault, Kind},
+    store::Store,
+};
+
+/// Address space is what bounds it: each slot reserves some 8 GiB of it, of 128 TiB that a process has.
+const MOST_INSTANCES: u32 = 8_000;
+/// What a plugin is tried in while it is loaded, beyond the slots of exchanges.
+const TRIALS: u32 = 8;
+/// Core instances, memories and tables per plugin instance, on average: a Rust plugin has 3, 1 and 2; one with a
+/// JavaScript engine in it 13, 3 and 3.
+const CORE_INSTANCES: u32 = 8;
+const MEMORIES: u32 = 2;
+const TABLES: u32 = 3;
+/// The most that one plugin instance may have of each.
+const MOST_CORE_INSTANCES: u32 = 40;
+const MOST_MEMORIES: u32 = 8;
+const MOST_TABLES: u32 = 16;
+/// The largest memory that configuration can grant a plugin.
+const MOST_MEMORY: usize = 1 << 30;
+/// What a slot keeps in memory after use: a small plugin's heap, so that the next one does not fault it in again.
+const KEEP_RESIDENT: usize = 64 << 10;
+
+/// What plugins run on; one per process.
+pub(crate) struct Runtime {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<Host>,
+    pub(super) ticker: Ticker,
+    pub(super) store: Arc<Store>,
+    pub(super) tried: Tried,
+    slots: Arc<Semaphore>,
+    cache: Option<Cache>,
+}
+
+/// The right to have one plugin instance; given back when dropped.
+pub(super) type Slot = OwnedSemaphorePermit;
+
+impl Runtime {
+    pub(crate) fn new(config: &Plugins, store: Arc<Store>) -> Result<Arc<Self>, Fault> {
+        let instances = config.instances.clamp(1, MOST_INSTANCES);
+        let cache = config.cache.as_deref().and_then(open_cache);
+        let engine = engine(instances, cache.clone())
+            .map_err(|error| Fault::gateway("the plugin engine does not start").from(error))?;
+        let mut linker = Linker::new(&engine);
+        imports::link(&mut linker)
+            .map_err(|error| Fault::gateway("the plugin interfaces do not link").from(error))?;
+        let ticker = Ticker::start(&engine)
+            .map_err(|error| Fault::gateway("the clock of deadlines does not start").from(error))?;
+        Ok(Arc::new(Self {
+            engine,
+            linker,
+            ticker,
+            store,
+            tried: Tried::default(),
+            slots: Arc::new(Semaphore::new(instances as usize)),
+            cache,
+        }))
+    }
+
+    /// Takes so many slots at once, or none.
+    pub(super) fn slots(&self, count: usize) -> Result<Slot, Fault> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Arc::clone(&self.slots).try_acquire_many_owned(count).map_err(|_| overloaded())
+    }
+
+    /// Slots that are free now.
+    #[cfg(test)]
+    pub(super) fn free_slots(&self) -> usize {
+        self.slots.available_permits()
+    }
+
+    /// Components that came out of the code cache so far.
+    pub(super) fn cache_hits(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_hits)
+    }
+}
+
+/// No slot: the client may come again, nothing is broken.
+pub(super) fn overloaded() -> Fault {
+    Fault::new(Blame::Gateway, Kind::Overloaded, "no plugin instance is free")
+}
+
+fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
+    let mut config = settings(cache);
+    config.allocation_strategy(pool(instances));
+    match Engine::new(&config) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            // As under `ulimit -v`, in gVisor, or where processes have 39 bits of address space.
+            warn!(instances, %error, "no room for a pool of plugin instances, each is made on demand and slower");
+            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            Engine::new(&config)
+        }
+    }
+}
+
+/// Deadlines by epoch, and of WebAssembly what compilers for components emit.
+fn settings(cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        // The text of a panic says where; a list of unnamed functions says nothing.
+        .wasm_backtrace_max_frames(None)
+        .cache(cache);
+    config
+}
+
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let all = instances + TRIALS;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(all)
+        .total_stacks(all)
+        .total_core_instances(all.saturating_mul(CORE_INSTANCES).max(MOST_CORE_INSTANCES))
+        .total_memories(all.saturating_mul(MEMORIES).max(MOST_MEMORIES))
+        .total_tables(all.saturating_mul(TABLES).max(MOST_TABLES))
+        .max_core_instances_per_component(MOST_CORE_INSTANCES)
+        .max_memories_per_component(MOST_MEMORIES)
+        .max_tables_per_component(MOST_TABLES)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(MOST_MEMORY)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Wasmtime's own code cache. Without it everything works, only starting takes longer, so nothing here is an error.
+fn open_cache(dir: &Path) -> Option<Cache> {
+    let mut config = CacheConfig::new();
+    config.with_directory(dir);
+    let cache = std::path::absolute(dir)
+        .and_then(|dir| {
+            config.with_directory(&dir);
+            std::fs::create_dir_all(&dir)
+        })
+        .map_err(wasmtime::Error::from)
+        .and_then(|()| Cache::new(config));
+    match cache {
+        Ok(cache) => {
+            if let Err(error) = try_write(cache.directory()) {
+                
+                warn!(dir = %dir.display(), %error, "compiled plugins cannot be kept, each start compiles them again");
+            }
+            Some(cache)
+        }
+        Err(error) => {
+            warn!(dir = %dir.display(), %error, "no cache for compiled plugins, each start compiles them again");
+            None
+        }
+    }
+}
+
+/// The cache itself would not say: it drops what it cannot write.
+fn try_write(dir: &Path) -> std::io::Result<()> {
+    let probe = dir.join(format!(".witgate-{}", std::process::id()));
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}

@@ -1,0 +1,81 @@
+use witgate_plugin::{Hook, json, testing::Exchange};
+
+use super::AnswerWarmup;
+
+type Warm = Exchange<AnswerWarmup>;
+
+#[test]
+fn a_warm_up_is_answered_as_the_asked_model() {
+    let body = json!({
+        "model": "claude-opus-5-5",
+        "system": [{"type": "text", "text": "long"}],
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "text", "text": "<system-reminder>x</system-reminder>"},
+                {"type": "text", "text": "Warmup"},
+            ]},
+            {"role": "system", "content": [], "output_config": {"effort": "low"}},
+        ],
+        "stream": true,
+    });
+    let mut exchange = Warm::new(body);
+    assert!(exchange.would_call(Hook::Request));
+
+    let answer = exchange.on_request().unwrap().expect_answer();
+
+    assert_eq!(answer["body"]["model"], "claude-opus-5-5");
+    assert_eq!(
+        answer["body"]["content"],
+        json!([{"type": "text", "text": "OK"}])
+    );
+    assert_eq!(answer["headers"], json!({"x-warmup-intercepted": "true"}));
+    assert_eq!(answer["note"], "warm-up answered locally");
+}
+
+#[test]
+fn an_ordinary_turn_does_not_even_make_an_instance() {
+    let bodies = [
+        json!({"model": "m", "messages": [{"role": "user", "content": "Warmup function in PyTorch"}]}),
+        json!({"model": "m", "messages": [{"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t", "content": "Warmup"}]}]}),
+        json!({"model": "m", "messages": []}),
+        json!({"model": "m"}),
+    ];
+    for body in bodies {
+        let mut exchange = Warm::new(&body);
+        assert!(!exchange.would_call(Hook::Request), "{body}");
+        assert!(exchange.on_request().unwrap().is_proceed(), "{body}");
+    }
+}
+
+#[test]
+fn a_warm_up_in_the_history_is_history() {
+    let mut exchange = Warm::new(json!({"model": "m", "messages": [
+        {"role": "user", "content": "Warmup"},
+        {"role": "assistant", "content": "OK"},
+        {"role": "user", "content": "hello"},
+    ]}));
+    assert!(exchange.on_request().unwrap().is_proceed());
+}
+
+#[test]
+fn the_last_message_is_the_one_before_the_system_messages() {
+    let mut exchange = Warm::new(json!({"model": "m", "messages": [
+        {"role": "user", "content": "warmup"},
+        {"role": "assistant", "content": "warmup"},
+        {"role": "system", "content": "warmup"},
+    ]}));
+    assert!(exchange.on_request().unwrap().is_proceed());
+}
+
+#[test]
+fn tokens_of_a_warm_up_are_counted() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Warmup"}]});
+    assert!(!Warm::new(body).count_tokens().would_call(Hook::Request));
+}
+
+#[test]
+fn a_warm_up_without_a_model_is_for_the_upstream_to_refuse() {
+    let mut exchange = Warm::new(json!({"messages": [{"role": "user", "content": "Warmup"}]}));
+    assert!(exchange.on_request().unwrap().is_proceed());
+}

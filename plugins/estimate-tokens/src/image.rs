@@ -1,0 +1,156 @@
+//! What an image costs: its area by 750, as Anthropic's documentation says, once it is scaled to what a model sees.
+
+/// The most that an image costs, whatever its size: it is scaled down before.
+pub(crate) const MOST: u64 = 1_600;
+
+/// The longest edge that a model sees.
+const LONGEST_EDGE: u64 = 1_568;
+
+/// What an image costs, given the base64 text of its data. One whose size cannot be told costs the most.
+pub(crate) fn tokens(base64: &str) -> u64 {
+    size(&decode(base64)).map_or(MOST, |(width, height)| area_tokens(width, height))
+}
+
+fn area_tokens(width: u64, height: u64) -> u64 {
+    let longest = width.max(height).max(1);
+    let (mut width, mut height) = (width, height);
+    if longest > LONGEST_EDGE {
+        width = width * LONGEST_EDGE / longest;
+        height = height * LONGEST_EDGE / longest;
+    }
+    (width * height).div_ceil(750).clamp(1, MOST)
+}
+
+/// Width and height, from the head of a PNG, GIF, WebP or JPEG.
+fn size(data: &[u8]) -> Option<(u64, u64)> {
+    match data {
+        [0x89, b'P', b'N', b'G', ..] => Some((big(data.get(16..20)?), big(data.get(20..24)?))),
+        [b'G', b'I', b'F', b'8', ..] => Some((little(data.get(6..8)?), little(data.get(8..10)?))),
+        [b'R', b'I', b'F', b'F', ..] => webp_size(data),
+        [0xff, 0xd8, rest @ ..] => jpeg_size(rest),
+        _ => None,
+    }
+}
+
+fn webp_size(data: &[u8]) -> Option<(u64, u64)> {
+    match data.get(12..16)? {
+        b"VP8X" => Some((little(data.get(24..27)?) + 1, little(data.get(27..30)?) + 1)),
+        b"VP8L" => {
+            let bits = little(data.get(21..25)?);
+            Some(((bits & 0x3fff) + 1, ((bits >> 14) & 0x3fff) + 1))
+        }
+        b"VP8 " => Some((
+            little(data.get(26..28)?) & 0x3fff,
+            little(data.get(28..30)?) & 0x3fff,
+        )),
+        _ => None,
+    }
+}
+
+/// Goes from segment to segment until one describes a frame.
+fn jpeg_size(mut rest: &[u8]) -> Option<(u64, u64)> {
+    loop {
+        let [0xff, marker, behind @ ..] = rest else {
+            return None;
+        };
+        let is_frame = matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(marker);
+        if is_frame {
+            return Some((big(behind.get(5..7)?), big(behind.get(3..5)?)));
+        }
+        let length = usize::try_from(big(behind.get(..2)?)).ok()?;
+        // A length counts itself, so that this moves on.
+        rest = behind.get(length.max(2)..)?;
+    }
+}
+
+fn big(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn little(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// Decodes base64 up to the first character that is none. An escaped slash of JSON is a slash.
+fn decode(base64: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(base64.len() / 4 * 3);
+    let (mut bits, mut held) = (0u32, 0u32);
+    let digits = base64.bytes().filter(|byte| *byte != b'\\');
+    for digit in digits.map_while(value) {
+        bits = bits << 6 | digit;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held & 0xff) as u8);
+        }
+    }
+    bytes
+}
+
+fn value(digit: u8) -> Option<u32> {
+    let value = match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(u32::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_costs_its_area() {
+        assert_eq!(area_tokens(200, 200), 54);
+        assert_eq!(area_tokens(1000, 1000), 1_334);
+        assert_eq!(area_tokens(1092, 1092), 1_590);
+        assert_eq!(area_tokens(8000, 100), 40);
+        assert_eq!(area_tokens(4000, 4000), MOST);
+        assert_eq!(area_tokens(1, 1), 1);
+    }
+
+    #[test]
+    fn the_size_stands_in_the_head() {
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x01\x90\0\0\0\xc8";
+        assert_eq!(size(png), Some((400, 200)));
+        assert_eq!(size(b"GIF89a\x90\x01\xc8\x00"), Some((400, 200)));
+        let jpeg = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x11\x08\x00\xc8\x01\x90";
+        assert_eq!(size(jpeg), Some((400, 200)));
+        let vp8x = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x8f\x01\x00\xc7\x00\x00";
+        assert_eq!(size(vp8x), Some((400, 200)));
+        let vp8 = b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x90\x01\xc8\x00";
+        assert_eq!(size(vp8), Some((400, 200)));
+        // 399 and 199 in 14 bits each.
+        let vp8l = b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f\x8f\xc1\x31\x00";
+        assert_eq!(size(vp8l), Some((400, 200)));
+    }
+
+    #[test]
+    fn a_broken_head_costs_the_most() {
+        for data in [
+            &b"\x89PNG"[..],
+            b"\xff\xd8\xff\xe0\x00\x00",
+            b"RIFF",
+            b"GIF8",
+            b"",
+        ] {
+            assert_eq!(size(data), None, "{data:?}");
+        }
+        assert_eq!(tokens("%%%"), MOST);
+    }
+
+    #[test]
+    fn base64_is_read_as_it_comes() {
+        assert_eq!(decode("aGVsbG8="), b"hello");
+        assert_eq!(decode("\\/\\/8="), [0xff, 0xff]);
+    }
+}

@@ -1,0 +1,170 @@
+use witgate_plugin::{Hook, Value, json, serde_json, testing::Exchange};
+
+use super::MergeRoles;
+
+type Merge = Exchange<MergeRoles>;
+
+#[track_caller]
+fn merged(messages: Value) -> Value {
+    let mut exchange = Merge::new(json!({ "model": "m", "messages": messages, "max_tokens": 1 }))
+        .lacks("same-role-turns");
+    assert!(exchange.would_call(Hook::Attempt));
+    assert!(exchange.on_attempt().unwrap().is_proceed());
+    let mut body: Value = serde_json::from_str(&exchange.body()).unwrap();
+    body["messages"].take()
+}
+
+fn user(content: Value) -> Value {
+    json!({ "role": "user", "content": content })
+}
+
+fn assistant(content: Value) -> Value {
+    json!({ "role": "assistant", "content": content })
+}
+
+fn block(text: &str) -> Value {
+    json!({ "type": "text", "text": text })
+}
+
+#[test]
+fn text_and_text_are_joined_by_a_blank_line() {
+    let messages = json!([
+        user(json!("a\"")),
+        user(json!("b")),
+        assistant(json!("x")),
+        assistant(json!("y"))
+    ]);
+    let expected = json!([user(json!("a\"\n\nb")), assistant(json!("x\n\ny"))]);
+    assert_eq!(merged(messages), expected);
+}
+
+#[test]
+fn text_and_blocks_become_blocks_in_order() {
+    let messages = json!([
+        user(json!("a")),
+        user(json!([block("b"), block("c")])),
+        user(json!("d"))
+    ]);
+    let expected = json!([user(json!([
+        block("a"),
+        block("b"),
+        block("c"),
+        block("d")
+    ]))]);
+    assert_eq!(merged(messages), expected);
+}
+
+#[test]
+fn joined_texts_before_blocks_are_one_block() {
+    let messages = json!([
+        user(json!("a")),
+        user(json!("b")),
+        user(json!([block("c")]))
+    ]);
+    assert_eq!(
+        merged(messages),
+        json!([user(json!([block("a\n\nb"), block("c")]))])
+    );
+}
+
+#[test]
+fn empty_contents_are_no_stumbling_block() {
+    let messages = json!([
+        user(json!([])),
+        user(json!("a")),
+        user(json!("")),
+        user(json!([])),
+        assistant(json!([])),
+        assistant(json!([]))
+    ]);
+    assert_eq!(
+        merged(messages),
+        json!([user(json!([block("a")])), assistant(json!([]))])
+    );
+}
+
+#[test]
+fn system_messages_stay_and_part_their_neighbours() {
+    let messages = json!([
+        user(json!("a")),
+        {"role": "system", "content": [], "output_config": {"effort": "low"}},
+        {"role": "system", "content": "s"},
+        user(json!("b")),
+    ]);
+    assert_eq!(merged(messages.clone()), messages);
+}
+
+#[test]
+fn no_member_is_ever_lost() {
+    let messages = json!([
+        user(json!("a")),
+        {"role": "user", "content": "b", "name": "ada"},
+        user(json!("c")),
+        user(json!("d")),
+        {"role": "user"},
+        {"role": "user", "content": null},
+        {"role": "user", "content": {}},
+        {"content": "e"},
+        user(json!("f")),
+    ]);
+    let mut expected = messages.clone();
+    expected[2] = user(json!("c\n\nd"));
+    expected.as_array_mut().unwrap().remove(3);
+    assert_eq!(merged(messages), expected);
+}
+
+#[test]
+fn a_long_text_is_moved_into_a_block() {
+    let long = "é".repeat(300_000);
+    let messages = json!([
+        user(json!(long)),
+        user(json!("b")),
+        assistant(json!("x")),
+        assistant(json!(long))
+    ]);
+    let expected = json!([
+        user(json!([block(&long), block("b")])),
+        assistant(json!([block("x"), block(&long)])),
+    ]);
+    assert_eq!(merged(messages), expected);
+}
+
+#[test]
+fn only_the_joined_messages_change() {
+    let body = concat!(
+        r#"{ "model" : "m", "messages": [ {"role":"user", "content": [ {"type":"tool_reference"} ]}"#,
+        r#" , {"role":"assistant","content":"x\u0041"},  {"content":"y", "role":"assistant"}, {"role":"user","content":"z"} ],"#,
+        r#" "safeguards": [1.0e0] }"#,
+    );
+    let mut exchange = Merge::new(body).lacks("same-role-turns");
+    exchange.on_attempt().unwrap();
+    assert_eq!(
+        exchange.body(),
+        body.replace(
+            r#""x\u0041"},  {"content":"y", "role":"assistant"}"#,
+            r#""x\u0041\n\ny"}"#
+        )
+    );
+}
+
+#[test]
+fn alternating_roles_are_left_alone() {
+    for body in [
+        r#"{"messages": [ {"role":"user","content":"a"}, {"role":"assistant","content":"b"} ]}"#,
+        r#"{"messages": []}"#,
+        r#"{"messages": {"role": "user"}}"#,
+        r#"{}"#,
+    ] {
+        let mut exchange = Merge::new(body).lacks("same-role-turns");
+        assert!(exchange.on_attempt().unwrap().is_proceed());
+        assert_eq!(exchange.body(), body);
+    }
+}
+
+#[test]
+fn a_target_that_takes_such_turns_gets_them() {
+    let body = json!({"messages": [user(json!("a")), user(json!("b"))]});
+    assert!(!Merge::new(&body).would_call(Hook::Attempt));
+    let counted = Merge::new(&body).lacks("same-role-turns").count_tokens();
+    assert!({ counted }.would_call(Hook::Attempt));
+}

@@ -1,0 +1,234 @@
+//! What a plugin says about itself.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::request::owned;
+
+/// What a plugin says about itself when it is loaded.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Manifest {
+    summary: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_error: Option<OnError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dialect: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    guards: BTreeMap<Hook, Vec<Guard>>,
+}
+
+/// A point of the exchange at which the gateway calls plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// [`RequestHook`](crate::RequestHook)
+    Request,
+    /// [`AttemptHook`](crate::AttemptHook)
+    Attempt,
+    /// [`FailureHook`](crate::FailureHook)
+    Failure,
+    /// [`ResponseHook`](crate::ResponseHook)
+    Response,
+}
+
+/// What becomes of an exchange when the plugin fails in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It ends with a 500 that names the plugin. The default, and the only choice of a dialect.
+    Fail,
+    /// It goes on without the plugin, visibly.
+    Skip,
+}
+
+impl Manifest {
+    /// A manifest with one sentence for `witgate plugins list`.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self {
+            summary: summary.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The plugin's own version, free text. Without it the version of the plugin's crate is taken.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// What becomes of an exchange when the plugin fails, unless the configuration says otherwise.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = Some(on_error);
+        self
+    }
+
+    /// The protocol that the plugin translates. It then runs innermost, and only for upstreams of that dialect.
+    #[must_use]
+    pub fn dialect(mut self, dialect: impl Into<String>) -> Self {
+        self.dialect = Some(dialect.into());
+        self
+    }
+
+    /// One more case in which the request hook is called.
+    #[must_use]
+    pub fn request(self, guard: Guard) -> Self {
+        self.guard(Hook::Request, guard)
+    }
+
+    /// One more case in which the attempt hook is called.
+    #[must_use]
+    pub fn attempt(self, guard: Guard) -> Self {
+        self.guard(Hook::Attempt, guard)
+    }
+
+    /// One more case in which the failure hook is called.
+    #[must_use]
+    pub fn failure(self, guard: Guard) -> Self {
+        self.guard(Hook::Failure, guard)
+    }
+
+    /// One more case in which the response hook is called.
+    #[must_use]
+    pub fn response(self, guard: Guard) -> Self {
+        self.guard(Hook::Response, guard)
+    }
+
+    fn guard(mut self, hook: Hook, guard: Guard) -> Self {
+        self.guards.entry(hook).or_default().push(guard);
+        self
+    }
+
+    /// The guards of a hook; empty if it is called for every exchange of kind `messages`.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn guards(&self, hook: Hook) -> &[Guard] {
+        self.guards.get(&hook).map_or(&[], Vec::as_slice)
+    }
+
+    /// Sets the version where the plugin did not.
+    #[cfg_attr(
+        not(target_family = "wasm"),
+        expect(dead_code, reason = "called by the exports, which exist only on wasm")
+    )]
+    pub(crate) fn or_version(mut self, version: &str) -> Self {
+        self.version.get_or_insert_with(|| version.to_owned());
+        self
+    }
+
+    /// The JSON text of the contract (`wit/manifest.wit`).
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers always serialise")
+    }
+}
+
+/// One case in which a hook is called: everything that is set must hold.
+///
+/// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so a good guard makes a
+/// rule cost nothing where it does not apply. A hook with several guards is called if one of them holds; a hook without
+/// any is called for every exchange of kind `messages`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Guard {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kinds: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dialects: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lacks: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<Vec<u16>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) events: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deltas: Option<Vec<String>>,
+}
+
+impl Guard {
+    /// A guard that holds for every exchange of kind `messages`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The request's kind is one of these. Without it: `messages`.
+    #[must_use]
+    pub fn kinds<V: Into<String>>(mut self, kinds: impl IntoIterator<Item = V>) -> Self {
+        self.kinds = Some(owned(kinds));
+        self
+    }
+
+    /// The target's dialect is one of these. Not for the request hook.
+    #[must_use]
+    pub fn dialects<V: Into<String>>(mut self, dialects: impl IntoIterator<Item = V>) -> Self {
+        self.dialects = Some(owned(dialects));
+        self
+    }
+
+    /// The target lacks one of these. Not for the request hook.
+    #[must_use]
+    pub fn lacks<V: Into<String>>(mut self, words: impl IntoIterator<Item = V>) -> Self {
+        self.lacks = Some(owned(words));
+        self
+    }
+
+    /// This JSONPath selects something in the request's body. For the request and attempt hooks.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// The failure's status is one of these. For the failure hook.
+    #[must_use]
+    pub fn status(mut self, status: impl IntoIterator<Item = u16>) -> Self {
+        self.status = Some(status.into_iter().collect());
+        self
+    }
+
+    /// The event's name is one of these. For the response hook; naming `ping` shows the upstream's pings.
+    #[must_use]
+    pub fn events<V: Into<String>>(mut self, names: impl IntoIterator<Item = V>) -> Self {
+        self.events = Some(owned(names));
+        self
+    }
+
+    /// The type of a `content_block_delta` is one of these; other events are not affected. For the response hook.
+    #[must_use]
+    pub fn deltas<V: Into<String>>(mut self, types: impl IntoIterator<Item = V>) -> Self {
+        self.deltas = Some(owned(types));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_says_only_what_was_set() {
+        assert_eq!(Manifest::new("x").to_json(), r#"{"summary":"x"}"#);
+        let full = Manifest::new("x")
+            .version("1")
+            .on_error(OnError::Skip)
+            .dialect("gemini")
+            .attempt(Guard::new().lacks(["cache_control"]).path("$.a"))
+            .failure(Guard::new().status([400]))
+            .response(Guard::new().events(["ping"]).deltas(["text_delta"]))
+            .request(Guard::new().kinds(["messages"]))
+            .request(Guard::new().kinds(["count_tokens"]));
+        assert_eq!(
+            full.to_json(),
+            concat!(
+                r#"{"summary":"x","version":"1","on_error":"skip","dialect":"gemini","guards":{"#,
+                r#""request":[{"kinds":["messages"]},{"kinds":["count_tokens"]}],"#,
+                r#""attempt":[{"lacks":["cache_control"],"path":"$.a"}],"#,
+                r#""failure":[{"status":[400]}],"#,
+                r#""response":[{"events":["ping"],"deltas":["text_delta"]}]}}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,508 @@
+//! Runs a rule natively, in `cargo test`, on the gateway's own document engine.
+//!
+//! ```
+//! # use witgate_plugin::{AttemptHook, Error, Guard, Manifest, Plugin, Request, Target, Verdict};
+//! # #[derive(Default)]
+//! # struct NoTopK;
+//! # impl Plugin for NoTopK {
+//! #     fn describe() -> Result<Manifest, Error> {
+//! #         Ok(Manifest::new("removes top_k").attempt(Guard::new().path("$.top_k")))
+//! #     }
+//! # }
+//! # impl AttemptHook for NoTopK {
+//! #     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
+//! #         request.remove_all("$.top_k")?;
+//! #         Ok(Verdict::proceed())
+//! #     }
+//! # }
+//! use witgate_plugin::{Hook, testing::Exchange};
+//!
+//! let mut exchange = Exchange::<NoTopK>::new(r#"{"model": "m", "top_k": 5, "messages": []}"#);
+//! assert!(exchange.would_call(Hook::Attempt));
+//! exchange.on_attempt().unwrap();
+//! assert_eq!(exchange.body(), r#"{"model": "m", "messages": []}"#);
+//! ```
+//!
+//! A hook is called as the gateway calls it: an attempt starts from the request as the request hook left it, the edits
+//! of a call that fails are taken back, and one rule lives through the whole exchange. Guards are not in the way of a
+//! call; ask [`Exchange::would_call`]. Deadlines and memory limits exist only in the gateway.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::Value;
+use witgate_document::{Document, Path};
+
+use crate::{
+    error::Error,
+    failure::{Failure, Retry},
+    hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
+    host::{self, Headers, Moment, Surroundings},
+    log::Level,
+    manifest::{Guard, Hook, Manifest},
+    request::{Request, Target},
+    response::{Event, EventVerdict, Response},
+    verdict::Verdict,
+};
+
+/// One exchange: a request, where it goes, and the one instance of a rule that sees it.
+#[derive(Debug)]
+pub struct Exchange<Rule> {
+    rule: Option<Rule>,
+    /// As the request hook left it.
+    asked: host::Request,
+    /// As the last hook left it: what would be sent.
+    sent: host::Request,
+    target: host::Target,
+    response: host::Response,
+    around: Surroundings,
+}
+
+impl<Rule: Plugin> Exchange<Rule> {
+    /// An exchange of kind `messages` with this body, a JSON text or a [`Value`], to an upstream named `test`.
+    pub fn new(body: impl ToString) -> Self {
+        let body = Document::new(body.to_string());
+        let model = Path::parse("$.model")
+            .and_then(|path| body.read(&path))
+            .ok()
+            .and_then(|nodes| serde_json::from_slice::<String>(&nodes.first()?.value).ok())
+            .unwrap_or_default();
+        let asked = host::Request {
+            kind: "messages".to_owned(),
+            path: "/v1/messages".to_owned().into(),
+            query: String::new().into(),
+            session: None,
+            headers: Headers::default(),
+            body: body.into(),
+            moment: Moment::Request.into(),
+        };
+        let target = host::Target {
+            upstream: "test".to_owned(),
+            dialect: "anthropic".to_owned(),
+            account: None,
+            asked_model: model.clone(),
+            model,
+            attempt: 0,
+            lacks: Vec::new(),
+        };
+        let response = host::Response {
+            status: 200,
+            headers: Headers::default(),
+            target: target.clone(),
+            session: None,
+            streaming: true,
+            begun: false,
+            complete: false,
+        };
+        Self {
+            rule: None,
+            sent: asked.clone(),
+            asked,
+            target,
+            response,
+            around: Surroundings::empty("{}".to_owned(), HashMap::new()),
+        }
+    }
+
+    /// Makes it an exchange of kind `count_tokens`.
+    #[must_use]
+    pub fn count_tokens(self) -> Self {
+        self.asked.path.replace("/v1/messages/count_tokens".into());
+        self.change(|asked, _| asked.kind = "count_tokens".to_owned())
+    }
+
+    /// The client sends this header.
+    #[must_use]
+    pub fn header(self, name: &str, value: &str) -> Self {
+        self.change(|asked, _| asked.headers.add(name, value))
+    }
+
+    /// The client sends this query string, without the question mark.
+    #[must_use]
+    pub fn query(self, query: &str) -> Self {
+        self.change(|asked, _| asked.query = query.to_owned().into())
+    }
+
+    /// The client says which conversation this is.
+    #[must_use]
+    pub fn session(mut self, session: &str) -> Self {
+        self.response.session = Some(session.to_owned());
+        self.change(|asked, _| asked.session = Some(session.to_owned()))
+    }
+
+    /// The target lacks this.
+    #[must_use]
+    pub fn lacks(self, what: &str) -> Self {
+        self.change(|_, target| target.lacks.push(what.to_owned()))
+    }
+
+    /// The upstream's name.
+    #[must_use]
+    pub fn upstream(self, name: &str) -> Self {
+        self.change(|_, target| target.upstream = name.to_owned())
+    }
+
+    /// The upstream's protocol.
+    #[must_use]
+    pub fn dialect(self, name: &str) -> Self {
+        self.change(|_, target| target.dialect = name.to_owned())
+    }
+
+    /// The account's name.
+    #[must_use]
+    pub fn account(self, name: &str) -> Self {
+        self.change(|_, target| target.account = Some(name.to_owned()))
+    }
+
+    /// The model that the route maps to. It is written into the body when an attempt begins.
+    #[must_use]
+    pub fn mapped_to(self, model: &str) -> Self {
+        self.change(|_, target| target.model = model.to_owned())
+    }
+
+    /// The client wants JSON, not a stream.
+    #[must_use]
+    pub fn not_streaming(mut self) -> Self {
+        self.response.streaming = false;
+        self
+    }
+
+    /// The answer has this header.
+    #[must_use]
+    pub fn answered_with(self, name: &str, value: &str) -> Self {
+        self.response.headers.add(name, value);
+        self
+    }
+
+    /// The plugin's settings, as a [`Value`].
+    #[must_use]
+    pub fn settings(mut self, settings: impl Into<Value>) -> Self {
+        self.around.settings = settings.into().to_string();
+        self
+    }
+
+    /// Another exchange with a new instance of the rule, but with the same settings and what [`kv`](crate::kv) holds.
+    #[must_use]
+    pub fn next(self, body: impl ToString) -> Self {
+        let mut next = Self::new(body);
+        next.around = self.around;
+        next
+    }
+
+    /// Lets time pass for what [`kv`](crate::kv) holds.
+    pub fn wait(&mut self, time: Duration) {
+        self.around.now_ms += crate::failure::milliseconds(time);
+    }
+
+    fn change(mut self, act: impl FnOnce(&mut host::Request, &mut host::Target)) -> Self {
+        act(&mut self.asked, &mut self.target);
+        self.sent = self.asked.clone();
+        self.response.target = self.target.clone();
+        self
+    }
+
+    /// What the plugin says about itself, with the present settings.
+    pub fn describe(&mut self) -> Result<Manifest, Error> {
+        host::within(&mut self.around, Rule::describe)
+    }
+
+    /// Whether the guards hold for this exchange. Only those are looked at that do not ask about the answer: `kinds`,
+    /// `dialects`, `lacks` and `path`.
+    ///
+    /// # Panics
+    ///
+    /// If the plugin refuses its settings, or a guard's path is no JSONPath.
+    #[track_caller]
+    pub fn would_call(&mut self, hook: Hook) -> bool {
+        let manifest = self.describe().expect("the settings are accepted");
+        let guards = manifest.guards(hook);
+        match guards {
+            [] => self.holds(&Guard::new()),
+            guards => guards.iter().any(|guard| self.holds(guard)),
+        }
+    }
+
+    #[track_caller]
+    fn holds(&self, guard: &Guard) -> bool {
+        let named = |list: &Option<Vec<String>>, word: &str| {
+            list.as_ref()
+                .is_none_or(|list| list.iter().any(|own| own == word))
+        };
+        let kind = match &guard.kinds {
+            None => self.asked.kind == "messages",
+            kinds => named(kinds, &self.asked.kind),
+        };
+        let lacks = guard
+            .lacks
+            .as_ref()
+            .is_none_or(|words| words.iter().any(|word| self.target.lacks(word)));
+        let path = guard.path.as_ref().is_none_or(|path| {
+            let path = Path::parse(path).expect("the guard's path is a JSONPath");
+            let body = self.asked.body.borrow();
+            body.matches(&path).expect("the body can be read")
+        });
+        kind && lacks && path && named(&guard.dialects, &self.target.dialect)
+    }
+
+    /// The body as it stands: as the client sent it, with the edits made since.
+    ///
+    /// # Panics
+    ///
+    /// If the body is not UTF-8.
+    #[track_caller]
+    pub fn body(&self) -> String {
+        let bytes = self.sent.body.borrow().bytes();
+        String::from_utf8(bytes.to_vec()).expect("the body is UTF-8")
+    }
+
+    /// The path and query string to which the request goes.
+    pub fn path_and_query(&self) -> String {
+        let (path, query) = (self.sent.path(), self.sent.query());
+        if query.is_empty() {
+            path
+        } else {
+            format!("{path}?{query}")
+        }
+    }
+
+    /// A header of the request as it stands.
+    pub fn request_header(&self, name: &str) -> Vec<String> {
+        self.sent.header(name)
+    }
+
+    /// A header of the answer as it stands.
+    pub fn response_header(&self, name: &str) -> Vec<String> {
+        self.response.header(name)
+    }
+
+    /// What the plugin has written to the log.
+    pub fn log(&self) -> &[(Level, String)] {
+        &self.around.lines
+    }
+
+    /// Calls a hook of the one rule of this exchange.
+    fn call<T>(
+        &mut self,
+        act: impl FnOnce(&mut Rule, &mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut around = self.around.clone();
+        let rule = self.rule.take();
+        let (result, rule) = host::within(&mut around, || {
+            let mut rule = rule.unwrap_or_default();
+            let result = act(&mut rule, self);
+            (result, rule)
+        });
+        self.around = around;
+        self.rule = Some(rule);
+        result
+    }
+
+    fn edit(
+        &mut self,
+        moment: Moment,
+        from: host::Request,
+        act: impl FnOnce(&mut Rule, &mut Request, &Target) -> Result<Verdict, Error>,
+    ) -> Result<Verdict, Error> {
+        self.sent = from.clone();
+        let result = self.call(|rule, exchange| {
+            exchange.sent.moment.set(moment);
+            let mut request = Request::over(&exchange.sent);
+            act(rule, &mut request, &Target::over(&exchange.target))
+        });
+        if result.is_err() {
+            self.sent = from;
+        }
+        result
+    }
+}
+
+impl<Rule: RequestHook> Exchange<Rule> {
+    /// Calls the request hook.
+    pub fn on_request(&mut self) -> Result<Verdict, Error> {
+        let result = self.edit(Moment::Request, self.asked.clone(), |rule, request, _| {
+            rule.on_request(request)
+        });
+        self.asked = self.sent.clone();
+        result
+    }
+}
+
+impl<Rule: AttemptHook> Exchange<Rule> {
+    /// Begins an attempt, the next one if there was one before, and calls the attempt hook.
+    ///
+    /// # Panics
+    ///
+    /// If a model is [mapped](Self::mapped_to) in a body that has none.
+    #[track_caller]
+    pub fn on_attempt(&mut self) -> Result<Verdict, Error> {
+        self.target.attempt += 1;
+        self.response.target = self.target.clone();
+        let from = self.asked.clone();
+        if self.target.model != self.target.asked_model {
+            let model = serde_json::to_string(&self.target.model).expect("a text serialises");
+            let edit = crate::Operation::replace_json("/model", model);
+            from.patch(&[edit]).expect("the body has a model");
+        }
+        self.edit(Moment::Attempt, from, AttemptHook::on_attempt)
+    }
+}
+
+impl<Rule: FailureHook> Exchange<Rule> {
+    /// Calls the failure hook with what came back, which then tells what the hook made of it.
+    pub fn on_failure(&mut self, failed: &mut Failed) -> Result<(), Error> {
+        let before = failed.clone();
+        let result = self.call(|rule, exchange| {
+            exchange.sent.moment.set(Moment::Failure);
+            rule.on_failure(
+                &Request::over(&exchange.sent),
+                &Target::over(&exchange.target),
+                &mut Failure::over(&failed.host),
+            )
+        });
+        if result.is_err() {
+            *failed = before;
+        }
+        result
+    }
+}
+
+impl<Rule: ResponseHook> Exchange<Rule> {
+    /// Calls the response hook with one event.
+    pub fn on_event(&mut self, event: Event) -> Result<EventVerdict, Error> {
+        let result = self
+            .call(|rule, exchange| rule.on_event(&mut Response::over(&exchange.response), event));
+        self.response.begun |= !matches!(result, Ok(EventVerdict::Discard));
+        result
+    }
+
+    /// Ends the answer as it should, and calls the response hook.
+    pub fn on_end(&mut self) -> Result<Vec<Event>, Error> {
+        self.response.complete = true;
+        self.call(|rule, exchange| rule.on_end(&mut Response::over(&exchange.response)))
+    }
+
+    /// Cuts the answer short, and calls the response hook.
+    pub fn on_cut(&mut self) -> Result<Vec<Event>, Error> {
+        self.response.complete = false;
+        self.call(|rule, exchange| rule.on_end(&mut Response::over(&exchange.response)))
+    }
+
+    /// Calls the response hook with an answer that is no message.
+    pub fn on_body(&mut self, body: impl ToString) -> Result<Option<String>, Error> {
+        self.response.complete = true;
+        self.call(|rule, exchange| {
+            rule.on_body(&mut Response::over(&exchange.response), body.to_string())
+        })
+    }
+
+    /// Sends a whole answer through the response hook and returns what the client gets.
+    pub fn stream(&mut self, events: impl IntoIterator<Item = Event>) -> Result<Vec<Event>, Error> {
+        let mut out = Vec::new();
+        for event in events {
+            match self.on_event(event.clone())? {
+                EventVerdict::Keep => out.push(event),
+                EventVerdict::Discard => {}
+                EventVerdict::Replace(others) => out.extend(others),
+            }
+        }
+        out.extend(self.on_end()?);
+        Ok(out)
+    }
+}
+
+/// A failed attempt, and what the failure hook made of it.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    host: host::Failure,
+}
+
+impl Failed {
+    /// An upstream's answer with this status, Anthropic error type and body; status 0 if there was no answer.
+    pub fn new(status: u16, kind: &str, body: impl ToString) -> Self {
+        Self {
+            host: host::Failure {
+                status: status.into(),
+                kind: kind.to_owned().into(),
+                headers: Headers::default(),
+                body: body.to_string().into(),
+                retry: None.into(),
+                rest: None.into(),
+            },
+        }
+    }
+
+    /// The upstream's answer has this header.
+    #[must_use]
+    pub fn header(self, name: &str, value: &str) -> Self {
+        self.host.headers.add(name, value);
+        self
+    }
+
+    /// The status that counts.
+    pub fn status(&self) -> u16 {
+        self.host.status()
+    }
+
+    /// The error type that the client reads.
+    pub fn kind(&self) -> String {
+        self.host.kind()
+    }
+
+    /// The body that the client reads.
+    pub fn body(&self) -> String {
+        self.host.body()
+    }
+
+    /// Whether to try again, if the hook has said so.
+    pub fn retry(&self) -> Option<(Retry, Duration)> {
+        let (whom, after_ms) = self.host.retry.borrow().clone()?;
+        let whom = match whom.as_str() {
+            "same" => Retry::Same,
+            "other" => Retry::Other,
+            _ => Retry::Never,
+        };
+        Some((whom, Duration::from_millis(after_ms)))
+    }
+
+    /// How long the account rests, if the hook has said so.
+    pub fn rest(&self) -> Option<Duration> {
+        self.host.rest.get().map(Duration::from_millis)
+    }
+}
+
+/// What a test of a verdict asks for.
+impl Verdict {
+    /// The answer's JSON text of the contract.
+    ///
+    /// # Panics
+    ///
+    /// If the verdict is another.
+    #[track_caller]
+    pub fn expect_answer(&self) -> Value {
+        match self {
+            Self::Answer(answer) => as_value(&answer.to_json()),
+            other => panic!("expected an answer, got {other:?}"),
+        }
+    }
+
+    /// The refusal's JSON text of the contract.
+    ///
+    /// # Panics
+    ///
+    /// If the verdict is another.
+    #[track_caller]
+    pub fn expect_refusal(&self) -> Value {
+        match self {
+            Self::Refuse(refusal) => as_value(&refusal.to_json()),
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    /// Whether the exchange goes on.
+    pub fn is_proceed(&self) -> bool {
+        matches!(self, Self::Proceed)
+    }
+}
+
+fn as_value(json: &str) -> Value {
+    serde_json::from_str(json).expect("the contract's JSON is valid")
+}

@@ -1,0 +1,35 @@
+//! Removes cache marks where the target does not know them; elsewhere never.
+
+mod marks;
+
+use witgate_plugin::{
+    AttemptHook, Error, Guard, Manifest, Operation, Plugin, Request, Target, Verdict, export,
+};
+
+#[derive(Default)]
+struct StripCacheControl;
+
+impl Plugin for StripCacheControl {
+    fn describe() -> Result<Manifest, Error> {
+        let guard = Guard::new()
+            .kinds(["messages", "count_tokens"])
+            .lacks(["cache_control"])
+            .path(marks::ANYWHERE);
+        Ok(Manifest::new("removes cache_control where the target lacks it").attempt(guard))
+    }
+}
+
+impl AttemptHook for StripCacheControl {
+    fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
+        let marks = marks::only_marks(request.select(marks::ANYWHERE)?);
+        if !marks.is_empty() {
+            request.patch(marks.into_iter().map(Operation::Remove))?;
+        }
+        Ok(Verdict::proceed())
+    }
+}
+
+export!(StripCacheControl: AttemptHook);
+
+#[cfg(test)]
+mod tests;

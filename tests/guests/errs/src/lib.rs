@@ -1,0 +1,14 @@
+//! Says that it failed, with the text `erred on purpose in HOOK`.
+//! `../everywhere.rs` tells the settings.
+
+#[path = "../../everywhere.rs"]
+mod everywhere;
+
+use everywhere::Everywhere;
+use witgate_plugin::Error;
+
+fn misbehave(hook: &str) -> Result<(), Error> {
+    Err(Error::new(format!("erred on purpose in {hook}")))
+}
+
+witgate_plugin::export!(Everywhere: RequestHook, AttemptHook, FailureHook, ResponseHook);

@@ -1,0 +1,24 @@
+//! Takes the place of the built-in `merge-roles` when its file is dropped as `merge_roles.wasm`: it joins nothing, and adds
+//! the member `merged_by` to every body. No settings.
+
+use witgate_plugin::{
+    AttemptHook, Error, Manifest, Operation, Plugin, Request, Target, Verdict, export,
+};
+
+#[derive(Default)]
+struct OtherMergeRoles;
+
+impl Plugin for OtherMergeRoles {
+    fn describe() -> Result<Manifest, Error> {
+        Ok(Manifest::new("another rule in the place of merge-roles").version("other"))
+    }
+}
+
+impl AttemptHook for OtherMergeRoles {
+    fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
+        request.patch([Operation::add("/merged_by", "another rule")])?;
+        Ok(Verdict::proceed())
+    }
+}
+
+export!(OtherMergeRoles: AttemptHook);

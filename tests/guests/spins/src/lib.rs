@@ -1,0 +1,16 @@
+//! Never returns: the gateway has to end it at its deadline.
+//! `../everywhere.rs` tells the settings.
+
+#[path = "../../everywhere.rs"]
+mod everywhere;
+
+use everywhere::Everywhere;
+use witgate_plugin::Error;
+
+fn misbehave(_: &str) -> Result<(), Error> {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+witgate_plugin::export!(Everywhere: RequestHook, AttemptHook, FailureHook, ResponseHook);
