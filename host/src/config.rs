@@ -1,12 +1,15 @@
 //! The configuration as plain data. `config/load.rs` reads and checks it; whoever holds a [`Config`] need not.
 
-mod load;
-mod preset;
+mod load; // a file, or no file: all of it, checked
+mod upstreams; // its upstreams and routes
+mod preset; // what is known of providers, as data
+mod table; // spanned TOML tables whose every problem is kept
+mod problem; // what is wrong, and where
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::PathBuf,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,41 +21,82 @@ use crate::{
     secret::Secret,
 };
 
-pub use load::{Problem, Problems};
+pub(crate) use problem::did_you_mean;
+pub(crate) use problem::{Problem, Problems};
+
+/// The file that is read where none is named, if it is there.
+pub(crate) const DEFAULT_FILE: &str = "witgate.toml";
+
+/// Loopback: whoever wants to be reached from elsewhere says so, and `auth = auto` then asks for a key.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8045);
+
+/// One line per exchange and what an operator has to know.
+const DEFAULT_LOG: &str = "info";
+
+/// What Anthropic's own API accepts for messages.
+const DEFAULT_BODY_LIMIT: usize = 32 * 1024 * 1024;
+
+/// Below the 30 s after which container managers kill, so that the last log lines still come out.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
+
+/// Some 300 exchanges at once with three plugins each; a live one holds a 2 MiB stack, touched in part.
+const DEFAULT_INSTANCES: u32 = 1000;
+
+/// More would reserve more address space than some kernels hand out.
+const MAX_INSTANCES: u32 = 8000;
+
+/// Polling faster than this burns more than it finds.
+const MIN_POLL: Duration = Duration::from_millis(10);
 
 /// Everything the gateway is told, checked. Environment and file references are resolved.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the gateway listens. Does not change on reload.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// What is logged, as a `tracing` filter: `info`, `warn,witgate=debug`.
-    pub log: String,
+    pub(crate) log: String,
     /// The largest body of a message, in bytes.
-    pub body_limit: usize,
+    pub(crate) body_limit: usize,
     /// How long running exchanges may go on after a signal to stop.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
     /// Web origins whose pages may call the gateway, besides local ones.
-    pub cors_origins: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
     /// Whether account names are shown to clients.
-    pub expose_accounts: bool,
-    pub auth: Auth,
+    pub(crate) expose_accounts: bool,
+    pub(crate) auth: Auth,
     /// In file order. Empty: the echo upstream answers.
-    pub upstreams: Vec<Upstream>,
+    pub(crate) upstreams: Vec<Upstream>,
     /// In file order, the first match wins. Empty: all upstreams in file order for every model.
-    pub routes: Vec<Route>,
-    pub plugins: Plugins,
-    pub plugin: BTreeMap<PluginId, PluginConfig>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) plugins: Plugins,
+    pub(crate) plugin: BTreeMap<PluginId, PluginConfig>,
+    /// The files that were read for it besides its own: a change in one is a change of the configuration.
+    pub(crate) sources: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads a configuration file, the environment variables and the files that it refers to.
+    ///
+    /// The problems are all there are, not the first; the warnings stand in no one's way.
+    pub(crate) fn load(file: &Path) -> Result<(Self, Vec<Problem>), Problems> {
+        load::file(file, &load::environment)
+    }
+
+    /// What holds without a file: the echo upstream, the default plugins, and `plugins/` in the present folder.
+    pub(crate) fn without_file() -> Self {
+        load::defaults(Path::new(""), &load::environment)
+    }
 }
 
 /// Who may come in.
 #[derive(Debug, Clone)]
-pub struct Auth {
-    pub mode: AuthMode,
-    pub keys: Vec<Secret>,
+pub(crate) struct Auth {
+    pub(crate) mode: AuthMode,
+    pub(crate) keys: Vec<Secret>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMode {
+pub(crate) enum AuthMode {
     /// No key is asked for.
     Off,
     /// Every route wants a key.
@@ -65,29 +109,29 @@ pub enum AuthMode {
 
 /// A base URL that serves models.
 #[derive(Debug, Clone)]
-pub struct Upstream {
-    pub name: UpstreamId,
-    pub base_url: String,
+pub(crate) struct Upstream {
+    pub(crate) name: UpstreamId,
+    pub(crate) base_url: String,
     /// `anthropic`, or the one that a plugin implements.
-    pub dialect: Arc<str>,
+    pub(crate) dialect: Arc<str>,
     /// What it lacks whatever the route.
-    pub lacks: BTreeSet<String>,
+    pub(crate) lacks: BTreeSet<String>,
     /// What it lacks where the route has another upstream as well.
-    pub lacks_beside_others: BTreeSet<String>,
+    pub(crate) lacks_beside_others: BTreeSet<String>,
     /// Models that are listed where the upstream has no list of its own.
-    pub models: Vec<String>,
-    pub force_stream: bool,
+    pub(crate) models: Vec<String>,
+    pub(crate) force_stream: bool,
     /// The proxy through which it is reached; the environment is not asked.
-    pub proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
     /// A PEM file of certificate authorities to trust besides the platform's.
-    pub ca_file: Option<PathBuf>,
-    pub auth: AuthStyle,
-    pub accounts: Vec<Account>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) auth: AuthStyle,
+    pub(crate) accounts: Vec<Account>,
 }
 
 /// In which header an upstream wants its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthStyle {
+pub(crate) enum AuthStyle {
     XApiKey,
     Bearer,
     XGoogApiKey,
@@ -95,56 +139,68 @@ pub enum AuthStyle {
 
 /// A name and a credential of an upstream.
 #[derive(Debug, Clone)]
-pub struct Account {
-    pub name: AccountId,
-    pub key: Secret,
+pub(crate) struct Account {
+    pub(crate) name: AccountId,
+    pub(crate) key: Secret,
 }
 
 /// Which models go where.
 #[derive(Debug, Clone)]
-pub struct Route {
-    pub model: GlobMatcher,
+pub(crate) struct Route {
+    pub(crate) model: GlobMatcher,
     /// Tried in order.
-    pub to: Vec<Destination>,
+    pub(crate) to: Vec<Destination>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// Place in [`Config::upstreams`].
-    pub upstream: usize,
+    pub(crate) upstream: usize,
     /// The model to send in place of the asked one.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 /// Where plugins come from and what they may use in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plugins {
-    pub dir: PathBuf,
+pub(crate) struct Plugins {
+    pub(crate) dir: PathBuf,
     /// Look at the folder this often instead of waiting for file events.
-    pub poll: Option<Duration>,
+    pub(crate) poll: Option<Duration>,
     /// The folder for compiled code; none when it is switched off.
-    pub cache: Option<PathBuf>,
+    pub(crate) cache: Option<PathBuf>,
     /// Plugin instances that may live at the same time.
-    pub instances: u32,
+    pub(crate) instances: u32,
 }
 
 /// `[plugin.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PluginConfig {
-    pub enabled: bool,
+pub(crate) struct PluginConfig {
+    pub(crate) enabled: bool,
     /// In place of what the plugin's manifest says.
-    pub on_error: Option<OnError>,
+    pub(crate) on_error: Option<OnError>,
     /// Time for one call, in place of 250 ms and 100 ms per MiB of body.
-    pub deadline: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
     /// The largest linear memory, in bytes.
-    pub memory: Option<usize>,
+    pub(crate) memory: Option<usize>,
     /// A JSON object.
-    pub settings: serde_json::Map<String, serde_json::Value>,
+    pub(crate) settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            on_error: None,
+            deadline: None,
+            memory: None,
+            settings: serde_json::Map::new(),
+        }
+    }
 }
 
 /// What becomes of an exchange when a plugin fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
+pub(crate) enum OnError {
     /// It ends with a 500 that names the plugin.
     Fail,
     /// It goes on without the plugin, visibly.

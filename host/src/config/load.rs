@@ -1,7 +1,331 @@
 //! Reads and checks a configuration file: all problems at once, each with file, line and key.
+//!
+//! The only place that reads the environment, and it does so through a function that tests replace.
 
-/// One problem of a configuration.
-pub struct Problem;
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-/// All problems of a configuration.
-pub struct Problems(pub Vec<Problem>);
+use bytesize::ByteSize;
+use http::Uri;
+use toml::de::DeTable;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    Auth, AuthMode, Config, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
+    DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems,
+    problem::did_you_mean,
+    table::{Source, Table},
+    upstreams,
+};
+use crate::{ids::PluginId, secret::Secret};
+
+/// The keys of each table, which docs/configuration.md explains. The table of accounts stands in `upstreams`.
+pub(super) const TOP: &[&str] = &[
+    "listen",
+    "log",
+    "body_limit",
+    "drain",
+    "cors_origins",
+    "expose_accounts",
+    "auth",
+    "upstream",
+    "route",
+    "plugins",
+    "plugin",
+];
+pub(super) const AUTH: &[&str] = &["mode", "keys"];
+pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
+pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
+
+/// A WebAssembly memory is made of pages of this size and has at most 65,536 of them.
+const PAGE: usize = 64 * 1024;
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's environment. A variable that is not UTF-8 counts as not set.
+pub(super) fn environment(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+/// Reads a configuration file and all that it refers to.
+pub(super) fn file(file: &Path, env: Env<'_>) -> Result<(Config, Vec<Problem>), Problems> {
+    let text = fs::read_to_string(file).map_err(|error| {
+        let what = format!("cannot read it: {error}");
+        let file = file.display().to_string();
+        Problems(vec![Problem {
+            file,
+            line: 0,
+            key: String::new(),
+            what,
+        }])
+    })?;
+    parse(file, &text, env)
+}
+
+/// What holds without a file; relative paths are relative to `folder`.
+pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
+    Config {
+        listen: DEFAULT_LISTEN,
+        log: DEFAULT_LOG.to_owned(),
+        body_limit: DEFAULT_BODY_LIMIT,
+        drain: DEFAULT_DRAIN,
+        cors_origins: Vec::new(),
+        expose_accounts: true,
+        auth: Auth {
+            mode: AuthMode::Auto,
+            keys: Vec::new(),
+        },
+        upstreams: Vec::new(),
+        routes: Vec::new(),
+        plugins: Plugins {
+            dir: folder.join("plugins"),
+            poll: None,
+            cache: cache_folder(env),
+            instances: DEFAULT_INSTANCES,
+        },
+        plugin: BTreeMap::new(),
+        sources: Vec::new(),
+    }
+}
+
+fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<(Config, Vec<Problem>), Problems> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let source = Source::new(file, text, folder, env);
+    let (entries, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start);
+            source.problem(at, "", format!("not TOML: {}", error.message()));
+        }
+        // Whatever else there is to say would be about guesses of the parser.
+        source.finish()?;
+    }
+    let top = Table::open(&source, entries.get_ref(), "", 0, TOP);
+    let mut config = read(&source, &top, defaults(folder, env));
+    let (warnings, sources) = source.finish()?;
+    config.sources = sources;
+    Ok((config, warnings))
+}
+
+/// Reads all of it; where there is a problem a default stands in, since the result is then thrown away.
+fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
+    let upstreams = upstreams::read(source, top);
+    let listen = top.parsed(
+        "listen",
+        "an address with a port such as `127.0.0.1:8045`",
+        address,
+    );
+    let filter = |text: &str| EnvFilter::try_new(text).is_ok().then(|| text.to_owned());
+    let log = top.parsed(
+        "log",
+        "a filter such as `info` or `warn,witgate=debug`",
+        filter,
+    );
+    let plugins = top.table("plugins", PLUGINS, |table| {
+        folder(source, &table, &defaults.plugins)
+    });
+    let limit = |text: &str| size(text).filter(|size| *size > 0);
+    Config {
+        listen: listen.unwrap_or(defaults.listen),
+        log: log.unwrap_or(defaults.log),
+        body_limit: top
+            .parsed("body_limit", SIZE, limit)
+            .unwrap_or(defaults.body_limit),
+        drain: top
+            .parsed("drain", DURATION, duration)
+            .unwrap_or(defaults.drain),
+        cors_origins: origins(source, top),
+        expose_accounts: top
+            .boolean("expose_accounts")
+            .unwrap_or(defaults.expose_accounts),
+        auth: top
+            .table("auth", AUTH, |table| auth(source, &table))
+            .unwrap_or(defaults.auth),
+        routes: upstreams.routes,
+        upstreams: upstreams.list,
+        plugins: plugins.unwrap_or(defaults.plugins),
+        plugin: each_plugin(source, top),
+        sources: Vec::new(),
+    }
+}
+
+const DURATION: &str = "a duration such as `15s`";
+const SIZE: &str = "a size such as `32MiB`";
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+fn size(text: &str) -> Option<usize> {
+    usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
+}
+
+/// `localhost` is spelt out, because a listener has one address and the name has two.
+fn address(text: &str) -> Option<SocketAddr> {
+    match text.strip_prefix("localhost:") {
+        Some(port) => Some(SocketAddr::new(
+            IpAddr::from([127, 0, 0, 1]),
+            port.parse().ok()?,
+        )),
+        None => text.parse().ok(),
+    }
+}
+
+fn origins(source: &Source<'_>, top: &Table<'_>) -> Vec<String> {
+    let mut origins = Vec::new();
+    for text in top.texts("cors_origins").unwrap_or_default() {
+        let given = text.value.trim_end_matches('/');
+        if is_origin(given) {
+            // Browsers send it in lower case.
+            origins.push(given.to_ascii_lowercase());
+        } else {
+            let wanted = "an origin such as `https://app.example.com`";
+            source.problem(
+                text.at,
+                &text.key,
+                format!("got {}, wanted {wanted}", text.shown()),
+            );
+        }
+    }
+    origins
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let scheme = !scheme.is_empty()
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    scheme && !rest.contains('/') && text.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
+}
+
+fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
+    let mode = table.parsed(
+        "mode",
+        "`off`, `strict`, `all-except-health` or `auto`",
+        |text| {
+            Some(match text {
+                "off" => AuthMode::Off,
+                "strict" => AuthMode::Strict,
+                "all-except-health" => AuthMode::AllExceptHealth,
+                "auto" => AuthMode::Auto,
+                _ => return None,
+            })
+        },
+    );
+    let mut keys = Vec::new();
+    for text in table.texts("keys").unwrap_or_default() {
+        match header_text(&text.value) {
+            Ok(()) => keys.push(Secret::new(text.value)),
+            Err(what) => source.problem(text.at, &text.key, what),
+        }
+    }
+    Auth {
+        mode: mode.unwrap_or(AuthMode::Auto),
+        keys,
+    }
+}
+
+/// Whether a secret can stand in a header; the secret is not in the answer.
+pub(super) fn header_text(secret: &str) -> Result<(), &'static str> {
+    if secret.trim().is_empty() {
+        Err("got an empty key, which is never valid")
+    } else if !secret.chars().all(|c| c.is_ascii_graphic()) {
+        Err("got a key with blanks or characters that cannot stand in a header")
+    } else {
+        Ok(())
+    }
+}
+
+fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins {
+    let dir = table.parsed("dir", "a folder", |text| {
+        (!text.is_empty()).then(|| source.path(text))
+    });
+    let poll = |text: &str| duration(text).filter(|poll| *poll >= MIN_POLL);
+    Plugins {
+        dir: dir.unwrap_or_else(|| defaults.dir.clone()),
+        poll: table.parsed("poll", "a duration of at least `10ms`", poll),
+        cache: cache(source, table, defaults),
+        instances: table
+            .number("instances", 1..=MAX_INSTANCES)
+            .unwrap_or(defaults.instances),
+    }
+}
+
+/// `false` switches it off, `true` is the default, a string is another folder.
+fn cache(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Option<PathBuf> {
+    if !table.has("cache") {
+        return defaults.cache.clone();
+    }
+    match table.boolean_or_text("cache", "a folder, or false") {
+        Some(Ok(on)) => defaults.cache.clone().filter(|_| on),
+        Some(Err(text)) if text.value.is_empty() => {
+            table.problem("cache", "got an empty string, wanted a folder, or false");
+            None
+        }
+        Some(Err(text)) => Some(source.path(&text.value)),
+        None => None,
+    }
+}
+
+/// The platform's folder for what can be made again.
+fn cache_folder(env: Env<'_>) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        env(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let folder = absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("LOCALAPPDATA"))
+        .or_else(|| Some(absolute("HOME")?.join(".cache")));
+    Some(folder?.join("witgate"))
+}
+
+fn each_plugin(source: &Source<'_>, top: &Table<'_>) -> BTreeMap<PluginId, PluginConfig> {
+    let mut plugins = BTreeMap::new();
+    top.named_tables("plugin", PLUGIN, |name, table| {
+        let config = plugin(&table);
+        match name.get_ref().parse::<PluginId>() {
+            Ok(id) => {
+                plugins.insert(id, config);
+            }
+            Err(error) => {
+                let spelt = name.get_ref().to_ascii_lowercase().replace('_', "-");
+                let near = did_you_mean(name.get_ref(), [spelt.as_str()]);
+                source.problem(
+                    name.span().start,
+                    format!("plugin.{name}"),
+                    format!("{error}{near}"),
+                );
+            }
+        }
+    });
+    plugins
+}
+
+fn plugin(table: &Table<'_>) -> PluginConfig {
+    let on_error = table.parsed("on_error", "`fail` or `skip`", |text| match text {
+        "fail" => Some(OnError::Fail),
+        "skip" => Some(OnError::Skip),
+        _ => None,
+    });
+    let some_time = |text: &str| duration(text).filter(|deadline| !deadline.is_zero());
+    let pages = |text: &str| size(text).filter(|size| (PAGE..=PAGE * PAGE).contains(size));
+    PluginConfig {
+        enabled: table.boolean("enabled").unwrap_or(true),
+        on_error,
+        deadline: table.parsed("deadline", "a duration such as `500ms`", some_time),
+        memory: table.parsed("memory", "a size from `64KiB` to `4GiB`", pages),
+        settings: table.json("settings").unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

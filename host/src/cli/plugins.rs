@@ -1,0 +1,135 @@
+//! `witgate plugins list`: what would run, in the order in which it would be called.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, Failure, load_plugins, print, refused, warn};
+use crate::pipeline::PluginInfo;
+
+/// Prints the list even where a file is refused: the others are there all the same.
+pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
+    let (config, warnings) = args.load()?;
+    for warning in warnings {
+        warn(warning);
+    }
+    let loaded = load_plugins(&config)?;
+    let plugins = loaded
+        .catalog
+        .as_ref()
+        .map(|catalog| catalog.list())
+        .unwrap_or_default();
+    print(&if as_json {
+        in_json(&plugins)
+    } else {
+        in_columns(&plugins)
+    })?;
+    refused(&loaded).map_or(Ok(()), Err)
+}
+
+fn in_json(plugins: &[PluginInfo]) -> String {
+    let plugin = |plugin: &PluginInfo| {
+        // It is JSON already; should it not be, it is shown as it is.
+        let guards = serde_json::from_str(&plugin.guards);
+        json!({
+            "order": plugin.order,
+            "name": plugin.name.as_str(),
+            "version": plugin.version,
+            "summary": plugin.summary,
+            "hooks": plugin.hooks,
+            "guards": guards.unwrap_or_else(|_| Value::String(plugin.guards.clone())),
+            "source": plugin.source,
+            "hash": plugin.hash,
+            "enabled": plugin.enabled,
+        })
+    };
+    format!("{:#}\n", Value::Array(plugins.iter().map(plugin).collect()))
+}
+
+/// A row each, and below it what does not fit into a column.
+fn in_columns(plugins: &[PluginInfo]) -> String {
+    const HEAD: [&str; 6] = ["ORDER", "NAME", "VERSION", "HOOKS", "HASH", "SOURCE"];
+    let rows: Vec<[String; 6]> = plugins.iter().map(row).collect();
+    let width = |column: usize| {
+        let longest = rows.iter().map(|row| row[column].chars().count()).max();
+        longest.unwrap_or(0).max(HEAD[column].len())
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = line(&HEAD.map(str::to_owned), &widths);
+    for (plugin, row) in plugins.iter().zip(&rows) {
+        text.push_str(&line(row, &widths));
+        for (name, value) in [("", &plugin.summary), ("guards ", &plugin.guards)] {
+            if !value.is_empty() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "       {name}{value}");
+            }
+        }
+    }
+    text
+}
+
+fn row(plugin: &PluginInfo) -> [String; 6] {
+    let off = if plugin.enabled { "" } else { ", disabled" };
+    [
+        plugin.order.to_string(),
+        plugin.name.to_string(),
+        plugin.version.clone(),
+        plugin.hooks.join(","),
+        // Enough to tell two builds apart; all of it is in the JSON.
+        plugin.hash.chars().take(12).collect(),
+        format!("{}{off}", plugin.source),
+    ]
+}
+
+fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {
+    let [order, rest @ ..] = cells;
+    let mut text = format!("{order:>width$}", width = widths[0]);
+    for (cell, width) in rest.iter().zip(&widths[1..]) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "  {cell:<width$}");
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge_roles() -> PluginInfo {
+        PluginInfo {
+            order: 60,
+            name: "merge-roles".parse().unwrap(),
+            version: "0.1.0".into(),
+            summary: "joins neighbours".into(),
+            hooks: vec!["attempt"],
+            guards: r#"{"attempt":[{"lacks":["same-role-turns"]}]}"#.into(),
+            source: "built in".into(),
+            hash: "0123456789abcdef".into(),
+            enabled: false,
+        }
+    }
+
+    #[test]
+    fn the_table_has_a_head_a_row_and_what_fits_in_no_column() {
+        let wanted = "\
+ORDER  NAME         VERSION  HOOKS    HASH          SOURCE
+   60  merge-roles  0.1.0    attempt  0123456789ab  built in, disabled
+       joins neighbours
+       guards {\"attempt\":[{\"lacks\":[\"same-role-turns\"]}]}
+";
+        assert_eq!(in_columns(&[merge_roles()]), wanted);
+    }
+
+    #[test]
+    fn the_json_has_guards_as_json_and_the_whole_hash() {
+        let list: Value = serde_json::from_str(&in_json(&[merge_roles()])).unwrap();
+        assert_eq!(
+            list[0]["guards"]["attempt"][0]["lacks"][0],
+            "same-role-turns"
+        );
+        assert_eq!(list[0]["hash"], "0123456789abcdef");
+        assert_eq!(list[0]["enabled"], false);
+    }
+}

@@ -1,0 +1,67 @@
+//! `witgate wit`: the contract that this gateway offers, as one text.
+
+use super::{Failure, print};
+
+/// The files of the package, from what all of them use to what puts them together.
+const FILES: &[(&str, &str)] = &[
+    ("exchange.wit", include_str!("../../../wit/exchange.wit")),
+    ("manifest.wit", include_str!("../../../wit/manifest.wit")),
+    (
+        "request-hook.wit",
+        include_str!("../../../wit/request-hook.wit"),
+    ),
+    (
+        "attempt-hook.wit",
+        include_str!("../../../wit/attempt-hook.wit"),
+    ),
+    (
+        "failure-hook.wit",
+        include_str!("../../../wit/failure-hook.wit"),
+    ),
+    (
+        "response-hook.wit",
+        include_str!("../../../wit/response-hook.wit"),
+    ),
+    ("settings.wit", include_str!("../../../wit/settings.wit")),
+    ("kv.wit", include_str!("../../../wit/kv.wit")),
+    ("log.wit", include_str!("../../../wit/log.wit")),
+    ("worlds.wit", include_str!("../../../wit/worlds.wit")),
+];
+
+pub(super) fn run() -> Result<(), Failure> {
+    print(&contract())
+}
+
+/// One valid WIT text: the package is named once, at the top.
+fn contract() -> String {
+    let package = FILES[0].1.lines().next().unwrap_or_default();
+    let body = |(_, text): &(&str, &str)| text.replacen(package, "", 1).trim().to_owned();
+    let bodies: Vec<String> = FILES.iter().map(body).collect();
+    format!("{package}\n\n{}\n", bodies.join("\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn the_contract_is_the_whole_folder() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        let names = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| name.into_string().unwrap());
+        let there: BTreeSet<String> = names.filter(|name| name.ends_with(".wit")).collect();
+        let printed: BTreeSet<String> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(there, printed);
+    }
+
+    #[test]
+    fn the_contract_names_its_package_once() {
+        let text = contract();
+        assert!(text.starts_with("package witgate:plugin@"));
+        assert_eq!(text.matches("package witgate:").count(), 1);
+    }
+}

@@ -1,0 +1,481 @@
+//! The configuration as a user writes it, and what he reads when it is wrong.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use super::*;
+use crate::config::{AuthStyle, Destination, upstreams};
+
+/// What a variable is called in these tests, and what stands in it.
+const VARIABLES: &[(&str, &str)] = &[
+    ("KEY", "sk-from-env"),
+    ("PADDED", " sk-padded\n"),
+    ("EMPTY", ""),
+    ("WORDS", "two words"),
+    ("HOME", "/home/ada"),
+];
+
+fn variable(name: &str) -> Option<String> {
+    VARIABLES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| (*value).to_owned())
+}
+
+#[track_caller]
+fn good(text: &str) -> Config {
+    match parse(Path::new("witgate.toml"), text, &variable) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+#[track_caller]
+fn warned(text: &str) -> String {
+    let (_, warnings) = parse(Path::new("witgate.toml"), text, &variable).unwrap();
+    warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[track_caller]
+fn problems(text: &str) -> String {
+    match parse(Path::new("witgate.toml"), text, &variable) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+/// A folder that is gone when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let path = env::temp_dir().join(format!("witgate-config-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        for (name, text) in files {
+            fs::write(path.join(name), text).unwrap();
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A test that failed for another reason shall say that one.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let config = good("");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8045");
+    assert_eq!(config.log, "info");
+    assert_eq!(config.body_limit, 32 << 20);
+    assert_eq!(config.auth.mode, AuthMode::Auto);
+    assert!(config.expose_accounts && config.upstreams.is_empty() && config.routes.is_empty());
+    assert_eq!(config.plugins.dir, Path::new("plugins"));
+    assert_eq!(
+        config.plugins.cache.as_deref(),
+        Some(Path::new("/home/ada/.cache/witgate"))
+    );
+}
+
+#[test]
+fn every_key_means_what_it_says() {
+    let config = good(
+        r#"
+        listen = "[::1]:9000"
+        log = "warn,witgate=debug"
+        body_limit = "1.5KiB"
+        drain = "1m 5s"
+        cors_origins = ["https://App.example.com/"]
+        expose_accounts = false
+        [auth]
+        mode = "strict"
+        keys = ["sk-a", "env:KEY"]
+        [[upstream]]
+        name = "a"
+        preset = "anthropic"
+        base_url = "http://127.0.0.1:1/base/"
+        lacks = ["count_tokens", "of-my-own"]
+        models = ["m1", "m2"]
+        force_stream = true
+        proxy = "http://user:pw@proxy:3128"
+        auth = "bearer"
+        accounts = [{ name = "ada@example.com", key = "env:PADDED" }, { name = "bob", key = "sk-b" }]
+        [[route]]
+        model = "claude-*"
+        to = "a/vendor/model"
+        [plugins]
+        dir = "rules"
+        poll = "2s"
+        cache = "warm"
+        instances = 8000
+        [plugin.merge-roles]
+        enabled = false
+        on_error = "skip"
+        deadline = "500ms"
+        memory = "64MiB"
+        settings = { words = ["x", 1, 1.5, true], key = "env:KEY", when = 2026-01-01 }
+        "#,
+    );
+    assert_eq!(config.listen.to_string(), "[::1]:9000");
+    assert_eq!(config.body_limit, 1536);
+    assert_eq!(config.drain, Duration::from_secs(65));
+    assert_eq!(config.cors_origins, ["https://app.example.com"]);
+    assert!(!config.expose_accounts);
+    assert!(config.auth.keys[1].matches(b"sk-from-env"));
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.base_url, "http://127.0.0.1:1/base");
+    assert_eq!(upstream.auth, AuthStyle::Bearer);
+    assert!(upstream.force_stream && upstream.proxy.is_some() && upstream.models.len() == 2);
+    assert_eq!(upstream.accounts[0].name.as_str(), "ada@example.com");
+    assert!(upstream.accounts[0].key.matches(b"sk-padded"));
+    let model = Some("vendor/model".to_owned());
+    assert_eq!(config.routes[0].to, [Destination { upstream: 0, model }]);
+    assert!(config.routes[0].model.is_match("claude-opus"));
+    assert_eq!(config.plugins.dir, Path::new("rules"));
+    assert_eq!(config.plugins.poll, Some(Duration::from_secs(2)));
+    assert_eq!(config.plugins.cache.as_deref(), Some(Path::new("warm")));
+    assert_eq!(config.plugins.instances, 8000);
+    let plugin = &config.plugin[&"merge-roles".parse().unwrap()];
+    assert!(!plugin.enabled);
+    assert_eq!(plugin.on_error, Some(OnError::Skip));
+    assert_eq!(plugin.deadline, Some(Duration::from_millis(500)));
+    assert_eq!(plugin.memory, Some(64 << 20));
+    assert_eq!(
+        serde_json::Value::from(plugin.settings.clone()),
+        serde_json::json!({
+            "words": ["x", 1, 1.5, true], "key": "sk-from-env", "when": "2026-01-01"
+        })
+    );
+}
+
+/// One line of a file and the whole of what is said about it.
+#[rustfmt::skip]
+const LINES: &[(&str, &str)] = &[
+    ("listen = \"127.0.0.1\"", "listen: got \"127.0.0.1\", wanted an address with a port such as `127.0.0.1:8045`"),
+    ("listen = 8045", "listen: got an integer, wanted an address with a port such as `127.0.0.1:8045`"),
+    ("log = \"=,=\"", "log: got \"=,=\", wanted a filter such as `info` or `warn,witgate=debug`"),
+    ("body_limit = \"lots\"", "body_limit: got \"lots\", wanted a size such as `32MiB`"),
+    ("body_limit = \"0\"", "body_limit: got \"0\", wanted a size such as `32MiB`"),
+    ("drain = \"15\"", "drain: got \"15\", wanted a duration such as `15s`"),
+    ("cors_origins = [\"app.example.com\"]", "cors_origins[0]: got \"app.example.com\", wanted an origin such as `https://app.example.com`"),
+    ("cors_origins = \"https://a\"", "cors_origins: got a string, wanted a list of strings"),
+    ("expose_accounts = \"no\"", "expose_accounts: got a string, wanted true or false"),
+    ("expose-accounts = false", "expose-accounts: unknown key, did you mean `expose_accounts`?"),
+    ("colour = 1", "colour: unknown key"),
+    ("auth = \"strict\"", "auth: got a string, wanted a table"),
+    ("auth.mode = \"on\"", "auth.mode: got \"on\", wanted `off`, `strict`, `all-except-health` or `auto`"),
+    ("auth.keys = [\"\"]", "auth.keys[0]: got an empty key, which is never valid"),
+    ("auth.keys = [\"two words\"]", "auth.keys[0]: got a key with blanks or characters that cannot stand in a header"),
+    ("auth.keys = [1]", "auth.keys[0]: got an integer, wanted a string"),
+    ("auth.keys = [\"env:UNSET\"]", "auth.keys[0]: the environment variable `UNSET` is not set"),
+    ("auth.keys = [\"env:EMPTY\"]", "auth.keys[0]: the environment variable `EMPTY` is empty"),
+    ("auth.keys = [\"file:none.key\"]", "auth.keys[0]: cannot read `none.key`: No such file or directory (os error 2)"),
+    ("drain = \"env:WORDS\"", "drain: got the value of `env:WORDS`, wanted a duration such as `15s`"),
+    ("upstream = 1", "upstream: got an integer, wanted a list of tables, each under `[[upstream]]`"),
+    ("upstream = [1]", "upstream[0]: got an integer, wanted a table"),
+    ("upstream = [{ base_url = \"http://x\" }]", "upstream[0].name: missing, wanted a name or a preset to be called after"),
+    ("upstream = [{ name = \"a/b\", base_url = \"http://x\" }]", "upstream[0].name: `a/b` is no upstream name: 1 to 64 letters, digits, `-`, `_` and `.`"),
+    ("upstream = [{ name = \"env:WORDS\", base_url = \"http://x\" }]", "upstream[0].name: the value of `env:WORDS` is not what is wanted here"),
+    ("upstream = [{ name = \"a\" }]", "upstream[0].base_url: missing, wanted an http or https URL, or a preset that has one"),
+    ("upstream = [{ name = \"a\", base_url = \"ftp://x\" }]", "upstream[0].base_url: got \"ftp://x\", wanted an http or https URL"),
+    ("upstream = [{ name = \"a\", base_url = \"https://u:pw@x\" }]", "upstream[0].base_url: got a text with `@`, wanted an http or https URL"),
+    ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", wanted one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, openai, did you mean `anthropic`?"),
+    ("upstream = [{ preset = \"anthropic\" }, { preset = \"anthropic\" }]", "upstream[1].name: an upstream above has the same name"),
+    ("upstream = [{ preset = \"anthropic\", account = [] }]", "upstream[0].account: unknown key, did you mean `accounts`?"),
+    ("upstream = [{ preset = \"anthropic\", auth = \"basic\" }]", "upstream[0].auth: got \"basic\", wanted `x-api-key`, `bearer` or `x-goog-api-key`"),
+    ("upstream = [{ preset = \"anthropic\", proxy = \"proxy:3128\" }]", "upstream[0].proxy: got \"proxy:3128\", wanted an http or https URL"),
+    ("upstream = [{ preset = \"anthropic\", ca_file = \"none.pem\" }]", "upstream[0].ca_file: cannot read `none.pem`: No such file or directory (os error 2)"),
+    ("upstream = [{ preset = \"anthropic\", dialect = \"\" }]", "upstream[0].dialect: got \"\", wanted the name of a dialect"),
+    ("upstream = [{ preset = \"anthropic\", models = [\"\"] }]", "upstream[0].models[0]: got an empty string, wanted a model's name"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ key = \"k\" }] }]", "upstream[0].accounts[0].name: missing, wanted the account's name"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\" }] }]", "upstream[0].accounts[0].key: missing, wanted the account's key, or `env:NAME` or `file:PATH`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"\" }] }]", "upstream[0].accounts[0].key: got an empty key, which is never valid"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"x\" }, { name = \"a\", key = \"y\" }] }]", "upstream[0].accounts[1].name: an account above has the same name"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", keys = \"x\", key = \"x\" }] }]", "upstream[0].accounts[0].keys: unknown key, did you mean `key`?"),
+    ("route = [{ model = \"*\" }]", "route[0].to: missing, wanted an upstream, or `upstream/model`"),
+    ("route = [{ model = \"*\", to = [] }]", "route[0].to: got an empty list, wanted at least one upstream"),
+    ("route = [{ model = \"*\", to = 1 }]", "route[0].to: got an integer, wanted a string or a list of strings"),
+    ("route = [{ model = \"*\", to = [\"x\"] }]", "route[0].to[0]: no upstream is called `x`"),
+    ("plugins.poll = \"1ms\"", "plugins.poll: got \"1ms\", wanted a duration of at least `10ms`"),
+    ("plugins.cache = 1", "plugins.cache: got an integer, wanted a folder, or false"),
+    ("plugins.instances = 0", "plugins.instances: got 0, wanted a whole number from 1 to 8000"),
+    ("plugins.instances = 8001", "plugins.instances: got 8001, wanted a whole number from 1 to 8000"),
+    ("plugins.instances = \"many\"", "plugins.instances: got a string, wanted a whole number from 1 to 8000"),
+    ("plugin.merge_roles = {}", "plugin.merge_roles: `merge_roles` is no plugin name: 1 to 64 lower-case letters, digits and hyphens, did you mean `merge-roles`?"),
+    ("plugin.x.on_error = \"panic\"", "plugin.x.on_error: got \"panic\", wanted `fail` or `skip`"),
+    ("plugin.x.deadline = \"0s\"", "plugin.x.deadline: got \"0s\", wanted a duration such as `500ms`"),
+    ("plugin.x.memory = \"1KiB\"", "plugin.x.memory: got \"1KiB\", wanted a size from `64KiB` to `4GiB`"),
+    ("plugin.x.settings = []", "plugin.x.settings: got an array, wanted a table"),
+    ("plugin.x.settings.far = inf", "plugin.x.settings.far: got inf, wanted what JSON can write"),
+    ("plugin.x.setting.a = 1", "plugin.x.setting: unknown key, did you mean `settings`?"),
+];
+
+#[test]
+fn a_problem_names_the_file_the_line_the_key_what_came_and_what_was_wanted() {
+    for (line, said) in LINES {
+        // On the second line, so that a line number that is always 1 does not pass.
+        let text = format!("# first\n{line}\n");
+        assert_eq!(problems(&text), format!("witgate.toml:2: {said}"), "{line}");
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_their_lines() {
+    let text = r#"listen = "nowhere"
+
+[[upstream]]
+name = "a"
+base_url = "ftp://x"
+accounts = [
+  { name = "ada", key = "env:UNSET" },
+]
+
+[[upstream]]
+preset = "anthropic"
+
+[[route]]
+model = "[a"
+to = ["anthropc/m", "anthropic/"]
+
+[plugin.merge-roles]
+enable = false
+"#;
+    assert_eq!(
+        problems(text),
+        "witgate.toml:1: listen: got \"nowhere\", wanted an address with a port such as `127.0.0.1:8045`\n\
+         witgate.toml:5: upstream[0].base_url: got \"ftp://x\", wanted an http or https URL\n\
+         witgate.toml:7: upstream[0].accounts[0].key: the environment variable `UNSET` is not set\n\
+         witgate.toml:14: route[0].model: got \"[a\", wanted a glob such as `claude-*`\n\
+         witgate.toml:15: route[0].to[0]: no upstream is called `anthropc`, did you mean `anthropic`?\n\
+         witgate.toml:15: route[0].to[1]: got \"anthropic/\", wanted a model behind the slash\n\
+         witgate.toml:18: plugin.merge-roles.enable: unknown key, did you mean `enabled`?"
+    );
+}
+
+#[test]
+fn a_missing_value_is_told_at_the_head_of_its_table() {
+    let text =
+        "\n[[upstream]]\nname = \"a\"\nbase_url = \"http://x\"\n\n[[upstream]]\nname = \"b\"\n";
+    let said = "witgate.toml:6: upstream[1].base_url: missing, wanted an http or https URL, or a \
+                preset that has one";
+    assert_eq!(problems(text), said);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_by_line_and_nothing_is_guessed_behind_it() {
+    let said = problems("listen = \"127.0.0.1:1\"\nlog = info\nexpose_accounts = maybe\n");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with("witgate.toml:2: not TOML: "), "{said}");
+    assert!(lines[1].starts_with("witgate.toml:3: not TOML: "), "{said}");
+}
+
+#[test]
+fn a_key_given_twice_is_told() {
+    let said = problems("log = \"info\"\nlog = \"warn\"\n");
+    assert_eq!(said, "witgate.toml:2: not TOML: duplicate key");
+}
+
+#[test]
+fn no_secret_is_in_a_problem() {
+    let said = problems(
+        "[auth]\nkeys = [\"sk-secret one\", \"env:WORDS\"]\n[[upstream]]\npreset = \"zai\"\n\
+         accounts = [{ name = \"a\", key = \"sk-secret two\" }]\nproxy = \"ftp://u:secret@x\"\n",
+    );
+    assert_eq!(said.lines().count(), 4, "{said}");
+    assert!(
+        !said.contains("secret") && !said.contains("two words"),
+        "{said}"
+    );
+}
+
+#[test]
+fn files_are_read_beside_the_configuration_and_known_as_its_sources() {
+    let text = "[auth]\nkeys = [\"file:gateway.key\"]\n[plugins]\ndir = \"rules\"\n";
+    let folder = Folder::new(&[("gateway.key", "sk-from-file\n"), ("witgate.toml", text)]);
+    let (config, _) = file(&folder.0.join("witgate.toml"), &variable).unwrap();
+    assert!(config.auth.keys[0].matches(b"sk-from-file"));
+    assert_eq!(config.sources, [folder.0.join("gateway.key")]);
+    assert_eq!(config.plugins.dir, folder.0.join("rules"));
+}
+
+#[test]
+fn an_empty_key_file_is_told_by_its_name() {
+    let folder = Folder::new(&[
+        ("empty.key", "\n"),
+        ("witgate.toml", "auth.keys = [\"file:empty.key\"]"),
+    ]);
+    let problems = file(&folder.0.join("witgate.toml"), &variable).unwrap_err();
+    assert!(
+        problems.to_string().ends_with("empty.key` is empty"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_one_problem_without_a_line() {
+    let problems = file(Path::new("none.toml"), &variable).unwrap_err();
+    let said = "none.toml: cannot read it: No such file or directory (os error 2)";
+    assert_eq!(problems.to_string(), said);
+}
+
+#[test]
+fn a_preset_fills_in_what_the_file_leaves_out() {
+    let upstream = &good("[[upstream]]\npreset = \"openrouter\"\n").upstreams[0];
+    assert_eq!(upstream.name.as_str(), "openrouter");
+    assert_eq!(upstream.base_url, "https://openrouter.ai/api");
+    assert_eq!(&*upstream.dialect, "anthropic");
+    assert_eq!(upstream.auth, AuthStyle::Bearer);
+}
+
+#[test]
+fn what_is_lacked_comes_from_the_preset_unless_it_is_told() {
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let lacked = |text: &str| {
+        let upstream = good(&format!("[[upstream]]\nname = \"a\"\n{text}"))
+            .upstreams
+            .remove(0);
+        (upstream.lacks, upstream.lacks_beside_others)
+    };
+    let signatures = words(&["foreign-signatures"]);
+    assert_eq!(
+        lacked("preset = \"anthropic\""),
+        (words(&[]), signatures.clone())
+    );
+    let four = [
+        "cache_control",
+        "same-role-turns",
+        "message-threads",
+        "count_tokens",
+    ];
+    assert_eq!(
+        lacked("base_url = \"http://x\""),
+        (words(&four), signatures)
+    );
+    let told = "preset = \"anthropic\"\nlacks = [\"count_tokens\"]";
+    assert_eq!(lacked(told), (words(&["count_tokens"]), words(&[])));
+    assert_eq!(
+        lacked("preset = \"openai\"\nlacks = []"),
+        (words(&[]), words(&[]))
+    );
+}
+
+#[test]
+fn a_word_in_lacks_that_is_nearly_a_known_one_is_warned_of() {
+    let said =
+        warned("[[upstream]]\npreset = \"anthropic\"\nlacks = [\"cache-control\", \"my-own\"]\n");
+    let wanted = "witgate.toml:3: upstream[0].lacks[0]: no default plugin knows \"cache-control\", \
+                  did you mean `cache_control`?";
+    assert_eq!(said, wanted);
+}
+
+#[test]
+fn the_cache_can_be_switched_off_and_needs_a_home() {
+    assert_eq!(good("plugins.cache = false").plugins.cache, None);
+    assert!(good("plugins.cache = true").plugins.cache.is_some());
+    assert_eq!(defaults(Path::new(""), &|_| None).plugins.cache, None);
+    let xdg = |name: &str| (name == "XDG_CACHE_HOME").then(|| "/cache".to_owned());
+    assert_eq!(
+        defaults(Path::new(""), &xdg).plugins.cache,
+        Some("/cache/witgate".into())
+    );
+}
+
+#[test]
+fn every_key_is_in_the_reference() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    let tables: [(&str, &[&str]); 7] = [
+        ("Top level", TOP),
+        ("`[auth]`", AUTH),
+        ("`[[upstream]]`", upstreams::UPSTREAM),
+        ("`accounts`", upstreams::ACCOUNT),
+        ("`[[route]]`", upstreams::ROUTE),
+        ("`[plugins]`", PLUGINS),
+        ("`[plugin.NAME]`", PLUGIN),
+    ];
+    for (title, keys) in tables {
+        let section = reference
+            .split("\n## ")
+            .find(|section| section.starts_with(title));
+        let section = section.unwrap_or_else(|| panic!("no section {title}"));
+        for key in keys {
+            assert!(
+                section.contains(&format!("| `{key}` |")),
+                "{title}: no row for `{key}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_annotated_example_is_good() {
+    let example = include_str!("../../../../docs/witgate.toml");
+    // Whatever it refers to is there.
+    let all_set = |_: &str| Some("sk-test".to_owned());
+    if let Err(problems) = parse(Path::new("witgate.toml"), example, &all_set) {
+        panic!("{problems}");
+    }
+}
+
+/// Pieces of one file are shown apart, so each is read with upstreams for the names that its routes use.
+#[test]
+fn every_recipe_is_good() {
+    let recipes = include_str!("../../../../docs/upstreams.md");
+    let all_set = |_: &str| Some("sk-test".to_owned());
+    let folder = Folder::new(&[("bob.key", "sk-bob"), ("company-ca.pem", "pem")]);
+    let mut count = 0;
+    for piece in recipes.split("```toml\n").skip(1) {
+        let mut text = piece.split("```").next().unwrap().to_owned();
+        if !text.contains("[[upstream]]") {
+            for name in ["anthropic", "zai", "deepseek", "ollama"] {
+                text.push_str(&format!(
+                    "[[upstream]]\nname = \"{name}\"\npreset = \"anthropic\"\n"
+                ));
+            }
+        }
+        if let Err(problems) = parse(&folder.0.join("witgate.toml"), &text, &all_set) {
+            panic!("{problems}\n{text}");
+        }
+        count += 1;
+    }
+    assert!(count > 8, "{count} recipes");
+}
+
+#[test]
+fn the_reference_tells_the_presets_as_they_are() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    for preset in crate::config::preset::PRESETS {
+        let row = reference
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", preset.name)));
+        let row = row.unwrap_or_else(|| panic!("no row for {}", preset.name));
+        let auth = match preset.auth {
+            AuthStyle::XApiKey => "x-api-key",
+            AuthStyle::Bearer => "bearer",
+            AuthStyle::XGoogApiKey => "x-goog-api-key",
+        };
+        let told = preset
+            .lacks
+            .iter()
+            .chain(preset.base_url.iter())
+            .chain([&preset.dialect, &auth]);
+        for word in told {
+            assert!(
+                row.contains(word),
+                "{}: {word} is not in {row}",
+                preset.name
+            );
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! A TOML table whose values know their line, and that keeps every problem instead of stopping at the first.
+//!
+//! Each table is opened with the list of keys that it may have, so an unknown one is found at once, and each string may be
+//! a reference (`env:NAME`, `file:PATH`) in place of the value itself.
+
+use std::{
+    cell::RefCell,
+    fmt::Display,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Number, Value};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::problem::{Problem, Problems, did_you_mean};
+
+/// The text being read and what was found in it so far.
+pub(super) struct Source<'a> {
+    file: String,
+    text: &'a str,
+    /// What relative paths are relative to.
+    folder: &'a Path,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    found: RefCell<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    files: Vec<PathBuf>,
+}
+
+/// One table of it.
+#[derive(Clone, Copy)]
+pub(super) struct Table<'a> {
+    source: &'a Source<'a>,
+    entries: &'a DeTable<'a>,
+    path: &'a str,
+    at: usize,
+}
+
+/// A string value with its place. Its text may have come from elsewhere, and is then never shown.
+pub(super) struct Text {
+    pub(super) value: String,
+    pub(super) key: String,
+    pub(super) at: usize,
+    from: Option<String>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(
+        file: &Path,
+        text: &'a str,
+        folder: &'a Path,
+        env: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Self {
+        Self {
+            file: file.display().to_string(),
+            text,
+            folder,
+            env,
+            found: RefCell::default(),
+        }
+    }
+
+    /// Records a problem at a place of the text.
+    pub(super) fn problem(&self, at: usize, key: impl Display, what: impl Display) {
+        let problem = self.remark(at, key, what);
+        self.found.borrow_mut().problems.push(problem);
+    }
+
+    /// Records what is odd but refuses nothing.
+    pub(super) fn warning(&self, at: usize, key: impl Display, what: impl Display) {
+        let warning = self.remark(at, key, what);
+        self.found.borrow_mut().warnings.push(warning);
+    }
+
+    /// A path of the file, which is relative to the file's folder.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(text)
+    }
+
+    /// Remembers that the configuration depends on this file.
+    pub(super) fn depends_on(&self, file: PathBuf) {
+        self.found.borrow_mut().files.push(file);
+    }
+
+    /// What was found: warnings and files, or the problems if there is one.
+    pub(super) fn finish(&self) -> Result<(Vec<Problem>, Vec<PathBuf>), Problems> {
+        let mut found = self.found.take();
+        if found.problems.is_empty() {
+            found.warnings.sort_by_key(|warning| warning.line);
+            return Ok((found.warnings, found.files));
+        }
+        found.problems.sort_by_key(|problem| problem.line);
+        Err(Problems(found.problems))
+    }
+
+    fn remark(&self, at: usize, key: impl Display, what: impl Display) -> Problem {
+        let before = self.text.as_bytes().iter().take(at);
+        Problem {
+            file: self.file.clone(),
+            line: 1 + before.filter(|byte| **byte == b'\n').count(),
+            key: key.to_string(),
+            what: what.to_string(),
+        }
+    }
+
+    /// The text that a string stands for: itself, or what it refers to. `None` after a problem.
+    fn resolve(&self, text: &str, key: String, at: usize) -> Option<Text> {
+        let read = if let Some(name) = text.strip_prefix("env:") {
+            self.read_variable(name)
+        } else if let Some(path) = text.strip_prefix("file:") {
+            self.read_file(path)
+        } else {
+            return Some(Text {
+                value: text.to_owned(),
+                key,
+                at,
+                from: None,
+            });
+        };
+        match read {
+            Ok(value) => Some(Text {
+                value,
+                key,
+                at,
+                from: Some(text.to_owned()),
+            }),
+            Err(what) => {
+                self.problem(at, key, what);
+                None
+            }
+        }
+    }
+
+    fn read_variable(&self, name: &str) -> Result<String, String> {
+        match (self.env)(name) {
+            None => Err(format!("the environment variable `{name}` is not set")),
+            Some(value) if value.trim().is_empty() => {
+                Err(format!("the environment variable `{name}` is empty"))
+            }
+            Some(value) => Ok(value.trim().to_owned()),
+        }
+    }
+
+    fn read_file(&self, path: &str) -> Result<String, String> {
+        let path = self.path(path);
+        self.depends_on(path.clone());
+        match fs::read_to_string(&path) {
+            Err(error) => Err(format!("cannot read `{}`: {error}", path.display())),
+            Ok(text) if text.trim().is_empty() => Err(format!("`{}` is empty", path.display())),
+            Ok(text) => Ok(text.trim().to_owned()),
+        }
+    }
+}
+
+impl Text {
+    /// As it stands in the file, so that nothing from the environment or another file is shown.
+    pub(super) fn shown(&self) -> String {
+        match &self.from {
+            Some(reference) => format!("the value of `{reference}`"),
+            // An address may carry a password.
+            None if self.value.contains('@') => "a text with `@`".to_owned(),
+            None => format!("\"{}\"", self.value),
+        }
+    }
+
+    /// A complaint that repeats the text, unless the text is not to be shown.
+    pub(super) fn complaint(&self, inline: impl Display) -> String {
+        match &self.from {
+            Some(_) => format!("{} is not what is wanted here", self.shown()),
+            None => inline.to_string(),
+        }
+    }
+}
+
+impl<'a> Table<'a> {
+    /// Opens a table; a key that is not in `keys` is a problem.
+    pub(super) fn open(
+        source: &'a Source<'a>,
+        entries: &'a DeTable<'a>,
+        path: &'a str,
+        at: usize,
+        keys: &[&str],
+    ) -> Self {
+        let table = Self {
+            source,
+            entries,
+            path,
+            at,
+        };
+        for key in entries.keys() {
+            let name: &str = key.get_ref();
+            if !keys.contains(&name) {
+                let near = did_you_mean(name, keys.iter().copied());
+                source.problem(
+                    key.span().start,
+                    table.key(name),
+                    format!("unknown key{near}"),
+                );
+            }
+        }
+        table
+    }
+
+    /// Records a problem with a value of this table, or with the table where the value is missing.
+    pub(super) fn problem(&self, name: &str, what: impl Display) {
+        let at = self.value(name).map_or(self.at, |value| value.span().start);
+        self.source.problem(at, self.key(name), what);
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    pub(super) fn boolean(&self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        let found = value.get_ref().as_bool();
+        if found.is_none() {
+            self.wrong_type(value, self.key(name), "true or false");
+        }
+        found
+    }
+
+    /// Either of the two, the string as `Err`.
+    pub(super) fn boolean_or_text(&self, name: &str, wanted: &str) -> Option<Result<bool, Text>> {
+        let value = self.value(name)?;
+        match value.get_ref().as_bool() {
+            Some(found) => Some(Ok(found)),
+            None => self.string(value, self.key(name), wanted).map(Err),
+        }
+    }
+
+    /// A whole number within a range.
+    pub(super) fn number(&self, name: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        let value = self.value(name)?;
+        let (low, high) = (range.start(), range.end());
+        let wanted = format!("a whole number from {low} to {high}");
+        let DeValue::Integer(digits) = value.get_ref() else {
+            self.wrong_type(value, self.key(name), &wanted);
+            return None;
+        };
+        let number = u32::from_str_radix(digits.as_str(), digits.radix()).ok();
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.problem(name, format!("got {digits}, wanted {wanted}"));
+        }
+        number
+    }
+
+    /// A string, its reference resolved.
+    pub(super) fn text(&self, name: &str) -> Option<Text> {
+        self.string(self.value(name)?, self.key(name), "a string")
+    }
+
+    /// A string that means something: `parse` says what, or that it does not.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &str,
+        wanted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.string(self.value(name)?, self.key(name), wanted)?;
+        let parsed = parse(&text.value);
+        if parsed.is_none() {
+            self.problem(name, format!("got {}, wanted {wanted}", text.shown()));
+        }
+        parsed
+    }
+
+    /// A list of strings; those that are none are left out after a problem.
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<Text>> {
+        let value = self.value(name)?;
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(value, self.key(name), "a list of strings");
+            return None;
+        };
+        Some(self.strings(name, items))
+    }
+
+    /// A string, or a list of at least one.
+    pub(super) fn one_or_more(&self, name: &str, one: &str) -> Option<Vec<Text>> {
+        let value = self.value(name)?;
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                if items.is_empty() {
+                    self.problem(
+                        name,
+                        format!("got an empty list, wanted at least one {one}"),
+                    );
+                }
+                Some(self.strings(name, items))
+            }
+            _ => {
+                let text = self.string(value, self.key(name), "a string or a list of strings")?;
+                Some(vec![text])
+            }
+        }
+    }
+
+    /// Calls `read` with the table of this name, if it is there.
+    pub(super) fn table<T>(
+        &self,
+        name: &str,
+        keys: &[&str],
+        read: impl FnOnce(Table<'_>) -> T,
+    ) -> Option<T> {
+        let value = self.value(name)?;
+        let path = self.key(name);
+        let Some(entries) = value.get_ref().as_table() else {
+            self.wrong_type(value, path, "a table");
+            return None;
+        };
+        Some(read(Table::open(
+            self.source,
+            entries,
+            &path,
+            value.span().start,
+            keys,
+        )))
+    }
+
+    /// Calls `read` with each table of a list of tables.
+    pub(super) fn tables<T>(
+        &self,
+        name: &str,
+        keys: &[&str],
+        mut read: impl FnMut(Table<'_>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.value(name) else {
+            return Vec::new();
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            let wanted = if self.path.is_empty() {
+                format!("a list of tables, each under `[[{name}]]`")
+            } else {
+                "a list of tables".to_owned()
+            };
+            self.wrong_type(value, self.key(name), &wanted);
+            return Vec::new();
+        };
+        let mut results = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{}[{index}]", self.key(name));
+            match item.get_ref().as_table() {
+                Some(entries) => {
+                    let at = item.span().start;
+                    results.push(read(Table::open(self.source, entries, &path, at, keys)));
+                }
+                None => self.wrong_type(item, path, "a table"),
+            }
+        }
+        results
+    }
+
+    /// Calls `read` with each table of a table of tables, by its name.
+    pub(super) fn named_tables(
+        &self,
+        name: &str,
+        keys: &[&str],
+        mut read: impl FnMut(&Spanned<std::borrow::Cow<'_, str>>, Table<'_>),
+    ) {
+        let Some(value) = self.value(name) else {
+            return;
+        };
+        let Some(entries) = value.get_ref().as_table() else {
+            self.wrong_type(value, self.key(name), "a table");
+            return;
+        };
+        for (key, item) in entries {
+            let path = format!("{}.{key}", self.key(name));
+            match item.get_ref().as_table() {
+                Some(entries) => {
+                    let at = key.span().start;
+                    read(key, Table::open(self.source, entries, &path, at, keys));
+                }
+                None => self.wrong_type(item, path, "a table"),
+            }
+        }
+    }
+
+    /// A free table as JSON, its references resolved.
+    pub(super) fn json(&self, name: &str) -> Option<Map<String, Value>> {
+        let value = self.value(name)?;
+        let Some(entries) = value.get_ref().as_table() else {
+            self.wrong_type(value, self.key(name), "a table");
+            return None;
+        };
+        Some(self.json_table(entries, &self.key(name)))
+    }
+
+    fn json_table(&self, entries: &DeTable<'_>, path: &str) -> Map<String, Value> {
+        let member = |(key, value): (&Spanned<_>, _)| {
+            Some((
+                key.to_string(),
+                self.json_value(value, format!("{path}.{key}"))?,
+            ))
+        };
+        entries.iter().filter_map(member).collect()
+    }
+
+    /// `None` after a problem.
+    fn json_value(&self, value: &Spanned<DeValue<'_>>, path: String) -> Option<Value> {
+        let at = value.span().start;
+        match value.get_ref() {
+            DeValue::String(text) => self
+                .source
+                .resolve(text, path, at)
+                .map(|text| Value::String(text.value)),
+            DeValue::Boolean(value) => Some(Value::Bool(*value)),
+            DeValue::Datetime(when) => Some(Value::String(when.to_string())),
+            DeValue::Integer(digits) => {
+                let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
+                if number.is_none() {
+                    self.source
+                        .problem(at, path, format!("got {digits}, wanted a 64-bit number"));
+                }
+                number.map(|number| Value::Number(number.into()))
+            }
+            DeValue::Float(text) => {
+                let number = text.as_str().parse().ok().and_then(Number::from_f64);
+                if number.is_none() {
+                    self.source.problem(
+                        at,
+                        path,
+                        format!("got {text}, wanted what JSON can write"),
+                    );
+                }
+                number.map(Value::Number)
+            }
+            DeValue::Array(items) => {
+                let item = |(index, item)| self.json_value(item, format!("{path}[{index}]"));
+                Some(Value::Array(
+                    items.iter().enumerate().filter_map(item).collect(),
+                ))
+            }
+            DeValue::Table(entries) => Some(Value::Object(self.json_table(entries, &path))),
+        }
+    }
+
+    fn strings(&self, name: &str, items: &[Spanned<DeValue<'_>>]) -> Vec<Text> {
+        let path = self.key(name);
+        let string = |(index, item)| self.string(item, format!("{path}[{index}]"), "a string");
+        items.iter().enumerate().filter_map(string).collect()
+    }
+
+    fn string(&self, value: &Spanned<DeValue<'_>>, key: String, wanted: &str) -> Option<Text> {
+        match value.get_ref() {
+            DeValue::String(text) => self.source.resolve(text, key, value.span().start),
+            _ => {
+                self.wrong_type(value, key, wanted);
+                None
+            }
+        }
+    }
+
+    fn wrong_type(&self, value: &Spanned<DeValue<'_>>, key: String, wanted: &str) {
+        let kind = value.get_ref().type_str();
+        let article = if matches!(kind, "integer" | "array") {
+            "an"
+        } else {
+            "a"
+        };
+        let what = format!("got {article} {kind}, wanted {wanted}");
+        self.source.problem(value.span().start, key, what);
+    }
+
+    fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.entries.get(name)
+    }
+
+    fn key(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+}

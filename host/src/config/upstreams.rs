@@ -1,0 +1,310 @@
+//! The upstreams, their accounts, and the routes that lead to them.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use globset::Glob;
+use http::Uri;
+
+use super::{
+    Account, AuthStyle, Destination, Route, Upstream,
+    load::header_text,
+    preset::{self, FEATURES, PRESETS, Preset, WITHOUT_PRESET},
+    problem::{did_you_mean, nearest},
+    table::{Source, Table, Text},
+};
+use crate::{
+    ids::{AccountId, UpstreamId},
+    secret::Secret,
+};
+
+/// The keys of each table, which docs/configuration.md explains.
+pub(super) const UPSTREAM: &[&str] = &[
+    "name",
+    "preset",
+    "base_url",
+    "dialect",
+    "lacks",
+    "models",
+    "force_stream",
+    "proxy",
+    "ca_file",
+    "auth",
+    "accounts",
+];
+pub(super) const ACCOUNT: &[&str] = &["name", "key"];
+pub(super) const ROUTE: &[&str] = &["model", "to"];
+
+/// What the file says about where requests go.
+pub(super) struct Upstreams {
+    pub(super) list: Vec<Upstream>,
+    pub(super) routes: Vec<Route>,
+}
+
+pub(super) fn read(source: &Source<'_>, top: &Table<'_>) -> Upstreams {
+    // By their place in the file, so that a nameless one does not shift those behind it.
+    let mut names: Vec<String> = Vec::new();
+    let list = top.tables("upstream", UPSTREAM, |table| {
+        let upstream = upstream(source, &table);
+        let name = upstream
+            .as_ref()
+            .map(|upstream| upstream.name.to_string())
+            .unwrap_or_default();
+        if !name.is_empty() && names.contains(&name) {
+            table.problem("name", "an upstream above has the same name");
+        }
+        names.push(name);
+        upstream
+    });
+    let routes = top.tables("route", ROUTE, |table| route(source, &table, &names));
+    Upstreams {
+        list: list.into_iter().flatten().collect(),
+        routes: routes.into_iter().flatten().collect(),
+    }
+}
+
+/// `None` where it has no right name; that is a problem, so the result is not used.
+fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
+    let known = match table.has("preset") {
+        true => table
+            .text("preset")
+            .and_then(|text| find_preset(source, &text)),
+        false => preset::find(WITHOUT_PRESET),
+    };
+    let named = known.is_some() || table.has("name");
+    // Any that is complete stands in for an unknown one, which is a problem already.
+    let preset = known.or_else(|| PRESETS.first())?;
+    let name = name(table, preset);
+    let dialect = table.parsed("dialect", "the name of a dialect", |text| {
+        (!text.is_empty()).then(|| text.to_owned())
+    });
+    let dialect = dialect.unwrap_or_else(|| preset.dialect.to_owned());
+    let base_url = base_url(table, preset);
+    let models = models(source, table);
+    let proxy = table.parsed("proxy", "an http or https URL", |text| {
+        is_web_address(text).then(|| text.to_owned())
+    });
+    let auth = table.parsed(
+        "auth",
+        "`x-api-key`, `bearer` or `x-goog-api-key`",
+        |text| {
+            Some(match text {
+                "x-api-key" => AuthStyle::XApiKey,
+                "bearer" => AuthStyle::Bearer,
+                "x-goog-api-key" => AuthStyle::XGoogApiKey,
+                _ => return None,
+            })
+        },
+    );
+    let (lacks, lacks_beside_others) = lacks(source, table, preset);
+    let force_stream = table.boolean("force_stream").unwrap_or(false);
+    let ca_file = ca_file(source, table);
+    let accounts = accounts(source, table);
+    Some(Upstream {
+        name: name.filter(|_| named)?,
+        base_url,
+        dialect: dialect.into(),
+        lacks,
+        lacks_beside_others,
+        models,
+        force_stream,
+        proxy,
+        ca_file,
+        auth: auth.unwrap_or(preset.auth),
+        accounts,
+    })
+}
+
+fn find_preset(source: &Source<'_>, text: &Text) -> Option<&'static Preset> {
+    let found = preset::find(&text.value);
+    if found.is_none() {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        let near = did_you_mean(&text.value, names.iter().copied());
+        let what = format!(
+            "got {}, wanted one of {}{near}",
+            text.shown(),
+            names.join(", ")
+        );
+        source.problem(text.at, &text.key, what);
+    }
+    found
+}
+
+/// Without a name of its own it is called as its preset.
+fn name(table: &Table<'_>, preset: &Preset) -> Option<UpstreamId> {
+    if !table.has("name") && table.has("preset") {
+        return preset.name.parse().ok();
+    }
+    let Some(text) = table.text("name") else {
+        if !table.has("name") {
+            table.problem(
+                "name",
+                "missing, wanted a name or a preset to be called after",
+            );
+        }
+        return None;
+    };
+    text.value
+        .parse()
+        .map_err(|error| table.problem("name", text.complaint(error)))
+        .ok()
+}
+
+fn base_url(table: &Table<'_>, preset: &Preset) -> String {
+    if !table.has("base_url") {
+        if preset.base_url.is_none() {
+            let what = "missing, wanted an http or https URL, or a preset that has one";
+            table.problem("base_url", what);
+        }
+        return preset.base_url.unwrap_or_default().to_owned();
+    }
+    let url = table.parsed("base_url", "an http or https URL", |text| {
+        let plain = !text.contains(['?', '#', '@']);
+        (plain && is_web_address(text)).then(|| text.trim_end_matches('/').to_owned())
+    });
+    url.unwrap_or_default()
+}
+
+fn is_web_address(text: &str) -> bool {
+    text.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
+fn models(source: &Source<'_>, table: &Table<'_>) -> Vec<String> {
+    let mut models = Vec::new();
+    for text in table.texts("models").unwrap_or_default() {
+        if text.value.is_empty() {
+            source.problem(
+                text.at,
+                &text.key,
+                "got an empty string, wanted a model's name",
+            );
+        }
+        models.push(text.value);
+    }
+    models
+}
+
+/// What the file says holds for every route, in place of all that the preset says.
+fn lacks(
+    source: &Source<'_>,
+    table: &Table<'_>,
+    preset: &Preset,
+) -> (BTreeSet<String>, BTreeSet<String>) {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let Some(words) = table.texts("lacks") else {
+        return (owned(preset.lacks), owned(preset.lacks_beside_others));
+    };
+    for text in &words {
+        // Any word is allowed, since a plugin may ask for any, but a near miss of a known one is hardly meant.
+        let near = nearest(&text.value, FEATURES.iter().copied());
+        if let Some(near) = near.filter(|near| *near != text.value) {
+            let what = format!(
+                "no default plugin knows {}, did you mean `{near}`?",
+                text.shown()
+            );
+            source.warning(text.at, &text.key, what);
+        }
+    }
+    (
+        words.into_iter().map(|text| text.value).collect(),
+        BTreeSet::new(),
+    )
+}
+
+fn ca_file(source: &Source<'_>, table: &Table<'_>) -> Option<PathBuf> {
+    let path = source.path(&table.text("ca_file")?.value);
+    source.depends_on(path.clone());
+    if let Err(error) = fs::read(&path) {
+        table.problem(
+            "ca_file",
+            format!("cannot read `{}`: {error}", path.display()),
+        );
+    }
+    Some(path)
+}
+
+fn accounts(source: &Source<'_>, table: &Table<'_>) -> Vec<Account> {
+    let mut names = BTreeSet::new();
+    let accounts = table.tables("accounts", ACCOUNT, |table| {
+        let name = account_name(&table, &mut names);
+        let key = table.text("key");
+        if !table.has("key") {
+            table.problem(
+                "key",
+                "missing, wanted the account's key, or `env:NAME` or `file:PATH`",
+            );
+        }
+        let key = key?;
+        if let Err(what) = header_text(&key.value) {
+            source.problem(key.at, &key.key, what);
+        }
+        Some(Account {
+            name: name?,
+            key: Secret::new(key.value),
+        })
+    });
+    accounts.into_iter().flatten().collect()
+}
+
+fn account_name(table: &Table<'_>, names: &mut BTreeSet<AccountId>) -> Option<AccountId> {
+    if !table.has("name") {
+        table.problem("name", "missing, wanted the account's name");
+    }
+    let text = table.text("name")?;
+    let name: Result<AccountId, _> = text.value.parse();
+    let name = name
+        .map_err(|error| table.problem("name", text.complaint(error)))
+        .ok()?;
+    if !names.insert(name.clone()) {
+        table.problem("name", "an account above has the same name");
+    }
+    Some(name)
+}
+
+fn route(source: &Source<'_>, table: &Table<'_>, names: &[String]) -> Option<Route> {
+    let model = table.parsed("model", "a glob such as `claude-*`", |text| {
+        let glob = (!text.is_empty()).then(|| Glob::new(text).ok())?;
+        Some(glob?.compile_matcher())
+    });
+    if !table.has("model") {
+        table.problem("model", "missing, wanted a glob such as `claude-*`");
+    }
+    if !table.has("to") {
+        table.problem("to", "missing, wanted an upstream, or `upstream/model`");
+    }
+    let given = table.one_or_more("to", "upstream")?;
+    let to = given
+        .iter()
+        .filter_map(|text| destination(source, text, names))
+        .collect();
+    Some(Route { model: model?, to })
+}
+
+/// Split at the first slash, because a model's name may have one and an upstream's may not.
+fn destination(source: &Source<'_>, text: &Text, names: &[String]) -> Option<Destination> {
+    let (name, model) = match text.value.split_once('/') {
+        Some((name, model)) => (name, Some(model.to_owned())),
+        None => (text.value.as_str(), None),
+    };
+    if model.as_ref().is_some_and(String::is_empty) {
+        let what = format!("got {}, wanted a model behind the slash", text.shown());
+        source.problem(text.at, &text.key, what);
+    }
+    let upstream = names
+        .iter()
+        .position(|known| known == name && !name.is_empty());
+    if upstream.is_none() {
+        let near = did_you_mean(
+            name,
+            names.iter().map(String::as_str).filter(|n| !n.is_empty()),
+        );
+        let what = text.complaint(format!("no upstream is called `{name}`{near}"));
+        source.problem(text.at, &text.key, what);
+    }
+    Some(Destination {
+        upstream: upstream?,
+        model,
+    })
+}

@@ -1,0 +1,151 @@
+//! What lies on the disk, told by stamps alone: nothing is read.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Metadata},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// What can be seen of a file from outside. Two equal stamps are the same file with the same content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    /// Device, inode and time of change: they tell a file renamed over another, a swapped link and a `chmod`.
+    #[cfg(unix)]
+    identity: (u64, u64, i64, i64),
+}
+
+/// The configuration's files and the plugin files, as they are at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// The configuration file and what it refers to, as far as they are there.
+    pub(super) config: BTreeMap<PathBuf, Stamp>,
+    pub(super) plugins: BTreeMap<PathBuf, Stamp>,
+}
+
+impl Scan {
+    /// Looks once. A file or folder that is not there is left out: it may come later.
+    pub(super) fn take<'a>(
+        config_files: impl IntoIterator<Item = &'a Path>,
+        plugins: &Path,
+    ) -> Self {
+        let config = config_files.into_iter().map(Path::to_owned);
+        let in_folder = fs::read_dir(plugins).into_iter().flatten().flatten();
+        let components = in_folder
+            .map(|entry| entry.path())
+            .filter(|path| is_component(path));
+        Self {
+            config: stamped(config),
+            plugins: stamped(components),
+        }
+    }
+
+    /// Whether something that `earlier` had is not there: it may just be on its way back.
+    pub(super) fn misses_any_of(&self, earlier: &Scan) -> bool {
+        let gone = |now: &BTreeMap<PathBuf, Stamp>, then: &BTreeMap<PathBuf, Stamp>| {
+            then.keys().any(|path| !now.contains_key(path))
+        };
+        gone(&self.config, &earlier.config) || gone(&self.plugins, &earlier.plugins)
+    }
+}
+
+fn is_component(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "wasm")
+}
+
+fn stamped(paths: impl Iterator<Item = PathBuf>) -> BTreeMap<PathBuf, Stamp> {
+    // `metadata` follows links, so a link that points elsewhere has another stamp.
+    paths
+        .filter_map(|path| Some((fs::metadata(&path).ok()?, path)))
+        .map(|(m, p)| (p, stamp(&m)))
+        .collect()
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    #[cfg(unix)]
+    use std::os::unix::fs::MetadataExt;
+    Stamp {
+        length: metadata.len(),
+        modified: metadata.modified().ok(),
+        #[cfg(unix)]
+        identity: (
+            metadata.dev(),
+            metadata.ino(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::folder::Folder, *};
+
+    #[track_caller]
+    fn is_seen(folder: &Folder, act: impl FnOnce(&Path)) {
+        let before = Scan::take([], folder.path());
+        act(folder.path());
+        assert_ne!(Scan::take([], folder.path()), before);
+    }
+
+    #[test]
+    fn whatever_brings_another_component_is_seen() {
+        let folder = Folder::new();
+        is_seen(&folder, |at| fs::write(at.join("a.wasm"), "1").unwrap());
+        is_seen(&folder, |at| fs::write(at.join("a.wasm"), "12").unwrap());
+        is_seen(&folder, |at| {
+            // The same length, and possibly within the clock's grain.
+            fs::write(at.join("new"), "34").unwrap();
+            fs::rename(at.join("new"), at.join("a.wasm")).unwrap();
+        });
+        is_seen(&folder, |at| {
+            fs::rename(at.join("a.wasm"), at.join("b.wasm")).unwrap()
+        });
+        is_seen(&folder, |at| fs::remove_file(at.join("b.wasm")).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_swapped_link_is_seen_although_neither_file_changed() {
+        use std::os::unix::fs::symlink;
+        let folder = Folder::new();
+        for name in ["one", "two"] {
+            fs::write(folder.path().join(name), "same length").unwrap();
+        }
+        symlink("one", folder.path().join("a.wasm")).unwrap();
+        is_seen(&folder, |at| {
+            symlink("two", at.join("link")).unwrap();
+            fs::rename(at.join("link"), at.join("a.wasm")).unwrap();
+        });
+    }
+
+    #[test]
+    fn files_that_are_no_components_are_not_looked_at() {
+        let folder = Folder::new();
+        let before = Scan::take([], folder.path());
+        fs::write(folder.path().join("notes.txt"), "x").unwrap();
+        fs::write(folder.path().join("half.wasm.part"), "x").unwrap();
+        assert_eq!(Scan::take([], folder.path()), before);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_empty_one() {
+        let folder = Folder::new();
+        assert_eq!(Scan::take([], &folder.path().join("none")), Scan::default());
+    }
+
+    #[test]
+    fn what_is_gone_is_missed_and_what_is_new_is_not() {
+        let folder = Folder::new();
+        let file = folder.path().join("witgate.toml");
+        fs::write(&file, "").unwrap();
+        let with = Scan::take([file.as_path()], folder.path());
+        fs::remove_file(&file).unwrap();
+        let without = Scan::take([file.as_path()], folder.path());
+        assert!(without.misses_any_of(&with));
+        assert!(!with.misses_any_of(&without));
+    }
+}
