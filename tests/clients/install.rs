@@ -29,7 +29,14 @@ pub fn python(requirements: &str) -> PathBuf {
     let home = installed_for(&file, |home| {
         run(Command::new("python3").args(["-m", "venv"]).arg(home));
         let mut pip = Command::new(home.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ]);
         run(pip.arg(&file));
     });
     home.join("bin/python")
@@ -45,7 +52,13 @@ pub fn node() -> PathBuf {
             fs::create_dir_all(home).unwrap();
             fs::copy(&file, home.join("package.json")).unwrap();
             let mut npm = Command::new("npm");
-            npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]);
+            npm.args([
+                "install",
+                "--no-package-lock",
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+            ]);
             run(npm.current_dir(home));
         })
     };
@@ -56,9 +69,15 @@ pub fn node() -> PathBuf {
 #[track_caller]
 pub fn claude() -> PathBuf {
     let scope = node().join("node_modules/@anthropic-ai");
-    let mut found = fs::read_dir(&scope).unwrap().flatten().map(|entry| entry.path().join("claude"));
+    let mut found = fs::read_dir(&scope)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("claude"));
     found.find(|file| file.is_file()).unwrap_or_else(|| {
-        panic!("no binary of Claude Code for this platform in {}", scope.display())
+        panic!(
+            "no binary of Claude Code for this platform in {}",
+            scope.display()
+        )
     })
 }
 
