@@ -161,15 +161,20 @@ fn the_listen_address_stays_and_the_log_says_so() {
 fn the_log_filter_can_be_changed_while_running() {
     let mut gateway = Gateway::echo().start();
     let from = gateway.mark();
-    let text = std::fs::read_to_string(gateway.dir.path().join("witgate.toml")).unwrap();
-    gateway.reconfigure(|config| config.replace_top(""));
-    gateway.dir.write(
-        "witgate.toml",
-        text.replace("log = \"info\"", "log = \"info,witgate=debug\""),
-    );
-    gateway.line_from(from, &["configuration", "in force"]);
     gateway.message(HELLO).has_status(200);
-    gateway.line_from(from, &["DEBUG"]);
+    gateway.record(from);
+
+    let from = gateway.mark();
+    let loud = "info,witgate::exchange=warn";
+    gateway.reconfigure(|config| config.change_log(loud));
+    let quiet = gateway.line_from(from, &["configuration", "in force"]).0;
+    gateway.message(HELLO).has_status(200);
+    gateway.reconfigure(|config| config.change_log("info"));
+    let from = gateway.line_from(quiet + 1, &["configuration", "in force"]).0;
+    gateway.message(HELLO).has_status(200);
+    gateway.record(from);
+    let told = gateway.log().into_iter().filter(|line| line.contains("status=200"));
+    assert_eq!(told.count(), 2, "{:?}", gateway.log());
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn a_body_over_the_limit_is_a_413_and_never_reaches_the_upstream() {
     gateway
         .message(&body)
         .is_error(413, "request_too_large")
-        .has("64");
+        .has("65536");
     let seen = gateway
         .request("POST", "/v1/messages")
         .chunked()

@@ -142,7 +142,7 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
         let rest = stream.rest();
         let text = rest.text();
         assert_eq!(text.matches("event: error").count(), 1, "{text}");
-        assert!(!text.contains("message_stop"), "{text}");
+        assert!(!text.contains("event: message_stop"), "{text}");
         let data = text
             .lines()
             .find_map(|line| line.strip_prefix("data: "))
@@ -169,7 +169,7 @@ fn a_stream_without_message_stop_is_cut_too() {
     seen.has_status(200)
         .has(EVENTS[2])
         .has("event: error")
-        .has_not("message_stop");
+        .has_not("event: message_stop");
 }
 
 #[test]

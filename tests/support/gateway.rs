@@ -219,6 +219,10 @@ impl Builder {
         self.tables = self.tables.replace(from, to);
     }
 
+    pub fn change_log(&mut self, filter: &str) {
+        self.log = filter.to_owned();
+    }
+
     pub fn replace_top(&mut self, lines: &str) {
         self.top = format!("{lines}\n");
     }

@@ -400,6 +400,8 @@ impl Answer {
                 }
                 watch(socket, gone);
                 tell(socket, &pieces);
+                // The watcher holds a second handle, so dropping this one would leave the connection open.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
                 false
             }
         }
@@ -423,10 +425,7 @@ fn tell(socket: &mut TcpStream, pieces: &Receiver<Piece>) {
                 let _ = socket.write_all(b"0\r\n\r\n");
                 return;
             }
-            Piece::Cut => {
-                let _ = socket.shutdown(std::net::Shutdown::Both);
-                return;
-            }
+            Piece::Cut => return,
         }
     }
 }
