@@ -21,12 +21,13 @@ use http::HeaderMap;
 
 use crate::{
     fault::Fault,
+    ids::PluginId,
     message::{Request, Response, Target},
     pipeline::{AnswerHead, Decision, Run, Runtime},
 };
 
 use arrival::{Arrived, Whole};
-use attempt::End;
+use attempt::{End, Own};
 use failed::Failed;
 use relay::Wanted;
 use route::Way;
@@ -56,6 +57,15 @@ impl Answer {
         }
     }
 
+    fn refused(plugin: &PluginId, fault: Fault, record: Record) -> Self {
+        let mut answer = Self::fault(fault, record);
+        if let Some(record) = &mut answer.record {
+            let said = record.note.take().unwrap_or_default();
+            record.note = Some(format!("refused by `{plugin}`: {said}"));
+        }
+        answer
+    }
+
     fn whole(response: Response, record: Record) -> Self {
         Self {
             outcome: Ok(response),
@@ -83,11 +93,15 @@ pub(crate) async fn exchange(
     let mut run = snapshot.catalog.begin(runtime);
     match run.on_request(&mut request).await {
         Ok(Decision::Proceed) => {}
-        Ok(Decision::Answer { answer, .. }) => {
+        Ok(Decision::Answer { plugin, answer }) => {
             record.saved = answer.status.is_success();
-            return finish(End::Local(answer), run, snapshot, &request, None, record).await;
+            let end = End::Local { plugin, answer };
+            return finish(end, run, snapshot, &request, None, record).await;
         }
-        Ok(Decision::Refuse { fault, .. }) | Err(fault) => return Answer::fault(fault, record),
+        Ok(Decision::Refuse { plugin, fault, .. }) => {
+            return Answer::refused(&plugin, fault, record);
+        }
+        Err(fault) => return Answer::fault(fault, record),
     }
     let mut way = match Way::plan(snapshot, &request) {
         Ok(way) => way,
@@ -127,8 +141,10 @@ async fn finish(
     target: Option<&Target>,
     mut record: Record,
 ) -> Answer {
-    let mapped = target.is_some_and(|target| attempt::is_mapped(request, target));
-    let edits = attempt::edits(run.receipt(), mapped);
+    let own = target
+        .map(|target| Own::of(snapshot, request, target))
+        .unwrap_or_default();
+    let edits = attempt::edits(run.receipt(), own);
     let origin =
         target.map(|target| attempt::origin(target, snapshot.config.expose_accounts, &edits));
     let mut origin = origin.unwrap_or_default();
@@ -136,22 +152,25 @@ async fn finish(
     let wanted = Wanted {
         kind: request.kind,
         stream: request.stream,
-        mapped,
+        own,
     };
     let mut answer = match (end, target) {
         (End::Arrived(arrived), Some(target)) => {
             begin(arrived, run, request, target, &origin, wanted, record).await
         }
-        (End::Local(local), _) => {
+        (End::Local { plugin, answer }, _) => {
             // No account was used.
             origin.remove("x-account-email");
-            record.note = local.note;
+            record.note = answer
+                .note
+                .or_else(|| Some(format!("answered by `{plugin}`")));
             record.end(Ending::Answered);
-            let response = relay::local(local.status, local.headers, local.body, wanted);
+            let response = relay::local(answer.status, answer.headers, answer.body, wanted);
             Answer::whole(response, record)
         }
         (End::Failed(failed), _) => give_up(*failed, record),
-        (End::Refused { fault, .. } | End::Broken(fault), _) => Answer::fault(fault, record),
+        (End::Refused { plugin, fault, .. }, _) => Answer::refused(&plugin, fault, record),
+        (End::Broken(fault), _) => Answer::fault(fault, record),
         (End::Arrived(_), None) => {
             Answer::fault(Fault::gateway("an answer came without a target"), record)
         }

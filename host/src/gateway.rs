@@ -61,15 +61,6 @@ struct Gateway {
     local: SocketAddr,
 }
 
-impl Shared {
-    pub(crate) fn new(runtime: Arc<Runtime>, snapshot: Snapshot) -> Arc<Self> {
-        Arc::new(Self {
-            runtime,
-            snapshot: ArcSwap::from_pointee(snapshot),
-        })
-    }
-}
-
 /// Serves until it is told to stop; then ends when all exchanges have, or the time for that is up, or at the second
 /// telling.
 pub(crate) async fn serve(
@@ -80,7 +71,7 @@ pub(crate) async fn serve(
     let local = listener
         .local_addr()
         .map_err(|error| Fault::gateway("the listening socket has no address").from(error))?;
-    warn_of_missing_keys(&shared, local);
+    warn_of_open_door(&shared, local);
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
         local,
@@ -142,16 +133,10 @@ fn http() -> auto::Builder<TokioExecutor> {
     http
 }
 
-fn warn_of_missing_keys(shared: &Shared, local: SocketAddr) {
-    let snapshot = shared.snapshot.load();
-    let auth = &snapshot.config.auth;
-    let loopback = local.ip().is_loopback();
-    if auth.keys.is_empty() && wants_key(auth.mode, loopback, Door::Locked) {
-        warn!(
-            "a key is asked for but none is configured, so every request is refused: set `auth.keys`"
-        );
-    }
-    if auth.mode == AuthMode::Off && !loopback {
+/// That no key is configured where one is asked for is said at the start, by whoever reads the configuration.
+fn warn_of_open_door(shared: &Shared, local: SocketAddr) {
+    let mode = shared.snapshot.load().config.auth.mode;
+    if mode == AuthMode::Off && !local.ip().is_loopback() {
         warn!(%local, "everyone who reaches this address may use the gateway: `auth.mode` is `off`");
     }
 }

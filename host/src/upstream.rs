@@ -115,11 +115,6 @@ impl Upstreams {
 }
 
 impl Upstream {
-    /// Whether it answers without anyone's credential.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.way, Way::Echo)
-    }
-
     /// Sends one attempt. `edits` is what plugins did to it, in a line.
     ///
     /// The fault says whether there was an answer at all; an error status is an answer. Dropping the future or the

@@ -8,10 +8,7 @@ use std::{
 
 use crate::{
     install,
-    support::{
-        Gateway, Outcome, TempDir, component,
-        gateway::finish_within,
-    },
+    support::{Gateway, Outcome, TempDir, component, gateway::finish_within},
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -39,7 +36,10 @@ fn claude_code_talks_and_uses_a_tool_while_plugins_come_and_go() {
     first.has_code(0);
     let answer: serde_json::Value = serde_json::from_str(&first.out).expect("a JSON result");
     assert_eq!(answer["is_error"], false, "{answer}");
-    assert!(answer["num_turns"].as_u64() >= Some(2), "a tool round makes two turns: {answer}");
+    assert!(
+        answer["num_turns"].as_u64() >= Some(2),
+        "a tool round makes two turns: {answer}"
+    );
     let made = std::fs::read_to_string(&marked).expect("the tool ran");
     assert_eq!(made.trim(), "made-by-the-tool");
     let session = answer["session_id"].as_str().unwrap().to_owned();
@@ -47,11 +47,21 @@ fn claude_code_talks_and_uses_a_tool_while_plugins_come_and_go() {
     gateway.drop_in("tagger.wasm", &component("tagger"));
     gateway.generation(2);
     let from = gateway.mark();
-    let second = print(&claude, home.path(), &gateway, KEY, &["--continue", "what did I say before?"]);
+    let second = print(
+        &claude,
+        home.path(),
+        &gateway,
+        KEY,
+        &["--continue", "what did I say before?"],
+    );
     second.has_code(0);
     let answer: serde_json::Value = serde_json::from_str(&second.out).expect("a JSON result");
     assert_eq!(answer["is_error"], false, "{answer}");
-    assert_eq!(answer["session_id"], session.as_str(), "the same conversation");
+    assert_eq!(
+        answer["session_id"],
+        session.as_str(),
+        "the same conversation"
+    );
     // The echo says what it received: both prompts, and who edited.
     let said = answer["result"].as_str().unwrap();
     assert!(said.contains("tagger"), "{said}");
@@ -59,10 +69,19 @@ fn claude_code_talks_and_uses_a_tool_while_plugins_come_and_go() {
 
     std::fs::remove_file(gateway.plugins().join("tagger.wasm")).unwrap();
     gateway.generation(3);
-    let third = print(&claude, home.path(), &gateway, KEY, &["--continue", "and now?"]);
+    let third = print(
+        &claude,
+        home.path(),
+        &gateway,
+        KEY,
+        &["--continue", "and now?"],
+    );
     third.has_code(0);
     let answer: serde_json::Value = serde_json::from_str(&third.out).expect("a JSON result");
-    assert!(!answer["result"].as_str().unwrap().contains("tagger"), "{answer}");
+    assert!(
+        !answer["result"].as_str().unwrap().contains("tagger"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -76,7 +95,11 @@ fn claude_code_gives_up_at_once_on_a_wrong_key() {
     let begun = std::time::Instant::now();
     let outcome = print(&claude, home.path(), &gateway, "sk-wrong", &["hello"]);
     assert_ne!(outcome.code, Some(0), "{}", outcome.out);
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// Runs the CLI in print mode in an environment that has nothing in it but what is said here.

@@ -4,7 +4,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -29,7 +29,14 @@ pub fn python(requirements: &str) -> PathBuf {
     let home = installed_for(&file, |home| {
         run(Command::new("python3").args(["-m", "venv"]).arg(home));
         let mut pip = Command::new(home.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ]);
         run(pip.arg(&file));
     });
     home.join("bin/python")
@@ -45,7 +52,13 @@ pub fn node() -> PathBuf {
             fs::create_dir_all(home).unwrap();
             fs::copy(&file, home.join("package.json")).unwrap();
             let mut npm = Command::new("npm");
-            npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]);
+            npm.args([
+                "install",
+                "--no-package-lock",
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+            ]);
             run(npm.current_dir(home));
         })
     };
@@ -56,9 +69,15 @@ pub fn node() -> PathBuf {
 #[track_caller]
 pub fn claude() -> PathBuf {
     let scope = node().join("node_modules/@anthropic-ai");
-    let mut found = fs::read_dir(&scope).unwrap().flatten().map(|entry| entry.path().join("claude"));
+    let mut found = fs::read_dir(&scope)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("claude"));
     found.find(|file| file.is_file()).unwrap_or_else(|| {
-        panic!("no binary of Claude Code for this platform in {}", scope.display())
+        panic!(
+            "no binary of Claude Code for this platform in {}",
+            scope.display()
+        )
     })
 }
 
@@ -71,6 +90,9 @@ pub fn sources() -> PathBuf {
 fn installed_for(file: &Path, install: impl FnOnce(&Path)) -> PathBuf {
     let name = file.file_stem().unwrap().to_string_lossy().into_owned();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clients-{name}"));
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // One that failed has said so, and the next may try again.
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = home.join("installed-for");
     let wanted = fs::read_to_string(file).unwrap();
     if fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {

@@ -30,7 +30,13 @@ fn the_python_sdk_works_against_an_upstream_without_threads() {
         "[[upstream]]\nname = \"behind\"\npreset = \"compatible\"\nbase_url = \"http://{}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}]",
         behind.addr
     );
-    every_case_is_ok(&python, "cases.py", &["python"], |gateway| gateway.tables(&table), "");
+    every_case_is_ok(
+        &python,
+        "cases.py",
+        &["python"],
+        |gateway| gateway.tables(&table),
+        "",
+    );
 }
 
 #[test]
@@ -39,7 +45,13 @@ fn an_older_python_sdk_works() {
         return;
     }
     let python = install::python("requirements-older.txt");
-    every_case_is_ok(&python, "cases.py", &["python"], |gateway| gateway, " older");
+    every_case_is_ok(
+        &python,
+        "cases.py",
+        &["python"],
+        |gateway| gateway,
+        " older",
+    );
 }
 
 #[test]
@@ -50,7 +62,13 @@ fn the_typescript_sdk_works() {
     // Node looks for packages beside the script.
     let home = install::node();
     fs::copy(install::sources().join("cases.mjs"), home.join("cases.mjs")).unwrap();
-    every_case_is_ok(Path::new("node"), "cases.mjs", &["typescript"], |gateway| gateway, "");
+    every_case_is_ok(
+        Path::new("node"),
+        "cases.mjs",
+        &["typescript"],
+        |gateway| gateway,
+        "",
+    );
 }
 
 #[track_caller]
@@ -63,26 +81,45 @@ fn every_case_is_ok(
 ) {
     let key = "sk-witgate-test";
     let gateway = more(Gateway::echo().auth("strict", &[key])).start();
-    let small = more(Gateway::echo().auth("strict", &[key]).top("body_limit = \"64KiB\"")).start();
+    let small = more(
+        Gateway::echo()
+            .auth("strict", &[key])
+            .top("body_limit = \"64KiB\""),
+    )
+    .start();
     let file = match languages {
         ["typescript"] => install::node().join(script),
         _ => install::sources().join(script),
     };
     let mut command = Command::new(interpreter);
-    command.arg(&file).arg(format!("http://{}", gateway.addr)).arg(key).arg(format!("http://{}", small.addr));
-    for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"] {
+    command
+        .arg(&file)
+        .arg(format!("http://{}", gateway.addr))
+        .arg(key)
+        .arg(format!("http://{}", small.addr));
+    for name in [
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+    ] {
         command.env_remove(name);
     }
     command.env("NO_PROXY", "127.0.0.1");
     let outcome = finish_within(command, LIMIT);
     let expected = case_names(&fs::read_to_string(&file).unwrap(), languages[0]);
     assert!(expected.len() >= 15, "{expected:?}");
-    let failed: Vec<&str> = outcome.out.lines().filter(|line| !line.starts_with("ok ")).collect();
+    let failed: Vec<&str> = outcome
+        .out
+        .lines()
+        .filter(|line| !line.starts_with("ok "))
+        .collect();
     let missing: Vec<&String> = expected
         .iter()
         .filter(|name| {
             let came = |line: &str| {
-                line.strip_prefix("ok ").is_some_and(|rest| rest == name.as_str() || rest.starts_with(&format!("{name} (")))
+                line.strip_prefix("ok ").is_some_and(|rest| {
+                    rest == name.as_str() || rest.starts_with(&format!("{name} ("))
+                })
             };
             !outcome.out.lines().any(came)
         })
@@ -101,11 +138,15 @@ fn case_names(script: &str, language: &str) -> Vec<String> {
     let mut decorated = false;
     for line in script.lines() {
         let name = if language == "python" {
-            let name = line.strip_prefix("def ").filter(|_| decorated).and_then(|rest| rest.split('(').next());
+            let name = line
+                .strip_prefix("def ")
+                .filter(|_| decorated)
+                .and_then(|rest| rest.split('(').next());
             decorated = line == "@case";
             name
         } else {
-            line.strip_prefix("  async ").and_then(|rest| rest.split('(').next())
+            line.strip_prefix("  async ")
+                .and_then(|rest| rest.split('(').next())
         };
         names.extend(name.map(|name| format!("{language} {name}")));
     }
@@ -119,8 +160,16 @@ fn curl_as_in_the_readme_works() {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--fail", "--noproxy", "*"]);
     command.arg(format!("http://{}/v1/messages", gateway.addr));
-    command.args(["--header", "content-type: application/json", "--data", shapes::HELLO]);
+    command.args([
+        "--header",
+        "content-type: application/json",
+        "--data",
+        shapes::HELLO,
+    ]);
     let outcome = finish_within(command, LIMIT);
     outcome.has_code(0).says(&["hello"]);
-    upstream.last().has_header("anthropic-version", "2023-06-01").has_body(shapes::HELLO);
+    upstream
+        .last()
+        .has_header("anthropic-version", "2023-06-01")
+        .has_body(shapes::HELLO);
 }

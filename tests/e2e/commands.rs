@@ -21,7 +21,17 @@ fn help_names_every_command_and_flag() {
     command.arg("--help");
     let help = finish(command);
     help.has_code(0);
-    for word in ["serve", "check", "plugins", "wit", "--config", "--listen", "--log", "--version", "witgate.toml"] {
+    for word in [
+        "serve",
+        "check",
+        "plugins",
+        "wit",
+        "--config",
+        "--listen",
+        "--log",
+        "--version",
+        "witgate.toml",
+    ] {
         assert!(help.out.contains(word), "no `{word}` in {}", help.out);
     }
     for line in help.out.lines() {
@@ -36,7 +46,13 @@ fn the_version_is_that_of_the_package() {
     command.arg("--version");
     let version = finish(command);
     version.has_code(0);
-    assert!(version.out.starts_with(concat!("witgate ", env!("CARGO_PKG_VERSION"))), "{}", version.out);
+    assert!(
+        version
+            .out
+            .starts_with(concat!("witgate ", env!("CARGO_PKG_VERSION"))),
+        "{}",
+        version.out
+    );
 }
 
 #[test]
@@ -52,7 +68,11 @@ fn wit_prints_the_contract_as_it_stands() {
         if path.extension().is_some_and(|extension| extension == "wit") {
             let text = std::fs::read_to_string(&path).unwrap();
             let body = text.split_once('\n').unwrap().1.trim();
-            assert!(printed.out.contains(body), "{} is not printed whole", path.display());
+            assert!(
+                printed.out.contains(body),
+                "{} is not printed whole",
+                path.display()
+            );
             files += 1;
         }
     }
@@ -71,11 +91,25 @@ fn check_is_silent_about_what_is_right_and_needs_no_port() {
 fn check_tells_all_problems_at_once_with_file_line_and_key() {
     let bad = "lisden = \"127.0.0.1:1\"\nbody_limit = \"huge\"\n[auth]\nmode = \"of\"\n[[upstream]]\nname = \"a\"\npreset = \"anthrpic\"\n[[route]]\nmodel = \"*\"\nto = \"b\"\n";
     for words in [&["check"][..], &["serve"]] {
-        let checked = Gateway::echo().without_config().file("bad.toml", bad).arg("--config").arg("bad.toml").run(words);
+        let checked = Gateway::echo()
+            .without_config()
+            .file("bad.toml", bad)
+            .arg("--config")
+            .arg("bad.toml")
+            .run(words);
         checked.has_code(BAD_CONFIG);
         checked.says(&[
-            "bad.toml:1", "lisden", "`listen`", "bad.toml:2", "body_limit", "bad.toml:4", "auth.mode", "bad.toml:7",
-            "anthrpic", "bad.toml:10", "`b`",
+            "bad.toml:1",
+            "lisden",
+            "`listen`",
+            "bad.toml:2",
+            "body_limit",
+            "bad.toml:4",
+            "auth.mode",
+            "bad.toml:7",
+            "anthrpic",
+            "bad.toml:10",
+            "`b`",
         ]);
     }
 }
@@ -85,23 +119,38 @@ fn a_reference_to_nothing_is_a_problem_and_its_value_is_never_shown() {
     let upstream = Upstream::ok();
     let lines = "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"env:KEY_OF_ADA\" }]";
     let builder = || Gateway::echo().upstream("up", &upstream, lines);
-    builder().run(&["check"]).has_code(BAD_CONFIG).says(&["KEY_OF_ADA", "not set"]);
-    let fine = builder().env("KEY_OF_ADA", "sk-very-secret").run(&["check"]);
+    builder()
+        .run(&["check"])
+        .has_code(BAD_CONFIG)
+        .says(&["KEY_OF_ADA", "not set"]);
+    let fine = builder()
+        .env("KEY_OF_ADA", "sk-very-secret")
+        .run(&["check"]);
     fine.has_code(0);
     assert!(!format!("{}{}", fine.out, fine.err).contains("sk-very-secret"));
 
     let from_file = Gateway::echo()
-        .upstream("up", &upstream, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"file:key.txt\" }]")
+        .upstream(
+            "up",
+            &upstream,
+            "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"file:key.txt\" }]",
+        )
         .file("key.txt", "sk-from-file\n")
         .start();
-    from_file.message(crate::support::shapes::HELLO).has_status(200);
+    from_file
+        .message(crate::support::shapes::HELLO)
+        .has_status(200);
     upstream.last().has_header("x-api-key", "sk-from-file");
 }
 
 #[test]
 fn a_table_for_a_plugin_that_is_not_there_is_a_warning() {
-    let checked = Gateway::echo().tables("[plugin.merge-rolls]\nenabled = false").run(&["check"]);
-    checked.has_code(0).says(&["merge-rolls", "not there", "merge-roles"]);
+    let checked = Gateway::echo()
+        .tables("[plugin.merge-rolls]\nenabled = false")
+        .run(&["check"]);
+    checked
+        .has_code(0)
+        .says(&["merge-rolls", "not there", "merge-roles"]);
 }
 
 #[test]
@@ -113,18 +162,44 @@ fn the_list_of_plugins_shows_order_hooks_guards_source_and_hash() {
     listed.has_code(0);
     let line = |name: &str| -> String {
         let found = listed.out.lines().find(|line| line.contains(name));
-        found.unwrap_or_else(|| panic!("no {name} in {}", listed.out)).to_owned()
+        found
+            .unwrap_or_else(|| panic!("no {name} in {}", listed.out))
+            .to_owned()
     };
-    let order: Vec<usize> = ["answer-warmup", "message-threads", "strip-cache-control", "tagger", "merge-roles", "estimate-tokens"]
-        .iter()
-        .map(|name| listed.out.find(name).unwrap_or_else(|| panic!("no {name} in {}", listed.out)))
-        .collect();
+    let order: Vec<usize> = [
+        "answer-warmup",
+        "message-threads",
+        "strip-cache-control",
+        "tagger",
+        "merge-roles",
+        "estimate-tokens",
+    ]
+    .iter()
+    .map(|name| {
+        listed
+            .out
+            .find(name)
+            .unwrap_or_else(|| panic!("no {name} in {}", listed.out))
+    })
+    .collect();
     assert!(order.is_sorted(), "not in order: {}", listed.out);
     for word in ["40", "attempt", "built in"] {
-        assert!(line("strip-cache-control").contains(word), "no `{word}`: {}", line("strip-cache-control"));
+        assert!(
+            line("strip-cache-control").contains(word),
+            "no `{word}`: {}",
+            line("strip-cache-control")
+        );
     }
-    assert!(listed.out.contains("cache_control\"]") || listed.out.contains("cache_control"), "{}", listed.out);
-    assert!(line("tagger").contains("55") && listed.out.contains("55-tagger.wasm"), "{}", listed.out);
+    assert!(
+        listed.out.contains("cache_control\"]") || listed.out.contains("cache_control"),
+        "{}",
+        listed.out
+    );
+    assert!(
+        line("tagger").contains("55") && listed.out.contains("55-tagger.wasm"),
+        "{}",
+        listed.out
+    );
     let off = line("merge-roles");
     assert!(off.contains("off") || off.contains("disabled"), "{off}");
 }
@@ -137,13 +212,21 @@ fn each_way_to_fail_has_its_exit_code_and_one_sentence() {
     outcome.has_code(PORT_IN_USE).says(&[&addr, "in use"]);
     one_sentence(&outcome.err);
 
-    let outcome = Gateway::echo().without_config().arg("--config").arg("missing.toml").fails();
+    let outcome = Gateway::echo()
+        .without_config()
+        .arg("--config")
+        .arg("missing.toml")
+        .fails();
     outcome.has_code(BAD_CONFIG).says(&["missing.toml"]);
     one_sentence(&outcome.err);
 
-    let outcome = Gateway::echo().file("plugins/50-noise.wasm", "not wasm").fails();
+    let outcome = Gateway::echo()
+        .file("plugins/50-noise.wasm", "not wasm")
+        .fails();
     outcome.has_code(BAD_PLUGIN).says(&["50-noise.wasm"]);
-    let outcome = Gateway::echo().file("plugins/50-noise.wasm", "not wasm").run(&["check"]);
+    let outcome = Gateway::echo()
+        .file("plugins/50-noise.wasm", "not wasm")
+        .run(&["check"]);
     outcome.has_code(BAD_PLUGIN).says(&["50-noise.wasm"]);
 
     let outcome = Gateway::echo().arg("--listn").fails();
@@ -156,5 +239,8 @@ fn each_way_to_fail_has_its_exit_code_and_one_sentence() {
 fn one_sentence(err: &str) {
     let errors = err.lines().filter(|line| line.starts_with("error")).count();
     assert_eq!(errors, 1, "{err}");
-    assert!(!err.contains("panicked") && !err.contains("RUST_BACKTRACE"), "{err}");
+    assert!(
+        !err.contains("panicked") && !err.contains("RUST_BACKTRACE"),
+        "{err}"
+    );
 }

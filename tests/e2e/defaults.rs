@@ -1,8 +1,7 @@
 //! What the built-in plugins do, where they do nothing, and that they can be switched off and replaced.
 
 use crate::support::{
-    Answer, Gateway, Upstream,
-    component,
+    Answer, Gateway, Upstream, component,
     shapes::{HELLO, HELLO_STREAM, message},
 };
 
@@ -16,21 +15,35 @@ fn a_warm_up_is_answered_here_and_counted_as_saved() {
     let gateway = Gateway::to(&upstream).start();
     let from = gateway.mark();
     let seen = gateway.message(WARMUP);
-    seen.has_status(200).has_header("x-warmup-intercepted", "true");
+    seen.has_status(200)
+        .has_header("x-warmup-intercepted", "true");
     let answer = seen.json();
     assert_eq!(answer["model"], "claude-haiku-5-5");
     assert_eq!(answer["type"], "message");
-    assert!(gateway.record(from).contains("saved"), "{}", gateway.record(from));
+    assert!(
+        gateway.record(from).contains("saved"),
+        "{}",
+        gateway.record(from)
+    );
 
     let streamed = gateway.message(WARMUP.replacen('{', "{\"stream\":true,", 1));
-    streamed.has_status(200).has_header("x-warmup-intercepted", "true").has("event: message_stop");
+    streamed
+        .has_status(200)
+        .has_header("x-warmup-intercepted", "true")
+        .has("event: message_stop");
     streamed.has("claude-haiku-5-5");
     upstream.was_not_asked();
 
     // To count a warm-up is no warm-up, and a text that merely has the word in it is a question.
-    gateway.post("/v1/messages/count_tokens", WARMUP).has_status(200).has_no_header("x-warmup-intercepted");
+    gateway
+        .post("/v1/messages/count_tokens", WARMUP)
+        .has_status(200)
+        .has_no_header("x-warmup-intercepted");
     let question = WARMUP.replace(" Warmup\\n", "warmup exercises?");
-    gateway.message(&question).has_status(200).has_no_header("x-warmup-intercepted");
+    gateway
+        .message(&question)
+        .has_status(200)
+        .has_no_header("x-warmup-intercepted");
     assert_eq!(upstream.received().len(), 2);
     upstream.last().has_body(&question);
 }
@@ -39,12 +52,18 @@ fn a_warm_up_is_answered_here_and_counted_as_saved() {
 fn threads_are_refused_where_the_upstream_has_none() {
     let upstream = Upstream::ok();
     let gateway = Gateway::preset("compatible", &upstream).start();
-    for thread in [r#"{"type":"create"}"#, r#"{"type":"continue","previous_message_id":"msg_1"}"#] {
+    for thread in [
+        r#"{"type":"create"}"#,
+        r#"{"type":"continue","previous_message_id":"msg_1"}"#,
+    ] {
         let body = HELLO.replacen('{', &format!("{{\"thread\":{thread},"), 1);
         let seen = gateway.message(&body);
         assert!(seen.status >= 400 && seen.status < 500, "{}", seen.status);
         let error = seen.json()["error"].clone();
-        assert_eq!(error["details"]["error_code"], "thread_unsupported_request", "{error}");
+        assert_eq!(
+            error["details"]["error_code"], "thread_unsupported_request",
+            "{error}"
+        );
     }
     upstream.was_not_asked();
     gateway.message(HELLO).has_status(200);
@@ -63,11 +82,18 @@ fn neighbouring_turns_are_joined_where_the_upstream_wants_it() {
     gateway.message(message(TURNS)).has_status(200);
     let arrived = upstream.last().json();
     let messages = arrived["messages"].as_array().unwrap();
-    let roles: Vec<&str> = messages.iter().map(|one| one["role"].as_str().unwrap()).collect();
+    let roles: Vec<&str> = messages
+        .iter()
+        .map(|one| one["role"].as_str().unwrap())
+        .collect();
     assert_eq!(roles, ["user", "system", "user"], "{arrived}");
     assert_eq!(messages[0]["content"], "a\n\nb");
-    let texts: Vec<&str> =
-        messages[2]["content"].as_array().unwrap().iter().map(|block| block["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = messages[2]["content"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["text"].as_str().unwrap())
+        .collect();
     assert_eq!(texts, ["c", "d"]);
 }
 
@@ -77,10 +103,22 @@ fn a_count_that_the_upstream_cannot_make_is_an_estimate_that_says_so() {
     let gateway = Gateway::preset("compatible", &upstream).start();
     let seen = gateway.post("/v1/messages/count_tokens", HELLO);
     let answer = seen.has_status(200).json();
-    assert!(answer["input_tokens"].as_u64().is_some_and(|count| count > 0), "{answer}");
+    assert!(
+        answer["input_tokens"]
+            .as_u64()
+            .is_some_and(|count| count > 0),
+        "{answer}"
+    );
     assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
-    let marked = seen.headers.iter().any(|(name, value)| name.contains("estimate") || value.contains("estimate"));
-    assert!(marked, "no header says that it is an estimate: {:?}", seen.headers);
+    let marked = seen
+        .headers
+        .iter()
+        .any(|(name, value)| name.contains("estimate") || value.contains("estimate"));
+    assert!(
+        marked,
+        "no header says that it is an estimate: {:?}",
+        seen.headers
+    );
     upstream.was_not_asked();
 }
 
@@ -104,12 +142,22 @@ fn with_every_built_in_disabled_no_rule_acts() {
     let gateway = builder.start();
     let threaded = HELLO.replacen('{', "{\"thread\":{\"type\":\"create\"},", 1);
     let marked = HELLO.replacen('{', "{\"cache_control\":{\"type\":\"ephemeral\"},", 1);
-    for body in [WARMUP.to_owned(), threaded, marked, message(TURNS), HELLO_STREAM.to_owned()] {
+    for body in [
+        WARMUP.to_owned(),
+        threaded,
+        marked,
+        message(TURNS),
+        HELLO_STREAM.to_owned(),
+    ] {
         let seen = gateway.message(&body);
-        seen.has_status(200).has_no_header("x-warmup-intercepted").has_no_header("x-witgate-edits");
+        seen.has_status(200)
+            .has_no_header("x-warmup-intercepted")
+            .has_no_header("x-witgate-edits");
         upstream.last().has_body(&body);
     }
-    gateway.post("/v1/messages/count_tokens", HELLO).has_status(200);
+    gateway
+        .post("/v1/messages/count_tokens", HELLO)
+        .has_status(200);
     upstream.last().has_body(HELLO);
 }
 
@@ -122,14 +170,23 @@ fn a_users_build_of_a_built_in_acts_in_its_place() {
     gateway.message(message(TURNS)).has_status(200);
     let arrived = upstream.last().json();
     assert_eq!(arrived["merged_by"], "another rule");
-    assert_eq!(arrived["messages"][0]["content"], "a", "the built-in rule acted as well");
+    assert_eq!(
+        arrived["messages"][0]["content"], "a",
+        "the built-in rule acted as well"
+    );
 }
 
 /// The names of the built-in plugins, as `plugins list` tells them.
 fn built_in() -> Vec<String> {
     let listed = Gateway::echo().run(&["plugins", "list"]);
     listed.has_code(0);
-    let names = ["answer-warmup", "message-threads", "strip-cache-control", "merge-roles", "estimate-tokens"];
+    let names = [
+        "answer-warmup",
+        "message-threads",
+        "strip-cache-control",
+        "merge-roles",
+        "estimate-tokens",
+    ];
     for name in names {
         assert!(listed.out.contains(name), "no {name} in {}", listed.out);
     }

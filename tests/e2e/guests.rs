@@ -29,10 +29,20 @@ fn a_failure_in_a_request_or_attempt_hook_ends_the_exchange_with_the_plugins_nam
     for (guest, text) in VICES {
         for hook in ["request", "attempt"] {
             let upstream = Upstream::ok();
-            let gateway = with(&upstream, guest, &format!("in = \"{hook}\", edits = true"), "").start();
+            let gateway = with(
+                &upstream,
+                guest,
+                &format!("in = \"{hook}\", edits = true"),
+                "",
+            )
+            .start();
             let begun = Instant::now();
             let seen = gateway.message(HELLO);
-            assert!(begun.elapsed() < Duration::from_secs(5), "{guest}: {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "{guest}: {:?}",
+                begun.elapsed()
+            );
             seen.is_error(500, "api_error").has(guest).has(text);
             if text.ends_with(' ') {
                 seen.has(hook);
@@ -40,7 +50,9 @@ fn a_failure_in_a_request_or_attempt_hook_ends_the_exchange_with_the_plugins_nam
             gateway.line(&[guest, text]);
             upstream.was_not_asked();
             gateway.get("/healthz").has_status(200);
-            gateway.post("/v1/messages/count_tokens", HELLO).is_error(500, "api_error");
+            gateway
+                .post("/v1/messages/count_tokens", HELLO)
+                .is_error(500, "api_error");
         }
     }
 }
@@ -50,26 +62,52 @@ fn what_may_be_skipped_is_skipped_and_its_edits_are_taken_back() {
     for (guest, text) in VICES {
         for hook in ["request", "attempt"] {
             let upstream = Upstream::ok();
-            let gateway =
-                with(&upstream, guest, &format!("in = \"{hook}\", edits = true"), "on_error = \"skip\"").start();
+            let gateway = with(
+                &upstream,
+                guest,
+                &format!("in = \"{hook}\", edits = true"),
+                "on_error = \"skip\"",
+            )
+            .start();
             let from = gateway.mark();
             let seen = gateway.message(HELLO);
             seen.has_status(200).has_body(MESSAGE);
             upstream.last().has_body(HELLO);
             gateway.line_from(from, &[guest, text]);
             let receipt = seen.header("x-witgate-edits").unwrap_or_default();
-            assert!(receipt.contains(guest), "{guest} is not in the receipt `{receipt}`");
+            assert!(
+                receipt.contains(guest),
+                "{guest} is not in the receipt `{receipt}`"
+            );
         }
     }
 }
 
 #[test]
 fn a_failure_in_a_response_hook_ends_the_stream_with_an_error_that_names_the_plugin() {
-    for (guest, _) in VICES {
-        let upstream = Upstream::ok();
+    for (guest, text) in VICES {
+        let (upstream, teller) = Upstream::told();
         let gateway = with(&upstream, guest, "in = \"event\", call = 3", "").start();
-        let seen = gateway.message(HELLO_STREAM);
-        seen.has_status(200).has("event: message_start").has("event: error").has(guest).has_not("message_stop");
+        let pending = gateway
+            .request("POST", "/v1/messages")
+            .header("x-api-key", "k")
+            .body(HELLO_STREAM)
+            .sent();
+        upstream.request(1);
+        teller.tell(EVENTS[0]);
+        let mut stream = pending.answer();
+        assert_eq!(stream.status, 200);
+        stream.next_event();
+        teller.tell(EVENTS[1]);
+        stream.next_event();
+        teller.tell(EVENTS[2]);
+        let rest = stream.rest();
+        rest.has("event: error")
+            .has(guest)
+            .has(text)
+            .has_not("event: message_stop");
+        assert_eq!(rest.text().matches("event: ").count(), 1, "{}", rest.text());
+        // Before anything has gone out the failure has its status.
         gateway.message(HELLO).is_error(500, "api_error").has(guest);
     }
 }
@@ -78,8 +116,17 @@ fn a_failure_in_a_response_hook_ends_the_stream_with_an_error_that_names_the_plu
 fn a_response_hook_that_may_be_skipped_lets_the_rest_pass() {
     for (guest, _) in VICES {
         let upstream = Upstream::with(|_| Answer::sse(&EVENTS.concat()));
-        let gateway = with(&upstream, guest, "in = \"event\", call = 3", "on_error = \"skip\"").start();
-        gateway.message(HELLO_STREAM).has_status(200).has_body(EVENTS.concat());
+        let gateway = with(
+            &upstream,
+            guest,
+            "in = \"event\", call = 3",
+            "on_error = \"skip\"",
+        )
+        .start();
+        gateway
+            .message(HELLO_STREAM)
+            .has_status(200)
+            .has_body(EVENTS.concat());
     }
 }
 
@@ -87,12 +134,22 @@ fn a_response_hook_that_may_be_skipped_lets_the_rest_pass() {
 fn failures_at_the_end_and_in_a_body_name_the_plugin_too() {
     let upstream = Upstream::ok();
     let gateway = with(&upstream, "traps", "in = \"end\"", "").start();
-    gateway.message(HELLO_STREAM).has_status(200).has("event: error").has("traps");
+    gateway
+        .message(HELLO_STREAM)
+        .has_status(200)
+        .has("event: error")
+        .has("traps");
     let gateway = with(&upstream, "traps", "in = \"body\"", "").start();
-    gateway.post("/v1/messages/count_tokens", HELLO).is_error(500, "api_error").has("trapped on purpose in body");
+    gateway
+        .post("/v1/messages/count_tokens", HELLO)
+        .is_error(500, "api_error")
+        .has("trapped on purpose in body");
     let reset = Upstream::with(|_| Answer::json(500, "{}"));
     let gateway = with(&reset, "traps", "in = \"failure\"", "").start();
-    gateway.message(HELLO).is_error(500, "api_error").has("trapped on purpose in failure");
+    gateway
+        .message(HELLO)
+        .is_error(500, "api_error")
+        .has("trapped on purpose in failure");
 }
 
 #[test]
@@ -117,12 +174,16 @@ fn one_exchange_s_failure_is_no_other_s() {
                 if round % 2 == 0 {
                     gateway.message(HELLO).is_error(500, "api_error");
                 } else {
-                    gateway.post("/v1/messages/count_tokens", HELLO).has_status(200);
+                    gateway
+                        .post("/v1/messages/count_tokens", HELLO)
+                        .has_status(200);
                 }
             });
         }
     });
-    gateway.post("/v1/messages/count_tokens", HELLO).has_status(200);
+    gateway
+        .post("/v1/messages/count_tokens", HELLO)
+        .has_status(200);
 }
 
 #[test]
@@ -133,16 +194,26 @@ fn a_spinning_plugin_does_not_hold_up_other_exchanges() {
         .plugin("50-spins.wasm", component("spins"))
         .tables("[plugin.spins]\nsettings = { in = \"request\" }\ndeadline = \"3s\"")
         .start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO)
+        .sent();
     // Not a wait: as long as the guest spins, these go through on the same worker thread.
     let begun = Instant::now();
-    let mut rounds = 0;
-    while begun.elapsed() < Duration::from_millis(500) {
+    for _ in 0..5 {
         gateway.get("/healthz").has_status(200);
-        rounds += 1;
     }
-    assert!(rounds > 5, "only {rounds} rounds");
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(pending.answer().status, 500);
+    assert!(
+        begun.elapsed() >= Duration::from_secs(2),
+        "the guest did not spin meanwhile"
+    );
 }
 
 #[test]
@@ -155,7 +226,11 @@ fn without_a_free_slot_an_exchange_is_a_529_before_anything_is_asked() {
             crate::support::gateway::code_cache()
         ))
         .start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
     upstream.request(1);
     teller.tell(EVENTS[0]);
     let mut stream = pending.answer();
@@ -178,9 +253,17 @@ fn a_plugin_may_answer_or_refuse() {
         .plugin("50-tagger.wasm", component("tagger"))
         .tables("[plugin.tagger]\nsettings = { in = \"request\", answer = { id = \"msg_x\", type = \"message\", role = \"assistant\", model = \"m\", content = [{ type = \"text\", text = \"made here\" }], stop_reason = \"end_turn\", usage = { input_tokens = 1, output_tokens = 1 } } }")
         .start();
-    gateway.message(HELLO).has_status(200).has("made here").has_header("x-tagger", "answered");
+    gateway
+        .message(HELLO)
+        .has_status(200)
+        .has("made here")
+        .has_header("x-tagger", "answered");
     let streamed = gateway.message(HELLO_STREAM);
-    streamed.has_status(200).has("made here").has("event: message_stop").has_header("x-tagger", "answered");
+    streamed
+        .has_status(200)
+        .has("made here")
+        .has("event: message_stop")
+        .has_header("x-tagger", "answered");
     gateway.line(&["tagged"]);
     upstream.was_not_asked();
 
@@ -212,7 +295,10 @@ fn a_refusal_may_send_the_exchange_to_the_next_upstream() {
 #[test]
 fn a_failure_hook_may_ask_for_another_attempt_and_correct_what_the_client_reads() {
     let upstream = Upstream::script([
-        Answer::json(400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"odd"}}"#),
+        Answer::json(
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"odd"}}"#,
+        ),
         Answer::json(200, MESSAGE),
     ]);
     let gateway = Gateway::to(&upstream)
@@ -222,7 +308,10 @@ fn a_failure_hook_may_ask_for_another_attempt_and_correct_what_the_client_reads(
     gateway.message(HELLO).has_status(200).has_body(MESSAGE);
     let second = upstream.request(2).json();
     assert_eq!(second["failed_with"][0], 400, "{second}");
-    assert_eq!(second["failed_with"][1], "invalid_request_error", "{second}");
+    assert_eq!(
+        second["failed_with"][1], "invalid_request_error",
+        "{second}"
+    );
 
     let upstream = Upstream::with(|_| Answer::json(400, "{}"));
     let gateway = Gateway::to(&upstream)
@@ -240,22 +329,50 @@ fn a_plugin_sees_no_credential_and_cannot_set_one() {
         .plugin("50-tagger.wasm", component("tagger"))
         .tables("[plugin.tagger]\nsettings = { show = true }")
         .start();
-    gateway.post("/v1/messages?beta=true", HELLO).has_status(200);
+    gateway
+        .post("/v1/messages?beta=true", HELLO)
+        .has_status(200);
     let shown = upstream.last().header("x-tagger").unwrap().to_owned();
-    for word in ["messages POST /v1/messages?beta=true", "key=0", "upstream=up", "dialect=anthropic", "account=ada", "attempt=1"] {
+    for word in [
+        "messages POST /v1/messages?beta=true",
+        "key=0",
+        "upstream=up",
+        "dialect=anthropic",
+        "account=ada",
+        "attempt=1",
+    ] {
         assert!(shown.contains(word), "no `{word}` in {shown}");
     }
-    for header in ["x-api-key", "authorization", "host", "content-length", "transfer-encoding", "connection"] {
+    for header in [
+        "x-api-key",
+        "authorization",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+    ] {
         let gateway = Gateway::to(&upstream)
             .plugin("50-tagger.wasm", component("tagger"))
-            .tables(&format!("[plugin.tagger]\nsettings = {{ headers = {{ {header} = [\"1\"] }} }}"))
+            .tables(&format!(
+                "[plugin.tagger]\nsettings = {{ headers = {{ {header} = [\"1\"] }} }}"
+            ))
             .start();
-        gateway.message(HELLO).is_error(500, "api_error").has(header);
+        gateway
+            .message(HELLO)
+            .is_error(500, "api_error")
+            .has(header);
     }
-    for path in ["//evil.example/x", "/../x", "http://evil.example/", "/a/../../x"] {
+    for path in [
+        "//evil.example/x",
+        "/../x",
+        "http://evil.example/",
+        "/a/../../x",
+    ] {
         let gateway = Gateway::to(&upstream)
             .plugin("50-tagger.wasm", component("tagger"))
-            .tables(&format!("[plugin.tagger]\nsettings = {{ send_to = \"{path}\" }}"))
+            .tables(&format!(
+                "[plugin.tagger]\nsettings = {{ send_to = \"{path}\" }}"
+            ))
             .start();
         gateway.message(HELLO).is_error(500, "api_error");
     }
@@ -286,7 +403,14 @@ fn a_plugin_may_hold_add_and_drop_events() {
         .tables("[plugin.events]\nsettings = { hold = true, headers = { x-seen = [\"yes\"] }, remember = \"$.model\" }")
         .start();
     let seen = gateway.message(HELLO_STREAM);
-    seen.has_status(200).has_header("x-seen", "yes").has_header("x-remembered", "\"claude-opus-5-5\"");
-    assert_eq!(seen.text().matches("text_delta").count(), 1, "{}", seen.text());
+    seen.has_status(200)
+        .has_header("x-seen", "yes")
+        .has_header("x-remembered", "\"claude-opus-5-5\"");
+    assert_eq!(
+        seen.text().matches("text_delta").count(),
+        1,
+        "{}",
+        seen.text()
+    );
     seen.has("\"hello\"").has(EVENTS[0]).has(EVENTS[6]);
 }

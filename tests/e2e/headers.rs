@@ -8,7 +8,9 @@ use crate::support::{
 };
 
 fn ask(gateway: &Gateway, headers: &[(&str, &str)]) -> Reply {
-    let mut request = gateway.request("POST", "/v1/messages?beta=true").body(HELLO);
+    let mut request = gateway
+        .request("POST", "/v1/messages?beta=true")
+        .body(HELLO);
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -20,10 +22,16 @@ fn open_lists_of_headers_go_upstream_as_they_came() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
     let sent = [
-        ("anthropic-beta", "claude-code-20250219,unheard-of-2031-01-01"),
+        (
+            "anthropic-beta",
+            "claude-code-20250219,unheard-of-2031-01-01",
+        ),
         ("anthropic-version", "2026-10-21"),
         ("anthropic-dangerous-direct-browser-access", "true"),
-        ("x-claude-code-session-id", "7c0d6f6e-0000-4000-8000-000000000001"),
+        (
+            "x-claude-code-session-id",
+            "7c0d6f6e-0000-4000-8000-000000000001",
+        ),
         ("x-claude-code-unheard-of", "1"),
         ("x-stainless-timeout", "600"),
         ("user-agent", "claude-cli/2.1.330 (external, cli)"),
@@ -39,7 +47,9 @@ fn open_lists_of_headers_go_upstream_as_they_came() {
     arrived.has_header("accept-encoding", "identity");
     assert_eq!(arrived.path, "/v1/messages?beta=true");
     ask(&gateway, &[]).has_status(200);
-    upstream.last().has_header("anthropic-version", "2023-06-01");
+    upstream
+        .last()
+        .has_header("anthropic-version", "2023-06-01");
 }
 
 #[test]
@@ -64,9 +74,18 @@ fn hop_by_hop_headers_end_here() {
             ("expect", ""),
         ],
     );
-    seen.has_status(200).has_no_header("x-private-of-upstream").has_no_header("keep-alive").has_no_header("proxy-authenticate");
+    seen.has_status(200)
+        .has_no_header("x-private-of-upstream")
+        .has_no_header("keep-alive")
+        .has_no_header("proxy-authenticate");
     let arrived = upstream.last();
-    for name in ["x-private", "keep-alive", "te", "proxy-authorization", "transfer-encoding"] {
+    for name in [
+        "x-private",
+        "keep-alive",
+        "te",
+        "proxy-authorization",
+        "transfer-encoding",
+    ] {
         arrived.has_no_header(name);
     }
 }
@@ -81,7 +100,10 @@ fn the_upstreams_headers_reach_the_client() {
         ("x-unheard-of", "kept"),
     ];
     let upstream = Upstream::with(move |_| {
-        told.iter().fold(Answer::json(200, MESSAGE), |answer, (name, value)| answer.header(name, value))
+        told.iter()
+            .fold(Answer::json(200, MESSAGE), |answer, (name, value)| {
+                answer.header(name, value)
+            })
     });
     let gateway = Gateway::to(&upstream).start();
     let seen = ask(&gateway, &[]);
@@ -95,10 +117,23 @@ fn the_upstreams_headers_reach_the_client() {
 #[test]
 fn the_account_speaks_for_the_client() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).auth("strict", &["sk-witgate"]).start();
-    ask(&gateway, &[("authorization", "Bearer sk-witgate"), ("x-goog-api-key", "of-the-client"), ("cookie", "a=b")])
-        .has_status(200);
-    upstream.last().has_header("x-api-key", "sk-of-ada").has_no_header("authorization").has_no_header("x-goog-api-key");
+    let gateway = Gateway::to(&upstream)
+        .auth("strict", &["sk-witgate"])
+        .start();
+    ask(
+        &gateway,
+        &[
+            ("authorization", "Bearer sk-witgate"),
+            ("x-goog-api-key", "of-the-client"),
+            ("cookie", "a=b"),
+        ],
+    )
+    .has_status(200);
+    upstream
+        .last()
+        .has_header("x-api-key", "sk-of-ada")
+        .has_no_header("authorization")
+        .has_no_header("x-goog-api-key");
 }
 
 #[test]
@@ -108,7 +143,8 @@ fn a_bearer_account_writes_a_bearer_header() {
     ask(&gateway, &[("x-api-key", "of-the-client")]).has_status(200);
     let arrived = upstream.last();
     let (key, bearer) = (arrived.header("x-api-key"), arrived.header("authorization"));
-    let fine = (key, bearer) == (None, Some("Bearer sk-of-ada")) || (key, bearer) == (Some("sk-of-ada"), None);
+    let fine = (key, bearer) == (None, Some("Bearer sk-of-ada"))
+        || (key, bearer) == (Some("sk-of-ada"), None);
     assert!(fine, "x-api-key {key:?}, authorization {bearer:?}");
 }
 
@@ -120,13 +156,31 @@ fn without_accounts_the_clients_own_credentials_go_on_and_gateway_keys_never() {
         .upstream("first", &first, "preset = \"anthropic\"")
         .upstream("second", &second, "preset = \"anthropic\"")
         .start();
-    let seen = ask(&gateway, &[("x-api-key", "sk-witgate"), ("authorization", "Bearer sk-own")]);
+    let seen = ask(
+        &gateway,
+        &[
+            ("x-api-key", "sk-witgate"),
+            ("authorization", "Bearer sk-own"),
+        ],
+    );
     seen.has_status(200).has_no_header("x-account-email");
-    first.last().has_header("authorization", "Bearer sk-own").has_no_header("x-api-key");
+    first
+        .last()
+        .has_header("authorization", "Bearer sk-own")
+        .has_no_header("x-api-key");
 
-    let seen = ask(&gateway, &[("authorization", "Bearer sk-witgate"), ("x-api-key", "sk-own-2")]);
+    let seen = ask(
+        &gateway,
+        &[
+            ("authorization", "Bearer sk-witgate"),
+            ("x-api-key", "sk-own-2"),
+        ],
+    );
     seen.has_status(200);
-    first.last().has_header("x-api-key", "sk-own-2").has_no_header("authorization");
+    first
+        .last()
+        .has_header("x-api-key", "sk-own-2")
+        .has_no_header("authorization");
 
     ask(&gateway, &[("x-api-key", "sk-witgate")]).is_error(401, "authentication_error");
     assert_eq!(first.received().len(), 2);
@@ -144,17 +198,27 @@ fn the_clients_own_credentials_go_only_to_the_first_upstream() {
     assert!(seen.status >= 400, "{}", seen.status);
     assert!(!first.received().is_empty());
     for request in second.received() {
-        request.has_no_header("x-api-key").has_no_header("authorization");
+        request
+            .has_no_header("x-api-key")
+            .has_no_header("authorization");
     }
 }
 
 #[test]
 fn account_names_can_be_kept_from_clients() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).top("expose_accounts = false").start();
-    ask(&gateway, &[]).has_status(200).has_no_header("x-account-email").has_header("x-mapped-model", "claude-opus-5-5");
+    let gateway = Gateway::to(&upstream)
+        .top("expose_accounts = false")
+        .start();
+    ask(&gateway, &[])
+        .has_status(200)
+        .has_no_header("x-account-email")
+        .has_header("x-mapped-model", "claude-opus-5-5");
     let body = HELLO.replacen('{', "{\"stream\":true,", 1);
-    gateway.message(body).has_status(200).has_no_header("x-account-email");
+    gateway
+        .message(body)
+        .has_status(200)
+        .has_no_header("x-account-email");
 }
 
 #[test]
@@ -177,7 +241,9 @@ fn an_answer_that_is_compressed_anyway_is_decoded() {
     });
     let gateway = Gateway::to(&upstream).start();
     let seen = ask(&gateway, &[("accept-encoding", "gzip, br")]);
-    seen.has_status(200).has_no_header("content-encoding").has_body(MESSAGE);
+    seen.has_status(200)
+        .has_no_header("content-encoding")
+        .has_body(MESSAGE);
 
     let packed = gzip_stored(crate::support::shapes::SSE.as_bytes());
     let upstream = Upstream::with(move |_| {
@@ -185,14 +251,19 @@ fn an_answer_that_is_compressed_anyway_is_decoded() {
     });
     let gateway = Gateway::to(&upstream).start();
     let seen = gateway.message(crate::support::shapes::HELLO_STREAM);
-    seen.has_status(200).has_no_header("content-encoding").has_body(crate::support::shapes::SSE);
+    seen.has_status(200)
+        .has_no_header("content-encoding")
+        .has_body(crate::support::shapes::SSE);
 }
 
 #[test]
 fn keys_appear_in_no_log_line_and_no_answer() {
     let upstream = Upstream::with(|request| match request.header("x-fail") {
         Some("reset") => Answer::Reset,
-        Some("401") => Answer::json(401, r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#),
+        Some("401") => Answer::json(
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+        ),
         _ => Answer::json(200, MESSAGE),
     });
     let gateway = Gateway::preset("anthropic", &upstream)
@@ -202,14 +273,29 @@ fn keys_appear_in_no_log_line_and_no_answer() {
     let mut answers = String::new();
     for fail in ["", "reset", "401"] {
         for key in ["sk-gate-secret-1", "sk-wrong-secret-2"] {
-            let seen = ask(&gateway, &[("x-api-key", key), ("authorization", "Bearer sk-own-secret-3"), ("x-fail", fail)]);
+            let seen = ask(
+                &gateway,
+                &[
+                    ("x-api-key", key),
+                    ("authorization", "Bearer sk-own-secret-3"),
+                    ("x-fail", fail),
+                ],
+            );
             answers.push_str(&format!("{:?} {}\n", seen.headers, seen.text()));
         }
     }
     let log = gateway.log().join("\n");
-    for secret in ["sk-gate-secret-1", "sk-wrong-secret-2", "sk-own-secret-3", "sk-of-ada"] {
+    for secret in [
+        "sk-gate-secret-1",
+        "sk-wrong-secret-2",
+        "sk-own-secret-3",
+        "sk-of-ada",
+    ] {
         assert!(!log.contains(secret), "`{secret}` is in the log:\n{log}");
-        assert!(!answers.contains(secret), "`{secret}` is in an answer:\n{answers}");
+        assert!(
+            !answers.contains(secret),
+            "`{secret}` is in an answer:\n{answers}"
+        );
     }
 }
 
@@ -228,7 +314,11 @@ fn gzip_stored(text: &[u8]) -> Vec<u8> {
     for byte in text {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     out.extend((!crc).to_le_bytes());

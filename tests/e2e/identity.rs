@@ -16,7 +16,9 @@ fn bodies_arrive_byte_for_byte_with_the_default_plugins() {
         let arrived = upstream.last();
         assert_eq!(arrived.path, "/v1/messages?beta=true", "{}", shape.name);
         arrived.has_body(&shape.body);
-        gateway.post("/v1/messages/count_tokens?beta=true", &shape.body).has_status(200);
+        gateway
+            .post("/v1/messages/count_tokens?beta=true", &shape.body)
+            .has_status(200);
         upstream.last().has_body(&shape.body);
     }
 }
@@ -42,7 +44,10 @@ fn bodies_arrive_byte_for_byte_past_ten_plugins_that_decline() {
     let gateway = builder.start();
     for shape in corpus() {
         let from = gateway.mark();
-        gateway.message(&shape.body).has_status(200).has_no_header("x-witgate-edits");
+        gateway
+            .message(&shape.body)
+            .has_status(200)
+            .has_no_header("x-witgate-edits");
         upstream.last().has_body(&shape.body);
         let record = gateway.record(from);
         assert!(record.contains("instances=10"), "{}: {record}", shape.name);
@@ -57,7 +62,10 @@ fn stripping_takes_out_the_cache_marks_and_not_a_byte_more() {
         let seen = gateway.message(&shape.body);
         assert_eq!(seen.status, 200, "{}: {}", shape.name, seen.text());
         let marks = json::members(&shape.body, "cache_control").len();
-        let receipt = seen.header("x-witgate-edits").unwrap_or_default().to_owned();
+        let receipt = seen
+            .header("x-witgate-edits")
+            .unwrap_or_default()
+            .to_owned();
         assert!(
             receipt.contains("strip-cache-control") && receipt.contains(&marks.to_string()),
             "{}: {marks} marks, receipt `{receipt}`",
@@ -71,7 +79,12 @@ fn stripping_takes_out_the_cache_marks_and_not_a_byte_more() {
 fn invalid_json_that_no_rule_reads_is_the_upstreams_to_judge() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
-    for odd in [r#""x":1e999"#, r#""x":"\ud800""#, r#""x":{"a":1,"a":2}"#, r#""max_tokens":17"#] {
+    for odd in [
+        r#""x":1e999"#,
+        r#""x":"\ud800""#,
+        r#""x":{"a":1,"a":2}"#,
+        r#""max_tokens":17"#,
+    ] {
         let body = HELLO.replacen('{', &format!("{{{odd},"), 1);
         gateway.message(&body).has_status(200);
         upstream.last().has_body(&body);

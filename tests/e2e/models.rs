@@ -11,7 +11,13 @@ fn lists(ids: &'static [&'static str]) -> Upstream {
                 .iter()
                 .map(|id| format!(r#"{{"type":"model","id":"{id}","display_name":"The {id}","created_at":"2026-01-01T00:00:00Z"}}"#))
                 .collect();
-            Answer::json(200, &format!(r#"{{"data":[{}],"has_more":false,"first_id":null,"last_id":null}}"#, entries.join(",")))
+            Answer::json(
+                200,
+                &format!(
+                    r#"{{"data":[{}],"has_more":false,"first_id":null,"last_id":null}}"#,
+                    entries.join(",")
+                ),
+            )
         } else {
             Answer::json(200, MESSAGE)
         }
@@ -19,7 +25,12 @@ fn lists(ids: &'static [&'static str]) -> Upstream {
 }
 
 fn ids(list: &serde_json::Value) -> Vec<String> {
-    list["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 const ACCOUNT: &str = "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k\" }]";
@@ -46,7 +57,9 @@ fn the_list_is_the_union_of_the_upstreams_lists() {
     let one = gateway.get("/v1/models/m-3").has_status(200).json();
     assert_eq!(one["id"], "m-3");
     assert_eq!(one["display_name"], "The m-3");
-    gateway.get("/v1/models/unheard-of").is_error(404, "not_found_error");
+    gateway
+        .get("/v1/models/unheard-of")
+        .is_error(404, "not_found_error");
 
     let claude = gateway.get("/v1/models/claude").has_status(200).json();
     assert_eq!(claude["object"], "list");
@@ -56,11 +69,16 @@ fn the_list_is_the_union_of_the_upstreams_lists() {
 #[test]
 fn every_listed_model_routes() {
     let a = lists(&["m-1", "other-1"]);
-    let gateway = Gateway::echo().upstream("a", &a, ACCOUNT).route("m-*", &["a"]).start();
+    let gateway = Gateway::echo()
+        .upstream("a", &a, ACCOUNT)
+        .route("m-*", &["a"])
+        .start();
     let list = gateway.get("/v1/models").has_status(200).json();
     assert_eq!(ids(&list), ["m-1"], "other-1 has no route");
     for id in ids(&list) {
-        gateway.message(crate::support::shapes::HELLO.replace("claude-opus-5-5", &id)).has_status(200);
+        gateway
+            .message(crate::support::shapes::HELLO.replace("claude-opus-5-5", &id))
+            .has_status(200);
     }
 }
 
@@ -68,10 +86,18 @@ fn every_listed_model_routes() {
 fn the_list_comes_in_pages() {
     let a = lists(&["m-1", "m-2", "m-3", "m-4", "m-5"]);
     let gateway = Gateway::echo().upstream("a", &a, ACCOUNT).start();
-    let page = |query: &str| gateway.get(&format!("/v1/models?{query}")).has_status(200).json();
+    let page = |query: &str| {
+        gateway
+            .get(&format!("/v1/models?{query}"))
+            .has_status(200)
+            .json()
+    };
     let first = page("limit=2");
     assert_eq!(ids(&first), ["m-1", "m-2"]);
-    assert_eq!((&first["has_more"], &first["last_id"]), (&true.into(), &"m-2".into()));
+    assert_eq!(
+        (&first["has_more"], &first["last_id"]),
+        (&true.into(), &"m-2".into())
+    );
     let second = page("limit=2&after_id=m-2");
     assert_eq!(ids(&second), ["m-3", "m-4"]);
     assert_eq!(second["has_more"], true);
@@ -80,8 +106,12 @@ fn the_list_comes_in_pages() {
     assert_eq!(last["has_more"], false);
     let before = page("limit=2&before_id=m-4");
     assert_eq!(ids(&before), ["m-2", "m-3"]);
-    gateway.get("/v1/models?limit=0").is_error(400, "invalid_request_error");
-    gateway.get("/v1/models?limit=x").is_error(400, "invalid_request_error");
+    gateway
+        .get("/v1/models?limit=0")
+        .is_error(400, "invalid_request_error");
+    gateway
+        .get("/v1/models?limit=x")
+        .is_error(400, "invalid_request_error");
 }
 
 #[test]
@@ -92,14 +122,24 @@ fn a_list_that_fails_or_hangs_does_not_spoil_the_others() {
     let reset = Upstream::with(|_| Answer::Reset);
     let hanging = Upstream::with(|_| Answer::hang().0);
     let mut builder = Gateway::echo();
-    for (name, upstream) in [("h", &hanging), ("b", &broken), ("r", &refused), ("x", &reset), ("g", &good)] {
+    for (name, upstream) in [
+        ("h", &hanging),
+        ("b", &broken),
+        ("r", &refused),
+        ("x", &reset),
+        ("g", &good),
+    ] {
         builder = builder.upstream(name, upstream, ACCOUNT);
     }
     let gateway = builder.start();
     let begun = Instant::now();
     let list = gateway.get("/v1/models?limit=1000").has_status(200).json();
     // The client that asks at its start waits no longer.
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(ids(&list), ["m-1"]);
 }
 

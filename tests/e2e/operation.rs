@@ -16,10 +16,25 @@ fn one_line_tells_of_an_exchange() {
     let seen = gateway.message(HELLO);
     let id = seen.header("request-id").unwrap_or_default().to_owned();
     let record = gateway.record(from);
-    for word in ["status=200", "model=claude-opus-5-5", "upstream=up", "account=ada", "attempts=1", "instances=0"] {
-        assert!(record.contains(word), "no `{word}` (request-id {id}) in {record}");
+    for word in [
+        "status=200",
+        "model=claude-opus-5-5",
+        "upstream=up",
+        "account=ada",
+        "attempts=1",
+        "instances=0",
+    ] {
+        assert!(
+            record.contains(word),
+            "no `{word}` (request-id {id}) in {record}"
+        );
     }
-    let lines = gateway.log().into_iter().skip(from).filter(|line| line.contains("status=")).count();
+    let lines = gateway
+        .log()
+        .into_iter()
+        .skip(from)
+        .filter(|line| line.contains("status="))
+        .count();
     assert_eq!(lines, 1);
 }
 
@@ -27,7 +42,11 @@ fn one_line_tells_of_an_exchange() {
 fn a_signal_to_stop_lets_running_exchanges_end() {
     let (upstream, teller) = Upstream::told();
     let mut gateway = Gateway::to(&upstream).start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
     upstream.request(1);
     teller.tell(EVENTS[0]);
     let mut stream = pending.answer();
@@ -35,7 +54,10 @@ fn a_signal_to_stop_lets_running_exchanges_end() {
     gateway.terminate();
     gateway.line(&["drain"]);
     let addr = gateway.addr;
-    crate::assert_eventually!(TcpStream::connect(addr).is_err(), "no new connection is accepted");
+    crate::assert_eventually!(
+        TcpStream::connect(addr).is_err(),
+        "no new connection is accepted"
+    );
     for event in &EVENTS[1..] {
         teller.tell(event);
         assert_eq!(stream.next_event().as_deref(), Some(*event));
@@ -50,7 +72,11 @@ fn a_signal_to_stop_waits_no_longer_than_it_is_told() {
     let (answer, _gone) = Answer::hang();
     let upstream = Upstream::script([answer]);
     let mut gateway = Gateway::to(&upstream).top("drain = \"200ms\"").start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO)
+        .sent();
     upstream.request(1);
     gateway.terminate();
     assert!(gateway.ended().success());
@@ -72,27 +98,48 @@ fn an_idle_connection_does_not_keep_the_gateway() {
 fn a_changed_configuration_comes_into_force_while_running() {
     let (a, b) = (Upstream::ok(), Upstream::ok());
     let mut gateway = Gateway::echo()
-        .upstream("a", &a, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k\" }]")
-        .upstream("b", &b, "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k\" }]")
+        .upstream(
+            "a",
+            &a,
+            "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k\" }]",
+        )
+        .upstream(
+            "b",
+            &b,
+            "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k\" }]",
+        )
         .route("*", &["a"])
         .start();
-    gateway.message(HELLO).has_status(200).has_header("x-account-email", "ada");
+    gateway
+        .message(HELLO)
+        .has_status(200)
+        .has_header("x-account-email", "ada");
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("to = [\"a\"]", "to = [\"b/mapped\"]"));
     gateway.line_from(from, &["configuration", "in force"]);
-    gateway.message(HELLO).has_status(200).has_header("x-account-email", "bob").has_header("x-mapped-model", "mapped");
+    gateway
+        .message(HELLO)
+        .has_status(200)
+        .has_header("x-account-email", "bob")
+        .has_header("x-mapped-model", "mapped");
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("to = [\"b/mapped\"]", "to = [\"nobody\"]"));
     gateway.line_from(from, &["configuration refused"]);
     gateway.line_from(from, &["witgate.toml:", "nobody"]);
-    gateway.message(HELLO).has_status(200).has_header("x-account-email", "bob");
+    gateway
+        .message(HELLO)
+        .has_status(200)
+        .has_header("x-account-email", "bob");
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("to = [\"nobody\"]", "to = [\"a\"]"));
     gateway.line_from(from, &["configuration", "in force"]);
-    gateway.message(HELLO).has_status(200).has_header("x-account-email", "ada");
+    gateway
+        .message(HELLO)
+        .has_status(200)
+        .has_header("x-account-email", "ada");
 }
 
 #[test]
@@ -103,7 +150,9 @@ fn the_listen_address_stays_and_the_log_says_so() {
     gateway.line_from(from, &["configuration", "in force"]);
     let text = std::fs::read_to_string(gateway.dir.path().join("witgate.toml")).unwrap();
     let from = gateway.mark();
-    gateway.dir.write("witgate.toml", text.replace("127.0.0.1:0", "127.0.0.1:1"));
+    gateway
+        .dir
+        .write("witgate.toml", text.replace("127.0.0.1:0", "127.0.0.1:1"));
     gateway.line_from(from, &["listen"]);
     gateway.message(HELLO).has_status(200);
 }
@@ -112,12 +161,25 @@ fn the_listen_address_stays_and_the_log_says_so() {
 fn the_log_filter_can_be_changed_while_running() {
     let mut gateway = Gateway::echo().start();
     let from = gateway.mark();
-    let text = std::fs::read_to_string(gateway.dir.path().join("witgate.toml")).unwrap();
-    gateway.reconfigure(|config| config.replace_top(""));
-    gateway.dir.write("witgate.toml", text.replace("log = \"info\"", "log = \"info,witgate=debug\""));
-    gateway.line_from(from, &["configuration", "in force"]);
     gateway.message(HELLO).has_status(200);
-    gateway.line_from(from, &["DEBUG"]);
+    gateway.record(from);
+
+    let from = gateway.mark();
+    let loud = "info,witgate::exchange=warn";
+    gateway.reconfigure(|config| config.change_log(loud));
+    let quiet = gateway.line_from(from, &["configuration", "in force"]).0;
+    gateway.message(HELLO).has_status(200);
+    gateway.reconfigure(|config| config.change_log("info"));
+    let from = gateway
+        .line_from(quiet + 1, &["configuration", "in force"])
+        .0;
+    gateway.message(HELLO).has_status(200);
+    gateway.record(from);
+    let told = gateway
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("status=200"));
+    assert_eq!(told.count(), 2, "{:?}", gateway.log());
 }
 
 #[test]
@@ -125,10 +187,16 @@ fn the_second_start_finds_its_compiled_plugins() {
     let cache = TempDir::new("cache");
     let first = Gateway::echo().cache(cache.path()).start();
     let cold = first.line(&["compiled=", "cached="]);
-    assert!(cold.contains("cached=0") && !cold.contains("compiled=0"), "{cold}");
+    assert!(
+        cold.contains("cached=0") && !cold.contains("compiled=0"),
+        "{cold}"
+    );
     let second = first.restart();
     let warm = second.line(&["compiled=", "cached="]);
-    assert!(warm.contains("compiled=0") && !warm.contains("cached=0"), "{warm}");
+    assert!(
+        warm.contains("compiled=0") && !warm.contains("cached=0"),
+        "{warm}"
+    );
 
     // A corrupt entry is as good as none.
     let mut corrupted = 0;
@@ -136,7 +204,11 @@ fn the_second_start_finds_its_compiled_plugins() {
         std::fs::write(&file, b"garbage").unwrap();
         corrupted += 1;
     }
-    assert!(corrupted > 0, "nothing was written into {}", cache.path().display());
+    assert!(
+        corrupted > 0,
+        "nothing was written into {}",
+        cache.path().display()
+    );
     let third = second.restart();
     third.message(HELLO).has_status(200);
 }

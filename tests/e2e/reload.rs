@@ -44,7 +44,11 @@ fn a_file_is_copied_in_replaced_and_removed() {
 
     // The same bytes again are no reason to reload; the next change shows that the watcher had its look.
     fs::copy(component("tagger"), gateway.plugins().join("tagger.wasm")).unwrap();
-    fs::write(gateway.plugins().join("tagger.wasm"), another_build(&component("tagger"))).unwrap();
+    fs::write(
+        gateway.plugins().join("tagger.wasm"),
+        another_build(&component("tagger")),
+    )
+    .unwrap();
     gateway.generation(3);
     is_tagged(&gateway, true);
 
@@ -57,7 +61,10 @@ fn a_file_is_copied_in_replaced_and_removed() {
 #[test]
 fn a_file_is_renamed_over_another() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("declines")).start();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("declines"))
+        .start();
     is_tagged(&gateway, false);
     let beside = gateway.dir.path().join("next");
     fs::copy(component("tagger"), &beside).unwrap();
@@ -77,7 +84,10 @@ fn a_folder_behind_a_symbolic_link_is_swapped() {
     fs::copy(component("tagger"), new.join("tagger.wasm")).unwrap();
     let link = releases.path().join("plugins");
     symlink(&old, &link).unwrap();
-    let gateway = Gateway::to(&upstream).tables(TAG).tables(&plugins_at(&link, "")).start();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .tables(&plugins_at(&link, ""))
+        .start();
     is_tagged(&gateway, false);
     let swapped = releases.path().join("swapped");
     symlink(&new, &swapped).unwrap();
@@ -120,7 +130,10 @@ fn a_folder_may_be_made_later() {
 fn polling_finds_what_events_would() {
     let upstream = Upstream::ok();
     let dir = TempDir::new("polled");
-    let gateway = Gateway::to(&upstream).tables(TAG).tables(&plugins_at(dir.path(), "poll = \"50ms\"")).start();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .tables(&plugins_at(dir.path(), "poll = \"50ms\""))
+        .start();
     fs::copy(component("tagger"), dir.path().join("tagger.wasm")).unwrap();
     gateway.generation(2);
     is_tagged(&gateway, true);
@@ -132,13 +145,20 @@ fn polling_finds_what_events_would() {
 #[test]
 fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("tagger")).start();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
     let whole = fs::read(component("tagger")).unwrap();
     let mut cases: Vec<(&str, Vec<u8>, Vec<&str>)> = vec![
         ("garbage", b"this is no component".to_vec(), vec![]),
         ("empty", Vec::new(), vec![]),
         ("half written", whole[..whole.len() / 2].to_vec(), vec![]),
-        ("a core module", b"\0asm\x01\0\0\0".to_vec(), vec!["component"]),
+        (
+            "a core module",
+            b"\0asm\x01\0\0\0".to_vec(),
+            vec!["component"],
+        ),
     ];
     for (guest, words) in [
         ("wrong-world", vec![]),
@@ -167,7 +187,10 @@ fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
 #[test]
 fn the_last_good_version_of_a_plugin_goes_on() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("tagger")).start();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
     let from = gateway.mark();
     fs::write(gateway.plugins().join("55-tagger.wasm"), "garbage").unwrap();
     gateway.line_from(from, &["refused", "55-tagger.wasm"]);
@@ -176,7 +199,11 @@ fn the_last_good_version_of_a_plugin_goes_on() {
     gateway.drop_in("60-declines.wasm", &component("declines"));
     gateway.generation(2);
     is_tagged(&gateway, true);
-    fs::write(gateway.plugins().join("55-tagger.wasm"), another_build(&component("tagger"))).unwrap();
+    fs::write(
+        gateway.plugins().join("55-tagger.wasm"),
+        another_build(&component("tagger")),
+    )
+    .unwrap();
     gateway.generation(3);
     is_tagged(&gateway, true);
 }
@@ -184,7 +211,10 @@ fn the_last_good_version_of_a_plugin_goes_on() {
 #[test]
 fn two_files_of_one_name_are_one_plugin_and_a_refusal() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).tables(TAG).plugin("55-tagger.wasm", component("tagger")).start();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
     let from = gateway.mark();
     gateway.drop_in("60-tagger.wasm", &component("declines"));
     gateway.line_from(from, &["refused", "60-tagger.wasm", "tagger"]);
@@ -193,9 +223,13 @@ fn two_files_of_one_name_are_one_plugin_and_a_refusal() {
 
 #[test]
 fn a_bad_file_at_the_start_stops_the_gateway() {
-    let outcome = Gateway::echo().file("plugins/55-redact.wasm", "garbage").fails();
+    let outcome = Gateway::echo()
+        .file("plugins/55-redact.wasm", "garbage")
+        .fails();
     outcome.has_code(4).says(&["55-redact.wasm"]);
-    let outcome = Gateway::echo().plugin("55-redact.wasm", component("wrong-version")).fails();
+    let outcome = Gateway::echo()
+        .plugin("55-redact.wasm", component("wrong-version"))
+        .fails();
     outcome.has_code(4).says(&["55-redact.wasm", "0.1"]);
 }
 
@@ -221,9 +255,15 @@ fn a_rebuilt_default_plugin_takes_the_place_of_the_built_in_one() {
 #[test]
 fn a_running_stream_keeps_its_generation() {
     let (upstream, teller) = Upstream::told();
-    let gateway = Gateway::to(&upstream).plugin("50-events.wasm", component("events"))
-        .tables("[plugin.events]\nsettings = { shout = true }").start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-events.wasm", component("events"))
+        .tables("[plugin.events]\nsettings = { shout = true }")
+        .start();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
     upstream.request(1);
     teller.tell(EVENTS[0]);
     let mut stream = pending.answer();
@@ -271,9 +311,15 @@ fn settings_are_checked_and_changed_while_running() {
 fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
     let (upstream, teller) = Upstream::told();
     let cache = TempDir::new("cold");
-    let gateway =
-        Gateway::to(&upstream).env("TOKIO_WORKER_THREADS", "1").cache(cache.path()).start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    let gateway = Gateway::to(&upstream)
+        .env("TOKIO_WORKER_THREADS", "1")
+        .cache(cache.path())
+        .start();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
     upstream.request(1);
     teller.tell(EVENTS[0]);
     let mut stream = pending.answer();
@@ -287,7 +333,13 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
     for number in 0..4 {
         let mut bytes = heavy.clone();
         bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', number]);
-        fs::write(gateway.plugins().join(format!("6{number}-heavy-{number}.wasm")), bytes).unwrap();
+        fs::write(
+            gateway
+                .plugins()
+                .join(format!("6{number}-heavy-{number}.wasm")),
+            bytes,
+        )
+        .unwrap();
     }
     let began = gateway.line_from(from, &["loading plugins"]).0;
     // Event after event makes its round trip while the compiler works.
@@ -296,12 +348,18 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
         teller.tell(EVENTS[2]);
         assert_eq!(stream.next_event().as_deref(), Some(EVENTS[2]));
         let log = gateway.log();
-        if log[began..].iter().any(|line| line.contains("plugins loaded")) {
+        if log[began..]
+            .iter()
+            .any(|line| line.contains("plugins loaded"))
+        {
             break;
         }
         rounds += 1;
     }
-    assert!(rounds > 3, "only {rounds} events went through while the plugins were loaded");
+    assert!(
+        rounds > 3,
+        "only {rounds} events went through while the plugins were loaded"
+    );
     gateway.line_from(began, &["in force"]);
     for event in &EVENTS[4..] {
         teller.tell(event);

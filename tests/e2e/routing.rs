@@ -13,16 +13,28 @@ fn asking(model: &str) -> String {
 fn the_first_match_in_the_file_wins() {
     let (a, b) = (Upstream::ok(), Upstream::ok());
     let gateway = Gateway::echo()
-        .upstream("a", &a, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }]")
-        .upstream("b", &b, "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k-b\" }]")
+        .upstream(
+            "a",
+            &a,
+            "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }]",
+        )
+        .upstream(
+            "b",
+            &b,
+            "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k-b\" }]",
+        )
         .route("claude-haiku-*", &["b"])
         .route("claude-*", &["a"])
         .route("claude-haiku-9", &["a"])
         .route("*[12]?", &["b"])
         .start();
-    for (model, to_a) in
-        [("claude-opus-5-5", true), ("claude-haiku-9", false), ("claude-", true), ("gpt-1x", false), ("m2y", false)]
-    {
+    for (model, to_a) in [
+        ("claude-opus-5-5", true),
+        ("claude-haiku-9", false),
+        ("claude-", true),
+        ("gpt-1x", false),
+        ("m2y", false),
+    ] {
         let (before_a, before_b) = (a.received().len(), b.received().len());
         gateway.message(asking(model)).has_status(200);
         let went = (a.received().len() - before_a, b.received().len() - before_b);
@@ -31,22 +43,29 @@ fn the_first_match_in_the_file_wins() {
     let seen = gateway.message(asking("unheard-of"));
     seen.is_error(404, "not_found_error");
     assert_eq!(seen.json()["error"]["message"], "model: unheard-of");
-    gateway.post("/v1/messages/count_tokens", asking("unheard-of")).is_error(404, "not_found_error");
+    gateway
+        .post("/v1/messages/count_tokens", asking("unheard-of"))
+        .is_error(404, "not_found_error");
 }
 
 #[test]
 fn mapping_replaces_the_models_value_and_no_other_byte() {
     let upstream = Upstream::ok();
-    let gateway = Gateway::to(&upstream).route("claude-opus-*", &["up/vendor/other-model"]).start();
+    let gateway = Gateway::to(&upstream)
+        .route("claude-opus-*", &["up/vendor/other-model"])
+        .start();
     for shape in corpus() {
         let seen = gateway.message(&shape.body);
-        seen.has_status(200).has_header("x-mapped-model", "vendor/other-model");
+        seen.has_status(200)
+            .has_header("x-mapped-model", "vendor/other-model");
         let wanted = String::from_utf8(shape.body).unwrap();
         // The top one: other places in the corpus do not spell the model.
         let wanted = wanted.replace("\"claude-opus-5-5\"", "\"vendor/other-model\"");
         upstream.last().has_body(&wanted);
     }
-    gateway.post("/v1/messages/count_tokens", HELLO).has_status(200);
+    gateway
+        .post("/v1/messages/count_tokens", HELLO)
+        .has_status(200);
     assert_eq!(upstream.last().json()["model"], "vendor/other-model");
 }
 
@@ -55,26 +74,44 @@ fn only_the_top_model_is_mapped() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).route("*", &["up/other"]).start();
     let body = r#"{"x":{"model":"claude-1"},"max_tokens":1,"messages":[{"role":"user","content":"\"model\":\"claude-1\""}], "mod\u0065l" :  "claude-1" }"#;
-    gateway.message(body).has_status(200).has_header("x-mapped-model", "other");
-    upstream.last().has_body(body.replace(" :  \"claude-1\" }", " :  \"other\" }"));
+    gateway
+        .message(body)
+        .has_status(200)
+        .has_header("x-mapped-model", "other");
+    upstream
+        .last()
+        .has_body(body.replace(" :  \"claude-1\" }", " :  \"other\" }"));
 }
 
 #[test]
 fn the_model_that_was_sent_is_told() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
-    gateway.message(HELLO).has_status(200).has_header("x-mapped-model", "claude-opus-5-5");
+    gateway
+        .message(HELLO)
+        .has_status(200)
+        .has_header("x-mapped-model", "claude-opus-5-5");
 }
 
 #[test]
 fn without_routes_the_upstreams_are_tried_in_the_files_order() {
     let (a, b) = (Upstream::with(|_| Answer::Reset), Upstream::ok());
     let gateway = Gateway::echo()
-        .upstream("a", &a, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }]")
-        .upstream("b", &b, "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k-b\" }]")
+        .upstream(
+            "a",
+            &a,
+            "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }]",
+        )
+        .upstream(
+            "b",
+            &b,
+            "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k-b\" }]",
+        )
         .start();
     let seen = gateway.message(HELLO);
-    seen.has_status(200).has_body(MESSAGE).has_header("x-account-email", "bob");
+    seen.has_status(200)
+        .has_body(MESSAGE)
+        .has_header("x-account-email", "bob");
     assert!(!a.received().is_empty());
 }
 
@@ -82,13 +119,27 @@ fn without_routes_the_upstreams_are_tried_in_the_files_order() {
 fn a_mapping_of_one_attempt_does_not_leak_into_the_next() {
     let (a, b) = (Upstream::with(|_| Answer::Reset), Upstream::ok());
     let gateway = Gateway::echo()
-        .upstream("a", &a, "preset = \"compatible\"\naccounts = [{ name = \"ada\", key = \"k-a\" }]")
-        .upstream("b", &b, "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k-b\" }]")
+        .upstream(
+            "a",
+            &a,
+            "preset = \"compatible\"\naccounts = [{ name = \"ada\", key = \"k-a\" }]",
+        )
+        .upstream(
+            "b",
+            &b,
+            "preset = \"anthropic\"\naccounts = [{ name = \"bob\", key = \"k-b\" }]",
+        )
         .route("*", &["a/mapped", "b"])
         .start();
     let body = HELLO.replacen('{', "{\"cache_control\":{\"type\":\"ephemeral\"},", 1);
-    gateway.message(&body).has_status(200).has_header("x-mapped-model", "claude-opus-5-5");
+    gateway
+        .message(&body)
+        .has_status(200)
+        .has_header("x-mapped-model", "claude-opus-5-5");
     let first = a.received().remove(0).text();
-    assert!(first.contains("mapped") && !first.contains("cache_control"), "{first}");
+    assert!(
+        first.contains("mapped") && !first.contains("cache_control"),
+        "{first}"
+    );
     b.last().has_body(&body);
 }

@@ -19,7 +19,11 @@ fn an_event_reaches_the_client_before_the_upstream_writes_the_next() {
             builder = builder.plugin("50-events.wasm", component("events"));
         }
         let gateway = builder.start();
-        let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+        let pending = gateway
+            .request("POST", "/v1/messages")
+            .header("x-api-key", "k")
+            .body(HELLO_STREAM)
+            .sent();
         upstream.request(1);
         teller.tell(EVENTS[0]);
         let mut stream = pending.answer();
@@ -41,7 +45,11 @@ fn an_event_reaches_the_client_before_the_upstream_writes_the_next() {
 fn events_that_arrived_together_leave_together() {
     let (upstream, teller) = Upstream::told();
     let gateway = Gateway::to(&upstream).start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
     upstream.request(1);
     teller.tell(EVENTS[0]);
     let mut stream = pending.answer();
@@ -52,19 +60,37 @@ fn events_that_arrived_together_leave_together() {
     teller.end();
     stream.until("message_stop");
     let writes = stream.chunks.len() - before;
-    assert!(writes <= 5, "55 events that came together left in {writes} writes");
+    assert!(
+        writes <= 5,
+        "55 events that came together left in {writes} writes"
+    );
 }
 
 #[test]
 fn the_upstreams_bytes_go_out_as_they_are() {
-    let odd = SSE.replace("event: ", "event:").replace('\n', "\r\n").replacen(
-        "event:content_block_delta",
-        ": a comment\r\nid: 7\r\nretry: 10\r\nunknown: x\r\nevent:content_block_delta",
+    let odd = SSE
+        .replace("event: ", "event:")
+        .replace('\n', "\r\n")
+        .replacen(
+            "event:content_block_delta",
+            ": a comment\r\nid: 7\r\nretry: 10\r\nunknown: x\r\nevent:content_block_delta",
+            1,
+        );
+    let with_pings = SSE.replacen(
+        "event: content_block_delta",
+        "event: ping\ndata: {\"type\": \"ping\"}\n\nevent: content_block_delta",
         1,
     );
-    let with_pings = SSE.replacen("event: content_block_delta", "event: ping\ndata: {\"type\": \"ping\"}\n\nevent: content_block_delta", 1);
-    let unknown = SSE.replacen("event: message_delta", "event: unheard_of\ndata: not json\n\nevent: message_delta", 1);
-    let joined = SSE.replacen("data: {\"type\":\"message_delta\",", "data: {\"type\":\"message_delta\",\ndata: ", 1);
+    let unknown = SSE.replacen(
+        "event: message_delta",
+        "event: unheard_of\ndata: not json\n\nevent: message_delta",
+        1,
+    );
+    let joined = SSE.replacen(
+        "data: {\"type\":\"message_delta\",",
+        "data: {\"type\":\"message_delta\",\ndata: ",
+        1,
+    );
     for listening in [false, true] {
         for text in [SSE, &odd, &with_pings, &unknown, &joined] {
             let sent = text.to_owned();
@@ -81,10 +107,14 @@ fn the_upstreams_bytes_go_out_as_they_are() {
 
 #[test]
 fn a_json_answer_that_every_plugin_keeps_goes_out_as_it_came() {
-    let odd = MESSAGE.replace("\"id\"", " \"id\" ").replace(":9,", ": 9.0e0 ,");
+    let odd = MESSAGE
+        .replace("\"id\"", " \"id\" ")
+        .replace(":9,", ": 9.0e0 ,");
     let sent = odd.clone();
     let upstream = Upstream::with(move |_| Answer::json(200, &sent));
-    let gateway = Gateway::to(&upstream).plugin("50-events.wasm", component("events")).start();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-events.wasm", component("events"))
+        .start();
     gateway.message(HELLO).has_status(200).has_body(&odd);
 }
 
@@ -97,7 +127,11 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
             builder = builder.plugin("50-events.wasm", component("events"));
         }
         let gateway = builder.start();
-        let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+        let pending = gateway
+            .request("POST", "/v1/messages")
+            .header("x-api-key", "k")
+            .body(HELLO_STREAM)
+            .sent();
         upstream.request(1);
         for event in &EVENTS[..3] {
             teller.tell(event);
@@ -108,12 +142,22 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
         let rest = stream.rest();
         let text = rest.text();
         assert_eq!(text.matches("event: error").count(), 1, "{text}");
-        assert!(!text.contains("message_stop"), "{text}");
-        let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        assert!(!text.contains("event: message_stop"), "{text}");
+        let data = text
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap();
         let error: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(error["type"], "error", "{error}");
-        assert!(error["error"]["type"].is_string() && error["error"]["message"].is_string(), "{error}");
-        assert_eq!(upstream.received().len(), 1, "nothing is tried again after the first event");
+        assert!(
+            error["error"]["type"].is_string() && error["error"]["message"].is_string(),
+            "{error}"
+        );
+        assert_eq!(
+            upstream.received().len(),
+            1,
+            "nothing is tried again after the first event"
+        );
     }
 }
 
@@ -122,23 +166,32 @@ fn a_stream_without_message_stop_is_cut_too() {
     let upstream = Upstream::with(|_| Answer::sse(&EVENTS[..3].concat()));
     let gateway = Gateway::to(&upstream).start();
     let seen = gateway.message(HELLO_STREAM);
-    seen.has_status(200).has(EVENTS[2]).has("event: error").has_not("message_stop");
+    seen.has_status(200)
+        .has(EVENTS[2])
+        .has("event: error")
+        .has_not("event: message_stop");
 }
 
 #[test]
 fn an_error_in_the_stream_ends_it() {
     let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
-    let upstream = Upstream::with(move |_| Answer::sse(&format!("{}{error}", EVENTS[..3].concat())));
+    let upstream =
+        Upstream::with(move |_| Answer::sse(&format!("{}{error}", EVENTS[..3].concat())));
     let gateway = Gateway::to(&upstream).start();
     let seen = gateway.message(HELLO_STREAM);
-    seen.has_status(200).has_body(format!("{}{error}", EVENTS[..3].concat()));
+    seen.has_status(200)
+        .has_body(format!("{}{error}", EVENTS[..3].concat()));
 }
 
 #[test]
 fn the_upstream_is_left_as_soon_as_the_client_is_gone() {
     let (upstream, teller) = Upstream::told();
     let gateway = Gateway::to(&upstream).start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO_STREAM).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
     upstream.request(1);
     teller.tell(EVENTS[0]);
     let mut stream = pending.answer();
@@ -150,7 +203,11 @@ fn the_upstream_is_left_as_soon_as_the_client_is_gone() {
     let (answer, gone) = Answer::hang();
     let upstream = Upstream::script([answer]);
     let gateway = Gateway::to(&upstream).start();
-    let pending = gateway.request("POST", "/v1/messages").header("x-api-key", "k").body(HELLO).sent();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO)
+        .sent();
     upstream.request(1);
     drop(pending);
     gone.wait(PROMPTLY);
@@ -161,7 +218,14 @@ fn the_upstream_is_left_as_soon_as_the_client_is_gone() {
 fn a_response_plugin_changes_a_stream_and_a_json_answer_alike() {
     for listening in [HELLO, HELLO_STREAM] {
         let upstream = Upstream::ok();
-        let gateway = Gateway::to(&upstream).plugin("50-events.wasm", component("events")).tables("[plugin.events]\nsettings = { shout = true }").start();
-        gateway.message(listening).has_status(200).has("HELLO").has_not("hello");
+        let gateway = Gateway::to(&upstream)
+            .plugin("50-events.wasm", component("events"))
+            .tables("[plugin.events]\nsettings = { shout = true }")
+            .start();
+        gateway
+            .message(listening)
+            .has_status(200)
+            .has("HELLO")
+            .has_not("hello");
     }
 }

@@ -117,7 +117,10 @@ impl Request {
         }
         // The gateway may answer and close before it has read everything: that is for the test to see in the answer.
         let _ = socket.write_all(&bytes);
-        Pending { socket, head_only: self.method == "HEAD" }
+        Pending {
+            socket,
+            head_only: self.method == "HEAD",
+        }
     }
 
     pub fn head(&self) -> String {
@@ -158,18 +161,32 @@ impl Streaming {
                 break end;
             }
             let got = read_some(&mut socket, &mut raw, "the head of an answer");
-            assert!(got, "closed before an answer, after {:?}", String::from_utf8_lossy(&raw));
+            assert!(
+                got,
+                "closed before an answer, after {:?}",
+                String::from_utf8_lossy(&raw)
+            );
         };
         let head = String::from_utf8(raw[..end].to_vec()).expect("an ASCII head");
         let body = raw.split_off(end + 4);
         let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         let headers: Vec<(String, String)> = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         let named = |name: &str| {
-            headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+            headers
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, value)| value.clone())
         };
         let framing = if head_only || status == 204 || status == 304 {
             Framing::Empty
@@ -274,7 +291,9 @@ impl Streaming {
             }
             Framing::Chunked => {
                 while self.ended.is_none() {
-                    let Some(line) = find(&self.raw, b"\r\n") else { return };
+                    let Some(line) = find(&self.raw, b"\r\n") else {
+                        return;
+                    };
                     let size = std::str::from_utf8(&self.raw[..line]).unwrap();
                     let size = usize::from_str_radix(size, 16).unwrap();
                     let whole = line + 2 + size + 2;
@@ -330,7 +349,12 @@ impl Reply {
 
     #[track_caller]
     pub fn has(&self, text: &str) -> &Self {
-        assert!(self.text().contains(text), "no `{text}` in a {}: {}", self.status, self.text());
+        assert!(
+            self.text().contains(text),
+            "no `{text}` in a {}: {}",
+            self.status,
+            self.text()
+        );
         self
     }
 
@@ -342,13 +366,23 @@ impl Reply {
 
     #[track_caller]
     pub fn has_header(&self, name: &str, value: &str) -> &Self {
-        assert_eq!(self.header(name), Some(value), "header {name} of {:?}", self.headers);
+        assert_eq!(
+            self.header(name),
+            Some(value),
+            "header {name} of {:?}",
+            self.headers
+        );
         self
     }
 
     #[track_caller]
     pub fn has_no_header(&self, name: &str) -> &Self {
-        assert_eq!(self.header(name), None, "header {name} of {:?}", self.headers);
+        assert_eq!(
+            self.header(name),
+            None,
+            "header {name} of {:?}",
+            self.headers
+        );
         self
     }
 
@@ -360,7 +394,11 @@ impl Reply {
         assert_eq!(body["type"], "error", "{body}");
         assert_eq!(body["error"]["type"], kind, "{body}");
         assert!(body["error"]["message"].is_string(), "{body}");
-        assert!(self.header("request-id").is_some(), "no request-id in {:?}", self.headers);
+        assert!(
+            self.header("request-id").is_some(),
+            "no request-id in {:?}",
+            self.headers
+        );
         self
     }
 }
@@ -386,7 +424,10 @@ fn read_some(socket: &mut TcpStream, into: &mut Vec<u8>, what: &str) -> bool {
             true
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            panic!("{what} did not come within {LIMIT:?}; so far: {}", String::from_utf8_lossy(into))
+            panic!(
+                "{what} did not come within {LIMIT:?}; so far: {}",
+                String::from_utf8_lossy(into)
+            )
         }
         Err(_) => false,
     }

@@ -14,17 +14,27 @@ pub fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let packages = guests();
-        build(&root(), &packages.iter().map(String::as_str).collect::<Vec<_>>())
+        build(
+            &root(),
+            &packages.iter().map(String::as_str).collect::<Vec<_>>(),
+        )
     });
     let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
-    assert!(file.exists(), "{} is not there; is it a crate under tests/guests?", file.display());
+    assert!(
+        file.exists(),
+        "{} is not there; is it a crate under tests/guests?",
+        file.display()
+    );
     file
 }
 
 /// The names of the packages under `tests/guests`.
 pub fn guests() -> Vec<String> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(root().join("tests/guests")).expect("the folder of guests").flatten() {
+    for entry in fs::read_dir(root().join("tests/guests"))
+        .expect("the folder of guests")
+        .flatten()
+    {
         if let Ok(manifest) = fs::read_to_string(entry.path().join("Cargo.toml")) {
             names.push(package_name(&manifest));
         }
@@ -34,11 +44,17 @@ pub fn guests() -> Vec<String> {
 }
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn package_name(manifest: &str) -> String {
-    let line = manifest.lines().find(|line| line.starts_with("name")).expect("a package name");
+    let line = manifest
+        .lines()
+        .find(|line| line.starts_with("name"))
+        .expect("a package name");
     line.split('"').nth(1).unwrap().to_owned()
 }
 
@@ -49,7 +65,14 @@ fn build(workspace: &Path, packages: &[&str]) -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(workspace)
-        .args(["build", "--profile", "plugin", "--target", "wasm32-wasip2", "--target-dir"])
+        .args([
+            "build",
+            "--profile",
+            "plugin",
+            "--target",
+            "wasm32-wasip2",
+            "--target-dir",
+        ])
         .arg(&target);
     for package in packages {
         command.args(["-p", package]);
@@ -57,13 +80,22 @@ fn build(workspace: &Path, packages: &[&str]) -> PathBuf {
     // Settings for the native build that runs these tests are none for a component.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let native = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"];
+        let native = [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "CARGO_TARGET_DIR",
+        ];
         if native.contains(&text.as_ref()) || text.starts_with("CARGO_PROFILE_") {
             command.env_remove(&name);
         }
     }
     let output = command.output().expect("cargo runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "building components failed:\n{said}");
+    assert!(
+        output.status.success(),
+        "building components failed:\n{said}"
+    );
     target.join("wasm32-wasip2/plugin")
 }

@@ -126,7 +126,8 @@ impl Gateway {
     #[track_caller]
     pub fn reconfigure(&mut self, change: impl FnOnce(&mut Builder)) {
         change(&mut self.builder);
-        self.dir.write("witgate.toml", self.builder.toml(self.dir.path()));
+        self.dir
+            .write("witgate.toml", self.builder.toml(self.dir.path()));
     }
 
     /// The first line from `from` on that has all of these words in it, and its place.
@@ -157,14 +158,19 @@ impl Gateway {
 
     #[track_caller]
     pub fn has_no_line(&self, words: &[&str]) {
-        let found = self.log().into_iter().find(|line| words.iter().all(|word| line.contains(word)));
+        let found = self
+            .log()
+            .into_iter()
+            .find(|line| words.iter().all(|word| line.contains(word)));
         assert_eq!(found, None);
     }
 
     /// The line that tells of the next exchange, without quotation marks around its values.
     #[track_caller]
     pub fn record(&self, from: usize) -> String {
-        self.line_from(from, &["exchange", "status="]).1.replace('"', "")
+        self.line_from(from, &["exchange", "status="])
+            .1
+            .replace('"', "")
     }
 
     pub fn terminate(&self) {
@@ -182,7 +188,12 @@ impl Gateway {
     pub fn restart(mut self) -> Self {
         self.terminate();
         self.process.ended();
-        let Self { dir, builder, process, .. } = self;
+        let Self {
+            dir,
+            builder,
+            process,
+            ..
+        } = self;
         drop(process);
         builder.start_in(dir)
     }
@@ -208,6 +219,10 @@ impl Builder {
         self.tables = self.tables.replace(from, to);
     }
 
+    pub fn change_log(&mut self, filter: &str) {
+        self.log = filter.to_owned();
+    }
+
     pub fn replace_top(&mut self, lines: &str) {
         self.top = format!("{lines}\n");
     }
@@ -221,7 +236,9 @@ impl Builder {
     /// Another upstream: its name, where it is, and the other lines of its table.
     pub fn upstream(self, name: &str, upstream: &Upstream, lines: &str) -> Self {
         let url = upstream.url();
-        self.tables(&format!("[[upstream]]\nname = \"{name}\"\nbase_url = \"{url}\"\n{lines}"))
+        self.tables(&format!(
+            "[[upstream]]\nname = \"{name}\"\nbase_url = \"{url}\"\n{lines}"
+        ))
     }
 
     pub fn route(self, model: &str, to: &[&str]) -> Self {
@@ -236,7 +253,8 @@ impl Builder {
     }
 
     pub fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        self.files.push((name.to_owned(), content.as_ref().to_vec()));
+        self.files
+            .push((name.to_owned(), content.as_ref().to_vec()));
         self
     }
 
@@ -276,14 +294,21 @@ impl Builder {
     /// The configuration as it is written.
     pub fn toml(&self, dir: &Path) -> String {
         let cache = self.cache.clone().unwrap_or_else(code_cache);
-        let plugins = format!("[plugins]\ndir = {:?}\ncache = {cache:?}\n", dir.join("plugins"));
+        let plugins = format!(
+            "[plugins]\ndir = {:?}\ncache = {cache:?}\n",
+            dir.join("plugins")
+        );
         format!(
             "listen = \"127.0.0.1:0\"\nlog = \"{}\"\n{}\n{}\n{}\n{}",
             self.log,
             self.top,
             self.auth,
             self.tables,
-            if self.tables.contains("[plugins]") { "" } else { &plugins }
+            if self.tables.contains("[plugins]") {
+                ""
+            } else {
+                &plugins
+            }
         )
     }
 
@@ -298,7 +323,12 @@ impl Builder {
         self.lay_out(&dir);
         let mut process = Process::spawn(self.command(&dir, &["serve"]));
         let addr = process.listening();
-        Gateway { addr, dir, builder: self, process }
+        Gateway {
+            addr,
+            dir,
+            builder: self,
+            process,
+        }
     }
 
     /// Starts what shall not come up, and waits for its end.
@@ -427,7 +457,13 @@ impl Drop for Process {
 impl Outcome {
     #[track_caller]
     pub fn has_code(&self, code: i32) -> &Self {
-        assert_eq!(self.code, Some(code), "out: {}\nerr: {}", self.out, self.err);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "out: {}\nerr: {}",
+            self.out,
+            self.err
+        );
         self
     }
 
@@ -451,7 +487,9 @@ pub fn witgate(dir: &Path) -> Command {
             command.env(name, value);
         }
     }
-    command.env("HOME", dir).env("XDG_CACHE_HOME", dir.join("cache"));
+    command
+        .env("HOME", dir)
+        .env("XDG_CACHE_HOME", dir.join("cache"));
     command
 }
 
@@ -480,7 +518,11 @@ pub fn finish_within(mut command: Command, limit: Duration) -> Outcome {
         }
         thread::park_timeout(Duration::from_millis(5));
     };
-    Outcome { code, out: out.join().unwrap(), err: err.join().unwrap() }
+    Outcome {
+        code,
+        out: out.join().unwrap(),
+        err: err.join().unwrap(),
+    }
 }
 
 /// The folder for compiled code that all tests share, so that each plugin is compiled once.
@@ -517,7 +559,9 @@ fn plain(line: &str) -> String {
     while let Some(at) = rest.find("\x1b[") {
         text.push_str(&rest[..at]);
         let after = &rest[at + 2..];
-        rest = after.find(|c: char| c.is_ascii_alphabetic()).map_or("", |end| &after[end + 1..]);
+        rest = after
+            .find(|c: char| c.is_ascii_alphabetic())
+            .map_or("", |end| &after[end + 1..]);
     }
     text.push_str(rest);
     text

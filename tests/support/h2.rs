@@ -15,7 +15,12 @@ use super::{Answer, LIMIT, Received, Reply, TempDir};
 
 /// Sends one request over HTTP/2 without TLS, as a client does that knows beforehand.
 #[track_caller]
-pub fn post(addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
+pub fn post(
+    addr: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Reply {
     let body = Full::new(Bytes::copy_from_slice(body.as_ref()));
     let mut request = http::Request::post(format!("http://{addr}{path}"))
         .header("content-type", "application/json")
@@ -32,7 +37,10 @@ pub fn post(addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: impl A
                 .unwrap();
         tokio::spawn(connection);
         let reply = tokio::time::timeout(LIMIT, async {
-            let reply = sender.send_request(request).await.expect("an answer over HTTP/2");
+            let reply = sender
+                .send_request(request)
+                .await
+                .expect("an answer over HTTP/2");
             let (head, body) = reply.into_parts();
             let body = body.collect().await;
             (head, body)
@@ -44,8 +52,15 @@ pub fn post(addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: impl A
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
         let whole = body.is_ok();
-        let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
-        Reply { status: head.status.as_u16(), headers, body, whole }
+        let body = body
+            .map(|body| body.to_bytes().to_vec())
+            .unwrap_or_default();
+        Reply {
+            status: head.status.as_u16(),
+            headers,
+            body,
+            whole,
+        }
     })
 }
 
@@ -60,7 +75,10 @@ type Script = dyn Fn(&Received) -> Answer + Send + Sync;
 
 impl TlsUpstream {
     /// `alpn` is what it offers: `h2`, `http/1.1`.
-    pub fn with(alpn: &[&str], script: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn with(
+        alpn: &[&str],
+        script: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certified = rcgen::generate_simple_self_signed(names).unwrap();
         let dir = TempDir::new("tls");
@@ -87,11 +105,14 @@ impl TlsUpstream {
                     let acceptor = acceptor.clone();
                     let (seen, script) = (Arc::clone(&remembered), Arc::clone(&script));
                     tokio::spawn(async move {
-                        let Ok(tls) = acceptor.accept(socket).await else { return };
+                        let Ok(tls) = acceptor.accept(socket).await else {
+                            return;
+                        };
                         let service = hyper::service::service_fn(move |request| {
                             answer(request, Arc::clone(&seen), Arc::clone(&script))
                         });
-                        let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                        let builder =
+                            hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                         // The client may leave; what it got is for the test to see.
                         let _ = builder.serve_connection(TokioIo::new(tls), service).await;
                     });
@@ -121,7 +142,11 @@ async fn answer(
     script: Arc<Script>,
 ) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(|body| body.to_bytes().to_vec())
+        .unwrap_or_default();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let received = Received {
         method: head.method.to_string(),
@@ -129,12 +154,22 @@ async fn answer(
         headers: head
             .headers
             .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect(),
         body,
     };
     seen.lock().unwrap().push((received.clone(), head.version));
-    let Answer::Whole { status, headers, body } = script(&received) else {
+    let Answer::Whole {
+        status,
+        headers,
+        body,
+    } = script(&received)
+    else {
         panic!("only whole answers are scripted behind TLS")
     };
     let mut reply = http::Response::builder().status(status);
@@ -145,5 +180,8 @@ async fn answer(
 }
 
 fn one_thread() -> runtime::Runtime {
-    runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }

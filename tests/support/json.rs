@@ -32,7 +32,12 @@ pub fn array(items: impl IntoIterator<Item = Json>) -> Json {
 }
 
 pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
-    Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Json::Object(
+        members
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
 }
 
 impl Json {
@@ -45,7 +50,11 @@ impl Json {
     }
 
     pub fn write(&self, spacing: Spacing) -> Vec<u8> {
-        let mut writer = Writer { out: Vec::new(), spacing, odd: 7 };
+        let mut writer = Writer {
+            out: Vec::new(),
+            spacing,
+            odd: 7,
+        };
         writer.value(self);
         writer.out
     }
@@ -74,7 +83,8 @@ impl Writer {
                 self.out.push(b'{');
                 for (at, (name, value)) in members.iter().enumerate() {
                     self.before_item(at);
-                    self.out.extend(serde_json::to_string(name).unwrap().as_bytes());
+                    self.out
+                        .extend(serde_json::to_string(name).unwrap().as_bytes());
                     self.gap(false);
                     self.out.push(b':');
                     self.gap(true);
@@ -97,11 +107,14 @@ impl Writer {
     fn gap(&mut self, after_sign: bool) {
         match self.spacing {
             Spacing::None => {}
-            Spacing::Single => self.out.extend(if after_sign { b" ".as_slice() } else { b"" }),
+            Spacing::Single => self
+                .out
+                .extend(if after_sign { b" ".as_slice() } else { b"" }),
             Spacing::Odd => {
                 self.odd = self.odd.wrapping_mul(1_103_515_245).wrapping_add(12_345);
                 let gaps: [&[u8]; 6] = [b"", b" ", b"\n  ", b"\t", b"\r\n", b"    "];
-                self.out.extend(gaps[(self.odd >> 16) as usize % gaps.len()]);
+                self.out
+                    .extend(gaps[(self.odd >> 16) as usize % gaps.len()]);
             }
         }
     }
@@ -117,7 +130,10 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
     let got: serde_json::Value = serde_json::from_slice(arrived).expect("valid JSON arrived");
     let mut wanted: serde_json::Value = serde_json::from_slice(sent).unwrap();
     take_out(&mut wanted, name);
-    assert!(got == wanted, "another value arrived than was sent without `{name}`");
+    assert!(
+        got == wanted,
+        "another value arrived than was sent without `{name}`"
+    );
 
     let loose = |byte: &u8| b" \t\r\n,".contains(byte);
     let mut at = 0;
@@ -127,7 +143,11 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
     let end = (sent.len(), sent.len());
     for (start, next) in spans.into_iter().chain([end]) {
         let piece = &sent[from..start];
-        let lead = if from == 0 { 0 } else { piece.iter().take_while(|byte| loose(byte)).count() };
+        let lead = if from == 0 {
+            0
+        } else {
+            piece.iter().take_while(|byte| loose(byte)).count()
+        };
         around.extend(&piece[..lead]);
         if lead < piece.len() || start == sent.len() {
             let run = arrived[at..].iter().take_while(|byte| loose(byte)).count();
@@ -145,7 +165,10 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
                 false => solid.iter().rev().take_while(|byte| loose(byte)).count(),
             };
             let (solid, after) = solid.split_at(solid.len() - tail);
-            assert!(arrived[at..].starts_with(solid), "a byte that was to stay changed after {at}");
+            assert!(
+                arrived[at..].starts_with(solid),
+                "a byte that was to stay changed after {at}"
+            );
             at += solid.len();
             around.extend(after);
         }
@@ -179,7 +202,10 @@ pub fn members(text: &[u8], name: &str) -> Vec<(usize, usize)> {
 }
 
 fn skip_blanks(text: &[u8], from: usize) -> usize {
-    from + text[from..].iter().take_while(|byte| b" \t\r\n".contains(byte)).count()
+    from + text[from..]
+        .iter()
+        .take_while(|byte| b" \t\r\n".contains(byte))
+        .count()
 }
 
 /// Behind the string that begins here.
@@ -222,7 +248,9 @@ fn take_out(value: &mut serde_json::Value, name: &str) {
         serde_json::Value::Array(items) => items.iter_mut().for_each(|item| take_out(item, name)),
         serde_json::Value::Object(members) => {
             members.remove(name);
-            members.values_mut().for_each(|member| take_out(member, name));
+            members
+                .values_mut()
+                .for_each(|member| take_out(member, name));
         }
         _ => {}
     }

@@ -1,7 +1,11 @@
 //! What the tests from outside are made of: the built gateway, an upstream that remembers, clients that speak plain HTTP,
 //! and plugins as files. Everything listens on port 0, and nothing sleeps: each wait has a name and a limit.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this module")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part of this module"
+)]
 #![allow(unreachable_pub, reason = "what is public here is so for the tests")]
 
 pub mod client;

@@ -47,20 +47,35 @@ pub fn corpus() -> Vec<Shape> {
     }
     vec![
         shape("small", conversation(1, 0, 10).write(Spacing::None)),
-        shape("spaced as by Python", conversation(2, 3, 100).write(Spacing::Single)),
+        shape(
+            "spaced as by Python",
+            conversation(2, 3, 100).write(Spacing::Single),
+        ),
         shape("odd spacing", conversation(4, 12, 300).write(Spacing::Odd)),
         shape("keys in another order", reversed.write(Spacing::None)),
-        shape("keys in another order, odd spacing", reversed.write(Spacing::Odd)),
-        shape("a hundred tools", conversation(2, 100, 400).write(Spacing::None)),
+        shape(
+            "keys in another order, odd spacing",
+            reversed.write(Spacing::Odd),
+        ),
+        shape(
+            "a hundred tools",
+            conversation(2, 100, 400).write(Spacing::None),
+        ),
         shape("blanks around the whole", {
             let mut body = b" \r\n\t".to_vec();
             body.extend(conversation(1, 1, 20).write(Spacing::Odd));
             body.extend(b"\n\n");
             body
         }),
-        shape("main request", conversation(6, 13, 2_500).write(Spacing::None)),
+        shape(
+            "main request",
+            conversation(6, 13, 2_500).write(Spacing::None),
+        ),
         shape("600 KB", conversation(60, 40, 4_000).write(Spacing::None)),
-        shape("2.5 MB", conversation(200, 100, 6_000).write(Spacing::Single)),
+        shape(
+            "2.5 MB",
+            conversation(200, 100, 6_000).write(Spacing::Single),
+        ),
     ]
 }
 
@@ -73,11 +88,20 @@ pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
     let mut messages = vec![
         object([
             ("role", string("user")),
-            ("content", array([block("<system-reminder>a</system-reminder>"), block("do it")])),
+            (
+                "content",
+                array([
+                    block("<system-reminder>a</system-reminder>"),
+                    block("do it"),
+                ]),
+            ),
         ]),
         object([
             ("role", string("system")),
-            ("content", array([block(&long(text)).with("cache_control", cached())])),
+            (
+                "content",
+                array([block(&long(text)).with("cache_control", cached())]),
+            ),
             ("output_config", object([("effort", string("medium"))])),
         ]),
     ];
@@ -111,10 +135,23 @@ pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
                         ("type", string("tool_result")),
                         ("tool_use_id", string(&format!("toolu_{turn:04}"))),
                         ("is_error", raw("false")),
-                        ("content", array([block(&long(text)), object([("type", string("tool_reference")), ("tool_name", string("mcp__x__y"))])])),
+                        (
+                            "content",
+                            array([
+                                block(&long(text)),
+                                object([
+                                    ("type", string("tool_reference")),
+                                    ("tool_name", string("mcp__x__y")),
+                                ]),
+                            ]),
+                        ),
                         ("cache_control", cached()),
                     ]),
-                    object([("cache_control", hour()), ("type", string("text")), ("text", string("go on ⏩"))]),
+                    object([
+                        ("cache_control", hour()),
+                        ("type", string("text")),
+                        ("text", string("go on ⏩")),
+                    ]),
                 ]),
             ),
         ]));
@@ -124,13 +161,24 @@ pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
         ("content", array([])),
         ("output_config", object([("effort", string("high"))])),
     ]));
-    messages.push(object([("role", string("user")), ("content", string("and now?"))]));
+    messages.push(object([
+        ("role", string("user")),
+        ("content", string("and now?")),
+    ]));
     let tool = |number: usize| {
         object([
             ("name", string(&format!("tool_{number}"))),
             ("description", string(&long(text.min(300)))),
-            ("input_schema", raw(r#"{"type":"object","properties":{"path":{"type":"string","pattern":"^\\/.*$"}},"required":["path"],"additionalProperties":false}"#)),
-            ("defer_loading", raw(if number % 3 == 0 { "true" } else { "false" })),
+            (
+                "input_schema",
+                raw(
+                    r#"{"type":"object","properties":{"path":{"type":"string","pattern":"^\\/.*$"}},"required":["path"],"additionalProperties":false}"#,
+                ),
+            ),
+            (
+                "defer_loading",
+                raw(if number % 3 == 0 { "true" } else { "false" }),
+            ),
         ])
     };
     object([
@@ -145,14 +193,34 @@ pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
             ]),
         ),
         ("tools", array((0..tools).map(tool))),
-        ("metadata", object([("user_id", string(r#"{"device_id":"00","account_uuid":"","session_id":"7c0d6f6e-0000-4000-8000-000000000001"}"#))])),
+        (
+            "metadata",
+            object([(
+                "user_id",
+                string(
+                    r#"{"device_id":"00","account_uuid":"","session_id":"7c0d6f6e-0000-4000-8000-000000000001"}"#,
+                ),
+            )]),
+        ),
         ("max_tokens", raw("128000")),
-        ("thinking", raw(r#"{"type":"adaptive","display":"updates"}"#)),
-        ("context_management", raw(r#"{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]}"#)),
-        ("safeguards", raw(r#"[{"type":"dangerous_tool_use","classifier_context":{"cwd":"\/tmp"}}]"#)),
+        (
+            "thinking",
+            raw(r#"{"type":"adaptive","display":"updates"}"#),
+        ),
+        (
+            "context_management",
+            raw(r#"{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]}"#),
+        ),
+        (
+            "safeguards",
+            raw(r#"[{"type":"dangerous_tool_use","classifier_context":{"cwd":"\/tmp"}}]"#),
+        ),
         ("output_config", raw(r#"{"effort":"medium"}"#)),
         ("temperature", raw("1.0e0")),
-        ("zzz_unknown", raw(r#"{"deep":[[[{"a":null}]]],"\u0061b":[],"empty":{}}"#)),
+        (
+            "zzz_unknown",
+            raw(r#"{"deep":[[[{"a":null}]]],"\u0061b":[],"empty":{}}"#),
+        ),
         ("stream", raw("false")),
     ])
 }

@@ -14,10 +14,8 @@ impl TempDir {
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-            "{name}-{}-{number}",
-            process::id()
-        ));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}-{number}", process::id()));
         // What a process of the same number left behind.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();

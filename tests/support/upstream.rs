@@ -26,11 +26,19 @@ pub struct Received {
 
 /// What to answer.
 pub enum Answer {
-    Whole { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    Whole {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
     /// The very bytes on the connection, which is closed after them.
     Raw(Vec<u8>),
     /// A stream whose pieces come when the test says so.
-    Told { headers: Vec<(String, String)>, pieces: Receiver<Piece>, gone: Arc<Gone> },
+    Told {
+        headers: Vec<(String, String)>,
+        pieces: Receiver<Piece>,
+        gone: Arc<Gone>,
+    },
     /// The connection is reset without a byte.
     Reset,
     /// Nothing comes, ever.
@@ -77,7 +85,8 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
-        let (remembered, script): (_, Arc<Script>) = (Arc::clone(&seen), Arc::new(Box::new(script)));
+        let (remembered, script): (_, Arc<Script>) =
+            (Arc::clone(&seen), Arc::new(Box::new(script)));
         // Both kinds of threads end with the test process.
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
@@ -103,7 +112,11 @@ impl Upstream {
 
     /// Answers one after the other, then with a short text.
     pub fn script(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let queue = Mutex::new(answers.into_iter().collect::<std::collections::VecDeque<_>>());
+        let queue = Mutex::new(
+            answers
+                .into_iter()
+                .collect::<std::collections::VecDeque<_>>(),
+        );
         Self::with(move |_| {
             let next = queue.lock().unwrap().pop_front();
             next.unwrap_or_else(|| Answer::json(200, super::shapes::MESSAGE))
@@ -136,7 +149,11 @@ impl Upstream {
         let mut requests = self.seen.requests.lock().unwrap();
         while requests.len() < count {
             let left = LIMIT.saturating_sub(begun.elapsed());
-            assert!(!left.is_zero(), "only {} of {count} requests came upstream", requests.len());
+            assert!(
+                !left.is_zero(),
+                "only {} of {count} requests came upstream",
+                requests.len()
+            );
             requests = self.seen.more.wait_timeout(requests, left).unwrap().0;
         }
         requests[count - 1].clone()
@@ -150,7 +167,11 @@ impl Upstream {
 
     #[track_caller]
     pub fn was_not_asked(&self) {
-        let asked: Vec<String> = self.received().into_iter().map(|request| request.path).collect();
+        let asked: Vec<String> = self
+            .received()
+            .into_iter()
+            .map(|request| request.path)
+            .collect();
         assert!(asked.is_empty(), "asked for {asked:?}");
     }
 }
@@ -158,7 +179,10 @@ impl Upstream {
 impl Received {
     pub fn header(&self, name: &str) -> Option<&str> {
         let named = |(other, _): &&(String, String)| other == name;
-        self.headers.iter().find(named).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(named)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -167,7 +191,8 @@ impl Received {
 
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Byte for byte what was sent.
@@ -175,7 +200,12 @@ impl Received {
     pub fn has_body(&self, sent: impl AsRef<[u8]>) -> &Self {
         let sent = sent.as_ref();
         if self.body != sent {
-            let at = self.body.iter().zip(sent).take_while(|(a, b)| a == b).count();
+            let at = self
+                .body
+                .iter()
+                .zip(sent)
+                .take_while(|(a, b)| a == b)
+                .count();
             let around = |bytes: &[u8]| {
                 let part = &bytes[at.saturating_sub(60)..bytes.len().min(at + 60)];
                 String::from_utf8_lossy(part).into_owned()
@@ -193,13 +223,23 @@ impl Received {
 
     #[track_caller]
     pub fn has_header(&self, name: &str, value: &str) -> &Self {
-        assert_eq!(self.header(name), Some(value), "header {name} of {:?}", self.headers);
+        assert_eq!(
+            self.header(name),
+            Some(value),
+            "header {name} of {:?}",
+            self.headers
+        );
         self
     }
 
     #[track_caller]
     pub fn has_no_header(&self, name: &str) -> &Self {
-        assert_eq!(self.header(name), None, "header {name} of {:?}", self.headers);
+        assert_eq!(
+            self.header(name),
+            None,
+            "header {name} of {:?}",
+            self.headers
+        );
         self
     }
 }
@@ -215,7 +255,11 @@ impl Answer {
 
     pub fn whole(status: u16, kind: &str, body: impl AsRef<[u8]>) -> Self {
         let headers = vec![("content-type".to_owned(), kind.to_owned())];
-        Self::Whole { status, headers, body: body.as_ref().to_vec() }
+        Self::Whole {
+            status,
+            headers,
+            body: body.as_ref().to_vec(),
+        }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -230,7 +274,11 @@ impl Answer {
         let (pieces, told) = mpsc::channel();
         let gone = Arc::new(Gone::default());
         let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
-        let answer = Self::Told { headers, pieces: told, gone: Arc::clone(&gone) };
+        let answer = Self::Told {
+            headers,
+            pieces: told,
+            gone: Arc::clone(&gone),
+        };
         (answer, Teller { pieces, gone })
     }
 
@@ -246,8 +294,11 @@ impl Teller {
     #[track_caller]
     pub fn tell(&self, bytes: impl AsRef<[u8]>) {
         let (written, done) = mpsc::channel();
-        self.pieces.send(Piece::Bytes(bytes.as_ref().to_vec(), written)).expect("a listener");
-        done.recv_timeout(LIMIT).expect("the upstream was asked, and could write");
+        self.pieces
+            .send(Piece::Bytes(bytes.as_ref().to_vec(), written))
+            .expect("a listener");
+        done.recv_timeout(LIMIT)
+            .expect("the upstream was asked, and could write");
     }
 
     pub fn end(&self) {
@@ -271,7 +322,10 @@ impl Gone {
         let mut gone = self.gone.lock().unwrap();
         while !*gone {
             let left = limit.saturating_sub(begun.elapsed());
-            assert!(!left.is_zero(), "the upstream's connection was not closed within {limit:?}");
+            assert!(
+                !left.is_zero(),
+                "the upstream's connection was not closed within {limit:?}"
+            );
             gone = self.changed.wait_timeout(gone, left).unwrap().0;
         }
     }
@@ -305,7 +359,11 @@ impl Answer {
     /// False when the connection is over.
     fn write(self, socket: &mut TcpStream, head_only: bool) -> bool {
         match self {
-            Self::Whole { status, headers, body } => {
+            Self::Whole {
+                status,
+                headers,
+                body,
+            } => {
                 let mut bytes = head(status, &headers);
                 bytes.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
                 let mut bytes = bytes.into_bytes();
@@ -330,7 +388,11 @@ impl Answer {
                 thread::park_timeout(Duration::from_secs(120));
                 false
             }
-            Self::Told { headers, pieces, gone } => {
+            Self::Told {
+                headers,
+                pieces,
+                gone,
+            } => {
                 let mut bytes = head(200, &headers);
                 bytes.push_str("transfer-encoding: chunked\r\n\r\n");
                 if socket.write_all(bytes.as_bytes()).is_err() {
@@ -338,6 +400,8 @@ impl Answer {
                 }
                 watch(socket, gone);
                 tell(socket, &pieces);
+                // The watcher holds a second handle, so dropping this one would leave the connection open.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
                 false
             }
         }
@@ -361,10 +425,7 @@ fn tell(socket: &mut TcpStream, pieces: &Receiver<Piece>) {
                 let _ = socket.write_all(b"0\r\n\r\n");
                 return;
             }
-            Piece::Cut => {
-                let _ = socket.shutdown(std::net::Shutdown::Both);
-                return;
-            }
+            Piece::Cut => return,
         }
     }
 }
@@ -403,7 +464,12 @@ fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut received = Received { method, path, headers, body: Vec::new() };
+    let mut received = Received {
+        method,
+        path,
+        headers,
+        body: Vec::new(),
+    };
     if received.header("transfer-encoding").is_some() {
         loop {
             let line = loop {
@@ -424,7 +490,9 @@ fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received
             }
         }
     }
-    let length = received.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
+    let length = received
+        .header("content-length")
+        .map_or(Some(0), |length| length.parse().ok())?;
     while buffer.len() < length {
         fill(socket, buffer)?;
     }

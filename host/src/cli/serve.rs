@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{net::TcpSocket, task::spawn_blocking};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Code, Failure, ServeArgs, refused, tokio_runtime};
 use crate::{
@@ -127,7 +127,10 @@ fn watch(
     let publish = move |config: &Arc<Config>, catalog: &Arc<Catalog>| {
         let previous = shared.snapshot.load();
         let next = Snapshot::new(config.clone(), catalog.clone(), Some(&previous))?;
-        log.filter(&config.log)?;
+        if previous.config.log != config.log {
+            log.filter(&config.log)?;
+            debug!(filter = config.log, "log filter in force");
+        }
         shared.snapshot.store(Arc::new(next));
         Ok(())
     };

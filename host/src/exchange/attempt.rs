@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use witgate_document::{Operation, string};
 
 use crate::{
-    fault::Fault,
-    ids::AccountId,
-    message::{Request, Target},
+    fault::{Fault, Kind},
+    ids::{AccountId, PluginId},
+    message::{Request, RequestKind, Target},
     pipeline::{Decision, LocalAnswer, Receipt, Run},
     upstream::Credential,
 };
@@ -24,9 +24,13 @@ use super::{
 pub(crate) enum End {
     Arrived(Arrived),
     /// A plugin answered in the upstream's place.
-    Local(LocalAnswer),
+    Local {
+        plugin: PluginId,
+        answer: LocalAnswer,
+    },
     /// A plugin will not have this target.
     Refused {
+        plugin: PluginId,
         fault: Fault,
         try_next: bool,
     },
@@ -40,7 +44,7 @@ impl End {
     /// For the verdict.
     pub(crate) fn came(&self) -> Came {
         match self {
-            Self::Arrived(_) | Self::Local(_) | Self::Broken(_) => Came::Final,
+            Self::Arrived(_) | Self::Local { .. } | Self::Broken(_) => Came::Final,
             Self::Refused { try_next, .. } => Came::Refused {
                 try_next: *try_next,
             },
@@ -57,19 +61,28 @@ pub(crate) async fn run(
     target: &Target,
 ) -> End {
     let mut request = request.clone();
-    let mapped = match map_model(&mut request, target) {
-        Ok(mapped) => mapped,
-        Err(fault) => return End::Broken(fault),
-    };
+    let own = Own::of(snapshot, &request, target);
+    if let Err(error) = request.body.patch(&own.edits(target)) {
+        let what = "the request cannot be edited as the route wants it";
+        return End::Broken(Fault::client(Kind::BadRequest, what).from(error));
+    }
     match run.on_attempt(&mut request, target).await {
         Ok(Decision::Proceed) => {}
-        Ok(Decision::Answer { answer, .. }) => return End::Local(answer),
+        Ok(Decision::Answer { plugin, answer }) => return End::Local { plugin, answer },
         Ok(Decision::Refuse {
-            fault, try_next, ..
-        }) => return End::Refused { fault, try_next },
+            plugin,
+            fault,
+            try_next,
+        }) => {
+            return End::Refused {
+                plugin,
+                fault,
+                try_next,
+            };
+        }
         Err(fault) => return End::Broken(fault),
     }
-    let bad = match send(snapshot, &request, target, &edits(run.receipt(), mapped)).await {
+    let bad = match send(snapshot, &request, target, &edits(run.receipt(), own)).await {
         Ok(arrived) => return End::Arrived(arrived),
         Err(bad) => bad,
     };
@@ -84,27 +97,58 @@ pub(crate) async fn run(
     End::Failed(Box::new(failed))
 }
 
-/// What plugins and the route did to the request, in a line: `strip-cache-control=4, route=1`.
-pub(crate) fn edits(receipt: &Receipt, mapped: bool) -> String {
-    let edited = receipt
-        .edits
-        .iter()
-        .map(|edits| format!("{}={}", edits.plugin, edits.count));
+/// What the gateway itself changes in the body that goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    /// The route sends another model than the one in the request.
+    pub(crate) route: bool,
+    /// The upstream is asked for a stream though the client wants JSON.
+    pub(crate) force_stream: bool,
+}
+
+impl Own {
+    pub(crate) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
+        let upstream = snapshot.upstreams.at(target.index);
+        let forces = upstream.is_some_and(|upstream| upstream.config.force_stream);
+        Self {
+            route: target.model != route::model_of(request),
+            force_stream: forces && request.kind == RequestKind::Messages && !request.stream,
+        }
+    }
+
+    fn edits(self, target: &Target) -> Vec<Operation> {
+        let route = self.route.then(|| Operation::Replace {
+            at: "/model".to_owned(),
+            value: string::encode(&target.model).into(),
+        });
+        let force_stream = self.force_stream.then(|| Operation::Add {
+            at: "/stream".to_owned(),
+            value: Bytes::from_static(b"true"),
+        });
+        route.into_iter().chain(force_stream).collect()
+    }
+}
+
+/// What plugins and the gateway did to the request, in a line: `strip-cache-control=4, route=1`.
+pub(crate) fn edits(receipt: &Receipt, own: Own) -> String {
+    let mut edited: Vec<(&str, u32)> = Vec::new();
+    for edits in &receipt.edits {
+        let name = edits.plugin.as_str();
+        match edited.iter_mut().find(|(plugin, _)| *plugin == name) {
+            Some((_, count)) => *count += edits.count,
+            None => edited.push((name, edits.count)),
+        }
+    }
+    edited.extend(own.route.then_some(("route", 1)));
+    edited.extend(own.force_stream.then_some(("force-stream", 1)));
+    let edited = edited
+        .into_iter()
+        .map(|(name, count)| format!("{name}={count}"));
     let skipped = receipt
         .skipped
         .iter()
         .map(|(plugin, _)| format!("{plugin}=skipped"));
-    let route = mapped.then(|| "route=1".to_owned());
-    edited
-        .chain(skipped)
-        .chain(route)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// Whether the route sends another model than the one in the request.
-pub(crate) fn is_mapped(request: &Request, target: &Target) -> bool {
-    target.model != route::model_of(request)
+    edited.chain(skipped).collect::<Vec<_>>().join(", ")
 }
 
 async fn send(
@@ -138,22 +182,6 @@ async fn send(
             .map_err(Bad::Nothing),
         arrived => Ok(arrived),
     }
-}
-
-/// Puts the target's model into the body: only the value is spliced.
-fn map_model(request: &mut Request, target: &Target) -> Result<bool, Fault> {
-    if !is_mapped(request, target) {
-        return Ok(false);
-    }
-    let value = Bytes::from(string::encode(&target.model));
-    let edit = Operation::Replace {
-        at: "/model".to_owned(),
-        value,
-    };
-    request.body.patch(&[edit]).map_err(|error| {
-        Fault::gateway("the route's model cannot be put into the request").from(error)
-    })?;
-    Ok(true)
 }
 
 /// Headers that tell the client where its answer came from. The account is named only where that is wanted.

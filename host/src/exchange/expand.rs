@@ -46,11 +46,18 @@ pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
     Some(events)
 }
 
-fn event(data: Value) -> Event {
-    let name = data["type"].as_str().unwrap_or_default().to_owned();
+/// The type comes first, as the API writes it.
+fn event(mut data: Value) -> Event {
+    let kind = data["type"].take();
+    let name = kind.as_str().unwrap_or_default().to_owned();
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("type");
+    }
+    let rest = data.to_string();
+    let comma = if rest.len() > 2 { "," } else { "" };
     Event {
         name,
-        data: data.to_string(),
+        data: format!("{{\"type\":{kind}{comma}{}", &rest[1..]),
     }
 }
 

@@ -1,7 +1,12 @@
 //! An attempt that failed: what hooks and verdict read of it, and what the client gets if it stays the last.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 
 use crate::{
     fault::{Fault, Kind, Retry},
@@ -146,13 +151,21 @@ impl Failed {
         }
         match (in_envelope, StatusCode::from_u16(status)) {
             (Some(_), Ok(status)) => (Ok(whole(status, headers, body)), HeaderMap::new()),
-            _ => (Err(foreign(&upstream, status, &body)), described(headers)),
+            _ => {
+                let told = headers
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok()?.parse().ok());
+                (
+                    Err(foreign(&upstream, status, told, &body)),
+                    described(headers),
+                )
+            }
         }
     }
 }
 
-/// An error that is not in Anthropic's words.
-fn foreign(upstream: &UpstreamId, status: u16, body: &Bytes) -> Fault {
+/// An error that is not in Anthropic's words; `seconds` is how long to wait, where it says so in a number.
+fn foreign(upstream: &UpstreamId, status: u16, seconds: Option<u64>, body: &Bytes) -> Fault {
     let said = match text(body) {
         said if said.is_empty() => "with an empty body".to_owned(),
         said => format!("and said: {said}"),
@@ -161,6 +174,13 @@ fn foreign(upstream: &UpstreamId, status: u16, body: &Bytes) -> Fault {
     // A redirect is not followed, because it would carry the credential elsewhere.
     if !(400..600).contains(&status) {
         return Fault::upstream(Kind::BrokenAnswer, what).retry(Retry::Never);
+    }
+    if status == 429 {
+        let fault = Fault::upstream(Kind::RateLimited, what);
+        return match seconds {
+            Some(seconds) => fault.after(Duration::from_secs(seconds)),
+            None => fault,
+        };
     }
     Fault::upstream(
         Kind::Refused {

@@ -137,8 +137,14 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        for Edits { plugin, patch, .. } in &self.receipt.patches {
-            debug!(id = %self.id, %plugin, %patch, "edited");
+        for Edits {
+            plugin,
+            patch,
+            left_out,
+            ..
+        } in &self.receipt.patches
+        {
+            debug!(id = %self.id, %plugin, %patch, left_out, "edited");
         }
         for (plugin, reason) in &self.receipt.skipped {
             debug!(id = %self.id, %plugin, reason, "skipped");

@@ -22,18 +22,18 @@ use crate::{
 use super::{
     Answer,
     arrival::{self, Held, Whole},
-    attempt,
+    attempt::{self, Own},
     collect::collect,
     expand::expand,
     record::{Ending, Record},
 };
 
-/// What the client wants of an answer, and whether the route mapped its model.
+/// What the client wants of an answer, and what the gateway changed in its request.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) kind: RequestKind,
     pub(crate) stream: bool,
-    pub(crate) mapped: bool,
+    pub(crate) own: Own,
 }
 
 impl Held {
@@ -60,21 +60,23 @@ impl Held {
         let first = match passage.show(frames).await {
             Ok(first) => first,
             Err(fault) => {
-                note(&passage.answering, &mut record, wanted.mapped);
+                note(&passage.answering, &mut record, wanted.own);
                 return Answer::fault(fault, record);
             }
         };
+        // Also where no hook was shown an event.
+        passage.answering.head_is_sent();
         let headers = streamed(passage.answering.head().headers.clone());
         record.status = status.as_u16();
         let over = passage.ending == Some(Ending::Error);
         let ready = VecDeque::from([Ok(first)]);
-        let mapped = wanted.mapped;
+        let own = wanted.own;
         let streaming = Streaming {
             decoder,
             chunks,
             passage,
             record,
-            mapped,
+            own,
             ready,
             over,
         };
@@ -126,7 +128,7 @@ struct Streaming {
     chunks: BodyStream,
     passage: Passage,
     record: Record,
-    mapped: bool,
+    own: Own,
     /// What goes out before anything more is read.
     ready: VecDeque<Result<Bytes, Fault>>,
     /// Nothing more is read.
@@ -208,7 +210,7 @@ impl Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        note(&self.passage.answering, &mut self.record, self.mapped);
+        note(&self.passage.answering, &mut self.record, self.own);
     }
 }
 
@@ -280,7 +282,7 @@ pub(crate) async fn whole(
     wanted: Wanted,
 ) -> Answer {
     let through = through(&body, &mut answering, wanted).await;
-    note(&answering, &mut record, wanted.mapped);
+    note(&answering, &mut record, wanted.own);
     let headers = answering.head().headers.clone();
     let (headers, body) = match through {
         Ok(Through::Json(body)) => (headers, body),
@@ -383,9 +385,9 @@ fn streamed(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn note(answering: &Answering, record: &mut Record, mapped: bool) {
+fn note(answering: &Answering, record: &mut Record, own: Own) {
     let receipt = answering.receipt();
-    record.receipt(receipt, attempt::edits(receipt, mapped));
+    record.receipt(receipt, attempt::edits(receipt, own));
 }
 
 fn written(events: &[Event]) -> Bytes {

@@ -11,9 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{
-        Account, Auth, AuthStyle, Config, Destination, Plugins, Route as ConfiguredRoute, Upstream,
-    },
+    config::{Account, Auth, AuthStyle, Config, Destination, Route as ConfiguredRoute, Upstream},
     pipeline::Catalog,
     secret::Secret,
     shutdown::{Stop, channel},
@@ -41,25 +39,10 @@ struct Running {
 /// A gateway with the echo upstream and nothing else.
 fn plain() -> Config {
     Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        log: "info".to_owned(),
         body_limit: 1024 * 1024,
         drain: Duration::from_secs(5),
         cors_origins: vec!["https://page.test".to_owned()],
-        expose_accounts: true,
-        auth: Auth {
-            mode: AuthMode::Auto,
-            keys: Vec::new(),
-        },
-        upstreams: Vec::new(),
-        routes: Vec::new(),
-        plugins: Plugins {
-            dir: "plugins".into(),
-            poll: None,
-            cache: None,
-            instances: 10,
-        },
-        plugin: Default::default(),
+        ..Config::without_file()
     }
 }
 
@@ -86,10 +69,14 @@ async fn start(config: Config) -> Running {
     let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
     let catalog = Catalog::load(&runtime, &config, None).catalog.unwrap();
     let snapshot = Snapshot::new(Arc::new(config), catalog, None).unwrap();
+    let shared = Arc::new(Shared {
+        runtime,
+        snapshot: ArcSwap::from_pointee(snapshot),
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = channel();
-    let served = tokio::spawn(serve(listener, Shared::new(runtime, snapshot), stopping));
+    let served = tokio::spawn(serve(listener, shared, stopping));
     Running {
         address,
         stop,
@@ -544,6 +531,27 @@ async fn a_mapped_model_is_the_only_change_and_stands_in_the_receipt() {
         unnamed.json().await["error"]["message"],
         "model: Field required"
     );
+}
+
+#[tokio::test]
+async fn a_forced_stream_is_collected_for_a_client_that_wants_json() {
+    let upstream = Played::new("one").await;
+    let mut config = to(&[&upstream]);
+    config.upstreams[0].force_stream = true;
+    let gateway = start(config).await;
+    let body = br#"{"model":"m-1","stream":false}"#;
+    let client = gateway.ask("POST /v1/messages HTTP/1.1", body);
+    let play = async {
+        let mut asked = upstream.asked().await;
+        assert_eq!(asked.body().await, br#"{"model":"m-1","stream":true}"#);
+        asked.begin().await;
+        let start = "data: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\"}}\n\n";
+        asked.write(format!("{start}{STOP}")).await;
+    };
+    let (mut answer, ()) = tokio::join!(client, play);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("x-witgate-edits"), Some("force-stream=1"));
+    assert_eq!(answer.json().await, json!({ "id": "msg_1", "content": [] }));
 }
 
 #[tokio::test]

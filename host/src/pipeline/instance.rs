@@ -96,7 +96,9 @@ impl Instance {
             Ok(match host.ticks.checked_sub(1) {
                 Some(left) => {
                     host.ticks = left;
-                    UpdateDeadline::Yield(1)
+                    // Tokio's own yield lets sockets be looked at in between; a plain wake would only let other ready
+                    // tasks run, and a thread with nothing but a spinning guest would hear of its sockets every 61st tick.
+                    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
                 }
                 None => UpdateDeadline::Interrupt,
             })

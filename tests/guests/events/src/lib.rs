@@ -186,3 +186,55 @@ impl Delta {
 }
 
 export!(Events: AttemptHook, ResponseHook);
+
+#[cfg(test)]
+mod tests {
+    use witgate_plugin::testing::Exchange;
+
+    use super::*;
+
+    fn delta(text: &str) -> Event {
+        let text = text.to_owned();
+        Delta { index: 0, text }.event()
+    }
+
+    fn answered(settings: Value) -> Exchange<Events> {
+        Exchange::new(json!({"model": "m"})).settings(settings)
+    }
+
+    #[test]
+    fn held_text_comes_out_before_its_block_stops() {
+        let stop = Event::new("content_block_stop", json!({"type": "content_block_stop"}));
+        let out = answered(json!({"hold": true}))
+            .stream([delta("a"), delta("b"), stop.clone()])
+            .unwrap();
+        assert_eq!(out, [delta("ab"), stop]);
+    }
+
+    #[test]
+    fn held_text_comes_out_after_a_cut() {
+        let mut exchange = answered(json!({"hold": true}));
+        exchange.on_event(delta("a")).unwrap();
+        assert_eq!(exchange.on_cut().unwrap(), [delta("a")]);
+    }
+
+    #[test]
+    fn events_are_replaced_and_added_as_told() {
+        let told = json!({"name": "x", "data": {"type": "x"}});
+        let settings = json!({"shout": true, "discard": ["ping"], "replace": {"old": [told]}, "at_end": [told]});
+        let event = |name: &str| Event::new(name, json!({"type": name}));
+        let out = answered(settings)
+            .stream([event("ping"), delta("a"), event("old"), event("other")])
+            .unwrap();
+        assert_eq!(out, [delta("A"), event("x"), event("other"), event("x")]);
+    }
+
+    #[test]
+    fn what_the_attempt_saw_stands_in_the_answer() {
+        let mut exchange = answered(json!({"remember": "$.model", "headers": {"x-a": ["b"]}}));
+        exchange.on_attempt().unwrap();
+        exchange.on_event(delta("a")).unwrap();
+        assert_eq!(exchange.response_header("x-remembered"), ["\"m\""]);
+        assert_eq!(exchange.response_header("x-a"), ["b"]);
+    }
+}
