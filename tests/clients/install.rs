@@ -4,7 +4,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -90,6 +90,9 @@ pub fn sources() -> PathBuf {
 fn installed_for(file: &Path, install: impl FnOnce(&Path)) -> PathBuf {
     let name = file.file_stem().unwrap().to_string_lossy().into_owned();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clients-{name}"));
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // One that failed has said so, and the next may try again.
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = home.join("installed-for");
     let wanted = fs::read_to_string(file).unwrap();
     if fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {

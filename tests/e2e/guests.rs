@@ -102,7 +102,10 @@ fn a_failure_in_a_response_hook_ends_the_stream_with_an_error_that_names_the_plu
         stream.next_event();
         teller.tell(EVENTS[2]);
         let rest = stream.rest();
-        rest.has("event: error").has(guest).has(text).has_not("event: message_stop");
+        rest.has("event: error")
+            .has(guest)
+            .has(text)
+            .has_not("event: message_stop");
         assert_eq!(rest.text().matches("event: ").count(), 1, "{}", rest.text());
         // Before anything has gone out the failure has its status.
         gateway.message(HELLO).is_error(500, "api_error").has(guest);
@@ -201,9 +204,16 @@ fn a_spinning_plugin_does_not_hold_up_other_exchanges() {
     for _ in 0..5 {
         gateway.get("/healthz").has_status(200);
     }
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(pending.answer().status, 500);
-    assert!(begun.elapsed() >= Duration::from_secs(2), "the guest did not spin meanwhile");
+    assert!(
+        begun.elapsed() >= Duration::from_secs(2),
+        "the guest did not spin meanwhile"
+    );
 }
 
 #[test]

@@ -170,10 +170,15 @@ fn the_log_filter_can_be_changed_while_running() {
     let quiet = gateway.line_from(from, &["configuration", "in force"]).0;
     gateway.message(HELLO).has_status(200);
     gateway.reconfigure(|config| config.change_log("info"));
-    let from = gateway.line_from(quiet + 1, &["configuration", "in force"]).0;
+    let from = gateway
+        .line_from(quiet + 1, &["configuration", "in force"])
+        .0;
     gateway.message(HELLO).has_status(200);
     gateway.record(from);
-    let told = gateway.log().into_iter().filter(|line| line.contains("status=200"));
+    let told = gateway
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("status=200"));
     assert_eq!(told.count(), 2, "{:?}", gateway.log());
 }
 
