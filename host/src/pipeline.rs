@@ -44,7 +44,7 @@ use crate::{
     message::{Event, Failure, Request, RequestKind, Target},
 };
 
-pub(crate) use self::{answering::Answering, builtin::WIT, runtime::Runtime};
+pub(crate) use self::{answering::Answering, runtime::Runtime};
 
 /// The built-in plugins and the text of the contract, put together by the build script.
 mod builtin {

@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    thread,
     time::Instant,
 };
 
@@ -257,13 +258,7 @@ fn enter(
     last: Option<&Entry>,
     tally: &mut Tally,
 ) -> Result<Entry, String> {
-    let unconfigured = PluginConfig {
-        enabled: true,
-        on_error: None,
-        deadline: None,
-        memory: None,
-        settings: serde_json::Map::new(),
-    };
+    let unconfigured = PluginConfig::default();
     let wanted = config.plugin.get(&candidate.name).unwrap_or(&unconfigured);
     let entry = |hash, plugin| Entry {
         order: candidate.order,
@@ -310,18 +305,23 @@ fn compile(
     Ok(code)
 }
 
-/// Calls into the component, so it needs a runtime; one of its own, because loading must not take turns with exchanges.
+/// Calls into the component, so it needs a runtime; one of its own on a thread of its own, because loading must not take
+/// turns with exchanges, wherever it was called from.
 fn introduce(
     runtime: &Arc<Runtime>,
     code: &Arc<Code>,
     name: &PluginId,
     config: &PluginConfig,
 ) -> Result<Plugin, String> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| format!("cannot be tried: {error}"))?
-        .block_on(plugin::introduce(runtime, code, name, config))
+    let trial = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| format!("cannot be tried: {error}"))?
+            .block_on(plugin::introduce(runtime, code, name, config))
+    };
+    thread::scope(|scope| scope.spawn(trial).join())
+        .unwrap_or_else(|_| Err("cannot be tried: the gateway itself failed".to_owned()))
 }
 
 fn refusal(candidate: &Candidate, why: &str) -> Refused {

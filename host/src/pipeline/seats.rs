@@ -24,7 +24,11 @@ struct Seat {
 enum State {
     /// A slot is kept for it.
     Reserved(Slot),
-    Live(Box<Instance>, Slot),
+    Live {
+        instance: Box<Instance>,
+        /// Given back with it.
+        _slot: Slot,
+    },
     /// It failed, and is not called again in this exchange.
     Out,
 }
@@ -86,11 +90,15 @@ impl Seats {
             receipt.instances += 1;
             // Between the two states it is out, which lasts for this line only.
             if let State::Reserved(slot) = std::mem::replace(state, State::Out) {
-                *state = State::Live(Box::new(made), slot);
+                let instance = Box::new(made);
+                *state = State::Live {
+                    instance,
+                    _slot: slot,
+                };
             }
         }
         match state {
-            State::Live(instance, _) => Ok(instance),
+            State::Live { instance, .. } => Ok(instance),
             // Whoever calls has asked `is_out`.
             State::Reserved(_) | State::Out => Err(Cause::NoSlot),
         }

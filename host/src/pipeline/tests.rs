@@ -77,7 +77,7 @@ impl Fixture {
         self.config
             .plugin
             .entry(plugin.parse().unwrap())
-            .or_insert_with(unconfigured)
+            .or_default()
     }
 
     fn load(&mut self) -> Loaded {
@@ -135,16 +135,7 @@ fn config(dir: &Path) -> Config {
             instances: 20,
         },
         plugin: Default::default(),
-    }
-}
-
-fn unconfigured() -> PluginConfig {
-    PluginConfig {
-        enabled: true,
-        on_error: None,
-        deadline: None,
-        memory: None,
-        settings: serde_json::Map::new(),
+        sources: Vec::new(),
     }
 }
 
