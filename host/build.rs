@@ -3,11 +3,6 @@
 //! The plugins have a target directory of their own below `OUT_DIR`, for the one in use is locked by the cargo that runs
 //! this, and none of the host's compiler settings reach them.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "standard output is how a build script talks to cargo"
-)]
-
 use std::{
     env,
     ffi::OsString,

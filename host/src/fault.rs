@@ -83,7 +83,15 @@ impl Fault {
             Kind::BadCredential => Retry::Elsewhere,
             _ => Retry::Never,
         };
-        Self { blame, kind, retry, retry_after: None, details: None, what: what.into(), source: None }
+        Self {
+            blame,
+            kind,
+            retry,
+            retry_after: None,
+            details: None,
+            what: what.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn client(kind: Kind, what: impl Into<Cow<'static, str>>) -> Self {

@@ -188,3 +188,16 @@ fn a_configured_origin_may_ask() {
     assert!(seen.status < 300, "the preflight is a {}", seen.status);
     seen.has_header("access-control-allow-origin", "https://desk.example");
 }
+
+#[test]
+fn even_what_a_plugin_would_answer_needs_a_key() {
+    let gateway = Gateway::echo().auth("strict", KEYS).start();
+    let warmup = HELLO.replace("\"hi\"", "\"Warmup\"");
+    let ask = || gateway.request("POST", "/v1/messages").body(&warmup);
+    let seen = ask().send();
+    seen.is_error(401, "authentication_error")
+        .has_no_header("x-warmup-intercepted");
+    let seen = ask().header("x-api-key", "sk-first").send();
+    seen.has_status(200)
+        .has_header("x-warmup-intercepted", "true");
+}

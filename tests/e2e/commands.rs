@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 
 use crate::support::{
-    Gateway, TempDir, Upstream, component,
+    Gateway, Request, TempDir, Upstream, component,
     component::root,
-    gateway::{finish, witgate},
+    gateway::{Process, finish, witgate},
+    shapes::HELLO,
 };
 
 /// The exit codes that the documentation promises.
@@ -137,9 +138,7 @@ fn a_reference_to_nothing_is_a_problem_and_its_value_is_never_shown() {
         )
         .file("key.txt", "sk-from-file\n")
         .start();
-    from_file
-        .message(crate::support::shapes::HELLO)
-        .has_status(200);
+    from_file.message(HELLO).has_status(200);
     upstream.last().has_header("x-api-key", "sk-from-file");
 }
 
@@ -243,4 +242,32 @@ fn one_sentence(err: &str) {
         !err.contains("panicked") && !err.contains("RUST_BACKTRACE"),
         "{err}"
     );
+}
+
+#[test]
+fn bare_witgate_serves_what_the_file_in_the_present_folder_says() {
+    let upstream = Upstream::ok();
+    let dir = TempDir::new("bare");
+    dir.write("witgate.toml", Gateway::to(&upstream).toml(dir.path()));
+    let mut process = Process::spawn(witgate(dir.path()));
+    let addr = process.listening();
+    Request::new(addr, "POST", "/v1/messages")
+        .body(HELLO)
+        .send()
+        .has_status(200);
+    upstream.last().has_header("x-api-key", "sk-of-ada");
+    process.signal("INT");
+    assert!(process.ended().success());
+}
+
+#[test]
+fn the_list_of_plugins_can_be_read_by_a_program() {
+    let listed = Gateway::echo().run(&["plugins", "list", "--json"]);
+    listed.has_code(0);
+    let list: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+    let first = &list.as_array().unwrap()[0];
+    assert_eq!(first["name"], "answer-warmup");
+    assert_eq!(first["order"], 10);
+    assert_eq!(first["hooks"][0], "request");
+    assert_eq!(first["hash"].as_str().map(str::len), Some(64), "{first}");
 }

@@ -325,3 +325,28 @@ fn gzip_stored(text: &[u8]) -> Vec<u8> {
     out.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
     out
 }
+
+#[test]
+fn only_a_configured_proxy_is_used() {
+    let proxy = Upstream::ok();
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .env("HTTP_PROXY", &proxy.url())
+        .env("http_proxy", &proxy.url())
+        .env("ALL_PROXY", &proxy.url())
+        .start();
+    ask(&gateway, &[]).has_status(200);
+    proxy.was_not_asked();
+    assert_eq!(upstream.received().len(), 1);
+
+    let gateway = Gateway::echo()
+        .tables(&format!(
+            "[[upstream]]\nname = \"far\"\npreset = \"anthropic\"\nbase_url = \"http://far.example/base\"\nproxy = \"{}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}]",
+            proxy.url()
+        ))
+        .start();
+    ask(&gateway, &[]).has_status(200);
+    let asked = proxy.last();
+    assert_eq!(asked.path, "http://far.example/base/v1/messages?beta=true");
+    asked.has_header("host", "far.example").has_body(HELLO);
+}

@@ -229,3 +229,26 @@ fn a_response_plugin_changes_a_stream_and_a_json_answer_alike() {
             .has_not("hello");
     }
 }
+
+#[test]
+fn a_forced_stream_is_collected_for_a_client_that_wants_json() {
+    let forced =
+        "preset = \"anthropic\"\nforce_stream = true\naccounts = [{ name = \"ada\", key = \"k\" }]";
+    let upstream = Upstream::with(|_| Answer::sse(&EVENTS.concat()));
+    let gateway = Gateway::echo().upstream("up", &upstream, forced).start();
+    let answer = gateway.message(HELLO).has_status(200).json();
+    assert_eq!(upstream.last().json()["stream"], true);
+    assert_eq!(answer["type"], "message");
+    assert_eq!(answer["content"][0]["text"], "hello");
+    assert_eq!(answer["stop_reason"], "end_turn");
+    assert_eq!(answer["usage"]["output_tokens"], 3);
+    gateway
+        .message(HELLO_STREAM)
+        .has_status(200)
+        .has_body(EVENTS.concat());
+    upstream.last().has_body(HELLO_STREAM);
+
+    let cut = Upstream::with(|_| Answer::sse(&EVENTS[..4].concat()));
+    let gateway = Gateway::echo().upstream("up", &cut, forced).start();
+    gateway.message(HELLO).is_error(502, "api_error");
+}
