@@ -1,4 +1,4 @@
-//! Builds the default plugins for wasm32-wasip2 and embeds them, with the contract, as `$OUT_DIR/builtin.rs`.
+//! Builds the default plugins for wasm32-wasip2 and embeds them as `$OUT_DIR/builtin.rs`.
 //!
 //! The plugins have a target directory of their own below `OUT_DIR`, for the one in use is locked by the cargo that runs
 //! this, and none of the host's compiler settings reach them.
@@ -19,20 +19,6 @@ const PLUGINS: &[(u8, &str)] = &[
     (40, "strip-cache-control"),
     (60, "merge-roles"),
     (70, "estimate-tokens"),
-];
-
-/// The files of the contract, as one would read them.
-const CONTRACT: &[&str] = &[
-    "exchange",
-    "manifest",
-    "request-hook",
-    "attempt-hook",
-    "failure-hook",
-    "response-hook",
-    "settings",
-    "kv",
-    "log",
-    "worlds",
 ];
 
 const TARGET: &str = "wasm32-wasip2";
@@ -70,8 +56,7 @@ fn run() -> Result<(), String> {
     build_plugins(root, &out)?;
 
     let built = out.join("plugins").join(TARGET).join(PROFILE);
-    let builtin = format!("{}\n{}", plugins(&built)?, contract(&root.join("wit"))?);
-    write(&out.join("builtin.rs"), &builtin)?;
+    write(&out.join("builtin.rs"), &plugins(&built)?)?;
     rerun_when_changed(root, &built)
 }
 
@@ -155,33 +140,6 @@ fn plugins(built: &Path) -> Result<String, String> {
     }
     text.push_str("];\n");
     Ok(text)
-}
-
-/// The constant with the whole contract as one WIT text, which may name its package only once.
-fn contract(wit: &Path) -> Result<String, String> {
-    let mut whole = String::new();
-    for name in CONTRACT {
-        let text = read(&wit.join(format!("{name}.wit")))?;
-        let (package, rest) = text
-            .split_once('\n')
-            .filter(|(first, _)| first.starts_with("package "))
-            .ok_or_else(|| format!("`wit/{name}.wit` does not begin with its package"))?;
-        if whole.is_empty() {
-            whole = format!("{package}\n");
-        }
-        whole.push_str(rest);
-    }
-    let files = fs::read_dir(wit).map_err(|error| format!("`{}`: {error}", wit.display()))?;
-    let count = files
-        .flatten()
-        .filter(|file| file.path().extension().is_some_and(|kind| kind == "wit"))
-        .count();
-    if count != CONTRACT.len() {
-        return Err("`wit` has a file that `host/build.rs` does not list".to_owned());
-    }
-    Ok(format!(
-        "/// The contract between gateway and plugins.\npub(crate) const WIT: &str = {whole:?};\n"
-    ))
 }
 
 /// Names everything that the embedded bytes depend on, down to the sources of the SDK.

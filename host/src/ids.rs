@@ -4,24 +4,24 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 /// The name of a plugin: lower-case letters, digits and hyphens, as in `merge-roles`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PluginId(Arc<str>);
+pub(crate) struct PluginId(Arc<str>);
 
 /// The name of an upstream in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamId(Arc<str>);
+pub(crate) struct UpstreamId(Arc<str>);
 
 /// The name of an account in the configuration; often an e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AccountId(Arc<str>);
+pub(crate) struct AccountId(Arc<str>);
 
 /// The id of one exchange, as it stands in the log and in `request-id`: `req_` and 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ExchangeId(Arc<str>);
+pub(crate) struct ExchangeId(Arc<str>);
 
 /// Why a text is no such name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no {what}: {wanted}")]
-pub struct BadId {
+pub(crate) struct BadId {
     what: &'static str,
     text: String,
     wanted: &'static str,
@@ -79,7 +79,7 @@ impl FromStr for AccountId {
 
 impl ExchangeId {
     /// A new one, not to be guessed.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(format!("req_{}", uuid::Uuid::new_v4().simple()).into())
     }
 }
@@ -87,7 +87,7 @@ impl ExchangeId {
 macro_rules! text {
     ($($name:ident)*) => {$(
         impl $name {
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }

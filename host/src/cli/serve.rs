@@ -69,8 +69,7 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
 
     tell(address, &config, &catalog);
     watch(args, config, runtime, catalog, seen, shared.clone(), log)?;
-    gateway::serve(listener, shared, stopping).await;
-    Ok(())
+    Ok(gateway::serve(listener, shared, stopping).await?)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
