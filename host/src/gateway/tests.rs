@@ -1,6 +1,6 @@
 //! The gateway from outside, against an upstream that the test itself plays, byte by byte.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::OnceLock, time::Duration};
 
 use globset::Glob;
 use serde_json::{Value, json};
@@ -65,9 +65,22 @@ fn route(model: &str, to: &[(usize, Option<&str>)]) -> ConfiguredRoute {
     }
 }
 
+/// The default set, loaded once for all tests, on a thread of its own as loading wants it.
+async fn default_plugins() -> (Arc<Runtime>, Arc<Catalog>) {
+    static LOADED: OnceLock<(Arc<Runtime>, Arc<Catalog>)> = OnceLock::new();
+    let load = || {
+        let config = Config::without_file();
+        let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
+        let catalog = Catalog::load(&runtime, &config, None).catalog.unwrap();
+        (runtime, catalog)
+    };
+    tokio::task::spawn_blocking(move || LOADED.get_or_init(load).clone())
+        .await
+        .unwrap()
+}
+
 async fn start(config: Config) -> Running {
-    let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
-    let catalog = Catalog::load(&runtime, &config, None).catalog.unwrap();
+    let (runtime, catalog) = default_plugins().await;
     let snapshot = Snapshot::new(Arc::new(config), catalog, None).unwrap();
     let shared = Arc::new(Shared {
         runtime,
