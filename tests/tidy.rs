@@ -1,5 +1,7 @@
 //! What no compiler checks: the layers, who may know which library, and that everything in the tree is used and documented.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -14,7 +14,7 @@ use crate::support::{component::root, gateway::finish_within};
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Whether the user said not to try; whoever asks returns early, visibly.
-pub fn skipped() -> bool {
+pub(crate) fn skipped() -> bool {
     let skip = env::var("WITGATE_SKIP_CLIENTS").is_ok_and(|value| value == "1");
     if skip {
         eprintln!("skipped: WITGATE_SKIP_CLIENTS=1");
@@ -24,7 +24,7 @@ pub fn skipped() -> bool {
 
 /// The interpreter of a virtual environment with the packages of a requirements file.
 #[track_caller]
-pub fn python(requirements: &str) -> PathBuf {
+pub(crate) fn python(requirements: &str) -> PathBuf {
     let file = sources().join(requirements);
     let home = installed_for(&file, |home| {
         run(Command::new("python3").args(["-m", "venv"]).arg(home));
@@ -44,7 +44,7 @@ pub fn python(requirements: &str) -> PathBuf {
 
 /// The folder with `node_modules` in it.
 #[track_caller]
-pub fn node() -> PathBuf {
+pub(crate) fn node() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let install = || {
         let file = sources().join("package.json");
@@ -67,7 +67,7 @@ pub fn node() -> PathBuf {
 
 /// The CLI's own binary: the package is a wrapper around one per platform.
 #[track_caller]
-pub fn claude() -> PathBuf {
+pub(crate) fn claude() -> PathBuf {
     let scope = node().join("node_modules/@anthropic-ai");
     let mut found = fs::read_dir(&scope)
         .unwrap()
@@ -82,7 +82,7 @@ pub fn claude() -> PathBuf {
 }
 
 /// Where the sources of these tests are.
-pub fn sources() -> PathBuf {
+pub(crate) fn sources() -> PathBuf {
     root().join("tests/clients")
 }
 

@@ -3,6 +3,8 @@
 //!
 //! A client that cannot be installed fails its test, unless `WITGATE_SKIP_CLIENTS=1` says not to try.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -42,9 +42,12 @@ fn a_refused_credential_of_ours_is_no_login_problem_of_the_clients() {
     }
 }
 
+/// An answer is used up when it is given, so it is made anew.
+type Make = fn() -> Answer;
+
 #[test]
 fn what_is_no_answer_is_a_failure() {
-    let cases: Vec<(&str, fn() -> Answer)> = vec![
+    let cases: [(&str, Make); 9] = [
         ("reset", || Answer::Reset),
         ("an empty 200", || Answer::json(200, "")),
         ("HTML", || {

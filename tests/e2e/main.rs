@@ -1,5 +1,7 @@
 //! The gateway from outside, from the simplest to the strangest.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

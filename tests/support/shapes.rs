@@ -177,7 +177,11 @@ pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
             ),
             (
                 "defer_loading",
-                raw(if number % 3 == 0 { "true" } else { "false" }),
+                raw(if number.is_multiple_of(3) {
+                    "true"
+                } else {
+                    "false"
+                }),
             ),
         ])
     };
