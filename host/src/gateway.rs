@@ -63,14 +63,11 @@ struct Gateway {
 
 /// Serves until it is told to stop; then ends when all exchanges have, or the time for that is up, or at the second
 /// telling.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stopping: Stopping,
-) -> Result<(), Fault> {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopping: Stopping) {
+    // A socket that does not tell its address listens where it was told to.
     let local = listener
         .local_addr()
-        .map_err(|error| Fault::gateway("the listening socket has no address").from(error))?;
+        .unwrap_or_else(|_| shared.snapshot.load().config.listen);
     warn_of_open_door(&shared, local);
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
@@ -120,7 +117,6 @@ pub(crate) async fn serve(
         () = tokio::time::sleep(drain) => warn!("stopped, some exchanges were cut short"),
         () = stopping.ended() => warn!("stopped at once"),
     }
-    Ok(())
 }
 
 fn http() -> auto::Builder<TokioExecutor> {
