@@ -69,7 +69,8 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
 
     tell(address, &config, &catalog);
     watch(args, config, runtime, catalog, seen, shared.clone(), log)?;
-    Ok(gateway::serve(listener, shared, stopping).await?)
+    gateway::serve(listener, shared, stopping).await;
+    Ok(())
 }
 
 fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {

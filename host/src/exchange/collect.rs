@@ -67,7 +67,7 @@ struct Block {
 
 impl Block {
     fn take(&mut self, mut delta: Fields) {
-        let kind = delta.remove("type");
+        let kind = delta.shift_remove("type");
         if kind.as_ref().and_then(Value::as_str) == Some("input_json_delta") {
             self.input.push_str(
                 delta
@@ -77,7 +77,7 @@ impl Block {
             );
             return;
         }
-        if let Some(citation) = delta.remove("citation")
+        if let Some(citation) = delta.shift_remove("citation")
             && let Value::Array(citations) = self.fields.entry("citations").or_insert(json!([]))
         {
             citations.push(citation);

@@ -46,18 +46,10 @@ pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
     Some(events)
 }
 
-/// The type comes first, as the API writes it.
-fn event(mut data: Value) -> Event {
-    let kind = data["type"].take();
-    let name = kind.as_str().unwrap_or_default().to_owned();
-    if let Some(fields) = data.as_object_mut() {
-        fields.remove("type");
-    }
-    let rest = data.to_string();
-    let comma = if rest.len() > 2 { "," } else { "" };
+fn event(data: Value) -> Event {
     Event {
-        name,
-        data: format!("{{\"type\":{kind}{comma}{}", &rest[1..]),
+        name: data["type"].as_str().unwrap_or_default().to_owned(),
+        data: data.to_string(),
     }
 }
 

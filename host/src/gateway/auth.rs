@@ -198,7 +198,13 @@ mod tests {
             mode: AuthMode::Strict,
             keys,
         };
-        let table: &[(&[(&'static str, &str)], bool, &[&str])] = &[
+        // What is presented, whether it is admitted, and what of it is left to forward.
+        type Row = (
+            &'static [(&'static str, &'static str)],
+            bool,
+            &'static [&'static str],
+        );
+        let table: &[Row] = &[
             (&[("x-api-key", "sk-two")], true, &[]),
             (&[("authorization", "Bearer sk-one")], true, &[]),
             (&[("authorization", "bEaReR  sk-one")], true, &[]),

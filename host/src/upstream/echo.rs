@@ -203,16 +203,9 @@ fn fresh(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
 }
 
-/// The type comes first, as the API writes it.
 fn written(event: &Value) -> Bytes {
     let name = event["type"].as_str().unwrap_or_default().to_owned();
-    let mut rest = event.clone();
-    if let Some(fields) = rest.as_object_mut() {
-        fields.remove("type");
-    }
-    let rest = rest.to_string();
-    let comma = if rest.len() > 2 { "," } else { "" };
-    let data = format!("{{\"type\":\"{name}\"{comma}{}", &rest[1..]);
+    let data = event.to_string();
     let mut out = BytesMut::new();
     sse::encode(&Event { name, data }, &mut out);
     out.freeze()

@@ -130,7 +130,7 @@ fn parse(body: &[u8]) -> Option<Vec<Model>> {
         };
         let id = entry.get("id")?.as_str()?.to_owned();
         // What other makers put there says nothing here.
-        entry.remove("object");
+        entry.shift_remove("object");
         Some(Model::from_entry(id, entry))
     });
     Some(entries.collect())

@@ -11,7 +11,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("PADDED", " sk-padded\n"),
     ("EMPTY", ""),
     ("WORDS", "two words"),
-    ("HOME", "/home/ada"),
+    ("HOME", "/users/ada"),
 ];
 
 fn variable(name: &str) -> Option<String> {
@@ -79,7 +79,7 @@ fn an_empty_file_is_the_defaults() {
     assert_eq!(config.plugins.dir, Path::new("plugins"));
     assert_eq!(
         config.plugins.cache.as_deref(),
-        Some(Path::new("/home/ada/.cache/witgate"))
+        Some(Path::new("/users/ada/.cache/witgate"))
     );
 }
 
