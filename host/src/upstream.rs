@@ -3,6 +3,7 @@
 mod client;
 mod echo;
 mod failure;
+mod fetch;
 mod models;
 
 use std::{
@@ -108,14 +109,6 @@ impl Upstreams {
 
     pub(crate) fn at(&self, index: usize) -> Option<&Upstream> {
         self.0.get(index)
-    }
-
-    /// Their configuration, the echo upstream's included.
-    pub(crate) fn configs(&self) -> Vec<config::Upstream> {
-        self.0
-            .iter()
-            .map(|upstream| upstream.config.clone())
-            .collect()
     }
 }
 

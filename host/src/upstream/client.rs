@@ -28,6 +28,8 @@ pub(super) struct Http {
     client: Client,
     /// Leaves answers as they are. Made when first needed.
     verbatim: OnceLock<Client>,
+    /// Reaches other addresses, with the platform's authorities where `client` has none. Made when first needed.
+    elsewhere: OnceLock<Client>,
     /// Why no authority is trusted, where that is so: a fault only for those who connect by TLS.
     distrust: Option<String>,
 }
@@ -76,6 +78,7 @@ impl Http {
             base,
             client,
             verbatim: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             distrust,
         }))
     }
@@ -106,6 +109,18 @@ impl Http {
             })),
         };
         self.verbatim()?.execute(request).await
+    }
+
+    /// The client for an address that is not below the base.
+    pub(super) fn elsewhere(&self, tls: bool) -> reqwest::Result<&Client> {
+        if !tls || self.transport.needs_tls() {
+            return Ok(&self.client);
+        }
+        if let Some(client) = self.elsewhere.get() {
+            return Ok(client);
+        }
+        let client = self.transport.builder_with(true)?.build()?;
+        Ok(self.elsewhere.get_or_init(|| client))
     }
 
     /// Why nobody's certificate is trusted, where that matters.
@@ -165,6 +180,11 @@ impl Transport {
 
     /// A client that does what it is told and nothing else: no redirects, no proxy from the environment, no repeats.
     fn builder(&self, trusting: bool) -> reqwest::Result<ClientBuilder> {
+        // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
+        self.builder_with(trusting && self.needs_tls())
+    }
+
+    fn builder_with(&self, platform: bool) -> reqwest::Result<ClientBuilder> {
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -178,8 +198,6 @@ impl Transport {
             Some(pem) => Certificate::from_pem_bundle(pem)?,
             None => Vec::new(),
         };
-        // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
-        let platform = trusting && self.needs_tls();
         Ok(if platform {
             builder.tls_certs_merge(extra)
         } else {
@@ -261,6 +279,7 @@ mod tests {
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             distrust: None,
         };
         assert_eq!(
