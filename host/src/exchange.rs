@@ -114,6 +114,9 @@ pub(crate) async fn exchange(
     loop {
         record.attempt(way.target());
         let end = attempt::run(&mut run, snapshot, &request, way.target()).await;
+        if let Some(status) = end.status() {
+            record.attempted(status);
+        }
         let chances = Chances {
             attempt: way.target().attempt,
             another: way.has_another(),
@@ -124,6 +127,7 @@ pub(crate) async fn exchange(
                 return finish(end, run, snapshot, &request, Some(way.target()), record).await;
             }
             Verdict::Again { after, whom } => {
+                record.retried(end.cause());
                 tracing::debug!(id = %request.id, upstream = %way.target().upstream, ?after, ?whom, "trying again");
                 tokio::time::sleep(after).await;
                 way.advance(whom);

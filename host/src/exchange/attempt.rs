@@ -51,6 +51,25 @@ impl End {
             Self::Failed(failed) => failed.came(),
         }
     }
+
+    /// What the upstream answered with, 0 where it did not; none where it was not asked.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Arrived(Arrived::Held(held)) => Some(held.status.as_u16()),
+            Self::Arrived(Arrived::Whole(whole)) => Some(whole.status.as_u16()),
+            Self::Failed(failed) => Some(failed.failure.status),
+            Self::Local { .. } | Self::Refused { .. } | Self::Broken(_) => None,
+        }
+    }
+
+    /// Why there is another attempt after this one.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Failed(failed) => failed.cause(),
+            Self::Arrived(_) | Self::Local { .. } | Self::Broken(_) => "other",
+        }
+    }
 }
 
 /// Runs one attempt. `request` is as the request hooks left it; what is edited here is edited on a copy.

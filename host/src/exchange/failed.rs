@@ -107,6 +107,24 @@ impl Failed {
         }
     }
 
+    /// What it failed for, in the words of the metrics.
+    pub(crate) fn cause(&self) -> &'static str {
+        if self.failure.retry.is_some() {
+            return "plugin";
+        }
+        let fault = self.fault.as_ref().filter(|_| !self.failure.corrected);
+        match (fault.map(|fault| &fault.kind), self.failure.status) {
+            (Some(Kind::Unreachable), _) => "unreachable",
+            (Some(Kind::TimedOut), _) => "timed_out",
+            (Some(_), _) => "broken_answer",
+            (None, 401 | 403) => "credential",
+            (None, 429) => "rate_limited",
+            (None, 503 | 529) => "overloaded",
+            (None, 408 | 425 | 500..=599) => "server_error",
+            (None, _) => "other",
+        }
+    }
+
     /// What the client gets, with the headers of the upstream that go with it.
     pub(crate) fn into_outcome(self) -> (Result<Response, Fault>, HeaderMap) {
         let Self {

@@ -11,6 +11,7 @@ use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
     pipeline::{Edits, Receipt},
+    telemetry::{Ended, Metrics, OpenStream, Usage},
 };
 
 /// Written to the log when it is dropped, so that no end of an exchange goes without a line: whoever drops it without
@@ -27,6 +28,10 @@ pub(crate) struct Record {
     /// Whether a plugin answered so that no upstream was asked.
     pub(crate) saved: bool,
     pub(crate) note: Option<String>,
+    /// As the upstream reports it.
+    pub(crate) usage: Usage,
+    metrics: Arc<Metrics>,
+    stream: Option<OpenStream>,
     target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
     receipt: Summary,
     ending: Ending,
@@ -71,7 +76,7 @@ struct Summary {
 }
 
 impl Record {
-    pub(crate) fn begin(id: ExchangeId, kind: &'static str) -> Self {
+    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Self {
         Self {
             id,
             kind,
@@ -83,6 +88,9 @@ impl Record {
             attempts: 0,
             saved: false,
             note: None,
+            usage: Usage::default(),
+            metrics: Arc::clone(metrics),
+            stream: None,
             target: None,
             receipt: Summary::default(),
             ending: Ending::ClientGone,
@@ -107,6 +115,23 @@ impl Record {
             ..
         } = target;
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
+    }
+
+    /// The attempt has ended, with this status of the upstream; 0 where it gave none.
+    pub(crate) fn attempted(&self, status: u16) {
+        if let Some((upstream, _, _)) = &self.target {
+            self.metrics.attempt(upstream, status);
+        }
+    }
+
+    /// Another attempt is made, because of this.
+    pub(crate) fn retried(&self, cause: &'static str) {
+        self.metrics.retry(cause);
+    }
+
+    /// A stream begins to go to the client.
+    pub(crate) fn streams(&mut self) {
+        self.stream.get_or_insert_with(|| self.metrics.stream());
     }
 
     pub(crate) fn passed_to(&mut self, upstream: &UpstreamId, account: Option<AccountId>) {
@@ -149,6 +174,16 @@ impl Drop for Record {
         for (plugin, reason) in &self.receipt.skipped {
             debug!(id = %self.id, %plugin, reason, "skipped");
         }
+        let total = self.begun.elapsed();
+        self.metrics.ended(&Ended {
+            kind: self.kind,
+            ending: self.ending.as_str(),
+            saved: self.saved,
+            upstream: self.target.as_ref().map(|(upstream, _, _)| upstream),
+            usage: self.usage,
+            total,
+            first_event: self.first_event,
+        });
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let target = self.target.as_ref();
         // A field without a value is left out of the line.
@@ -168,10 +203,14 @@ impl Drop for Record {
             instances = self.receipt.instances,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
+            input_tokens = self.usage.input,
+            output_tokens = self.usage.output,
+            cache_read_tokens = self.usage.cache_read,
+            cache_creation_tokens = self.usage.cache_creation,
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),
-            ms = millis(self.begun.elapsed()),
+            ms = millis(total),
             first_event_ms = self.first_event.map(millis),
             "exchange"
         );

@@ -17,6 +17,7 @@ use crate::{
     message::{Body, BodyStream, Event, RequestKind, Response},
     pipeline::{Answering, Passed},
     sse::{self, Decoder, Frame},
+    telemetry::Usage,
 };
 
 use super::{
@@ -53,8 +54,10 @@ impl Held {
             ..
         } = self;
         record.first_event();
+        record.streams();
         let mut passage = Passage {
             answering,
+            usage: Usage::default(),
             ending: None,
         };
         let first = match passage.show(frames).await {
@@ -210,6 +213,7 @@ impl Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
+        self.record.usage = self.passage.usage;
         note(&self.passage.answering, &mut self.record, self.own);
     }
 }
@@ -217,6 +221,7 @@ impl Drop for Streaming {
 /// The hooks, and what was seen of the answer's end.
 struct Passage {
     answering: Answering,
+    usage: Usage,
     ending: Option<Ending>,
 }
 
@@ -238,8 +243,20 @@ impl Passage {
                 _ => {}
             }
             match passed {
-                Passed::Kept => out.raw(frame.raw()),
-                Passed::Became(events) => out.events(&events),
+                Passed::Kept => {
+                    if Usage::is_in(&kind) {
+                        let data = frame.data().unwrap_or_default();
+                        self.usage.of_event(&kind, &data);
+                    }
+                    out.raw(frame.raw());
+                }
+                Passed::Became(events) => {
+                    for event in &events {
+                        self.usage
+                            .of_event(event.name.as_bytes(), event.data.as_bytes());
+                    }
+                    out.events(&events);
+                }
             }
             if self.ending == Some(Ending::Error) {
                 break;
@@ -284,6 +301,9 @@ pub(crate) async fn whole(
     let through = through(&body, &mut answering, wanted).await;
     note(&answering, &mut record, wanted.own);
     let headers = answering.head().headers.clone();
+    if wanted.kind == RequestKind::Messages {
+        record.usage.of_message(&body);
+    }
     let (headers, body) = match through {
         Ok(Through::Json(body)) => (headers, body),
         Ok(Through::Events(body)) => {
