@@ -141,6 +141,10 @@ impl Accounts {
         !self.of(upstream).is_empty()
     }
 
+    pub(crate) fn count(&self, upstream: usize) -> usize {
+        self.of(upstream).len()
+    }
+
     /// The one that things belong to which belong to an account.
     pub(crate) fn first(&self, upstream: usize) -> Option<&AccountId> {
         self.of(upstream)

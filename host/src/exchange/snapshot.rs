@@ -33,7 +33,7 @@ impl Snapshot {
             Some(same) => Arc::clone(&same.upstreams),
             None => {
                 let previous = previous.map(|previous| &*previous.upstreams);
-                Arc::new(Upstreams::new(&config.upstreams, previous)?)
+                Arc::new(Upstreams::new(&config.upstreams, &config.retry, previous)?)
             }
         };
         let accounts = match same {

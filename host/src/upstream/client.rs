@@ -13,15 +13,13 @@ use http::{HeaderMap, Method};
 use http_body::{Frame, SizeHint};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 
-use crate::{config::Upstream, fault::Fault, message::BodyStream};
+use crate::{
+    config::{Retry, Upstream},
+    fault::Fault,
+    message::BodyStream,
+};
 
 use super::Passing;
-
-/// Long enough for a slow handshake across the world, short enough that the next upstream gets its chance.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// Without a byte for so long the upstream is taken for dead. A long answer in JSON says nothing for minutes.
-const SILENCE: Duration = Duration::from_secs(600);
 
 pub(super) struct Http {
     transport: Transport,
@@ -43,12 +41,19 @@ struct Transport {
     proxy: Option<String>,
     /// The content of the file, which may change while its name stays.
     authorities: Option<Vec<u8>>,
+    connect: Duration,
+    /// For what is streamed through without a look; whoever looks has limits of his own.
+    silence: Duration,
 }
 
 impl Http {
     /// One of `former`, if it was made from the same.
-    pub(super) fn new(config: &Upstream, former: &[&Arc<Self>]) -> Result<Arc<Self>, Fault> {
-        let transport = Transport::of(config)?;
+    pub(super) fn new(
+        config: &Upstream,
+        limits: &Retry,
+        former: &[&Arc<Self>],
+    ) -> Result<Arc<Self>, Fault> {
+        let transport = Transport::of(config, limits)?;
         if let Some(same) = former.iter().find(|http| http.transport == transport) {
             return Ok(Arc::clone(same));
         }
@@ -142,6 +147,7 @@ impl Http {
         }
         let builder = self.transport.builder(self.distrust.is_none())?;
         let client = builder
+            .read_timeout(self.transport.silence)
             .no_gzip()
             .no_brotli()
             .no_deflate()
@@ -152,7 +158,7 @@ impl Http {
 }
 
 impl Transport {
-    fn of(config: &Upstream) -> Result<Self, Fault> {
+    fn of(config: &Upstream, limits: &Retry) -> Result<Self, Fault> {
         let read = |path| {
             std::fs::read(path).map_err(|error| {
                 let what = format!("upstream `{}`: `ca_file` cannot be read", config.name);
@@ -163,6 +169,8 @@ impl Transport {
             base_url: config.base_url.clone(),
             proxy: config.proxy.clone(),
             authorities: config.ca_file.as_ref().map(read).transpose()?,
+            connect: limits.connect,
+            silence: limits.answer,
         })
     }
 
@@ -182,8 +190,7 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE);
+            .connect_timeout(self.connect);
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(Proxy::all(proxy)?);
         }
@@ -266,6 +273,8 @@ mod tests {
                 base_url: base.into(),
                 proxy: None,
                 authorities: None,
+                connect: Duration::from_secs(1),
+                silence: Duration::from_secs(1),
             },
             base: Url::parse(base).unwrap(),
             client: Client::new(),
