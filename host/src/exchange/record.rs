@@ -7,6 +7,7 @@ use std::{
 
 use tracing::{debug, info};
 
+use super::failed::Mark;
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
@@ -32,11 +33,21 @@ pub(crate) struct Record {
     pub(crate) usage: Usage,
     metrics: Arc<Metrics>,
     stream: Option<OpenStream>,
+    /// All attempts, in order.
+    pub(crate) tried: Vec<Tried>,
     target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
     receipt: Summary,
     ending: Ending,
     begun: Instant,
     first_event: Option<Duration>,
+}
+
+/// One attempt.
+pub(crate) struct Tried {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) account: Option<AccountId>,
+    /// What it came to; None while it is under way.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// How an exchange ended.
@@ -91,6 +102,7 @@ impl Record {
             usage: Usage::default(),
             metrics: Arc::clone(metrics),
             stream: None,
+            tried: Vec::new(),
             target: None,
             receipt: Summary::default(),
             ending: Ending::ClientGone,
@@ -114,11 +126,28 @@ impl Record {
             model,
             ..
         } = target;
+        self.tried.push(Tried {
+            upstream: upstream.clone(),
+            account: account.clone(),
+            mark: None,
+        });
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
     }
 
-    /// The attempt has ended, with this status of the upstream; 0 where it gave none.
-    pub(crate) fn attempted(&self, status: u16) {
+    /// The attempt has ended.
+    pub(crate) fn attempted(&mut self, mark: Mark) {
+        if let Some(tried) = self.tried.last_mut() {
+            tried.mark = Some(mark);
+            match mark {
+                Mark::Status(status) => self.metrics.attempt(&tried.upstream, status),
+                Mark::Word("answered" | "refused" | "failed") => {}
+                Mark::Word(_) => self.metrics.attempt(&tried.upstream, 0),
+            }
+        }
+    }
+
+    /// What was streamed through has begun to be answered, with this status; 0 where it was not.
+    pub(crate) fn passed(&self, status: u16) {
         if let Some((upstream, _, _)) = &self.target {
             self.metrics.attempt(upstream, status);
         }
@@ -132,6 +161,22 @@ impl Record {
     /// A stream begins to go to the client.
     pub(crate) fn streams(&mut self) {
         self.stream.get_or_insert_with(|| self.metrics.stream());
+    }
+
+    /// What was tried, in a line: `anthropic/ada 429, zai 529`.
+    pub(crate) fn attempts_line(&self, with_accounts: bool) -> String {
+        let each = self.tried.iter().map(|tried| {
+            let mut line = tried.upstream.to_string();
+            if let Some(account) = tried.account.as_ref().filter(|_| with_accounts) {
+                line.push('/');
+                line.push_str(account.as_str());
+            }
+            if let Some(mark) = tried.mark {
+                line.push_str(&format!(" {mark}"));
+            }
+            line
+        });
+        each.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn passed_to(&mut self, upstream: &UpstreamId, account: Option<AccountId>) {
@@ -186,6 +231,7 @@ impl Drop for Record {
         });
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let target = self.target.as_ref();
+        let tried = (self.tried.len() > 1).then(|| self.attempts_line(true));
         // A field without a value is left out of the line.
         info!(
             id = %self.id,
@@ -197,6 +243,7 @@ impl Drop for Record {
             account = target.and_then(|(_, account, _)| account.as_ref()).map(AccountId::as_str),
             status = self.status,
             attempts = self.attempts,
+            tried,
             edits = some(&self.receipt.edits),
             calls = self.receipt.calls,
             guarded = self.receipt.guarded,
