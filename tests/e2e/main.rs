@@ -16,6 +16,7 @@ mod streaming; // events, one by one
 mod framing; // edited bodies over both versions of HTTP
 mod models; // the list of models
 mod faults; // upstreams that fail
+mod metrics; // what is counted
 mod commands; // check, plugins list, wit, exit codes
 mod operation; // signals, limits, the configuration file while running
 mod reload; // plugins come, change and go while traffic flows
