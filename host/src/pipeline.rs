@@ -161,12 +161,13 @@ impl Run {
         self.kind = request.kind;
         self.size = request.body.len();
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts {
-            kind: request.kind,
-            target: None,
-        };
         for &at in catalog.having(Hook::Request) {
             let plugin = &catalog.plugins[at];
+            let facts = Facts {
+                kind: request.kind,
+                headers: Some(&request.headers),
+                target: None,
+            };
             if !self.cares(at, plugin, Hook::Request, facts, request)? {
                 continue;
             }
@@ -219,6 +220,7 @@ impl Run {
                     targets.iter().any(|target| {
                         let facts = Facts {
                             kind: request.kind,
+                            headers: Some(&request.headers),
                             target: Some(target),
                         };
                         speaks(plugin, target)
@@ -250,12 +252,13 @@ impl Run {
             self.seen_is_stale = false;
         }
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts {
-            kind: request.kind,
-            target: Some(target),
-        };
         for &at in catalog.having(Hook::Attempt) {
             let plugin = &catalog.plugins[at];
+            let facts = Facts {
+                kind: request.kind,
+                headers: Some(&request.headers),
+                target: Some(target),
+            };
             if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
                 continue;
             }
@@ -293,6 +296,7 @@ impl Run {
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,
+            headers: Some(&request.headers),
             target: Some(target),
         };
         for &at in catalog.having(Hook::Failure).iter().rev() {

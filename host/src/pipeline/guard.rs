@@ -1,5 +1,6 @@
 //! Does this plugin care? Answered from the plugin's manifest, without calling it, the cheap parts first.
 
+use http::{HeaderMap, HeaderName};
 use witgate_document::{Document, Error, Found, Names, Path};
 
 use crate::message::{RequestKind, Target};
@@ -17,7 +18,11 @@ pub(super) struct Alternative {
     pub(super) kinds: Option<Vec<String>>,
     pub(super) dialects: Option<Vec<String>>,
     pub(super) lacks: Option<Vec<String>>,
+    /// Each of them has one of its values.
+    pub(super) headers: Option<Vec<(HeaderName, Vec<String>)>>,
     pub(super) path: Option<Path>,
+    /// Whether the attempt is not the first one.
+    pub(super) retries: Option<bool>,
     pub(super) status: Option<Vec<u16>>,
     pub(super) events: Option<Vec<String>>,
     pub(super) deltas: Option<Vec<String>>,
@@ -27,6 +32,8 @@ pub(super) struct Alternative {
 #[derive(Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) kind: RequestKind,
+    /// The client's. None where the answer is under way, where no guard asks for them.
+    pub(super) headers: Option<&'a HeaderMap>,
     /// None in the request hook.
     pub(super) target: Option<&'a Target>,
 }
@@ -150,12 +157,27 @@ impl Alternative {
             Some(kinds) => kinds.iter().any(|kind| kind == facts.kind.as_str()),
         };
         kind && facts.target.is_none_or(|target| self.fits(target))
+            && facts.headers.is_none_or(|headers| self.is_said(headers))
+    }
+
+    fn is_said(&self, headers: &HeaderMap) -> bool {
+        let has = |(name, values): &(HeaderName, Vec<String>)| {
+            let mut said = headers.get_all(name).iter();
+            said.any(|said| values.iter().any(|value| said == value))
+        };
+        self.headers
+            .as_ref()
+            .is_none_or(|wanted| wanted.iter().all(has))
     }
 
     fn fits(&self, target: &Target) -> bool {
         let speaks = |list: &Vec<String>| list.iter().any(|dialect| **dialect == *target.dialect);
         let lacks = |list: &Vec<String>| list.iter().any(|word| target.lacks.contains(word));
-        self.dialects.as_ref().is_none_or(speaks) && self.lacks.as_ref().is_none_or(lacks)
+        self.dialects.as_ref().is_none_or(speaks)
+            && self.lacks.as_ref().is_none_or(lacks)
+            && self
+                .retries
+                .is_none_or(|retries| retries == (target.attempt > 1))
     }
 
     fn wants(&self, name: &str, delta: Option<&str>) -> bool {
@@ -213,11 +235,13 @@ mod tests {
         let guard = Guard::default();
         assert!(guard.may_hold(Facts {
             kind: RequestKind::Messages,
-            target: None
+            headers: None,
+            target: None,
         }));
         assert!(!guard.may_hold(Facts {
             kind: RequestKind::CountTokens,
-            target: None
+            headers: None,
+            target: None,
         }));
     }
 
@@ -239,6 +263,7 @@ mod tests {
             let target = target(dialect, lacks);
             let facts = Facts {
                 kind: RequestKind::Messages,
+                headers: None,
                 target: Some(&target),
             };
             assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
@@ -259,12 +284,73 @@ mod tests {
         let other = target("b", &[]);
         assert!(either.may_hold(Facts {
             kind: RequestKind::CountTokens,
-            target: Some(&other)
+            headers: None,
+            target: Some(&other),
         }));
         assert!(!either.may_hold(Facts {
             kind: RequestKind::Messages,
-            target: Some(&other)
+            headers: None,
+            target: Some(&other),
         }));
+    }
+
+    #[test]
+    fn a_guard_for_retries_holds_from_the_second_attempt_on() {
+        let guard = |retries| {
+            one(Alternative {
+                retries: Some(retries),
+                ..Default::default()
+            })
+        };
+        for (attempt, holds) in [(1, false), (2, true), (3, true)] {
+            let target = Target {
+                attempt,
+                ..target("a", &[])
+            };
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                headers: None,
+                target: Some(&target),
+            };
+            assert_eq!(guard(true).may_hold(facts), holds, "{attempt}");
+            assert_eq!(guard(false).may_hold(facts), !holds, "{attempt}");
+        }
+    }
+
+    #[test]
+    fn a_header_guard_asks_for_one_of_the_values_of_each_header() {
+        let guard = one(Alternative {
+            headers: Some(vec![
+                (
+                    HeaderName::from_static("x-class"),
+                    vec!["a".to_owned(), "b".to_owned()],
+                ),
+                (HeaderName::from_static("x-app"), vec!["cli".to_owned()]),
+            ]),
+            ..Default::default()
+        });
+        let table = [
+            (&[("x-class", "b"), ("x-app", "cli")][..], true),
+            (
+                &[("x-class", "z"), ("x-class", "a"), ("x-app", "cli")],
+                true,
+            ),
+            (&[("x-class", "A"), ("x-app", "cli")], false),
+            (&[("x-class", "a")], false),
+            (&[], false),
+        ];
+        for (said, holds) in table {
+            let mut headers = HeaderMap::new();
+            for (name, value) in said {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                headers: Some(&headers),
+                target: None,
+            };
+            assert_eq!(guard.may_hold(facts), holds, "{said:?}");
+        }
     }
 
     #[test]
@@ -272,6 +358,7 @@ mod tests {
         let target = target("a", &[]);
         let facts = Facts {
             kind: RequestKind::Messages,
+            headers: None,
             target: Some(&target),
         };
         let guard = one(Alternative {
@@ -291,6 +378,7 @@ mod tests {
         let target = target("a", &[]);
         let facts = Facts {
             kind: RequestKind::Messages,
+            headers: None,
             target: Some(&target),
         };
         let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
@@ -343,6 +431,7 @@ mod tests {
         let names = Names::new(guard.paths().flat_map(Path::literals));
         let facts = Facts {
             kind: RequestKind::Messages,
+            headers: None,
             target: None,
         };
         let holds = |text: &'static str| {
