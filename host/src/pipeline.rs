@@ -302,7 +302,10 @@ impl Run {
         for &at in catalog.having(Hook::Failure).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Failure);
-            let holds = guard.is_some_and(|guard| guard.holds_for_status(facts, failure.status));
+            let holds = guard.is_some_and(|guard| {
+                let (names, seen) = (&self.catalog.names, &mut self.seen);
+                guard.holds_for_failure(facts, failure.status, &request.body, names, seen)
+            });
             if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
                 self.receipt.guarded += 1;
                 continue;

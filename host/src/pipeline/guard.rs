@@ -38,7 +38,7 @@ pub(super) struct Facts<'a> {
     pub(super) target: Option<&'a Target>,
 }
 
-/// Which of the names that guards speak of occur in a body; looked for once per state of the body, and only if a guard
+/// Which of the words that guards speak of occur in a body; looked for once per state of the body, and only if a guard
 /// gets that far.
 #[derive(Default)]
 pub(super) struct Seen(Option<Found>);
@@ -51,7 +51,7 @@ impl Seen {
 
     fn all(&mut self, path: &Path, names: &Names, body: &Document) -> bool {
         let found = self.0.get_or_insert_with(|| names.find_in(body));
-        path.literals().all(|name| found.has(name))
+        found.allows(path)
     }
 }
 
@@ -112,14 +112,26 @@ impl Guard {
         Ok(false)
     }
 
-    /// Whether a failure hook is to be called.
-    pub(super) fn holds_for_status(&self, facts: Facts<'_>, status: u16) -> bool {
+    /// Whether a failure hook is to be called. A body that a path cannot read was sent nevertheless, so there the hook has
+    /// to look for itself.
+    pub(super) fn holds_for_failure(
+        &self,
+        facts: Facts<'_>,
+        status: u16,
+        body: &Document,
+        names: &Names,
+        seen: &mut Seen,
+    ) -> bool {
         self.alternatives.iter().any(|alternative| {
             let listed = alternative
                 .status
                 .as_ref()
                 .is_none_or(|list| list.contains(&status));
-            listed && alternative.may_hold(facts)
+            let mut selects =
+                |path| seen.all(path, names, body) && body.matches(path).unwrap_or(true);
+            listed
+                && alternative.may_hold(facts)
+                && alternative.path.as_ref().is_none_or(&mut selects)
         })
     }
 
@@ -365,12 +377,22 @@ mod tests {
             status: Some(vec![400, 422]),
             ..Default::default()
         });
-        assert!(guard.holds_for_status(facts, 400));
-        assert!(!guard.holds_for_status(facts, 429));
-        assert!(
-            Guard::default().holds_for_status(facts, 0),
-            "no answer at all"
-        );
+        let names = Names::new([""; 0]);
+        let holds = |guard: &Guard, status, body: &'static str| {
+            let body = Document::new(body.as_bytes());
+            guard.holds_for_failure(facts, status, &body, &names, &mut Seen::default())
+        };
+        assert!(holds(&guard, 400, "{}"));
+        assert!(!holds(&guard, 429, "{}"));
+        assert!(holds(&Guard::default(), 0, "{}"), "no answer at all");
+
+        let asks_for_a = one(Alternative {
+            path: Some(Path::parse("$.a").unwrap()),
+            ..Default::default()
+        });
+        assert!(holds(&asks_for_a, 400, r#"{"a": 1}"#));
+        assert!(!holds(&asks_for_a, 400, "{}"));
+        assert!(holds(&asks_for_a, 400, "{"), "nobody can say");
     }
 
     #[test]
@@ -428,7 +450,7 @@ mod tests {
             path: Some(path),
             ..Default::default()
         });
-        let names = Names::new(guard.paths().flat_map(Path::literals));
+        let names = Names::of_paths(guard.paths());
         let facts = Facts {
             kind: RequestKind::Messages,
             headers: None,

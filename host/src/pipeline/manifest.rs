@@ -174,7 +174,7 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
             written.headers.is_some(),
             &[Request, Attempt, Failure],
         ),
-        ("path", written.path.is_some(), &[Request, Attempt]),
+        ("path", written.path.is_some(), &[Request, Attempt, Failure]),
         // A response hook has its slot before the number of the last attempt is known.
         ("retries", written.retries.is_some(), &[Attempt, Failure]),
         ("status", written.status.is_some(), &[Failure]),

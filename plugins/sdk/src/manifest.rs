@@ -204,7 +204,7 @@ impl Guard {
         self
     }
 
-    /// This JSONPath selects something in the request's body. For the request and attempt hooks.
+    /// This JSONPath selects something in the request's body. Not for the response hook.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());

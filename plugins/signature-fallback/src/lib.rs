@@ -40,6 +40,10 @@ impl Plugin for SignatureFallback {
             .kinds(KINDS)
             .retries()
             .path(drop_blocks::THINKING);
+        let refusals = Guard::new()
+            .kinds(KINDS)
+            .status([400])
+            .path(drop_blocks::THINKING);
         // One call for each thinking block of an answer; all other events pass by. Where there is nowhere else to go, nobody
         // needs to know, and the answer need not keep a place for this plugin.
         let signatures = Guard::new()
@@ -50,7 +54,7 @@ impl Plugin for SignatureFallback {
             Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
                 .attempt(foreign)
                 .attempt(again)
-                .failure(Guard::new().kinds(KINDS).status([400]))
+                .failure(refusals)
                 .response(signatures),
         )
     }
@@ -81,8 +85,8 @@ impl FailureHook for SignatureFallback {
         failure: &mut Failure,
     ) -> Result<(), Error> {
         let asks = self.refused_by.is_none()
-            && refusal::is_one(&failure.kind(), &failure.body())
-            && request.has(drop_blocks::THINKING)?;
+            && request.has(drop_blocks::THINKING)?
+            && refusal::is_one(&failure.kind(), &failure.body());
         if asks {
             let upstream = target.upstream();
             log::info(format!(
