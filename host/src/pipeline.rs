@@ -42,6 +42,7 @@ use crate::{
     fault::{Fault, Kind},
     ids::{ExchangeId, PluginId},
     message::{Event, Failure, Request, RequestKind, Target},
+    telemetry::Call,
 };
 
 pub(crate) use self::{answering::Answering, runtime::Runtime};
@@ -178,7 +179,7 @@ impl Run {
                 .await
             {
                 Ok(instance) => {
-                    self.receipt.calls += 1;
+                    let _call = self.receipt.call(plugin, Hook::Request);
                     let view = RequestView::lend(request, May::Edit);
                     let (outcome, view) =
                         instance.on_request(view, plugin.deadline(self.size)).await;
@@ -269,7 +270,7 @@ impl Run {
                 .await
             {
                 Ok(instance) => {
-                    self.receipt.calls += 1;
+                    let _call = self.receipt.call(plugin, Hook::Attempt);
                     let view = RequestView::lend(request, May::Redirect);
                     let limit = plugin.deadline(self.size);
                     let (outcome, view) = instance.on_attempt(view, target.clone(), limit).await;
@@ -307,7 +308,7 @@ impl Run {
                 guard.holds_for_failure(facts, failure.status, &request.body, names, seen)
             });
             if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
-                self.receipt.guarded += 1;
+                self.receipt.guarded(plugin, Hook::Failure);
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
@@ -317,7 +318,7 @@ impl Run {
                 .await
             {
                 Ok(instance) => {
-                    self.receipt.calls += 1;
+                    let _call = self.receipt.call(plugin, Hook::Failure);
                     let views = (
                         RequestView::read_only(request),
                         FailureView(failure.clone()),
@@ -368,7 +369,7 @@ impl Run {
                     )
                 })?;
         if !cares {
-            self.receipt.guarded += 1;
+            self.receipt.guarded(plugin, hook);
         }
         Ok(cares && !self.seats.is_out(at))
     }
@@ -463,6 +464,18 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
+    /// A hook is called; the call lasts until what this gives is dropped.
+    fn call<'a>(&mut self, plugin: &'a Plugin, hook: Hook) -> Call<'a> {
+        self.calls += 1;
+        plugin.meter(hook).call()
+    }
+
+    /// A hook is not called, because its guard does not hold.
+    fn guarded(&mut self, plugin: &Plugin, hook: Hook) {
+        self.guarded += 1;
+        plugin.meter(hook).guarded();
+    }
+
     /// Notes a failure that does not end the exchange, or hands out the fault that does.
     fn failed(
         &mut self,
@@ -471,8 +484,12 @@ impl Receipt {
         cause: &Cause,
         on_error: OnError,
     ) -> Result<(), Fault> {
+        let ours = matches!(cause, Cause::NoSlot | Cause::Lost);
+        if !ours {
+            plugin.meter(Hook::of(hook)).failed();
+        }
         // Neither is the plugin's doing, and a lost request cannot be sent.
-        if on_error == OnError::Fail || matches!(cause, Cause::NoSlot | Cause::Lost) {
+        if on_error == OnError::Fail || ours {
             return Err(cause.fault(plugin.id(), hook));
         }
         warn!(plugin = %plugin.id(), hook, %cause, "plugin failed and is skipped");

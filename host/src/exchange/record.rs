@@ -7,10 +7,12 @@ use std::{
 
 use tracing::{debug, info};
 
+use super::failed::Mark;
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
     pipeline::{Edits, Receipt},
+    telemetry::{Ended, Metrics, OpenStream, Usage},
 };
 
 /// Written to the log when it is dropped, so that no end of an exchange goes without a line: whoever drops it without
@@ -27,11 +29,25 @@ pub(crate) struct Record {
     /// Whether a plugin answered so that no upstream was asked.
     pub(crate) saved: bool,
     pub(crate) note: Option<String>,
+    /// As the upstream reports it.
+    pub(crate) usage: Usage,
+    metrics: Arc<Metrics>,
+    stream: Option<OpenStream>,
+    /// All attempts, in order.
+    pub(crate) tried: Vec<Tried>,
     target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
     receipt: Summary,
     ending: Ending,
     begun: Instant,
     first_event: Option<Duration>,
+}
+
+/// One attempt.
+pub(crate) struct Tried {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) account: Option<AccountId>,
+    /// What it came to; None while it is under way.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// How an exchange ended.
@@ -71,7 +87,7 @@ struct Summary {
 }
 
 impl Record {
-    pub(crate) fn begin(id: ExchangeId, kind: &'static str) -> Self {
+    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Self {
         Self {
             id,
             kind,
@@ -83,6 +99,10 @@ impl Record {
             attempts: 0,
             saved: false,
             note: None,
+            usage: Usage::default(),
+            metrics: Arc::clone(metrics),
+            stream: None,
+            tried: Vec::new(),
             target: None,
             receipt: Summary::default(),
             ending: Ending::ClientGone,
@@ -106,7 +126,57 @@ impl Record {
             model,
             ..
         } = target;
+        self.tried.push(Tried {
+            upstream: upstream.clone(),
+            account: account.clone(),
+            mark: None,
+        });
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
+    }
+
+    /// The attempt has ended.
+    pub(crate) fn attempted(&mut self, mark: Mark) {
+        if let Some(tried) = self.tried.last_mut() {
+            tried.mark = Some(mark);
+            match mark {
+                Mark::Status(status) => self.metrics.attempt(&tried.upstream, status),
+                Mark::Word("answered" | "refused" | "failed") => {}
+                Mark::Word(_) => self.metrics.attempt(&tried.upstream, 0),
+            }
+        }
+    }
+
+    /// What was streamed through has begun to be answered, with this status; 0 where it was not.
+    pub(crate) fn passed(&self, status: u16) {
+        if let Some((upstream, _, _)) = &self.target {
+            self.metrics.attempt(upstream, status);
+        }
+    }
+
+    /// Another attempt is made, because of this.
+    pub(crate) fn retried(&self, cause: &'static str) {
+        self.metrics.retry(cause);
+    }
+
+    /// A stream begins to go to the client.
+    pub(crate) fn streams(&mut self) {
+        self.stream.get_or_insert_with(|| self.metrics.stream());
+    }
+
+    /// What was tried, in a line: `anthropic/ada 429, zai 529`.
+    pub(crate) fn attempts_line(&self, with_accounts: bool) -> String {
+        let each = self.tried.iter().map(|tried| {
+            let mut line = tried.upstream.to_string();
+            if let Some(account) = tried.account.as_ref().filter(|_| with_accounts) {
+                line.push('/');
+                line.push_str(account.as_str());
+            }
+            if let Some(mark) = tried.mark {
+                line.push_str(&format!(" {mark}"));
+            }
+            line
+        });
+        each.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn passed_to(&mut self, upstream: &UpstreamId, account: Option<AccountId>) {
@@ -149,8 +219,19 @@ impl Drop for Record {
         for (plugin, reason) in &self.receipt.skipped {
             debug!(id = %self.id, %plugin, reason, "skipped");
         }
+        let total = self.begun.elapsed();
+        self.metrics.ended(&Ended {
+            kind: self.kind,
+            ending: self.ending.as_str(),
+            saved: self.saved,
+            upstream: self.target.as_ref().map(|(upstream, _, _)| upstream),
+            usage: self.usage,
+            total,
+            first_event: self.first_event,
+        });
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let target = self.target.as_ref();
+        let tried = (self.tried.len() > 1).then(|| self.attempts_line(true));
         // A field without a value is left out of the line.
         info!(
             id = %self.id,
@@ -162,16 +243,21 @@ impl Drop for Record {
             account = target.and_then(|(_, account, _)| account.as_ref()).map(AccountId::as_str),
             status = self.status,
             attempts = self.attempts,
+            tried,
             edits = some(&self.receipt.edits),
             calls = self.receipt.calls,
             guarded = self.receipt.guarded,
             instances = self.receipt.instances,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
+            input_tokens = self.usage.input,
+            output_tokens = self.usage.output,
+            cache_read_tokens = self.usage.cache_read,
+            cache_creation_tokens = self.usage.cache_creation,
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),
-            ms = millis(self.begun.elapsed()),
+            ms = millis(total),
             first_event_ms = self.first_event.map(millis),
             "exchange"
         );
