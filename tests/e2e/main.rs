@@ -18,5 +18,6 @@ mod models; // the list of models
 mod faults; // upstreams that fail
 mod commands; // check, plugins list, wit, exit codes
 mod operation; // signals, limits, the configuration file while running
+mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows
 mod guests; // plugins that misbehave
