@@ -1,73 +1,295 @@
-//! As whom an attempt goes out.
+//! As whom an attempt goes out: which account is ready for a model, and what its credential is.
+//!
+//! An [`Accounts`] belongs to a snapshot, but what is known of an account (its rests, how busy it is, its present
+//! credential) is shared with the snapshots before and after, as long as its configuration stays the same.
 
-use std::time::Instant;
+mod cooldown; // how long an account rests after a failure
+mod standing; // what is known of one account
+mod told; // how long an upstream says to wait
+mod threads; // which account made which message
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config::{Account, Upstream},
-    ids::AccountId,
+    config::{self, Access, Upstream},
+    fault::{Fault, Kind},
+    ids::{AccountId, UpstreamId},
     secret::Secret,
 };
 
+pub(crate) use told::told;
+
+use standing::{Load, Standing};
+use threads::Threads;
+
 /// The accounts of all upstreams.
 pub(crate) struct Accounts {
-    /// By place of the upstream in the configuration, in file order.
-    of: Vec<Vec<Account>>,
+    /// By place in the configuration.
+    upstreams: Vec<Held>,
+    threads: Arc<Threads>,
+    credential_rest: Duration,
+}
+
+/// An upstream's accounts, in file order.
+struct Held {
+    name: UpstreamId,
+    accounts: Vec<Account>,
+}
+
+struct Account {
+    config: config::Account,
+    standing: Arc<Standing>,
+}
+
+/// What an account is wanted for.
+pub(crate) struct Ask<'a> {
+    pub(crate) upstream: usize,
+    pub(crate) model: &'a str,
+    pub(crate) session: Option<&'a str>,
+    /// No other will do: it made the message that this one continues.
+    pub(crate) only: Option<&'a AccountId>,
+    /// Those that failed this exchange already.
+    pub(crate) avoid: &'a [AccountId],
+}
+
+pub(crate) enum Pick {
+    Ready(Lease),
+    /// All that would do rest, the first of them until then.
+    Resting {
+        until: Instant,
+    },
+    /// All are to be avoided, or there is none.
+    None,
+}
+
+/// An account in use: it counts as busy with one more exchange until this is dropped.
+pub(crate) struct Lease {
+    account: AccountId,
+    _load: Load,
+}
+
+/// What an attempt says about its account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    /// Limited, overloaded or out of order; for as long as the upstream told, where it did.
+    Rest {
+        told: Option<Duration>,
+    },
+    /// The upstream refused the credential.
+    BadCredential,
+    /// Nothing: the client's own error, or a probe.
+    Neutral,
+}
+
+/// An account that rests, for those who look on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resting {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) account: AccountId,
+    /// None: for all models.
+    pub(crate) model: Option<Arc<str>>,
+    pub(crate) until: Instant,
 }
 
 impl Accounts {
-    pub(crate) fn new(upstreams: &[Upstream]) -> Self {
-        Self {
-            of: upstreams
+    /// What `previous` knows of an account is kept where its configuration is the same.
+    pub(crate) fn new(
+        upstreams: &[Upstream],
+        credential_rest: Duration,
+        previous: Option<&Accounts>,
+    ) -> Self {
+        let held = |upstream: &Upstream| Held {
+            name: upstream.name.clone(),
+            accounts: upstream
+                .accounts
                 .iter()
-                .map(|upstream| upstream.accounts.clone())
+                .map(|account| {
+                    let same = previous.and_then(|all| all.same(&upstream.name, account));
+                    Account {
+                        config: account.clone(),
+                        standing: same.unwrap_or_default(),
+                    }
+                })
                 .collect(),
+        };
+        Self {
+            upstreams: upstreams.iter().map(held).collect(),
+            threads: previous
+                .map(|all| Arc::clone(&all.threads))
+                .unwrap_or_default(),
+            credential_rest,
         }
     }
 
     /// Whether the upstream has accounts at all.
     pub(crate) fn any(&self, upstream: usize) -> bool {
-        self.of
-            .get(upstream)
-            .is_some_and(|accounts| !accounts.is_empty())
+        !self.of(upstream).is_empty()
     }
 
     /// The one that things belong to which belong to an account.
-    pub(crate) fn first(&self, upstream: usize) -> Option<&Account> {
-        self.of.get(upstream)?.first()
+    pub(crate) fn first(&self, upstream: usize) -> Option<&AccountId> {
+        self.of(upstream)
+            .first()
+            .map(|account| &account.config.name)
     }
 
-    /// The credential of an account.
-    pub(crate) fn key(&self, upstream: usize, name: &AccountId) -> Option<&Secret> {
-        let account = self
-            .of
-            .get(upstream)?
-            .iter()
-            .find(|account| account.name == *name)?;
-        Some(&account.key)
-    }
-
-    /// The account for the next attempt at an upstream; none where all are to be avoided.
+    /// The account for the next attempt at an upstream.
     ///
-    /// A session keeps its account for as long as it may, because the upstream's prompt cache belongs to the account.
-    /// Replicas of the gateway agree on it without talking, and an account more or less moves only its own share.
-    pub(crate) fn pick(
+    /// A session keeps its account for as long as it is ready, because the upstream's prompt cache belongs to the account.
+    /// Replicas of the gateway agree on it without talking, and an account more or less moves only its own share. Without
+    /// a session the least busy goes, the first in the file among equals.
+    pub(crate) fn pick(&self, ask: &Ask<'_>, now: Instant) -> Pick {
+        let fits = |account: &&Account| {
+            let name = &account.config.name;
+            ask.only.is_none_or(|only| only == name) && !ask.avoid.contains(name)
+        };
+        let mut soonest = None;
+        let mut ready = Vec::new();
+        for account in self.of(ask.upstream).iter().filter(fits) {
+            match account.standing.rests(ask.model, now) {
+                None => ready.push(account),
+                Some(until) => {
+                    soonest = Some(soonest.map_or(until, |soonest: Instant| soonest.min(until)));
+                }
+            }
+        }
+        let chosen = match ask.session {
+            Some(session) => ready
+                .into_iter()
+                .max_by_key(|account| weight(session, &account.config.name)),
+            None => ready
+                .into_iter()
+                .min_by_key(|account| account.standing.load()),
+        };
+        match (chosen, soonest) {
+            (Some(account), _) => Pick::Ready(Lease {
+                account: account.config.name.clone(),
+                _load: Standing::busy(&account.standing),
+            }),
+            (None, Some(until)) => Pick::Resting { until },
+            (None, None) => Pick::None,
+        }
+    }
+
+    /// What became of an attempt. Call it once for each attempt that was sent.
+    pub(crate) fn report(
         &self,
         upstream: usize,
-        session: Option<&str>,
-        _now: Instant,
-        avoid: &[AccountId],
-    ) -> Option<&Account> {
-        let mut ready = self
-            .of
-            .get(upstream)?
-            .iter()
-            .filter(|account| !avoid.contains(&account.name));
-        match session {
-            Some(session) => ready.max_by_key(|account| weight(session, &account.name)),
-            None => ready.next(),
+        account: &AccountId,
+        model: &str,
+        outcome: Outcome,
+        now: Instant,
+    ) {
+        let Some(account) = self.find(upstream, account) else {
+            return;
+        };
+        match outcome {
+            Outcome::Success => account.standing.succeeded(model, now),
+            Outcome::Rest { told } => account.standing.rest(model, told, fastrand::f64(), now),
+            Outcome::BadCredential => account.standing.refused(now + self.credential_rest),
+            Outcome::Neutral => {}
         }
+    }
+
+    /// The credential of an account as it is now.
+    pub(crate) async fn credential(
+        &self,
+        upstream: usize,
+        account: &AccountId,
+    ) -> Result<Secret, Fault> {
+        let Some(found) = self.find(upstream, account) else {
+            let what = format!("account `{account}` is gone from the configuration");
+            return Err(Fault::gateway(what));
+        };
+        match &found.config.access {
+            Access::Key(key) => Ok(key.clone()),
+            Access::Command(_) | Access::OAuth2(_) => Err(Fault::upstream(
+                Kind::BadCredential,
+                format!("account `{account}` has no credential"),
+            )),
+        }
+    }
+
+    /// Tells that the upstream refused this credential of the account. True: [`Accounts::credential`] may have another
+    /// one now, so the account is worth one more attempt before it is reported.
+    pub(crate) fn credential_refused(
+        &self,
+        _upstream: usize,
+        _account: &AccountId,
+        _used: &Secret,
+    ) -> bool {
+        false
+    }
+
+    /// Remembers which account made a message.
+    pub(crate) fn made(
+        &self,
+        message_id: &str,
+        upstream: usize,
+        account: &AccountId,
+        now: Instant,
+    ) {
+        if let Some(held) = self.upstreams.get(upstream) {
+            self.threads
+                .made(message_id, held.name.clone(), account.clone(), now);
+        }
+    }
+
+    /// The account that made a message, where that is known and the account still there.
+    pub(crate) fn maker(&self, message_id: &str, now: Instant) -> Option<(usize, AccountId)> {
+        let (name, account) = self.threads.maker(message_id, now)?;
+        let upstream = self.upstreams.iter().position(|held| held.name == name)?;
+        self.find(upstream, &account)?;
+        Some((upstream, account))
+    }
+
+    pub(crate) fn resting(&self, now: Instant) -> Vec<Resting> {
+        let mut all = Vec::new();
+        for held in &self.upstreams {
+            for account in &held.accounts {
+                let rests = account.standing.resting(now).into_iter();
+                all.extend(rests.map(|(model, until)| Resting {
+                    upstream: held.name.clone(),
+                    account: account.config.name.clone(),
+                    model,
+                    until,
+                }));
+            }
+        }
+        all
+    }
+
+    fn of(&self, upstream: usize) -> &[Account] {
+        self.upstreams
+            .get(upstream)
+            .map_or(&[], |held| &held.accounts)
+    }
+
+    fn find(&self, upstream: usize, name: &AccountId) -> Option<&Account> {
+        self.of(upstream)
+            .iter()
+            .find(|account| account.config.name == *name)
+    }
+
+    fn same(&self, upstream: &UpstreamId, account: &config::Account) -> Option<Arc<Standing>> {
+        let held = self.upstreams.iter().find(|held| held.name == *upstream)?;
+        let mut accounts = held.accounts.iter();
+        let same = accounts.find(|known| {
+            known.config.name == account.name && known.config.access == account.access
+        })?;
+        Some(Arc::clone(&same.standing))
+    }
+}
+
+impl Lease {
+    pub(crate) fn account(&self) -> &AccountId {
+        &self.account
     }
 }
 
@@ -79,56 +301,4 @@ fn weight(session: &str, account: &AccountId) -> [u8; 32] {
     hash.update([0]);
     hash.update(account.as_str().as_bytes());
     hash.finalize().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accounts(names: &[&str]) -> Accounts {
-        let account = |name: &&str| Account {
-            name: name.parse().unwrap(),
-            key: Secret::new("sk-test"),
-        };
-        Accounts {
-            of: vec![names.iter().map(account).collect()],
-        }
-    }
-
-    fn picked(accounts: &Accounts, session: Option<&str>, avoid: &[AccountId]) -> Option<String> {
-        let account = accounts.pick(0, session, Instant::now(), avoid)?;
-        Some(account.name.to_string())
-    }
-
-    #[test]
-    fn without_a_session_the_first_of_the_file_goes() {
-        let accounts = accounts(&["ada", "bob"]);
-        assert_eq!(picked(&accounts, None, &[]).unwrap(), "ada");
-        assert_eq!(
-            picked(&accounts, None, &["ada".parse().unwrap()]).unwrap(),
-            "bob"
-        );
-        let both = ["ada".parse().unwrap(), "bob".parse().unwrap()];
-        assert_eq!(picked(&accounts, None, &both), None);
-    }
-
-    #[test]
-    fn a_session_keeps_its_account_when_another_leaves() {
-        let three = accounts(&["ada", "bob", "cyd"]);
-        let two = accounts(&["ada", "bob"]);
-        let mut moved = 0;
-        for session in (0..300).map(|n| format!("session-{n}")) {
-            let before = picked(&three, Some(&session), &[]).unwrap();
-            let after = picked(&two, Some(&session), &[]).unwrap();
-            if before == "cyd" {
-                moved += 1;
-            } else {
-                assert_eq!(before, after);
-            }
-        }
-        assert!(
-            (60..140).contains(&moved),
-            "{moved} of 300 sessions were with cyd"
-        );
-    }
 }

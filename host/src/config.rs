@@ -64,6 +64,7 @@ pub(crate) struct Config {
     /// Whether account names are shown to clients.
     pub(crate) expose_accounts: bool,
     pub(crate) auth: Auth,
+    pub(crate) retry: Retry,
     /// In file order. Empty: the echo upstream answers.
     pub(crate) upstreams: Vec<Upstream>,
     /// In file order, the first match wins. Empty: all upstreams in file order for every model.
@@ -141,7 +142,86 @@ pub(crate) enum AuthStyle {
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) name: AccountId,
-    pub(crate) key: Secret,
+    pub(crate) access: Access,
+}
+
+/// Where an account's credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Access {
+    Key(Secret),
+    Command(Command),
+    OAuth2(OAuth2),
+}
+
+/// A program that prints a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    /// How long what it printed is good.
+    pub(crate) ttl: Duration,
+}
+
+/// A refresh token and where it is traded for access tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OAuth2 {
+    pub(crate) token_url: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<Secret>,
+    pub(crate) refresh_token: Secret,
+    pub(crate) scopes: Vec<String>,
+}
+
+/// `[retry]`: how often another attempt is made, and how long anything is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// Over all accounts and upstreams of an exchange.
+    pub(crate) max_attempts: u32,
+    /// Until the connection stands.
+    pub(crate) connect: Duration,
+    /// From sending a request to the first event of a streamed answer.
+    pub(crate) first_event: Duration,
+    /// From sending a request to the head of an answer that is not streamed.
+    pub(crate) answer: Duration,
+    /// Without a byte of an answer that has begun.
+    pub(crate) idle: Duration,
+    /// The longest that an exchange waits for an account to end its rest.
+    pub(crate) patience: Duration,
+    /// The longest told wait after which the same account is asked again instead of another.
+    pub(crate) short_wait: Duration,
+    /// How long a client that wants a stream hears nothing before the first ping.
+    pub(crate) ping_after: Duration,
+    /// Between two pings.
+    pub(crate) ping_every: Duration,
+    /// How long an account rests whose credential was refused, unless the credential changes before.
+    pub(crate) credential_rest: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            // More would keep the client waiting longer than its own repeats.
+            max_attempts: 3,
+            // Long enough for a slow handshake across the world, short enough that the next upstream gets its chance.
+            connect: seconds(10),
+            // A full context may take a minute to the first token; a dead upstream is left before the client gives up.
+            first_event: seconds(120),
+            // A long answer in JSON says nothing for minutes.
+            answer: seconds(600),
+            // Upstreams send pings far oftener.
+            idle: seconds(300),
+            // What a person takes for slow and not for broken.
+            patience: seconds(5),
+            // Shorter than what the other account's cold prompt cache costs.
+            short_wait: seconds(2),
+            // Below the shortest idle limit of known clients and proxies, beyond the usual time to the first token.
+            ping_after: seconds(15),
+            ping_every: seconds(10),
+            // So that a key that was revived at the provider is found without a reload.
+            credential_rest: seconds(600),
+        }
+    }
 }
 
 /// Which models go where.

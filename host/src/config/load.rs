@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Auth, AuthMode, Config, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
-    DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems,
+    DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems, Retry,
     problem::did_you_mean,
     table::{Source, Table},
     upstreams,
@@ -33,17 +33,33 @@ pub(super) const TOP: &[&str] = &[
     "cors_origins",
     "expose_accounts",
     "auth",
+    "retry",
     "upstream",
     "route",
     "plugins",
     "plugin",
 ];
 pub(super) const AUTH: &[&str] = &["mode", "keys"];
+pub(super) const RETRY: &[&str] = &[
+    "max_attempts",
+    "connect",
+    "first_event",
+    "answer",
+    "idle",
+    "patience",
+    "short_wait",
+    "ping_after",
+    "ping_every",
+    "credential_rest",
+];
 pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
 pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
 
 /// A WebAssembly memory is made of pages of this size and has at most 65,536 of them.
 const PAGE: usize = 64 * 1024;
+
+/// Far beyond what helps; a typing error would hammer the upstreams.
+const MAX_ATTEMPTS: u32 = 100;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -80,6 +96,7 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
             mode: AuthMode::Auto,
             keys: Vec::new(),
         },
+        retry: Retry::default(),
         upstreams: Vec::new(),
         routes: Vec::new(),
         plugins: Plugins {
@@ -146,6 +163,9 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
         auth: top
             .table("auth", AUTH, |table| auth(source, &table))
             .unwrap_or(defaults.auth),
+        retry: top
+            .table("retry", RETRY, |table| retry(&table))
+            .unwrap_or(defaults.retry),
         routes: upstreams.routes,
         upstreams: upstreams.list,
         plugins: plugins.unwrap_or(defaults.plugins),
@@ -154,11 +174,15 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
     }
 }
 
-const DURATION: &str = "a duration such as `15s`";
+pub(super) const DURATION: &str = "a duration such as `15s`";
 const SIZE: &str = "a size such as `32MiB`";
 
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
+}
+
+pub(super) fn some_time(text: &str) -> Option<Duration> {
+    duration(text).filter(|time| !time.is_zero())
 }
 
 fn size(text: &str) -> Option<usize> {
@@ -230,6 +254,30 @@ fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
     Auth {
         mode: mode.unwrap_or(AuthMode::Auto),
         keys,
+    }
+}
+
+/// A wait may be nothing at all, a limit may not: nothing would ever be in time.
+fn retry(table: &Table<'_>) -> Retry {
+    let defaults = Retry::default();
+    let wait = |key: &str, default| table.parsed(key, DURATION, duration).unwrap_or(default);
+    let limit = |key: &str, default| {
+        let wanted = "a duration above zero such as `15s`";
+        table.parsed(key, wanted, some_time).unwrap_or(default)
+    };
+    Retry {
+        max_attempts: table
+            .number("max_attempts", 1..=MAX_ATTEMPTS)
+            .unwrap_or(defaults.max_attempts),
+        connect: limit("connect", defaults.connect),
+        first_event: limit("first_event", defaults.first_event),
+        answer: limit("answer", defaults.answer),
+        idle: limit("idle", defaults.idle),
+        patience: wait("patience", defaults.patience),
+        short_wait: wait("short_wait", defaults.short_wait),
+        ping_after: limit("ping_after", defaults.ping_after),
+        ping_every: limit("ping_every", defaults.ping_every),
+        credential_rest: limit("credential_rest", defaults.credential_rest),
     }
 }
 
@@ -316,7 +364,6 @@ fn plugin(table: &Table<'_>) -> PluginConfig {
         "skip" => Some(OnError::Skip),
         _ => None,
     });
-    let some_time = |text: &str| duration(text).filter(|deadline| !deadline.is_zero());
     let pages = |text: &str| size(text).filter(|size| (PAGE..=PAGE * PAGE).contains(size));
     PluginConfig {
         enabled: table.boolean("enabled").unwrap_or(true),

@@ -6,7 +6,7 @@ use globset::Glob;
 use http::Uri;
 
 use super::{
-    Account, AuthStyle, Destination, Route, Upstream,
+    Access, Account, AuthStyle, Destination, Route, Upstream,
     load::header_text,
     preset::{self, FEATURES, PRESETS, Preset, WITHOUT_PRESET},
     problem::{did_you_mean, nearest},
@@ -242,7 +242,7 @@ fn accounts(source: &Source<'_>, table: &Table<'_>) -> Vec<Account> {
         }
         Some(Account {
             name: name?,
-            key: Secret::new(key.value),
+            access: Access::Key(Secret::new(key.value)),
         })
     });
     accounts.into_iter().flatten().collect()

@@ -164,9 +164,14 @@ async fn send(
         );
         return Err(Bad::Nothing(Fault::gateway(what)));
     };
-    let account = target.account.as_ref();
-    let key = account.and_then(|account| snapshot.accounts.key(target.index, account));
-    let credential = key.map_or(
+    let key = match &target.account {
+        Some(account) => {
+            let key = snapshot.accounts.credential(target.index, account).await;
+            Some(key.map_err(Bad::Nothing)?)
+        }
+        None => None,
+    };
+    let credential = key.as_ref().map_or(
         Credential::Client(&request.credentials),
         Credential::Account,
     );

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    accounts::Accounts,
+    accounts::{Accounts, Ask, Pick},
     config::{Config, Destination},
     fault::{Fault, Kind},
     ids::AccountId,
@@ -156,10 +156,17 @@ impl Way {
     }
 
     fn pick(&self, spent: &[AccountId]) -> Option<AccountId> {
-        let session = self.session.as_deref();
-        let account = self
-            .accounts
-            .pick(self.target().index, session, Instant::now(), spent)?;
-        Some(account.name.clone())
+        let target = self.target();
+        let ask = Ask {
+            upstream: target.index,
+            model: &target.model,
+            session: self.session.as_deref(),
+            only: None,
+            avoid: spent,
+        };
+        match self.accounts.pick(&ask, Instant::now()) {
+            Pick::Ready(lease) => Some(lease.account().clone()),
+            Pick::Resting { .. } | Pick::None => None,
+        }
     }
 }

@@ -38,7 +38,11 @@ impl Snapshot {
         };
         let accounts = match same {
             Some(same) => Arc::clone(&same.accounts),
-            None => Arc::new(Accounts::new(&upstreams.configs())),
+            None => Arc::new(Accounts::new(
+                &upstreams.configs(),
+                config.retry.credential_rest,
+                previous.map(|previous| &*previous.accounts),
+            )),
         };
         let lacks = upstreams.iter().map(lacks).collect();
         Ok(Self {

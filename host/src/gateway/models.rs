@@ -23,14 +23,19 @@ pub(super) async fn union(snapshot: &Snapshot, own: &HeaderMap) -> Vec<Model> {
         .upstreams
         .iter()
         .enumerate()
-        .map(|(index, upstream)| {
-            let account = snapshot.accounts.pick(index, None, now, &[]);
-            let credential = match account {
-                Some(account) => Some(Credential::Account(&account.key)),
-                // The client's own goes to the first only.
-                None => (index == 0).then_some(Credential::Client(own)),
+        .map(async |(index, upstream)| {
+            let key = match snapshot.accounts.first(index) {
+                Some(account) => snapshot.accounts.credential(index, account).await.ok(),
+                None => None,
             };
-            upstream.models(credential, now)
+            let credential = match &key {
+                Some(key) => Some(Credential::Account(key)),
+                // The client's own goes to the first only, and only where there are no accounts.
+                None => {
+                    (index == 0 && !snapshot.accounts.any(index)).then_some(Credential::Client(own))
+                }
+            };
+            upstream.models(credential, now).await
         });
     let lists: Vec<Arc<[Model]>> = join_all(lists).await;
     let mut seen = HashSet::new();

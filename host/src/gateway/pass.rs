@@ -78,12 +78,9 @@ async fn send(
         return Err(Fault::client(Kind::NotFound, what));
     };
     let account = snapshot.accounts.first(index);
-    record.passed_to(
-        &upstream.config.name,
-        account.map(|account| account.name.clone()),
-    );
+    record.passed_to(&upstream.config.name, account.cloned());
     if let Some(account) = account.filter(|_| snapshot.config.expose_accounts)
-        && let Ok(name) = HeaderValue::from_str(account.name.as_str())
+        && let Ok(name) = HeaderValue::from_str(account.as_str())
     {
         origin.insert("x-account-email", name);
     }
@@ -97,9 +94,13 @@ async fn send(
         length: body.size_hint().exact(),
         body: incoming(body),
     };
-    let credential = account.map_or(Credential::Client(&own), |account| {
-        Credential::Account(&account.key)
-    });
+    let key = match account {
+        Some(account) => Some(snapshot.accounts.credential(index, account).await?),
+        None => None,
+    };
+    let credential = key
+        .as_ref()
+        .map_or(Credential::Client(&own), Credential::Account);
     upstream.pass(passing, credential).await
 }
 

@@ -11,7 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    config::{Account, Auth, AuthStyle, Config, Destination, Route as ConfiguredRoute, Upstream},
+    config::{
+        Access, Account, Auth, AuthStyle, Config, Destination, Route as ConfiguredRoute, Upstream,
+    },
     pipeline::Catalog,
     secret::Secret,
     shutdown::{Stop, channel},
@@ -262,7 +264,7 @@ impl Played {
             auth: AuthStyle::XApiKey,
             accounts: vec![Account {
                 name: format!("{}@test", self.name).parse().unwrap(),
-                key: Secret::new(format!("sk-{}", self.name)),
+                access: Access::Key(Secret::new(format!("sk-{}", self.name))),
             }],
         }
     }

@@ -126,6 +126,7 @@ fn config(dir: &Path) -> Config {
             mode: AuthMode::Off,
             keys: Vec::new(),
         },
+        retry: Default::default(),
         upstreams: Vec::new(),
         routes: Vec::new(),
         plugins: Plugins {

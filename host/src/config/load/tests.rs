@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::*;
-use crate::config::{AuthStyle, Destination, upstreams};
+use crate::config::{Access, AuthStyle, Destination, upstreams};
 
 /// What a variable is called in these tests, and what stands in it.
 const VARIABLES: &[(&str, &str)] = &[
@@ -133,7 +133,7 @@ fn every_key_means_what_it_says() {
     assert_eq!(upstream.auth, AuthStyle::Bearer);
     assert!(upstream.force_stream && upstream.proxy.is_some() && upstream.models.len() == 2);
     assert_eq!(upstream.accounts[0].name.as_str(), "ada@example.com");
-    assert!(upstream.accounts[0].key.matches(b"sk-padded"));
+    assert!(upstream.accounts[0].access == Access::Key(Secret::new("sk-padded")));
     let model = Some("vendor/model".to_owned());
     assert_eq!(config.routes[0].to, [Destination { upstream: 0, model }]);
     assert!(config.routes[0].model.is_match("claude-opus"));
@@ -395,9 +395,10 @@ fn the_cache_can_be_switched_off_and_needs_a_home() {
 #[test]
 fn every_key_is_in_the_reference() {
     let reference = include_str!("../../../../docs/configuration.md");
-    let tables: [(&str, &[&str]); 7] = [
+    let tables: [(&str, &[&str]); 8] = [
         ("Top level", TOP),
         ("`[auth]`", AUTH),
+        ("`[retry]`", RETRY),
         ("`[[upstream]]`", upstreams::UPSTREAM),
         ("`accounts`", upstreams::ACCOUNT),
         ("`[[route]]`", upstreams::ROUTE),

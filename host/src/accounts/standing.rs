@@ -1,0 +1,100 @@
+//! What is known of one account: for which models it rests, and how busy it is.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::cooldown::Rest;
+
+/// Names of models come from clients, so there may be any number. Past this, rests that are over are forgotten.
+const MODELS: usize = 256;
+
+#[derive(Default)]
+pub(super) struct Standing {
+    load: AtomicUsize,
+    rests: Mutex<Rests>,
+}
+
+#[derive(Default)]
+struct Rests {
+    models: HashMap<Arc<str>, Rest>,
+    /// For all models, because the credential is no good.
+    all: Option<Instant>,
+}
+
+/// One exchange that an account is busy with.
+pub(super) struct Load(Arc<Standing>);
+
+impl Standing {
+    /// Until when it rests, if it does.
+    pub(super) fn rests(&self, model: &str, now: Instant) -> Option<Instant> {
+        let rests = self.lock();
+        let model = rests.models.get(model).map(|rest| rest.until());
+        model.max(rests.all).filter(|until| now < *until)
+    }
+
+    /// A success ends no rest that is under way: it belongs to an attempt that began before.
+    pub(super) fn succeeded(&self, model: &str, now: Instant) {
+        let mut rests = self.lock();
+        let over = rests
+            .models
+            .get(model)
+            .is_some_and(|rest| !rest.is_under_way(now));
+        if over {
+            rests.models.remove(model);
+        }
+    }
+
+    pub(super) fn rest(&self, model: &str, told: Option<Duration>, chance: f64, now: Instant) {
+        let mut rests = self.lock();
+        let former = rests.models.get(model).copied();
+        if former.is_none() && rests.models.len() >= MODELS {
+            rests.models.retain(|_, rest| rest.is_under_way(now));
+        }
+        let rest = Rest::after(former, told, chance, now);
+        rests.models.insert(model.into(), rest);
+    }
+
+    pub(super) fn refused(&self, until: Instant) {
+        self.lock().all = Some(until);
+    }
+
+    /// All rests under way, of one model each or of all.
+    pub(super) fn resting(&self, now: Instant) -> Vec<(Option<Arc<str>>, Instant)> {
+        let rests = self.lock();
+        let models = rests
+            .models
+            .iter()
+            .map(|(model, rest)| (Some(Arc::clone(model)), rest.until()));
+        let all = rests.all.map(|until| (None, until));
+        models
+            .chain(all)
+            .filter(|(_, until)| now < *until)
+            .collect()
+    }
+
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn busy(this: &Arc<Self>) -> Load {
+        this.load.fetch_add(1, Ordering::Relaxed);
+        Load(Arc::clone(this))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rests> {
+        // Nothing in here can be half done.
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
