@@ -46,8 +46,10 @@ fn closed(text: &str) -> (usize, bool) {
 fn cut_at(at: usize, lines: &str) -> Vec<u8> {
     let stream = recorded();
     // A length that is never reached: the connection just ends.
-    let mut bytes = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99999\r\n{lines}\r\n")
-        .into_bytes();
+    let mut bytes = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99999\r\n{lines}\r\n"
+    )
+    .into_bytes();
     bytes.extend(&stream.as_bytes()[..at]);
     bytes
 }
@@ -67,7 +69,7 @@ fn a_cut_at_any_byte_never_makes_an_end() {
             if at.is_multiple_of(2) {
                 Answer::Raw(cut_at(at, ""))
             } else {
-                Answer::whole(200, "text/event-stream", &recorded()[..at].as_bytes())
+                Answer::whole(200, "text/event-stream", &recorded().as_bytes()[..at])
             }
         });
         let mut builder = Gateway::echo()
@@ -115,11 +117,11 @@ fn judge(at: usize, came: &str, seen: crate::support::Reply) {
     }
     let (blocks, ended) = closed(&text);
     assert!(!ended, "{at}: an end was made up:\n{text}");
-    assert!(blocks <= closed(came).0, "{at}: a block was closed:\n{text}");
-    let errors = text
-        .lines()
-        .filter(|line| *line == "event: error")
-        .count();
+    assert!(
+        blocks <= closed(came).0,
+        "{at}: a block was closed:\n{text}"
+    );
+    let errors = text.lines().filter(|line| *line == "event: error").count();
     assert_eq!(errors, 1, "{at}:\n{text}");
     let (passed, error) = text.split_at(text.rfind("event: error").unwrap());
     assert!(
@@ -151,11 +153,14 @@ fn a_plugin_that_keeps_everything_changes_nothing_event_by_event() {
         let mut events = Vec::new();
         let mut rest = stream.as_str();
         while !rest.is_empty() {
-            let end = [rest.find("\n\n").map(|at| at + 2), rest.find("\r\n\r\n").map(|at| at + 4)]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap();
+            let end = [
+                rest.find("\n\n").map(|at| at + 2),
+                rest.find("\r\n\r\n").map(|at| at + 4),
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap();
             events.push(&rest[..end]);
             rest = &rest[end..];
         }

@@ -13,6 +13,9 @@ use crate::{
 /// Pings soon, and often.
 const PINGS: &str = "ping_after = \"80ms\"\nping_every = \"60ms\"";
 
+/// An answer is used up when it is given, so it is made anew.
+type Make = fn() -> Answer;
+
 #[track_caller]
 fn is_ping(event: Option<String>) {
     let event = event.expect("a ping");
@@ -89,7 +92,10 @@ fn attempts_go_on_behind_the_pings() {
         is_ping(stream.next_event());
         say_again.send(fails(503)).unwrap();
         upstream.request(3);
-        assert_eq!(after_pings(&mut stream), &SSE[..SSE.find("\n\n").unwrap() + 2]);
+        assert_eq!(
+            after_pings(&mut stream),
+            &SSE[..SSE.find("\n\n").unwrap() + 2]
+        );
         let rest = stream.rest();
         rest.has("event: message_stop").has_not("event: error");
         let mut keys = upstream.asked_as();
@@ -103,7 +109,7 @@ fn attempts_go_on_behind_the_pings() {
 
 #[test]
 fn after_pings_the_last_failure_is_one_error_event() {
-    let failures: [(&str, fn() -> Answer, &str); 6] = [
+    let failures: [(&str, Make, &str); 6] = [
         (
             "overloaded",
             || Answer::error(529, "overloaded_error", "busy"),
@@ -162,7 +168,11 @@ fn after_pings_the_last_failure_is_one_error_event() {
         assert_eq!(error["type"], "error", "{name}");
         assert_eq!(error["error"]["type"], kind, "{name}: {error}");
         assert!(error["error"]["message"].is_string(), "{name}");
-        assert_eq!(stream.next_event(), None, "{name}: something after the error");
+        assert_eq!(
+            stream.next_event(),
+            None,
+            "{name}: something after the error"
+        );
         // It is no success, whatever the status line had to say.
         let record = gateway.record(from);
         assert!(!record.contains("ending=complete"), "{name}: {record}");
@@ -253,9 +263,7 @@ fn a_plugin_never_sees_the_gateways_pings() {
 #[test]
 fn an_idle_stream_ends_with_an_error() {
     let (upstream, teller) = Upstream::told();
-    let gateway = Gateway::to(&upstream)
-        .retry("idle = \"300ms\"")
-        .start();
+    let gateway = Gateway::to(&upstream).retry("idle = \"300ms\"").start();
     let from = gateway.mark();
     let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
     upstream.request(1);

@@ -88,7 +88,11 @@ fn a_rest_is_as_long_as_it_was_told_in_every_way_of_telling() {
 #[test]
 fn the_shortest_rest_is_what_the_client_is_told() {
     let upstream = Upstream::with(|request| {
-        let wait = if request.key() == "sk-ada" { "500" } else { "40" };
+        let wait = if request.key() == "sk-ada" {
+            "500"
+        } else {
+            "40"
+        };
         Answer::status(429).header("retry-after", wait)
     });
     let gateway = Gateway::echo()
@@ -146,7 +150,13 @@ fn a_rest_is_for_one_model() {
 #[test]
 fn a_probe_and_a_mistake_of_the_client_make_nobody_rest() {
     let probe = HELLO.replace("\"max_tokens\":16", "\"max_tokens\":1");
-    for (status, body) in [(429, &*probe), (529, &probe), (400, HELLO), (413, HELLO), (404, HELLO)] {
+    for (status, body) in [
+        (429, &*probe),
+        (529, &probe),
+        (400, HELLO),
+        (413, HELLO),
+        (404, HELLO),
+    ] {
         let upstream = Upstream::script([Answer::status(status).header("retry-after", "60")]);
         let gateway = Gateway::echo()
             .pool("up", &upstream, &["ada"])
@@ -163,9 +173,8 @@ fn a_probe_and_a_mistake_of_the_client_make_nobody_rest() {
 
 #[test]
 fn rests_that_nobody_told_grow_and_a_success_forgets_them() {
-    // Fails three times, then works, then fails once more.
+    // Fails twice, then works, then fails once more.
     let upstream = Upstream::script([
-        Answer::status(500),
         Answer::status(500),
         Answer::status(500),
         Answer::json(200, crate::support::shapes::MESSAGE),
@@ -175,20 +184,15 @@ fn rests_that_nobody_told_grow_and_a_success_forgets_them() {
         .pool("up", &upstream, &["ada"])
         .retry("patience = \"60s\"\nshort_wait = \"0s\"\nmax_attempts = 1")
         .start();
-    for status in [500, 500, 500, 200, 500, 200] {
+    for status in [500, 500, 200, 500, 200] {
         hello(&gateway, &session(1)).has_status(status);
     }
     let asked = upstream.received();
     let gap = |number: usize| asked[number].at - asked[number - 1].at;
-    assert!(
-        gap(2) > gap(1) && gap(3) > gap(2),
-        "{:?} {:?} {:?}",
-        gap(1),
-        gap(2),
-        gap(3)
-    );
-    assert!(gap(4) < Duration::from_millis(500), "{:?}", gap(4));
-    assert!(gap(5) < gap(3), "{:?} after a success", gap(5));
+    assert!(gap(1) >= Duration::from_millis(500), "{:?}", gap(1));
+    assert!(gap(2) > gap(1), "{:?}, then {:?}", gap(1), gap(2));
+    assert!(gap(3) < Duration::from_millis(500), "{:?}", gap(3));
+    assert!(gap(4) < gap(2), "{:?} after a success", gap(4));
 }
 
 #[test]

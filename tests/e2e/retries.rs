@@ -197,7 +197,10 @@ fn attempts_are_counted_over_accounts_and_upstreams() {
             .start();
         let before = first.received().len() + second.received().len();
         hello(&gateway, &session(1)).has_status(529);
-        assert_eq!(first.received().len() + second.received().len() - before, asked);
+        assert_eq!(
+            first.received().len() + second.received().len() - before,
+            asked
+        );
     }
 }
 
@@ -303,7 +306,8 @@ fn nobody_is_told_to_repeat_what_cannot_help() {
         (HELLO.as_bytes().to_vec(), 502),
     ] {
         let seen = gateway.message(&body);
-        seen.has_status(status).has_header("x-should-retry", "false");
+        seen.has_status(status)
+            .has_header("x-should-retry", "false");
     }
     let busy = Upstream::with(|_| Answer::status(529));
     let gateway = Gateway::echo().pool("up", &busy, &["ada"]).start();

@@ -46,14 +46,9 @@ fn a_session_keeps_its_account_however_it_is_told() {
         let before = upstream.received().len();
         for _ in 0..2 {
             hello(&gateway, &id).has_status(200);
-            ask(&gateway, &id)
-                .body(HELLO_STREAM)
-                .send()
-                .has_status(200);
+            ask(&gateway, &id).body(HELLO_STREAM).send().has_status(200);
             // Claude Code sends a JSON text, and sent a composed word before.
-            let json = format!(
-                r#"{{"device_id":"00","account_uuid":"","session_id":"{id}"}}"#
-            );
+            let json = format!(r#"{{"device_id":"00","account_uuid":"","session_id":"{id}"}}"#);
             gateway.message(by(&json)).has_status(200);
             let word = format!("user_{}_account__session_{id}", "0".repeat(64));
             gateway.message(by(&word)).has_status(200);
@@ -129,7 +124,10 @@ fn a_session_comes_back_to_its_account_only_after_the_rest() {
     }
     let keys = upstream.asked_as();
     let as_ada = keys.iter().filter(|key| *key == "sk-ada").count();
-    assert_eq!(as_ada, 1, "told to rest for a minute, asked again: {keys:?}");
+    assert_eq!(
+        as_ada, 1,
+        "told to rest for a minute, asked again: {keys:?}"
+    );
 }
 
 #[test]
@@ -155,10 +153,7 @@ fn upstreams_of_a_route_are_tried_in_order() {
 
     // Those that rest are not asked at all.
     hello(&gateway, &session(1)).has_status(200);
-    assert_eq!(
-        (first.received().len(), second.received().len()),
-        (1, 1)
-    );
+    assert_eq!((first.received().len(), second.received().len()), (1, 1));
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use crate::{
     rotation::{ask, session},
-    support::{Answer, Gateway, Received, Reply, Upstream, shapes::{MESSAGE, SSE}},
+    support::{
+        Answer, Gateway, Received, Reply, Upstream,
+        shapes::{MESSAGE, SSE},
+    },
 };
 
 /// Answers with message ids of its own, by key.
@@ -88,7 +91,10 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
         .iter()
         .filter(|request| format!("msg_of_{}", request.key()) != id)
         .count();
-    assert_eq!(as_other, 0, "another account was asked for a thread that it has not");
+    assert_eq!(
+        as_other, 0,
+        "another account was asked for a thread that it has not"
+    );
     // The client re-sends its history, and that goes where there is room.
     ask(&gateway, &session(1))
         .body(thread(r#"{"type":"create"}"#, false))
@@ -99,9 +105,7 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
 #[test]
 fn a_thread_nobody_knows_is_the_upstreams_to_judge() {
     let upstream = Upstream::with(maker);
-    let gateway = Gateway::echo()
-        .pool("up", &upstream, &["ada"])
-        .start();
+    let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
     // Made before the gateway was started, perhaps: with one account it can only be there.
     let seen = go_on(&gateway, &session(1), "msg_from_before", false);
     seen.has_status(200);
