@@ -5,6 +5,9 @@
 
 mod cooldown; // how long an account rests after a failure
 mod standing; // what is known of one account
+mod fresh; // a credential that is made anew from time to time,
+mod command; // by a program,
+mod token; // by a token server
 mod told; // how long an upstream says to wait
 mod threads; // which account made which message
 
@@ -14,14 +17,16 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::{
     config::{self, Access, Upstream},
-    fault::{Fault, Kind},
+    fault::Fault,
     ids::{AccountId, UpstreamId},
     secret::Secret,
 };
 
+pub(crate) use token::Fetch;
 pub(crate) use told::told;
 
 use standing::{Load, Standing};
@@ -32,17 +37,19 @@ pub(crate) struct Accounts {
     /// By place in the configuration.
     upstreams: Vec<Held>,
     threads: Arc<Threads>,
-    credential_rest: Duration,
 }
 
 /// An upstream's accounts, in file order.
 struct Held {
     name: UpstreamId,
-    accounts: Vec<Account>,
+    accounts: Vec<Arc<Account>>,
 }
 
 struct Account {
+    upstream: UpstreamId,
     config: config::Account,
+    credential_rest: Duration,
+    fetch: Fetch,
     standing: Arc<Standing>,
 }
 
@@ -98,38 +105,44 @@ pub(crate) struct Resting {
 }
 
 impl Accounts {
-    /// What `previous` knows of an account is kept where its configuration is the same.
+    /// Each upstream comes with what its token requests are sent by. What `previous` knows of an account is kept where the
+    /// account's configuration is the same.
     pub(crate) fn new(
-        upstreams: &[Upstream],
+        upstreams: Vec<(Upstream, Fetch)>,
         credential_rest: Duration,
         previous: Option<&Accounts>,
     ) -> Self {
-        let held = |upstream: &Upstream| Held {
-            name: upstream.name.clone(),
-            accounts: upstream
-                .accounts
-                .iter()
-                .map(|account| {
-                    let same = previous.and_then(|all| all.same(&upstream.name, account));
-                    Account {
-                        config: account.clone(),
-                        standing: same.unwrap_or_default(),
-                    }
+        let held = |(upstream, fetch): (Upstream, Fetch)| {
+            let account = |config: config::Account| {
+                let same = previous.and_then(|all| all.same(&upstream.name, &config));
+                Arc::new(Account {
+                    upstream: upstream.name.clone(),
+                    config,
+                    credential_rest,
+                    fetch: Arc::clone(&fetch),
+                    standing: same.unwrap_or_default(),
                 })
-                .collect(),
+            };
+            Held {
+                accounts: upstream.accounts.into_iter().map(account).collect(),
+                name: upstream.name.clone(),
+            }
         };
         Self {
-            upstreams: upstreams.iter().map(held).collect(),
+            upstreams: upstreams.into_iter().map(held).collect(),
             threads: previous
                 .map(|all| Arc::clone(&all.threads))
                 .unwrap_or_default(),
-            credential_rest,
         }
     }
 
     /// Whether the upstream has accounts at all.
     pub(crate) fn any(&self, upstream: usize) -> bool {
         !self.of(upstream).is_empty()
+    }
+
+    pub(crate) fn count(&self, upstream: usize) -> usize {
+        self.of(upstream).len()
     }
 
     /// The one that things belong to which belong to an account.
@@ -145,7 +158,7 @@ impl Accounts {
     /// Replicas of the gateway agree on it without talking, and an account more or less moves only its own share. Without
     /// a session the least busy goes, the first in the file among equals.
     pub(crate) fn pick(&self, ask: &Ask<'_>, now: Instant) -> Pick {
-        let fits = |account: &&Account| {
+        let fits = |account: &&Arc<Account>| {
             let name = &account.config.name;
             ask.only.is_none_or(|only| only == name) && !ask.avoid.contains(name)
         };
@@ -189,30 +202,29 @@ impl Accounts {
         let Some(account) = self.find(upstream, account) else {
             return;
         };
+        let standing = &account.standing;
         match outcome {
-            Outcome::Success => account.standing.succeeded(model, now),
-            Outcome::Rest { told } => account.standing.rest(model, told, fastrand::f64(), now),
-            Outcome::BadCredential => account.standing.refused(now + self.credential_rest),
+            Outcome::Success => standing.succeeded(model, now),
+            Outcome::Rest { told } => standing.rest(model, told, fastrand::f64(), now),
+            Outcome::BadCredential => account.rest_until_it_changes(now),
             Outcome::Neutral => {}
         }
     }
 
     /// The credential of an account as it is now.
+    ///
+    /// Without one the account rests already when the fault comes: do not report that again.
     pub(crate) async fn credential(
         &self,
         upstream: usize,
         account: &AccountId,
     ) -> Result<Secret, Fault> {
-        let Some(found) = self.find(upstream, account) else {
-            let what = format!("account `{account}` is gone from the configuration");
-            return Err(Fault::gateway(what));
+        let Some(account) = self.find(upstream, account) else {
+            return Err(Fault::gateway("the account is gone from the configuration"));
         };
-        match &found.config.access {
+        match &account.config.access {
             Access::Key(key) => Ok(key.clone()),
-            Access::Command(_) | Access::OAuth2(_) => Err(Fault::upstream(
-                Kind::BadCredential,
-                format!("account `{account}` has no credential"),
-            )),
+            Access::Command(_) | Access::OAuth2(_) => fresh::credential(account).await,
         }
     }
 
@@ -220,11 +232,17 @@ impl Accounts {
     /// one now, so the account is worth one more attempt before it is reported.
     pub(crate) fn credential_refused(
         &self,
-        _upstream: usize,
-        _account: &AccountId,
-        _used: &Secret,
+        upstream: usize,
+        account: &AccountId,
+        used: &Secret,
     ) -> bool {
-        false
+        let Some(account) = self.find(upstream, account) else {
+            return false;
+        };
+        match &account.config.access {
+            Access::Key(_) => false,
+            Access::Command(_) | Access::OAuth2(_) => account.standing.fresh.refused(used),
+        }
     }
 
     /// Remembers which account made a message.
@@ -265,13 +283,13 @@ impl Accounts {
         all
     }
 
-    fn of(&self, upstream: usize) -> &[Account] {
+    fn of(&self, upstream: usize) -> &[Arc<Account>] {
         self.upstreams
             .get(upstream)
             .map_or(&[], |held| &held.accounts)
     }
 
-    fn find(&self, upstream: usize, name: &AccountId) -> Option<&Account> {
+    fn find(&self, upstream: usize, name: &AccountId) -> Option<&Arc<Account>> {
         self.of(upstream)
             .iter()
             .find(|account| account.config.name == *name)
@@ -284,6 +302,37 @@ impl Accounts {
             known.config.name == account.name && known.config.access == account.access
         })?;
         Some(Arc::clone(&same.standing))
+    }
+}
+
+impl Account {
+    /// The upstream refused the credential, so other models are no use either.
+    fn rest_until_it_changes(&self, now: Instant) {
+        let rests = self
+            .standing
+            .without_credential(Some(self.credential_rest), 0.0, now);
+        self.standing.fresh.forget();
+        // One line for all exchanges that met the refusal.
+        if rests {
+            warn!(
+                upstream = %self.upstream,
+                account = %self.config.name,
+                rest = %humantime::format_duration(self.credential_rest),
+                "the upstream refused the account's credential and the account rests: {}",
+                self.config.access.way_out()
+            );
+        }
+    }
+}
+
+impl Access {
+    /// What somebody has to do when the credential is refused.
+    fn way_out(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "put a valid `key` into the configuration",
+            Self::Command(_) => "see that its `command` prints a valid key",
+            Self::OAuth2(_) => "sign in anew and put the `refresh_token` into the configuration",
+        }
     }
 }
 

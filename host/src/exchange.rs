@@ -8,11 +8,14 @@ mod attempt;
 mod collect;
 mod expand;
 mod failed;
+mod finish;
 mod kinds;
+mod prompt;
 mod record;
 mod relay;
 mod route;
 mod snapshot;
+mod thread;
 mod verdict;
 
 use std::sync::Arc;
@@ -21,15 +24,13 @@ use http::HeaderMap;
 
 use crate::{
     fault::Fault,
-    ids::PluginId,
-    message::{Request, Response, Target},
-    pipeline::{AnswerHead, Decision, Run, Runtime},
+    message::{Request, RequestKind, Response},
+    pipeline::{Run, Runtime},
 };
 
-use arrival::{Arrived, Whole};
-use attempt::{End, Own};
-use failed::Failed;
-use relay::Wanted;
+use attempt::End;
+use finish::{Finished, Head};
+use relay::Held;
 use route::Way;
 use verdict::{Chances, Verdict, judge};
 
@@ -46,192 +47,80 @@ pub(crate) struct Answer {
     pub(crate) record: Option<Record>,
 }
 
-impl Answer {
-    fn fault(fault: Fault, mut record: Record) -> Self {
-        record.end(Ending::Error);
-        record.note = Some(fault.chain());
-        Self {
-            outcome: Err(fault),
-            headers: HeaderMap::new(),
-            record: Some(record),
-        }
-    }
-
-    fn refused(plugin: &PluginId, fault: Fault, record: Record) -> Self {
-        let mut answer = Self::fault(fault, record);
-        if let Some(record) = &mut answer.record {
-            let said = record.note.take().unwrap_or_default();
-            record.note = Some(format!("refused by `{plugin}`: {said}"));
-        }
-        answer
-    }
-
-    fn whole(response: Response, record: Record) -> Self {
-        Self {
-            outcome: Ok(response),
-            headers: HeaderMap::new(),
-            record: Some(record),
-        }
-    }
-
-    fn streaming(response: Response) -> Self {
-        Self {
-            outcome: Ok(response),
-            headers: HeaderMap::new(),
-            record: None,
-        }
+/// Answers one request.
+pub(crate) async fn exchange(
+    runtime: Arc<Runtime>,
+    snapshot: Arc<Snapshot>,
+    request: Request,
+    record: Record,
+) -> Answer {
+    let limits = snapshot.config.retry.clone();
+    let streams = request.stream && request.kind == RequestKind::Messages;
+    let finished = drive(runtime, snapshot, request, record);
+    if streams {
+        Held::new(finished).answer(&limits).await
+    } else {
+        finished.await.answer(Head::Open).await
     }
 }
 
-/// Drives one exchange to its answer.
-pub(crate) async fn exchange(
-    runtime: &Arc<Runtime>,
-    snapshot: &Snapshot,
+/// Drives an exchange to its end, or to the beginning of its answer: until then nothing of one has gone to the client.
+async fn drive(
+    runtime: Arc<Runtime>,
+    snapshot: Arc<Snapshot>,
     mut request: Request,
     mut record: Record,
-) -> Answer {
-    let mut run = snapshot.catalog.begin(runtime);
-    match run.on_request(&mut request).await {
-        Ok(Decision::Proceed) => {}
-        Ok(Decision::Answer { plugin, answer }) => {
-            record.saved = answer.status.is_success();
-            let end = End::Local { plugin, answer };
-            return finish(end, run, snapshot, &request, None, record).await;
-        }
-        Ok(Decision::Refuse { plugin, fault, .. }) => {
-            return Answer::refused(&plugin, fault, record);
-        }
-        Err(fault) => return Answer::fault(fault, record),
-    }
-    let mut way = match Way::plan(snapshot, &request) {
-        Ok(way) => way,
-        Err(fault) => return Answer::fault(fault, record),
+) -> Finished {
+    let mut run = snapshot.catalog.begin(&runtime);
+    let begun = match End::of(run.on_request(&mut request).await) {
+        Some(end) => Err(end),
+        None => Way::begin(&snapshot, &request, &mut run)
+            .await
+            .map_err(End::Broken),
     };
-    if let Err(fault) = run.reserve(&request, way.targets()) {
-        return Answer::fault(fault, record);
+    let (end, way) = match begun {
+        Err(end) => (end, None),
+        Ok(mut way) => {
+            let end = attempts(&mut way, &mut run, &snapshot, &request, &mut record).await;
+            (end, Some(way))
+        }
+    };
+    Finished {
+        end,
+        run,
+        way,
+        snapshot,
+        request,
+        record,
     }
+}
+
+/// The loop: attempt, judge, again or out.
+async fn attempts(
+    way: &mut Way,
+    run: &mut Run,
+    snapshot: &Snapshot,
+    request: &Request,
+    record: &mut Record,
+) -> End {
     // Ends because `judge` finishes on the last allowed attempt.
     loop {
         record.attempt(way.target());
-        let end = attempt::run(&mut run, snapshot, &request, way.target()).await;
+        let end = attempt::run(run, snapshot, request, way.target(), way.may_renew()).await;
+        record.attempted(end.cause());
+        way.report(end.outcome(request));
         let chances = Chances {
             attempt: way.target().attempt,
-            another: way.has_another(),
-            another_upstream: way.has_another_upstream(),
+            limits: &snapshot.config.retry,
+            chance: fastrand::f64(),
         };
-        match judge(end.came(), chances) {
-            Verdict::Finish => {
-                return finish(end, run, snapshot, &request, Some(way.target()), record).await;
-            }
-            Verdict::Again { after, whom } => {
-                tracing::debug!(id = %request.id, upstream = %way.target().upstream, ?after, ?whom, "trying again");
-                tokio::time::sleep(after).await;
-                way.advance(whom);
-            }
+        let Verdict::Again { after, whom } = judge(&end.came(), chances) else {
+            return end;
+        };
+        let (id, cause) = (&request.id, end.cause());
+        tracing::debug!(%id, upstream = %way.target().upstream, %cause, ?after, ?whom, "again");
+        if let Err(nobody) = way.advance(after, whom).await {
+            return end.for_want_of_others(way, &nobody);
         }
-    }
-}
-
-/// Makes the answer of the last attempt's end, or of a plugin's in place of any.
-async fn finish(
-    end: End,
-    run: Run,
-    snapshot: &Snapshot,
-    request: &Request,
-    target: Option<&Target>,
-    mut record: Record,
-) -> Answer {
-    let own = target
-        .map(|target| Own::of(snapshot, request, target))
-        .unwrap_or_default();
-    let edits = attempt::edits(run.receipt(), own);
-    let origin =
-        target.map(|target| attempt::origin(target, snapshot.config.expose_accounts, &edits));
-    let mut origin = origin.unwrap_or_default();
-    record.receipt(run.receipt(), edits);
-    let wanted = Wanted {
-        kind: request.kind,
-        stream: request.stream,
-        own,
-    };
-    let mut answer = match (end, target) {
-        (End::Arrived(arrived), Some(target)) => {
-            begin(arrived, run, request, target, &origin, wanted, record).await
-        }
-        (End::Local { plugin, answer }, _) => {
-            // No account was used.
-            origin.remove("x-account-email");
-            record.note = answer
-                .note
-                .or_else(|| Some(format!("answered by `{plugin}`")));
-            record.end(Ending::Answered);
-            let response = relay::local(answer.status, answer.headers, answer.body, wanted);
-            Answer::whole(response, record)
-        }
-        (End::Failed(failed), _) => give_up(*failed, record),
-        (End::Refused { plugin, fault, .. }, _) => Answer::refused(&plugin, fault, record),
-        (End::Broken(fault), _) => Answer::fault(fault, record),
-        (End::Arrived(_), None) => {
-            Answer::fault(Fault::gateway("an answer came without a target"), record)
-        }
-    };
-    answer.headers.extend(origin);
-    answer
-}
-
-/// The answer begins, and with it the hooks' second half.
-async fn begin(
-    arrived: Arrived,
-    run: Run,
-    request: &Request,
-    target: &Target,
-    origin: &HeaderMap,
-    wanted: Wanted,
-    record: Record,
-) -> Answer {
-    let head = |status, mut headers: HeaderMap| {
-        // Hooks read the headers as the client will get them.
-        headers.extend(origin.clone());
-        AnswerHead {
-            id: request.id.clone(),
-            session: request.session.clone(),
-            status,
-            headers,
-            streaming: request.stream,
-            target: target.clone(),
-        }
-    };
-    match arrived {
-        Arrived::Held(mut held) => {
-            let answering = run.answering(head(held.status, std::mem::take(&mut held.headers)));
-            held.deliver(answering, record, wanted).await
-        }
-        Arrived::Whole(Whole {
-            status,
-            headers,
-            body,
-        }) => {
-            let answering = run.answering(head(status, headers));
-            relay::whole(status, body, answering, record, wanted).await
-        }
-    }
-}
-
-/// The last failure is what the client gets.
-fn give_up(failed: Failed, mut record: Record) -> Answer {
-    let (outcome, headers) = failed.into_outcome();
-    match outcome {
-        Ok(response) => {
-            record.end(Ending::Error);
-            Answer {
-                outcome: Ok(response),
-                headers,
-                record: Some(record),
-            }
-        }
-        Err(fault) => Answer {
-            headers,
-            ..Answer::fault(fault, record)
-        },
     }
 }

@@ -157,7 +157,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
 
 async fn answer(
     gateway: &Gateway,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     id: ExchangeId,
     mut parts: http::request::Parts,
     body: Body,
@@ -212,7 +212,7 @@ async fn answer(
 /// An exchange: in, around the loop, out.
 async fn converse(
     gateway: &Gateway,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     id: ExchangeId,
     kind: RequestKind,
     parts: http::request::Parts,
@@ -232,9 +232,10 @@ async fn converse(
         }
     };
     record.request(&request);
+    let (runtime, snapshot) = (&gateway.shared.runtime, Arc::clone(snapshot));
     reply::answer(
         &id,
-        exchange(&gateway.shared.runtime, snapshot, request, record).await,
+        exchange(Arc::clone(runtime), snapshot, request, record).await,
     )
 }
 

@@ -3,14 +3,15 @@
 mod client;
 mod echo;
 mod failure;
+mod fetch;
 mod models;
 
 use std::{
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::{
     HeaderMap, HeaderValue, Method,
     header::{ACCEPT_ENCODING, AUTHORIZATION},
@@ -37,6 +38,8 @@ pub(crate) struct Upstreams(Vec<Upstream>);
 /// Where models are served.
 pub(crate) struct Upstream {
     pub(crate) config: config::Upstream,
+    /// Without a byte for so long an answer that has begun is taken for dead.
+    idle: Duration,
     way: Way,
     /// The list of models and when it was asked for; only lists that were asked for with an account's credential.
     listed: Mutex<Option<(Instant, Arc<[Model]>)>>,
@@ -71,12 +74,14 @@ impl Upstreams {
     /// The connections of an upstream whose transport did not change are kept.
     pub(crate) fn new(
         configured: &[config::Upstream],
+        limits: &config::Retry,
         previous: Option<&Upstreams>,
     ) -> Result<Self, Fault> {
         if configured.is_empty() {
             let listed = Mutex::default();
             return Ok(Self(vec![Upstream {
                 config: echo::config(),
+                idle: limits.idle,
                 way: Way::Echo,
                 listed,
             }]));
@@ -87,9 +92,10 @@ impl Upstreams {
             .filter_map(Upstream::http)
             .collect();
         let each = configured.iter().map(|config| {
-            let http = Http::new(config, &former)?;
+            let http = Http::new(config, limits, &former)?;
             Ok(Upstream {
                 config: config.clone(),
+                idle: limits.idle,
                 way: Way::Http(http),
                 listed: Mutex::default(),
             })
@@ -103,14 +109,6 @@ impl Upstreams {
 
     pub(crate) fn at(&self, index: usize) -> Option<&Upstream> {
         self.0.get(index)
-    }
-
-    /// Their configuration, the echo upstream's included.
-    pub(crate) fn configs(&self) -> Vec<config::Upstream> {
-        self.0
-            .iter()
-            .map(|upstream| upstream.config.clone())
-            .collect()
     }
 }
 
@@ -143,7 +141,7 @@ impl Upstream {
             )
             .await;
         answer
-            .map(|answer| answered(answer, self.config.name.clone()))
+            .map(|answer| answered(answer, self.config.name.clone(), self.idle))
             .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))
     }
 
@@ -163,7 +161,7 @@ impl Upstream {
         self.sign(&mut request.headers, credential)?;
         let answer = http.pass(request).await;
         answer
-            .map(|answer| answered(answer, self.config.name.clone()))
+            .map(|answer| answered(answer, self.config.name.clone(), self.idle))
             .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))
     }
 
@@ -232,13 +230,21 @@ impl Upstream {
 const VERSION: &str = "anthropic-version";
 
 /// Our words for an answer.
-fn answered(mut answer: reqwest::Response, upstream: UpstreamId) -> Response {
+fn answered(mut answer: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Response {
     let mut headers = std::mem::take(answer.headers_mut());
     keep_end_to_end(&mut headers);
     let status = answer.status();
-    let chunks = answer
-        .bytes_stream()
-        .map(move |chunk| chunk.map_err(|error| failure::within_answer(&upstream, error)));
+    let chunks = stream::unfold(Some(answer), move |answer| {
+        let upstream = upstream.clone();
+        async move {
+            let mut answer = answer?;
+            match tokio::time::timeout(idle, answer.chunk()).await {
+                Ok(Ok(chunk)) => Some((Ok(chunk?), Some(answer))),
+                Ok(Err(error)) => Some((Err(failure::within_answer(&upstream, error)), None)),
+                Err(_) => Some((Err(failure::silence(&upstream, idle)), None)),
+            }
+        }
+    });
     Response {
         status,
         headers,

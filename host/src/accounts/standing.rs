@@ -1,4 +1,4 @@
-//! What is known of one account: for which models it rests, and how busy it is.
+//! What is known of one account: for which models it rests, how busy it is, and its present credential.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::cooldown::Rest;
+use super::{cooldown::Rest, fresh::Fresh};
 
 /// Names of models come from clients, so there may be any number. Past this, rests that are over are forgotten.
 const MODELS: usize = 256;
@@ -18,13 +18,14 @@ const MODELS: usize = 256;
 pub(super) struct Standing {
     load: AtomicUsize,
     rests: Mutex<Rests>,
+    pub(super) fresh: Fresh,
 }
 
 #[derive(Default)]
 struct Rests {
     models: HashMap<Arc<str>, Rest>,
-    /// For all models, because the credential is no good.
-    all: Option<Instant>,
+    /// For all models, because there is no good credential.
+    all: Option<Rest>,
 }
 
 /// One exchange that an account is busy with.
@@ -34,8 +35,11 @@ impl Standing {
     /// Until when it rests, if it does.
     pub(super) fn rests(&self, model: &str, now: Instant) -> Option<Instant> {
         let rests = self.lock();
-        let model = rests.models.get(model).map(|rest| rest.until());
-        model.max(rests.all).filter(|until| now < *until)
+        let rests = rests.models.get(model).into_iter().chain(&rests.all);
+        rests
+            .map(|rest| rest.until())
+            .max()
+            .filter(|until| now < *until)
     }
 
     /// A success ends no rest that is under way: it belongs to an attempt that began before.
@@ -48,6 +52,9 @@ impl Standing {
         if over {
             rests.models.remove(model);
         }
+        rests.all = rests.all.filter(|rest| rest.is_under_way(now));
+        drop(rests);
+        self.fresh.proved_good();
     }
 
     pub(super) fn rest(&self, model: &str, told: Option<Duration>, chance: f64, now: Instant) {
@@ -60,8 +67,23 @@ impl Standing {
         rests.models.insert(model.into(), rest);
     }
 
-    pub(super) fn refused(&self, until: Instant) {
-        self.lock().all = Some(until);
+    /// Rests for all models, for so long or escalating. False: it does already, and nothing is changed.
+    pub(super) fn without_credential(
+        &self,
+        told: Option<Duration>,
+        chance: f64,
+        now: Instant,
+    ) -> bool {
+        let mut rests = self.lock();
+        if rests.all.is_some_and(|rest| rest.is_under_way(now)) {
+            return false;
+        }
+        rests.all = Some(Rest::after(rests.all, told, chance, now));
+        true
+    }
+
+    pub(super) fn credential_is_new(&self) {
+        self.lock().all = None;
     }
 
     /// All rests under way, of one model each or of all.
@@ -71,7 +93,7 @@ impl Standing {
             .models
             .iter()
             .map(|(model, rest)| (Some(Arc::clone(model)), rest.until()));
-        let all = rests.all.map(|until| (None, until));
+        let all = rests.all.map(|rest| (None, rest.until()));
         models
             .chain(all)
             .filter(|(_, until)| now < *until)

@@ -2,10 +2,190 @@
 
 use std::time::{Duration, SystemTime};
 
+use chrono::DateTime;
 use http::HeaderMap;
 
-/// How long the answer's headers say to wait, measured from `now`. None where they say nothing that can be read.
-pub(crate) fn told(headers: &HeaderMap, _now: SystemTime) -> Option<Duration> {
-    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// A weekly limit and a day. Whoever says more is mistaken, or does not want to be asked at all.
+const LONGEST: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// How long the answer's headers say to wait, measured from `now`: never nothing at all, and never more than eight days.
+///
+/// None where they say nothing that can be read, or name a time that is over: then it is not known how long.
+pub(crate) fn told(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let told = text("retry-after-ms")
+        .and_then(|text| number(text, 1000.0))
+        .or_else(|| text("retry-after").and_then(|text| seconds_or_date(text, now)))
+        .or_else(|| reset(headers, now))?;
+    Some(told.min(LONGEST))
+}
+
+/// A number of parts of a second, fractions allowed as clients allow them.
+fn number(text: &str, of_a_second: f64) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()? / of_a_second;
+    // Beyond what a duration can hold is beyond what is believed.
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
+}
+
+fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
+    number(text, 1.0).or_else(|| ahead(httpdate::parse_http_date(text).ok()?, now))
+}
+
+/// By the limits that Anthropic tells of: when the last of the exhausted ones is reset; where none says that it is exhausted,
+/// the soonest.
+fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let mut exhausted = None;
+    let mut soonest = None;
+    for (name, value) in headers {
+        let limit = name
+            .as_str()
+            .strip_prefix("anthropic-ratelimit-")
+            .and_then(|rest| rest.strip_suffix("-reset"));
+        let (Some(limit), Ok(value)) = (limit, value.to_str()) else {
+            continue;
+        };
+        let Some(wait) = moment(value).and_then(|at| ahead(at, now)) else {
+            continue;
+        };
+        let says = |what: &str, word: &str| {
+            let value = headers.get(format!("anthropic-ratelimit-{limit}-{what}"));
+            value.is_some_and(|value| value.as_bytes() == word.as_bytes())
+        };
+        if says("remaining", "0") || says("status", "rejected") {
+            exhausted = exhausted.max(Some(wait));
+        }
+        soonest = Some(soonest.map_or(wait, |soonest: Duration| soonest.min(wait)));
+    }
+    exhausted.or(soonest)
+}
+
+/// RFC 3339, or seconds since 1970 as the limits of subscriptions have it.
+fn moment(text: &str) -> Option<SystemTime> {
+    match text.parse::<u64>() {
+        Ok(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+        Err(_) => DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(SystemTime::from),
+    }
+}
+
+fn ahead(at: SystemTime, now: SystemTime) -> Option<Duration> {
+    at.duration_since(now).ok().filter(|wait| !wait.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-03-01T12:00:00Z
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_366_400)
+    }
+
+    #[track_caller]
+    fn tells(headers: &[(&'static str, &str)], wait: Option<f64>) {
+        let map = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        assert_eq!(
+            told(&map, now()),
+            wait.map(Duration::from_secs_f64),
+            "{headers:?}"
+        );
+    }
+
+    #[test]
+    fn a_wait_in_seconds_milliseconds_or_until_a_date() {
+        const DAY: f64 = 86_400.0;
+        let table = [
+            ("retry-after", "7", Some(7.0)),
+            ("retry-after", " 7 ", Some(7.0)),
+            ("retry-after", "0.5", Some(0.5)),
+            ("retry-after", "Sun, 01 Mar 2026 12:00:30 GMT", Some(30.0)),
+            ("retry-after", "Sunday, 01-Mar-26 12:00:30 GMT", Some(30.0)),
+            ("retry-after-ms", "1500", Some(1.5)),
+            ("retry-after-ms", "0.5", Some(0.0005)),
+            // Nothing told, or nothing that helps.
+            ("retry-after", "0", None),
+            ("retry-after", "-3", None),
+            ("retry-after", "Sun, 01 Mar 2026 12:00:00 GMT", None),
+            ("retry-after", "Sun, 01 Mar 2026 11:59:00 GMT", None),
+            ("retry-after", "soon", None),
+            ("retry-after", "NaN", None),
+            ("retry-after", "", None),
+            ("retry-after-ms", "-1", None),
+            // More than is believed.
+            ("retry-after", "99999999999999999999999", Some(8.0 * DAY)),
+            ("retry-after", "inf", Some(8.0 * DAY)),
+            (
+                "retry-after",
+                "Mon, 01 Mar 2100 12:00:00 GMT",
+                Some(8.0 * DAY),
+            ),
+        ];
+        for (name, value, wait) in table {
+            tells(&[(name, value)], wait);
+        }
+    }
+
+    #[test]
+    fn the_most_exact_header_that_can_be_read_counts() {
+        tells(
+            &[("retry-after", "7"), ("retry-after-ms", "1500")],
+            Some(1.5),
+        );
+        tells(&[("retry-after", "7"), ("retry-after-ms", "x")], Some(7.0));
+        let reset = ("anthropic-ratelimit-tokens-reset", "2026-03-01T12:01:00Z");
+        tells(&[("retry-after", "7"), reset], Some(7.0));
+        tells(&[("retry-after", "0"), reset], Some(60.0));
+        tells(&[], None);
+    }
+
+    #[test]
+    fn of_the_limits_the_last_of_the_exhausted_ones_counts_and_else_the_soonest() {
+        let requests = ("anthropic-ratelimit-requests-reset", "2026-03-01T12:00:10Z");
+        let tokens = (
+            "anthropic-ratelimit-tokens-reset",
+            "2026-03-01T13:01:00+01:00",
+        );
+        let input = (
+            "anthropic-ratelimit-input-tokens-reset",
+            "2026-03-01T12:00:40.5Z",
+        );
+        let all = [requests, tokens, input];
+        tells(&all, Some(10.0));
+        let mut one = all.to_vec();
+        one.push(("anthropic-ratelimit-requests-remaining", "4"));
+        one.push(("anthropic-ratelimit-input-tokens-remaining", "0"));
+        tells(&one, Some(40.5));
+        one.push(("anthropic-ratelimit-tokens-remaining", "0"));
+        tells(&one, Some(60.0));
+    }
+
+    #[test]
+    fn a_limit_of_a_subscription_is_in_seconds_since_1970() {
+        let reset = ("anthropic-ratelimit-unified-5h-reset", "1772366500");
+        let other = ("anthropic-ratelimit-unified-7d-reset", "1772370000");
+        tells(&[reset, other], Some(100.0));
+        let rejected = ("anthropic-ratelimit-unified-7d-status", "rejected");
+        tells(&[reset, other, rejected], Some(3600.0));
+    }
+
+    #[test]
+    fn a_reset_that_is_over_or_is_none_says_nothing() {
+        for value in [
+            "2026-03-01T11:00:00Z",
+            "2026-03-01",
+            "soon",
+            "",
+            "99999999999999999999",
+        ] {
+            tells(&[("anthropic-ratelimit-tokens-reset", value)], None);
+        }
+        tells(
+            &[("anthropic-ratelimit-tokens-limit", "2026-03-01T13:00:00Z")],
+            None,
+        );
+    }
 }

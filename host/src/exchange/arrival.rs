@@ -1,5 +1,7 @@
 //! The beginning of an upstream's answer: good enough to be given to the client, or a failed attempt.
 
+use std::time::{Duration, Instant};
+
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
@@ -7,6 +9,7 @@ use serde::de::IgnoredAny;
 
 use crate::{
     fault::{Fault, Kind},
+    ids::UpstreamId,
     message::{Body, BodyStream, RequestKind, Response, Target},
     sse::{Decoder, Frame},
 };
@@ -19,7 +22,16 @@ use super::{
 /// An answer whose beginning is good. None of it has gone to the client, so another attempt is still possible.
 pub(crate) enum Arrived {
     Whole(Whole),
-    Held(Held),
+    Begun(Begun),
+}
+
+impl Arrived {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Whole(whole) => whole.status,
+            Self::Begun(begun) => begun.status,
+        }
+    }
 }
 
 /// A JSON answer, all of it.
@@ -30,7 +42,7 @@ pub(crate) struct Whole {
 }
 
 /// A stream whose first event is here.
-pub(crate) struct Held {
+pub(crate) struct Begun {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// Up to the last that has come whole.
@@ -39,11 +51,55 @@ pub(crate) struct Held {
     pub(crate) chunks: BodyStream,
 }
 
+/// Until when an answer must have begun.
+pub(crate) struct Due {
+    upstream: UpstreamId,
+    /// What is waited for.
+    what: &'static str,
+    limit: Duration,
+    by: Instant,
+}
+
+impl Due {
+    /// Counted from now.
+    pub(crate) fn of(target: &Target, what: &'static str, limit: Duration) -> Self {
+        Self {
+            upstream: target.upstream.clone(),
+            what,
+            limit,
+            by: Instant::now() + limit,
+        }
+    }
+
+    /// Waits for it until then.
+    pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Fault> {
+        let waited = tokio::time::timeout_at(self.by.into(), future).await;
+        waited.map_err(|_| {
+            let Self { upstream, what, .. } = self;
+            let limit = self.limit.as_secs_f64();
+            let what = format!("upstream `{upstream}` sent no {what} for {limit} s");
+            Fault::upstream(Kind::TimedOut, what)
+        })
+    }
+
+    async fn or_fault(
+        &self,
+        next: impl Future<Output = Option<Result<Bytes, Fault>>>,
+    ) -> Option<Result<Bytes, Fault>> {
+        self.wait(next)
+            .await
+            .unwrap_or_else(|fault| Some(Err(fault)))
+    }
+}
+
 /// Longer than any message.
 const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
 
 /// Longer than any error that is one.
 const LARGEST_ERROR: usize = 1024 * 1024;
+
+/// An error is a line or two, sent at once.
+const ERROR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// No event is longer.
 pub(crate) const LARGEST_EVENT: usize = 32 * 1024 * 1024;
@@ -53,6 +109,7 @@ pub(crate) async fn look(
     answer: Response,
     kind: RequestKind,
     target: &Target,
+    due: &Due,
 ) -> Result<Arrived, Bad> {
     let Response {
         status,
@@ -64,7 +121,7 @@ pub(crate) async fn look(
         Body::Stream(chunks) => chunks,
     };
     if !status.is_success() {
-        let (body, _) = read(&mut chunks, BytesMut::new(), LARGEST_ERROR).await;
+        let body = read_error(&mut chunks).await;
         return Err(Bad::Error {
             status: status.as_u16(),
             headers,
@@ -78,7 +135,7 @@ pub(crate) async fn look(
         // Some upstreams call their stream plain text; what it is shows in its first bytes.
         Form::Unclear => {
             while begun.trim_ascii_start().is_empty() {
-                match chunks.next().await {
+                match due.or_fault(chunks.next()).await {
                     Some(Ok(chunk)) => begun.extend_from_slice(&chunk),
                     Some(Err(fault)) => {
                         let status = status.as_u16();
@@ -97,7 +154,7 @@ pub(crate) async fn look(
     };
     if streamed && kind == RequestKind::Messages {
         let first = stream::iter((!begun.is_empty()).then(|| Ok(begun.freeze())));
-        return hold(status, headers, first.chain(chunks).boxed(), target).await;
+        return begin(status, headers, first.chain(chunks).boxed(), target, due).await;
     }
     let (body, fault) = read(&mut chunks, begun, LARGEST_ANSWER).await;
     let fault = fault.or_else(|| flaw(&body, &headers, target));
@@ -123,12 +180,13 @@ pub(crate) async fn look(
     }))
 }
 
-/// Reads up to the first event that is no ping.
-async fn hold(
+/// Reads up to the first event that is no ping. Pings go along with it, but they are no sign that it will come.
+async fn begin(
     status: StatusCode,
     headers: HeaderMap,
     mut chunks: BodyStream,
     target: &Target,
+    due: &Due,
 ) -> Result<Arrived, Bad> {
     let mut decoder = Decoder::default();
     let mut frames = Vec::new();
@@ -139,7 +197,7 @@ async fn hold(
         fault,
     };
     loop {
-        match chunks.next().await {
+        match due.or_fault(chunks.next()).await {
             Some(Ok(chunk)) => decoder.push(chunk),
             Some(Err(fault)) => return Err(broken(headers, Bytes::new(), fault)),
             None => {
@@ -155,21 +213,13 @@ async fn hold(
         while let Some(frame) = decoder.next_frame() {
             match &*kind(&frame) {
                 b"" | b"ping" => {}
-                b"error" if !begun => {
-                    let body = frame.data().unwrap_or_default();
-                    let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
-                    return Err(Bad::Error {
-                        status,
-                        headers,
-                        body,
-                    });
-                }
+                b"error" if !begun => return Err(error_event(&frame, headers)),
                 _ => begun = true,
             }
             frames.push(frame);
         }
         if begun {
-            return Ok(Arrived::Held(Held {
+            return Ok(Arrived::Begun(Begun {
                 status,
                 headers,
                 frames,
@@ -180,6 +230,17 @@ async fn hold(
         if decoder.held() > LARGEST_EVENT {
             return Err(broken(headers, Bytes::new(), too_long(target)));
         }
+    }
+}
+
+/// An error that came as an event, as if it had come as an answer.
+pub(crate) fn error_event(frame: &Frame, headers: HeaderMap) -> Bad {
+    let body = frame.data().unwrap_or_default();
+    let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
+    Bad::Error {
+        status,
+        headers,
+        body,
     }
 }
 
@@ -265,6 +326,22 @@ fn flaw(body: &Bytes, headers: &HeaderMap, target: &Target) -> Option<Fault> {
         "upstream `{upstream}` answered with {}, where a JSON object was wanted",
         kind.unwrap_or("something without a content type")
     ))
+}
+
+/// As much of an error as comes while it is worth waiting for.
+async fn read_error(chunks: &mut BodyStream) -> Bytes {
+    let mut body = BytesMut::new();
+    let all = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_ERROR {
+                break;
+            }
+        }
+    };
+    // Its status says the most of it, and that is here.
+    let _ = tokio::time::timeout(ERROR_PATIENCE, all).await;
+    body.freeze()
 }
 
 /// All that comes, and why it is not all.

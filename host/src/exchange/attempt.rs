@@ -5,18 +5,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use witgate_document::{Operation, string};
 
 use crate::{
+    accounts::Outcome,
     fault::{Fault, Kind},
     ids::{AccountId, PluginId},
     message::{Request, RequestKind, Target},
     pipeline::{Decision, LocalAnswer, Receipt, Run},
+    secret::Secret,
     upstream::Credential,
 };
 
 use super::{
     Snapshot,
-    arrival::{self, Arrived},
-    failed::{Bad, Failed},
-    route,
+    arrival::{self, Arrived, Due},
+    failed::{Bad, Cause, Failed},
+    route::{self, Nobody, Way},
     verdict::Came,
 };
 
@@ -41,6 +43,55 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// What a hook decided, unless the exchange goes on.
+    pub(crate) fn of(decided: Result<Decision, Fault>) -> Option<Self> {
+        match decided {
+            Ok(Decision::Proceed) => None,
+            Ok(Decision::Answer { plugin, answer }) => Some(Self::Local { plugin, answer }),
+            Ok(Decision::Refuse {
+                plugin,
+                fault,
+                try_next,
+            }) => Some(Self::Refused {
+                plugin,
+                fault,
+                try_next,
+            }),
+            Err(fault) => Some(Self::Broken(fault)),
+        }
+    }
+
+    /// Another attempt was worth it, but nobody is left to make it.
+    pub(crate) fn for_want_of_others(mut self, way: &Way, nobody: &Nobody) -> Self {
+        if let Some(lost) = way.lost_thread() {
+            return Self::Broken(lost);
+        }
+        if let Self::Failed(failed) = &mut self {
+            failed.comes_back = nobody.until;
+        }
+        self
+    }
+
+    /// What it says about the account.
+    pub(crate) fn outcome(&self, request: &Request) -> Outcome {
+        match self {
+            Self::Arrived(_) if request.kind == RequestKind::Messages => Outcome::Success,
+            Self::Failed(failed) => failed.outcome(request),
+            _ => Outcome::Neutral,
+        }
+    }
+
+    /// In a word, for people and for counting.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Arrived(arrived) => Cause::Status(arrived.status().as_u16()),
+            Self::Failed(failed) => failed.cause(),
+            Self::Local { .. } => Cause::Word("answered"),
+            Self::Refused { .. } => Cause::Word("refused"),
+            Self::Broken(_) => Cause::Word("failed"),
+        }
+    }
+
     /// For the verdict.
     pub(crate) fn came(&self) -> Came {
         match self {
@@ -53,12 +104,14 @@ impl End {
     }
 }
 
-/// Runs one attempt. `request` is as the request hooks left it; what is edited here is edited on a copy.
+/// Runs one attempt. `request` is as the request hooks left it; what is edited here is edited on a copy. `may_renew`
+/// where a refused credential may be tried once more with a fresh one.
 pub(crate) async fn run(
     run: &mut Run,
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
+    may_renew: bool,
 ) -> End {
     let mut request = request.clone();
     let own = Own::of(snapshot, &request, target);
@@ -66,33 +119,27 @@ pub(crate) async fn run(
         let what = "the request cannot be edited as the route wants it";
         return End::Broken(Fault::client(Kind::BadRequest, what).from(error));
     }
-    match run.on_attempt(&mut request, target).await {
-        Ok(Decision::Proceed) => {}
-        Ok(Decision::Answer { plugin, answer }) => return End::Local { plugin, answer },
-        Ok(Decision::Refuse {
-            plugin,
-            fault,
-            try_next,
-        }) => {
-            return End::Refused {
-                plugin,
-                fault,
-                try_next,
-            };
-        }
-        Err(fault) => return End::Broken(fault),
+    if let Some(end) = End::of(run.on_attempt(&mut request, target).await) {
+        return end;
     }
-    let bad = match send(snapshot, &request, target, &edits(run.receipt(), own)).await {
+    let edits = edits(run.receipt(), own);
+    let mut used = None;
+    let bad = match send(snapshot, &request, target, own, &edits, &mut used).await {
         Ok(arrived) => return End::Arrived(arrived),
         Err(bad) => bad,
     };
     let mut failed = Failed::new(bad, target);
-    match run
-        .on_failure(&request, target, failed.failure.clone())
-        .await
-    {
+    let shown = failed.failure.clone();
+    match run.on_failure(&request, target, shown).await {
         Ok(failure) => failed.failure = failure,
         Err(fault) => return End::Broken(fault),
+    }
+    if let (Some(account), Some(used)) = (&target.account, &used)
+        && failed.refused_our_credential()
+    {
+        let accounts = &snapshot.accounts;
+        let renewed = accounts.credential_refused(target.index, account, used);
+        failed.renewed = renewed && may_renew;
     }
     End::Failed(Box::new(failed))
 }
@@ -151,11 +198,14 @@ pub(crate) fn edits(receipt: &Receipt, own: Own) -> String {
     edited.chain(skipped).collect::<Vec<_>>().join(", ")
 }
 
+/// `used` is the gateway's credential that it went out with.
 async fn send(
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
+    own: Own,
     edits: &str,
+    used: &mut Option<Secret>,
 ) -> Result<Arrived, Bad> {
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
         let what = format!(
@@ -164,27 +214,27 @@ async fn send(
         );
         return Err(Bad::Nothing(Fault::gateway(what)));
     };
-    let key = match &target.account {
-        Some(account) => {
-            let key = snapshot.accounts.credential(target.index, account).await;
-            Some(key.map_err(Bad::Nothing)?)
-        }
-        None => None,
-    };
-    let credential = key.as_ref().map_or(
+    if let Some(account) = &target.account {
+        let key = snapshot.accounts.credential(target.index, account).await;
+        *used = Some(key.map_err(Bad::Nothing)?);
+    }
+    let credential = used.as_ref().map_or(
         Credential::Client(&request.credentials),
         Credential::Account,
     );
-    let answer = upstream
-        .send(request, credential, edits)
+    let limits = &snapshot.config.retry;
+    let due = if request.kind == RequestKind::Messages && (request.stream || own.force_stream) {
+        Due::of(target, "event", limits.first_event)
+    } else {
+        Due::of(target, "answer", limits.answer)
+    };
+    let answer = due
+        .wait(upstream.send(request, credential, edits))
         .await
+        .and_then(|sent| sent)
         .map_err(Bad::Nothing)?;
-    match arrival::look(answer, request.kind, target).await? {
-        Arrived::Held(held) if !request.stream => held
-            .collected()
-            .await
-            .map(Arrived::Whole)
-            .map_err(Bad::Nothing),
+    match arrival::look(answer, request.kind, target, &due).await? {
+        Arrived::Begun(begun) if !request.stream => begun.collected().await.map(Arrived::Whole),
         arrived => Ok(arrived),
     }
 }

@@ -1,22 +1,27 @@
 //! An attempt that failed: what hooks and verdict read of it, and what the client gets if it stays the last.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
 use crate::{
+    accounts::{self, Outcome},
     fault::{Fault, Kind, Retry},
     ids::UpstreamId,
-    message::{Body, Failure, Response, Target},
+    message::{Body, Failure, Request, RequestKind, Response, Target},
 };
 
 use super::{
     kinds::{envelope, kind_of},
-    verdict::Came,
+    prompt,
+    verdict::{Came, What, is_passing},
 };
 
 /// What came in place of an answer.
@@ -44,8 +49,14 @@ pub(crate) struct Failed {
     pub(crate) failure: Failure,
     /// Where there was no error status, why there is no answer.
     fault: Option<Fault>,
-    /// Whether the upstream refused a credential that the gateway holds.
-    ours: bool,
+    /// How long the upstream says to wait.
+    told: Option<Duration>,
+    /// Whether the credential was the gateway's own.
+    own_credential: bool,
+    /// Whether there may be another credential for the same account.
+    pub(crate) renewed: bool,
+    /// When the first of the accounts comes back that all rest now.
+    pub(crate) comes_back: Option<Instant>,
     upstream: UpstreamId,
 }
 
@@ -69,6 +80,7 @@ impl Failed {
             Some(_) => "api_error".to_owned(),
             None => envelope(&body).map_or_else(|| kind_of(status).to_owned(), |error| error.kind),
         };
+        let told = accounts::told(&headers, SystemTime::now());
         let failure = Failure {
             status,
             kind,
@@ -78,42 +90,85 @@ impl Failed {
             rest: None,
             corrected: false,
         };
-        let ours = matches!(status, 401 | 403) && target.account.is_some();
         Self {
             failure,
             fault,
-            ours,
+            told,
+            own_credential: target.account.is_some(),
+            renewed: false,
+            comes_back: None,
             upstream: target.upstream.clone(),
         }
     }
 
+    /// Whether the upstream refused a credential that the gateway holds.
+    pub(crate) fn refused_our_credential(&self) -> bool {
+        let fault = self.fault();
+        fault.is_none() && self.own_credential && matches!(self.failure.status, 401 | 403)
+    }
+
     /// For the verdict.
     pub(crate) fn came(&self) -> Came {
-        let wish = self.failure.retry;
-        match &self.fault {
-            Some(fault) if !self.failure.corrected => {
-                let connected = fault.kind != Kind::Unreachable;
-                Came::Nothing {
-                    retry: fault.retry,
-                    connected,
-                    wish,
-                }
-            }
-            _ => Came::Status {
-                status: self.failure.status,
-                ours: self.ours,
-                wish,
+        let what = match self.fault() {
+            Some(fault) => What::Nothing {
+                kind: fault.kind.clone(),
+                retry: fault.retry,
             },
+            None if self.refused_our_credential() => What::OurCredential {
+                renewed: self.renewed,
+            },
+            None => What::Status {
+                status: self.failure.status,
+                told: self.failure.rest.or(self.told),
+            },
+        };
+        let wish = self.failure.retry;
+        Came::Failed { what, wish }
+    }
+
+    /// What it says about the account. Probes, and counting, which has limits of its own, say nothing about messages.
+    pub(crate) fn outcome(&self, request: &Request) -> Outcome {
+        let told = self.failure.rest.or(self.told);
+        match self.fault() {
+            _ if self.renewed => Outcome::Neutral,
+            None if self.refused_our_credential() => Outcome::BadCredential,
+            _ if request.kind != RequestKind::Messages || is_probe(request) => Outcome::Neutral,
+            _ if self.failure.rest.is_some() => Outcome::Rest { told },
+            None if is_passing(self.failure.status) => Outcome::Rest { told },
+            // That nobody gets through to the upstream is not the account's doing.
+            Some(fault) if fault.kind != Kind::Unreachable && fault.retry != Retry::Never => {
+                Outcome::Rest { told }
+            }
+            _ => Outcome::Neutral,
         }
+    }
+
+    /// In a word, for people and for counting.
+    pub(crate) fn cause(&self) -> Cause {
+        match self.fault().map(|fault| &fault.kind) {
+            None => Cause::Status(self.failure.status),
+            Some(Kind::Unreachable) => Cause::Word("unreachable"),
+            Some(Kind::TimedOut) => Cause::Word("timeout"),
+            Some(Kind::BadCredential | Kind::Unauthenticated) => Cause::Word("credential"),
+            Some(_) => Cause::Word("broken"),
+        }
+    }
+
+    /// Why there is no answer, unless a hook knows better.
+    fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref().filter(|_| !self.failure.corrected)
     }
 
     /// What the client gets, with the headers of the upstream that go with it.
     pub(crate) fn into_outcome(self) -> (Result<Response, Fault>, HeaderMap) {
+        let ours = self.refused_our_credential();
         let Self {
             failure,
             fault,
-            ours,
+            told,
+            comes_back,
             upstream,
+            ..
         } = self;
         let Failure {
             status,
@@ -123,18 +178,21 @@ impl Failed {
             corrected,
             ..
         } = failure;
-        let in_envelope = envelope(&body);
-        if corrected {
-            // The envelope stands for itself; anything else is put into one under the corrected type.
-            let fault = Fault::upstream(Kind::Refused { status, kind }, text(&body));
-            return match StatusCode::from_u16(status) {
-                Ok(status) if in_envelope.is_some() => {
-                    (Ok(whole(status, headers, body)), HeaderMap::new())
-                }
-                _ => (Err(fault), described(headers)),
-            };
+        if let Some(until) = comes_back.filter(|_| status == 429) {
+            let wait = until.saturating_duration_since(Instant::now());
+            let seconds = HeaderValue::from(wait.as_secs() + 1);
+            headers.entry(RETRY_AFTER).or_insert(seconds);
         }
-        if let Some(fault) = fault {
+        let in_envelope = envelope(&body);
+        let said = match &in_envelope {
+            Some(error) => error.message.clone().into(),
+            None => String::from_utf8_lossy(&body),
+        };
+        if let Some(what) =
+            prompt::too_long(&said).filter(|_| matches!(status, 400 | 413 | 422 | 500))
+        {
+            let kind = "invalid_request_error".to_owned();
+            let fault = Fault::upstream(Kind::Refused { status: 400, kind }, what);
             return (Err(fault), described(headers));
         }
         if ours {
@@ -149,23 +207,53 @@ impl Failed {
                 described(headers),
             );
         }
+        if corrected {
+            // The envelope stands for itself; anything else is put into one under the corrected type.
+            let fault = Fault::upstream(Kind::Refused { status, kind }, text(&body));
+            return match StatusCode::from_u16(status) {
+                Ok(status) if in_envelope.is_some() => {
+                    (Ok(whole(status, headers, body)), HeaderMap::new())
+                }
+                _ => (Err(fault), described(headers)),
+            };
+        }
+        if let Some(fault) = fault {
+            return (Err(fault), described(headers));
+        }
         match (in_envelope, StatusCode::from_u16(status)) {
             (Some(_), Ok(status)) => (Ok(whole(status, headers, body)), HeaderMap::new()),
-            _ => {
-                let told = headers
-                    .get(RETRY_AFTER)
-                    .and_then(|value| value.to_str().ok()?.parse().ok());
-                (
-                    Err(foreign(&upstream, status, told, &body)),
-                    described(headers),
-                )
-            }
+            _ => (
+                Err(foreign(&upstream, status, told, &body)),
+                described(headers),
+            ),
         }
     }
 }
 
-/// An error that is not in Anthropic's words; `seconds` is how long to wait, where it says so in a number.
-fn foreign(upstream: &UpstreamId, status: u16, seconds: Option<u64>, body: &Bytes) -> Fault {
+/// Why an attempt was not the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Status(u16),
+    Word(&'static str),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "{status}"),
+            Self::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+/// Clients ask for a single token to see whether a key or a model is good.
+fn is_probe(request: &Request) -> bool {
+    let most = request.body.top("max_tokens");
+    most.is_some_and(|most| most.trim_ascii() == b"1")
+}
+
+/// An error that is not in Anthropic's words; `told` is how long it says to wait.
+fn foreign(upstream: &UpstreamId, status: u16, told: Option<Duration>, body: &Bytes) -> Fault {
     let said = match text(body) {
         said if said.is_empty() => "with an empty body".to_owned(),
         said => format!("and said: {said}"),
@@ -177,8 +265,8 @@ fn foreign(upstream: &UpstreamId, status: u16, seconds: Option<u64>, body: &Byte
     }
     if status == 429 {
         let fault = Fault::upstream(Kind::RateLimited, what);
-        return match seconds {
-            Some(seconds) => fault.after(Duration::from_secs(seconds)),
+        return match told {
+            Some(told) => fault.after(told),
             None => fault,
         };
     }

@@ -7,6 +7,7 @@ use std::{
 
 use tracing::{debug, info};
 
+use super::failed::Cause;
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
@@ -27,11 +28,21 @@ pub(crate) struct Record {
     /// Whether a plugin answered so that no upstream was asked.
     pub(crate) saved: bool,
     pub(crate) note: Option<String>,
+    /// All attempts, in order.
+    pub(crate) tried: Vec<Tried>,
     target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
     receipt: Summary,
     ending: Ending,
     begun: Instant,
     first_event: Option<Duration>,
+}
+
+/// One attempt.
+pub(crate) struct Tried {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) account: Option<AccountId>,
+    /// What it came to; None while it is under way.
+    pub(crate) cause: Option<Cause>,
 }
 
 /// How an exchange ended.
@@ -83,6 +94,7 @@ impl Record {
             attempts: 0,
             saved: false,
             note: None,
+            tried: Vec::new(),
             target: None,
             receipt: Summary::default(),
             ending: Ending::ClientGone,
@@ -106,7 +118,35 @@ impl Record {
             model,
             ..
         } = target;
+        self.tried.push(Tried {
+            upstream: upstream.clone(),
+            account: account.clone(),
+            cause: None,
+        });
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
+    }
+
+    /// The attempt has ended.
+    pub(crate) fn attempted(&mut self, cause: Cause) {
+        if let Some(tried) = self.tried.last_mut() {
+            tried.cause = Some(cause);
+        }
+    }
+
+    /// What was tried, in a line: `anthropic/ada 429, zai 529`.
+    pub(crate) fn attempts_line(&self, with_accounts: bool) -> String {
+        let each = self.tried.iter().map(|tried| {
+            let mut line = tried.upstream.to_string();
+            if let Some(account) = tried.account.as_ref().filter(|_| with_accounts) {
+                line.push('/');
+                line.push_str(account.as_str());
+            }
+            if let Some(cause) = tried.cause {
+                line.push_str(&format!(" {cause}"));
+            }
+            line
+        });
+        each.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn passed_to(&mut self, upstream: &UpstreamId, account: Option<AccountId>) {
@@ -151,6 +191,7 @@ impl Drop for Record {
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let target = self.target.as_ref();
+        let tried = (self.tried.len() > 1).then(|| self.attempts_line(true));
         // A field without a value is left out of the line.
         info!(
             id = %self.id,
@@ -162,6 +203,7 @@ impl Drop for Record {
             account = target.and_then(|(_, account, _)| account.as_ref()).map(AccountId::as_str),
             status = self.status,
             attempts = self.attempts,
+            tried,
             edits = some(&self.receipt.edits),
             calls = self.receipt.calls,
             guarded = self.receipt.guarded,

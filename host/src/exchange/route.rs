@@ -1,26 +1,56 @@
-//! Which upstreams a model leads to, and in which order they are tried.
+//! Which upstreams a model leads to, and who makes the next attempt.
 
-use std::{sync::Arc, time::Instant};
-
-use crate::{
-    accounts::{Accounts, Ask, Pick},
-    config::{Config, Destination},
-    fault::{Fault, Kind},
-    ids::AccountId,
-    message::{Request, Target},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use super::{Snapshot, verdict::Whom};
+use crate::{
+    accounts::{Accounts, Ask, Lease, Outcome, Pick},
+    config::{Config, Destination},
+    fault::{Blame, Fault, Kind},
+    ids::AccountId,
+    message::{Request, Target},
+    pipeline::Run,
+};
+
+use super::{Snapshot, thread::Thread, verdict::Whom};
 
 /// The way of one exchange along its route: where it is, and where else it may go.
 pub(crate) struct Way {
-    /// One for each destination of the route, in order; the account is that of the present attempt.
-    targets: Vec<Target>,
+    /// One for each destination of the route, in order.
+    places: Vec<Target>,
     at: usize,
-    /// Accounts of the present upstream that were tried.
-    spent: Vec<AccountId>,
-    accounts: Arc<Accounts>,
+    /// The account of the present attempt; it counts as busy for as long as this is held.
+    lease: Option<Lease>,
+    attempt: u32,
+    /// How many attempts before the present one were made as the same account, one after the other.
+    repeats: u32,
+    /// What was tried, by place; None is the client's own credential.
+    spent: Vec<(usize, Option<AccountId>)>,
+    /// Upstreams that were not reached.
+    closed: Vec<usize>,
+    /// Only this account will do: it made the message that the request continues.
+    pinned: Option<AccountId>,
+    /// Whether others could serve the request if it were sent whole.
+    whole_could_go_elsewhere: bool,
     session: Option<Arc<str>>,
+    accounts: Arc<Accounts>,
+    patience: Duration,
+}
+
+/// Nobody makes another attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Nobody {
+    /// When the first of those who rest comes back; None if nobody rests.
+    pub(crate) until: Option<Instant>,
+}
+
+/// Who could go now.
+enum Found {
+    Ready(usize, Option<Lease>),
+    Resting(Instant),
+    Nobody,
 }
 
 /// Whether a model leads anywhere.
@@ -56,117 +86,283 @@ pub(crate) fn model_of(request: &Request) -> Arc<str> {
 }
 
 impl Way {
-    /// The model is that of the body, which a request hook may have changed.
-    pub(crate) fn plan(snapshot: &Snapshot, request: &Request) -> Result<Self, Fault> {
-        let model = model_of(request);
-        let destinations =
-            destinations(&snapshot.config, &model, snapshot.upstreams.iter().count());
-        let first = destinations.first().map(|to| to.upstream);
-        let beside_others = destinations.iter().any(|to| Some(to.upstream) != first);
-        let mut targets = Vec::with_capacity(destinations.len());
-        for (place, to) in destinations.into_iter().enumerate() {
-            // The client's own credential goes to the first upstream only, so another without accounts has none.
-            if place > 0 && Some(to.upstream) != first && !snapshot.accounts.any(to.upstream) {
-                continue;
-            }
-            let Some(upstream) = snapshot.upstreams.at(to.upstream) else {
-                continue;
-            };
-            targets.push(Target {
-                upstream: upstream.config.name.clone(),
-                index: to.upstream,
-                dialect: Arc::clone(&upstream.config.dialect),
-                account: None,
-                model: to.model.map_or_else(|| Arc::clone(&model), Arc::from),
-                asked_model: Arc::clone(&request.asked_model),
-                attempt: 1,
-                lacks: snapshot.lacks(to.upstream, beside_others),
-            });
+    /// The first attempt's target, after a wait for an account that rests if need be.
+    pub(crate) async fn begin(
+        snapshot: &Snapshot,
+        request: &Request,
+        run: &mut Run,
+    ) -> Result<Self, Fault> {
+        let mut way = Self::plan(snapshot, request)?;
+        if let Err(nobody) = way.go(None).await {
+            return Err(way.all_rest(&nobody));
         }
-        if targets.is_empty() {
-            return Err(Fault::client(Kind::NotFound, format!("model: {model}")));
-        }
-        let accounts = Arc::clone(&snapshot.accounts);
-        let session = request.session.clone();
-        let mut way = Self {
-            targets,
-            at: 0,
-            spent: Vec::new(),
-            accounts,
-            session,
-        };
-        way.targets[0].account = way.account();
+        run.reserve(request, &way.places)?;
         Ok(way)
     }
 
-    pub(crate) fn targets(&self) -> &[Target] {
-        &self.targets
+    /// The model is that of the body, which a request hook may have changed.
+    fn plan(snapshot: &Snapshot, request: &Request) -> Result<Self, Fault> {
+        let model = model_of(request);
+        let places = places(snapshot, request, &model);
+        if places.is_empty() {
+            return Err(Fault::client(Kind::NotFound, format!("model: {model}")));
+        }
+        let mut way = Self {
+            places,
+            at: 0,
+            lease: None,
+            attempt: 0,
+            repeats: 0,
+            spent: Vec::new(),
+            closed: Vec::new(),
+            pinned: None,
+            whole_could_go_elsewhere: false,
+            session: request.session.clone(),
+            accounts: Arc::clone(&snapshot.accounts),
+            patience: snapshot.config.retry.patience,
+        };
+        if let Some(Thread::Continues(message)) = Thread::of(request) {
+            way.keep_to_maker(&message)?;
+        }
+        Ok(way)
     }
 
+    /// The present attempt's.
     pub(crate) fn target(&self) -> &Target {
-        &self.targets[self.at]
+        &self.places[self.at]
     }
 
-    /// Whether there is another account of this upstream, or another upstream.
-    pub(crate) fn has_another(&self) -> bool {
-        let spent: Vec<_> = self
-            .spent
-            .iter()
-            .chain(&self.target().account)
-            .cloned()
-            .collect();
-        self.pick(&spent).is_some() || self.at + 1 < self.targets.len()
-    }
-
-    pub(crate) fn has_another_upstream(&self) -> bool {
-        let here = self.target().index;
-        self.targets[self.at..]
-            .iter()
-            .any(|target| target.index != here)
-    }
-
-    /// Goes to the next attempt's target. Where there is no other, it stays.
-    pub(crate) fn advance(&mut self, whom: Whom) {
-        let attempt = self.target().attempt + 1;
-        let here = self.target().index;
-        match whom {
-            Whom::Same => {}
-            Whom::Other => {
-                self.spent.extend(self.target().account.clone());
-                match self.account().filter(|_| self.accounts.any(here)) {
-                    Some(account) => self.targets[self.at].account = Some(account),
-                    None => self.move_on(|_| true),
+    /// The next attempt's target, after whatever wait.
+    pub(crate) async fn advance(&mut self, after: Duration, whom: Whom) -> Result<(), Nobody> {
+        let account = self.target().account.clone();
+        tokio::time::sleep(after).await;
+        let or_same = match whom {
+            Whom::Same => {
+                if self.go_as(account.as_ref()) {
+                    self.repeats += 1;
+                    return Ok(());
                 }
+                // Meanwhile it was told to rest.
+                Some(Duration::ZERO)
             }
-            Whom::OtherUpstream => self.move_on(|target| target.index != here),
-        }
-        self.targets[self.at].attempt = attempt;
+            Whom::Other { or_same } => or_same,
+            Whom::Elsewhere { or_same } => {
+                self.closed.push(self.target().index);
+                or_same
+            }
+        };
+        self.spent.push((self.at, account));
+        self.lease = None;
+        self.repeats = 0;
+        self.go(or_same).await
     }
 
-    fn move_on(&mut self, fits: impl Fn(&Target) -> bool) {
-        if let Some(step) = self.targets[self.at + 1..].iter().position(fits) {
-            self.at += 1 + step;
-            self.spent.clear();
-            self.targets[self.at].account = self.account();
-        }
+    /// Whether a refused credential may be tried once more with a fresh one: once, then it is another account's turn.
+    pub(crate) fn may_renew(&self) -> bool {
+        self.repeats == 0
     }
 
-    fn account(&self) -> Option<AccountId> {
-        self.pick(&self.spent)
-    }
-
-    fn pick(&self, spent: &[AccountId]) -> Option<AccountId> {
+    /// Tells what the present attempt says about its account.
+    pub(crate) fn report(&self, outcome: Outcome) {
         let target = self.target();
+        if let Some(account) = &target.account {
+            let now = Instant::now();
+            self.accounts
+                .report(target.index, account, &target.model, outcome, now);
+        }
+    }
+
+    /// What an exchange comes to for which nobody is left, if that is not its last failure: a message thread goes on
+    /// with any account once it is sent whole.
+    pub(crate) fn lost_thread(&self) -> Option<Fault> {
+        let lost = self.pinned.is_some() && self.whole_could_go_elsewhere;
+        lost.then(thread_not_found)
+    }
+
+    /// The account stays busy until the answer has ended.
+    pub(crate) fn into_lease(self) -> Option<Lease> {
+        self.lease
+    }
+
+    /// Goes to the first that is ready and was not tried; where there is none, and `or_same` is some time, to the first
+    /// that is ready at all, but not before that time. Waits for those who rest, within its patience.
+    async fn go(&mut self, or_same: Option<Duration>) -> Result<(), Nobody> {
+        let begun = Instant::now();
+        let earliest = begun + or_same.unwrap_or_default();
+        loop {
+            let now = Instant::now();
+            let mut found = self.find(true, now);
+            if !matches!(found, Found::Ready(..)) && or_same.is_some() {
+                found = match self.find(false, now) {
+                    Found::Ready(..) if now < earliest => Found::Resting(earliest),
+                    Found::Resting(until) => Found::Resting(until.max(earliest)),
+                    found => found,
+                };
+            }
+            match found {
+                Found::Ready(place, lease) => {
+                    self.take(place, lease);
+                    return Ok(());
+                }
+                Found::Resting(until) if until <= begun + self.patience => {
+                    tokio::time::sleep_until(until.into()).await;
+                }
+                Found::Resting(until) => return Err(Nobody { until: Some(until) }),
+                Found::Nobody => return Err(Nobody { until: None }),
+            }
+        }
+    }
+
+    /// The present place again, as this account if it does not rest.
+    fn go_as(&mut self, account: Option<&AccountId>) -> bool {
+        let Some(account) = account else {
+            self.take(self.at, None);
+            return true;
+        };
+        match self.pick(self.at, Some(account), &[], Instant::now()) {
+            Pick::Ready(lease) => {
+                self.take(self.at, Some(lease));
+                true
+            }
+            Pick::Resting { .. } | Pick::None => false,
+        }
+    }
+
+    fn take(&mut self, place: usize, lease: Option<Lease>) {
+        self.attempt += 1;
+        self.at = place;
+        let target = &mut self.places[place];
+        target.attempt = self.attempt;
+        target.account = lease.as_ref().map(|lease| lease.account().clone());
+        self.lease = lease;
+    }
+
+    fn find(&self, untried: bool, now: Instant) -> Found {
+        let mut soonest: Option<Instant> = None;
+        for (place, target) in self.places.iter().enumerate() {
+            if untried && self.closed.contains(&target.index) {
+                continue;
+            }
+            let spent = self.spent.iter().filter(|(at, _)| untried && *at == place);
+            let spent: Vec<_> = spent.map(|(_, account)| account.clone()).collect();
+            if !self.accounts.any(target.index) {
+                if spent.is_empty() {
+                    return Found::Ready(place, None);
+                }
+                continue;
+            }
+            let avoid: Vec<AccountId> = spent.into_iter().flatten().collect();
+            match self.pick(place, self.pinned.as_ref(), &avoid, now) {
+                Pick::Ready(lease) => return Found::Ready(place, Some(lease)),
+                Pick::Resting { until } => {
+                    soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+                }
+                Pick::None => {}
+            }
+        }
+        soonest.map_or(Found::Nobody, Found::Resting)
+    }
+
+    fn pick(
+        &self,
+        place: usize,
+        only: Option<&AccountId>,
+        avoid: &[AccountId],
+        now: Instant,
+    ) -> Pick {
+        let target = &self.places[place];
         let ask = Ask {
             upstream: target.index,
             model: &target.model,
             session: self.session.as_deref(),
-            only: None,
-            avoid: spent,
+            only,
+            avoid,
         };
-        match self.accounts.pick(&ask, Instant::now()) {
-            Pick::Ready(lease) => Some(lease.account().clone()),
-            Pick::Resting { .. } | Pick::None => None,
+        self.accounts.pick(&ask, now)
+    }
+
+    /// A message thread goes on where its last message was made. Where that is not known it can only be where there is
+    /// no choice; elsewhere the client is told to send the conversation whole.
+    fn keep_to_maker(&mut self, message: &str) -> Result<(), Fault> {
+        let can = |target: &Target| !target.lacks.contains("message-threads");
+        if !self.places.iter().any(can) {
+            // A plugin has an answer to that, or the upstream.
+            return Ok(());
+        }
+        let number = |target: &Target| self.accounts.count(target.index).max(1);
+        let choices: usize = self
+            .places
+            .iter()
+            .filter(|place| can(place))
+            .map(number)
+            .sum();
+        self.whole_could_go_elsewhere = choices > 1 || !self.places.iter().all(can);
+        match self.accounts.maker(message, Instant::now()) {
+            Some((upstream, account))
+                if self.places.iter().any(|place| place.index == upstream) =>
+            {
+                self.places.retain(|place| place.index == upstream);
+                self.pinned = Some(account);
+            }
+            _ if choices > 1 => return Err(thread_not_found()),
+            _ => self.places.retain(can),
+        }
+        Ok(())
+    }
+
+    fn all_rest(&self, nobody: &Nobody) -> Fault {
+        if let Some(lost) = self.lost_thread() {
+            return lost;
+        }
+        let mut names: Vec<String> = Vec::new();
+        for place in &self.places {
+            let name = format!("`{}`", place.upstream);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let what = format!(
+            "all accounts of {} rest for model `{}`",
+            names.join(", "),
+            self.target().model
+        );
+        let fault = Fault::new(Blame::Upstream, Kind::RateLimited, what);
+        match nobody.until {
+            Some(until) => fault.after(until.saturating_duration_since(Instant::now())),
+            None => fault,
         }
     }
+}
+
+/// The words by which clients know that they must send the conversation whole.
+fn thread_not_found() -> Fault {
+    let what = "thread: the account that made `previous_message_id` is not known or not ready; send all messages \
+                again with `thread: {\"type\": \"create\"}`";
+    Fault::client(Kind::NotFound, what)
+        .with_details(r#"{"error_code":"thread_not_found"}"#.to_owned())
+}
+
+/// The targets of a model's destinations, without their accounts.
+fn places(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Target> {
+    let destinations = destinations(&snapshot.config, model, snapshot.upstreams.iter().count());
+    let first = destinations.first().map(|to| to.upstream);
+    let beside_others = destinations.iter().any(|to| Some(to.upstream) != first);
+    let places = destinations.into_iter().filter_map(|to| {
+        // The client's own credential goes to the first upstream only, so another without accounts has none.
+        if Some(to.upstream) != first && !snapshot.accounts.any(to.upstream) {
+            return None;
+        }
+        let upstream = snapshot.upstreams.at(to.upstream)?;
+        Some(Target {
+            upstream: upstream.config.name.clone(),
+            index: to.upstream,
+            dialect: Arc::clone(&upstream.config.dialect),
+            account: None,
+            model: to.model.map_or_else(|| Arc::clone(model), Arc::from),
+            asked_model: Arc::clone(&request.asked_model),
+            attempt: 1,
+            lacks: snapshot.lacks(to.upstream, beside_others),
+        })
+    });
+    places.collect()
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    accounts::Accounts,
-    config::Config,
+    accounts::{Accounts, Fetch},
+    config::{self, Config},
     fault::Fault,
     pipeline::Catalog,
     upstream::{Upstream, Upstreams},
@@ -33,13 +33,13 @@ impl Snapshot {
             Some(same) => Arc::clone(&same.upstreams),
             None => {
                 let previous = previous.map(|previous| &*previous.upstreams);
-                Arc::new(Upstreams::new(&config.upstreams, previous)?)
+                Arc::new(Upstreams::new(&config.upstreams, &config.retry, previous)?)
             }
         };
         let accounts = match same {
             Some(same) => Arc::clone(&same.accounts),
             None => Arc::new(Accounts::new(
-                &upstreams.configs(),
+                with_their_fetch(&upstreams),
                 config.retry.credential_rest,
                 previous.map(|previous| &*previous.accounts),
             )),
@@ -61,6 +61,24 @@ impl Snapshot {
             Arc::clone(&both[usize::from(beside_others)])
         })
     }
+}
+
+/// The accounts do not know what sends their token requests, and the upstreams not what for.
+fn with_their_fetch(upstreams: &Arc<Upstreams>) -> Vec<(config::Upstream, Fetch)> {
+    let each = upstreams.iter().enumerate().map(|(index, upstream)| {
+        let all = Arc::clone(upstreams);
+        let fetch: Fetch = Arc::new(move |request| {
+            let all = Arc::clone(&all);
+            Box::pin(async move {
+                match all.at(index) {
+                    Some(upstream) => upstream.fetch(request).await,
+                    None => Err(Fault::gateway("the upstream is gone")),
+                }
+            })
+        });
+        (upstream.config.clone(), fetch)
+    });
+    each.collect()
 }
 
 fn lacks(upstream: &Upstream) -> [Arc<BTreeSet<String>>; 2] {

@@ -13,15 +13,13 @@ use http::{HeaderMap, Method};
 use http_body::{Frame, SizeHint};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 
-use crate::{config::Upstream, fault::Fault, message::BodyStream};
+use crate::{
+    config::{Retry, Upstream},
+    fault::Fault,
+    message::BodyStream,
+};
 
 use super::Passing;
-
-/// Long enough for a slow handshake across the world, short enough that the next upstream gets its chance.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// Without a byte for so long the upstream is taken for dead. A long answer in JSON says nothing for minutes.
-const SILENCE: Duration = Duration::from_secs(600);
 
 pub(super) struct Http {
     transport: Transport,
@@ -30,6 +28,8 @@ pub(super) struct Http {
     client: Client,
     /// Leaves answers as they are. Made when first needed.
     verbatim: OnceLock<Client>,
+    /// Reaches other addresses, with the platform's authorities where `client` has none. Made when first needed.
+    elsewhere: OnceLock<Client>,
     /// Why no authority is trusted, where that is so: a fault only for those who connect by TLS.
     distrust: Option<String>,
 }
@@ -41,12 +41,19 @@ struct Transport {
     proxy: Option<String>,
     /// The content of the file, which may change while its name stays.
     authorities: Option<Vec<u8>>,
+    connect: Duration,
+    /// For what is streamed through without a look; whoever looks has limits of his own.
+    silence: Duration,
 }
 
 impl Http {
     /// One of `former`, if it was made from the same.
-    pub(super) fn new(config: &Upstream, former: &[&Arc<Self>]) -> Result<Arc<Self>, Fault> {
-        let transport = Transport::of(config)?;
+    pub(super) fn new(
+        config: &Upstream,
+        limits: &Retry,
+        former: &[&Arc<Self>],
+    ) -> Result<Arc<Self>, Fault> {
+        let transport = Transport::of(config, limits)?;
         if let Some(same) = former.iter().find(|http| http.transport == transport) {
             return Ok(Arc::clone(same));
         }
@@ -71,6 +78,7 @@ impl Http {
             base,
             client,
             verbatim: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             distrust,
         }))
     }
@@ -103,6 +111,18 @@ impl Http {
         self.verbatim()?.execute(request).await
     }
 
+    /// The client for an address that is not below the base.
+    pub(super) fn elsewhere(&self, tls: bool) -> reqwest::Result<&Client> {
+        if !tls || self.transport.needs_tls() {
+            return Ok(&self.client);
+        }
+        if let Some(client) = self.elsewhere.get() {
+            return Ok(client);
+        }
+        let client = self.transport.builder_with(true)?.build()?;
+        Ok(self.elsewhere.get_or_init(|| client))
+    }
+
     /// Why nobody's certificate is trusted, where that matters.
     pub(super) fn distrust(&self) -> Option<&str> {
         self.distrust.as_deref()
@@ -127,6 +147,7 @@ impl Http {
         }
         let builder = self.transport.builder(self.distrust.is_none())?;
         let client = builder
+            .read_timeout(self.transport.silence)
             .no_gzip()
             .no_brotli()
             .no_deflate()
@@ -137,7 +158,7 @@ impl Http {
 }
 
 impl Transport {
-    fn of(config: &Upstream) -> Result<Self, Fault> {
+    fn of(config: &Upstream, limits: &Retry) -> Result<Self, Fault> {
         let read = |path| {
             std::fs::read(path).map_err(|error| {
                 let what = format!("upstream `{}`: `ca_file` cannot be read", config.name);
@@ -148,6 +169,8 @@ impl Transport {
             base_url: config.base_url.clone(),
             proxy: config.proxy.clone(),
             authorities: config.ca_file.as_ref().map(read).transpose()?,
+            connect: limits.connect,
+            silence: limits.answer,
         })
     }
 
@@ -157,13 +180,17 @@ impl Transport {
 
     /// A client that does what it is told and nothing else: no redirects, no proxy from the environment, no repeats.
     fn builder(&self, trusting: bool) -> reqwest::Result<ClientBuilder> {
+        // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
+        self.builder_with(trusting && self.needs_tls())
+    }
+
+    fn builder_with(&self, platform: bool) -> reqwest::Result<ClientBuilder> {
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE);
+            .connect_timeout(self.connect);
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(Proxy::all(proxy)?);
         }
@@ -171,8 +198,6 @@ impl Transport {
             Some(pem) => Certificate::from_pem_bundle(pem)?,
             None => Vec::new(),
         };
-        // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
-        let platform = trusting && self.needs_tls();
         Ok(if platform {
             builder.tls_certs_merge(extra)
         } else {
@@ -248,10 +273,13 @@ mod tests {
                 base_url: base.into(),
                 proxy: None,
                 authorities: None,
+                connect: Duration::from_secs(1),
+                silence: Duration::from_secs(1),
             },
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             distrust: None,
         };
         assert_eq!(

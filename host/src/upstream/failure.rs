@@ -1,8 +1,10 @@
 //! The client library's errors in our words. None of them carries a URL's credentials or a header.
 
+use std::{error::Error, time::Duration};
+
 use crate::{
     config::Upstream,
-    fault::{Fault, Kind},
+    fault::{Fault, Kind, Retry},
     ids::UpstreamId,
 };
 
@@ -24,12 +26,21 @@ pub(super) fn before_answer(
     }
     if error.is_connect() {
         let mut what = format!("no connection to upstream `{name}`: {cause}");
+        if error.is_timeout() {
+            what = format!("no connection to upstream `{name}` in time");
+        }
         if let Some(reason) = distrust.filter(|_| config.base_url.starts_with("https:")) {
             what.push_str(&format!(
                 " ({reason}; install the system's certificate authorities or set `ca_file`)"
             ));
         }
-        return Fault::upstream(Kind::Unreachable, what);
+        let fault = Fault::upstream(Kind::Unreachable, what);
+        // A certificate does not get better by itself.
+        return if is_tls(&error) {
+            fault.retry(Retry::Elsewhere)
+        } else {
+            fault
+        };
     }
     if error.is_timeout() {
         let what = format!("upstream `{name}` did not answer in time");
@@ -42,6 +53,29 @@ pub(super) fn before_answer(
         Kind::BrokenAnswer,
         format!("the connection to upstream `{name}` broke before an answer: {cause}"),
     )
+}
+
+/// Whether the handshake failed, and not the connection under it.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        // An I/O error hides the one that it wraps from `source`.
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The answer has begun and does not go on.
+pub(super) fn silence(name: &UpstreamId, idle: Duration) -> Fault {
+    let idle = idle.as_secs_f64();
+    let what = format!("upstream `{name}` sent no byte for {idle} s in the middle of its answer");
+    Fault::upstream(Kind::TimedOut, what)
 }
 
 /// The answer was cut short.

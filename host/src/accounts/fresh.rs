@@ -1,0 +1,248 @@
+//! A credential that is made anew from time to time: kept while it is good, made by one at a time.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::OwnedMutexGuard;
+use tracing::warn;
+
+use crate::{
+    config::Access,
+    fault::{Blame, Fault, Kind},
+    secret::Secret,
+};
+
+use super::{Account, command, token};
+
+/// A helper may have to ask a server of its own; an exchange is waiting meanwhile.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// After a renewal in good time has failed, so long before the next try.
+const PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Fresh {
+    present: Mutex<Present>,
+    /// Held by the one that makes the next.
+    flight: Arc<tokio::sync::Mutex<Flight>>,
+}
+
+#[derive(Default)]
+struct Present {
+    issued: Option<Issued>,
+    /// It was made, or shall be, because the one before was refused. A success ends that.
+    on_trial: bool,
+    /// The last that was refused: to be given it again is a failure.
+    refused: Option<Secret>,
+}
+
+/// A credential and for how long it is good; without a time, until it is refused.
+#[derive(Clone)]
+pub(super) struct Issued {
+    pub(super) secret: Secret,
+    pub(super) expires: Option<Instant>,
+    /// Before it expires, so that nobody goes out with one that expires on the way.
+    pub(super) renew: Option<Instant>,
+}
+
+/// What the makers hand on to each other.
+#[derive(Default)]
+pub(super) struct Flight {
+    /// In place of the configured one, where the token server gave another.
+    pub(super) refresh_token: Option<Secret>,
+    /// Those who asked before it failed share the failure.
+    failed: Option<(Instant, Trouble)>,
+}
+
+/// Why there is no credential.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// For everyone.
+    pub(super) what: &'static str,
+    /// For the log: it may name what is nobody else's business.
+    pub(super) detail: String,
+    /// Somebody has to do something about it.
+    pub(super) lasting: bool,
+}
+
+/// The credential of an account that has no fixed one.
+///
+/// Making one goes on when the asking exchange is dropped: a token server may have taken the old refresh token back already.
+pub(super) async fn credential(account: &Arc<Account>) -> Result<Secret, Fault> {
+    let fresh = &account.standing.fresh;
+    let asked = Instant::now();
+    if let Some(secret) = fresh.unless_old(asked) {
+        return Ok(secret);
+    }
+    let flight = Arc::clone(&fresh.flight);
+    let flight = match (flight.clone().try_lock_owned(), fresh.still_good(asked)) {
+        (Ok(flight), _) => flight,
+        // Another exchange renews it in good time.
+        (Err(_), Some(secret)) => return Ok(secret),
+        (Err(_), None) => flight.lock_owned().await,
+    };
+    if let Some(secret) = fresh.unless_old(Instant::now()) {
+        return Ok(secret);
+    }
+    if let Some((at, trouble)) = &flight.failed
+        && asked <= *at
+    {
+        return Err(fault(account, trouble));
+    }
+    let made = tokio::spawn(make(Arc::clone(account), flight)).await;
+    match made {
+        Ok(made) => made.map_err(|trouble| fault(account, &trouble)),
+        Err(error) => Err(Fault::gateway("a credential could not be made").from(error)),
+    }
+}
+
+async fn make(
+    account: Arc<Account>,
+    mut flight: OwnedMutexGuard<Flight>,
+) -> Result<Secret, Trouble> {
+    let fresh = &account.standing.fresh;
+    let making = async {
+        match &account.config.access {
+            Access::Key(key) => Ok(Issued {
+                secret: key.clone(),
+                expires: None,
+                renew: None,
+            }),
+            Access::Command(line) => command::run(line).await,
+            Access::OAuth2(access) => token::refresh(access, &mut flight, &account.fetch).await,
+        }
+    };
+    let made = match tokio::time::timeout(LIMIT, making).await {
+        Ok(made) => made,
+        Err(_) => Err(Trouble {
+            what: "it did not come in time",
+            detail: format!("nothing within {}", humantime::format_duration(LIMIT)),
+            lasting: false,
+        }),
+    };
+    let now = Instant::now();
+    let trouble = match made.and_then(|issued| fresh.accept(issued)) {
+        Ok(secret) => {
+            flight.failed = None;
+            account.standing.credential_is_new();
+            return Ok(secret);
+        }
+        Err(trouble) => trouble,
+    };
+    let upstream = &account.upstream;
+    let name = &account.config.name;
+    let detail = &trouble.detail;
+    if let Some(secret) = fresh.put_off(now) {
+        warn!(%upstream, account = %name, detail, "the account's credential could not be renewed yet");
+        return Ok(secret);
+    }
+    if trouble.lasting {
+        let rest = humantime::format_duration(account.credential_rest);
+        warn!(
+            %upstream, account = %name, detail, %rest,
+            "the account has no credential and rests: sign in anew where its credential comes from"
+        );
+        account
+            .standing
+            .without_credential(Some(account.credential_rest), 0.0, now);
+    } else {
+        warn!(
+            %upstream, account = %name, detail,
+            "the account has no credential and rests for a while: see that what makes it works"
+        );
+        account
+            .standing
+            .without_credential(None, fastrand::f64(), now);
+    }
+    flight.failed = Some((now, trouble.clone()));
+    Err(trouble)
+}
+
+impl Fresh {
+    /// Tells that this one was refused. True: there may be another one.
+    pub(super) fn refused(&self, used: &Secret) -> bool {
+        let mut present = self.lock();
+        match &present.issued {
+            // Another exchange met the refusal first.
+            None => true,
+            Some(issued) if issued.secret != *used => true,
+            Some(_) if present.on_trial => false,
+            Some(_) => {
+                present.issued = None;
+                present.on_trial = true;
+                present.refused = Some(used.clone());
+                true
+            }
+        }
+    }
+
+    /// After the account's rest the next is made, whichever it is.
+    pub(super) fn forget(&self) {
+        let mut present = self.lock();
+        present.issued = None;
+        present.refused = None;
+    }
+
+    pub(super) fn proved_good(&self) {
+        self.lock().on_trial = false;
+    }
+
+    fn unless_old(&self, now: Instant) -> Option<Secret> {
+        self.before(now, |issued| issued.renew)
+    }
+
+    fn still_good(&self, now: Instant) -> Option<Secret> {
+        self.before(now, |issued| issued.expires)
+    }
+
+    fn before(&self, now: Instant, end: fn(&Issued) -> Option<Instant>) -> Option<Secret> {
+        let present = self.lock();
+        let issued = present.issued.as_ref()?;
+        end(issued)
+            .is_none_or(|end| now < end)
+            .then(|| issued.secret.clone())
+    }
+
+    fn accept(&self, issued: Issued) -> Result<Secret, Trouble> {
+        let mut present = self.lock();
+        if present.refused.as_ref() == Some(&issued.secret) {
+            return Err(Trouble {
+                what: "what came is what the upstream refused",
+                detail: "it came again, though the upstream has refused it".to_owned(),
+                lasting: true,
+            });
+        }
+        let secret = issued.secret.clone();
+        present.issued = Some(issued);
+        Ok(secret)
+    }
+
+    /// The present one, where it can do for a little longer.
+    fn put_off(&self, now: Instant) -> Option<Secret> {
+        let secret = self.still_good(now)?;
+        if let Some(issued) = &mut self.lock().issued {
+            issued.renew = Some(now + PAUSE).min(issued.expires);
+        }
+        Some(secret)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Present> {
+        // Nothing in here can be half done.
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a text can be a credential: it goes into a header.
+pub(super) fn is_credential(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn fault(account: &Account, trouble: &Trouble) -> Fault {
+    let what = format!(
+        "no credential for an account of upstream `{}`: {}; the gateway's log has more",
+        account.upstream, trouble.what
+    );
+    Fault::new(Blame::Gateway, Kind::BadCredential, what)
+}

@@ -1,0 +1,238 @@
+//! An upstream's stream that goes to the client event by event. There is no way back from here.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, header::CONTENT_TYPE};
+
+use crate::{
+    accounts::Lease,
+    exchange::{
+        Answer,
+        arrival::{self, Begun, Whole},
+        attempt::Own,
+        collect::collect,
+        failed::Bad,
+        finish::Head,
+        record::{Ending, Record},
+    },
+    fault::{Fault, Kind},
+    message::{Body, BodyStream, Event, Response},
+    pipeline::Answering,
+    sse::{Decoder, Frame},
+};
+
+use super::{PING, Passage, Pieces, Wanted, note, streamed};
+
+/// How long an upstream may take to close a stream after its last event.
+const LINGER: Duration = Duration::from_secs(5);
+
+impl Begun {
+    /// Begins to answer the client. The first events pass the hooks before the head is made, so that hooks can set
+    /// headers, and a hook that fails now still has its real status.
+    pub(crate) async fn deliver(
+        self,
+        answering: Answering,
+        lease: Option<Lease>,
+        mut record: Record,
+        wanted: Wanted,
+    ) -> Answer {
+        let Self {
+            frames,
+            decoder,
+            chunks,
+            status,
+            ..
+        } = self;
+        record.first_event();
+        let mut passage = Passage {
+            answering,
+            ending: None,
+        };
+        if wanted.head == Head::Sent {
+            passage.answering.head_is_sent();
+        }
+        let first = match passage.show(frames).await {
+            Ok(first) => first,
+            Err(fault) => {
+                note(&passage.answering, &mut record, wanted.own);
+                return Answer::fault(fault, record);
+            }
+        };
+        // Also where no hook was shown an event.
+        passage.answering.head_is_sent();
+        let headers = streamed(passage.answering.head().headers.clone());
+        record.status = status.as_u16();
+        let over = passage.ending == Some(Ending::Error);
+        let ready = VecDeque::from([Ok(first)]);
+        let own = wanted.own;
+        let streaming = Streaming {
+            decoder,
+            chunks,
+            passage,
+            record,
+            own,
+            _lease: lease,
+            ping_every: wanted.ping_every,
+            silent_since: Instant::now(),
+            ready,
+            over,
+        };
+        let body = stream::unfold(streaming, |mut streaming| async move {
+            let next = streaming.next().await?;
+            Some((next, streaming))
+        });
+        Answer::streaming(Response {
+            status,
+            headers,
+            body: Body::Stream(body.boxed()),
+        })
+    }
+
+    /// Reads all of it, for a client that wants JSON. Still to be tried again: nothing has gone to the client.
+    pub(crate) async fn collected(self) -> Result<Whole, Bad> {
+        let Self {
+            status,
+            mut headers,
+            mut frames,
+            mut decoder,
+            mut chunks,
+        } = self;
+        let ends = |frame: &Frame| *arrival::kind(frame) == *b"message_stop";
+        let mut over = frames.iter().any(ends);
+        // What comes behind the end is of no use, and it need not come.
+        while !over {
+            let Some(chunk) = chunks.next().await else {
+                break;
+            };
+            decoder.push(chunk.map_err(Bad::Nothing)?);
+            while let Some(frame) = decoder.next_frame() {
+                if *arrival::kind(&frame) == *b"error" {
+                    return Err(arrival::error_event(&frame, headers));
+                }
+                over |= ends(&frame);
+                frames.push(frame);
+            }
+        }
+        let events: Vec<Event> = frames.iter().filter_map(Frame::event).collect();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(Whole {
+            status,
+            headers,
+            body: collect(&events).map_err(Bad::Nothing)?,
+        })
+    }
+}
+
+/// A stream that has begun to go to the client.
+struct Streaming {
+    decoder: Decoder,
+    chunks: BodyStream,
+    passage: Passage,
+    record: Record,
+    own: Own,
+    /// The account is busy until the answer has ended.
+    _lease: Option<Lease>,
+    ping_every: Duration,
+    /// When the client got something for the last time.
+    silent_since: Instant,
+    /// What goes out before anything more is read.
+    ready: VecDeque<Result<Bytes, Fault>>,
+    /// Nothing more is read.
+    over: bool,
+}
+
+impl Streaming {
+    async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+        let next = self.piece().await;
+        self.silent_since = Instant::now();
+        if let Some(Ok(bytes)) = &next {
+            self.record.bytes_out += bytes.len();
+        }
+        next
+    }
+
+    /// What goes out ends with an event, so a ping between two pieces is never inside of one.
+    async fn piece(&mut self) -> Option<Result<Bytes, Fault>> {
+        loop {
+            if let Some(ending) = self.passage.ending {
+                // The client has all of it, even if it goes before the upstream does.
+                self.record.end(ending);
+            }
+            match self.ready.pop_front() {
+                Some(Ok(bytes)) if bytes.is_empty() => continue,
+                Some(piece) => return Some(piece),
+                None if self.over => return None,
+                None => {}
+            }
+            let complete = self.passage.ending == Some(Ending::Complete);
+            let patience = if complete { LINGER } else { self.ping_every };
+            let until = (self.silent_since + patience).into();
+            match tokio::time::timeout_at(until, self.chunks.next()).await {
+                Ok(Some(Ok(chunk))) => self.take(chunk).await,
+                Ok(Some(Err(fault))) => self.end(Some(fault)).await,
+                Ok(None) => self.end(None).await,
+                // Nothing is missing, and the client waits for the end.
+                Err(_) if complete => self.end(None).await,
+                Err(_) => return Some(Ok(PING)),
+            }
+        }
+    }
+
+    /// The frames that end in this chunk leave together.
+    async fn take(&mut self, chunk: Bytes) {
+        self.decoder.push(chunk);
+        let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
+        match self.passage.show(frames).await {
+            Ok(out) => self.ready.push_back(Ok(out)),
+            Err(fault) => return self.cut(fault, Ending::Error),
+        }
+        self.over |= self.passage.ending == Some(Ending::Error);
+        if self.decoder.held() > arrival::LARGEST_EVENT {
+            let fault = arrival::too_long(&self.passage.answering.head().target);
+            self.cut(fault, Ending::Truncated);
+        }
+    }
+
+    /// The upstream has said its last. What came behind the last blank line goes along only if nothing is missing:
+    /// half an event before our error would spoil it.
+    async fn end(&mut self, fault: Option<Fault>) {
+        self.over = true;
+        let complete = self.passage.ending == Some(Ending::Complete);
+        let mut out = Pieces::default();
+        if complete {
+            out.raw(&self.decoder.rest());
+        }
+        match self.passage.answering.on_end(complete).await {
+            Ok(events) => out.events(&events),
+            Err(fault) => return self.cut(fault, Ending::Error),
+        }
+        self.ready.push_back(Ok(out.joined()));
+        if !complete {
+            let fault = fault.unwrap_or_else(|| {
+                let upstream = &self.passage.answering.head().target.upstream;
+                let what =
+                    format!("the stream of upstream `{upstream}` ended before `message_stop`");
+                Fault::upstream(Kind::BrokenAnswer, what)
+            });
+            self.cut(fault, Ending::Truncated);
+        }
+    }
+
+    fn cut(&mut self, fault: Fault, ending: Ending) {
+        self.over = true;
+        self.record.note = Some(fault.chain());
+        self.passage.ending = Some(ending);
+        self.ready.push_back(Err(fault));
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        note(&self.passage.answering, &mut self.record, self.own);
+    }
+}

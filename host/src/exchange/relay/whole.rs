@@ -1,0 +1,128 @@
+//! Answers that are here at once: an upstream's JSON through the hooks, and what a plugin answered.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use crate::{
+    exchange::{
+        Answer,
+        collect::collect,
+        expand::expand,
+        finish::Head,
+        record::{Ending, Record},
+    },
+    fault::{Fault, Kind},
+    message::{Body, RequestKind, Response},
+    pipeline::{Answering, Passed},
+};
+
+use super::{Wanted, delta_type, note, streamed, written};
+
+/// A JSON answer through the hooks. If they keep everything, the upstream's bytes go out.
+pub(crate) async fn whole(
+    status: StatusCode,
+    body: Bytes,
+    mut answering: Answering,
+    mut record: Record,
+    wanted: Wanted,
+) -> Answer {
+    if wanted.head == Head::Sent {
+        answering.head_is_sent();
+    }
+    let through = through(&body, &mut answering, wanted).await;
+    note(&answering, &mut record, wanted.own);
+    let headers = answering.head().headers.clone();
+    let (headers, body) = match through {
+        Ok(Through::Json(body)) => (headers, body),
+        Ok(Through::Events(body)) => {
+            record.first_event();
+            (streamed(headers), body)
+        }
+        Err(fault) => return Answer::fault(fault, record),
+    };
+    record.end(Ending::Complete);
+    Answer::whole(
+        Response {
+            status,
+            headers,
+            body: Body::Whole(body),
+        },
+        record,
+    )
+}
+
+enum Through {
+    Json(Bytes),
+    Events(Bytes),
+}
+
+async fn through(
+    body: &Bytes,
+    answering: &mut Answering,
+    wanted: Wanted,
+) -> Result<Through, Fault> {
+    if wanted.kind != RequestKind::Messages {
+        let changed = answering.on_body(body).await?;
+        return Ok(Through::Json(changed.unwrap_or_else(|| body.clone())));
+    }
+    if !wanted.stream && !answering.listens() {
+        return Ok(Through::Json(body.clone()));
+    }
+    let Some(events) = expand(body) else {
+        // As a stream it cannot be told.
+        if wanted.head == Head::Sent {
+            let what = "the upstream answered with JSON that is no message";
+            return Err(Fault::upstream(Kind::BrokenAnswer, what));
+        }
+        return Ok(Through::Json(body.clone()));
+    };
+    let mut out = Vec::with_capacity(events.len());
+    let mut changed = false;
+    for event in events {
+        if !answering.wants(&event.name, delta_type(event.data.as_bytes())) {
+            out.push(event);
+            continue;
+        }
+        match answering.on_event(event.clone()).await? {
+            Passed::Kept => out.push(event),
+            Passed::Became(events) => {
+                changed = true;
+                out.extend(events);
+            }
+        }
+    }
+    let held = answering.on_end(true).await?;
+    changed |= !held.is_empty();
+    out.extend(held);
+    if wanted.stream {
+        return Ok(Through::Events(written(&out)));
+    }
+    Ok(Through::Json(if changed {
+        collect(&out)?
+    } else {
+        body.clone()
+    }))
+}
+
+/// An answer that a plugin made, as the client wants it.
+pub(crate) fn local(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+    wanted: Wanted,
+) -> Response {
+    let streams = wanted.stream && wanted.kind == RequestKind::Messages && status.is_success();
+    let (headers, body) = match expand(&body).filter(|_| streams) {
+        Some(events) => (streamed(headers), written(&events)),
+        None => {
+            let json = HeaderValue::from_static("application/json");
+            headers.entry(CONTENT_TYPE).or_insert(json);
+            (headers, body)
+        }
+    };
+    Response {
+        status,
+        headers,
+        body: Body::Whole(body),
+    }
+}

@@ -1,0 +1,72 @@
+//! Message threads: the upstream keeps the conversation, and the next message goes to whoever made the last one.
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::{message::Request, sse::Frame};
+
+use super::arrival::Arrived;
+
+/// What a request says of its thread.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    Begins,
+    /// After this message.
+    Continues(String),
+}
+
+impl Thread {
+    /// None where the request is of no thread, or says so in words that are not understood.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        Self::read(&request.body.top("thread")?)
+    }
+
+    fn read(text: &Bytes) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Field {
+            r#type: String,
+            previous_message_id: Option<String>,
+        }
+        let field: Field = serde_json::from_slice(text).ok()?;
+        match (field.r#type.as_str(), field.previous_message_id) {
+            ("continue", Some(id)) => Some(Self::Continues(id)),
+            ("create", _) => Some(Self::Begins),
+            _ => None,
+        }
+    }
+}
+
+/// The id of the message that has come, or begun to.
+pub(crate) fn message_id(arrived: &Arrived) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct Start {
+        message: Message,
+    }
+    match arrived {
+        Arrived::Whole(whole) => Some(serde_json::from_slice::<Message>(&whole.body).ok()?.id),
+        Arrived::Begun(begun) => {
+            let data = begun.frames.iter().filter_map(Frame::data);
+            let mut starts = data.filter_map(|data| serde_json::from_slice::<Start>(&data).ok());
+            Some(starts.next()?.message.id)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_read_and_unknown_words_are_nobodys_business() {
+        let read = |text: &'static str| Thread::read(&Bytes::from_static(text.as_bytes()));
+        let continues = r#"{"type":"continue","previous_message_id":"msg_1"}"#;
+        assert_eq!(read(continues), Some(Thread::Continues("msg_1".to_owned())));
+        assert_eq!(read(r#"{"type":"create"}"#), Some(Thread::Begins));
+        assert_eq!(read(r#"{"type":"continue"}"#), None);
+        assert_eq!(read(r#""soon""#), None);
+    }
+}
