@@ -351,3 +351,6 @@ fn weight(session: &str, account: &AccountId) -> [u8; 32] {
     hash.update(account.as_str().as_bytes());
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

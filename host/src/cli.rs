@@ -22,6 +22,7 @@ use crate::{
     pipeline::{Loaded, Runtime},
     reload,
     store::Store,
+    telemetry::Metrics,
 };
 
 const EXIT_CODES: &str = "\
@@ -191,7 +192,11 @@ fn load_plugins(config: &Config) -> Result<Loaded, Failure> {
     // Calls into plugins are asynchronous and have deadlines.
     let runtime = tokio_runtime()?;
     let _entered = runtime.enter();
-    let plugins = Runtime::new(&config.plugins, Arc::new(Store::default()))?;
+    let plugins = Runtime::new(
+        &config.plugins,
+        Arc::new(Store::default()),
+        Arc::new(Metrics::new()),
+    )?;
     Ok(reload::load(&plugins, config, None))
 }
 

@@ -107,7 +107,7 @@ async fn attempts(
     loop {
         record.attempt(way.target());
         let end = attempt::run(run, snapshot, request, way.target(), way.may_renew()).await;
-        record.attempted(end.cause());
+        record.attempted(end.mark());
         way.report(end.outcome(request));
         let chances = Chances {
             attempt: way.target().attempt,
@@ -117,10 +117,11 @@ async fn attempts(
         let Verdict::Again { after, whom } = judge(&end.came(), chances) else {
             return end;
         };
-        let (id, cause) = (&request.id, end.cause());
-        tracing::debug!(%id, upstream = %way.target().upstream, %cause, ?after, ?whom, "again");
+        let (id, ended) = (&request.id, end.mark());
+        tracing::debug!(%id, upstream = %way.target().upstream, %ended, ?after, ?whom, "again");
         if let Err(nobody) = way.advance(after, whom).await {
             return end.for_want_of_others(way, &nobody);
         }
+        record.retried(end.cause());
     }
 }

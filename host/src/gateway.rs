@@ -2,6 +2,7 @@
 
 mod auth;
 mod inbound;
+mod inspect;
 mod models;
 mod pass;
 mod reply;
@@ -35,6 +36,7 @@ use crate::{
     message::RequestKind,
     pipeline::Runtime,
     shutdown::Stopping,
+    telemetry::Metrics,
 };
 
 use auth::{Door, wants_key};
@@ -43,6 +45,7 @@ use routes::{NoRoute, Route};
 /// What the gateway serves from; a reload swaps the snapshot while exchanges under way keep theirs.
 pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
 }
 
@@ -186,10 +189,11 @@ async fn answer(
     };
     match route {
         Route::Health => reply::json(&id, r#"{"status":"ok"}"#),
+        Route::Metrics => inspect::metrics(&id, &gateway.shared, snapshot),
         Route::Probe => reply::empty(&id, StatusCode::OK),
         Route::Exchange(kind) => converse(gateway, snapshot, id, kind, parts, body, own).await,
         Route::Pass => {
-            let record = Record::begin(id.clone(), "pass");
+            let record = Record::begin(id.clone(), "pass", &gateway.shared.metrics);
             reply::answer(&id, pass::pass(snapshot, parts, body, own, record).await)
         }
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
@@ -219,7 +223,7 @@ async fn converse(
     body: Body,
     own: HeaderMap,
 ) -> Response {
-    let mut record = Record::begin(id.clone(), kind.as_str());
+    let mut record = Record::begin(id.clone(), kind.as_str(), &gateway.shared.metrics);
     let request = inbound::read(id.clone(), kind, parts, body, own, &snapshot.config).await;
     let request = match request {
         Ok(request) => request,

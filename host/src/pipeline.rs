@@ -42,6 +42,7 @@ use crate::{
     fault::{Fault, Kind},
     ids::{ExchangeId, PluginId},
     message::{Event, Failure, Request, RequestKind, Target},
+    telemetry::Call,
 };
 
 pub(crate) use self::{answering::Answering, runtime::Runtime};
@@ -177,7 +178,7 @@ impl Run {
                 .await
             {
                 Ok(instance) => {
-                    self.receipt.calls += 1;
+                    let _call = self.receipt.call(plugin, Hook::Request);
                     let view = RequestView::lend(request, May::Edit);
                     let (outcome, view) =
                         instance.on_request(view, plugin.deadline(self.size)).await;
@@ -266,7 +267,7 @@ impl Run {
                 .await
             {
                 Ok(instance) => {
-                    self.receipt.calls += 1;
+                    let _call = self.receipt.call(plugin, Hook::Attempt);
                     let view = RequestView::lend(request, May::Redirect);
                     let limit = plugin.deadline(self.size);
                     let (outcome, view) = instance.on_attempt(view, target.clone(), limit).await;
@@ -300,7 +301,7 @@ impl Run {
             let guard = plugin.guard(Hook::Failure);
             let holds = guard.is_some_and(|guard| guard.holds_for_status(facts, failure.status));
             if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
-                self.receipt.guarded += 1;
+                self.receipt.guarded(plugin, Hook::Failure);
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
@@ -310,7 +311,7 @@ impl Run {
                 .await
             {
                 Ok(instance) => {
-                    self.receipt.calls += 1;
+                    let _call = self.receipt.call(plugin, Hook::Failure);
                     let views = (
                         RequestView::read_only(request),
                         FailureView(failure.clone()),
@@ -361,7 +362,7 @@ impl Run {
                     )
                 })?;
         if !cares {
-            self.receipt.guarded += 1;
+            self.receipt.guarded(plugin, hook);
         }
         Ok(cares && !self.seats.is_out(at))
     }
@@ -456,6 +457,18 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
+    /// A hook is called; the call lasts until what this gives is dropped.
+    fn call<'a>(&mut self, plugin: &'a Plugin, hook: Hook) -> Call<'a> {
+        self.calls += 1;
+        plugin.meter(hook).call()
+    }
+
+    /// A hook is not called, because its guard does not hold.
+    fn guarded(&mut self, plugin: &Plugin, hook: Hook) {
+        self.guarded += 1;
+        plugin.meter(hook).guarded();
+    }
+
     /// Notes a failure that does not end the exchange, or hands out the fault that does.
     fn failed(
         &mut self,
@@ -464,8 +477,12 @@ impl Receipt {
         cause: &Cause,
         on_error: OnError,
     ) -> Result<(), Fault> {
+        let ours = matches!(cause, Cause::NoSlot | Cause::Lost);
+        if !ours {
+            plugin.meter(Hook::of(hook)).failed();
+        }
         // Neither is the plugin's doing, and a lost request cannot be sent.
-        if on_error == OnError::Fail || matches!(cause, Cause::NoSlot | Cause::Lost) {
+        if on_error == OnError::Fail || ours {
             return Err(cause.fault(plugin.id(), hook));
         }
         warn!(plugin = %plugin.id(), hook, %cause, "plugin failed and is skipped");

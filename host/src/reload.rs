@@ -25,6 +25,7 @@ use crate::{
     fault::Fault,
     ids::PluginId,
     pipeline::{Catalog, Loaded, Refused, Runtime},
+    telemetry::Metrics,
 };
 
 /// Reads the configuration again, with what the command line says put over it.
@@ -36,6 +37,7 @@ pub(crate) type Publish = Box<dyn Fn(&Arc<Config>, &Arc<Catalog>) -> Result<(), 
 /// What runs, and what is needed to replace it.
 pub(crate) struct Reload {
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Where the configuration is, or would be.
     pub(crate) file: PathBuf,
     pub(crate) config: Arc<Config>,
@@ -272,6 +274,7 @@ impl Reloader {
             .map_err(|fault| fault.chain())?;
 
         info!(file = %self.running.file.display(), "configuration in force");
+        self.running.metrics.reload("config", true);
         for remark in remarks(candidate, &self.running.catalog) {
             warn!("{remark}");
         }
@@ -291,6 +294,7 @@ impl Reloader {
         (self.running.publish)(config, &catalog)?;
         if catalog.generation != self.running.catalog.generation {
             announce(&catalog);
+            self.running.metrics.reload("plugins", true);
         }
         self.running.catalog = catalog;
         Ok(())
@@ -302,6 +306,7 @@ impl Reloader {
             for line in pending.reason.lines() {
                 warn!("configuration refused, the running one stays: {line}");
             }
+            self.running.metrics.reload("config", false);
         }
         self.pending = Some(pending);
     }
@@ -313,6 +318,7 @@ impl Reloader {
             let entry = (hash(file), fault.chain());
             if self.refused.get(file) != Some(&entry) {
                 warn!(file = %file.display(), "plugin refused, what ran before stays: {}", entry.1);
+                self.running.metrics.reload("plugins", false);
             }
             now.insert(file.clone(), entry);
         }

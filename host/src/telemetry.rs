@@ -1,4 +1,8 @@
-//! The log: lines on standard error, filtered as the configuration says. Fixed sentences, varying fields.
+//! The log: lines on standard error, filtered as the configuration says. Fixed sentences, varying fields. And the counts,
+//! in `metrics`.
+
+mod metrics; // what /metrics shows
+mod usage; // tokens, as upstreams report them
 
 use std::io::{self, IsTerminal};
 
@@ -7,6 +11,11 @@ use tracing_subscriber::{
 };
 
 use crate::fault::Fault;
+
+pub(crate) use self::{
+    metrics::{Call, Ended, HookMeter, Metrics, Moment, OPEN_METRICS, OpenStream},
+    usage::Usage,
+};
 
 /// The running log, whose filter can be changed.
 #[derive(Clone)]

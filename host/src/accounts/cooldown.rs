@@ -77,3 +77,75 @@ fn length(failures: u32, told: Option<Duration>, chance: f64) -> Duration {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_table() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let table = [
+            // failures before, told, chance, the rest
+            (0, None, 0.0, SECOND),
+            (0, None, 1.0, SECOND * 3 / 4),
+            (1, None, 0.0, SECOND * 2),
+            (3, None, 0.0, SECOND * 8),
+            (3, None, 0.5, SECOND * 7),
+            (9, None, 0.0, minutes(5)),
+            (9, None, 1.0, minutes(5) * 3 / 4),
+            (u32::MAX, None, 0.0, minutes(5)),
+            // A chance that is none does no harm.
+            (0, None, 7.0, SECOND * 3 / 4),
+            (0, Some(SECOND * 90), 1.0, SECOND * 90),
+            (9, Some(SECOND), 0.5, SECOND),
+            (0, Some(Duration::ZERO), 0.0, Duration::ZERO),
+            (0, Some(Duration::MAX), 0.0, LONGEST_TOLD),
+        ];
+        for (failures, told, chance, rest) in table {
+            assert_eq!(
+                length(failures, told, chance),
+                rest,
+                "{failures} {told:?} {chance}"
+            );
+        }
+    }
+
+    #[test]
+    fn failures_of_attempts_that_went_out_together_count_once() {
+        let now = Instant::now();
+        let one = Rest::after(None, None, 0.0, now);
+        let two = Rest::after(Some(one), None, 0.0, now);
+        assert_eq!(one, two);
+        let later = now + SECOND;
+        let next = Rest::after(Some(two), None, 0.0, later);
+        assert_eq!(next.until(), later + SECOND * 2);
+    }
+
+    #[test]
+    fn a_rest_under_way_becomes_longer_by_what_is_told_and_never_shorter() {
+        let now = Instant::now();
+        let rest = Rest::after(None, Some(SECOND * 60), 0.0, now);
+        let shorter = Rest::after(Some(rest), Some(SECOND), 0.0, now);
+        assert_eq!(shorter.until(), now + SECOND * 60);
+        let longer = Rest::after(Some(rest), Some(SECOND * 90), 0.0, now);
+        assert_eq!(longer.until(), now + SECOND * 90);
+    }
+
+    #[test]
+    fn after_a_quiet_while_a_failure_is_the_first_again() {
+        let now = Instant::now();
+        let mut rest = Rest::after(None, None, 0.0, now);
+        for _ in 0..20 {
+            rest = Rest::after(Some(rest), None, 0.0, rest.until());
+        }
+        let soon = rest.until() + FORGOTTEN;
+        let again = Rest::after(Some(rest), None, 0.0, soon);
+        assert_eq!(again.until(), soon + LONGEST);
+        let late = soon + SECOND;
+        let first = Rest::after(Some(rest), None, 0.0, late);
+        assert_eq!(first.until(), late + SECOND);
+    }
+}

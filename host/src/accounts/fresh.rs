@@ -71,6 +71,10 @@ pub(super) struct Trouble {
 ///
 /// Making one goes on when the asking exchange is dropped: a token server may have taken the old refresh token back already.
 pub(super) async fn credential(account: &Arc<Account>) -> Result<Secret, Fault> {
+    within(account, LIMIT).await
+}
+
+async fn within(account: &Arc<Account>, limit: Duration) -> Result<Secret, Fault> {
     let fresh = &account.standing.fresh;
     let asked = Instant::now();
     if let Some(secret) = fresh.unless_old(asked) {
@@ -91,7 +95,7 @@ pub(super) async fn credential(account: &Arc<Account>) -> Result<Secret, Fault> 
     {
         return Err(fault(account, trouble));
     }
-    let made = tokio::spawn(make(Arc::clone(account), flight)).await;
+    let made = tokio::spawn(make(Arc::clone(account), flight, limit)).await;
     match made {
         Ok(made) => made.map_err(|trouble| fault(account, &trouble)),
         Err(error) => Err(Fault::gateway("a credential could not be made").from(error)),
@@ -101,6 +105,7 @@ pub(super) async fn credential(account: &Arc<Account>) -> Result<Secret, Fault> 
 async fn make(
     account: Arc<Account>,
     mut flight: OwnedMutexGuard<Flight>,
+    limit: Duration,
 ) -> Result<Secret, Trouble> {
     let fresh = &account.standing.fresh;
     let making = async {
@@ -114,11 +119,11 @@ async fn make(
             Access::OAuth2(access) => token::refresh(access, &mut flight, &account.fetch).await,
         }
     };
-    let made = match tokio::time::timeout(LIMIT, making).await {
+    let made = match tokio::time::timeout(limit, making).await {
         Ok(made) => made,
         Err(_) => Err(Trouble {
             what: "it did not come in time",
-            detail: format!("nothing within {}", humantime::format_duration(LIMIT)),
+            detail: format!("nothing within {}", humantime::format_duration(limit)),
             lasting: false,
         }),
     };
@@ -246,3 +251,6 @@ fn fault(account: &Account, trouble: &Trouble) -> Fault {
     );
     Fault::new(Blame::Gateway, Kind::BadCredential, what)
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,11 @@ impl Standing {
             .collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.lock().models.len()
+    }
+
     pub(super) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }

@@ -19,7 +19,7 @@ use crate::{
     reload::{self, Reload, Scan},
     shutdown,
     store::Store,
-    telemetry::{self, Log},
+    telemetry::{self, Log, Metrics},
 };
 
 /// Connections that may wait to be accepted while all threads are busy.
@@ -52,12 +52,14 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
     let socket = bind(config.listen)?;
     let stopping = shutdown::on_signals()?;
     let seen = reload::look(args.config.file(), &config);
-    let (runtime, catalog) = load_plugins(&config).await?;
+    let metrics = Arc::new(Metrics::new());
+    let (runtime, catalog) = load_plugins(&config, &metrics).await?;
 
     let snapshot = Snapshot::new(config.clone(), catalog.clone(), None)
         .map_err(|fault| Failure::new(Code::Config, fault.chain()))?;
     let shared = Arc::new(Shared {
         runtime: runtime.clone(),
+        metrics,
         snapshot: ArcSwap::from_pointee(snapshot),
     });
     let listener = socket
@@ -100,8 +102,11 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         .hint("choose another address with `--listen` or `listen = \"...\"`")
 }
 
-async fn load_plugins(config: &Arc<Config>) -> Result<(Arc<Runtime>, Arc<Catalog>), Failure> {
-    let runtime = Runtime::new(&config.plugins, Arc::new(Store::default()))?;
+async fn load_plugins(
+    config: &Arc<Config>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Runtime>, Arc<Catalog>), Failure> {
+    let runtime = Runtime::new(&config.plugins, Arc::new(Store::default()), metrics.clone())?;
     let (on, with) = (runtime.clone(), config.clone());
     let loaded = spawn_blocking(move || reload::load(&on, &with, None)).await;
     let loaded = loaded
@@ -124,6 +129,7 @@ fn watch(
     log: Log,
 ) -> Result<(), Failure> {
     let file = args.config.file().to_owned();
+    let metrics = shared.metrics.clone();
     let publish = move |config: &Arc<Config>, catalog: &Arc<Catalog>| {
         let previous = shared.snapshot.load();
         let next = Snapshot::new(config.clone(), catalog.clone(), Some(&previous))?;
@@ -137,6 +143,7 @@ fn watch(
     let reread = move || load(&args);
     let reload = Reload {
         runtime,
+        metrics,
         file,
         config,
         catalog,

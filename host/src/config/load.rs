@@ -174,10 +174,10 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
     }
 }
 
-pub(super) const DURATION: &str = "a duration such as `15s`";
+const DURATION: &str = "a duration such as `15s`";
 const SIZE: &str = "a size such as `32MiB`";
 
-pub(super) fn duration(text: &str) -> Option<Duration> {
+fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 

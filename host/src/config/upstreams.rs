@@ -1,13 +1,13 @@
 //! The upstreams, their accounts, and the routes that lead to them.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use globset::Glob;
 use http::Uri;
 
 use super::{
-    Access, Account, AuthStyle, Destination, Route, Upstream,
-    load::header_text,
+    Access, Account, AuthStyle, Command, Destination, OAuth2, Route, Upstream,
+    load::{header_text, some_time},
     preset::{self, FEATURES, PRESETS, Preset, WITHOUT_PRESET},
     problem::{did_you_mean, nearest},
     table::{Source, Table, Text},
@@ -31,8 +31,18 @@ pub(super) const UPSTREAM: &[&str] = &[
     "auth",
     "accounts",
 ];
-pub(super) const ACCOUNT: &[&str] = &["name", "key"];
+pub(super) const ACCOUNT: &[&str] = &["name", "key", "command", "ttl", "oauth2"];
+pub(super) const OAUTH2: &[&str] = &[
+    "token_url",
+    "client_id",
+    "client_secret",
+    "refresh_token",
+    "scopes",
+];
 pub(super) const ROUTE: &[&str] = &["model", "to"];
+
+/// So that a key that was changed at its source is in use soon, and the program still does not run for every exchange.
+const DEFAULT_TTL: Duration = Duration::from_secs(300);
 
 /// What the file says about where requests go.
 pub(super) struct Upstreams {
@@ -229,23 +239,100 @@ fn accounts(source: &Source<'_>, table: &Table<'_>) -> Vec<Account> {
     let mut names = BTreeSet::new();
     let accounts = table.tables("accounts", ACCOUNT, |table| {
         let name = account_name(&table, &mut names);
-        let key = table.text("key");
-        if !table.has("key") {
-            table.problem(
-                "key",
-                "missing, wanted the account's key, or `env:NAME` or `file:PATH`",
-            );
-        }
-        let key = key?;
-        if let Err(what) = header_text(&key.value) {
-            source.problem(key.at, &key.key, what);
-        }
+        let access = access(source, &table);
         Some(Account {
             name: name?,
-            access: Access::Key(Secret::new(key.value)),
+            access: access?,
         })
     });
     accounts.into_iter().flatten().collect()
+}
+
+/// `None` after a problem.
+fn access(source: &Source<'_>, table: &Table<'_>) -> Option<Access> {
+    let kinds = ["key", "command", "oauth2"];
+    let mut given = kinds.into_iter().filter(|kind| table.has(kind));
+    let kind = given.next();
+    if let (Some(kind), Some(other)) = (kind, given.next()) {
+        table.problem(other, format!("goes not with `{kind}`, wanted one of them"));
+        return None;
+    }
+    if table.has("ttl") && kind != Some("command") {
+        table.problem("ttl", "goes only with `command`");
+    }
+    match kind {
+        Some("command") => command(source, table).map(Access::Command),
+        Some("oauth2") => {
+            let read = table.table("oauth2", OAUTH2, |table| oauth2(source, &table));
+            read.flatten().map(Access::OAuth2)
+        }
+        Some(_) => key(source, table, "key").map(Access::Key),
+        None => {
+            let what = "missing, wanted the account's key, or `env:NAME` or `file:PATH`, or `command` or `oauth2` \
+                        in its place";
+            table.problem("key", what);
+            None
+        }
+    }
+}
+
+fn key(source: &Source<'_>, table: &Table<'_>, name: &str) -> Option<Secret> {
+    let key = table.text(name)?;
+    if let Err(what) = header_text(&key.value) {
+        source.problem(key.at, &key.key, what);
+    }
+    Some(Secret::new(key.value))
+}
+
+/// Split as a shell splits, but no shell runs it: nothing in it is expanded. A program with a slash is a path of the file.
+fn command(source: &Source<'_>, table: &Table<'_>) -> Option<Command> {
+    let words = table.parsed("command", "a program and its arguments", |text| {
+        shlex::split(text).filter(|words| words.first().is_some_and(|word| !word.is_empty()))
+    });
+    let wanted = "a duration above zero such as `5m`";
+    let ttl = table.parsed("ttl", wanted, some_time);
+    let mut words = words?.into_iter();
+    let program = words.next()?;
+    let program = match program.contains('/') {
+        true => source.path(&program),
+        false => PathBuf::from(program),
+    };
+    Some(Command {
+        program,
+        arguments: words.collect(),
+        ttl: ttl.unwrap_or(DEFAULT_TTL),
+    })
+}
+
+fn oauth2(source: &Source<'_>, table: &Table<'_>) -> Option<OAuth2> {
+    let token_url = table.parsed("token_url", "an http or https URL", |text| {
+        is_web_address(text).then(|| text.to_owned())
+    });
+    let client_id = table.text("client_id");
+    let client_secret = table
+        .has("client_secret")
+        .then(|| key(source, table, "client_secret"));
+    let refresh_token = key(source, table, "refresh_token");
+    let scopes = table.texts("scopes").unwrap_or_default();
+    for (name, wanted) in [
+        ("token_url", "the URL of the token server"),
+        ("client_id", "the client's id at the token server"),
+        (
+            "refresh_token",
+            "a refresh token, or `env:NAME` or `file:PATH`",
+        ),
+    ] {
+        if !table.has(name) {
+            table.problem(name, format!("missing, wanted {wanted}"));
+        }
+    }
+    Some(OAuth2 {
+        token_url: token_url?,
+        client_id: client_id?.value,
+        client_secret: client_secret.flatten(),
+        refresh_token: refresh_token?,
+        scopes: scopes.into_iter().map(|scope| scope.value).collect(),
+    })
 }
 
 fn account_name(table: &Table<'_>, names: &mut BTreeSet<AccountId>) -> Option<AccountId> {

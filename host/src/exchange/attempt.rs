@@ -17,7 +17,7 @@ use crate::{
 use super::{
     Snapshot,
     arrival::{self, Arrived, Due},
-    failed::{Bad, Cause, Failed},
+    failed::{Bad, Failed, Mark},
     route::{self, Nobody, Way},
     verdict::Came,
 };
@@ -81,14 +81,14 @@ impl End {
         }
     }
 
-    /// In a word, for people and for counting.
-    pub(crate) fn cause(&self) -> Cause {
+    /// How it ended, in a word.
+    pub(crate) fn mark(&self) -> Mark {
         match self {
-            Self::Arrived(arrived) => Cause::Status(arrived.status().as_u16()),
-            Self::Failed(failed) => failed.cause(),
-            Self::Local { .. } => Cause::Word("answered"),
-            Self::Refused { .. } => Cause::Word("refused"),
-            Self::Broken(_) => Cause::Word("failed"),
+            Self::Arrived(arrived) => Mark::Status(arrived.status().as_u16()),
+            Self::Failed(failed) => failed.mark(),
+            Self::Local { .. } => Mark::Word("answered"),
+            Self::Refused { .. } => Mark::Word("refused"),
+            Self::Broken(_) => Mark::Word("failed"),
         }
     }
 
@@ -100,6 +100,15 @@ impl End {
                 try_next: *try_next,
             },
             Self::Failed(failed) => failed.came(),
+        }
+    }
+
+    /// Why there is another attempt after this one.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Failed(failed) => failed.cause(),
+            Self::Arrived(_) | Self::Local { .. } | Self::Broken(_) => "other",
         }
     }
 }

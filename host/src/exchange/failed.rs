@@ -80,7 +80,7 @@ impl Failed {
             Some(_) => "api_error".to_owned(),
             None => envelope(&body).map_or_else(|| kind_of(status).to_owned(), |error| error.kind),
         };
-        let told = accounts::told(&headers, SystemTime::now());
+        let told = told(status, &headers);
         let failure = Failure {
             status,
             kind,
@@ -143,14 +143,30 @@ impl Failed {
         }
     }
 
-    /// In a word, for people and for counting.
-    pub(crate) fn cause(&self) -> Cause {
-        match self.fault().map(|fault| &fault.kind) {
-            None => Cause::Status(self.failure.status),
-            Some(Kind::Unreachable) => Cause::Word("unreachable"),
-            Some(Kind::TimedOut) => Cause::Word("timeout"),
-            Some(Kind::BadCredential | Kind::Unauthenticated) => Cause::Word("credential"),
-            Some(_) => Cause::Word("broken"),
+    /// What it failed for, in the words of the metrics.
+    pub(crate) fn cause(&self) -> &'static str {
+        if self.failure.retry.is_some() {
+            return "plugin";
+        }
+        match (self.fault().map(|fault| &fault.kind), self.failure.status) {
+            (Some(Kind::Unreachable), _) => "unreachable",
+            (Some(Kind::TimedOut), _) => "timed_out",
+            (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401 | 403) => {
+                "credential"
+            }
+            (Some(_), _) => "broken_answer",
+            (None, 429) => "rate_limited",
+            (None, 503 | 529) => "overloaded",
+            (None, 408 | 425 | 500..=599) => "server_error",
+            (None, _) => "other",
+        }
+    }
+
+    /// Its status, or its cause where there was none.
+    pub(crate) fn mark(&self) -> Mark {
+        match self.fault() {
+            None => Mark::Status(self.failure.status),
+            Some(_) => Mark::Word(self.cause()),
         }
     }
 
@@ -230,20 +246,33 @@ impl Failed {
     }
 }
 
-/// Why an attempt was not the last.
+/// How an attempt ended, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum Mark {
     Status(u16),
     Word(&'static str),
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "{status}"),
             Self::Word(word) => f.write_str(word),
         }
     }
+}
+
+/// How long the upstream says to wait. The state of its limits is a reason to wait only where one of them was met.
+fn told(status: u16, headers: &HeaderMap) -> Option<Duration> {
+    let now = SystemTime::now();
+    if status == 429 {
+        return accounts::told(headers, now);
+    }
+    let retry_after = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("retry-after"));
+    let retry_after = retry_after.map(|(name, value)| (name.clone(), value.clone()));
+    accounts::told(&retry_after.collect(), now)
 }
 
 /// Clients ask for a single token to see whether a key or a model is good.

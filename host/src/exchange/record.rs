@@ -7,11 +7,12 @@ use std::{
 
 use tracing::{debug, info};
 
-use super::failed::Cause;
+use super::failed::Mark;
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
     pipeline::{Edits, Receipt},
+    telemetry::{Ended, Metrics, OpenStream, Usage},
 };
 
 /// Written to the log when it is dropped, so that no end of an exchange goes without a line: whoever drops it without
@@ -28,6 +29,10 @@ pub(crate) struct Record {
     /// Whether a plugin answered so that no upstream was asked.
     pub(crate) saved: bool,
     pub(crate) note: Option<String>,
+    /// As the upstream reports it.
+    pub(crate) usage: Usage,
+    metrics: Arc<Metrics>,
+    stream: Option<OpenStream>,
     /// All attempts, in order.
     pub(crate) tried: Vec<Tried>,
     target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
@@ -42,7 +47,7 @@ pub(crate) struct Tried {
     pub(crate) upstream: UpstreamId,
     pub(crate) account: Option<AccountId>,
     /// What it came to; None while it is under way.
-    pub(crate) cause: Option<Cause>,
+    pub(crate) mark: Option<Mark>,
 }
 
 /// How an exchange ended.
@@ -82,7 +87,7 @@ struct Summary {
 }
 
 impl Record {
-    pub(crate) fn begin(id: ExchangeId, kind: &'static str) -> Self {
+    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Self {
         Self {
             id,
             kind,
@@ -94,6 +99,9 @@ impl Record {
             attempts: 0,
             saved: false,
             note: None,
+            usage: Usage::default(),
+            metrics: Arc::clone(metrics),
+            stream: None,
             tried: Vec::new(),
             target: None,
             receipt: Summary::default(),
@@ -121,16 +129,38 @@ impl Record {
         self.tried.push(Tried {
             upstream: upstream.clone(),
             account: account.clone(),
-            cause: None,
+            mark: None,
         });
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
     }
 
     /// The attempt has ended.
-    pub(crate) fn attempted(&mut self, cause: Cause) {
+    pub(crate) fn attempted(&mut self, mark: Mark) {
         if let Some(tried) = self.tried.last_mut() {
-            tried.cause = Some(cause);
+            tried.mark = Some(mark);
+            match mark {
+                Mark::Status(status) => self.metrics.attempt(&tried.upstream, status),
+                Mark::Word("answered" | "refused" | "failed") => {}
+                Mark::Word(_) => self.metrics.attempt(&tried.upstream, 0),
+            }
         }
+    }
+
+    /// What was streamed through has begun to be answered, with this status; 0 where it was not.
+    pub(crate) fn passed(&self, status: u16) {
+        if let Some((upstream, _, _)) = &self.target {
+            self.metrics.attempt(upstream, status);
+        }
+    }
+
+    /// Another attempt is made, because of this.
+    pub(crate) fn retried(&self, cause: &'static str) {
+        self.metrics.retry(cause);
+    }
+
+    /// A stream begins to go to the client.
+    pub(crate) fn streams(&mut self) {
+        self.stream.get_or_insert_with(|| self.metrics.stream());
     }
 
     /// What was tried, in a line: `anthropic/ada 429, zai 529`.
@@ -141,8 +171,8 @@ impl Record {
                 line.push('/');
                 line.push_str(account.as_str());
             }
-            if let Some(cause) = tried.cause {
-                line.push_str(&format!(" {cause}"));
+            if let Some(mark) = tried.mark {
+                line.push_str(&format!(" {mark}"));
             }
             line
         });
@@ -189,6 +219,16 @@ impl Drop for Record {
         for (plugin, reason) in &self.receipt.skipped {
             debug!(id = %self.id, %plugin, reason, "skipped");
         }
+        let total = self.begun.elapsed();
+        self.metrics.ended(&Ended {
+            kind: self.kind,
+            ending: self.ending.as_str(),
+            saved: self.saved,
+            upstream: self.target.as_ref().map(|(upstream, _, _)| upstream),
+            usage: self.usage,
+            total,
+            first_event: self.first_event,
+        });
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let target = self.target.as_ref();
         let tried = (self.tried.len() > 1).then(|| self.attempts_line(true));
@@ -210,10 +250,14 @@ impl Drop for Record {
             instances = self.receipt.instances,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
+            input_tokens = self.usage.input,
+            output_tokens = self.usage.output,
+            cache_read_tokens = self.usage.cache_read,
+            cache_creation_tokens = self.usage.cache_creation,
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),
-            ms = millis(self.begun.elapsed()),
+            ms = millis(total),
             first_event_ms = self.first_event.map(millis),
             "exchange"
         );

@@ -21,6 +21,7 @@ use crate::{
     message::{Event, RequestKind},
     pipeline::{Answering, Passed},
     sse::{self, Frame},
+    telemetry::Usage,
 };
 
 use super::{
@@ -49,6 +50,7 @@ const PING: Bytes = Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\
 /// The hooks, and what was seen of the answer's end.
 struct Passage {
     answering: Answering,
+    usage: Usage,
     ending: Option<Ending>,
 }
 
@@ -70,8 +72,20 @@ impl Passage {
                 _ => {}
             }
             match passed {
-                Passed::Kept => out.raw(frame.raw()),
-                Passed::Became(events) => out.events(&events),
+                Passed::Kept => {
+                    if Usage::is_in(&kind) {
+                        let data = frame.data().unwrap_or_default();
+                        self.usage.of_event(&kind, &data);
+                    }
+                    out.raw(frame.raw());
+                }
+                Passed::Became(events) => {
+                    for event in &events {
+                        self.usage
+                            .of_event(event.name.as_bytes(), event.data.as_bytes());
+                    }
+                    out.events(&events);
+                }
             }
             if self.ending == Some(Ending::Error) {
                 break;

@@ -21,6 +21,11 @@ pub(super) async fn pass(
 ) -> Answer {
     let mut origin = HeaderMap::new();
     let outcome = send(snapshot, parts, body, own, &mut record, &mut origin).await;
+    record.passed(
+        outcome
+            .as_ref()
+            .map_or(0, |response| response.status.as_u16()),
+    );
     let response = match outcome {
         Ok(response) => response,
         Err(fault) => {

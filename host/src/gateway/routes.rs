@@ -21,6 +21,8 @@ pub(super) enum Route {
     Model(String),
     /// `GET /healthz`.
     Health,
+    /// `GET /metrics`.
+    Metrics,
     /// `HEAD /` and `HEAD /api/hello`: clients warm up their connection.
     Probe,
     /// Everything else below `/v1/`.
@@ -68,7 +70,8 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
         "/v1/models/claude" if get => Ok(Route::ClaudeModels),
         "/v1/models" | "/v1/models/claude" => wrong_method("GET, HEAD"),
         "/healthz" if get => Ok(Route::Health),
-        "/healthz" => wrong_method("GET, HEAD"),
+        "/metrics" if get => Ok(Route::Metrics),
+        "/healthz" | "/metrics" => wrong_method("GET, HEAD"),
         "/" | "/api/hello" if *method == Method::HEAD => Ok(Route::Probe),
         "/" | "/api/hello" => wrong_method("HEAD"),
         _ => match path.strip_prefix("/v1/") {
@@ -125,6 +128,8 @@ mod tests {
                 Route::Model("a/b".to_owned()),
             ),
             (Method::GET, "/healthz", Route::Health),
+            (Method::GET, "/metrics", Route::Metrics),
+            (Method::HEAD, "/metrics", Route::Metrics),
             (Method::HEAD, "/", Route::Probe),
             (Method::HEAD, "/api/hello", Route::Probe),
             (Method::POST, "/v1/messages/batches", Route::Pass),

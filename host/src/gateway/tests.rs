@@ -17,7 +17,7 @@ use crate::{
     pipeline::Catalog,
     secret::Secret,
     shutdown::{Stop, channel},
-    store::Store,
+    telemetry::Metrics,
 };
 
 use super::*;
@@ -72,7 +72,8 @@ async fn default_plugins() -> (Arc<Runtime>, Arc<Catalog>) {
     static LOADED: OnceLock<(Arc<Runtime>, Arc<Catalog>)> = OnceLock::new();
     let load = || {
         let config = Config::without_file();
-        let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
+        let runtime =
+            Runtime::new(&config.plugins, Arc::default(), Arc::new(Metrics::new())).unwrap();
         let catalog = Catalog::load(&runtime, &config, None).catalog.unwrap();
         (runtime, catalog)
     };
@@ -86,6 +87,7 @@ async fn start(config: Config) -> Running {
     let snapshot = Snapshot::new(Arc::new(config), catalog, None).unwrap();
     let shared = Arc::new(Shared {
         runtime,
+        metrics: Arc::new(Metrics::new()),
         snapshot: ArcSwap::from_pointee(snapshot),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

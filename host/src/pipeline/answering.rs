@@ -75,7 +75,7 @@ impl Answering {
             let cares =
                 speaks(plugin, &head.target) && guard.is_some_and(|guard| guard.may_hold(facts));
             if !cares {
-                receipt.guarded += 1;
+                receipt.guarded(plugin, Hook::Response);
             } else if !seats.is_out(at) {
                 listeners.push(Listener {
                     at,
@@ -249,7 +249,7 @@ impl Answering {
             .await
         {
             Ok(instance) => {
-                self.receipt.calls += 1;
+                let _call = self.receipt.call(&plugin, Hook::Response);
                 self.listeners[place].shown = true;
                 instance.on_event(view, &mut event, limit).await
             }
@@ -297,7 +297,7 @@ impl Answering {
             .await
         {
             Ok(instance) => {
-                self.receipt.calls += 1;
+                let _call = self.receipt.call(&plugin, Hook::Response);
                 instance.on_end(view, plugin.deadline(0)).await
             }
             Err(cause) => Err(cause),
@@ -328,7 +328,7 @@ impl Answering {
             .await
         {
             Ok(instance) => {
-                self.receipt.calls += 1;
+                let _call = self.receipt.call(&plugin, Hook::Response);
                 let limit = plugin.deadline(body.len());
                 instance.on_body(view, body.to_owned(), limit).await
             }

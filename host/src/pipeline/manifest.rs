@@ -26,6 +26,16 @@ impl Hook {
             Self::Response => "response",
         }
     }
+
+    /// The hook that has this function.
+    pub(super) fn of(function: &str) -> Self {
+        match function {
+            "on-request" => Self::Request,
+            "on-attempt" => Self::Attempt,
+            "on-failure" => Self::Failure,
+            _ => Self::Response,
+        }
+    }
 }
 
 /// A manifest, checked.

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{OnError, PluginConfig},
     ids::PluginId,
+    telemetry::HookMeter,
 };
 
 /// What a plugin may use of memory if its configuration says nothing: a rule needs one or two MiB, a language run-time
@@ -52,6 +53,8 @@ pub(super) struct Plugin {
     pub(super) on_error: OnError,
     pub(super) memory: usize,
     pub(super) manifest: Manifest,
+    /// In the order of [`Hook::ALL`]; those of hooks that the plugin does not have are shown nowhere.
+    meters: [HookMeter; 4],
 }
 
 impl Plugin {
@@ -62,6 +65,10 @@ impl Plugin {
     /// None where the plugin does not have the hook.
     pub(super) fn guard(&self, hook: Hook) -> Option<&Guard> {
         self.manifest.guards[hook as usize].as_ref()
+    }
+
+    pub(super) fn meter(&self, hook: Hook) -> &HookMeter {
+        &self.meters[hook as usize]
     }
 
     pub(super) fn deadline(&self, size: usize) -> Duration {
@@ -208,6 +215,11 @@ pub(super) async fn introduce(
             .or(manifest.on_error)
             .unwrap_or(OnError::Fail)
     };
+    let hooks = code.hooks();
+    let meters = Hook::ALL.map(|hook| match hooks.contains(&hook) {
+        true => runtime.metrics.hook(id, hook.as_str()),
+        false => HookMeter::default(),
+    });
     Ok(Plugin {
         tenant,
         code: Arc::clone(code),
@@ -215,6 +227,7 @@ pub(super) async fn introduce(
         on_error,
         memory,
         manifest,
+        meters,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::{
     config::Plugins,
     fault::{Blame, Fault, Kind},
     store::Store,
+    telemetry::Metrics,
 };
 
 /// Address space is what bounds it: each slot reserves some 8 GiB of it, of 128 TiB that a process has.
@@ -44,8 +45,10 @@ pub(crate) struct Runtime {
     pub(super) linker: Linker<Host>,
     pub(super) ticker: Ticker,
     pub(super) store: Arc<Store>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) tried: Tried,
     slots: Arc<Semaphore>,
+    instances: usize,
     cache: Option<Cache>,
 }
 
@@ -53,7 +56,11 @@ pub(crate) struct Runtime {
 pub(super) type Slot = OwnedSemaphorePermit;
 
 impl Runtime {
-    pub(crate) fn new(config: &Plugins, store: Arc<Store>) -> Result<Arc<Self>, Fault> {
+    pub(crate) fn new(
+        config: &Plugins,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, Fault> {
         let instances = config.instances.clamp(1, MOST_INSTANCES);
         let cache = config.cache.as_deref().and_then(open_cache);
         let engine = engine(instances, cache.clone())
@@ -68,8 +75,10 @@ impl Runtime {
             linker,
             ticker,
             store,
+            metrics,
             tried: Tried::default(),
             slots: Arc::new(Semaphore::new(instances as usize)),
+            instances: instances as usize,
             cache,
         }))
     }
@@ -80,6 +89,12 @@ impl Runtime {
         Arc::clone(&self.slots)
             .try_acquire_many_owned(count)
             .map_err(|_| overloaded())
+    }
+
+    /// How many slots are taken, and how many there are.
+    pub(crate) fn slots_in_use(&self) -> (usize, usize) {
+        let free = self.slots.available_permits();
+        (self.instances.saturating_sub(free), self.instances)
     }
 
     /// Slots that are free now.

@@ -19,7 +19,7 @@ use crate::{
     fault::{Blame, Kind},
     ids::ExchangeId,
     message::{Event, Failure, Request, RequestKind, RetryWish, Target},
-    store::Store,
+    telemetry::Metrics,
 };
 
 /// A plugin folder and what is loaded from it; removed when dropped.
@@ -40,7 +40,8 @@ impl Fixture {
         fs::create_dir_all(&dir).unwrap();
         let mut config = config(&dir);
         change(&mut config);
-        let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
+        let runtime =
+            Runtime::new(&config.plugins, Arc::default(), Arc::new(Metrics::new())).unwrap();
         Self {
             dir,
             config,

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::{folder::Folder, *};
-use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// A reloader over a folder, and what it has put in force.
 struct Given {
@@ -21,7 +21,8 @@ impl Given {
         let threads = tokio::runtime::Runtime::new().unwrap();
         let _entered = threads.enter();
         let (config, _) = Config::load(&file).unwrap();
-        let runtime = Runtime::new(&config.plugins, Arc::new(Store::default())).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let runtime = Runtime::new(&config.plugins, Arc::default(), metrics.clone()).unwrap();
         let seen = look(&file, &config);
         let catalog = Catalog::load(&runtime, &config, None).catalog.unwrap();
         let published = Arc::new(Mutex::new(Vec::new()));
@@ -45,6 +46,7 @@ impl Given {
         };
         let running = Reload {
             runtime,
+            metrics,
             file,
             config: Arc::new(config),
             catalog,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::*;
-use crate::config::{Access, AuthStyle, Destination, upstreams};
+use crate::config::{Access, AuthStyle, Command, Destination, OAuth2, upstreams};
 
 /// What a variable is called in these tests, and what stands in it.
 const VARIABLES: &[(&str, &str)] = &[
@@ -194,7 +194,19 @@ const LINES: &[(&str, &str)] = &[
     ("upstream = [{ preset = \"anthropic\", dialect = \"\" }]", "upstream[0].dialect: got \"\", wanted the name of a dialect"),
     ("upstream = [{ preset = \"anthropic\", models = [\"\"] }]", "upstream[0].models[0]: got an empty string, wanted a model's name"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ key = \"k\" }] }]", "upstream[0].accounts[0].name: missing, wanted the account's name"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\" }] }]", "upstream[0].accounts[0].key: missing, wanted the account's key, or `env:NAME` or `file:PATH`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\" }] }]", "upstream[0].accounts[0].key: missing, wanted the account's key, or `env:NAME` or `file:PATH`, or `command` or `oauth2` in its place"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", command = \"c\" }] }]", "upstream[0].accounts[0].command: goes not with `key`, wanted one of them"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", ttl = \"1s\" }] }]", "upstream[0].accounts[0].ttl: goes only with `command`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"\" }] }]", "upstream[0].accounts[0].command: got \"\", wanted a program and its arguments"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"a 'b\" }] }]", "upstream[0].accounts[0].command: got \"a 'b\", wanted a program and its arguments"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"c\", ttl = \"0s\" }] }]", "upstream[0].accounts[0].ttl: got \"0s\", wanted a duration above zero such as `5m`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { token_url = \"http://t\", client_id = \"c\" } }] }]", "upstream[0].accounts[0].oauth2.refresh_token: missing, wanted a refresh token, or `env:NAME` or `file:PATH`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { token_url = \"t\", client_id = \"c\", refresh_token = \"r\" } }] }]", "upstream[0].accounts[0].oauth2.token_url: got \"t\", wanted an http or https URL"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { scope = [], token_url = \"http://t\", client_id = \"c\", refresh_token = \"r\" } }] }]", "upstream[0].accounts[0].oauth2.scope: unknown key, did you mean `scopes`?"),
+    ("retry.max_attempts = 0", "retry.max_attempts: got 0, wanted a whole number from 1 to 100"),
+    ("retry.idle = \"0s\"", "retry.idle: got \"0s\", wanted a duration above zero such as `15s`"),
+    ("retry.patience = 5", "retry.patience: got an integer, wanted a duration such as `15s`"),
+    ("retry.attempts = 5", "retry.attempts: unknown key, did you mean `max_attempts`?"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"\" }] }]", "upstream[0].accounts[0].key: got an empty key, which is never valid"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"x\" }, { name = \"a\", key = \"y\" }] }]", "upstream[0].accounts[1].name: an account above has the same name"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", keys = \"x\", key = \"x\" }] }]", "upstream[0].accounts[0].keys: unknown key, did you mean `key`?"),
@@ -215,6 +227,81 @@ const LINES: &[(&str, &str)] = &[
     ("plugin.x.settings.far = inf", "plugin.x.settings.far: got inf, wanted what JSON can write"),
     ("plugin.x.setting.a = 1", "plugin.x.setting: unknown key, did you mean `settings`?"),
 ];
+
+#[test]
+fn an_account_may_get_its_credential_from_a_program_or_a_token_server() {
+    let text = r#"
+        [[upstream]]
+        preset = "anthropic"
+        accounts = [
+            { name = "a", command = "pass show 'team keys/anthropic'" },
+            { name = "b", command = "bin/key --of b", ttl = "1m" },
+            { name = "c", oauth2 = { token_url = "https://id.example.com/token", client_id = "witgate",
+              client_secret = "env:KEY", refresh_token = "sk-refresh", scopes = ["messages"] } },
+        ]
+        "#;
+    let folder = Folder::new(&[("witgate.toml", text)]);
+    let (config, _) = file(&folder.0.join("witgate.toml"), &variable).unwrap();
+    let accounts: Vec<_> = config.upstreams[0]
+        .accounts
+        .iter()
+        .map(|account| account.access.clone())
+        .collect();
+    let command = |program: PathBuf, arguments: &[&str], seconds| {
+        Access::Command(Command {
+            program,
+            arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
+            ttl: Duration::from_secs(seconds),
+        })
+    };
+    let of_pass = ["show", "team keys/anthropic"];
+    assert_eq!(accounts[0], command("pass".into(), &of_pass, 300));
+    let of_key = ["--of", "b"];
+    assert_eq!(accounts[1], command(folder.0.join("bin/key"), &of_key, 60));
+    let oauth2 = Access::OAuth2(OAuth2 {
+        token_url: "https://id.example.com/token".to_owned(),
+        client_id: "witgate".to_owned(),
+        client_secret: Some(Secret::new("sk-from-env")),
+        refresh_token: Secret::new("sk-refresh"),
+        scopes: vec!["messages".to_owned()],
+    });
+    assert_eq!(accounts[2], oauth2);
+}
+
+#[test]
+fn every_limit_of_retry_means_what_it_says() {
+    assert_eq!(good("[retry]").retry, Retry::default());
+    let retry = good(
+        r#"
+        [retry]
+        max_attempts = 5
+        connect = "1s"
+        first_event = "2s"
+        answer = "3s"
+        idle = "4s"
+        patience = "0s"
+        short_wait = "6s"
+        ping_after = "7s"
+        ping_every = "8s"
+        credential_rest = "9s"
+        "#,
+    )
+    .retry;
+    let seconds = Duration::from_secs;
+    let wanted = Retry {
+        max_attempts: 5,
+        connect: seconds(1),
+        first_event: seconds(2),
+        answer: seconds(3),
+        idle: seconds(4),
+        patience: seconds(0),
+        short_wait: seconds(6),
+        ping_after: seconds(7),
+        ping_every: seconds(8),
+        credential_rest: seconds(9),
+    };
+    assert_eq!(retry, wanted);
+}
 
 #[test]
 fn a_problem_names_the_file_the_line_the_key_what_came_and_what_was_wanted() {
@@ -395,12 +482,13 @@ fn the_cache_can_be_switched_off_and_needs_a_home() {
 #[test]
 fn every_key_is_in_the_reference() {
     let reference = include_str!("../../../../docs/configuration.md");
-    let tables: [(&str, &[&str]); 8] = [
+    let tables: [(&str, &[&str]); 9] = [
         ("Top level", TOP),
         ("`[auth]`", AUTH),
         ("`[retry]`", RETRY),
         ("`[[upstream]]`", upstreams::UPSTREAM),
         ("`accounts`", upstreams::ACCOUNT),
+        ("`oauth2`", upstreams::OAUTH2),
         ("`[[route]]`", upstreams::ROUTE),
         ("`[plugins]`", PLUGINS),
         ("`[plugin.NAME]`", PLUGIN),

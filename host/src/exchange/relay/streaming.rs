@@ -24,6 +24,7 @@ use crate::{
     message::{Body, BodyStream, Event, Response},
     pipeline::Answering,
     sse::{Decoder, Frame},
+    telemetry::Usage,
 };
 
 use super::{PING, Passage, Pieces, Wanted, note, streamed};
@@ -49,8 +50,10 @@ impl Begun {
             ..
         } = self;
         record.first_event();
+        record.streams();
         let mut passage = Passage {
             answering,
+            usage: Usage::default(),
             ending: None,
         };
         if wanted.head == Head::Sent {
@@ -233,6 +236,7 @@ impl Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
+        self.record.usage = self.passage.usage;
         note(&self.passage.answering, &mut self.record, self.own);
     }
 }

@@ -1,0 +1,372 @@
+//! Credentials that are made, against a token server that the test plays.
+
+use std::collections::VecDeque;
+
+use futures_util::{FutureExt, future::join_all};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+use crate::{
+    accounts::{Accounts, Ask, Fetch, Outcome, Pick},
+    config::{self, AuthStyle, Command, OAuth2, Upstream},
+    ids::AccountId,
+    upstream::Upstreams,
+};
+
+use super::*;
+
+/// Nothing here takes so long, so whatever does hangs.
+const HANGS: Duration = Duration::from_secs(10);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(HANGS, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// Gives its answers in order, the last one for ever.
+struct TokenServer {
+    url: String,
+    asked: mpsc::UnboundedReceiver<String>,
+}
+
+impl TokenServer {
+    async fn start(answers: &[(u16, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let mut answers: VecDeque<(u16, String)> = answers
+            .iter()
+            .map(|(status, body)| (*status, (*body).to_owned()))
+            .collect();
+        let (told, asked) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut seen = Vec::new();
+                while !is_whole(&seen) {
+                    if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                let (status, body) = match answers.len() {
+                    1 => answers[0].clone(),
+                    _ => answers.pop_front().unwrap(),
+                };
+                let _ = told.send(String::from_utf8(seen).unwrap());
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                     content-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// The next request, which has been answered or will be at once.
+    async fn request(&mut self) -> String {
+        soon("a token request", self.asked.recv()).await.unwrap()
+    }
+
+    #[track_caller]
+    fn was_not_asked_again(&mut self) {
+        assert_eq!(self.asked.try_recv().ok(), None);
+    }
+}
+
+fn is_whole(seen: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(seen);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length: ")?
+            .parse()
+            .ok()
+    });
+    body.len() >= length.unwrap_or(0)
+}
+
+fn token(access: &str, more: &str) -> String {
+    format!(r#"{{"access_token":"{access}","token_type":"bearer"{more}}}"#)
+}
+
+const ADA: &str = "ada";
+
+fn ada() -> AccountId {
+    ADA.parse().unwrap()
+}
+
+fn upstream(access: Access) -> Upstream {
+    Upstream {
+        name: "up".parse().unwrap(),
+        base_url: "http://127.0.0.1:1".to_owned(),
+        dialect: "anthropic".into(),
+        lacks: Default::default(),
+        lacks_beside_others: Default::default(),
+        models: Vec::new(),
+        force_stream: false,
+        proxy: None,
+        ca_file: None,
+        auth: AuthStyle::Bearer,
+        accounts: vec![config::Account {
+            name: ada(),
+            access,
+        }],
+    }
+}
+
+fn refreshed_at(url: &str) -> Access {
+    Access::OAuth2(OAuth2 {
+        token_url: url.to_owned(),
+        client_id: "witgate".to_owned(),
+        client_secret: None,
+        refresh_token: Secret::new("refresh-1"),
+        scopes: vec!["messages".to_owned()],
+    })
+}
+
+/// With the HTTP client that the gateway uses.
+fn accounts(access: Access) -> Accounts {
+    let upstream = upstream(access);
+    let all = Upstreams::new(std::slice::from_ref(&upstream), None).unwrap();
+    let all = Arc::new(all);
+    let fetch: Fetch = Arc::new(move |request| {
+        let all = Arc::clone(&all);
+        Box::pin(async move { all.at(0).unwrap().fetch(request).await })
+    });
+    Accounts::new(vec![(upstream, fetch)], Duration::from_secs(600), None)
+}
+
+async fn secret(accounts: &Accounts) -> Secret {
+    let id = ada();
+    let credential = accounts.credential(0, &id);
+    soon("a credential", credential).await.unwrap()
+}
+
+async fn trouble(accounts: &Accounts) -> Fault {
+    let id = ada();
+    let credential = accounts.credential(0, &id);
+    soon("a fault", credential).await.unwrap_err()
+}
+
+/// How long it still rests for all models.
+fn rest(accounts: &Accounts) -> Option<Duration> {
+    let ask = Ask {
+        upstream: 0,
+        model: "any",
+        session: None,
+        only: None,
+        avoid: &[],
+    };
+    let now = Instant::now();
+    match accounts.pick(&ask, now) {
+        Pick::Resting { until } => Some(until - now),
+        Pick::Ready(_) | Pick::None => None,
+    }
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_cost_one_token_request() {
+    let answer = token("at-1", r#","expires_in":3600"#);
+    let mut server = TokenServer::start(&[(200, &answer)]).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let all = join_all((0..20).map(|_| secret(&accounts))).await;
+    assert!(all.iter().all(|secret| secret.matches(b"at-1")));
+    let request = server.request().await;
+    assert!(request.starts_with("POST /token "), "{request}");
+    for part in [
+        "grant_type=refresh_token",
+        "refresh_token=refresh-1",
+        "client_id=witgate",
+        "scope=messages",
+    ] {
+        assert!(request.contains(part), "no {part} in {request}");
+    }
+    assert!(secret(&accounts).await.matches(b"at-1"));
+    server.was_not_asked_again();
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_share_one_failure() {
+    let mut server = TokenServer::start(&[(503, "busy")]).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let all = join_all((0..20).map(|_| trouble(&accounts))).await;
+    assert!(all.iter().all(|fault| fault.kind == Kind::BadCredential));
+    server.request().await;
+    server.was_not_asked_again();
+    // A passing trouble: back soon.
+    assert!(rest(&accounts).unwrap() <= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_renewed_refresh_token_is_used_the_next_time() {
+    let first = token("at-1", r#","expires_in":0,"refresh_token":"refresh-2""#);
+    let second = token("at-2", r#","expires_in":3600"#);
+    let mut server = TokenServer::start(&[(200, &first), (200, &second)]).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    assert!(secret(&accounts).await.matches(b"at-1"));
+    assert!(secret(&accounts).await.matches(b"at-2"));
+    assert!(server.request().await.contains("refresh_token=refresh-1"));
+    assert!(server.request().await.contains("refresh_token=refresh-2"));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once_and_then_the_account_rests() {
+    let answers = ["at-1", "at-2", "at-3"].map(|access| token(access, r#","expires_in":3600"#));
+    let answers: Vec<_> = answers.iter().map(|body| (200, body.as_str())).collect();
+    let mut server = TokenServer::start(&answers).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let first = secret(&accounts).await;
+    assert!(accounts.credential_refused(0, &ada(), &first));
+    // Another exchange that went out with the same.
+    assert!(accounts.credential_refused(0, &ada(), &first));
+    let second = secret(&accounts).await;
+    assert!(second.matches(b"at-2"));
+    // One more who comes late: there is a new one already.
+    assert!(accounts.credential_refused(0, &ada(), &first));
+    assert!(!accounts.credential_refused(0, &ada(), &second));
+    accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
+    assert!(rest(&accounts).is_some());
+    for _ in 0..2 {
+        server.request().await;
+    }
+    server.was_not_asked_again();
+    // Whoever asks all the same and gets another one, ends the rest.
+    assert!(secret(&accounts).await.matches(b"at-3"));
+    assert_eq!(rest(&accounts), None);
+}
+
+#[tokio::test]
+async fn after_a_success_a_refused_token_is_renewed_again() {
+    let answers = ["at-1", "at-2", "at-3"].map(|access| token(access, ""));
+    let answers: Vec<_> = answers.iter().map(|body| (200, body.as_str())).collect();
+    let server = TokenServer::start(&answers).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let first = secret(&accounts).await;
+    assert!(accounts.credential_refused(0, &ada(), &first));
+    let second = secret(&accounts).await;
+    accounts.report(0, &ada(), "any", Outcome::Success, Instant::now());
+    assert!(accounts.credential_refused(0, &ada(), &second));
+    assert!(secret(&accounts).await.matches(b"at-3"));
+}
+
+#[tokio::test]
+async fn a_token_server_that_refuses_makes_the_account_rest_until_somebody_acts() {
+    let refusal = r#"{"error":"invalid_grant","error_description":"refresh-1 was revoked"}"#;
+    let server = TokenServer::start(&[(400, refusal)]).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let fault = trouble(&accounts).await;
+    let said = fault.chain();
+    assert!(
+        said.contains("upstream `up`: the token server refused"),
+        "{said}"
+    );
+    // Clients are told neither whose account it is nor what the server said.
+    assert!(!said.contains(ADA) && !said.contains("refresh-1"), "{said}");
+    assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_token_is_no_credential() {
+    for body in [
+        "{}",
+        "<html>",
+        r#"{"access_token":"a b","token_type":"bearer"}"#,
+    ] {
+        let server = TokenServer::start(&[(200, body)]).await;
+        let accounts = accounts(refreshed_at(&server.url));
+        let fault = trouble(&accounts).await;
+        assert!(
+            fault.to_string().contains("answer is none"),
+            "{body}: {fault}"
+        );
+        assert!(rest(&accounts).unwrap() <= Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_outlives_the_exchange_that_began_it() {
+    let answer = token("at-1", r#","expires_in":3600"#);
+    let mut server = TokenServer::start(&[(200, &answer)]).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let id = ada();
+    assert!(accounts.credential(0, &id).now_or_never().is_none());
+    server.request().await;
+    assert!(secret(&accounts).await.matches(b"at-1"));
+    server.was_not_asked_again();
+}
+
+#[tokio::test]
+async fn while_the_old_one_is_good_a_failed_renewal_harms_nobody() {
+    let mut server = TokenServer::start(&[(503, "busy")]).await;
+    let accounts = accounts(refreshed_at(&server.url));
+    let now = Instant::now();
+    let account = accounts.find(0, &ada()).unwrap();
+    account.standing.fresh.lock().issued = Some(Issued {
+        secret: Secret::new("at-0"),
+        expires: Some(now + Duration::from_secs(60)),
+        renew: Some(now),
+    });
+    assert!(secret(&accounts).await.matches(b"at-0"));
+    server.request().await;
+    assert_eq!(rest(&accounts), None);
+    // And the server is left alone for a moment.
+    assert!(secret(&accounts).await.matches(b"at-0"));
+    server.was_not_asked_again();
+}
+
+#[tokio::test]
+async fn a_token_server_that_says_nothing_is_left_after_a_while() {
+    let fetch: Fetch = Arc::new(|_| Box::pin(std::future::pending()));
+    let upstream = upstream(refreshed_at("http://127.0.0.1:1/token"));
+    let accounts = Accounts::new(vec![(upstream, fetch)], Duration::from_secs(600), None);
+    let account = accounts.find(0, &ada()).unwrap();
+    let asking = within(account, Duration::from_millis(5));
+    let fault = soon("a fault", asking).await.unwrap_err();
+    assert!(
+        fault.to_string().contains("did not come in time"),
+        "{fault}"
+    );
+}
+
+fn shell(script: &str) -> Access {
+    Access::Command(Command {
+        program: "sh".into(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+        ttl: Duration::from_secs(600),
+    })
+}
+
+#[tokio::test]
+async fn a_command_runs_once_for_all_and_again_when_its_key_is_refused() {
+    // The process's number is another one each time.
+    let accounts = accounts(shell("echo sk-$$"));
+    let all = join_all((0..5).map(|_| secret(&accounts))).await;
+    assert!(all.iter().all(|secret| *secret == all[0]));
+    assert!(accounts.credential_refused(0, &ada(), &all[0]));
+    assert!(secret(&accounts).await != all[0]);
+}
+
+#[tokio::test]
+async fn a_command_that_prints_the_refused_key_again_saves_the_attempt() {
+    let accounts = accounts(shell("echo sk-always"));
+    let first = secret(&accounts).await;
+    assert!(accounts.credential_refused(0, &ada(), &first));
+    let fault = trouble(&accounts).await;
+    assert!(
+        fault.to_string().contains("what the upstream refused"),
+        "{fault}"
+    );
+    assert!(!fault.chain().contains("sk-always"), "{fault}");
+    assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
+    // Reported or not, after the rest it has another chance, since a key may be revived.
+    accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
+    assert!(secret(&accounts).await.matches(b"sk-always"));
+}

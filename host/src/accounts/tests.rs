@@ -1,0 +1,357 @@
+//! Who is picked, who rests, and what a reload changes. The kinds of credentials have tests of their own in `fresh`.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::config::AuthStyle;
+
+use super::*;
+
+const MODEL: &str = "m-1";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// An upstream with accounts of these names and keys.
+fn upstream(name: &str, accounts: &[(&str, &str)]) -> Upstream {
+    let account = |(name, key): &(&str, &str)| config::Account {
+        name: name.parse().unwrap(),
+        access: Access::Key(Secret::new(*key)),
+    };
+    Upstream {
+        name: name.parse().unwrap(),
+        base_url: "http://127.0.0.1:1".to_owned(),
+        dialect: "anthropic".into(),
+        lacks: Default::default(),
+        lacks_beside_others: Default::default(),
+        models: Vec::new(),
+        force_stream: false,
+        proxy: None,
+        ca_file: None,
+        auth: AuthStyle::XApiKey,
+        accounts: accounts.iter().map(account).collect(),
+    }
+}
+
+fn accounts(upstreams: Vec<Upstream>, previous: Option<&Accounts>) -> Accounts {
+    let fetch: Fetch =
+        Arc::new(|_| Box::pin(async { Err(Fault::gateway("nobody is asked here")) }));
+    let with = |upstream| (upstream, Arc::clone(&fetch));
+    Accounts::new(upstreams.into_iter().map(with).collect(), MINUTE, previous)
+}
+
+fn named(names: &[&str]) -> Accounts {
+    let keys: Vec<_> = names.iter().map(|name| (*name, "sk-test")).collect();
+    accounts(vec![upstream("up", &keys)], None)
+}
+
+fn id(name: &str) -> AccountId {
+    name.parse().unwrap()
+}
+
+fn ask(session: Option<&str>) -> Ask<'_> {
+    Ask {
+        upstream: 0,
+        model: MODEL,
+        session,
+        only: None,
+        avoid: &[],
+    }
+}
+
+#[track_caller]
+fn lease(accounts: &Accounts, ask: &Ask<'_>, now: Instant) -> Lease {
+    match accounts.pick(ask, now) {
+        Pick::Ready(lease) => lease,
+        Pick::Resting { .. } => panic!("all rest"),
+        Pick::None => panic!("there is none"),
+    }
+}
+
+#[track_caller]
+fn picked(accounts: &Accounts, ask: &Ask<'_>, now: Instant) -> String {
+    lease(accounts, ask, now).account().to_string()
+}
+
+#[track_caller]
+fn rest_until(accounts: &Accounts, ask: &Ask<'_>, now: Instant) -> Instant {
+    match accounts.pick(ask, now) {
+        Pick::Resting { until } => until,
+        Pick::Ready(lease) => panic!("{} is ready", lease.account()),
+        Pick::None => panic!("there is none"),
+    }
+}
+
+fn rests(accounts: &Accounts, account: &str, told: Duration, now: Instant) {
+    let outcome = Outcome::Rest { told: Some(told) };
+    accounts.report(0, &id(account), MODEL, outcome, now);
+}
+
+#[test]
+fn without_a_session_the_least_busy_goes_and_among_equals_the_first_of_the_file() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    let one = lease(&accounts, &ask(None), now);
+    assert_eq!(one.account().as_str(), "ada");
+    let two = lease(&accounts, &ask(None), now);
+    assert_eq!(two.account().as_str(), "bob");
+    let three = lease(&accounts, &ask(None), now);
+    assert_eq!(three.account().as_str(), "ada");
+    drop(two);
+    assert_eq!(picked(&accounts, &ask(None), now), "bob");
+    drop((one, three));
+    assert_eq!(picked(&accounts, &ask(None), now), "ada");
+}
+
+#[test]
+fn an_account_more_moves_only_its_own_share_of_the_sessions() {
+    let two = named(&["ada", "bob"]);
+    let three = named(&["ada", "bob", "cyd"]);
+    let now = Instant::now();
+    let mut moved = 0;
+    for session in (0..300).map(|n| format!("session-{n}")) {
+        let before = picked(&two, &ask(Some(&session)), now);
+        let after = picked(&three, &ask(Some(&session)), now);
+        if after == "cyd" {
+            moved += 1;
+        } else {
+            assert_eq!(before, after);
+        }
+    }
+    assert!((60..140).contains(&moved), "{moved} of 300 sessions moved");
+}
+
+#[test]
+fn a_session_stays_however_busy_its_account_is() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    let first = lease(&accounts, &ask(Some("s")), now);
+    let many: Vec<_> = (0..9)
+        .map(|_| lease(&accounts, &ask(Some("s")), now))
+        .collect();
+    assert!(many.iter().all(|lease| lease.account() == first.account()));
+}
+
+#[test]
+fn a_session_goes_elsewhere_while_its_account_rests_and_comes_back() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    let home = picked(&accounts, &ask(Some("s")), now);
+    rests(&accounts, &home, MINUTE, now);
+    assert_ne!(picked(&accounts, &ask(Some("s")), now), home);
+    assert_eq!(picked(&accounts, &ask(Some("s")), now + MINUTE), home);
+}
+
+#[test]
+fn a_rest_is_of_one_account_and_one_model() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    rests(&accounts, "ada", MINUTE, now);
+    assert_eq!(picked(&accounts, &ask(None), now), "bob");
+    let other_model = Ask {
+        model: "m-2",
+        ..ask(None)
+    };
+    assert_eq!(picked(&accounts, &other_model, now), "ada");
+    rests(&accounts, "bob", SECOND, now);
+    assert_eq!(rest_until(&accounts, &ask(None), now), now + SECOND);
+    assert_eq!(picked(&accounts, &ask(None), now + SECOND), "bob");
+}
+
+#[test]
+fn none_is_left_where_all_are_to_be_avoided_even_if_they_rest() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    rests(&accounts, "ada", MINUTE, now);
+    let avoid = [id("ada"), id("bob")];
+    let both = Ask {
+        avoid: &avoid,
+        ..ask(None)
+    };
+    assert!(matches!(accounts.pick(&both, now), Pick::None));
+    let avoid = [id("bob")];
+    let one = Ask {
+        avoid: &avoid,
+        ..ask(Some("s"))
+    };
+    assert_eq!(rest_until(&accounts, &one, now), now + MINUTE);
+    let nowhere = Ask {
+        upstream: 7,
+        ..ask(None)
+    };
+    assert!(matches!(accounts.pick(&nowhere, now), Pick::None));
+}
+
+#[test]
+fn a_pinned_account_is_the_only_one_that_will_do() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    let (bob, eve) = (id("bob"), id("eve"));
+    let pinned = Ask {
+        only: Some(&bob),
+        ..ask(None)
+    };
+    assert_eq!(picked(&accounts, &pinned, now), "bob");
+    rests(&accounts, "bob", MINUTE, now);
+    assert_eq!(rest_until(&accounts, &pinned, now), now + MINUTE);
+    let gone = Ask {
+        only: Some(&eve),
+        ..ask(None)
+    };
+    assert!(matches!(accounts.pick(&gone, now), Pick::None));
+}
+
+#[test]
+fn untold_rests_escalate_until_a_success() {
+    let (accounts, ada) = (named(&["ada"]), id("ada"));
+    let mut now = Instant::now();
+    let rest = |outcome, now: Instant| {
+        accounts.report(0, &ada, MODEL, outcome, now);
+        rest_until(&accounts, &ask(None), now) - now
+    };
+    let untold = Outcome::Rest { told: None };
+    let mut before = Duration::ZERO;
+    for doubled in [1, 2, 4, 8] {
+        let length = rest(untold, now);
+        assert!(length > before && length <= SECOND * doubled, "{length:?}");
+        before = length;
+        now += length;
+    }
+    accounts.report(0, &ada, MODEL, Outcome::Success, now);
+    assert!(rest(untold, now) <= SECOND);
+}
+
+#[test]
+fn nothing_but_time_ends_a_rest_and_neutral_ends_begin_none() {
+    let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
+    accounts.report(0, &ada, MODEL, Outcome::Neutral, now);
+    assert_eq!(picked(&accounts, &ask(None), now), "ada");
+    rests(&accounts, "ada", MINUTE, now);
+    // A stream that began before the rest has come to its end.
+    accounts.report(0, &ada, MODEL, Outcome::Success, now + SECOND);
+    assert_eq!(
+        rest_until(&accounts, &ask(None), now + SECOND),
+        now + MINUTE
+    );
+}
+
+#[test]
+fn a_refused_key_rests_for_all_models_and_is_told_once() {
+    let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
+    let log = logged(|| {
+        accounts.report(0, &ada, MODEL, Outcome::BadCredential, now);
+        accounts.report(0, &ada, "m-2", Outcome::BadCredential, now + SECOND);
+    });
+    assert_eq!(log.lines().count(), 1, "{log}");
+    for part in ["upstream=up", "account=ada", "rest=1m", "put a valid `key`"] {
+        assert!(log.contains(part), "no {part} in {log}");
+    }
+    assert!(!log.contains("sk-test"), "{log}");
+    let other_model = Ask {
+        model: "m-3",
+        ..ask(None)
+    };
+    assert_eq!(rest_until(&accounts, &other_model, now), now + MINUTE);
+    assert_eq!(picked(&accounts, &ask(None), now + MINUTE), "ada");
+    assert!(!accounts.credential_refused(0, &ada, &Secret::new("sk-test")));
+}
+
+#[test]
+fn rests_survive_a_reload_unless_the_credential_changes() {
+    let now = Instant::now();
+    let before = accounts(vec![upstream("up", &[("ada", "a"), ("bob", "b")])], None);
+    rests(&before, "ada", MINUTE, now);
+    before.report(0, &id("bob"), MODEL, Outcome::BadCredential, now);
+    let busy = lease(&before, &ask(None), now + MINUTE);
+    assert_eq!(busy.account().as_str(), "ada");
+    // Another place in the file, another upstream before it, and a new key for one.
+    let other = upstream("other", &[("ada", "a")]);
+    let same = upstream("up", &[("bob", "b2"), ("ada", "a")]);
+    let after = accounts(vec![other, same], Some(&before));
+    let at = |upstream, only| Ask {
+        upstream,
+        only: Some(only),
+        ..ask(None)
+    };
+    let (ada, bob) = (id("ada"), id("bob"));
+    assert_eq!(rest_until(&after, &at(1, &ada), now), now + MINUTE);
+    assert_eq!(picked(&after, &at(1, &bob), now), "bob");
+    assert_eq!(picked(&after, &at(0, &ada), now), "ada");
+    // What those under way on the old configuration report of the old key does not concern the new one.
+    before.report(0, &bob, MODEL, Outcome::Rest { told: Some(MINUTE) }, now);
+    assert_eq!(picked(&after, &at(1, &bob), now), "bob");
+    // And what they report of the same key does.
+    rests(&before, "ada", MINUTE * 2, now);
+    assert_eq!(rest_until(&after, &at(1, &ada), now), now + MINUTE * 2);
+    let without = accounts(vec![upstream("up", &[("bob", "b2")])], Some(&after));
+    assert_eq!(without.resting(now), []);
+}
+
+#[test]
+fn all_who_rest_are_listed_with_what_for() {
+    let (accounts, now) = (named(&["ada", "bob", "cyd"]), Instant::now());
+    rests(&accounts, "ada", MINUTE, now);
+    rests(&accounts, "cyd", SECOND, now);
+    logged(|| accounts.report(0, &id("bob"), MODEL, Outcome::BadCredential, now));
+    let resting = |account, model: Option<&str>| Resting {
+        upstream: "up".parse().unwrap(),
+        account: id(account),
+        model: model.map(Arc::from),
+        until: now + MINUTE,
+    };
+    let all = accounts.resting(now + SECOND);
+    assert_eq!(all, [resting("ada", Some(MODEL)), resting("bob", None)]);
+}
+
+#[test]
+fn any_number_of_models_takes_a_bounded_room() {
+    let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
+    let outcome = Outcome::Rest { told: Some(SECOND) };
+    for n in 0..1000 {
+        accounts.report(0, &ada, &format!("m-{n}"), outcome, now + SECOND * n);
+    }
+    assert!(accounts.upstreams[0].accounts[0].standing.remembered() <= 256);
+}
+
+#[test]
+fn the_maker_of_a_message_is_found_after_a_reload_too() {
+    let now = Instant::now();
+    let up = || upstream("up", &[("ada", "a")]);
+    let before = accounts(vec![up()], None);
+    before.made("msg_1", 0, &id("ada"), now);
+    assert_eq!(before.maker("msg_1", now), Some((0, id("ada"))));
+    let after = accounts(vec![upstream("other", &[]), up()], Some(&before));
+    assert_eq!(after.maker("msg_1", now), Some((1, id("ada"))));
+    let without = accounts(vec![upstream("up", &[])], Some(&after));
+    assert_eq!(without.maker("msg_1", now), None);
+}
+
+#[tokio::test]
+async fn a_key_is_its_own_credential() {
+    let accounts = named(&["ada"]);
+    let key = accounts.credential(0, &id("ada")).await.unwrap();
+    assert!(key.matches(b"sk-test"));
+    assert!(accounts.credential(0, &id("eve")).await.is_err());
+}
+
+/// What is logged meanwhile, without colours.
+pub(super) fn logged(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, act);
+    let all = sink.0.lock().unwrap().clone();
+    String::from_utf8(all).unwrap()
+}
