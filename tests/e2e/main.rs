@@ -24,6 +24,7 @@ mod threads; // what must go on where it began
 mod liveness; // signs of life
 mod endings; // complete, or visibly not
 mod soak; // all of it at random
+mod metrics; // what is counted
 mod commands; // check, plugins list, wit, exit codes
 mod operation; // signals, limits, the configuration file while running
 mod reload; // plugins come, change and go while traffic flows
