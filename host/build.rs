@@ -15,8 +15,10 @@ use std::{
 /// The default plugins with their places in the order.
 const PLUGINS: &[(u8, &str)] = &[
     (10, "answer-warmup"),
+    (20, "background-model"),
     (30, "message-threads"),
     (40, "strip-cache-control"),
+    (50, "signature-fallback"),
     (60, "merge-roles"),
     (70, "estimate-tokens"),
 ];

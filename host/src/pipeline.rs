@@ -162,12 +162,13 @@ impl Run {
         self.kind = request.kind;
         self.size = request.body.len();
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts {
-            kind: request.kind,
-            target: None,
-        };
         for &at in catalog.having(Hook::Request) {
             let plugin = &catalog.plugins[at];
+            let facts = Facts {
+                kind: request.kind,
+                headers: Some(&request.headers),
+                target: None,
+            };
             if !self.cares(at, plugin, Hook::Request, facts, request)? {
                 continue;
             }
@@ -220,6 +221,7 @@ impl Run {
                     targets.iter().any(|target| {
                         let facts = Facts {
                             kind: request.kind,
+                            headers: Some(&request.headers),
                             target: Some(target),
                         };
                         speaks(plugin, target)
@@ -251,12 +253,13 @@ impl Run {
             self.seen_is_stale = false;
         }
         let catalog = Arc::clone(&self.catalog);
-        let facts = Facts {
-            kind: request.kind,
-            target: Some(target),
-        };
         for &at in catalog.having(Hook::Attempt) {
             let plugin = &catalog.plugins[at];
+            let facts = Facts {
+                kind: request.kind,
+                headers: Some(&request.headers),
+                target: Some(target),
+            };
             if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
                 continue;
             }
@@ -294,12 +297,16 @@ impl Run {
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,
+            headers: Some(&request.headers),
             target: Some(target),
         };
         for &at in catalog.having(Hook::Failure).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Failure);
-            let holds = guard.is_some_and(|guard| guard.holds_for_status(facts, failure.status));
+            let holds = guard.is_some_and(|guard| {
+                let (names, seen) = (&self.catalog.names, &mut self.seen);
+                guard.holds_for_failure(facts, failure.status, &request.body, names, seen)
+            });
             if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
                 self.receipt.guarded(plugin, Hook::Failure);
                 continue;

@@ -167,8 +167,10 @@ fn the_list_of_plugins_shows_order_hooks_guards_source_and_hash() {
     };
     let order: Vec<usize> = [
         "answer-warmup",
+        "background-model",
         "message-threads",
         "strip-cache-control",
+        "signature-fallback",
         "tagger",
         "merge-roles",
         "estimate-tokens",

@@ -182,8 +182,10 @@ fn built_in() -> Vec<String> {
     listed.has_code(0);
     let names = [
         "answer-warmup",
+        "background-model",
         "message-threads",
         "strip-cache-control",
+        "signature-fallback",
         "merge-roles",
         "estimate-tokens",
     ];

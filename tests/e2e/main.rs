@@ -27,5 +27,6 @@ mod soak; // all of it at random
 mod metrics; // what is counted
 mod commands; // check, plugins list, wit, exit codes
 mod operation; // signals, limits, the configuration file while running
+mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows
 mod guests; // plugins that misbehave

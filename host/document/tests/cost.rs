@@ -117,3 +117,27 @@ fn timings() {
         }
     }
 }
+
+/// The path of a guard that asks for a word in the last messages, which a walk finds at the end of a long list.
+#[test]
+#[ignore = "prints timings, decides nothing"]
+fn a_word_that_is_nowhere() {
+    let turns: Vec<String> = (0..4_000)
+        .map(|turn| {
+            let role = if turn % 2 == 0 { "user" } else { "assistant" };
+            format!(r#"{{"role":"{role}","content":[{{"type":"text","text":"what was wanted, and how warm it was: {turn:060}"}}]}}"#)
+        })
+        .collect();
+    let text = format!(r#"{{"model":"m","messages":[{}]}}"#, turns.join(","));
+    let document = Document::new(text);
+    let word = "[\\\\p{Z}\\\\t\\\\n\\\\r]*[Ww][Aa][Rr][Mm][Uu][Pp][\\\\p{Z}\\\\t\\\\n\\\\r]*";
+    let path = format!(r#"$.messages[-4:][?match(@, "{word}") || @[?match(@.text, "{word}")]]"#);
+    let path = Path::parse(&path).expect("a path");
+    eprintln!("{} bytes, 4000 messages", document.len());
+    time("the walk", || document.matches(&path));
+    let names = Names::new(path.literals());
+    time("search for the names", || names.find_in(&document));
+    let words = Names::of_paths([&path]);
+    assert!(!words.find_in(&document).allows(&path));
+    time("search for names and words", || words.find_in(&document));
+}

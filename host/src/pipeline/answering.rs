@@ -66,6 +66,7 @@ impl Answering {
         } = run;
         let facts = Facts {
             kind,
+            headers: None,
             target: Some(&head.target),
         };
         let mut listeners = Vec::new();
@@ -198,6 +199,7 @@ impl Answering {
     fn facts(&self) -> Facts<'_> {
         Facts {
             kind: self.kind,
+            headers: None,
             target: Some(&self.head.target),
         }
     }

@@ -13,12 +13,13 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
-use witgate_document::{Names, Path};
+use witgate_document::Names;
 
 use super::{
     Catalog, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
     files::{self, Folder},
+    guard::Guard,
     manifest::Hook,
     plugin::{self, Code, Hash, Plugin},
 };
@@ -132,7 +133,7 @@ impl Catalog {
         let guards = plugins
             .iter()
             .flat_map(|plugin| Hook::ALL.into_iter().filter_map(|hook| plugin.guard(hook)));
-        let names = Names::new(guards.flat_map(|guard| guard.paths().flat_map(Path::literals)));
+        let names = Names::of_paths(guards.flat_map(Guard::paths));
         Self {
             generation,
             entries,

@@ -1,5 +1,6 @@
 //! Does this plugin care? Answered from the plugin's manifest, without calling it, the cheap parts first.
 
+use http::{HeaderMap, HeaderName};
 use witgate_document::{Document, Error, Found, Names, Path};
 
 use crate::message::{RequestKind, Target};
@@ -17,7 +18,11 @@ pub(super) struct Alternative {
     pub(super) kinds: Option<Vec<String>>,
     pub(super) dialects: Option<Vec<String>>,
     pub(super) lacks: Option<Vec<String>>,
+    /// Each of them has one of its values.
+    pub(super) headers: Option<Vec<(HeaderName, Vec<String>)>>,
     pub(super) path: Option<Path>,
+    /// Whether the attempt is not the first one.
+    pub(super) retries: Option<bool>,
     pub(super) status: Option<Vec<u16>>,
     pub(super) events: Option<Vec<String>>,
     pub(super) deltas: Option<Vec<String>>,
@@ -27,11 +32,13 @@ pub(super) struct Alternative {
 #[derive(Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) kind: RequestKind,
+    /// The client's. None where the answer is under way, where no guard asks for them.
+    pub(super) headers: Option<&'a HeaderMap>,
     /// None in the request hook.
     pub(super) target: Option<&'a Target>,
 }
 
-/// Which of the names that guards speak of occur in a body; looked for once per state of the body, and only if a guard
+/// Which of the words that guards speak of occur in a body; looked for once per state of the body, and only if a guard
 /// gets that far.
 #[derive(Default)]
 pub(super) struct Seen(Option<Found>);
@@ -44,7 +51,7 @@ impl Seen {
 
     fn all(&mut self, path: &Path, names: &Names, body: &Document) -> bool {
         let found = self.0.get_or_insert_with(|| names.find_in(body));
-        path.literals().all(|name| found.has(name))
+        found.allows(path)
     }
 }
 
@@ -105,14 +112,26 @@ impl Guard {
         Ok(false)
     }
 
-    /// Whether a failure hook is to be called.
-    pub(super) fn holds_for_status(&self, facts: Facts<'_>, status: u16) -> bool {
+    /// Whether a failure hook is to be called. A body that a path cannot read was sent nevertheless, so there the hook has
+    /// to look for itself.
+    pub(super) fn holds_for_failure(
+        &self,
+        facts: Facts<'_>,
+        status: u16,
+        body: &Document,
+        names: &Names,
+        seen: &mut Seen,
+    ) -> bool {
         self.alternatives.iter().any(|alternative| {
             let listed = alternative
                 .status
                 .as_ref()
                 .is_none_or(|list| list.contains(&status));
-            listed && alternative.may_hold(facts)
+            let mut selects =
+                |path| seen.all(path, names, body) && body.matches(path).unwrap_or(true);
+            listed
+                && alternative.may_hold(facts)
+                && alternative.path.as_ref().is_none_or(&mut selects)
         })
     }
 
@@ -150,12 +169,27 @@ impl Alternative {
             Some(kinds) => kinds.iter().any(|kind| kind == facts.kind.as_str()),
         };
         kind && facts.target.is_none_or(|target| self.fits(target))
+            && facts.headers.is_none_or(|headers| self.is_said(headers))
+    }
+
+    fn is_said(&self, headers: &HeaderMap) -> bool {
+        let has = |(name, values): &(HeaderName, Vec<String>)| {
+            let mut said = headers.get_all(name).iter();
+            said.any(|said| values.iter().any(|value| said == value))
+        };
+        self.headers
+            .as_ref()
+            .is_none_or(|wanted| wanted.iter().all(has))
     }
 
     fn fits(&self, target: &Target) -> bool {
         let speaks = |list: &Vec<String>| list.iter().any(|dialect| **dialect == *target.dialect);
         let lacks = |list: &Vec<String>| list.iter().any(|word| target.lacks.contains(word));
-        self.dialects.as_ref().is_none_or(speaks) && self.lacks.as_ref().is_none_or(lacks)
+        self.dialects.as_ref().is_none_or(speaks)
+            && self.lacks.as_ref().is_none_or(lacks)
+            && self
+                .retries
+                .is_none_or(|retries| retries == (target.attempt > 1))
     }
 
     fn wants(&self, name: &str, delta: Option<&str>) -> bool {
@@ -213,11 +247,13 @@ mod tests {
         let guard = Guard::default();
         assert!(guard.may_hold(Facts {
             kind: RequestKind::Messages,
-            target: None
+            headers: None,
+            target: None,
         }));
         assert!(!guard.may_hold(Facts {
             kind: RequestKind::CountTokens,
-            target: None
+            headers: None,
+            target: None,
         }));
     }
 
@@ -239,6 +275,7 @@ mod tests {
             let target = target(dialect, lacks);
             let facts = Facts {
                 kind: RequestKind::Messages,
+                headers: None,
                 target: Some(&target),
             };
             assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
@@ -259,12 +296,73 @@ mod tests {
         let other = target("b", &[]);
         assert!(either.may_hold(Facts {
             kind: RequestKind::CountTokens,
-            target: Some(&other)
+            headers: None,
+            target: Some(&other),
         }));
         assert!(!either.may_hold(Facts {
             kind: RequestKind::Messages,
-            target: Some(&other)
+            headers: None,
+            target: Some(&other),
         }));
+    }
+
+    #[test]
+    fn a_guard_for_retries_holds_from_the_second_attempt_on() {
+        let guard = |retries| {
+            one(Alternative {
+                retries: Some(retries),
+                ..Default::default()
+            })
+        };
+        for (attempt, holds) in [(1, false), (2, true), (3, true)] {
+            let target = Target {
+                attempt,
+                ..target("a", &[])
+            };
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                headers: None,
+                target: Some(&target),
+            };
+            assert_eq!(guard(true).may_hold(facts), holds, "{attempt}");
+            assert_eq!(guard(false).may_hold(facts), !holds, "{attempt}");
+        }
+    }
+
+    #[test]
+    fn a_header_guard_asks_for_one_of_the_values_of_each_header() {
+        let guard = one(Alternative {
+            headers: Some(vec![
+                (
+                    HeaderName::from_static("x-class"),
+                    vec!["a".to_owned(), "b".to_owned()],
+                ),
+                (HeaderName::from_static("x-app"), vec!["cli".to_owned()]),
+            ]),
+            ..Default::default()
+        });
+        let table = [
+            (&[("x-class", "b"), ("x-app", "cli")][..], true),
+            (
+                &[("x-class", "z"), ("x-class", "a"), ("x-app", "cli")],
+                true,
+            ),
+            (&[("x-class", "A"), ("x-app", "cli")], false),
+            (&[("x-class", "a")], false),
+            (&[], false),
+        ];
+        for (said, holds) in table {
+            let mut headers = HeaderMap::new();
+            for (name, value) in said {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                headers: Some(&headers),
+                target: None,
+            };
+            assert_eq!(guard.may_hold(facts), holds, "{said:?}");
+        }
     }
 
     #[test]
@@ -272,18 +370,29 @@ mod tests {
         let target = target("a", &[]);
         let facts = Facts {
             kind: RequestKind::Messages,
+            headers: None,
             target: Some(&target),
         };
         let guard = one(Alternative {
             status: Some(vec![400, 422]),
             ..Default::default()
         });
-        assert!(guard.holds_for_status(facts, 400));
-        assert!(!guard.holds_for_status(facts, 429));
-        assert!(
-            Guard::default().holds_for_status(facts, 0),
-            "no answer at all"
-        );
+        let names = Names::new([""; 0]);
+        let holds = |guard: &Guard, status, body: &'static str| {
+            let body = Document::new(body.as_bytes());
+            guard.holds_for_failure(facts, status, &body, &names, &mut Seen::default())
+        };
+        assert!(holds(&guard, 400, "{}"));
+        assert!(!holds(&guard, 429, "{}"));
+        assert!(holds(&Guard::default(), 0, "{}"), "no answer at all");
+
+        let asks_for_a = one(Alternative {
+            path: Some(Path::parse("$.a").unwrap()),
+            ..Default::default()
+        });
+        assert!(holds(&asks_for_a, 400, r#"{"a": 1}"#));
+        assert!(!holds(&asks_for_a, 400, "{}"));
+        assert!(holds(&asks_for_a, 400, "{"), "nobody can say");
     }
 
     #[test]
@@ -291,6 +400,7 @@ mod tests {
         let target = target("a", &[]);
         let facts = Facts {
             kind: RequestKind::Messages,
+            headers: None,
             target: Some(&target),
         };
         let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
@@ -340,9 +450,10 @@ mod tests {
             path: Some(path),
             ..Default::default()
         });
-        let names = Names::new(guard.paths().flat_map(Path::literals));
+        let names = Names::of_paths(guard.paths());
         let facts = Facts {
             kind: RequestKind::Messages,
+            headers: None,
             target: None,
         };
         let holds = |text: &'static str| {

@@ -1,5 +1,8 @@
 //! What a plugin says about itself, read strictly: a misspelt key is an error, so that no guard is lost.
 
+use std::collections::BTreeMap;
+
+use http::HeaderName;
 use serde::Deserialize;
 use witgate_document::Path;
 
@@ -86,7 +89,9 @@ struct WrittenAlternative {
     kinds: Option<Vec<String>>,
     dialects: Option<Vec<String>>,
     lacks: Option<Vec<String>>,
+    headers: Option<BTreeMap<String, Vec<String>>>,
     path: Option<String>,
+    retries: Option<bool>,
     status: Option<Vec<u16>>,
     events: Option<Vec<String>>,
     deltas: Option<Vec<String>>,
@@ -174,7 +179,14 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
             written.lacks.is_some(),
             &[Attempt, Failure, Response],
         ),
-        ("path", written.path.is_some(), &[Request, Attempt]),
+        (
+            "headers",
+            written.headers.is_some(),
+            &[Request, Attempt, Failure],
+        ),
+        ("path", written.path.is_some(), &[Request, Attempt, Failure]),
+        // A response hook has its slot before the number of the last attempt is known.
+        ("retries", written.retries.is_some(), &[Attempt, Failure]),
         ("status", written.status.is_some(), &[Failure]),
         ("events", written.events.is_some(), &[Response]),
         ("deltas", written.deltas.is_some(), &[Response]),
@@ -187,11 +199,21 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
     let path = written
         .path
         .map(|text| Path::parse(&text).map_err(|error| format!("`path`: {error}")));
+    let headers = written.headers.map(|headers| {
+        let named = headers.into_iter().map(|(name, values)| {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("`headers`: `{name}` is no header name"))?;
+            Ok((name, values))
+        });
+        named.collect::<Result<Vec<_>, String>>()
+    });
     Ok(Alternative {
         kinds: written.kinds,
         dialects: written.dialects,
         lacks: written.lacks,
+        headers: headers.transpose()?,
         path: path.transpose()?,
+        retries: written.retries,
         status: written.status,
         events: written.events,
         deltas: written.deltas,
@@ -253,6 +275,10 @@ mod tests {
                 "`guards.attempt[1]`: `status`",
             ),
             (
+                r#"{"guards": {"attempt": [{"headers": {"no name": []}}]}}"#,
+                "`no name` is no header name",
+            ),
+            (
                 r#"{"guards": {"attempt": [{"path": "messages"}]}}"#,
                 "`guards.attempt[0]`: `path`",
             ),
@@ -265,5 +291,8 @@ mod tests {
             let error = Manifest::parse(text, &[Hook::Attempt]).unwrap_err();
             assert!(error.contains(wanted), "{text}: {error}");
         }
+        let text = r#"{"guards": {"request": [{"retries": true}]}}"#;
+        let error = Manifest::parse(text, &[Hook::Request]).unwrap_err();
+        assert!(error.contains("`retries`"), "{error}");
     }
 }

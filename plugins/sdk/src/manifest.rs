@@ -139,7 +139,11 @@ pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lacks: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headers: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retries: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Vec<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +156,11 @@ impl Guard {
     /// A guard that holds for every exchange of kind `messages`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A guard that never holds, for a hook that the settings switch off.
+    pub fn never() -> Self {
+        Self::new().kinds(Vec::<String>::new())
     }
 
     /// The request's kind is one of these. Without it: `messages`.
@@ -175,7 +184,27 @@ impl Guard {
         self
     }
 
-    /// This JSONPath selects something in the request's body. For the request and attempt hooks.
+    /// The request has this header with one of these values; of several headers, each. Values are compared as they are.
+    /// Not for the response hook.
+    #[must_use]
+    pub fn header<V: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Self {
+        let headers = self.headers.get_or_insert_default();
+        headers.insert(name.into(), owned(values));
+        self
+    }
+
+    /// The attempt is a retry: the exchange's second or a later one. For the attempt and failure hooks.
+    #[must_use]
+    pub fn retries(mut self) -> Self {
+        self.retries = Some(true);
+        self
+    }
+
+    /// This JSONPath selects something in the request's body. Not for the response hook.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
@@ -218,14 +247,15 @@ mod tests {
             .attempt(Guard::new().lacks(["cache_control"]).path("$.a"))
             .failure(Guard::new().status([400]))
             .response(Guard::new().events(["ping"]).deltas(["text_delta"]))
-            .request(Guard::new().kinds(["messages"]))
-            .request(Guard::new().kinds(["count_tokens"]));
+            .request(Guard::new().header("x-class", ["a"]))
+            .request(Guard::never())
+            .attempt(Guard::new().kinds(["count_tokens"]).retries());
         assert_eq!(
             full.to_json(),
             concat!(
                 r#"{"summary":"x","version":"1","on_error":"skip","dialect":"gemini","guards":{"#,
-                r#""request":[{"kinds":["messages"]},{"kinds":["count_tokens"]}],"#,
-                r#""attempt":[{"lacks":["cache_control"],"path":"$.a"}],"#,
+                r#""request":[{"headers":{"x-class":["a"]}},{"kinds":[]}],"#,
+                r#""attempt":[{"lacks":["cache_control"],"path":"$.a"},{"kinds":["count_tokens"],"retries":true}],"#,
                 r#""failure":[{"status":[400]}],"#,
                 r#""response":[{"events":["ping"],"deltas":["text_delta"]}]}}"#
             )

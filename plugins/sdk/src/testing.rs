@@ -147,6 +147,12 @@ impl<Rule: Plugin> Exchange<Rule> {
         self.change(|_, target| target.dialect = name.to_owned())
     }
 
+    /// Lets the attempts from here on go to another upstream, which may lack other things.
+    pub fn fail_over(&mut self, upstream: &str, lacks: &[&str]) {
+        self.target.upstream = upstream.to_owned();
+        self.target.lacks = lacks.iter().map(|&word| word.to_owned()).collect();
+    }
+
     /// The account's name.
     #[must_use]
     pub fn account(self, name: &str) -> Self {
@@ -206,7 +212,7 @@ impl<Rule: Plugin> Exchange<Rule> {
     }
 
     /// Whether the guards hold for this exchange. Only those are looked at that do not ask about the answer: `kinds`,
-    /// `dialects`, `lacks` and `path`.
+    /// `dialects`, `lacks`, `headers`, `path` and `retries`, which holds if there was an attempt already.
     ///
     /// # Panics
     ///
@@ -240,7 +246,14 @@ impl<Rule: Plugin> Exchange<Rule> {
             let body = self.asked.body.borrow();
             body.matches(&path).expect("the body can be read")
         });
-        kind && lacks && path && named(&guard.dialects, &self.target.dialect)
+        let headers = guard.headers.iter().flatten().all(|(name, values)| {
+            let said = self.asked.header(name);
+            said.iter().any(|said| values.contains(said))
+        });
+        let retries = guard
+            .retries
+            .is_none_or(|retries| retries == (self.target.attempt > 0));
+        kind && headers && retries && lacks && path && named(&guard.dialects, &self.target.dialect)
     }
 
     /// The body as it stands: as the client sent it, with the edits made since.

@@ -1,5 +1,6 @@
 //! I-Regexp, RFC 9485, on an engine of linear time.
 
+use super::fragment;
 use regex_automata::{Input, meta, util::syntax};
 
 /// How much memory, in bytes, one compiled pattern may take. Larger ones, such as nested counts, match nothing.
@@ -19,6 +20,8 @@ pub(crate) struct Regex {
     inner: meta::Regex,
     /// What looking at one byte of text may cost, in bytes passed over: large patterns are slow ones.
     pub(super) weight: usize,
+    /// What is in everything it matches, in lower case, as `fragment` finds it.
+    pub(super) fragment: Option<String>,
 }
 
 impl Regex {
@@ -44,7 +47,11 @@ impl Regex {
             .build(&anchored)
             .ok()?;
         let weight = 1 + inner.memory_usage() / WEIGHT;
-        Some(Self { inner, weight })
+        Some(Self {
+            inner,
+            weight,
+            fragment: fragment::of_pattern(pattern),
+        })
     }
 
     pub(crate) fn is_match(&self, text: &str) -> bool {

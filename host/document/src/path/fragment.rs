@@ -1,0 +1,220 @@
+//! What a text must contain for a pattern to be worth trying: a piece that a search of memory can look for.
+
+use super::{Logic, Operand, Pattern, Query, Selector};
+
+/// Shorter pieces are in every text.
+const SHORTEST: usize = 3;
+
+/// Pieces, in lower case, each of which must occur in some spelling of upper and lower case for the query to select
+/// anything. Whatever is not certain is left out.
+pub(super) fn of_query(query: &Query) -> Vec<String> {
+    let mut fragments = Vec::new();
+    for segment in &query.segments {
+        if let [Selector::Filter(logic)] = segment.selectors.as_slice() {
+            fragments.extend(of_logic(logic));
+        }
+    }
+    fragments.sort_unstable();
+    fragments.dedup();
+    fragments
+}
+
+fn of_logic(logic: &Logic) -> Vec<String> {
+    match logic {
+        Logic::And(parts) => parts.iter().flat_map(of_logic).collect(),
+        Logic::Or(parts) => {
+            let mut all = parts.iter().map(of_logic);
+            let mut common = all.next().unwrap_or_default();
+            for other in all {
+                common.retain(|fragment| other.contains(fragment));
+            }
+            common
+        }
+        Logic::Exists(query) => of_query(query),
+        Logic::Regex {
+            // Not so a string that stands in the query.
+            input: Operand::Node(query) | Operand::Value(query),
+            pattern: Pattern::Fixed(Some(regex)),
+            ..
+        } => {
+            let mut fragments = of_query(query);
+            fragments.extend(regex.fragment.clone());
+            fragments
+        }
+        Logic::Not(_) | Logic::Compare(..) | Logic::Regex { .. } => Vec::new(),
+    }
+}
+
+/// The longest piece that is in everything the pattern matches. `pattern` is known to be an I-Regexp.
+pub(super) fn of_pattern(pattern: &str) -> Option<String> {
+    let mut best = String::new();
+    let mut run = String::new();
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        let certain = match c {
+            // One branch or the other: nothing is certain.
+            '|' => return None,
+            '(' => {
+                rest = behind_group(rest)?;
+                None
+            }
+            '[' => {
+                let (letter, behind) = class(rest)?;
+                rest = behind;
+                letter
+            }
+            '\\' => {
+                rest = behind_escape(rest)?;
+                None
+            }
+            c => Some(c).filter(is_plain),
+        };
+        let (least, behind) = quantity(rest);
+        rest = behind.unwrap_or(rest);
+        match certain.filter(|_| least > 0) {
+            Some(c) => run.push(c.to_ascii_lowercase()),
+            None => keep_longer(&mut best, &mut run),
+        }
+        if behind.is_some() {
+            // What follows a repetition need not follow its first round.
+            keep_longer(&mut best, &mut run);
+        }
+    }
+    keep_longer(&mut best, &mut run);
+    (best.len() >= SHORTEST).then_some(best)
+}
+
+fn keep_longer(best: &mut String, run: &mut String) {
+    if run.len() > best.len() {
+        std::mem::swap(best, run);
+    }
+    run.clear();
+}
+
+/// Whether JSON has no spelling for the character but itself and `\u` escapes.
+fn is_plain(c: &char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-')
+}
+
+/// How often an atom is there at least, and what stands behind a quantifier if there is one.
+fn quantity(rest: &str) -> (usize, Option<&str>) {
+    match rest.as_bytes().first() {
+        Some(b'*' | b'?') => (0, Some(&rest[1..])),
+        Some(b'+') => (1, Some(&rest[1..])),
+        Some(b'{') => match rest[1..].split_once('}') {
+            Some((count, behind)) => {
+                let least = count.split(',').next().unwrap_or_default();
+                // A number too long to read is no 0, and a 0 is no promise.
+                (
+                    usize::from(!least.bytes().all(|digit| digit == b'0')),
+                    Some(behind),
+                )
+            }
+            None => (0, None),
+        },
+        _ => (1, None),
+    }
+}
+
+fn behind_group(mut rest: &str) -> Option<&str> {
+    let mut open = 1;
+    while open > 0 {
+        let c = rest.chars().next()?;
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '(' => open += 1,
+            ')' => open -= 1,
+            '[' => rest = class(rest)?.1,
+            '\\' => rest = behind_escape(rest)?,
+            _ => {}
+        }
+    }
+    Some(rest)
+}
+
+fn behind_escape(rest: &str) -> Option<&str> {
+    let c = rest.chars().next()?;
+    let behind = &rest[c.len_utf8()..];
+    match c {
+        'p' | 'P' => Some(behind.split_once('}')?.1),
+        _ => Some(behind),
+    }
+}
+
+/// The letter of a class that has it in both cases, or alone, and what stands behind the class.
+fn class(inside: &str) -> Option<(Option<char>, &str)> {
+    let mut rest = inside;
+    loop {
+        let c = rest.chars().next()?;
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\\' => rest = behind_escape(rest)?,
+            ']' => break,
+            _ => {}
+        }
+    }
+    let members = &inside[..inside.len() - rest.len() - 1];
+    let letter = match members.as_bytes() {
+        [one] => Some(char::from(*one)),
+        [one, other] if one.eq_ignore_ascii_case(other) => Some(char::from(*one)),
+        _ => None,
+    };
+    Some((letter.filter(is_plain), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Path, regex::Regex};
+
+    #[test]
+    fn what_a_pattern_cannot_do_without_is_found() {
+        let table = [
+            ("warmup", Some("warmup")),
+            (
+                r"[\p{Z}\t]*[Ww][Aa][Rr][Mm][Uu][Pp][\p{Z}]*",
+                Some("warmup"),
+            ),
+            ("abc|def", None),
+            ("(abc|def)ghi", Some("ghi")),
+            ("(abcd)?Xy", None),
+            ("abcd?efgh+ij", Some("efgh")),
+            ("abc{0,2}def{1,}ghij", Some("ghij")),
+            ("abcx{00}y", Some("abc")),
+            ("abc.def4", Some("def4")),
+            (r"a\.b\-cde", Some("cde")),
+            (r"abc\p{Lu}de", Some("abc")),
+            ("^abc$", Some("abc")),
+            ("[^a]bcd", Some("bcd")),
+            ("[a-c][x]yz", Some("xyz")),
+            ("äbcd", Some("bcd")),
+            ("ab", None),
+            ("", None),
+        ];
+        for (pattern, wanted) in table {
+            let regex = Regex::new(pattern, true).expect(pattern);
+            assert_eq!(regex.fragment.as_deref(), wanted, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_query_needs_what_all_its_branches_need() {
+        let fragments = |text: &str| Path::parse(text).expect("a path").fragments().to_vec();
+        let both = r#"$.m[-4:][?match(@, "[Ww]arm.*") || @[?match(@.text, "warm")]]"#;
+        assert_eq!(fragments(both), ["warm"]);
+        assert_eq!(
+            fragments(r#"$[?search(@, "abc") && search(@, "def")]"#),
+            ["abc", "def"]
+        );
+        let none = [
+            r#"$[?match(@, "warm") || @.x]"#,
+            r#"$[?!match(@, "warm")]"#,
+            r#"$[?match("warm", "warm")]"#,
+            r#"$[?match(@, "warm"), 0]"#,
+            r#"$[?match(@, @.warm)]"#,
+        ];
+        for text in none {
+            assert_eq!(fragments(text), [""; 0], "{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Keeps thinking blocks away from upstreams that did not sign them.
+//!
+//! A thinking block is signed by whoever made it, and another upstream refuses it. Who signed what is learned from answers. On
+//! the way out, blocks that are known to be signed elsewhere are left out where the target lacks `foreign-signatures`; what
+//! nobody saw being made is trusted. Where an upstream refuses a signature all the same, it is asked once more without any.
+//!
+//! Blocks go whole or stay whole: no signature is ever changed, and nothing is put in a block's place.
+
+mod drop_blocks;
+mod origin;
+mod refusal;
+
+use std::time::Duration;
+
+use witgate_plugin::{
+    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
+    Request, Response, ResponseHook, Retry, Target, Verdict, export, log,
+};
+
+use drop_blocks::{Block, drop_blocks};
+
+/// What a target lacks that cannot take blocks signed by others.
+const LACK: &str = "foreign-signatures";
+
+const KINDS: [&str; 2] = ["messages", "count_tokens"];
+
+#[derive(Default)]
+struct SignatureFallback {
+    /// The upstream that refused a signature. There is one such retry in an exchange.
+    refused_by: Option<String>,
+}
+
+impl Plugin for SignatureFallback {
+    fn describe() -> Result<Manifest, Error> {
+        let foreign = Guard::new()
+            .kinds(KINDS)
+            .lacks([LACK])
+            .path(drop_blocks::SIGNATURES);
+        let again = Guard::new()
+            .kinds(KINDS)
+            .retries()
+            .path(drop_blocks::THINKING);
+        let refusals = Guard::new()
+            .kinds(KINDS)
+            .status([400])
+            .path(drop_blocks::THINKING);
+        // One call for each thinking block of an answer; all other events pass by. Where there is nowhere else to go, nobody
+        // needs to know, and the answer need not keep a place for this plugin.
+        let signatures = Guard::new()
+            .lacks([LACK])
+            .events(["content_block_delta"])
+            .deltas(["signature_delta"]);
+        Ok(
+            Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
+                .attempt(foreign)
+                .attempt(again)
+                .failure(refusals)
+                .response(signatures),
+        )
+    }
+}
+
+impl AttemptHook for SignatureFallback {
+    fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
+        let upstream = target.upstream();
+        let refused = self.refused_by.as_ref() == Some(&upstream);
+        if !refused && !target.lacks(LACK) {
+            return Ok(Verdict::proceed());
+        }
+        let blocks = if refused {
+            Block::select(request, drop_blocks::THINKING)?
+        } else {
+            origin::foreign(request, &upstream)?
+        };
+        drop_blocks(request, &blocks)?;
+        Ok(Verdict::proceed())
+    }
+}
+
+impl FailureHook for SignatureFallback {
+    fn on_failure(
+        &mut self,
+        request: &Request,
+        target: &Target,
+        failure: &mut Failure,
+    ) -> Result<(), Error> {
+        let asks = self.refused_by.is_none()
+            && request.has(drop_blocks::THINKING)?
+            && refusal::is_one(&failure.kind(), &failure.body());
+        if asks {
+            let upstream = target.upstream();
+            log::info(format!(
+                "`{upstream}` refused a thinking block's signature: trying once more without thinking blocks"
+            ));
+            failure.set_retry(Retry::Same, Duration::ZERO)?;
+            self.refused_by = Some(upstream);
+        }
+        Ok(())
+    }
+}
+
+impl ResponseHook for SignatureFallback {
+    fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
+        origin::learn(response, &event)?;
+        Ok(EventVerdict::Keep)
+    }
+}
+
+export!(SignatureFallback: AttemptHook, FailureHook, ResponseHook);
+
+#[cfg(test)]
+mod tests;

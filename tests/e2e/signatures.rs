@@ -1,0 +1,171 @@
+//! Whose thinking goes where: blocks and the upstreams that signed them, and requests that a client makes for itself.
+
+use crate::support::{
+    Answer, Gateway, Reply, Upstream,
+    shapes::{HELLO, MESSAGE, SSE},
+};
+
+const REFUSED: &str = r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.1.content.0: Invalid `signature` in `thinking` block"},"request_id":"req_1"}"#;
+
+const BROKEN: &str = r#"{"type":"error","error":{"type":"api_error","message":"no"}}"#;
+
+const SIGNED: &str = r#"{ "type":"thinking", "thinking":"", "signature":"c2ln\/bmVk" }"#;
+
+const UNKNOWN: &str = r#"{"signature":"bm9ib2R5cw==","thinking":"\u0041","type":"thinking"}"#;
+
+/// A turn that carries on from these blocks.
+fn carrying_on(blocks: &str, stream: bool) -> String {
+    format!(
+        r#"{{"model":"claude-opus-5-5", "thinking":{{"type":"adaptive"}}, "messages":[{{"role":"user","content":"hi"}},{{"role":"assistant","content":[{blocks}]}},{{"role":"user","content":"and?"}}], "n": 1.0e0,"stream":{stream}}}"#
+    )
+}
+
+/// A message, or the stream of one, with a block that this upstream signed.
+fn signed(stream: bool) -> Answer {
+    if stream {
+        let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"c2ln/bmVk"}}"#;
+        let events = SSE.replacen(
+            r#""content_block":{"type":"text","text":""}"#,
+            r#""content_block":{"type":"thinking","thinking":"","signature":""}"#,
+            1,
+        );
+        let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello"}}"#;
+        Answer::sse(&events.replacen(text, delta, 1))
+    } else {
+        let block = r#"{"type":"thinking","thinking":"","signature":"c2ln/bmVk"}"#;
+        Answer::json(
+            200,
+            &MESSAGE.replacen(r#"{"type":"text","text":"hello"}"#, block, 1),
+        )
+    }
+}
+
+fn beside(a: &Upstream, b: &Upstream) -> Gateway {
+    let account = |name| {
+        format!("preset = \"anthropic\"\naccounts = [{{ name = \"{name}\", key = \"k-{name}\" }}]")
+    };
+    Gateway::echo()
+        .upstream("a", a, &account("ada"))
+        .upstream("b", b, &account("bob"))
+        .route("*", &["a", "b"])
+        .start()
+}
+
+fn say(gateway: &Gateway, session: &str, body: impl AsRef<[u8]>) -> Reply {
+    gateway
+        .request("POST", "/v1/messages")
+        .header("content-type", "application/json")
+        .header("x-claude-code-session-id", session)
+        .body(body)
+        .send()
+}
+
+#[test]
+fn what_one_upstream_signed_is_not_shown_to_another() {
+    for stream in [true, false] {
+        let a = Upstream::script([signed(stream), Answer::json(500, BROKEN)]);
+        let b = Upstream::ok();
+        let gateway = beside(&a, &b);
+        let hello = HELLO.replacen('{', &format!("{{\"stream\":{stream},"), 1);
+        say(&gateway, "s", hello)
+            .has_status(200)
+            .has("c2ln/bmVk")
+            .has_no_header("x-witgate-edits");
+
+        let text = r#"{"type":"text","text":"A"}"#;
+        let turn = carrying_on(&format!("{SIGNED},{UNKNOWN},{text}"), stream);
+        say(&gateway, "s", &turn).has_status(200);
+
+        a.last().has_body(&turn);
+        assert_eq!(b.received().len(), 1);
+        b.last()
+            .has_body(carrying_on(&format!("{UNKNOWN},{text}"), stream));
+    }
+}
+
+#[test]
+fn a_block_of_another_session_or_of_nobody_is_trusted() {
+    let a = Upstream::script([signed(true), Answer::json(500, BROKEN)]);
+    let b = Upstream::ok();
+    let gateway = beside(&a, &b);
+    say(&gateway, "s", HELLO.replacen('{', "{\"stream\":true,", 1)).has_status(200);
+    let turn = carrying_on(&format!("{SIGNED},{UNKNOWN}"), true);
+    say(&gateway, "t", &turn).has_status(200);
+    b.last().has_body(&turn);
+}
+
+#[test]
+fn a_refused_signature_is_tried_once_more_without_thinking() {
+    let upstream = Upstream::script([Answer::json(400, REFUSED)]);
+    let gateway = Gateway::to(&upstream).start();
+    let text = r#"{"type":"text","text":"A"}"#;
+    let redacted = r#"{"type":"redacted_thinking","data":"x"}"#;
+    let turn = carrying_on(&format!("{SIGNED},{redacted},{text}"), false);
+    let seen = say(&gateway, "s", &turn);
+    seen.has_status(200).has_body(MESSAGE);
+    let receipt = seen.header("x-witgate-edits").unwrap_or_default();
+    assert!(receipt.contains("signature-fallback=2"), "{receipt}");
+    let received = upstream.received();
+    assert_eq!(received.len(), 2);
+    received[0].has_body(&turn);
+    received[1].has_body(carrying_on(text, false));
+    assert_eq!(
+        received[0].header("x-api-key"),
+        received[1].header("x-api-key")
+    );
+    gateway.line(&["signature-fallback", "refused a thinking block"]);
+}
+
+#[test]
+fn a_signature_refused_again_is_the_clients_to_know() {
+    let upstream = Upstream::with(|_| Answer::json(400, REFUSED));
+    let gateway = Gateway::to(&upstream).start();
+    let turn = carrying_on(
+        &format!("{SIGNED},{{\"type\":\"text\",\"text\":\"A\"}}"),
+        false,
+    );
+    say(&gateway, "s", turn).has_status(400).has_body(REFUSED);
+    assert_eq!(upstream.received().len(), 2);
+
+    say(&gateway, "s", HELLO).has_status(400).has_body(REFUSED);
+    assert_eq!(
+        upstream.received().len(),
+        3,
+        "there was no thinking to leave out"
+    );
+}
+
+#[test]
+fn an_auxiliary_request_goes_to_the_background_model_once_there_is_one() {
+    let upstream = Upstream::ok();
+    let auxiliary = |gateway: &Gateway, class: &str| {
+        gateway
+            .request("POST", "/v1/messages")
+            .header("content-type", "application/json")
+            .header("x-claude-code-request-class", class)
+            .body(HELLO)
+            .send()
+    };
+    let off = Gateway::to(&upstream).start();
+    auxiliary(&off, "auxiliary")
+        .has_status(200)
+        .has_no_header("x-witgate-edits");
+    upstream.last().has_body(HELLO);
+
+    let on = Gateway::to(&upstream)
+        .tables("[plugin.background-model]\nsettings = { model = \"claude-haiku-5-5\" }")
+        .start();
+    let seen = auxiliary(&on, "auxiliary");
+    seen.has_status(200)
+        .has_header("x-witgate-edits", "background-model=1");
+    upstream
+        .last()
+        .has_body(HELLO.replace("claude-opus-5-5", "claude-haiku-5-5"));
+    on.line(&[
+        "background-model",
+        "from `claude-opus-5-5` to `claude-haiku-5-5`",
+    ]);
+
+    auxiliary(&on, "main").has_status(200);
+    upstream.last().has_body(HELLO);
+}
