@@ -1,17 +1,13 @@
 //! A forced stream, collected by the gateway, is the message that the official SDKs' own accumulators make of the same
 //! events.
 
-use std::{fs, path::Path, process::Command, time::Duration};
-
 use serde_json::Value;
 
 use crate::{
     install,
-    support::{Answer, Gateway, Upstream, gateway::finish_within},
+    support::{Answer, Gateway, Upstream},
+    survives::{KEY, sdks},
 };
-
-const LIMIT: Duration = Duration::from_secs(120);
-const KEY: &str = "sk-witgate-test";
 
 fn stream(blocks: &str, end: &str) -> String {
     let mut text = String::new();
@@ -94,31 +90,32 @@ fn what_the_gateway_collects_is_what_the_sdks_accumulate() {
     if install::skipped() {
         return;
     }
-    let python = install::python("requirements.txt");
-    let home = install::node();
-    let script = home.join("collects.mjs");
-    fs::copy(install::sources().join("survive.mjs"), &script).unwrap();
-    for (name, events) in streams() {
-        let upstream = Upstream::with(move |_| Answer::sse(&events));
-        let account = "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k\" }]";
-        let gateway = |more: &str| {
-            Gateway::echo()
-                .auth("strict", &[KEY])
-                .upstream("up", &upstream, &format!("{account}\n{more}"))
-                .start()
-        };
-        let (plain, forced) = (gateway(""), gateway("force_stream = true"));
-        for (interpreter, file) in [
-            (&*python, install::sources().join("survive.py")),
-            (Path::new("node"), script.clone()),
-        ] {
-            let accumulated = ask(interpreter, &file, &plain, "stream");
-            let collected = ask(interpreter, &file, &forced, "create");
+    let streams = streams();
+    let gateways: Vec<[Gateway; 2]> = streams
+        .iter()
+        .map(|(_, events)| {
+            let events = events.clone();
+            let upstream = Upstream::with(move |_| Answer::sse(&events));
+            ["", "force_stream = true"].map(|more| {
+                let account =
+                    "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k\" }]";
+                Gateway::echo()
+                    .auth("strict", &[KEY])
+                    .upstream("up", &upstream, &format!("{account}\n{more}"))
+                    .start()
+            })
+        })
+        .collect();
+    let asked: Vec<(&Gateway, &str)> = gateways
+        .iter()
+        .flat_map(|[plain, forced]| [(plain, "stream"), (forced, "create")])
+        .collect();
+    for (sdk, said) in sdks(&asked) {
+        for ((name, _), said) in streams.iter().zip(said.chunks(2)) {
+            let [accumulated, collected] = [message(&said[0]), message(&said[1])];
             assert_eq!(
-                collected,
-                accumulated,
-                "{name}, {}: what was collected is not what was accumulated",
-                interpreter.display()
+                collected, accumulated,
+                "{name}, {sdk}: what was collected is not what was accumulated"
             );
             assert_eq!(collected["id"], "msg_01");
             assert_eq!(collected["usage"]["cache_read_input_tokens"], 7);
@@ -127,13 +124,7 @@ fn what_the_gateway_collects_is_what_the_sdks_accumulate() {
 }
 
 #[track_caller]
-fn ask(interpreter: &Path, file: &Path, gateway: &Gateway, how: &str) -> Value {
-    let mut command = Command::new(interpreter);
-    command.arg(file).arg(format!("http://{}", gateway.addr));
-    command.args([KEY, how]).env("NO_PROXY", "127.0.0.1");
-    let outcome = finish_within(command, LIMIT);
-    let said: Value = serde_json::from_str(&outcome.out)
-        .unwrap_or_else(|error| panic!("{error}: {}{}", outcome.out, outcome.err));
+fn message(said: &Value) -> Value {
     let mut message = said["message"].clone();
     assert!(message.is_object(), "{said}");
     plain(&mut message);

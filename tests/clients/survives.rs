@@ -5,7 +5,10 @@ use std::{
     fs,
     path::Path,
     process::Command,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::Duration,
 };
@@ -22,7 +25,7 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
-const KEY: &str = "sk-witgate-test";
+pub(crate) const KEY: &str = "sk-witgate-test";
 const THREE: [&str; 3] = ["ada", "bob", "cyd"];
 
 /// An answer is used up when it is given, so it is made anew.
@@ -59,19 +62,24 @@ fn to(upstream: &Upstream) -> Builder {
         .pool("up", upstream, &THREE)
 }
 
-/// What each SDK says of one request.
+/// What each SDK says of these requests, each asked of a gateway by `create` or `stream`.
 #[track_caller]
-fn sdks(gateway: &Gateway, how: &str) -> Vec<(&'static str, Value)> {
-    let python = install::python("requirements.txt");
+pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2] {
+    // Node looks for packages beside the script; each test has a copy of its own, so that none meets a half written one.
     let home = install::node();
-    let script = home.join("survive.mjs");
-    if how == "create" || !script.exists() {
-        fs::copy(install::sources().join("survive.mjs"), &script).unwrap();
-    }
-    let run = |interpreter: &Path, file: &Path| {
+    let name = thread::current()
+        .name()
+        .unwrap_or_default()
+        .replace("::", "-");
+    let script = home.join(format!("{name}.mjs"));
+    fs::copy(install::sources().join("survive.mjs"), &script).unwrap();
+    let python = install::python("requirements.txt");
+    let said = |interpreter: &Path, file: &Path| {
         let mut command = Command::new(interpreter);
-        command.arg(file).arg(format!("http://{}", gateway.addr));
-        command.args([KEY, how]).env("NO_PROXY", "127.0.0.1");
+        command.arg(file).arg(KEY).env("NO_PROXY", "127.0.0.1");
+        for (gateway, how) in asked {
+            command.arg(format!("http://{}", gateway.addr)).arg(how);
+        }
         for name in [
             "ANTHROPIC_API_KEY",
             "ANTHROPIC_AUTH_TOKEN",
@@ -80,13 +88,18 @@ fn sdks(gateway: &Gateway, how: &str) -> Vec<(&'static str, Value)> {
             command.env_remove(name);
         }
         let outcome = finish_within(command, LIMIT);
-        serde_json::from_str(&outcome.out)
-            .unwrap_or_else(|error| panic!("{error}: {}{}", outcome.out, outcome.err))
+        let said: Vec<Value> = outcome
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect();
+        assert_eq!(said.len(), asked.len(), "{}{}", outcome.out, outcome.err);
+        said
     };
-    let from_python = run(&python, &install::sources().join("survive.py"));
-    vec![
+    let from_python = said(&python, &install::sources().join("survive.py"));
+    [
         ("python", from_python),
-        ("typescript", run(Path::new("node"), &script)),
+        ("typescript", said(Path::new("node"), &script)),
     ]
 }
 
@@ -95,25 +108,38 @@ fn the_sdks_get_through_what_passes() {
     if install::skipped() {
         return;
     }
-    for (name, faults) in FAULTS {
-        for how in ["create", "stream"] {
-            // Each SDK meets the same faults: the request after a good answer begins anew.
-            let script = std::sync::Mutex::new(0);
+    let gateways: Vec<(Upstream, Gateway)> = FAULTS
+        .iter()
+        .map(|(_, faults)| {
+            // After a good answer the faults begin anew, for the next request.
+            let place = Mutex::new(0);
             let upstream = Upstream::with(move |request| {
-                let mut at = script.lock().unwrap();
+                let mut at = place.lock().unwrap();
                 let answer = faults.get(*at).map(|make| make());
                 *at = if answer.is_some() { *at + 1 } else { 0 };
                 answer.unwrap_or_else(|| Answer::hello(request))
             });
-            let gateway = to(&upstream).start();
-            for (sdk, said) in sdks(&gateway, how) {
-                assert_eq!(
-                    said["message"]["content"][0]["text"], "hello",
-                    "{sdk} {how}, {name}: {said}"
-                );
-            }
-            assert_eq!(upstream.received().len(), 2 * (faults.len() + 1), "{name}");
+            // Rests of the request before are not what is looked at here.
+            let gateway = to(&upstream).retry("patience = \"20s\"").start();
+            (upstream, gateway)
+        })
+        .collect();
+    let asked: Vec<(&Gateway, &str)> = gateways
+        .iter()
+        .flat_map(|(_, gateway)| [(gateway, "create"), (gateway, "stream")])
+        .collect();
+    for (sdk, said) in sdks(&asked) {
+        for (at, said) in said.iter().enumerate() {
+            let (name, how) = (FAULTS[at / 2].0, asked[at].1);
+            assert_eq!(
+                said["message"]["content"][0]["text"], "hello",
+                "{sdk} {how}, {name}: {said}"
+            );
         }
+    }
+    for ((name, faults), (upstream, gateway)) in FAULTS.iter().zip(&gateways) {
+        assert_eq!(upstream.received().len(), 4 * (faults.len() + 1), "{name}");
+        assert_eq!(records(gateway), 4, "{name}: the client asked again");
     }
 }
 
@@ -124,12 +150,12 @@ fn the_sdks_raise_when_a_stream_is_truncated() {
     }
     let upstream = Upstream::with(|_| truncated());
     let gateway = to(&upstream).start();
-    for (sdk, said) in sdks(&gateway, "stream") {
-        let error = said["error"].as_str().unwrap_or_default();
-        assert!(error.starts_with("API"), "{sdk}: {said}");
+    for (sdk, said) in sdks(&[(&gateway, "stream")]) {
+        let error = said[0]["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("API"), "{sdk}: {said:?}");
         assert!(
-            said["says"].as_str().unwrap().contains("up"),
-            "{sdk}: {said}"
+            said[0]["says"].as_str().unwrap().contains("up"),
+            "{sdk}: {said:?}"
         );
     }
 }
@@ -232,8 +258,9 @@ fn half_a_minute_of_silence_is_bridged_in_real_time() {
                 let mut command = Command::new(python);
                 command
                     .arg(install::sources().join("survive.py"))
+                    .arg(KEY)
                     .arg(format!("http://{}", gateway.addr))
-                    .args([KEY, "stream"])
+                    .arg("stream")
                     .env("NO_PROXY", "127.0.0.1");
                 let outcome = finish_within(command, LIMIT);
                 let _ = ended.send("the SDK");
