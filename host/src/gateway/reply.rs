@@ -45,7 +45,12 @@ fn face(fault: &Fault) -> Face<'_> {
         Kind::BadCredential => (502, "api_error", true),
         // The same request meets the same plugin.
         Kind::Internal => (500, "api_error", matches!(fault.blame, Blame::Plugin(_))),
-        Kind::Refused { status, kind } => (*status, kind.as_str(), false),
+        // A 400 may be cured by a smaller request, and clients try that; these are about the account or the size.
+        Kind::Refused { status, kind } => (
+            *status,
+            kind.as_str(),
+            fault.blame == Blame::Upstream && matches!(status, 401 | 402 | 403 | 413),
+        ),
     };
     Face {
         status,
@@ -245,6 +250,10 @@ mod tests {
             status: 418,
             kind: "teapot_error".to_owned(),
         };
+        let forbidden = Kind::Refused {
+            status: 403,
+            kind: "permission_error".to_owned(),
+        };
         let table = [
             (client(Kind::BadRequest), 400, "invalid_request_error", true),
             (
@@ -276,6 +285,7 @@ mod tests {
             (upstream(Kind::TimedOut), 504, "timeout_error", false),
             (upstream(Kind::Overloaded), 529, "overloaded_error", false),
             (upstream(refused), 418, "teapot_error", false),
+            (upstream(forbidden), 403, "permission_error", true),
         ];
         for (fault, status, kind, hopeless) in table {
             let face = face(&fault);

@@ -398,7 +398,9 @@ async fn an_overloaded_upstream_is_left_for_the_next_of_the_route() {
 #[tokio::test]
 async fn an_error_as_first_event_and_an_answer_that_is_none_are_failed_attempts() {
     let (one, two) = (Played::new("one").await, Played::new("two").await);
-    let gateway = start(to(&[&one, &two])).await;
+    let mut config = to(&[&one, &two]);
+    config.retry.max_attempts = 2;
+    let gateway = start(config).await;
     let body = hello(true);
     let play = async {
         let mut asked = one.asked().await;
@@ -489,6 +491,144 @@ async fn an_upstream_that_cannot_be_reached_is_a_502_or_the_next_ones_turn() {
     };
     let (answer, ()) = tokio::join!(gateway.post(&body), play);
     assert_eq!(answer.status(), 200);
+}
+
+/// The two pings come from an exchange of which no event is there.
+async fn hear_two_pings(answer: &mut Wire) {
+    for _ in 0..2 {
+        answer
+            .until(b"event: ping\ndata: {\"type\":\"ping\"}\n\n")
+            .await;
+    }
+}
+
+fn impatient(mut config: Config) -> Config {
+    config.retry.ping_after = Duration::from_millis(20);
+    config.retry.ping_every = Duration::from_millis(10);
+    config
+}
+
+#[tokio::test]
+async fn attempts_go_on_behind_the_pings_of_a_stream_that_does_not_begin() {
+    let (one, two) = (Played::new("one").await, Played::new("two").await);
+    let gateway = start(impatient(to(&[&one, &two]))).await;
+    let mut answer = gateway.post(&hello(true)).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    let mut asked = one.asked().await;
+    hear_two_pings(&mut answer).await;
+    asked
+        .reply(529, "content-type: application/json\r\n", BUSY)
+        .await;
+    let mut asked = two.asked().await;
+    hear_two_pings(&mut answer).await;
+    asked.begin().await;
+    asked.write(START).await;
+    answer.until(START.as_bytes()).await;
+    hear_two_pings(&mut answer).await;
+    asked.write(STOP).await;
+    drop(asked);
+    answer.until(STOP.as_bytes()).await;
+    assert_eq!(answer.until(b"0\r\n\r\n").await, b"\r\n0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn behind_pings_the_last_failure_is_one_error_event() {
+    let upstream = Played::new("one").await;
+    let mut config = impatient(to(&[&upstream]));
+    config.retry.max_attempts = 1;
+    let gateway = start(config).await;
+    let mut answer = gateway.post(&hello(true)).await;
+    let mut asked = upstream.asked().await;
+    hear_two_pings(&mut answer).await;
+    asked
+        .reply(529, "content-type: application/json\r\n", BUSY)
+        .await;
+    answer
+        .until(format!("event: error\ndata: {BUSY}\n\n").as_bytes())
+        .await;
+    assert_eq!(answer.until(b"0\r\n\r\n").await, b"\r\n0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn an_account_alone_is_asked_again_after_its_rest_and_the_client_is_told_of_it() {
+    let upstream = Played::new("one").await;
+    let gateway = start(to(&[&upstream])).await;
+    let body = hello(false);
+    let play = async {
+        let json = "content-type: application/json\r\n";
+        upstream.asked().await.reply(529, json, BUSY).await;
+        upstream.asked().await.reply(200, json, MESSAGE).await;
+    };
+    let (mut answer, ()) = tokio::join!(gateway.post(&body), play);
+    assert_eq!(answer.status(), 200);
+    let tried = "one/one@test 529, one/one@test 200";
+    assert_eq!(answer.header("x-witgate-attempts"), Some(tried));
+    assert_eq!(answer.text().await, MESSAGE);
+}
+
+#[tokio::test]
+async fn whoever_comes_while_all_rest_is_told_when_to_come_again() {
+    let upstream = Played::new("one").await;
+    let gateway = start(to(&[&upstream])).await;
+    let body = hello(false);
+    let play = async {
+        let head = "content-type: application/json\r\nretry-after: 70\r\n";
+        upstream.asked().await.reply(429, head, BUSY).await;
+    };
+    let (first, ()) = tokio::join!(gateway.post(&body), play);
+    assert_eq!(first.status(), 429);
+    let mut second = gateway.post(&body).await;
+    assert_eq!(second.status(), 429);
+    assert_eq!(second.header("retry-after"), Some("70"));
+    assert_eq!(second.json().await["error"]["type"], "rate_limit_error");
+}
+
+#[tokio::test]
+async fn a_thread_goes_on_where_its_last_message_was_made_or_is_sent_whole() {
+    let (one, two) = (Played::new("one").await, Played::new("two").await);
+    let gateway = start(to(&[&one, &two])).await;
+    let json = "content-type: application/json\r\n";
+    let made = r#"{"type":"message","id":"msg_1","content":[]}"#;
+    let mut body = hello(false);
+    body["thread"] = json!({ "type": "create" });
+    let play = async {
+        one.asked().await.reply(503, json, BUSY).await;
+        two.asked().await.reply(200, json, made).await;
+    };
+    let (answer, ()) = tokio::join!(gateway.post(&body), play);
+    assert_eq!(answer.header("x-account-email"), Some("two@test"));
+
+    body["thread"] = json!({ "type": "continue", "previous_message_id": "msg_1" });
+    let play = async { two.asked().await.reply(200, json, made).await };
+    let (answer, ()) = tokio::join!(gateway.post(&body), play);
+    assert_eq!(answer.header("x-account-email"), Some("two@test"));
+
+    body["thread"]["previous_message_id"] = json!("msg_unknown");
+    let mut lost = gateway.post(&body).await;
+    assert_eq!(lost.status(), 404);
+    let error = lost.json().await;
+    assert_eq!(error["error"]["details"]["error_code"], "thread_not_found");
+}
+
+#[tokio::test]
+async fn silence_in_the_middle_of_an_answer_ends_it_with_an_error() {
+    let upstream = Played::new("one").await;
+    let mut config = to(&[&upstream]);
+    config.retry.idle = Duration::from_millis(50);
+    let gateway = start(config).await;
+    let body = hello(true);
+    let play = async {
+        let mut asked = upstream.asked().await;
+        asked.begin().await;
+        asked.write(START).await;
+        asked
+    };
+    let (mut answer, _asked) = tokio::join!(gateway.post(&body), play);
+    let text = answer.text().await;
+    let error = text.strip_prefix(START).unwrap();
+    assert!(error.starts_with("event: error\n"), "{text}");
+    assert!(error.contains("sent no byte for 0.05 s"), "{text}");
 }
 
 #[tokio::test]

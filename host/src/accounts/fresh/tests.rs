@@ -135,7 +135,12 @@ fn refreshed_at(url: &str) -> Access {
 /// With the HTTP client that the gateway uses.
 fn accounts(access: Access) -> Accounts {
     let upstream = upstream(access);
-    let all = Upstreams::new(std::slice::from_ref(&upstream), None).unwrap();
+    let all = Upstreams::new(
+        std::slice::from_ref(&upstream),
+        &config::Retry::default(),
+        None,
+    )
+    .unwrap();
     let all = Arc::new(all);
     let fetch: Fetch = Arc::new(move |request| {
         let all = Arc::clone(&all);

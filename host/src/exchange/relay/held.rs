@@ -78,9 +78,7 @@ impl Going {
                 match tokio::time::timeout(pinging.every, &mut pinging.exchange).await {
                     Ok(answer) => match begun(answer, pinging.pinged) {
                         Begins::Stream(chunks) => chunks,
-                        Begins::Last(last, record) => {
-                            return Some((last, Self::Said(Box::new(record))));
-                        }
+                        Begins::Last(last, record) => return Some((last, Self::Said(record))),
                     },
                     Err(_) => {
                         pinging.pinged += PING.len();
@@ -100,7 +98,7 @@ impl Going {
 enum Begins {
     Stream(BodyStream),
     /// With this and nothing more.
-    Last(Result<Bytes, Fault>, Option<Record>),
+    Last(Result<Bytes, Fault>, Box<Option<Record>>),
 }
 
 fn begun(answer: Answer, pinged: usize) -> Begins {
@@ -116,7 +114,7 @@ fn begun(answer: Answer, pinged: usize) -> Begins {
         record.status = StatusCode::OK.as_u16();
         record.bytes_out = pinged + last.as_ref().map_or(0, Bytes::len);
     }
-    Begins::Last(last, record)
+    Begins::Last(last, Box::new(record))
 }
 
 /// An error answer as the event that says the same.
