@@ -207,6 +207,30 @@ fn no_file_names_a_machine_or_its_folders() {
 }
 
 #[test]
+fn every_test_that_a_document_names_is_there() {
+    let text = fs::read_to_string(root().join("docs/defects.md")).unwrap();
+    let mut findings = Vec::new();
+    let mut defects = 0;
+    for (number, line) in text.lines().enumerate() {
+        defects += usize::from(line.starts_with(&format!("| {} |", defects + 1)));
+        let names = line.split('`').filter_map(|word| word.split_once("::"));
+        for (file, name) in names {
+            let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+            if !source.contains(&format!("#[test]\nfn {name}()")) {
+                let what = format!("{file} has no test `{name}`");
+                findings.push(finding(Path::new("docs/defects.md"), number + 1, what));
+            }
+        }
+        if line.starts_with(&format!("| {defects} |")) && !line.contains("::") {
+            let what = "no test is named".to_owned();
+            findings.push(finding(Path::new("docs/defects.md"), number + 1, what));
+        }
+    }
+    assert_eq!(defects, 26);
+    none(&findings);
+}
+
+#[test]
 fn every_flag_is_documented() {
     let help = Command::new(env!("CARGO_BIN_EXE_witgate"))
         .arg("--help")

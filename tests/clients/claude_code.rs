@@ -104,7 +104,25 @@ fn claude_code_gives_up_at_once_on_a_wrong_key() {
 
 /// Runs the CLI in print mode in an environment that has nothing in it but what is said here.
 #[track_caller]
-fn print(claude: &Path, home: &Path, gateway: &Gateway, key: &str, words: &[&str]) -> Outcome {
+pub(crate) fn print(
+    claude: &Path,
+    home: &Path,
+    gateway: &Gateway,
+    key: &str,
+    words: &[&str],
+) -> Outcome {
+    let base = format!("http://{}", gateway.addr);
+    finish_within(command(claude, home, &base, key, words), LIMIT)
+}
+
+/// The same, not yet started.
+pub(crate) fn command(
+    claude: &Path,
+    home: &Path,
+    base: &str,
+    key: &str,
+    words: &[&str],
+) -> Command {
     let mut command = Command::new(claude);
     command
         .current_dir(home)
@@ -114,10 +132,10 @@ fn print(claude: &Path, home: &Path, gateway: &Gateway, key: &str, words: &[&str
         .env("SHELL", "/bin/bash")
         .env("DISABLE_AUTOUPDATER", "1")
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
-        .env("ANTHROPIC_BASE_URL", format!("http://{}", gateway.addr))
+        .env("ANTHROPIC_BASE_URL", base)
         .env("ANTHROPIC_API_KEY", key)
         .stdin(Stdio::null())
         .args(["--print", "--output-format", "json", "--allowedTools=Bash"])
         .args(words);
-    finish_within(command, LIMIT)
+    command
 }

@@ -11,3 +11,6 @@ mod support;
 mod install;
 mod claude_code;
 mod sdks;
+mod survives;
+mod collects;
+mod counts;

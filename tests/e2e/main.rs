@@ -16,6 +16,14 @@ mod streaming; // events, one by one
 mod framing; // edited bodies over both versions of HTTP
 mod models; // the list of models
 mod faults; // upstreams that fail
+mod rotation; // whose name an attempt goes out under
+mod rests; // who is left alone, and for how long
+mod retries; // what is tried again
+mod credentials; // where keys come from
+mod threads; // what must go on where it began
+mod liveness; // signs of life
+mod endings; // complete, or visibly not
+mod soak; // all of it at random
 mod metrics; // what is counted
 mod commands; // check, plugins list, wit, exit codes
 mod operation; // signals, limits, the configuration file while running

@@ -233,6 +233,24 @@ impl Builder {
         self
     }
 
+    /// `[retry]`.
+    pub fn retry(self, lines: &str) -> Self {
+        self.tables(&format!("[retry]\n{lines}"))
+    }
+
+    /// An upstream of preset `anthropic` with these accounts; the key of `ada` is `sk-ada`.
+    pub fn pool(self, name: &str, upstream: &Upstream, accounts: &[&str]) -> Self {
+        let accounts: Vec<String> = accounts
+            .iter()
+            .map(|account| format!("{{ name = \"{account}\", key = \"sk-{account}\" }}"))
+            .collect();
+        let lines = format!(
+            "preset = \"anthropic\"\naccounts = [{}]",
+            accounts.join(", ")
+        );
+        self.upstream(name, upstream, &lines)
+    }
+
     /// Another upstream: its name, where it is, and the other lines of its table.
     pub fn upstream(self, name: &str, upstream: &Upstream, lines: &str) -> Self {
         let url = upstream.url();

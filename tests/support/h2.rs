@@ -162,6 +162,7 @@ async fn answer(
             })
             .collect(),
         body,
+        at: std::time::Instant::now(),
     };
     seen.lock().unwrap().push((received.clone(), head.version));
     let Answer::Whole {

@@ -22,6 +22,8 @@ pub struct Received {
     /// In the order they came, names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// When all of it was there.
+    pub at: Instant,
 }
 
 /// What to answer.
@@ -41,6 +43,10 @@ pub enum Answer {
     },
     /// The connection is reset without a byte.
     Reset,
+    /// These bytes, and then the connection is reset.
+    ResetAfter(Vec<u8>),
+    /// What the test says, when it says it.
+    Later(Receiver<Answer>),
     /// Nothing comes, ever.
     Hang(Arc<Gone>),
 }
@@ -112,14 +118,19 @@ impl Upstream {
 
     /// Answers one after the other, then with a short text.
     pub fn script(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let queue = Mutex::new(
-            answers
-                .into_iter()
-                .collect::<std::collections::VecDeque<_>>(),
-        );
-        Self::with(move |_| {
+        Self::script_for(answers, |_| Answer::json(200, super::shapes::MESSAGE))
+    }
+
+    /// Answers one after the other, then by what the function says.
+    pub fn script_for(
+        answers: impl IntoIterator<Item = Answer>,
+        then: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let queue: std::collections::VecDeque<_> = answers.into_iter().collect();
+        let queue = Mutex::new(queue);
+        Self::with(move |request| {
             let next = queue.lock().unwrap().pop_front();
-            next.unwrap_or_else(|| Answer::json(200, super::shapes::MESSAGE))
+            next.unwrap_or_else(|| then(request))
         })
     }
 
@@ -135,6 +146,16 @@ impl Upstream {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// As whom it was asked, in order: the keys.
+    pub fn asked_as(&self) -> Vec<String> {
+        self.received().iter().map(Received::key).collect()
+    }
+
+    #[track_caller]
+    pub fn was_asked_as(&self, keys: &[&str]) {
+        assert_eq!(self.asked_as(), keys);
     }
 
     /// Everything that arrived so far.
@@ -183,6 +204,17 @@ impl Received {
             .iter()
             .find(named)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// The credential, whichever header it came in; empty without one.
+    pub fn key(&self) -> String {
+        let bearer = self
+            .header("authorization")
+            .map(|value| value.trim_start_matches("Bearer "));
+        self.header("x-api-key")
+            .or(bearer)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub fn text(&self) -> String {
@@ -267,6 +299,35 @@ impl Answer {
             headers.push((name.to_owned(), value.to_owned()));
         }
         self
+    }
+
+    /// An error in Anthropic's envelope.
+    pub fn error(status: u16, kind: &str, message: &str) -> Self {
+        let body = serde_json::json!({
+            "type": "error",
+            "error": { "type": kind, "message": message },
+        });
+        Self::json(status, &body.to_string())
+    }
+
+    /// An error whose kind is of no account to the test.
+    pub fn status(status: u16) -> Self {
+        Self::error(status, "api_error", "scripted")
+    }
+
+    /// A message, streamed where the request wants that.
+    pub fn hello(request: &Received) -> Self {
+        if find(&request.body, b"\"stream\":true").is_some() {
+            Self::sse(super::shapes::SSE)
+        } else {
+            Self::json(200, super::shapes::MESSAGE)
+        }
+    }
+
+    /// Nothing, until the test says what.
+    pub fn later() -> (Self, Sender<Answer>) {
+        let (say, said) = mpsc::channel();
+        (Self::Later(said), say)
     }
 
     /// A stream, and the test's end of it.
@@ -383,6 +444,17 @@ impl Answer {
                 socket.set_linger(Some(Duration::ZERO)).unwrap();
                 false
             }
+            Self::ResetAfter(bytes) => {
+                // The other side may have left; the test sees what it got.
+                let _ = socket.write_all(&bytes);
+                let socket = socket2::SockRef::from(&*socket);
+                socket.set_linger(Some(Duration::ZERO)).unwrap();
+                false
+            }
+            // A test that has ended says nothing more.
+            Self::Later(said) => said
+                .recv()
+                .is_ok_and(|answer| answer.write(socket, head_only)),
             Self::Hang(gone) => {
                 watch(socket, gone);
                 thread::park_timeout(Duration::from_secs(120));
@@ -469,6 +541,7 @@ fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received
         path,
         headers,
         body: Vec::new(),
+        at: Instant::now(),
     };
     if received.header("transfer-encoding").is_some() {
         loop {
@@ -486,6 +559,7 @@ fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received
             received.body.extend(&buffer[line + 2..line + 2 + size]);
             buffer.drain(..line + 2 + size + 2);
             if size == 0 {
+                received.at = Instant::now();
                 return Some(received);
             }
         }
@@ -497,6 +571,7 @@ fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received
         fill(socket, buffer)?;
     }
     received.body = buffer.drain(..length).collect();
+    received.at = Instant::now();
     Some(received)
 }
 

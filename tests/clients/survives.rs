@@ -1,0 +1,285 @@
+//! What fails upstream and what a client notices of it: the official SDKs, told to try nothing again themselves, and the
+//! Claude Code CLI get through, or raise what is true.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    claude_code, install,
+    support::{
+        Answer, Gateway, Received, TempDir, Upstream,
+        gateway::{Builder, finish_within},
+        shapes::{EVENTS, SSE},
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const KEY: &str = "sk-witgate-test";
+const THREE: [&str; 3] = ["ada", "bob", "cyd"];
+
+/// An answer is used up when it is given, so it is made anew.
+type Make = fn() -> Answer;
+
+/// What comes before a good answer.
+const FAULTS: [(&str, &[Make]); 4] = [
+    (
+        "429 then success",
+        &[|| Answer::error(429, "rate_limit_error", "slow").header("retry-after", "1")],
+    ),
+    (
+        "529 twice then success",
+        &[
+            || Answer::error(529, "overloaded_error", "busy"),
+            || Answer::error(529, "overloaded_error", "busy"),
+        ],
+    ),
+    ("reset before the head", &[|| Answer::Reset]),
+    (
+        "reset before the first event",
+        &[|| {
+            Answer::ResetAfter(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 999\r\n\r\n: hello\n\n"
+                    .to_vec(),
+            )
+        }],
+    ),
+];
+
+fn to(upstream: &Upstream) -> Builder {
+    Gateway::echo()
+        .auth("strict", &[KEY])
+        .pool("up", upstream, &THREE)
+}
+
+/// What each SDK says of these requests, each asked of a gateway by `create` or `stream`.
+#[track_caller]
+pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2] {
+    // Node looks for packages beside the script; each test has a copy of its own, so that none meets a half written one.
+    let home = install::node();
+    let name = thread::current()
+        .name()
+        .unwrap_or_default()
+        .replace("::", "-");
+    let script = home.join(format!("{name}.mjs"));
+    fs::copy(install::sources().join("survive.mjs"), &script).unwrap();
+    let python = install::python("requirements.txt");
+    let said = |interpreter: &Path, file: &Path| {
+        let mut command = Command::new(interpreter);
+        command.arg(file).arg(KEY).env("NO_PROXY", "127.0.0.1");
+        for (gateway, how) in asked {
+            command.arg(format!("http://{}", gateway.addr)).arg(how);
+        }
+        for name in [
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_BASE_URL",
+        ] {
+            command.env_remove(name);
+        }
+        let outcome = finish_within(command, LIMIT);
+        let said: Vec<Value> = outcome
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect();
+        assert_eq!(said.len(), asked.len(), "{}{}", outcome.out, outcome.err);
+        said
+    };
+    let from_python = said(&python, &install::sources().join("survive.py"));
+    [
+        ("python", from_python),
+        ("typescript", said(Path::new("node"), &script)),
+    ]
+}
+
+#[test]
+fn the_sdks_get_through_what_passes() {
+    if install::skipped() {
+        return;
+    }
+    let gateways: Vec<(Upstream, Gateway)> = FAULTS
+        .iter()
+        .map(|(_, faults)| {
+            // After a good answer the faults begin anew, for the next request.
+            let place = Mutex::new(0);
+            let upstream = Upstream::with(move |request| {
+                let mut at = place.lock().unwrap();
+                let answer = faults.get(*at).map(|make| make());
+                *at = if answer.is_some() { *at + 1 } else { 0 };
+                answer.unwrap_or_else(|| Answer::hello(request))
+            });
+            // Rests of the request before are not what is looked at here.
+            let gateway = to(&upstream).retry("patience = \"20s\"").start();
+            (upstream, gateway)
+        })
+        .collect();
+    let asked: Vec<(&Gateway, &str)> = gateways
+        .iter()
+        .flat_map(|(_, gateway)| [(gateway, "create"), (gateway, "stream")])
+        .collect();
+    for (sdk, said) in sdks(&asked) {
+        for (at, said) in said.iter().enumerate() {
+            let (name, how) = (FAULTS[at / 2].0, asked[at].1);
+            assert_eq!(
+                said["message"]["content"][0]["text"], "hello",
+                "{sdk} {how}, {name}: {said}"
+            );
+        }
+    }
+    for ((name, faults), (upstream, gateway)) in FAULTS.iter().zip(&gateways) {
+        assert_eq!(upstream.received().len(), 4 * (faults.len() + 1), "{name}");
+        assert_eq!(records(gateway), 4, "{name}: the client asked again");
+    }
+}
+
+#[test]
+fn the_sdks_raise_when_a_stream_is_truncated() {
+    if install::skipped() {
+        return;
+    }
+    let upstream = Upstream::with(|_| truncated());
+    let gateway = to(&upstream).start();
+    for (sdk, said) in sdks(&[(&gateway, "stream")]) {
+        let error = said[0]["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("API"), "{sdk}: {said:?}");
+        assert!(
+            said[0]["says"].as_str().unwrap().contains("up"),
+            "{sdk}: {said:?}"
+        );
+    }
+}
+
+/// Some text, and the connection is gone.
+fn truncated() -> Answer {
+    let events = EVENTS[..4].concat();
+    Answer::Raw(
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9999\r\n\r\n{events}")
+            .into_bytes(),
+    )
+}
+
+/// Whether it is a request of the conversation, and none of those that the CLI makes besides.
+fn is_main(request: &Received) -> bool {
+    request.path.starts_with("/v1/messages?") || request.path == "/v1/messages"
+}
+
+#[test]
+fn claude_code_gets_through_what_passes() {
+    if install::skipped() {
+        return;
+    }
+    let claude = install::claude();
+    let home = TempDir::new("claude-home");
+    for (name, faults) in FAULTS {
+        let upstream = Upstream::script_for(faults.iter().map(|make| make()), Answer::hello);
+        let gateway = to(&upstream).start();
+        let begun = std::time::Instant::now();
+        let outcome = claude_code::print(&claude, home.path(), &gateway, KEY, &["hello"]);
+        outcome.has_code(0);
+        let answer: Value = serde_json::from_str(&outcome.out).expect("a JSON result");
+        assert_eq!(answer["is_error"], false, "{name}: {answer}");
+        assert_eq!(answer["result"], "hello", "{name}: {answer}");
+        // The gateway took it on itself: the client asked once.
+        let asked = upstream.received().into_iter().filter(is_main).count();
+        assert_eq!(asked, faults.len() + 1, "{name}");
+        assert_eq!(records(&gateway), 1, "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}");
+    }
+}
+
+#[test]
+fn claude_code_goes_on_after_a_truncated_stream() {
+    if install::skipped() {
+        return;
+    }
+    let claude = install::claude();
+    let home = TempDir::new("claude-home");
+    let upstream = Upstream::script_for([truncated()], Answer::hello);
+    let gateway = to(&upstream).start();
+    let outcome = claude_code::print(&claude, home.path(), &gateway, KEY, &["hello"]);
+    outcome.has_code(0);
+    let answer: Value = serde_json::from_str(&outcome.out).expect("a JSON result");
+    assert_eq!(answer["is_error"], false, "{answer}");
+    assert!(
+        answer["result"].as_str().unwrap().contains("hello"),
+        "{answer}"
+    );
+    assert!(upstream.received().len() >= 2, "it was taken for complete");
+}
+
+/// How many exchanges the gateway has ended.
+fn records(gateway: &Gateway) -> usize {
+    let log = gateway.log();
+    log.iter()
+        .filter(|line| {
+            line.contains("exchange") && line.contains("status=") && line.contains("messages")
+        })
+        .count()
+}
+
+#[test]
+fn half_a_minute_of_silence_is_bridged_in_real_time() {
+    if install::skipped() {
+        return;
+    }
+    let claude = install::claude();
+    let python = install::python("requirements.txt");
+    let home = TempDir::new("claude-home");
+    let (told, telling) = (Answer::told(), Answer::told());
+    let tellers = [told.1, telling.1];
+    let upstream = Upstream::script_for([told.0, telling.0], Answer::hello);
+    let gateway = to(&upstream).start();
+    let (ended, end) = mpsc::channel();
+    thread::scope(|scope| {
+        let cli = scope.spawn({
+            let ended = ended.clone();
+            let (gateway, claude, home) = (&gateway, &claude, &home);
+            move || {
+                let outcome = claude_code::print(claude, home.path(), gateway, KEY, &["hello"]);
+                // The test may have failed and gone.
+                let _ = ended.send("Claude Code");
+                outcome
+            }
+        });
+        let sdk = scope.spawn({
+            let (gateway, python) = (&gateway, &python);
+            move || {
+                let mut command = Command::new(python);
+                command
+                    .arg(install::sources().join("survive.py"))
+                    .arg(KEY)
+                    .arg(format!("http://{}", gateway.addr))
+                    .arg("stream")
+                    .env("NO_PROXY", "127.0.0.1");
+                let outcome = finish_within(command, LIMIT);
+                let _ = ended.send("the SDK");
+                outcome
+            }
+        });
+        upstream.request(2);
+        // What may not happen is that one of them gives up.
+        assert_eq!(
+            end.recv_timeout(Duration::from_secs(30)),
+            Err(RecvTimeoutError::Timeout)
+        );
+        for teller in &tellers {
+            teller.tell(SSE);
+            teller.end();
+        }
+        let outcome = cli.join().unwrap();
+        outcome.has_code(0).says(&["hello"]);
+        sdk.join().unwrap().has_code(0).says(&["hello"]);
+    });
+    assert_eq!(upstream.received().len(), 2, "nobody asked again");
+}

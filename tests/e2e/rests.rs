@@ -1,0 +1,291 @@
+//! When an account rests, for how long, and for whom: told, guessed, and never by a probe or by the client's own mistake.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::{
+    rotation::{ask, hello, session},
+    support::{
+        Answer, Gateway, Received, Upstream,
+        shapes::{HELLO, HELLO_STREAM},
+    },
+};
+
+/// An attempt is over at once, and so is an exchange that finds all accounts resting.
+const IMPATIENT: &str = "patience = \"0s\"\nshort_wait = \"0s\"";
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, so far from now.
+fn http_date(ahead: Duration) -> String {
+    let when = SystemTime::now() + ahead;
+    let days = when
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        / 86_400;
+    let day = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][usize::try_from(days % 7).unwrap()];
+    let text = rfc3339(ahead);
+    let (date, time) = text.trim_end_matches('Z').split_once('T').unwrap();
+    let parts: Vec<&str> = date.split('-').collect();
+    let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let month = months[parts[1].parse::<usize>().unwrap() - 1];
+    format!("{day}, {} {month} {} {time} GMT", parts[2], parts[0])
+}
+
+fn rfc3339(ahead: Duration) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now() + ahead).to_string()
+}
+
+fn retry_after(gateway: &Gateway, id: &str) -> u64 {
+    let seen = hello(gateway, id);
+    seen.is_error(429, "rate_limit_error");
+    seen.header("retry-after")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no Retry-After in {:?}", seen.headers))
+}
+
+#[test]
+fn a_rest_is_as_long_as_it_was_told_in_every_way_of_telling() {
+    let minute = Duration::from_secs(60);
+    let ways: [(&str, &str, String); 5] = [
+        ("seconds", "retry-after", "60".to_owned()),
+        ("a date", "retry-after", http_date(minute)),
+        ("milliseconds", "retry-after-ms", "60000".to_owned()),
+        (
+            "requests",
+            "anthropic-ratelimit-requests-reset",
+            rfc3339(minute),
+        ),
+        (
+            "tokens",
+            "anthropic-ratelimit-input-tokens-reset",
+            rfc3339(minute),
+        ),
+    ];
+    for (name, header, value) in ways {
+        let remaining = header.replace("-reset", "-remaining");
+        let upstream = Upstream::with(move |_| {
+            let answer = Answer::error(429, "rate_limit_error", "slow down").header(header, &value);
+            if remaining == header {
+                answer
+            } else {
+                answer.header(&remaining, "0")
+            }
+        });
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .retry(IMPATIENT)
+            .start();
+        // Both are asked once, and then both rest.
+        hello(&gateway, &session(1)).has_status(429);
+        assert_eq!(upstream.received().len(), 2, "{name}");
+        let wait = retry_after(&gateway, &session(1));
+        assert!((50..=61).contains(&wait), "{name}: {wait}");
+        assert_eq!(upstream.received().len(), 2, "{name}: asked while it rests");
+    }
+}
+
+#[test]
+fn the_shortest_rest_is_what_the_client_is_told() {
+    let upstream = Upstream::with(|request| {
+        let wait = if request.key() == "sk-ada" {
+            "500"
+        } else {
+            "40"
+        };
+        Answer::status(429).header("retry-after", wait)
+    });
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .retry(IMPATIENT)
+        .start();
+    hello(&gateway, &session(1)).has_status(429);
+    let wait = retry_after(&gateway, &session(1));
+    assert!((30..=41).contains(&wait), "{wait}");
+}
+
+#[test]
+fn a_short_rest_of_all_accounts_is_waited_for() {
+    let upstream = Upstream::script([
+        Answer::status(429).header("retry-after-ms", "900"),
+        Answer::status(429).header("retry-after-ms", "700"),
+    ]);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .retry("patience = \"5s\"\nshort_wait = \"0s\"")
+        .start();
+    hello(&gateway, &session(1)).has_status(200);
+    let asked = upstream.received();
+    assert_eq!(asked.len(), 3);
+    // The one that had the shorter rest, and not before its end.
+    assert_eq!(asked[2].key(), asked[1].key());
+    let waited = asked[2].at - asked[1].at;
+    assert!(waited >= Duration::from_millis(690), "{waited:?}");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+}
+
+#[test]
+fn a_rest_is_for_one_model() {
+    let upstream = Upstream::with(|request| {
+        if request.text().contains("claude-opus") {
+            Answer::status(429).header("retry-after", "60")
+        } else {
+            Answer::hello(request)
+        }
+    });
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada"])
+        .retry(IMPATIENT)
+        .start();
+    hello(&gateway, &session(1)).has_status(429);
+    let other = HELLO.replace("claude-opus-5-5", "claude-haiku-5-5");
+    ask(&gateway, &session(1))
+        .body(other)
+        .send()
+        .has_status(200);
+    assert!(retry_after(&gateway, &session(1)) > 30);
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[test]
+fn a_probe_and_a_mistake_of_the_client_make_nobody_rest() {
+    let probe = HELLO.replace("\"max_tokens\":16", "\"max_tokens\":1");
+    for (status, body) in [
+        (429, &*probe),
+        (529, &probe),
+        (400, HELLO),
+        (413, HELLO),
+        (404, HELLO),
+    ] {
+        let upstream = Upstream::script([Answer::status(status).header("retry-after", "60")]);
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada"])
+            .retry(&format!("{IMPATIENT}\nmax_attempts = 1"))
+            .start();
+        ask(&gateway, &session(1))
+            .body(body)
+            .send()
+            .has_status(status);
+        hello(&gateway, &session(1)).has_status(200);
+        upstream.was_asked_as(&["sk-ada", "sk-ada"]);
+    }
+}
+
+#[test]
+fn rests_that_nobody_told_grow_and_a_success_forgets_them() {
+    // Fails twice, then works, then fails once more.
+    let upstream = Upstream::script([
+        Answer::status(500),
+        Answer::status(500),
+        Answer::json(200, crate::support::shapes::MESSAGE),
+        Answer::status(500),
+    ]);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada"])
+        .retry("patience = \"60s\"\nshort_wait = \"0s\"\nmax_attempts = 1")
+        .start();
+    for status in [500, 500, 200, 500, 200] {
+        hello(&gateway, &session(1)).has_status(status);
+    }
+    let asked = upstream.received();
+    let gap = |number: usize| asked[number].at - asked[number - 1].at;
+    assert!(gap(1) >= Duration::from_millis(500), "{:?}", gap(1));
+    assert!(gap(2) > gap(1), "{:?}, then {:?}", gap(1), gap(2));
+    assert!(gap(3) < Duration::from_millis(500), "{:?}", gap(3));
+    assert!(gap(4) < gap(2), "{:?} after a success", gap(4));
+}
+
+#[test]
+fn a_refused_account_rests_until_its_credential_changes() {
+    for status in [401, 403] {
+        let upstream = Upstream::with(move |request: &Received| match request.key().as_str() {
+            "sk-ada" => Answer::error(status, "authentication_error", "invalid x-api-key"),
+            _ => Answer::hello(request),
+        });
+        let mut gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .start();
+        // Whoever has the session: after twelve of them ada was asked once, and nobody noticed.
+        for number in 0..12 {
+            hello(&gateway, &session(number)).has_status(200);
+        }
+        let as_ada = |upstream: &Upstream, key: &str| {
+            let keys = upstream.asked_as();
+            keys.iter().filter(|other| *other == key).count()
+        };
+        assert_eq!(as_ada(&upstream, "sk-ada"), 1);
+        // What to do, for whom, and never the key.
+        let line = gateway.line(&["ada", "credential"]);
+        assert!(line.contains("WARN") || line.contains("ERROR"), "{line}");
+        gateway.has_no_line(&["sk-ada"]);
+
+        let from = gateway.mark();
+        gateway.reconfigure(|builder| builder.replace_tables("sk-ada", "sk-new"));
+        gateway.line_from(from, &["configuration in force"]);
+        for number in 0..12 {
+            hello(&gateway, &session(number)).has_status(200);
+        }
+        assert!(
+            as_ada(&upstream, "sk-new") >= 2,
+            "{:?}",
+            upstream.asked_as()
+        );
+    }
+}
+
+#[test]
+fn the_last_refused_credential_is_an_error_of_the_gateway() {
+    for body in [HELLO, HELLO_STREAM] {
+        let upstream =
+            Upstream::with(|_| Answer::error(401, "authentication_error", "invalid x-api-key"));
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .start();
+        ask(&gateway, &session(1))
+            .body(body)
+            .send()
+            .is_error(502, "api_error")
+            .has("invalid x-api-key")
+            .has_header("x-should-retry", "false");
+        // Both rest from then on, and that is no login problem of the client's either.
+        let seen = ask(&gateway, &session(1)).body(body).send();
+        assert!(matches!(seen.status, 429 | 502), "{}", seen.text());
+        assert_eq!(upstream.received().len(), 2);
+    }
+}
+
+#[test]
+fn rests_outlive_a_reload() {
+    let upstream = Upstream::with(|_| Answer::status(429).header("retry-after", "60"));
+    let mut gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada"])
+        .retry(IMPATIENT)
+        .start();
+    hello(&gateway, &session(1)).has_status(429);
+    let from = gateway.mark();
+    gateway.reconfigure(|builder| builder.replace_top("drain = \"20s\""));
+    gateway.line_from(from, &["configuration in force"]);
+    assert!(retry_after(&gateway, &session(1)) > 30);
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn a_client_that_has_gone_waits_for_no_rest() {
+    let upstream = Upstream::script([Answer::status(429).header("retry-after", "4")]);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada"])
+        .retry("short_wait = \"0s\"\npatience = \"5s\"")
+        .start();
+    let from = gateway.mark();
+    let begun = Instant::now();
+    let pending = ask(&gateway, &session(1)).body(HELLO).sent();
+    upstream.request(1);
+    drop(pending);
+    gateway.record(from);
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(upstream.received().len(), 1);
+}

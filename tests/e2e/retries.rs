@@ -1,0 +1,359 @@
+//! What is tried again, with whom, and what the client is told when nothing is left.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    rotation::{ask, hello, session},
+    support::{
+        Answer, Gateway, Upstream,
+        shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE, SSE},
+    },
+};
+
+/// An answer is used up when it is given, so it is made anew.
+type Make = fn() -> Answer;
+
+/// What passes: another account is asked at once, and the client notices nothing.
+const PASSING: [(&str, Make); 17] = [
+    ("408", || Answer::status(408)),
+    ("425", || Answer::status(425)),
+    ("429", || Answer::status(429)),
+    ("500", || Answer::status(500)),
+    ("502", || Answer::status(502)),
+    ("503", || Answer::status(503)),
+    ("504", || Answer::status(504)),
+    ("529", || Answer::status(529)),
+    ("a 503 of a proxy", || {
+        Answer::whole(503, "text/html", "<html>down</html>")
+    }),
+    ("reset before the head", || Answer::Reset),
+    ("reset after the head", || {
+        Answer::ResetAfter(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\""
+                .to_vec(),
+        )
+    }),
+    ("closed within the head", || {
+        Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec())
+    }),
+    ("an empty 200", || Answer::json(200, "")),
+    ("a 200 that is HTML", || {
+        Answer::whole(200, "text/html", "<html>log in</html>")
+    }),
+    ("truncated JSON", || {
+        Answer::Raw(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":\"msg"
+                .to_vec(),
+        )
+    }),
+    ("JSON that ends too early", || {
+        Answer::json(200, &MESSAGE[..MESSAGE.len() - 9])
+    }),
+    ("an error in a 200", || {
+        Answer::json(
+            200,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+        )
+    }),
+];
+
+/// What passes in place of a stream's first event.
+const PASSING_STREAMS: [(&str, Make); 4] = [
+    ("an empty stream", || Answer::sse("")),
+    ("only pings and comments", || {
+        Answer::sse(": hello\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n")
+    }),
+    ("an error event first", || {
+        Answer::sse(
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n",
+        )
+    }),
+    ("a first event cut short", || {
+        Answer::Raw(
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 5000\r\n\r\n{}",
+                &SSE[..40]
+            )
+            .into_bytes(),
+        )
+    }),
+];
+
+/// What is the request's own fault, so that nobody else is asked.
+const FINAL: [u16; 6] = [400, 402, 404, 409, 413, 422];
+
+/// A machine that is not there.
+fn closed() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[test]
+fn what_passes_is_tried_again_at_once_as_somebody_else() {
+    for body in [HELLO, HELLO_STREAM] {
+        let streams = if body == HELLO_STREAM {
+            &PASSING_STREAMS[..]
+        } else {
+            &[]
+        };
+        for (name, answer) in PASSING.iter().chain(streams) {
+            let upstream = Upstream::script_for(vec![answer()], Answer::hello);
+            let gateway = Gateway::echo()
+                .pool("up", &upstream, &["ada", "bob"])
+                .start();
+            let begun = Instant::now();
+            let seen = ask(&gateway, &session(1)).body(body).send();
+            assert_eq!(seen.status, 200, "{name}: {}", seen.text());
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "{name}: {:?}",
+                begun.elapsed()
+            );
+            seen.has_body(if body == HELLO { MESSAGE } else { SSE });
+            let asked = upstream.received();
+            assert_eq!(asked.len(), 2, "{name}");
+            assert_ne!(asked[0].key(), asked[1].key(), "{name}");
+            for request in asked {
+                request.has_body(body);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_passes_is_tried_again_with_a_single_account_too() {
+    // No rest is longer than the default patience at the first failure.
+    for (name, answer) in [PASSING[3], PASSING[7], PASSING[9], PASSING[12]] {
+        let upstream = Upstream::script([answer()]);
+        let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
+        let seen = hello(&gateway, &session(1));
+        assert_eq!(seen.status, 200, "{name}: {}", seen.text());
+        upstream.was_asked_as(&["sk-ada", "sk-ada"]);
+    }
+}
+
+#[test]
+fn what_is_the_requests_own_fault_is_final() {
+    for status in FINAL {
+        let upstream = Upstream::with(move |_| {
+            Answer::error(status, "invalid_request_error", "no").header("request-id", "req_up")
+        });
+        let other = Upstream::with(Answer::hello);
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .pool("other", &other, &["cyd"])
+            .start();
+        for body in [HELLO, HELLO_STREAM] {
+            ask(&gateway, &session(1))
+                .body(body)
+                .send()
+                .has_status(status)
+                .has_header("request-id", "req_up");
+        }
+        assert_eq!(upstream.received().len(), 2, "{status}");
+        other.was_not_asked();
+    }
+}
+
+#[test]
+fn an_upstream_that_cannot_be_reached_is_left_for_the_next() {
+    let plain = Upstream::with(Answer::hello);
+    // Refused, not found, and no TLS where TLS was wanted.
+    let tls = plain.url().replace("http:", "https:");
+    for gone in [closed(), "http://nowhere.invalid".to_owned(), tls] {
+        let other = Upstream::with(Answer::hello);
+        let gateway = Gateway::echo()
+            .tables(&format!("[[upstream]]\nname = \"gone\"\npreset = \"anthropic\"\nbase_url = \"{gone}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}, {{ name = \"bob\", key = \"l\" }}]"))
+            .pool("other", &other, &["cyd"])
+            .start();
+        for body in [HELLO, HELLO_STREAM] {
+            let seen = ask(&gateway, &session(1)).body(body).send();
+            assert_eq!(seen.status, 200, "{gone}: {}", seen.text());
+        }
+        assert_eq!(other.received().len(), 2);
+
+        let gateway = Gateway::echo()
+            .tables(&format!("[[upstream]]\nname = \"gone\"\npreset = \"anthropic\"\nbase_url = \"{gone}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}]"))
+            .retry("patience = \"0s\"")
+            .start();
+        hello(&gateway, &session(1))
+            .is_error(502, "api_error")
+            .has("gone");
+    }
+}
+
+#[test]
+fn attempts_are_counted_over_accounts_and_upstreams() {
+    let first = Upstream::with(|_| Answer::status(529));
+    let second = Upstream::with(|_| Answer::status(529));
+    for (attempts, asked) in [(1, 1), (2, 2), (3, 3)] {
+        let gateway = Gateway::echo()
+            .pool("first", &first, &["ada", "bob"])
+            .pool("second", &second, &["cyd", "dan"])
+            .retry(&format!("max_attempts = {attempts}"))
+            .start();
+        let before = first.received().len() + second.received().len();
+        hello(&gateway, &session(1)).has_status(529);
+        assert_eq!(
+            first.received().len() + second.received().len() - before,
+            asked
+        );
+    }
+}
+
+#[test]
+fn a_short_rate_limit_is_waited_out_by_the_same_account() {
+    let upstream = Upstream::script([Answer::status(429).header("retry-after-ms", "300")]);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .start();
+    hello(&gateway, &session(1)).has_status(200);
+    let asked = upstream.received();
+    assert_eq!(asked[0].key(), asked[1].key(), "the prompt cache is there");
+    let waited = asked[1].at - asked[0].at;
+    assert!(waited >= Duration::from_millis(295), "{waited:?}");
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[test]
+fn the_client_reads_what_was_tried() {
+    let upstream = Upstream::with(|request| match request.key().as_str() {
+        "sk-ada" => Answer::status(503),
+        _ => Answer::error(529, "overloaded_error", "busy"),
+    });
+    let other = Upstream::with(|_| Answer::error(529, "overloaded_error", "busy"));
+    for expose in [true, false] {
+        let gateway = Gateway::echo()
+            .top(&format!("expose_accounts = {expose}"))
+            .pool("up", &upstream, &["ada", "bob"])
+            .pool("other", &other, &["cyd"])
+            .start();
+        for body in [HELLO, HELLO_STREAM] {
+            let gateway = &gateway;
+            let seen = ask(gateway, &session(1)).body(body).send();
+            if body == HELLO_STREAM {
+                // All of them rest by now, or were tried again.
+                assert!(matches!(seen.status, 429 | 503 | 529), "{}", seen.text());
+                continue;
+            }
+            // The last error as it came.
+            seen.is_error(529, "overloaded_error").has("busy");
+            let tried = seen.header("x-witgate-attempts").unwrap_or_default();
+            for word in ["up", "other", "503", "529"] {
+                assert!(tried.contains(word), "no `{word}` in `{tried}`");
+            }
+            for account in ["ada", "bob", "cyd"] {
+                assert_eq!(tried.contains(account), expose, "{account} in `{tried}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_upstream_pass_with_their_words_and_headers() {
+    let long = r#"{"type":"error", "error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000 maximum"},"request_id":"req_011"}"#;
+    let upstream = Upstream::with(move |_| {
+        Answer::json(400, long)
+            .header("request-id", "req_011")
+            .header("anthropic-ratelimit-tokens-remaining", "7")
+            .header("anthropic-organization-id", "org_1")
+    });
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .start();
+    for body in [HELLO, HELLO_STREAM] {
+        let seen = ask(&gateway, &session(1)).body(body).send();
+        seen.has_status(400)
+            .has_body(long)
+            .has_header("request-id", "req_011")
+            .has_header("anthropic-ratelimit-tokens-remaining", "7")
+            .has_header("anthropic-organization-id", "org_1");
+    }
+    assert_eq!(upstream.received().len(), 2, "nobody else is asked");
+}
+
+#[test]
+fn a_prompt_too_long_keeps_its_words_in_every_shape() {
+    let words = "prompt is too long: 208310 tokens > 200000 maximum";
+    for body in [
+        format!("{{\"error\":{{\"message\":\"{words}\"}}}}"),
+        words.to_owned(),
+    ] {
+        let sent = body.clone();
+        let upstream = Upstream::with(move |_| Answer::whole(400, "text/plain", &sent));
+        let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
+        hello(&gateway, &session(1))
+            .is_error(400, "invalid_request_error")
+            .has(words);
+        assert_eq!(upstream.received().len(), 1);
+    }
+}
+
+#[test]
+fn nobody_is_told_to_repeat_what_cannot_help() {
+    // The gateway's own refusals; an upstream's error passes as it came.
+    let upstream = Upstream::with(|_| Answer::status(401));
+    let gateway = Gateway::echo()
+        .top("body_limit = \"64KiB\"")
+        .pool("up", &upstream, &["ada"])
+        .start();
+    for (body, status) in [
+        (vec![b'x'; 200_000], 413),
+        (b"[]".to_vec(), 400),
+        (HELLO.as_bytes().to_vec(), 502),
+    ] {
+        let seen = gateway.message(&body);
+        seen.has_status(status)
+            .has_header("x-should-retry", "false");
+    }
+    let busy = Upstream::with(|_| Answer::status(529));
+    let gateway = Gateway::echo().pool("up", &busy, &["ada"]).start();
+    hello(&gateway, &session(1))
+        .has_status(529)
+        .has_no_header("x-should-retry");
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_left_for_another() {
+    for body in [HELLO, HELLO_STREAM] {
+        let (silent, gone) = Answer::hang();
+        let upstream = Upstream::script_for(vec![silent], Answer::hello);
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .retry("first_event = \"300ms\"\nanswer = \"300ms\"")
+            .start();
+        let seen = ask(&gateway, &session(1)).body(body).send();
+        seen.has_status(200);
+        gone.wait(Duration::from_secs(5));
+        let asked = upstream.received();
+        assert_ne!(asked[0].key(), asked[1].key());
+        assert!(asked[1].at - asked[0].at >= Duration::from_millis(295));
+    }
+    // A head alone is no answer, and pings are no events.
+    let (answer, teller) = Answer::told();
+    let upstream = Upstream::script_for(vec![answer], Answer::hello);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .retry("first_event = \"400ms\"")
+        .start();
+    let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
+    upstream.request(1);
+    teller.tell("event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    teller.tell(": still here\n\n");
+    let seen = pending.answer().rest();
+    seen.has_status(200).has(EVENTS[0]).has("message_stop");
+    teller.was_left(Duration::from_secs(5));
+    assert_eq!(upstream.received().len(), 2);
+
+    // And with nobody left the client reads what happened.
+    let (silent, _gone) = Answer::hang();
+    let upstream = Upstream::script([silent]);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada"])
+        .retry("answer = \"200ms\"\nmax_attempts = 1")
+        .start();
+    hello(&gateway, &session(1)).is_error(504, "timeout_error");
+}
