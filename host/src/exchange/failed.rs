@@ -135,6 +135,8 @@ impl Failed {
             _ if request.kind != RequestKind::Messages || is_probe(request) => Outcome::Neutral,
             _ if self.failure.rest.is_some() => Outcome::Rest { told },
             None if is_passing(self.failure.status) => Outcome::Rest { told },
+            // An account without a credential rests already.
+            Some(fault) if fault.kind == Kind::BadCredential => Outcome::Neutral,
             // That nobody gets through to the upstream is not the account's doing.
             Some(fault) if fault.kind != Kind::Unreachable && fault.retry != Retry::Never => {
                 Outcome::Rest { told }
