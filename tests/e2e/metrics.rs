@@ -82,7 +82,7 @@ fn an_exchange_is_counted_by_its_kind_and_ending() {
 #[test]
 fn attempts_are_counted_by_status_and_retries_by_cause() {
     let upstream = Upstream::script([
-        Answer::json(429, BUSY),
+        Answer::json(429, BUSY).header("retry-after", "60"),
         Answer::json(200, MESSAGE),
         Answer::Reset,
         Answer::json(200, MESSAGE),
@@ -90,7 +90,13 @@ fn attempts_are_counted_by_status_and_retries_by_cause() {
     let gateway = Gateway::echo()
         .upstream("up", &upstream, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }, { name = \"bob\", key = \"k-b\" }, { name = \"cyd\", key = \"k-c\" }]")
         .start();
+    let rests = |account| {
+        let of = format!(r#"witgate_accounts_resting{{upstream="up",account="{account}"}}"#);
+        value(&gateway, &of)
+    };
+    assert_eq!(rests("ada"), Some(0.0));
     gateway.message(HELLO).has_status(200);
+    assert_eq!((rests("ada"), rests("bob")), (Some(1.0), Some(0.0)));
     gateway.message(HELLO).has_status(200);
     let of = |status| format!(r#"witgate_attempts_total{{upstream="up",status="{status}"}}"#);
     assert_eq!(value(&gateway, &of("429")), Some(1.0));

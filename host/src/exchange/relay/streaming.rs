@@ -62,6 +62,7 @@ impl Begun {
         let first = match passage.show(frames).await {
             Ok(first) => first,
             Err(fault) => {
+                record.usage = passage.usage;
                 note(&passage.answering, &mut record, wanted.own);
                 return Answer::fault(fault, record);
             }
