@@ -311,7 +311,7 @@ impl Account {
         let rests = self
             .standing
             .without_credential(Some(self.credential_rest), 0.0, now);
-        self.standing.fresh.forget();
+        self.standing.fresh.condemn();
         // One line for all exchanges that met the refusal.
         if rests {
             warn!(

@@ -128,6 +128,9 @@ async fn make(
         }),
     };
     let now = Instant::now();
+    if account.standing.has_rested_for_its_credential(now) {
+        fresh.give_another_chance();
+    }
     let trouble = match made.and_then(|issued| fresh.accept(issued)) {
         Ok(secret) => {
             flight.failed = None;
@@ -143,23 +146,20 @@ async fn make(
         warn!(%upstream, account = %name, detail, "the account's credential could not be renewed yet");
         return Ok(secret);
     }
-    if trouble.lasting {
-        let rest = humantime::format_duration(account.credential_rest);
-        warn!(
+    let rest = trouble.lasting.then_some(account.credential_rest);
+    let begins = account
+        .standing
+        .without_credential(rest, fastrand::f64(), now);
+    match rest.map(humantime::format_duration) {
+        _ if !begins => {}
+        Some(rest) => warn!(
             %upstream, account = %name, detail, %rest,
-            "the account has no credential and rests: sign in anew where its credential comes from"
-        );
-        account
-            .standing
-            .without_credential(Some(account.credential_rest), 0.0, now);
-    } else {
-        warn!(
+            "the account has no credential and rests: renew it where it comes from"
+        ),
+        None => warn!(
             %upstream, account = %name, detail,
             "the account has no credential and rests for a while: see that what makes it works"
-        );
-        account
-            .standing
-            .without_credential(None, fastrand::f64(), now);
+        ),
     }
     flight.failed = Some((now, trouble.clone()));
     Err(trouble)
@@ -183,11 +183,17 @@ impl Fresh {
         }
     }
 
-    /// After the account's rest the next is made, whichever it is.
-    pub(super) fn forget(&self) {
+    /// The account rests because the present one is no good: the next shall be another.
+    pub(super) fn condemn(&self) {
         let mut present = self.lock();
-        present.issued = None;
-        present.refused = None;
+        if let Some(issued) = present.issued.take() {
+            present.refused = Some(issued.secret);
+        }
+    }
+
+    /// A key may be revived, so after its rest the account may go out with the refused one again.
+    fn give_another_chance(&self) {
+        self.lock().refused = None;
     }
 
     pub(super) fn proved_good(&self) {

@@ -82,6 +82,10 @@ impl Standing {
         true
     }
 
+    pub(super) fn has_rested_for_its_credential(&self, now: Instant) -> bool {
+        self.lock().all.is_some_and(|rest| !rest.is_under_way(now))
+    }
+
     pub(super) fn credential_is_new(&self) {
         self.lock().all = None;
     }

@@ -134,6 +134,10 @@ fn refreshed_at(url: &str) -> Access {
 
 /// With the HTTP client that the gateway uses.
 fn accounts(access: Access) -> Accounts {
+    resting_for(access, Duration::from_secs(600))
+}
+
+fn resting_for(access: Access, credential_rest: Duration) -> Accounts {
     let upstream = upstream(access);
     let all = Upstreams::new(
         std::slice::from_ref(&upstream),
@@ -146,7 +150,7 @@ fn accounts(access: Access) -> Accounts {
         let all = Arc::clone(&all);
         Box::pin(async move { all.at(0).unwrap().fetch(request).await })
     });
-    Accounts::new(vec![(upstream, fetch)], Duration::from_secs(600), None)
+    Accounts::new(vec![(upstream, fetch)], credential_rest, None)
 }
 
 async fn secret(accounts: &Accounts) -> Secret {
@@ -371,7 +375,22 @@ async fn a_command_that_prints_the_refused_key_again_saves_the_attempt() {
     );
     assert!(!fault.chain().contains("sk-always"), "{fault}");
     assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
-    // Reported or not, after the rest it has another chance, since a key may be revived.
+    // Whoever asks meanwhile does not end the rest.
     accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
-    assert!(secret(&accounts).await.matches(b"sk-always"));
+    trouble(&accounts).await;
+    assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
+}
+
+#[tokio::test]
+async fn a_refused_key_has_another_chance_after_its_rest() {
+    let accounts = resting_for(shell("echo sk-always"), Duration::from_millis(20));
+    let first = secret(&accounts).await;
+    accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
+    let over = async {
+        while rest(&accounts).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of the rest", over).await;
+    assert_eq!(secret(&accounts).await, first);
 }
