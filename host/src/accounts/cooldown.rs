@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// Most overloads are over in a second or two.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// An account that has failed for so long is asked again every few minutes, which costs one attempt.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// An account that has failed for so long is asked again every minute: that costs one attempt, and an upstream that is well again is not left alone for long.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A told rest may be a weekly limit; longer than that it is a mistake of the upstream.
 const LONGEST_TOLD: Duration = Duration::from_secs(8 * 24 * 3600);
@@ -86,7 +86,6 @@ mod tests {
 
     #[test]
     fn the_table() {
-        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let table = [
             // failures before, told, chance, the rest
             (0, None, 0.0, SECOND),
@@ -94,9 +93,9 @@ mod tests {
             (1, None, 0.0, SECOND * 2),
             (3, None, 0.0, SECOND * 8),
             (3, None, 0.5, SECOND * 7),
-            (9, None, 0.0, minutes(5)),
-            (9, None, 1.0, minutes(5) * 3 / 4),
-            (u32::MAX, None, 0.0, minutes(5)),
+            (9, None, 0.0, SECOND * 60),
+            (9, None, 1.0, SECOND * 45),
+            (u32::MAX, None, 0.0, SECOND * 60),
             // A chance that is none does no harm.
             (0, None, 7.0, SECOND * 3 / 4),
             (0, Some(SECOND * 90), 1.0, SECOND * 90),
