@@ -125,7 +125,10 @@ fn judge(at: usize, came: &str, seen: crate::support::Reply) {
         blocks <= closed(came).0,
         "{at}: a block was closed:\n{text}"
     );
-    let errors = text.lines().filter(|line| *line == "event: error").count();
+    let errors = lines_of(&text)
+        .lines()
+        .filter(|line| *line == "event: error")
+        .count();
     assert_eq!(errors, 1, "{at}:\n{text}");
     let (passed, error) = text.split_at(text.rfind("event: error").unwrap());
     assert!(
