@@ -267,6 +267,13 @@ impl Accounts {
         Some((upstream, account))
     }
 
+    /// Whether each account of an upstream, of which there is one at least, rests for want of a good credential.
+    pub(crate) fn all_refused(&self, upstream: usize, now: Instant) -> bool {
+        let accounts = self.of(upstream);
+        let refused = |account: &Arc<Account>| account.standing.wants_credential(now);
+        !accounts.is_empty() && accounts.iter().all(refused)
+    }
+
     pub(crate) fn resting(&self, now: Instant) -> Vec<Resting> {
         let mut all = Vec::new();
         for held in &self.upstreams {

@@ -86,6 +86,11 @@ impl Standing {
         self.lock().all.is_some_and(|rest| !rest.is_under_way(now))
     }
 
+    /// Whether it rests for want of a good credential.
+    pub(super) fn wants_credential(&self, now: Instant) -> bool {
+        self.lock().all.is_some_and(|rest| rest.is_under_way(now))
+    }
+
     pub(super) fn credential_is_new(&self) {
         self.lock().all = None;
     }

@@ -321,14 +321,23 @@ impl Way {
                 names.push(name);
             }
         }
+        let names = names.join(", ");
+        let now = Instant::now();
+        // Waiting does not help against a wrong key, and a client that is told to wait would look as if it hung.
+        let refused = |place: &Target| self.accounts.all_refused(place.index, now);
+        if self.places.iter().all(refused) {
+            let what = format!(
+                "no account of {names} has a credential that is accepted; the gateway's log says why"
+            );
+            return Fault::upstream(Kind::BadCredential, what);
+        }
         let what = format!(
-            "all accounts of {} rest for model `{}`",
-            names.join(", "),
+            "all accounts of {names} rest for model `{}`",
             self.target().model
         );
         let fault = Fault::new(Blame::Upstream, Kind::RateLimited, what);
         match nobody.until {
-            Some(until) => fault.after(until.saturating_duration_since(Instant::now())),
+            Some(until) => fault.after(until.saturating_duration_since(now)),
             None => fault,
         }
     }
