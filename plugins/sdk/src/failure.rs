@@ -50,7 +50,8 @@ impl<'a> Failure<'a> {
         self.host.body()
     }
 
-    /// Corrects the status that counts: 400 to 599.
+    /// Corrects the status that counts: 400 to 599. 401 and 403 say that the upstream refused the account's credential:
+    /// then the account rests, and the client, whose login is not the matter, reads a 502.
     pub fn set_status(&mut self, status: u16) -> Result<(), EditError> {
         self.host.set_status(status)
     }
