@@ -1,5 +1,7 @@
 //! What an image costs: its area by 750, as Anthropic's documentation says, once it is scaled to what a model sees.
 
+use crate::base64::decode;
+
 /// The most that an image costs, whatever its size: it is scaled down before.
 pub(crate) const MOST: u64 = 1_600;
 
@@ -76,34 +78,6 @@ fn little(bytes: &[u8]) -> u64 {
         .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Decodes base64 up to the first character that is none. An escaped slash of JSON is a slash.
-fn decode(base64: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(base64.len() / 4 * 3);
-    let (mut bits, mut held) = (0u32, 0u32);
-    let digits = base64.bytes().filter(|byte| *byte != b'\\');
-    for digit in digits.map_while(value) {
-        bits = bits << 6 | digit;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held & 0xff) as u8);
-        }
-    }
-    bytes
-}
-
-fn value(digit: u8) -> Option<u32> {
-    let value = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,11 +120,5 @@ mod tests {
             assert_eq!(size(data), None, "{data:?}");
         }
         assert_eq!(tokens("%%%"), MOST);
-    }
-
-    #[test]
-    fn base64_is_read_as_it_comes() {
-        assert_eq!(decode("aGVsbG8="), b"hello");
-        assert_eq!(decode("\\/\\/8="), [0xff, 0xff]);
     }
 }

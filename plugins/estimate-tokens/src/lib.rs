@@ -1,8 +1,10 @@
 //! Answers `count_tokens` where the target cannot count: by an estimate that says so, never by a false 0.
 
+mod base64;
 mod check;
 mod count;
 mod image;
+mod pdf;
 mod survey;
 
 use witgate_plugin::{

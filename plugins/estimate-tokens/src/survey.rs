@@ -6,8 +6,9 @@
 use witgate_plugin::{EditError, Request};
 
 use crate::{
+    base64,
     count::{Characters, Content},
-    image,
+    image, pdf,
 };
 
 /// Where blocks are: in messages, in the results and documents that these hold, and in what those hold.
@@ -27,7 +28,10 @@ const READ_BY_THE_MODEL: &str =
 const SMALL_IMAGE: usize = 1 << 16;
 
 /// In characters of base64: what a page takes at least, and in the middle of many documents.
-const PAGE: usize = 1 << 16;
+const PAGE: u64 = 1 << 16;
+
+/// In characters of base64. Longer documents are not read, but measured.
+const READABLE: u64 = 4 << 20;
 
 /// The most pages that the API takes in one document.
 const MOST_PAGES: u64 = 600;
@@ -81,7 +85,7 @@ fn images(request: &Request, list: &str) -> Result<u64, EditError> {
     Ok(read + (all - small.len() as u64) * image::MOST)
 }
 
-/// How many pages the documents of a list may have. One that is not sent along counts as one page.
+/// How many pages the documents of a list have, or by their length may have. One that is not sent along counts as one page.
 fn pages(request: &Request, list: &str) -> Result<u64, EditError> {
     // The others are texts and blocks, which are read.
     let opaque = r#"@.source.type != "text" && @.source.type != "content""#;
@@ -90,11 +94,19 @@ fn pages(request: &Request, list: &str) -> Result<u64, EditError> {
     if all == 0 {
         return Ok(0);
     }
-    let mut pages = all;
+    let readable = request.read(&format!(
+        "{documents} && length(@.source.data) <= {READABLE}].source.data"
+    ))?;
+    let mut pages = all - readable.len() as u64;
+    for node in &readable {
+        let data = node.value.trim_matches('"');
+        let seen = pdf::pages(&base64::decode(data));
+        pages += seen.unwrap_or_else(|| pages_of(data.len() as u64));
+    }
     let mut reached = 1;
     // Each doubling of the size that a document reaches adds as many pages as it had.
     while reached < MOST_PAGES {
-        let size = PAGE as u64 * reached * 2;
+        let size = (PAGE * reached * 2).max(READABLE + 1);
         let longer = request.select(&format!("{documents} && length(@.source.data) >= {size}]"))?;
         if longer.is_empty() {
             break;
@@ -104,4 +116,9 @@ fn pages(request: &Request, list: &str) -> Result<u64, EditError> {
         reached += more;
     }
     Ok(pages)
+}
+
+/// How many pages a document of this length may have.
+fn pages_of(length: u64) -> u64 {
+    (length / PAGE).clamp(1, MOST_PAGES)
 }

@@ -92,6 +92,14 @@ fn a_small_image_counts_by_its_size() {
 }
 
 #[test]
+fn a_document_whose_pages_can_be_seen_counts_by_them() {
+    let pdf = b"%PDF-1.4\n<</Type /Pages /Count 3>> endobj <</Type /Page>> endobj";
+    let document = json!([{"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": base64(pdf, 200_000)}}]);
+    let three = tokens(&asking(&document));
+    assert!((3 * 2_250..3 * 2_250 + 50).contains(&three), "{three}");
+}
+
+#[test]
 fn a_document_counts_by_its_length() {
     let pdf = |length| json!([{"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "A".repeat(length)}}]);
     let one = tokens(&asking(&pdf(10_000)));
