@@ -12,7 +12,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tracing::{info, warn};
+use tracing::info;
 use witgate_document::Names;
 
 use super::{
@@ -95,11 +95,6 @@ impl Catalog {
                 catalog: None,
                 refused,
             };
-        }
-        for name in config.plugin.keys() {
-            if !entries.iter().any(|entry| entry.name == *name) {
-                warn!(plugin = %name, "configured, but there is no such plugin");
-            }
         }
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let catalog = Catalog::new(generation, entries);
