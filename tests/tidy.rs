@@ -180,7 +180,7 @@ fn no_file_names_a_machine_or_its_folders() {
         };
         for (number, line) in text.lines().enumerate() {
             for folder in &folders {
-                // A path begins here; `a/root/b` is another thing.
+                // A path begins here; not in the middle of another path.
                 let begins = line.match_indices(folder.as_str()).any(|(at, _)| {
                     let before = line[..at].chars().next_back();
                     before.is_none_or(|c| " \t\"'`(=:".contains(c))
