@@ -100,12 +100,23 @@ pub(crate) struct Auth {
 pub(crate) enum AuthMode {
     /// No key is asked for.
     Off,
-    /// Every route wants a key.
+    /// Every route but the two `HEAD` probes wants a key.
     Strict,
     /// Every route but `/healthz` and the two `HEAD` probes wants a key.
     AllExceptHealth,
     /// `Off` on a loopback address, else `AllExceptHealth`.
     Auto,
+}
+
+impl AuthMode {
+    /// Whether an ordinary route wants a key.
+    pub(crate) fn asks(self, loopback: bool) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Strict | Self::AllExceptHealth => true,
+            Self::Auto => !loopback,
+        }
+    }
 }
 
 /// A base URL that serves models.
@@ -251,6 +262,9 @@ pub(crate) struct Plugins {
     /// Plugin instances that may live at the same time.
     pub(crate) instances: u32,
 }
+
+/// The largest memory that a plugin can be granted, in bytes: each instance slot reserves address space for that much.
+pub(crate) const MOST_MEMORY: usize = 1 << 30;
 
 /// `[plugin.NAME]`.
 #[derive(Debug, Clone, PartialEq)]

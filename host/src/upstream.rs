@@ -234,15 +234,12 @@ fn answered(mut answer: reqwest::Response, upstream: UpstreamId, idle: Duration)
     let mut headers = std::mem::take(answer.headers_mut());
     keep_end_to_end(&mut headers);
     let status = answer.status();
-    let chunks = stream::unfold(Some(answer), move |answer| {
-        let upstream = upstream.clone();
-        async move {
-            let mut answer = answer?;
-            match tokio::time::timeout(idle, answer.chunk()).await {
-                Ok(Ok(chunk)) => Some((Ok(chunk?), Some(answer))),
-                Ok(Err(error)) => Some((Err(failure::within_answer(&upstream, error)), None)),
-                Err(_) => Some((Err(failure::silence(&upstream, idle)), None)),
-            }
+    let chunks = stream::unfold(Some((answer, upstream)), move |state| async move {
+        let (mut answer, upstream) = state?;
+        match tokio::time::timeout(idle, answer.chunk()).await {
+            Ok(Ok(chunk)) => Some((Ok(chunk?), Some((answer, upstream)))),
+            Ok(Err(error)) => Some((Err(failure::within_answer(&upstream, error)), None)),
+            Err(_) => Some((Err(failure::silence(&upstream, idle)), None)),
         }
     });
     Response {

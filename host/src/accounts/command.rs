@@ -36,7 +36,8 @@ pub(super) async fn run(command: &Command) -> Result<Issued, Trouble> {
         let what = "printed nothing, or more than one word that can stand in a header";
         return Err(failed(format!("`{program}` {what}")));
     }
-    let expires = Some(Instant::now() + command.ttl);
+    // No clock of ours reaches further than the sum.
+    let expires = Instant::now().checked_add(command.ttl);
     Ok(Issued {
         secret: Secret::new(printed),
         expires,

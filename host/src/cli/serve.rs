@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::{Code, Failure, ServeArgs, refused, tokio_runtime};
 use crate::{
-    config::{AuthMode, Config, Problem, Problems},
+    config::{Config, Problem, Problems},
     exchange::Snapshot,
     gateway::{self, Shared},
     pipeline::{Catalog, Runtime},
@@ -164,7 +164,7 @@ fn tell(address: SocketAddr, config: &Config, catalog: &Catalog) {
         let accounts = upstream.accounts.len();
         info!(upstream = %upstream.name, url = upstream.base_url, dialect = &*upstream.dialect, accounts, "upstream configured");
     }
-    let asks = asks_for_keys(config, address);
+    let asks = config.auth.mode.asks(address.ip().is_loopback());
     if asks && config.auth.keys.is_empty() {
         warn!(
             "a key is asked for and none is configured: every request is refused; set `keys` in [auth]"
@@ -179,14 +179,6 @@ fn tell(address: SocketAddr, config: &Config, catalog: &Catalog) {
     let _ = io::stderr()
         .lock()
         .write_all(how_to(address, config, asks).as_bytes());
-}
-
-fn asks_for_keys(config: &Config, address: SocketAddr) -> bool {
-    match config.auth.mode {
-        AuthMode::Off => false,
-        AuthMode::Strict | AuthMode::AllExceptHealth => true,
-        AuthMode::Auto => !address.ip().is_loopback(),
-    }
 }
 
 fn how_to(address: SocketAddr, config: &Config, asks: bool) -> String {
@@ -265,7 +257,10 @@ mod tests {
     #[test]
     fn auto_asks_for_keys_wherever_others_can_reach_it() {
         let config = Config::without_file();
-        let asks = |address: &str| asks_for_keys(&config, address.parse().unwrap());
+        let asks = |address: &str| {
+            let address: SocketAddr = address.parse().unwrap();
+            config.auth.mode.asks(address.ip().is_loopback())
+        };
         assert!(!asks("127.0.0.1:1") && !asks("[::1]:1"));
         assert!(asks("0.0.0.0:1") && asks("192.0.2.1:1"));
     }

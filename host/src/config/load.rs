@@ -17,7 +17,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Auth, AuthMode, Config, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
-    DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems, Retry,
+    DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, MOST_MEMORY, OnError, PluginConfig, Plugins, Problem,
+    Problems, Retry,
     problem::did_you_mean,
     table::{Source, Table},
     upstreams,
@@ -55,7 +56,7 @@ pub(super) const RETRY: &[&str] = &[
 pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
 pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
 
-/// A WebAssembly memory is made of pages of this size and has at most 65,536 of them.
+/// A WebAssembly memory is made of pages of this size.
 const PAGE: usize = 64 * 1024;
 
 /// Far beyond what helps; a typing error would hammer the upstreams.
@@ -364,12 +365,12 @@ fn plugin(table: &Table<'_>) -> PluginConfig {
         "skip" => Some(OnError::Skip),
         _ => None,
     });
-    let pages = |text: &str| size(text).filter(|size| (PAGE..=PAGE * PAGE).contains(size));
+    let pages = |text: &str| size(text).filter(|size| (PAGE..=MOST_MEMORY).contains(size));
     PluginConfig {
         enabled: table.boolean("enabled").unwrap_or(true),
         on_error,
         deadline: table.parsed("deadline", "a duration such as `500ms`", some_time),
-        memory: table.parsed("memory", "a size from `64KiB` to `4GiB`", pages),
+        memory: table.parsed("memory", "a size from `64KiB` to `1GiB`", pages),
         settings: table.json("settings").unwrap_or_default(),
     }
 }

@@ -32,11 +32,10 @@ pub(super) enum Door {
 
 /// Whether a request needs a key here.
 pub(super) fn wants_key(mode: AuthMode, loopback: bool, door: Door) -> bool {
-    match (mode, door) {
-        (_, Door::Open) | (AuthMode::Off, _) => false,
-        (AuthMode::Strict, _) => true,
-        (AuthMode::AllExceptHealth, door) => door == Door::Locked,
-        (AuthMode::Auto, door) => !loopback && door == Door::Locked,
+    match door {
+        Door::Open => false,
+        Door::Health => mode == AuthMode::Strict,
+        Door::Locked => mode.asks(loopback),
     }
 }
 
@@ -49,10 +48,8 @@ pub(super) fn admit(
 ) -> Result<HeaderMap, Fault> {
     let mut own = HeaderMap::new();
     let mut known = false;
-    let mut any = false;
     for name in KEYS {
         for value in headers.get_all(&name) {
-            any = true;
             // Every key is compared with every value, so that the time tells nothing.
             let matches = auth.keys.iter().fold(false, |matches, key| {
                 matches | key.matches(presented(&name, value))
@@ -62,17 +59,15 @@ pub(super) fn admit(
                 own.append(&name, value.clone());
             }
         }
-    }
-    for name in KEYS {
-        headers.remove(name);
+        headers.remove(&name);
     }
     if known || !wants_key {
         return Ok(own);
     }
-    let what = match (auth.keys.is_empty(), any) {
+    let what = match (auth.keys.is_empty(), own.is_empty()) {
         (true, _) => "this gateway asks for a key but has none configured: set `auth.keys`",
-        (_, true) => "the key is not one of this gateway's",
-        (_, false) => {
+        (_, false) => "the key is not one of this gateway's",
+        (_, true) => {
             "this gateway asks for a key: send it as `x-api-key` or as `authorization: Bearer`"
         }
     };
@@ -116,7 +111,7 @@ pub(super) fn check_page(
     let listed = config
         .cors_origins
         .iter()
-        .any(|listed| listed == "*" || listed.trim_end_matches('/').eq_ignore_ascii_case(text));
+        .any(|listed| listed.eq_ignore_ascii_case(text));
     if listed || (loopback && is_local(page)) {
         return Ok(Some(origin.clone()));
     }

@@ -158,14 +158,11 @@ fn with_last_words(
     id: ExchangeId,
     chunks: BodyStream,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    stream::unfold(Some(chunks), move |chunks| {
-        let id = id.clone();
-        async move {
-            let mut chunks = chunks?;
-            match chunks.next().await? {
-                Ok(bytes) => Some((Ok(bytes), Some(chunks))),
-                Err(fault) => Some((Ok(last_words(&id, &fault)), None)),
-            }
+    stream::unfold(Some((id, chunks)), |state| async move {
+        let (id, mut chunks) = state?;
+        match chunks.next().await? {
+            Ok(bytes) => Some((Ok(bytes), Some((id, chunks)))),
+            Err(fault) => Some((Ok(last_words(&id, &fault)), None)),
         }
     })
 }

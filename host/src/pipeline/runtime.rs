@@ -15,7 +15,7 @@ use super::{
     ticker::Ticker,
 };
 use crate::{
-    config::Plugins,
+    config::{MOST_MEMORY, Plugins},
     fault::{Blame, Fault, Kind},
     store::Store,
     telemetry::Metrics,
@@ -34,8 +34,6 @@ const TABLES: u32 = 3;
 const MOST_CORE_INSTANCES: u32 = 40;
 const MOST_MEMORIES: u32 = 8;
 const MOST_TABLES: u32 = 16;
-/// The largest memory that configuration can grant a plugin.
-const MOST_MEMORY: usize = 1 << 30;
 /// What a slot keeps in memory after use: a small plugin's heap, so that the next one does not fault it in again.
 const KEEP_RESIDENT: usize = 64 << 10;
 

@@ -66,8 +66,8 @@ pub trait ResponseHook: Plugin {
         Ok(EventVerdict::Keep)
     }
 
-    /// Called once after the last event, also when the answer was cut short ([`Response::complete`] tells). Events
-    /// handed back are sent to the client; after a cut only text that was held back, never a `message_stop`.
+    /// Called once after the last event, if the plugin was shown any, also when the answer was cut short
+    /// ([`Response::complete`] tells). Events handed back are sent to the client; after a cut only text that was held back, never a `message_stop`.
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
         let _ = response;
         Ok(Vec::new())

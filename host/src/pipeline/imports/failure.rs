@@ -16,8 +16,8 @@ const SHOWN: usize = 64 << 10;
 const BODY_LIMIT: usize = 1 << 20;
 /// The client would not wait longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// Longer than any quota's window.
-const LONGEST_REST: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Longer than any quota's window; accounts take no more.
+const LONGEST_REST: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// One call's view of a failure; what it says counts when the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
