@@ -269,7 +269,9 @@ impl Drop for Record {
 
 /// What plugins noted, in a line: `dialect-x: left out: metadata; dialect-x: ...`.
 fn notes(notes: &[(PluginId, String)]) -> String {
-    let lines = notes.iter().map(|(plugin, line)| format!("{plugin}: {line}"));
+    let lines = notes
+        .iter()
+        .map(|(plugin, line)| format!("{plugin}: {line}"));
     lines.collect::<Vec<_>>().join("; ")
 }
 

@@ -6,6 +6,7 @@ use crate::{
     edit::{EditError, Node, Operation},
     error::Error,
     host,
+    outline::Outline,
 };
 
 /// The client's request, as edited so far by the plugins before this one.

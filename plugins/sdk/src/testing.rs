@@ -294,7 +294,10 @@ impl<Rule: Plugin> Exchange<Rule> {
     pub fn notes(&self) -> Vec<String> {
         let mut lines = self.sent.notes.lines();
         let more = self.response.notes.lines();
-        let new: Vec<String> = more.into_iter().filter(|line| !lines.contains(line)).collect();
+        let new: Vec<String> = more
+            .into_iter()
+            .filter(|line| !lines.contains(line))
+            .collect();
         lines.extend(new);
         lines
     }

@@ -4,7 +4,9 @@ use http::HeaderMap;
 use wasmtime::component::Resource;
 use witgate_document::{Document, Error, Operation as Edit, Outline, Path};
 
-use super::{HeaderEdit, Host, clip, header_edit, header_name, header_values, is_framing, take_note};
+use super::{
+    HeaderEdit, Host, clip, header_edit, header_name, header_values, is_framing, take_note,
+};
 use crate::{
     ids::ExchangeId,
     message::{Request, RequestKind},

@@ -12,8 +12,8 @@ use witgate_document::{
 
 use crate::{
     edit::{EditError, FromTo, Node, Operation},
-    outline::Outline as Outlined,
     log::Level,
+    outline::Outline as Outlined,
 };
 
 /// Headers that the gateway neither shows nor lets a plugin set.
