@@ -1,0 +1,94 @@
+//! Clients: so many at once, each sending its next request when it has all of the last answer.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+
+use crate::http::{Body, Wire};
+
+/// What clients send, over and over.
+#[derive(Clone)]
+pub(crate) struct Shot {
+    /// Head and body.
+    bytes: std::sync::Arc<[u8]>,
+}
+
+/// What came of a round.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) requests: usize,
+    pub(crate) events: usize,
+    /// To the first byte of each body.
+    pub(crate) first: Vec<Duration>,
+    /// To the end of each answer.
+    pub(crate) whole: Vec<Duration>,
+}
+
+impl Shot {
+    pub(crate) fn new(path: &str, key: &str, body: &[u8]) -> Self {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n\
+             anthropic-beta: claude-code-20250219,interleaved-thinking-2025-05-14\r\ncontent-type: application/json\r\n\
+             accept: application/json\r\nuser-agent: bench\r\nx-claude-code-session-id: 6f1c0a52-8f0e-4a53-9a6e-0f5d6f3f9c11\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        Self {
+            bytes: [head.as_bytes(), body].concat().into(),
+        }
+    }
+}
+
+/// Sends `each` requests from each of `clients` connections.
+pub(crate) async fn closed(
+    port: u16,
+    shot: &Shot,
+    clients: usize,
+    each: usize,
+) -> io::Result<Outcome> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..clients {
+        let shot = shot.clone();
+        tasks.spawn(async move { client(port, &shot, each).await });
+    }
+    let mut all = Outcome::default();
+    while let Some(done) = tasks.join_next().await {
+        let one = done.map_err(io::Error::other)??;
+        all.requests += one.requests;
+        all.events += one.events;
+        all.first.extend(one.first);
+        all.whole.extend(one.whole);
+    }
+    Ok(all)
+}
+
+async fn client(port: u16, shot: &Shot, requests: usize) -> io::Result<Outcome> {
+    let mut wire = Wire::connect(port).await?;
+    let mut outcome = Outcome::default();
+    for _ in 0..requests {
+        let begun = Instant::now();
+        wire.send(&shot.bytes).await?;
+        let head = wire.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if !head.first.contains(" 200 ") {
+            let mut text = Vec::new();
+            wire.body(&head, |bytes| text.extend_from_slice(bytes))
+                .await?;
+            let text = String::from_utf8_lossy(&text);
+            return Err(io::Error::other(format!("{}: {text}", head.first)));
+        }
+        let mut first = None;
+        let seen = |_: &[u8]| first = first.or_else(|| Some(begun.elapsed()));
+        let Body { bytes, events } = wire.body(&head, seen).await?;
+        if bytes == 0 {
+            return Err(io::Error::other("an empty answer"));
+        }
+        outcome.first.extend(first);
+        outcome.whole.push(begun.elapsed());
+        outcome.requests += 1;
+        outcome.events += events;
+    }
+    Ok(outcome)
+}

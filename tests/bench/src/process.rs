@@ -1,0 +1,190 @@
+//! The processes that are measured: started on one core, asked for their own account of CPU time and memory, stopped.
+
+use std::{fs, io, net::TcpListener, path::Path, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::Instant,
+};
+
+/// How long anything may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+    /// Whose time counts: not a master's that only waits.
+    worker: u32,
+}
+
+/// The core that the measured process has for itself; everything else runs on the other.
+const CORE: &str = "0";
+
+impl Server {
+    /// Starts the gateway with this configuration, which names no port.
+    pub(crate) async fn gateway(program: &Path, folder: &Path, config: &str) -> io::Result<Self> {
+        fs::create_dir_all(folder.join("plugins"))?;
+        let file = folder.join("witgate.toml");
+        fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{config}"))?;
+        let mut command = pinned(program);
+        command
+            .args(["serve", "--config"])
+            .arg(&file)
+            .current_dir(folder);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let errors = child.stderr.take().ok_or_else(|| lost("its log"))?;
+        let mut lines = BufReader::new(errors).lines();
+        let mut said = String::new();
+        let port = loop {
+            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
+            let Some(line) = line else {
+                return Err(lost(&format!("the gateway: {said}")));
+            };
+            if let Some(port) = port_in(&line) {
+                break port;
+            }
+            said.push_str(&line);
+            said.push('\n');
+        };
+        // Whoever writes a log must find a reader.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let worker = child.id().ok_or_else(|| lost("the gateway"))?;
+        Ok(Self {
+            child,
+            port,
+            worker,
+        })
+    }
+
+    /// Starts nginx as a reverse proxy with one worker.
+    pub(crate) async fn nginx(folder: &Path, upstream: u16, buffering: bool) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        // It cannot be asked for a free port, so one is looked for.
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let request_buffering = if buffering { "on" } else { "off" };
+        let config = format!(
+            "daemon off; worker_processes 1; pid nginx.pid; error_log error.log;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; client_max_body_size 64m; client_body_buffer_size 4m; client_body_temp_path body;
+  proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  keepalive_requests 10000000; keepalive_timeout 600s;
+  upstream mock {{ server 127.0.0.1:{upstream}; keepalive 2048; keepalive_requests 10000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=8192;
+    location / {{
+      proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection \"\";
+      proxy_buffering off; proxy_request_buffering {request_buffering};
+    }}
+  }}
+}}
+"
+        );
+        let file = folder.join("nginx.conf");
+        fs::write(&file, config)?;
+        let mut command = pinned(Path::new("nginx"));
+        command
+            .arg("-p")
+            .arg(folder)
+            .arg("-c")
+            .arg(&file)
+            .arg("-e")
+            .arg(folder.join("error.log"));
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let id = child.id().ok_or_else(|| lost("nginx"))?;
+        listening(port).await?;
+        let worker = children(id)?
+            .first()
+            .copied()
+            .ok_or_else(|| lost("nginx's worker"))?;
+        Ok(Self {
+            child,
+            port,
+            worker,
+        })
+    }
+
+    /// The CPU time that it has used so far, user and system.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.worker))?.flatten() {
+            // A thread may have ended meanwhile.
+            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
+                continue;
+            };
+            let spent = text.split(' ').next().and_then(|n| n.parse::<u64>().ok());
+            nanos += spent.unwrap_or_default();
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn memory(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.worker))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kib.map(|kib| kib << 10).ok_or_else(|| lost("its memory"))
+    }
+
+    /// Stops it and waits until it is gone.
+    pub(crate) async fn stop(mut self) -> io::Result<()> {
+        if let Some(id) = self.child.id() {
+            let mut kill = Command::new("kill");
+            kill.arg(id.to_string()).status().await?;
+        }
+        tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        Ok(())
+    }
+}
+
+fn pinned(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", CORE])
+        .arg(program)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    command
+}
+
+/// `... address=127.0.0.1:41234 ... listening`, in the words of the gateway's log.
+fn port_in(line: &str) -> Option<u16> {
+    if !line.contains("listening") {
+        return None;
+    }
+    let (_, rest) = line.split_once("127.0.0.1:")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+async fn listening(port: u16) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+fn children(id: u32) -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    Ok(text
+        .split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect())
+}
+
+fn lost(what: &str) -> io::Error {
+    io::Error::other(format!("{what} is not there"))
+}

@@ -1,0 +1,175 @@
+//! What is measured: nginx, and the gateway in several configurations, all in front of the same mock.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::process::Server;
+
+/// What the mock can be asked for; the model of a request names one, and for nginx the path does.
+pub(crate) const ANSWERS: [&str; 5] = ["json", "sse-10", "sse-100", "sse-1000", "slow-50-20"];
+
+/// The key that clients show.
+pub(crate) const KEY: &str = "bench";
+
+/// A server under load.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) server: Server,
+    by_path: bool,
+}
+
+/// How the gateway is set up.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) name: &'static str,
+    /// Of each upstream.
+    upstream: &'static str,
+    /// Plugins dropped into the folder beside the default ones: so many copies of these.
+    plugins: (usize, &'static [&'static str]),
+}
+
+const NONE: (usize, &[&str]) = (0, &[]);
+
+/// An upstream against which no rule changes anything.
+pub(crate) const NONE_FIRES: Setup = Setup {
+    name: "witgate",
+    upstream: "preset = \"anthropic\"",
+    plugins: NONE,
+};
+
+/// An upstream that does not know `cache_control`.
+pub(crate) const STRIP_FIRES: Setup = Setup {
+    name: "witgate, strip-cache-control",
+    upstream: "preset = \"anthropic\"\nlacks = [\"cache_control\"]",
+    plugins: NONE,
+};
+
+/// Ten plugins whose guards say no.
+pub(crate) const TEN_MORE: Setup = Setup {
+    name: "witgate, 10 more plugins",
+    upstream: "preset = \"anthropic\"",
+    // One whose guard looks at the target, one whose guard searches the body.
+    plugins: (10, &["strip-cache-control", "answer-warmup"]),
+};
+
+/// One plugin that is called at every hook and declines.
+pub(crate) const DECLINES: Setup = Setup {
+    name: "witgate, 1 declines",
+    upstream: "preset = \"anthropic\"",
+    plugins: (1, &["declines"]),
+};
+
+/// Five of them.
+pub(crate) const FIVE_DECLINE: Setup = Setup {
+    name: "witgate, 5 decline",
+    upstream: "preset = \"anthropic\"",
+    plugins: (5, &["declines"]),
+};
+
+/// A translation.
+pub(crate) const GEMINI: Setup = Setup {
+    name: "witgate, dialect-gemini",
+    upstream: "preset = \"gemini\"",
+    plugins: NONE,
+};
+
+/// A translation.
+pub(crate) const OPENAI: Setup = Setup {
+    name: "witgate, dialect-openai",
+    upstream: "preset = \"openai\"",
+    plugins: NONE,
+};
+
+impl Subject {
+    pub(crate) async fn nginx(folder: &Path, mock: u16, buffering: bool) -> io::Result<Self> {
+        let name = if buffering {
+            "nginx, buffering requests"
+        } else {
+            "nginx"
+        };
+        Ok(Self {
+            name,
+            server: Server::nginx(&folder.join(name.replace([',', ' '], "")), mock, buffering)
+                .await?,
+            by_path: true,
+        })
+    }
+
+    pub(crate) async fn gateway(folder: &Path, mock: u16, setup: Setup) -> io::Result<Self> {
+        let mut config = format!("log = \"info\"\n[auth]\nmode = \"strict\"\nkeys = [\"{KEY}\"]\n");
+        for answer in ANSWERS {
+            config.push_str(&format!(
+                "[[upstream]]\nname = \"{answer}\"\n{}\nbase_url = \"http://127.0.0.1:{mock}/{answer}\"\n\
+                 accounts = [{{ name = \"bench\", key = \"upstream-key\" }}]\n",
+                setup.upstream
+            ));
+        }
+        for answer in ANSWERS {
+            config.push_str(&format!(
+                "[[route]]\nmodel = \"{answer}\"\nto = \"{answer}\"\n"
+            ));
+        }
+        let folder = folder.join(setup.name.replace([',', ' '], ""));
+        let plugins = folder.join("plugins");
+        std::fs::create_dir_all(&plugins)?;
+        let (count, copied) = setup.plugins;
+        for (n, name) in copied.iter().cycle().take(count).enumerate() {
+            std::fs::copy(component(name)?, plugins.join(format!("80-copy-{n}.wasm")))?;
+        }
+        Ok(Self {
+            name: setup.name,
+            server: Server::gateway(&program()?, &folder, &config).await?,
+            by_path: false,
+        })
+    }
+
+    /// Where a request for this answer goes.
+    pub(crate) fn path(&self, answer: &str) -> String {
+        if self.by_path {
+            format!("/{answer}/v1/messages")
+        } else {
+            "/v1/messages".to_owned()
+        }
+    }
+}
+
+/// The gateway as `cargo build --release` makes it, which lies beside this program.
+fn program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("witgate");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let what = format!("{} is not there: cargo build --release", program.display());
+    Err(io::Error::other(what))
+}
+
+/// A plugin, built as authors build theirs.
+fn component(name: &str) -> io::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = std::process::Command::new(cargo)
+        .current_dir(&root)
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "plugin",
+            "--target",
+            "wasm32-wasip2",
+            "-p",
+            name,
+        ])
+        .status()?;
+    let file = root.join(format!(
+        "target/wasm32-wasip2/plugin/{}.wasm",
+        name.replace('-', "_")
+    ));
+    if built.success() && file.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other(format!(
+        "the plugin `{name}` does not build"
+    )))
+}

@@ -1,0 +1,37 @@
+//! Figures to a table that can be read and pasted.
+
+/// The middle of them; of an even number the upper one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The value below which this share of them lies.
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() as f64 * share) as usize;
+    values
+        .get(place.min(values.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+/// Rows of the same length, the first of them the heading, as a Markdown table.
+pub(crate) fn print(title: &str, rows: &[Vec<String>]) {
+    println!("\n{title}\n");
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for (index, row) in rows.iter().enumerate() {
+        let cell = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
+        let cells: Vec<String> = row.iter().zip(&widths).map(cell).collect();
+        println!("| {} |", cells.join(" | "));
+        if index == 0 {
+            let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+            println!("| {} |", rule.join(" | "));
+        }
+    }
+}
