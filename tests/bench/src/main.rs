@@ -87,6 +87,7 @@ async fn run() -> io::Result<()> {
         done = match what.as_str() {
             "cpu" => cpu(&folder, rounds).await,
             "dialects" => dialects(&folder, rounds).await,
+            one if one.starts_with("one:") => load_one(&folder, one, rounds).await,
             _ => Err(io::Error::other(format!("`{what}`: no such measurement"))),
         };
         if done.is_err() {
@@ -217,6 +218,32 @@ async fn dialects(folder: &std::path::Path, rounds: usize) -> io::Result<()> {
         subject.server.stop().await?;
     }
     Ok(())
+}
+
+/// Loads one server with one kind of request, for a profiler: `one:strip:json:600000`.
+async fn load_one(folder: &std::path::Path, what: &str, rounds: usize) -> io::Result<()> {
+    let mut parts = what.split(':').skip(1);
+    let mock = mock::start().await?;
+    let setup = match parts.next() {
+        Some("strip") => STRIP_FIRES,
+        Some("gemini") => GEMINI,
+        Some("openai") => OPENAI,
+        Some("more") => TEN_MORE,
+        Some("declines") => DECLINES,
+        _ => NONE_FIRES,
+    };
+    let answer = parts.next().unwrap_or("json").to_owned();
+    let bytes = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1_000);
+    let subject = Subject::gateway(folder, mock, setup).await?;
+    let shot = Shot::new(&subject.path(&answer), KEY, &body::request(&answer, bytes));
+    load::closed(subject.server.port, &shot, 1, 20).await?;
+    println!("{}", subject.server.worker);
+    let before = subject.server.cpu()?;
+    let requests = rounds * 100;
+    load::closed(subject.server.port, &shot, 1, requests).await?;
+    let cost = subject.server.cpu()? - before;
+    println!("{:.0} us per request", cost.as_secs_f64() * 1e6 / requests as f64);
+    subject.server.stop().await
 }
 
 /// Microseconds of CPU per request: by case, by subject, by round.

@@ -17,7 +17,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
     /// Whose time counts: not a master's that only waits.
-    worker: u32,
+    pub(crate) worker: u32,
 }
 
 /// The core that the measured process has for itself; everything else runs on the other.
