@@ -13,6 +13,7 @@ mod seats; // the instances of one exchange
 mod instance; // one of them: deadline, memory, traps
 mod imports; // what it may call
 mod verdict; // what it decided
+mod translator; // a dialect's plugin, on loan to an answer that arrives
 mod answering; // the second half of an exchange
 mod runtime; // what they all run on
 mod ticker; // the clock of deadlines
@@ -36,6 +37,7 @@ use self::{
     manifest::Hook,
     plugin::Plugin,
     seats::Seats,
+    translator::Loan,
 };
 use crate::{
     config::OnError,
@@ -45,7 +47,7 @@ use crate::{
     telemetry::Call,
 };
 
-pub(crate) use self::{answering::Answering, runtime::Runtime};
+pub(crate) use self::{answering::Answering, runtime::Runtime, translator::Translator};
 
 /// The built-in plugins and the text of the contract, put together by the build script.
 mod builtin {
@@ -107,6 +109,7 @@ impl Catalog {
             seen: Seen::default(),
             seen_is_stale: false,
             lasting_edits: 0,
+            loan: None,
             receipt: Receipt::default(),
         }
     }
@@ -129,6 +132,8 @@ pub(crate) struct Run {
     seen_is_stale: bool,
     /// How many of the receipt's edits hold for all attempts.
     lasting_edits: usize,
+    /// The dialect's plugin, where it translates the answer of the present attempt.
+    loan: Option<Loan>,
     receipt: Receipt,
 }
 
@@ -240,12 +245,16 @@ impl Run {
     }
 
     /// Runs the attempt hooks in order, a dialect last. `request` is this attempt's own clone.
+    ///
+    /// A fault that is to be tried elsewhere says that nobody translates for this target.
     pub(crate) async fn on_attempt(
         &mut self,
         request: &mut Request,
         target: &Target,
     ) -> Result<Decision, Fault> {
+        self.recall();
         self.kind = request.kind;
+        let mut translated = !target.is_foreign();
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
         if self.seen_is_stale || request.body.is_edited() {
@@ -279,10 +288,13 @@ impl Run {
                 Err(cause) => Err(cause),
             };
             match decided {
-                Ok(Decision::Proceed) => {}
+                Ok(Decision::Proceed) => translated |= plugin.is_dialect(),
                 Ok(decision) => return Ok(decision),
                 Err(cause) => self.failed(at, plugin, "on-attempt", &cause)?,
             }
+        }
+        if !translated {
+            return Err(self.untranslated(target));
         }
         Ok(Decision::Proceed)
     }
@@ -294,6 +306,7 @@ impl Run {
         target: &Target,
         mut failure: Failure,
     ) -> Result<Failure, Fault> {
+        self.recall();
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,
@@ -343,7 +356,8 @@ impl Run {
         Answering::begin(self, head)
     }
 
-    pub(crate) fn receipt(&self) -> &Receipt {
+    pub(crate) fn receipt(&mut self) -> &Receipt {
+        self.recall();
         &self.receipt
     }
 
@@ -464,6 +478,15 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
+    /// Takes in what was done elsewhere.
+    fn absorb(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.guarded += other.guarded;
+        self.instances += other.instances;
+        self.edits.extend(other.edits);
+        self.skipped.extend(other.skipped);
+    }
+
     /// A hook is called; the call lasts until what this gives is dropped.
     fn call<'a>(&mut self, plugin: &'a Plugin, hook: Hook) -> Call<'a> {
         self.calls += 1;

@@ -24,6 +24,7 @@ use crate::{
     config::{Config, Problem, Problems, did_you_mean},
     fault::Fault,
     ids::PluginId,
+    message::ANTHROPIC,
     pipeline::{Catalog, Loaded, Refused, Runtime},
     telemetry::Metrics,
 };
@@ -71,7 +72,7 @@ pub(crate) fn remarks(config: &Config, catalog: &Catalog) -> Vec<String> {
         });
     let spoken = catalog.dialects();
     let unspoken = config.upstreams.iter().filter(|upstream| {
-        &*upstream.dialect != "anthropic"
+        *upstream.dialect != *ANTHROPIC
             && !spoken.iter().any(|known| **known == *upstream.dialect)
     });
     let unspoken = unspoken.map(|upstream| {

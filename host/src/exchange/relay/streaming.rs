@@ -20,7 +20,7 @@ use crate::{
         finish::Head,
         record::{Ending, Record},
     },
-    fault::{Fault, Kind},
+    fault::{Blame, Fault, Kind},
     message::{Body, BodyStream, Event, Response},
     pipeline::Answering,
     sse::{Decoder, Frame},
@@ -63,7 +63,7 @@ impl Begun {
             Ok(first) => first,
             Err(fault) => {
                 record.usage = passage.usage;
-                note(&passage.answering, &mut record, wanted.own);
+                note(&mut passage.answering, &mut record, wanted.own);
                 return Answer::fault(fault, record);
             }
         };
@@ -197,7 +197,7 @@ impl Streaming {
         }
         self.over |= self.passage.ending == Some(Ending::Error);
         if self.decoder.held() > arrival::LARGEST_EVENT {
-            let fault = arrival::too_long(&self.passage.answering.head().target);
+            let fault = arrival::too_long(&self.passage.answering.head().target.upstream);
             self.cut(fault, Ending::Truncated);
         }
     }
@@ -223,7 +223,11 @@ impl Streaming {
                     format!("the stream of upstream `{upstream}` ended before `message_stop`");
                 Fault::upstream(Kind::BrokenAnswer, what)
             });
-            self.cut(fault, Ending::Truncated);
+            let ending = match fault.blame {
+                Blame::Plugin(_) => Ending::Error,
+                _ => Ending::Truncated,
+            };
+            self.cut(fault, ending);
         }
     }
 
@@ -238,6 +242,6 @@ impl Streaming {
 impl Drop for Streaming {
     fn drop(&mut self) {
         self.record.usage = self.passage.usage;
-        note(&self.passage.answering, &mut self.record, self.own);
+        note(&mut self.passage.answering, &mut self.record, self.own);
     }
 }
