@@ -72,8 +72,7 @@ pub(crate) fn remarks(config: &Config, catalog: &Catalog) -> Vec<String> {
         });
     let spoken = catalog.dialects();
     let unspoken = config.upstreams.iter().filter(|upstream| {
-        *upstream.dialect != *ANTHROPIC
-            && !spoken.iter().any(|known| **known == *upstream.dialect)
+        *upstream.dialect != *ANTHROPIC && !spoken.iter().any(|known| **known == *upstream.dialect)
     });
     let unspoken = unspoken.map(|upstream| {
         let (name, dialect) = (&upstream.name, &upstream.dialect);

@@ -197,8 +197,8 @@ impl Own {
     pub(crate) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
         let upstream = snapshot.upstreams.at(target.index);
         // A dialect translates streams.
-        let forces = target.is_foreign()
-            || upstream.is_some_and(|upstream| upstream.config.force_stream);
+        let forces =
+            target.is_foreign() || upstream.is_some_and(|upstream| upstream.config.force_stream);
         Self {
             route: target.model != route::model_of(request),
             force_stream: forces && request.kind == RequestKind::Messages && !request.stream,

@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, CONTENT_LENGTH, GetAll, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, GetAll, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -96,7 +96,12 @@ mod tests {
     }
     #[test]
     fn another_provider_hears_what_a_plugin_says_and_not_what_the_client_said() {
-        let came = of(&[("anthropic-beta", "a"), ("x-stainless-os", "Linux"), ("x-app", "cli"), ("user-agent", "u")]);
+        let came = of(&[
+            ("anthropic-beta", "a"),
+            ("x-stainless-os", "Linux"),
+            ("x-app", "cli"),
+            ("user-agent", "u"),
+        ]);
         let mut headers = came.clone();
         headers.insert("anthropic-beta", HeaderValue::from_static("b"));
         take_off_own(&mut headers, &came);
@@ -105,14 +110,21 @@ mod tests {
 
     #[test]
     fn a_client_is_not_told_of_another_providers_limits() {
-        let mut headers = of(&[("retry-after", "7"), ("x-ratelimit-limit-tokens", "9"), ("alt-svc", "h3=\":443\"")]);
+        let mut headers = of(&[
+            ("retry-after", "7"),
+            ("x-ratelimit-limit-tokens", "9"),
+            ("alt-svc", "h3=\":443\""),
+        ]);
         keep_common(&mut headers);
         assert_eq!(headers, of(&[("retry-after", "7")]));
     }
 
     fn of(headers: &[(&'static str, &'static str)]) -> HeaderMap {
         let one = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
         };
         headers.iter().map(one).collect()
     }

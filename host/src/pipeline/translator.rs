@@ -234,7 +234,9 @@ impl Translator {
         outcome.map(|(value, _)| value).map_err(|cause| {
             self.live = None;
             let mut home = lock(&self.home);
-            let failed = home.receipt.failed(&self.plugin, hook, &cause, OnError::Fail);
+            let failed = home
+                .receipt
+                .failed(&self.plugin, hook, &cause, OnError::Fail);
             failed
                 .err()
                 .unwrap_or_else(|| cause.fault(self.plugin.id(), hook))

@@ -102,27 +102,28 @@ impl Begun {
         let Self {
             status,
             mut headers,
-            mut frames,
+            frames,
             mut decoder,
             mut chunks,
         } = self;
-        let ends = |frame: &Frame| *arrival::kind(frame) == *b"message_stop";
-        let mut over = frames.iter().any(ends);
+        let mut events: Vec<Event> = Vec::new();
+        let mut arrived = frames;
         // What comes behind the end is of no use, and it need not come.
-        while !over {
-            let Some(chunk) = chunks.next().await else {
-                break;
-            };
-            decoder.push(chunk.map_err(Bad::Nothing)?);
-            while let Some(frame) = decoder.next_frame() {
-                if *arrival::kind(&frame) == *b"error" {
-                    return Err(arrival::error_event(&frame, headers));
+        loop {
+            let mut over = false;
+            for frame in &arrived {
+                match &*arrival::kind(frame) {
+                    b"error" => return Err(arrival::error_event(frame, headers)),
+                    b"message_stop" => over = true,
+                    _ => {}
                 }
-                over |= ends(&frame);
-                frames.push(frame);
+                events.extend(frame.event());
             }
+            let next = if over { None } else { chunks.next().await };
+            let Some(chunk) = next else { break };
+            decoder.push(chunk.map_err(Bad::Nothing)?);
+            arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
-        let events: Vec<Event> = frames.iter().filter_map(Frame::event).collect();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Whole {
             status,
