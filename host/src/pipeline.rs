@@ -109,6 +109,7 @@ impl Catalog {
             seen: Seen::default(),
             seen_is_stale: false,
             lasting_edits: 0,
+            lasting_notes: 0,
             loan: None,
             receipt: Receipt::default(),
         }
@@ -132,6 +133,8 @@ pub(crate) struct Run {
     seen_is_stale: bool,
     /// How many of the receipt's edits hold for all attempts.
     lasting_edits: usize,
+    /// How many of its notes do.
+    lasting_notes: usize,
     /// The dialect's plugin, where it translates the answer of the present attempt.
     loan: Option<Loan>,
     receipt: Receipt,
@@ -193,6 +196,7 @@ impl Run {
                 Err(cause) => Err(cause),
             };
             self.lasting_edits = self.receipt.edits.len();
+            self.lasting_notes = self.receipt.notes.len();
             match decided {
                 Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
@@ -257,6 +261,7 @@ impl Run {
         let mut translated = !target.is_foreign();
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
+        self.receipt.notes.truncate(self.lasting_notes);
         if self.seen_is_stale || request.body.is_edited() {
             self.seen.forget();
             self.seen_is_stale = false;
@@ -404,7 +409,9 @@ impl Run {
         decided
     }
 
-    fn note(&mut self, plugin: &Plugin, journal: Journal) {
+    fn note(&mut self, plugin: &Plugin, mut journal: Journal) {
+        self.receipt
+            .note(plugin.id(), std::mem::take(&mut journal.notes));
         if journal.count == 0 {
             return;
         }
@@ -475,7 +482,12 @@ pub(crate) struct Receipt {
     pub(crate) instances: u32,
     /// Plugins that failed and were skipped, with the reason.
     pub(crate) skipped: Vec<(PluginId, String)>,
+    /// What plugins say of this exchange: mostly what a dialect could not express. Each line once.
+    pub(crate) notes: Vec<(PluginId, String)>,
 }
+
+/// Lines in the record of one exchange.
+const NOTES: usize = 32;
 
 impl Receipt {
     /// Takes in what was done elsewhere.
@@ -485,6 +497,18 @@ impl Receipt {
         self.instances += other.instances;
         self.edits.extend(other.edits);
         self.skipped.extend(other.skipped);
+        for (plugin, line) in other.notes {
+            self.note(&plugin, [line]);
+        }
+    }
+
+    fn note(&mut self, plugin: &PluginId, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            let told = |(by, told): &(PluginId, String)| by == plugin && *told == line;
+            if self.notes.len() < NOTES && !self.notes.iter().any(told) {
+                self.notes.push((plugin.clone(), line));
+            }
+        }
     }
 
     /// A hook is called; the call lasts until what this gives is dropped.

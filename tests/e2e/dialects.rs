@@ -21,16 +21,16 @@ const WORDS: [&str; 5] = [
     "[DONE]",
 ];
 
-const BUSY: &str = r#"{"WOE":"BUSY","SAYS":"come again","WAIT":7}"#;
+const BUSY: &str = r#"{"WOE":"BUSY","SAYS":"come again","WAIT":1}"#;
 
 /// The same in Anthropic's.
 const TRANSLATED: &str = concat!(
-    "event: message_start\ndata: {\"message\":{\"content\":[],\"id\":\"msg_7\",\"model\":\"claude-opus-5-5\",\"role\":\"assistant\",\"stop_reason\":null,\"stop_sequence\":null,\"type\":\"message\",\"usage\":{\"input_tokens\":9,\"output_tokens\":0}},\"type\":\"message_start\"}\n\n",
-    "event: content_block_start\ndata: {\"content_block\":{\"text\":\"\",\"type\":\"text\"},\"index\":0,\"type\":\"content_block_start\"}\n\n",
-    "event: content_block_delta\ndata: {\"delta\":{\"text\":\"hel\",\"type\":\"text_delta\"},\"index\":0,\"type\":\"content_block_delta\"}\n\n",
-    "event: content_block_delta\ndata: {\"delta\":{\"text\":\"lo\",\"type\":\"text_delta\"},\"index\":0,\"type\":\"content_block_delta\"}\n\n",
-    "event: content_block_stop\ndata: {\"index\":0,\"type\":\"content_block_stop\"}\n\n",
-    "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n",
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_7\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-opus-5-5\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":9,\"output_tokens\":0}}}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hel\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"lo\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":2}}\n\n",
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 );
 
@@ -263,7 +263,7 @@ fn the_last_failure_is_told_in_anthropics_envelope_with_the_time_to_wait() {
         .message(HELLO_STREAM)
         .is_error(529, "overloaded_error")
         .has("come again")
-        .has_header("retry-after", "7");
+        .has_header("retry-after", "1");
     gateway
         .message(HELLO)
         .is_error(500, "api_error")
@@ -303,6 +303,26 @@ fn an_answer_that_is_translated_to_nothing_is_tried_again() {
             "up/ada broken_answer, up/ada broken_answer, up/ada 200",
         )
         .has_body(TRANSLATED);
+}
+
+#[test]
+fn what_a_dialect_notes_in_the_last_attempt_stands_in_the_record() {
+    let words = [
+        WORDS[0],
+        r#"{"NOTE":"whispers"}"#,
+        WORDS[3],
+        r#"{"NOTE":"whispers"}"#,
+    ];
+    let upstream = Upstream::script([
+        Answer::sse(&sse(&[r#"{"NOTE":"shouts"}"#, BUSY])),
+        Answer::sse(&sse(&words)),
+    ]);
+    let gateway = gateway(&upstream).start();
+    let from = gateway.mark();
+    gateway.message(HELLO_STREAM).has("event: message_stop");
+    let record = gateway.record(from);
+    let noted = "notes=toy: left out: manners; toy: left out: whispers ms=";
+    assert!(record.contains(noted), "{record}");
 }
 
 #[test]

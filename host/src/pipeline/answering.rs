@@ -282,7 +282,7 @@ impl Answering {
         });
         match outcome {
             Ok((shown, view)) => {
-                self.keep_headers(view);
+                self.keep(&plugin, view);
                 Ok(match shown {
                     None => Shown::Kept(event),
                     Some(events) => {
@@ -321,7 +321,7 @@ impl Answering {
         };
         match outcome.and_then(|(events, view)| Ok((events_of(events)?, view))) {
             Ok((events, view)) => {
-                self.keep_headers(view);
+                self.keep(&plugin, view);
                 Ok(events)
             }
             Err(cause) => {
@@ -359,7 +359,7 @@ impl Answering {
         });
         match outcome {
             Ok((body, view)) => {
-                self.keep_headers(view);
+                self.keep(&plugin, view);
                 self.listeners[place].altered |= body.is_some();
                 Ok(body)
             }
@@ -375,13 +375,18 @@ impl Answering {
         ResponseView {
             head,
             edits: Vec::new(),
-            sent: self.sent,
+            closed: self.sent.then_some("the answer has begun"),
             complete,
+            notes: Vec::new(),
         }
     }
 
-    fn keep_headers(&mut self, view: ResponseView) {
-        let ResponseView { head, edits, .. } = view;
+    /// What a call that succeeded did besides.
+    fn keep(&mut self, plugin: &Plugin, view: ResponseView) {
+        let ResponseView {
+            head, edits, notes, ..
+        } = view;
+        self.receipt.note(plugin.id(), notes);
         // The view's own hold on the head would make the next line copy it.
         drop(head);
         if !edits.is_empty() {

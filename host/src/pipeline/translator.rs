@@ -211,9 +211,11 @@ impl Translator {
         ResponseView {
             head: Arc::clone(&self.head),
             edits: Vec::new(),
-            // There is no answer yet whose headers could be set.
-            sent: true,
+            closed: Some(
+                "a dialect cannot set headers: it is not known yet whether this is the answer",
+            ),
             complete,
+            notes: Vec::new(),
         }
     }
 
@@ -231,16 +233,21 @@ impl Translator {
         outcome: Result<(T, ResponseView), Cause>,
     ) -> Result<T, Fault> {
         self.calling = false;
-        outcome.map(|(value, _)| value).map_err(|cause| {
-            self.live = None;
-            let mut home = lock(&self.home);
-            let failed = home
-                .receipt
-                .failed(&self.plugin, hook, &cause, OnError::Fail);
-            failed
-                .err()
-                .unwrap_or_else(|| cause.fault(self.plugin.id(), hook))
-        })
+        let mut home = lock(&self.home);
+        match outcome {
+            Ok((value, view)) => {
+                home.receipt.note(self.plugin.id(), view.notes);
+                Ok(value)
+            }
+            Err(cause) => {
+                self.live = None;
+                let (plugin, receipt) = (&self.plugin, &mut home.receipt);
+                let failed = receipt.failed(plugin, hook, &cause, OnError::Fail);
+                Err(failed
+                    .err()
+                    .unwrap_or_else(|| cause.fault(plugin.id(), hook)))
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
-use super::{HeaderEdit, Host, header_edit, header_name, header_values, is_framing};
+use super::{HeaderEdit, Host, header_edit, header_name, header_values, is_framing, take_note};
 use crate::pipeline::{
     AnswerHead,
     bindings::{EditError, exchange::HostResponse},
@@ -18,16 +18,18 @@ const HEADER_EDITS: usize = 64;
 pub struct ResponseView {
     pub(in crate::pipeline) head: Arc<AnswerHead>,
     pub(in crate::pipeline) edits: Vec<HeaderEdit>,
-    /// Whether the head has gone to the client.
-    pub(in crate::pipeline) sent: bool,
+    /// Why no header can be set, where that is so.
+    pub(in crate::pipeline) closed: Option<&'static str>,
     pub(in crate::pipeline) complete: bool,
+    /// Lines for the record.
+    pub(in crate::pipeline) notes: Vec<String>,
 }
 
 impl ResponseView {
     fn set_header(&mut self, name: &str, values: &[String]) -> Result<(), EditError> {
         let name = header_name(name)?;
-        if self.sent {
-            let text = format!("the answer has begun, `{name}` cannot be set any more");
+        if let Some(why) = self.closed {
+            let text = format!("{why}, `{name}` cannot be set");
             return Err(EditError::NotAllowed(text));
         }
         if is_framing(&name) {
@@ -106,6 +108,11 @@ impl HostResponse for Host {
 
     fn complete(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<bool> {
         Ok(self.table.get(&view)?.complete)
+    }
+
+    fn note(&mut self, view: Resource<ResponseView>, line: String) -> wasmtime::Result<()> {
+        take_note(&mut self.table.get_mut(&view)?.notes, &line);
+        Ok(())
     }
 
     fn drop(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<()> {

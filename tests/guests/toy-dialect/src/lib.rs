@@ -9,6 +9,7 @@
 //! | `{"BYE": reason, "OUT": n}` | nothing yet |
 //! | `[DONE]`, or the body's own end after a `BYE` | the end of the message |
 //! | `{"WOE": "BUSY", "SAYS": text, "WAIT": seconds}` | an error |
+//! | `{"NOTE": what}` | a note that it was left out |
 //! | `{"ALL": [...]}` | each of the above, one after the other |
 //! | `{"DO": what}` | `ERR`, `PANIC`, `SPIN`, `END TWICE`, `SET HEADER`; with `AT END` behind it not before the end |
 //! | anything else | nothing |
@@ -104,6 +105,7 @@ impl AttemptHook for Toy {
             "MODEL": target.model(), "SAY": said, "STREAM": stream,
             "SEEN": self.seen, "FAILED": self.failed,
         });
+        request.note("left out: manners");
         request.patch([Operation::replace("", body)])?;
         Ok(Verdict::proceed())
     }
@@ -192,6 +194,10 @@ impl Toy {
         }
         if let Some(word) = text("HOLD") {
             self.message.held.push_str(&word);
+            return Ok(Vec::new());
+        }
+        if let Some(what) = text("NOTE") {
+            response.note(&format!("left out: {what}"));
             return Ok(Vec::new());
         }
         if let Some(reason) = text("BYE") {
