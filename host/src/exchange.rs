@@ -16,6 +16,7 @@ mod relay;
 mod route;
 mod snapshot;
 mod thread;
+mod translate;
 mod verdict;
 
 use std::sync::Arc;

@@ -21,16 +21,13 @@ use crate::{
     config::{self, AuthStyle},
     fault::{Fault, Kind, Retry},
     ids::UpstreamId,
-    message::{Body, BodyStream, Request, Response, keep_end_to_end},
+    message::{ANTHROPIC, Body, BodyStream, Request, Response, keep_end_to_end},
     secret::Secret,
 };
 
 pub(crate) use models::Model;
 
 use client::Http;
-
-/// The one dialect that needs no plugin.
-pub(crate) const ANTHROPIC: &str = "anthropic";
 
 /// All upstreams, by their place in the configuration; the echo upstream where none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use witgate_document::Path;
 
 use super::guard::{Alternative, Guard};
-use crate::config::OnError;
+use crate::{config::OnError, message::ANTHROPIC};
 
 /// The four hooks, as manifests, logs and `witgate plugins list` name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Manifest {
         if written
             .dialect
             .as_deref()
-            .is_some_and(|dialect| dialect.is_empty() || dialect == "anthropic")
+            .is_some_and(|dialect| dialect.is_empty() || dialect == ANTHROPIC)
         {
             return Err(
                 "its manifest: `dialect` must name a protocol other than `anthropic`".to_owned(),

@@ -9,7 +9,9 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT_ENCODING};
 use serde_json::{Map, Value, json};
 
-use super::{ANTHROPIC, Credential, Http, Upstream, Way, echo};
+use crate::message::ANTHROPIC;
+
+use super::{Credential, Http, Upstream, Way, echo};
 
 /// New models do not come oftener.
 const FRESH: Duration = Duration::from_secs(300);
