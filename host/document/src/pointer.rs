@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::{
     Error,
     budget::Budget,
-    scan::{Children, is_container, root, value_end},
+    index::Index,
+    scan::{Children, is_container, root},
     search::{self, Spots},
     string,
 };
@@ -62,32 +63,36 @@ pub(crate) fn index(token: &str) -> Option<usize> {
 }
 
 /// The span of the value that the tokens lead to, if there is one. Of equal keys the last counts.
-pub(crate) fn locate(text: &[u8], tokens: &[String]) -> Result<Option<Range<usize>>, Error> {
+pub(crate) fn locate(
+    text: &[u8],
+    index: &Index,
+    tokens: &[String],
+) -> Result<Option<Range<usize>>, Error> {
     let mut budget = Budget::new();
     let mut start = root(text);
     let mut rest = tokens;
     // The first step from an object can be searched for without walking over what stands before it.
     if let Some((first, after)) = tokens.split_first()
         && text.get(start) == Some(&b'{')
-        && let Some(span) = search::top(text, first)
+        && let Some(span) = search::top(text, index, first)
     {
         start = span.start;
         rest = after;
     }
     for (done, token) in rest.iter().enumerate() {
         let depth = tokens.len() - rest.len() + done + 1;
-        match step(text, start, depth, token, &mut budget)? {
+        match step((text, index), start, depth, token, &mut budget)? {
             Some(next) => start = next,
             None => return Ok(None),
         }
     }
-    let end = value_end(text, start, tokens.len())?;
+    let end = index.value_end(text, start, tokens.len())?;
     Ok(Some(start..end))
 }
 
 /// From the container at `at`, whose children stand in `depth` containers, to the start of a child's value.
 fn step(
-    text: &[u8],
+    (text, known): (&[u8], &Index),
     at: usize,
     depth: usize,
     token: &str,
@@ -97,36 +102,37 @@ fn step(
         return Ok(None);
     }
     let mut children = Children::of(text, at)?;
-    let wanted = if children.is_object() {
-        None
-    } else {
-        index(token)
-    };
-    let spots = children
-        .is_object()
-        .then(|| Spots::of(text, at..text.len(), token));
+    let object = children.is_object();
+    let wanted = index(token).filter(|_| !object);
     let mut found = None;
     let mut count = 0;
     loop {
         let position = children.position();
-        if spots
-            .as_ref()
-            .is_some_and(|spots| !spots.may_be_in(position..text.len()))
-        {
-            return Ok(found);
-        }
-        let Some(child) = children.next()? else {
-            return Ok(found);
-        };
-        match &child.key {
-            Some(key) if string::spells(&text[key.clone()], token) => found = Some(child.start),
-            None if wanted == Some(count) => return Ok(Some(child.start)),
-            _ => {}
+        let child = children.next().and_then(|child| {
+            if let Some(child) = child.as_ref().filter(|_| wanted != Some(count)) {
+                let end = known.value_end(text, child.start, depth)?;
+                budget.spend(1, end - child.lead)?;
+                children.passed(end);
+            }
+            Ok(child)
+        });
+        match child {
+            Ok(Some(child)) if wanted == Some(count) => return Ok(Some(child.start)),
+            Ok(Some(child)) => {
+                let named = |key: Range<usize>| string::spells(&text[key], token);
+                if child.key.is_some_and(named) {
+                    found = Some(child.start);
+                }
+            }
+            Ok(None) => return Ok(found),
+            Err(error) => {
+                // What is broken behind the last member of that name was not asked for.
+                let rest = position..text.len();
+                let over = object && !Spots::of(text, rest.clone(), token).may_be_in(rest);
+                return if over { Ok(found) } else { Err(error) };
+            }
         }
         count += 1;
-        let end = value_end(text, child.start, depth)?;
-        budget.spend(1, end - child.lead)?;
-        children.passed(end);
     }
 }
 
@@ -169,7 +175,8 @@ mod tests {
     fn pointers_lead_through_objects_and_arrays() {
         let text = br#"{"a":[{"b":1},{"b":2,"b":3}],"0":{"0":4}}"#;
         let at = |pointer: &str| {
-            let span = locate(text, &parse(pointer).expect("valid")).expect("valid json");
+            let span = locate(text, &Index::of(text), &parse(pointer).expect("valid"))
+                .expect("valid json");
             span.map(|span| String::from_utf8_lossy(&text[span]).into_owned())
         };
         assert_eq!(at("/a/0/b").as_deref(), Some("1"));

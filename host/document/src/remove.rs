@@ -5,51 +5,39 @@ use std::{
     ops::{ControlFlow, Range},
 };
 
-use bytes::{Bytes, BytesMut};
-
 use crate::{
     Error, MAX_SELECTED, Path,
+    index::Index,
     path::{Duplicates, Walk},
-    scan::{Children, skip_space, string_end, value_end},
-    search::Spots,
+    scan::{Children, skip_space, skip_space_back, string_end},
 };
 
 /// How many nodes go, and the spans of text to cut, ascending and apart.
 type Cuts = (usize, Vec<Range<usize>>);
 
+/// Children that go, by the container they stand in: in how many containers they stand, and where they start.
+pub(crate) type Chosen = BTreeMap<usize, (usize, BTreeSet<usize>)>;
+
 /// What goes when all nodes of `path` are removed. A node inside another that goes is not counted.
-pub(crate) fn cuts(text: &[u8], path: &Path) -> Result<Cuts, Error> {
+pub(crate) fn cuts(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
     let searched = path.anywhere().and_then(|name| {
-        let spots = Spots::of(text, 0..text.len(), name);
-        found(text, spots.all(text.len())?)
+        let spots = index.spots(text, name, true);
+        found(text, index, spots.all(text.len())?)
     });
     match searched {
         Some(cuts) => Ok(cuts),
-        None => walked(text, path),
+        None => walked(text, index, path),
     }
-}
-
-/// The text without these spans.
-pub(crate) fn splice(text: &[u8], cuts: &[Range<usize>]) -> Bytes {
-    let gone: usize = cuts.iter().map(Range::len).sum();
-    let mut out = BytesMut::with_capacity(text.len() - gone);
-    let mut from = 0;
-    for cut in cuts {
-        out.extend_from_slice(&text[from..cut.start]);
-        from = cut.end;
-    }
-    out.extend_from_slice(&text[from..]);
-    out.freeze()
 }
 
 /// The cuts for members whose keys stand at `keys`, judged by what stands around each, so without a walk.
 /// `None` when the surroundings are not those of members.
-fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
+fn found(text: &[u8], index: &Index, keys: &[usize]) -> Option<Cuts> {
     let mut count = 0;
     let mut cuts = Vec::new();
     let mut keys = keys.iter().copied().peekable();
     while let Some(first) = keys.next() {
-        let mut end = member_end(text, first)?;
+        let mut end = member_end(text, index, first)?;
         count += 1;
         // Members that follow one another go in one cut; what lies inside of one goes with it.
         let follow = loop {
@@ -57,7 +45,7 @@ fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
             let follow = skip_space(text, end);
             let next = skip_space(text, follow + 1);
             if text.get(follow) == Some(&b',') && keys.next_if_eq(&next).is_some() {
-                end = member_end(text, next)?;
+                end = member_end(text, index, next)?;
                 count += 1;
                 continue;
             }
@@ -75,27 +63,17 @@ fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
     Some((count, cuts))
 }
 
-fn member_end(text: &[u8], key: usize) -> Option<usize> {
+fn member_end(text: &[u8], index: &Index, key: usize) -> Option<usize> {
     let colon = skip_space(text, string_end(text, key).ok()?);
     let start = skip_space(text, colon + 1);
-    value_end(text, start, 1).ok()
+    index.value_end(text, start, 1).ok()
 }
 
-/// The offset behind the last byte before `at` that is no whitespace.
-fn skip_space_back(text: &[u8], at: usize) -> usize {
-    let space = text[..at]
-        .iter()
-        .rev()
-        .take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
-    at - space.count()
-}
-
-fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
-    // By container, its depth and the starts of the children to remove.
-    let mut chosen: BTreeMap<usize, (usize, BTreeSet<usize>)> = BTreeMap::new();
+fn walked(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
+    let mut chosen = Chosen::new();
     let mut selected = 0;
     let mut whole = false;
-    Walk::new(text, path, Duplicates::All).run(&mut |walk, place| {
+    Walk::new(text, index, path, Duplicates::All).run(&mut |walk, place| {
         match walk.parent() {
             Some(parent) => {
                 let (_, starts) = chosen
@@ -116,6 +94,11 @@ fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
             "the whole document cannot be removed".to_owned(),
         ));
     }
+    around(text, index, chosen)
+}
+
+/// The cuts that take out these children.
+pub(crate) fn around(text: &[u8], index: &Index, chosen: Chosen) -> Result<Cuts, Error> {
     let mut gone: BTreeMap<usize, usize> = BTreeMap::new();
     let mut cuts = Vec::new();
     // Ascending, so a container comes before those inside of it.
@@ -125,7 +108,7 @@ fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
             .next_back()
             .is_some_and(|(_, &end)| parent < end);
         if !inside {
-            cut_children(text, parent, depth, starts, &mut gone, &mut cuts)?;
+            cut_children((text, index), parent, (depth, starts), &mut gone, &mut cuts)?;
         }
     }
     cuts.sort_unstable_by_key(|cut: &Range<usize>| cut.start);
@@ -137,10 +120,9 @@ pub(crate) fn too_many() -> Error {
 }
 
 fn cut_children(
-    text: &[u8],
+    (text, index): (&[u8], &Index),
     parent: usize,
-    depth: usize,
-    mut starts: BTreeSet<usize>,
+    (depth, mut starts): (usize, BTreeSet<usize>),
     gone: &mut BTreeMap<usize, usize>,
     cuts: &mut Vec<Range<usize>>,
 ) -> Result<(), Error> {
@@ -156,7 +138,7 @@ fn cut_children(
         if !goes && starts.is_empty() {
             return Ok(());
         }
-        let end = value_end(text, child.start, depth)?;
+        let end = index.value_end(text, child.start, depth)?;
         if goes {
             run.get_or_insert(child.lead);
             gone.insert(child.start, end);
@@ -180,14 +162,20 @@ fn children_end(text: &[u8], end: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::splice::{Cut, splice};
 
     /// Both ways to find the cuts must agree wherever both are open.
     #[track_caller]
     fn without(text: &str, path: &str) -> (usize, String) {
         let path = Path::parse(path).expect("a path");
-        let (count, spans) = walked(text.as_bytes(), &path).expect("valid");
-        assert_eq!(cuts(text.as_bytes(), &path), Ok((count, spans.clone())));
-        let left = splice(text.as_bytes(), &spans);
+        let bytes = text.as_bytes();
+        let (count, spans) = walked(bytes, &Index::default(), &path).expect("valid");
+        for index in [Index::default(), Index::of(bytes)] {
+            assert_eq!(cuts(bytes, &index, &path), Ok((count, spans.clone())));
+            assert_eq!(walked(bytes, &index, &path), Ok((count, spans.clone())));
+        }
+        let spans: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
+        let left = splice(bytes, &spans);
         (count, String::from_utf8_lossy(&left).into_owned())
     }
 
@@ -227,6 +215,6 @@ mod tests {
     #[test]
     fn the_root_cannot_be_removed() {
         let path = Path::parse("$").expect("a path");
-        assert!(cuts(b"{}", &path).is_err());
+        assert!(cuts(b"{}", &Index::default(), &path).is_err());
     }
 }

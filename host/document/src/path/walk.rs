@@ -4,12 +4,13 @@
 //! followed to the end before the next, which gives the same order. So a caller can stop at the first. Long, since
 //! segments, selectors and children call one another in turn.
 
-use std::{cell::OnceCell, collections::HashSet, ops::ControlFlow, ops::Range};
+use std::{cell::OnceCell, collections::HashSet, ops::ControlFlow, ops::Range, sync::Arc};
 
 use super::{Path, Segment, Selector, regex::Regex};
 use crate::{
     Error,
     budget::Budget,
+    index::Index,
     pointer,
     scan::{Children, is_container, root, value_end},
     search::{self, Spots},
@@ -55,21 +56,28 @@ pub(crate) type Sink<'s, 't> = &'s mut dyn FnMut(&mut Walk<'t>, Place) -> Result
 
 pub(crate) struct Walk<'t> {
     pub(super) text: &'t [u8],
+    index: &'t Index,
     pub(super) budget: Budget,
     pub(super) duplicates: Duplicates,
     /// The pattern read from the document last, since it mostly stays the same from node to node.
     pub(super) pattern: Option<(String, bool, Option<Regex>)>,
     path: &'t Path,
     /// Where each of the path's words may stand; searched for on first need.
-    spots: Vec<OnceCell<Spots>>,
+    spots: Vec<OnceCell<Arc<Spots>>>,
     /// From the root to the present node, with the offset of the container that each step begins in.
     steps: Vec<(usize, Step)>,
 }
 
 impl<'t> Walk<'t> {
-    pub(crate) fn new(text: &'t [u8], path: &'t Path, duplicates: Duplicates) -> Self {
+    pub(crate) fn new(
+        text: &'t [u8],
+        index: &'t Index,
+        path: &'t Path,
+        duplicates: Duplicates,
+    ) -> Self {
         Self {
             text,
+            index,
             budget: Budget::new(),
             duplicates,
             pattern: None,
@@ -102,11 +110,16 @@ impl<'t> Walk<'t> {
     /// The span of a node, found by passing over it.
     pub(crate) fn span(&mut self, place: Place) -> Result<Range<usize>, Error> {
         if place.depth == 0 {
-            return crate::scan::root_span(self.text);
+            return self.index.root_span(self.text);
         }
-        let end = value_end(self.text, place.start, place.depth)?;
+        let end = self.end(place.start, place.depth)?;
         self.budget.spend(1, end - place.start)?;
         Ok(place.start..end)
+    }
+
+    /// Where the value ends that starts at `start` and stands in `depth` containers.
+    fn end(&self, start: usize, depth: usize) -> Result<usize, Error> {
+        self.index.value_end(self.text, start, depth)
     }
 
     /// The pointer to the present node.
@@ -149,7 +162,13 @@ impl<'t> Walk<'t> {
             }
             return Ok(Flow::Continue(()));
         }
-        if !self.may_hold(&segment.needs, place.start..place.limit) {
+        // At the top it is the whole text that may hold them, of which the index knows.
+        let may_hold = if place.depth == 0 {
+            self.may_have(&segment.needs)
+        } else {
+            self.may_hold(&segment.needs, place.start..place.limit)
+        };
+        if !may_hold {
             return Ok(Flow::Continue(()));
         }
         if segment.deep {
@@ -311,7 +330,7 @@ impl<'t> Walk<'t> {
             if may_stop && !self.may_hold(&segment.needs, child.start..place.limit) {
                 break;
             }
-            let end = value_end(self.text, child.start, place.depth + 1)?;
+            let end = self.end(child.start, place.depth + 1)?;
             self.budget.spend(1, end - child.lead)?;
             let step = match child.key {
                 Some(key) => Step::Key(key),
@@ -378,13 +397,15 @@ impl<'t> Walk<'t> {
             limit: place.limit,
             depth: place.depth + 1,
         };
-        if place.depth == 0
-            && self.text[place.start] == b'{'
-            && let Some(known) = search::top_start(self.text, place.start, self.spots(slot))
-        {
-            return Ok(known.map(at));
-        }
         let name = self.path.words()[slot].text.as_str();
+        if place.depth == 0 && self.text[place.start] == b'{' {
+            let known = self.index.top(self.text, name);
+            let known = known.map(|value| value.map(|value| value.start));
+            let searched = || search::top_start(self.text, place.start, self.spots(slot));
+            if let Some(known) = known.or_else(searched) {
+                return Ok(known.map(at));
+            }
+        }
         let mut children = Children::of(self.text, place.start)?;
         if !children.is_object() {
             return Ok(None);
@@ -401,7 +422,7 @@ impl<'t> Walk<'t> {
             if !self.spots(slot).may_be_in(child.start..place.limit) {
                 break;
             }
-            let end = value_end(self.text, child.start, place.depth + 1)?;
+            let end = self.end(child.start, place.depth + 1)?;
             self.budget.spend(1, end - child.lead)?;
             children.passed(end);
         }
@@ -415,7 +436,7 @@ impl<'t> Walk<'t> {
         }
         let mut count = 0;
         while let Some(child) = children.next()? {
-            let end = value_end(self.text, child.start, place.depth + 1)?;
+            let end = self.end(child.start, place.depth + 1)?;
             self.budget.spend(1, end - child.lead)?;
             if count == index {
                 return Ok(Some(Place {
@@ -430,6 +451,12 @@ impl<'t> Walk<'t> {
         Ok(None)
     }
 
+    /// Whether those of these words that are keys may be anywhere in the text.
+    fn may_have(&self, needs: &[usize]) -> bool {
+        let mut words = needs.iter().map(|&slot| &self.path.words()[slot]);
+        words.all(|word| !word.key || self.index.may_have(self.text, &word.text))
+    }
+
     /// Whether all of these words may be in a part of the text.
     fn may_hold(&self, needs: &[usize], range: Range<usize>) -> bool {
         // The last first: what stands deeper in a path is rarer, and one absent word settles it.
@@ -440,11 +467,7 @@ impl<'t> Walk<'t> {
     fn spots(&self, slot: usize) -> &Spots {
         self.spots[slot].get_or_init(|| {
             let word = &self.path.words()[slot];
-            if word.key {
-                Spots::of(self.text, 0..self.text.len(), &word.text)
-            } else {
-                Spots::of_string(self.text, &word.text)
-            }
+            self.index.spots(self.text, &word.text, word.key)
         })
     }
 }
