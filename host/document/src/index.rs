@@ -22,7 +22,7 @@ use crate::{
     Error,
     blocks::BLOCK,
     pieces,
-    scan::{self, Children},
+    scan::{self, Children, skip_space_back},
     search::Spots,
     string,
 };
@@ -128,6 +128,46 @@ impl Index {
         }
         let found = self.starts[from..to].binary_search(&start);
         found.ok().map(|found| from + found)
+    }
+
+    /// The last elements of the array at `start`, at most so many, found backwards; `None` where they are not all long or
+    /// what stands between them is no comma.
+    pub(crate) fn last_elements(
+        &self,
+        text: &[u8],
+        start: usize,
+        most: usize,
+    ) -> Option<Vec<Range<usize>>> {
+        let end = self.end_of(start)?;
+        if text[start] != b'[' || text[end - 1] != b']' {
+            return None;
+        }
+        let mut elements = Vec::new();
+        let mut at = skip_space_back(text, end - 1);
+        while elements.len() < most {
+            let first = self.start_of(start, at)?;
+            elements.push(first..at);
+            let before = skip_space_back(text, first);
+            match text[before - 1] {
+                b',' => at = skip_space_back(text, before - 1),
+                b'[' if before - 1 == start => break,
+                _ => return None,
+            }
+        }
+        elements.reverse();
+        Some(elements)
+    }
+
+    /// Where the long value begins that ends at `end`, in the array at `array`.
+    fn start_of(&self, array: usize, end: usize) -> Option<usize> {
+        /// One element does not often have as many long values in it; if so, going forward is as quick.
+        const INSIDE: usize = 256;
+
+        let short = u32::try_from(end).ok()?;
+        let before = self.starts.partition_point(|&start| start < short);
+        let last = self.starts[..before].iter().zip(&self.ends[..before]);
+        let (&start, _) = last.rev().take(INSIDE).find(|(_, end)| **end == short)?;
+        usize::try_from(start).ok().filter(|&start| start > array)
     }
 
     /// Whether `name` may be a key anywhere in the text; `false` means that it certainly is none.

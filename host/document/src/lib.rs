@@ -210,7 +210,8 @@ impl Document {
     pub fn matches(&self, path: &Path) -> Result<bool, Error> {
         let text = self.bytes();
         let mut any = false;
-        Walk::new(&text, self.index(&text), path, Duplicates::Last).run(&mut |_, _| {
+        let walk = Walk::new(&text, self.index(&text), path, Duplicates::Last);
+        walk.unnumbered().run(&mut |_, _| {
             any = true;
             Ok(ControlFlow::Break(()))
         })?;

@@ -242,7 +242,10 @@ async fn load_one(folder: &std::path::Path, what: &str, rounds: usize) -> io::Re
     let requests = rounds * 100;
     load::closed(subject.server.port, &shot, 1, requests).await?;
     let cost = subject.server.cpu()? - before;
-    println!("{:.0} us per request", cost.as_secs_f64() * 1e6 / requests as f64);
+    println!(
+        "{:.0} us per request",
+        cost.as_secs_f64() * 1e6 / requests as f64
+    );
     subject.server.stop().await
 }
 

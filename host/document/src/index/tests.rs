@@ -163,6 +163,39 @@ proptest! {
     }
 }
 
+/// The ends of lists, where elements are long, short, or apart.
+#[test]
+fn the_last_elements_are_found_backwards_or_not_at_all() {
+    let long = |n: usize| format!(r#"{{"n":[{n},"{}"]}}"#, "x".repeat(80));
+    let list = |items: &[String], between: &str| format!(r#"{{"l":[ {} ]}}"#, items.join(between));
+    let items: Vec<String> = (0..9).map(long).collect();
+    for between in [",", " ,\n "] {
+        let text = list(&items, between);
+        for most in 1..12 {
+            let found = Index::of(text.as_bytes()).last_elements(text.as_bytes(), 5, most);
+            let found: Vec<&str> = found
+                .expect("long")
+                .into_iter()
+                .map(|span| &text[span])
+                .collect();
+            assert_eq!(found, items[9 - most.min(9)..], "{most}");
+        }
+    }
+    let short = [long(1), "{}".to_owned(), long(2)];
+    let odd = [long(1), String::new(), long(2)];
+    for (text, most) in [
+        (list(&short, ","), 2),
+        (list(&items, " "), 2),
+        (list(&items, ":"), 2),
+        (list(&odd, ","), 2),
+        (r#"{"l":[]}"#.to_owned(), 1),
+        (format!(r#"{{"l":{{"a":{}}}}}"#, long(1)), 1),
+    ] {
+        let found = Index::of(text.as_bytes()).last_elements(text.as_bytes(), 5, most);
+        assert_eq!(found, None, "{text}");
+    }
+}
+
 #[test]
 fn names_that_are_no_keys_are_mostly_told_apart() {
     let text: String = (0..100)

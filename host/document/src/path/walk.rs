@@ -59,6 +59,8 @@ pub(crate) struct Walk<'t> {
     index: &'t Index,
     pub(super) budget: Budget,
     pub(super) duplicates: Duplicates,
+    /// Whether somebody will ask for pointers or containers; else elements need no numbers.
+    numbered: bool,
     /// The pattern read from the document last, since it mostly stays the same from node to node.
     pub(super) pattern: Option<(String, bool, Option<Regex>)>,
     path: &'t Path,
@@ -80,6 +82,7 @@ impl<'t> Walk<'t> {
             index,
             budget: Budget::new(),
             duplicates,
+            numbered: true,
             pattern: None,
             path,
             spots: path.words().iter().map(|_| OnceCell::new()).collect(),
@@ -92,6 +95,14 @@ impl<'t> Walk<'t> {
         let root = self.root();
         self.follow(root, &self.path.query().segments, sink)
             .map(|_| ())
+    }
+
+    /// For who only asks whether there are nodes: may look at the last elements of a list without counting the others.
+    pub(crate) fn unnumbered(self) -> Self {
+        Self {
+            numbered: false,
+            ..self
+        }
     }
 
     /// A word of the path, for as long as the path is there.
@@ -316,6 +327,18 @@ impl<'t> Walk<'t> {
     fn kids(&mut self, place: Place, segment: &Segment) -> Result<Vec<Kid>, Error> {
         let mut children = Children::of(self.text, place.start)?;
         let object = children.is_object();
+        if !self.numbered
+            && let Some(most) = segment.tail()
+            && let Some(last) = self.index.last_elements(self.text, place.start, most)
+        {
+            self.budget.spend(last.len(), 0)?;
+            let step = Step::Index(0);
+            let kid = |span| Kid {
+                step: step.clone(),
+                span,
+            };
+            return Ok(last.into_iter().map(kid).collect());
+        }
         // In an object a later member may shadow an earlier one; an index from the end counts every element.
         let uncounted = |selector: &Selector| {
             matches!(
