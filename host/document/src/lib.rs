@@ -47,7 +47,7 @@ mod remove; // everything a query selects, cut out
 mod outline; // a text without its long strings, and back
 
 use std::{
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::{Arc, OnceLock},
 };
 
@@ -58,15 +58,13 @@ use crate::{
     index::Index,
     patch::Tree,
     path::{Duplicates, Place, Walk},
+    remove::Pointers,
     splice::Cut,
 };
 pub use crate::{error::Error, outline::Outline, patch::Operation, path::Path};
 
 /// How many nodes one query may select. More is `TooMuch`.
 pub const MAX_SELECTED: usize = 100_000;
-
-/// How many bytes the pointers of one answer may have together, since deep nodes of long names multiply.
-const MAX_POINTERS: usize = 64 << 20;
 
 /// A JSON text, held as it came until it is edited.
 ///
@@ -157,12 +155,7 @@ impl Document {
     ///
     /// `BadDocument` where the path leads to what is not JSON, `TooMuch` past the limits.
     pub fn select(&self, path: &Path) -> Result<Vec<String>, Error> {
-        let mut pointers = Vec::new();
-        self.each(path, |_, pointer, _| {
-            pointers.push(pointer);
-            Ok(())
-        })?;
-        Ok(pointers)
+        self.each(path, |_, _| Ok(()))
     }
 
     /// The nodes that a path selects with their text, in the order of RFC 9535.
@@ -172,13 +165,13 @@ impl Document {
     /// As for [`select`](Self::select).
     pub fn read(&self, path: &Path) -> Result<Vec<Node>, Error> {
         let text = self.bytes();
-        let mut nodes = Vec::new();
-        self.each(path, |walk, at, place| {
-            let value = text.slice(walk.span(place)?);
-            nodes.push(Node { at, value });
+        let mut values = Vec::new();
+        let pointers = self.each(path, |walk, place| {
+            values.push(text.slice(walk.span(place)?));
             Ok(())
         })?;
-        Ok(nodes)
+        let nodes = pointers.into_iter().zip(values);
+        Ok(nodes.map(|(at, value)| Node { at, value }).collect())
     }
 
     /// Whether `name` may be a key anywhere in the text. `false` means that it certainly is none. Does not walk, so it
@@ -272,12 +265,23 @@ impl Document {
     pub fn remove_all(&mut self, path: &Path) -> Result<u32, Error> {
         let text = self.bytes();
         let (count, spans) = remove::cuts(&text, self.index(&text), path)?;
-        let count = u32::try_from(count).map_err(|_| remove::too_many())?;
-        if count > 0 {
-            let cuts: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
-            self.cut(&text, &cuts);
+        self.cut_out(&text, count, spans)
+    }
+
+    /// As [`remove_all`](Self::remove_all), with the pointers that [`select`](Self::select) would have given before.
+    /// Where it would have given none, nothing is removed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`remove_all`](Self::remove_all).
+    pub fn remove_all_noted(&mut self, path: &Path) -> Result<(u32, Vec<String>), Error> {
+        let text = self.bytes();
+        let ((count, spans), pointers) = remove::noted(&text, self.index(&text), path)?;
+        let pointers = pointers.map_or_else(|| self.select(path), Ok)?;
+        if pointers.is_empty() {
+            return Ok((0, pointers));
         }
-        Ok(count)
+        Ok((self.cut_out(&text, count, spans)?, pointers))
     }
 
     /// The text of a top-level member, the last of that name; `None` when the document is no object or has none.
@@ -311,6 +315,20 @@ impl Document {
         self.index.get_or_init(|| Index::of(text))
     }
 
+    fn cut_out(
+        &mut self,
+        text: &[u8],
+        count: usize,
+        spans: Vec<Range<usize>>,
+    ) -> Result<u32, Error> {
+        let count = u32::try_from(count).map_err(|_| remove::too_many())?;
+        if count > 0 {
+            let cuts: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
+            self.cut(text, &cuts);
+        }
+        Ok(count)
+    }
+
     /// Puts the text with these cuts in the place of `text`, and its index in the place of the old one.
     fn cut(&mut self, text: &[u8], cuts: &[Cut]) {
         let new = splice::splice(text, cuts);
@@ -323,22 +341,15 @@ impl Document {
     fn each(
         &self,
         path: &Path,
-        mut take: impl FnMut(&mut Walk<'_>, String, Place) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        mut take: impl FnMut(&mut Walk<'_>, Place) -> Result<(), Error>,
+    ) -> Result<Vec<String>, Error> {
         let text = self.bytes();
-        let mut left = MAX_SELECTED;
-        let mut room = MAX_POINTERS;
+        let mut pointers = Pointers::default();
         Walk::new(&text, self.index(&text), path, Duplicates::Last).run(&mut |walk, place| {
-            let pointer = walk.pointer();
-            left = left.checked_sub(1).ok_or_else(remove::too_many)?;
-            let room_left = room.checked_sub(pointer.len());
-            room = room_left.ok_or_else(|| {
-                Error::TooMuch(format!(
-                    "the pointers to the selected nodes exceed {MAX_POINTERS} bytes"
-                ))
-            })?;
-            take(walk, pointer, place)?;
+            pointers.take(walk)?;
+            take(walk, place)?;
             Ok(ControlFlow::Continue(()))
-        })
+        })?;
+        Ok(pointers.all)
     }
 }

@@ -70,10 +70,34 @@ fn member_end(text: &[u8], index: &Index, key: usize) -> Option<usize> {
 }
 
 fn walked(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
+    let mut walk = Walk::new(text, index, path, Duplicates::All);
+    around(text, index, chosen(&mut walk, &mut |_| Ok(()))?)
+}
+
+/// As [`cuts`], with pointers to the nodes that a reader sees; `None` for those where some are hidden by duplicates.
+pub(crate) fn noted(
+    text: &[u8],
+    index: &Index,
+    path: &Path,
+) -> Result<(Cuts, Option<Vec<String>>), Error> {
+    let mut walk = Walk::new(text, index, path, Duplicates::All).minding_shadows();
+    let mut pointers = Pointers::default();
+    let chosen = chosen(&mut walk, &mut |walk| pointers.take(walk))?;
+    let all_seen = !walk.met_shadows();
+    Ok((
+        around(text, index, chosen)?,
+        all_seen.then_some(pointers.all),
+    ))
+}
+
+fn chosen<'t>(
+    walk: &mut Walk<'t>,
+    each: &mut dyn FnMut(&Walk<'t>) -> Result<(), Error>,
+) -> Result<Chosen, Error> {
     let mut chosen = Chosen::new();
     let mut selected = 0;
     let mut whole = false;
-    Walk::new(text, index, path, Duplicates::All).run(&mut |walk, place| {
+    walk.run(&mut |walk, place| {
         match walk.parent() {
             Some(parent) => {
                 let (_, starts) = chosen
@@ -87,6 +111,7 @@ fn walked(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
         if selected > MAX_SELECTED {
             return Err(too_many());
         }
+        each(walk)?;
         Ok(ControlFlow::Continue(()))
     })?;
     if whole {
@@ -94,7 +119,7 @@ fn walked(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
             "the whole document cannot be removed".to_owned(),
         ));
     }
-    around(text, index, chosen)
+    Ok(chosen)
 }
 
 /// The cuts that take out these children.
@@ -113,6 +138,35 @@ pub(crate) fn around(text: &[u8], index: &Index, chosen: Chosen) -> Result<Cuts,
     }
     cuts.sort_unstable_by_key(|cut: &Range<usize>| cut.start);
     Ok((gone.len(), cuts))
+}
+
+/// Pointers to the nodes of a walk, as many as there may be.
+#[derive(Default)]
+pub(crate) struct Pointers {
+    pub(crate) all: Vec<String>,
+    /// Their length together.
+    size: usize,
+}
+
+impl Pointers {
+    /// Takes the pointer to the node at which the walk is.
+    pub(crate) fn take(&mut self, walk: &Walk<'_>) -> Result<(), Error> {
+        /// Since deep nodes of long names multiply.
+        const MOST: usize = 64 << 20;
+
+        let pointer = walk.pointer();
+        self.size += pointer.len();
+        if self.all.len() == MAX_SELECTED {
+            return Err(too_many());
+        }
+        if self.size > MOST {
+            return Err(Error::TooMuch(format!(
+                "the pointers to the selected nodes exceed {MOST} bytes"
+            )));
+        }
+        self.all.push(pointer);
+        Ok(())
+    }
 }
 
 pub(crate) fn too_many() -> Error {

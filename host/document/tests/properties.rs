@@ -332,6 +332,24 @@ proptest! {
     }
 
     #[test]
+    fn what_was_removed_is_what_would_have_been_selected(text in text(), query in naive::query()) {
+        let path = Path::parse(&query.to_string()).expect("a path");
+        let first = Document::new(text);
+        let selected = first.select(&path).expect("valid");
+        let (mut noted, mut plain) = (first.clone(), first.clone());
+        match noted.remove_all_noted(&path) {
+            Ok((count, pointers)) => {
+                prop_assert_eq!(&pointers, &selected);
+                if !selected.is_empty() {
+                    prop_assert_eq!(plain.remove_all(&path), Ok(count));
+                }
+                prop_assert_eq!(noted.bytes(), plain.bytes());
+            }
+            Err(error) => prop_assert_eq!(plain.remove_all(&path), Err(error)),
+        }
+    }
+
+    #[test]
     fn top_level_members_are_found(text in text(), name in name()) {
         let document = Document::new(text.clone());
         let value: Value = serde_json::from_str(&text).expect("json");

@@ -61,6 +61,9 @@ pub(crate) struct Walk<'t> {
     pub(super) duplicates: Duplicates,
     /// Whether somebody will ask for pointers or containers; else elements need no numbers.
     numbered: bool,
+    /// Whether a member was met that is shadowed by a later one; looked for only where all of them are nodes and somebody
+    /// wants to know.
+    shadows: Option<bool>,
     /// The pattern read from the document last, since it mostly stays the same from node to node.
     pub(super) pattern: Option<(String, bool, Option<Regex>)>,
     path: &'t Path,
@@ -83,6 +86,7 @@ impl<'t> Walk<'t> {
             budget: Budget::new(),
             duplicates,
             numbered: true,
+            shadows: None,
             pattern: None,
             path,
             spots: path.words().iter().map(|_| OnceCell::new()).collect(),
@@ -103,6 +107,19 @@ impl<'t> Walk<'t> {
             numbered: false,
             ..self
         }
+    }
+
+    /// For who wants to know whether a reader would see all the members that are nodes here.
+    pub(crate) fn minding_shadows(self) -> Self {
+        Self {
+            shadows: Some(false),
+            ..self
+        }
+    }
+
+    /// Whether there was a member that a reader would not see.
+    pub(crate) fn met_shadows(&self) -> bool {
+        self.shadows == Some(true)
     }
 
     /// A word of the path, for as long as the path is there.
@@ -365,14 +382,21 @@ impl<'t> Walk<'t> {
             });
             children.passed(end);
         }
-        if object && self.duplicates == Duplicates::Last {
-            self.drop_shadowed(&mut kids)?;
+        let drops = self.duplicates == Duplicates::Last;
+        if object
+            && (drops || self.shadows == Some(false))
+            && let Some(mut last) = self.not_shadowed(&kids)?
+        {
+            match drops {
+                true => kids.retain(|_| last.pop().unwrap_or(true)),
+                false => self.shadows = Some(true),
+            }
         }
         Ok(kids)
     }
 
-    /// Of members with the same name only the last is a node.
-    fn drop_shadowed(&self, kids: &mut Vec<Kid>) -> Result<(), Error> {
+    /// Which of the members, from the last to the first, are the last of their name; `None` if all are.
+    fn not_shadowed(&self, kids: &[Kid]) -> Result<Option<Vec<bool>>, Error> {
         /// Up to so many members it is quicker to compare each with each than to hash.
         const FEW: usize = 8;
 
@@ -389,7 +413,7 @@ impl<'t> Walk<'t> {
                     .any(|later| token(later) == token(kid))
             };
             if !kids.iter().enumerate().any(shadowed) {
-                return Ok(());
+                return Ok(None);
             }
         }
         let mut seen = HashSet::with_capacity(kids.len());
@@ -399,8 +423,7 @@ impl<'t> Walk<'t> {
             let fault = || Error::document(kid.span.start, "the key here has a malformed escape");
             keep.push(seen.insert(name.ok_or_else(fault)?));
         }
-        kids.retain(|_| keep.pop().unwrap_or(true));
-        Ok(())
+        Ok(keep.contains(&false).then_some(keep))
     }
 
     /// The number of children that are nodes.
