@@ -4,7 +4,13 @@
 //! followed to the end before the next, which gives the same order. So a caller can stop at the first. Long, since
 //! segments, selectors and children call one another in turn.
 
-use std::{cell::OnceCell, collections::HashSet, ops::ControlFlow, ops::Range, sync::Arc};
+use std::{
+    cell::{Cell, OnceCell},
+    collections::HashSet,
+    ops::ControlFlow,
+    ops::Range,
+    sync::Arc,
+};
 
 use super::{Path, Segment, Selector, regex::Regex};
 use crate::{
@@ -69,6 +75,8 @@ pub(crate) struct Walk<'t> {
     path: &'t Path,
     /// Where each of the path's words may stand; searched for on first need.
     spots: Vec<OnceCell<Arc<Spots>>>,
+    /// How often a node was looked at where a search would have ruled it out, or not.
+    looks: Cell<usize>,
     /// From the root to the present node, with the offset of the container that each step begins in.
     steps: Vec<(usize, Step)>,
 }
@@ -90,6 +98,7 @@ impl<'t> Walk<'t> {
             pattern: None,
             path,
             spots: path.words().iter().map(|_| OnceCell::new()).collect(),
+            looks: Cell::new(0),
             steps: Vec::new(),
         }
     }
@@ -457,22 +466,38 @@ impl<'t> Walk<'t> {
             return Ok(None);
         }
         let mut found = None;
-        while self.spots(slot).may_be_in(children.position()..place.limit) {
-            let Some(child) = children.next()? else { break };
-            if child
-                .key
-                .is_some_and(|key| string::spells(&self.text[key], name))
-            {
-                found = Some(at(child.start));
+        // From here on the text was not read, or only to find that it is broken.
+        let mut unread = place.start;
+        let is_last = |walk: &Self, from| !walk.spots(slot).may_be_in(from..place.limit);
+        loop {
+            if self.pays() && is_last(self, unread) {
+                return Ok(found);
             }
-            if !self.spots(slot).may_be_in(child.start..place.limit) {
-                break;
+            let passed = children.next().and_then(|child| {
+                let Some(child) = child else { return Ok(false) };
+                unread = child.start;
+                let named = |key: Range<usize>| string::spells(&self.text[key], name);
+                if child.key.is_some_and(named) {
+                    found = Some(at(child.start));
+                }
+                let end = self.end(child.start, place.depth + 1)?;
+                self.budget.spend(1, end - child.lead)?;
+                children.passed(end);
+                unread = end;
+                Ok(true)
+            });
+            match passed {
+                Ok(true) => {}
+                Ok(false) => return Ok(found),
+                Err(error) => {
+                    return if is_last(self, unread) {
+                        Ok(found)
+                    } else {
+                        Err(error)
+                    };
+                }
             }
-            let end = self.end(child.start, place.depth + 1)?;
-            self.budget.spend(1, end - child.lead)?;
-            children.passed(end);
         }
-        Ok(found)
     }
 
     fn element(&mut self, place: Place, index: usize) -> Result<Option<Place>, Error> {
@@ -503,11 +528,32 @@ impl<'t> Walk<'t> {
         words.all(|word| !word.key || self.index.may_have(self.text, &word.text))
     }
 
-    /// Whether all of these words may be in a part of the text.
+    /// Whether all of these words may be in a part of the text. `true` where it is cheaper to go and see.
     fn may_hold(&self, needs: &[usize], range: Range<usize>) -> bool {
         // The last first: what stands deeper in a path is rarer, and one absent word settles it.
-        let mut words = needs.iter().rev();
-        words.all(|&slot| self.spots(slot).may_be_in(range.clone()))
+        needs.iter().rev().all(|&slot| {
+            let word = &self.path.words()[slot];
+            if self.spots[slot].get().is_none() {
+                if word.key && !self.index.may_have(self.text, &word.text) {
+                    return false;
+                }
+                if !self.pays() {
+                    return true;
+                }
+            }
+            self.spots(slot).may_be_in(range.clone())
+        })
+    }
+
+    /// Whether to search the text for a word instead of looking at a node. A search costs as much as some nodes, the more
+    /// the longer the text; once that many were looked at it is time for one.
+    fn pays(&self) -> bool {
+        /// Bytes that are searched in the time that a node takes.
+        const PER_NODE: usize = 4_096;
+
+        let looks = self.looks.get() + 1;
+        self.looks.set(looks);
+        looks > self.text.len() / PER_NODE
     }
 
     fn spots(&self, slot: usize) -> &Spots {
