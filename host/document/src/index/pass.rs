@@ -20,9 +20,14 @@ pub(super) struct Pass<'t> {
     pub(super) keys: Keys,
     /// The containers that are open: where each stands among `starts`.
     open: Vec<usize>,
-    /// Whether the next block begins inside of a string.
+}
+
+/// What the pass has to know of the text before a block. Apart from what it has found, to stay in registers.
+#[derive(Clone, Copy)]
+struct Before {
+    /// Whether the block begins inside of a string.
     in_string: bool,
-    /// Whether the first byte of the next block is escaped.
+    /// Whether its first byte is escaped.
     is_escaped: bool,
     /// Where the string begins that began last.
     string: usize,
@@ -45,6 +50,8 @@ pub(super) fn over(text: &[u8]) -> Option<Pass<'_>> {
         ends: Vec::new(),
         keys: Keys::new(),
         open: Vec::new(),
+    };
+    let mut before = Before {
         in_string: false,
         is_escaped: false,
         string: 0,
@@ -52,45 +59,55 @@ pub(super) fn over(text: &[u8]) -> Option<Pass<'_>> {
     };
     let mut at = 0;
     while let Some(bytes) = text[at..].first_chunk() {
-        at = pass.step(at, Block::new(bytes))?;
+        at = pass.step(at, Block::new(bytes), &mut before)?;
     }
-    pass.step(at, Block::of(text, at))?;
+    pass.step(at, Block::of(text, at), &mut before)?;
     Some(pass.closed())
 }
 
 impl Pass<'_> {
     /// Takes a block in; where the next one begins, at most at the end of the text.
     #[inline(always)]
-    fn step(&mut self, at: usize, block: Block) -> Option<usize> {
-        let slashes = block.places_of(b'\\');
-        let quotes = block.places_of(b'"') & !escaped(slashes, &mut self.is_escaped);
+    fn step(&mut self, at: usize, block: Block, before: &mut Before) -> Option<usize> {
         let next = (at + BLOCK).min(self.text.len());
-        if quotes != 0 || !self.in_string {
-            self.quiet = 0;
-            self.take(at, block, slashes, quotes)?;
+        let quotes = block.places_of(b'"');
+        if quotes != 0 || !before.in_string {
+            let slashes = block.places_of(b'\\');
+            let quotes = quotes & !escaped(slashes, &mut before.is_escaped);
+            if quotes != 0 || !before.in_string {
+                before.quiet = 0;
+                self.take(at, block, (slashes, quotes), before)?;
+            }
             return Some(next);
         }
-        self.quiet += 1;
-        if self.quiet < QUIET {
+        before.is_escaped = self.text[next - 1] == b'\\' && is_escaped(self.text, next);
+        before.quiet += 1;
+        if before.quiet < QUIET {
             return Some(next);
         }
-        self.quiet = 0;
+        before.quiet = 0;
         let next = next + memchr(b'"', &self.text[next..]).unwrap_or(self.text.len() - next);
-        self.is_escaped = is_escaped(self.text, next);
+        before.is_escaped = is_escaped(self.text, next);
         Some(next)
     }
 
     /// A block in which there is a quote, or which is outside of strings where it begins.
     #[inline(always)]
-    fn take(&mut self, at: usize, block: Block, slashes: u64, quotes: u64) -> Option<()> {
-        let first = if self.in_string { u64::MAX } else { 0 };
+    fn take(
+        &mut self,
+        at: usize,
+        block: Block,
+        (slashes, quotes): (u64, u64),
+        before: &mut Before,
+    ) -> Option<()> {
+        let first = if before.in_string { u64::MAX } else { 0 };
         // From each opening quote to before the closing one.
         let strings = between(quotes) ^ first;
         if slashes & !strings != 0 {
             return None;
         }
-        if self.in_string && quotes != 0 {
-            self.end_string(at + place(quotes) + 1);
+        if before.in_string && quotes != 0 {
+            self.end_string(before.string, at + place(quotes) + 1);
         }
         let opening = quotes & strings;
         let block = block.folded();
@@ -108,26 +125,26 @@ impl Pass<'_> {
         // Folding makes a colon of nothing but a colon and what is no text.
         let mut colons = block.places_of(b':') & !strings;
         while colons != 0 {
-            let before = opening & (colons ^ (colons - 1));
-            let string = if before == 0 {
-                self.string
+            let string = opening & (colons ^ (colons - 1));
+            let (string, may_have_slash) = if string == 0 {
+                (before.string, true)
             } else {
-                at + last(before)
+                (at + last(string), slashes != 0)
             };
-            // Where the key begins in this block there is a backslash in the block or none in the key.
-            self.key(string, at + place(colons), before == 0 || slashes != 0);
+            self.key(string, at + place(colons), may_have_slash);
             colons &= colons - 1;
         }
         if opening != 0 {
-            self.string = at + last(opening);
+            before.string = at + last(opening);
         }
-        self.in_string = strings >> (BLOCK - 1) == 1;
+        before.in_string = strings >> (BLOCK - 1) == 1;
         Some(())
     }
 
-    fn end_string(&mut self, end: usize) {
-        if end - self.string >= LONG {
-            self.starts.push(short(self.string));
+    #[inline(always)]
+    fn end_string(&mut self, start: usize, end: usize) {
+        if end - start >= LONG {
+            self.starts.push(short(start));
             self.ends.push(short(end));
         }
     }
