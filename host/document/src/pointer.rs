@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::{memchr, memchr2};
+
 use crate::{
     Error,
     budget::Budget,
@@ -22,6 +24,9 @@ pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
         )));
     };
     let token = |token: &str| {
+        if memchr(b'~', token.as_bytes()).is_none() {
+            return Ok(token.to_owned());
+        }
         let mut name = String::with_capacity(token.len());
         let mut chars = token.chars();
         while let Some(c) = chars.next() {
@@ -40,12 +45,20 @@ pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
         }
         Ok(name)
     };
-    rest.split('/').map(token).collect()
+    let mut tokens = Vec::with_capacity(8);
+    for part in rest.split('/') {
+        tokens.push(token(part)?);
+    }
+    Ok(tokens)
 }
 
 /// Appends a reference token with the slash before it.
 pub(crate) fn push(pointer: &mut String, name: &str) {
     pointer.push('/');
+    if memchr2(b'~', b'/', name.as_bytes()).is_none() {
+        pointer.push_str(name);
+        return;
+    }
     for c in name.chars() {
         match c {
             '~' => pointer.push_str("~0"),
@@ -53,6 +66,21 @@ pub(crate) fn push(pointer: &mut String, name: &str) {
             c => pointer.push(c),
         }
     }
+}
+
+/// Appends the reference token of an array element.
+pub(crate) fn push_index(pointer: &mut String, index: usize) {
+    pointer.push('/');
+    // The digits from the last to the first; no number of bytes has more.
+    let mut digits = [0; 20];
+    let mut count = 0;
+    let mut rest = index;
+    while count == 0 || rest > 0 {
+        digits[count] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        count += 1;
+    }
+    pointer.extend(digits[..count].iter().rev().copied().map(char::from));
 }
 
 /// A reference token as an array index: digits without a leading zero.
@@ -150,6 +178,16 @@ mod tests {
         assert_eq!(parse(""), Ok(vec![]));
         for bad in ["a", "/~", "/~2", "#/a"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_index_is_written_in_digits() {
+        for number in [0, 9, 10, 1_203, usize::MAX] {
+            let mut pointer = String::new();
+            push_index(&mut pointer, number);
+            assert_eq!(pointer, format!("/{number}"));
+            assert_eq!(index(&pointer[1..]), Some(number));
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn cuts(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Erro
 
 /// The cuts for members whose keys stand at `keys`, judged by what stands around each, so without a walk.
 /// `None` when the surroundings are not those of members.
-fn found(text: &[u8], index: &Index, keys: &[usize]) -> Option<Cuts> {
+pub(crate) fn found(text: &[u8], index: &Index, keys: &[usize]) -> Option<Cuts> {
     let mut count = 0;
     let mut cuts = Vec::new();
     let mut keys = keys.iter().copied().peekable();

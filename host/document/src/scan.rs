@@ -65,7 +65,17 @@ pub(crate) fn is_escaped(text: &[u8], at: usize) -> bool {
 
 /// The offset behind the string whose opening quote stands at `open`.
 pub(crate) fn string_end(text: &[u8], open: usize) -> Result<usize, Error> {
+    /// Most keys are no longer, and for less a search of memory is not worth its beginning.
+    const SHORT: usize = 16;
+
     let mut at = open + 1;
+    for &byte in text.get(at..).unwrap_or_default().iter().take(SHORT) {
+        match byte {
+            b'"' => return Ok(at + 1),
+            b'\\' => break,
+            _ => at += 1,
+        }
+    }
     loop {
         let Some(found) = memchr(b'"', text.get(at..).unwrap_or_default()) else {
             return Err(Error::document(open, "a string is not closed"));

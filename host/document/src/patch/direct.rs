@@ -4,7 +4,10 @@
 //! the text as it is, and all are done in one copy. Whatever could depend on the order of the operations, and whatever
 //! is wrong with one of them, is left to the slow way.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use super::{
     Operation,
@@ -30,7 +33,7 @@ pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Ve
         shortened: HashMap::new(),
     };
     let root = index.root_span(text).ok()?;
-    let mut gone = Chosen::new();
+    let mut gone = Gone::default();
     let mut cuts = Vec::new();
     for edit in edits {
         match edit {
@@ -49,16 +52,32 @@ pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Ve
             _ => return None,
         }
     }
-    let chosen: usize = gone.values().map(|(_, starts)| starts.len()).sum();
-    let (count, spans) = remove::around(text, index, gone).ok()?;
-    cuts.extend(spans.into_iter().map(Cut::out));
+    cuts.extend(gone.spans(text, index)?.into_iter().map(Cut::out));
     cuts.sort_unstable_by_key(|cut| cut.span.start);
-    let apart = cuts
-        .windows(2)
-        .all(|pair| pair[0].span.end <= pair[1].span.start);
-    // A child that is not counted stands in another that goes.
+    let mut pairs = cuts.windows(2);
+    let apart = pairs.all(|pair| pair[0].span.end <= pair[1].span.start);
     let fits = fits_limit(splice::length(text.len(), &cuts), text.len()).is_ok();
-    (apart && count == chosen && fits).then_some(cuts)
+    (apart && fits).then_some(cuts)
+}
+
+/// What is removed.
+#[derive(Default)]
+struct Gone {
+    /// Where the keys of members begin.
+    members: Vec<usize>,
+    elements: Chosen,
+}
+
+impl Gone {
+    /// `None` where something stands in another thing that goes, or goes twice.
+    fn spans(mut self, text: &[u8], index: &Index) -> Option<Vec<Range<usize>>> {
+        self.members.sort_unstable();
+        let chosen: usize = self.elements.values().map(|(_, starts)| starts.len()).sum();
+        let (members, mut spans) = remove::found(text, index, &self.members)?;
+        let (elements, more) = remove::around(text, index, self.elements).ok()?;
+        spans.extend(more);
+        (members == self.members.len() && elements == chosen).then_some(spans)
+    }
 }
 
 /// From the root to places, with the containers that were opened for the place before.
@@ -90,13 +109,7 @@ impl Ways<'_> {
         Some(self.open[place].children[child].span.clone())
     }
 
-    fn remove(
-        &mut self,
-        root: usize,
-        above: &[String],
-        last: &str,
-        gone: &mut Chosen,
-    ) -> Option<()> {
+    fn remove(&mut self, root: usize, above: &[String], last: &str, gone: &mut Gone) -> Option<()> {
         let place = self.container(root, above)?;
         let child = self.position(place, last)?;
         let Opened {
@@ -104,18 +117,18 @@ impl Ways<'_> {
             object,
             children,
         } = &self.open[place];
-        let (_, starts) = gone
-            .entry(*start)
-            .or_insert_with(|| (above.len() + 1, Default::default()));
-        if !object {
-            self.shortened.insert(*start, child);
-            return starts.insert(children[child].span.start).then_some(());
+        if *object {
+            let named = |child: &&Opening| string::spells(&self.text[child.key.clone()], last);
+            let all = children.iter().filter(named);
+            gone.members.extend(all.map(|child| child.key.start));
+            return Some(());
         }
-        let text = self.text;
-        let named = |child: &&Opening| string::spells(&text[child.key.clone()], last);
-        let mut all = children.iter().filter(named);
-        all.all(|child| starts.insert(child.span.start))
-            .then_some(())
+        let (_, starts) = gone
+            .elements
+            .entry(*start)
+            .or_insert_with(|| (above.len() + 1, BTreeSet::new()));
+        self.shortened.insert(*start, child);
+        starts.insert(children[child].span.start).then_some(())
     }
 
     /// Opens the container that the tokens lead to, and says where it stands among the open ones.

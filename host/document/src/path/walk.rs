@@ -161,12 +161,14 @@ impl<'t> Walk<'t> {
 
     /// The pointer to the present node.
     pub(crate) fn pointer(&self) -> String {
-        let mut text = String::new();
+        /// Most names are no longer.
+        const NAME: usize = 12;
+
+        let mut text = String::with_capacity(NAME * self.steps.len());
         for (_, step) in &self.steps {
             match step {
                 Step::Index(index) => {
-                    text.push('/');
-                    text.push_str(&index.to_string());
+                    pointer::push_index(&mut text, *index);
                 }
                 Step::Key(key) => {
                     let name = string::inside(&self.text[key.clone()]);
