@@ -220,7 +220,7 @@ async fn dialects(folder: &std::path::Path, rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Loads one server with one kind of request, for a profiler: `one:strip:json:600000`.
+/// Loads one server with one kind of request, for a profiler: `one:strip:json:600000:32`.
 async fn load_one(folder: &std::path::Path, what: &str, rounds: usize) -> io::Result<()> {
     let mut parts = what.split(':').skip(1);
     let mock = mock::start().await?;
@@ -234,15 +234,20 @@ async fn load_one(folder: &std::path::Path, what: &str, rounds: usize) -> io::Re
     };
     let answer = parts.next().unwrap_or("json").to_owned();
     let bytes = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1_000);
+    let clients = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1);
     let subject = Subject::gateway(folder, mock, setup).await?;
     let shot = Shot::new(&subject.path(&answer), KEY, &body::request(&answer, bytes));
     load::closed(subject.server.port, &shot, 1, 20).await?;
     println!("{}", subject.server.worker);
     let before = subject.server.cpu()?;
     let requests = rounds * 100;
-    load::closed(subject.server.port, &shot, 1, requests).await?;
+    let each = requests / clients;
+    load::closed(subject.server.port, &shot, clients, each).await?;
     let cost = subject.server.cpu()? - before;
-    println!("{:.0} us per request", cost.as_secs_f64() * 1e6 / requests as f64);
+    println!(
+        "{:.0} us per request",
+        cost.as_secs_f64() * 1e6 / requests as f64
+    );
     subject.server.stop().await
 }
 
