@@ -83,11 +83,17 @@ impl Answer {
             self.end(around);
         } else if event.name == "error" {
             let said = Said::parse(data).or_else(|| Said::plain(data));
-            self.fail(said.unwrap_or_else(|| odd("an error without a word")), around);
+            self.fail(
+                said.unwrap_or_else(|| odd("told of an error without a word")),
+                around,
+            );
         } else {
             match serde_json::from_str::<Chunk<'_>>(data) {
                 Ok(chunk) => self.chunk(chunk, data, around),
-                Err(_) => self.fail(odd("an event that is no chunk of a chat completion"), around),
+                Err(_) => self.fail(
+                    odd("sent an event that is no chunk of a chat completion"),
+                    around,
+                ),
             }
         }
         self.writer.take()
@@ -149,18 +155,21 @@ impl Answer {
         self.delta(choice.delta(), around);
         match &*choice.finish_reason {
             "" => {}
-            "error" => self.fail(odd("the answer broken off by an error"), around),
+            "error" => self.fail(odd("broke off with an error that it does not name"), around),
             // DeepSeek has no room to go on, vLLM was told to stop.
-            "insufficient_system_resource" | "abort" => {
+            reason @ ("insufficient_system_resource" | "abort") => {
                 let said = Said {
                     kind: "overloaded".to_owned(),
-                    ..odd("the answer broken off for want of resources")
+                    ..odd(&format!("broke off ({reason})"))
                 };
                 self.fail(said, around);
             }
             reason => {
                 self.settle(around);
-                let met = around.stop_sequences.iter().find(|text| **text == *choice.stop_reason);
+                let met = around
+                    .stop_sequences
+                    .iter()
+                    .find(|text| **text == *choice.stop_reason);
                 self.finish.get_or_insert(Finish {
                     reason: reason.to_owned(),
                     stop_sequence: met.cloned(),
@@ -198,7 +207,11 @@ impl Answer {
             function,
             ..chunk::ToolCall::default()
         });
-        self.calls.take(older.into_iter().chain(delta.tool_calls.into_iter().flatten()));
+        self.calls.take(
+            older
+                .into_iter()
+                .chain(delta.tool_calls.into_iter().flatten()),
+        );
         while let Some(step) = self.calls.step(false) {
             self.go(&step, around);
         }
@@ -215,6 +228,7 @@ impl Answer {
             self.aside.push((kind, text.to_owned()));
             return;
         }
+        self.write_aside(around);
         let mut all = Cow::Borrowed(text);
         if self.open != Some(kind) {
             let blank = self.blank.take().filter(|(of, _)| *of == kind);
@@ -235,6 +249,13 @@ impl Answer {
         }
     }
 
+    /// What came while a call was under way that is no longer.
+    fn write_aside(&mut self, around: &Around<'_>) {
+        for (kind, text) in std::mem::take(&mut self.aside) {
+            self.write(kind, &text, around);
+        }
+    }
+
     fn go(&mut self, step: &Step, around: &Around<'_>) {
         self.begin(around);
         let (Step::Go(at) | Step::End(at)) = *step;
@@ -244,9 +265,14 @@ impl Answer {
         if !call.begun {
             call.begun = true;
             let [id, created] = &self.id;
-            let answer = if id.is_empty() { [around.id, ""] } else { [&**id, created] };
+            let answer = if id.is_empty() {
+                [around.id, ""]
+            } else {
+                [&**id, created]
+            };
             let id = id_to_client(&call.id, &answer, at);
-            self.writer.tool_use(&id, around.names.to_client(&call.name));
+            self.writer
+                .tool_use(&id, around.names.to_client(&call.name));
             self.open = None;
             self.blank = None;
         }
@@ -259,7 +285,8 @@ impl Answer {
     fn begin(&mut self, around: &Around<'_>) {
         if !self.writer.has_begun() {
             let usage = self.usage.as_ref().map(tokens).unwrap_or_default();
-            self.writer.begin(&self.message_id(around), around.model, usage);
+            self.writer
+                .begin(&self.message_id(around), around.model, usage);
         }
     }
 
@@ -280,9 +307,7 @@ impl Answer {
         while let Some(step) = self.calls.step(true) {
             self.go(&step, around);
         }
-        for (kind, text) in std::mem::take(&mut self.aside) {
-            self.write(kind, &text, around);
-        }
+        self.write_aside(around);
         self.writer.close();
         self.open = None;
     }
@@ -332,13 +357,13 @@ impl Answer {
 
 fn said(error: &RawValue) -> Option<Said> {
     let error: Value = serde_json::from_str(error.get()).ok()?;
-    let empty = || odd("an error without a word");
+    let empty = || odd("told of an error without a word");
     (!error.is_null()).then(|| Said::of(&error).unwrap_or_else(empty))
 }
 
 fn odd(what: &str) -> Said {
     Said {
-        message: format!("the upstream sent {what}"),
+        message: format!("the upstream {what}"),
         ..Said::default()
     }
 }

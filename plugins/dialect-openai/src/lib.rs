@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use witgate_plugin::{
-    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin, Refusal,
-    Request, Response, ResponseHook, Retry, Target, Verdict, dialect::Asked, export, kv, log,
+    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
+    Refusal, Request, Response, ResponseHook, Retry, Target, Verdict, dialect::Asked, export, kv,
+    log,
 };
 
 use answer::{Answer, Around};
@@ -27,7 +28,7 @@ use settings::{Options, Reasoning, Settings};
 const DIALECT: &str = "openai";
 
 /// Texts with more bytes than this stay with the gateway. Names and ids have less.
-const LONGEST: u32 = 512;
+const LONGEST: u32 = 1_024;
 
 /// How long is remembered what an upstream refuses. It may be taught better.
 const LEARNT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -52,11 +53,13 @@ impl Plugin for DialectOpenai {
     fn describe() -> Result<Manifest, Error> {
         Settings::read(witgate_plugin::settings()?)?;
         let guard = || Guard::new().kinds(["messages", "count_tokens", "models"]);
-        Ok(Manifest::new("translates to OpenAI's chat completions and back")
-            .dialect(DIALECT)
-            .attempt(guard())
-            .failure(guard())
-            .response(guard()))
+        Ok(
+            Manifest::new("translates to OpenAI's chat completions and back")
+                .dialect(DIALECT)
+                .attempt(guard())
+                .failure(guard())
+                .response(guard()),
+        )
     }
 }
 
@@ -112,7 +115,12 @@ impl DialectOpenai {
 }
 
 impl FailureHook for DialectOpenai {
-    fn on_failure(&mut self, _: &Request, target: &Target, failure: &mut Failure) -> Result<(), Error> {
+    fn on_failure(
+        &mut self,
+        _: &Request,
+        target: &Target,
+        failure: &mut Failure,
+    ) -> Result<(), Error> {
         let upstream = target.upstream();
         let (said, meaning) = match self.failed.take() {
             Some(failed) => (failed.said, failed.meaning),
@@ -137,13 +145,21 @@ impl FailureHook for DialectOpenai {
 
 impl DialectOpenai {
     /// Asks for another attempt where the refusal tells how to do it better.
-    fn learn(&mut self, said: &Said, meaning: &Meaning, target: &Target, failure: &mut Failure) -> Result<(), Error> {
+    fn learn(
+        &mut self,
+        said: &Said,
+        meaning: &Meaning,
+        target: &Target,
+        failure: &mut Failure,
+    ) -> Result<(), Error> {
         if !matches!(meaning.status, 400 | 422 | 500) {
             return Ok(());
         }
         if let Some(Room { asked, left }) = failure::room(said, &self.used) {
             // In the upstream's words it would look like a prompt that is too long.
-            let message = format!("max_tokens: {asked} > {left}, which is what the prompt leaves of the model's context (`max_output` in the settings of `dialect-openai` limits it)");
+            let message = format!(
+                "max_tokens: {asked} > {left}, which is what the prompt leaves of the model's context (`max_output` in the settings of `dialect-openai` limits it)"
+            );
             tell(failure, meaning.kind, &message)?;
             self.room = Some(left);
             failure.set_retry(Retry::Same, Duration::ZERO)?;
@@ -162,7 +178,11 @@ impl DialectOpenai {
         Ok(())
     }
 
-    fn around<T>(&mut self, response: &Response, act: impl FnOnce(&mut Answer, &Around<'_>) -> T) -> T {
+    fn around<T>(
+        &mut self,
+        response: &Response,
+        act: impl FnOnce(&mut Answer, &Around<'_>) -> T,
+    ) -> T {
         let around = Around {
             id: &response.id(),
             model: &response.asked_model(),
@@ -213,7 +233,9 @@ fn rest(said: &Said, meaning: &Meaning, failure: &mut Failure) -> Result<(), Err
                 let own = failure.header(name).into_iter().next();
                 own.or_else(|| behind.map(|(_, value)| value.clone()))
             };
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
             if let Some(wait) = failure::wait(header, &said.message, now) {
                 failure.set_rest(wait)?;
             }
@@ -241,7 +263,9 @@ fn options(target: &Target) -> Result<Options, Error> {
 fn recall(target: &Target) -> Result<Learned, Error> {
     let learned = kv::get(&key(target))?;
     // Nothing readable is as good as nothing.
-    Ok(learned.and_then(|learned| serde_json::from_slice(&learned).ok()).unwrap_or_default())
+    Ok(learned
+        .and_then(|learned| serde_json::from_slice(&learned).ok())
+        .unwrap_or_default())
 }
 
 fn key(target: &Target) -> String {

@@ -49,6 +49,9 @@ mod tests {
     fn what_is_no_list_says_why() {
         let body = r#"{"error":"Unexpected endpoint or method. (GET /models)"}"#;
         let error = models(body).unwrap_err().to_string();
-        assert!(error.ends_with("Unexpected endpoint or method. (GET /models)"), "{error}");
+        assert!(
+            error.ends_with("Unexpected endpoint or method. (GET /models)"),
+            "{error}"
+        );
     }
 }

@@ -25,7 +25,10 @@ impl Names {
             return name;
         }
         let hash = hash(&[&name]);
-        let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let plain: String = name
+            .chars()
+            .map(|c| if is_plain(c) { c } else { '_' })
+            .collect();
         let kept = &plain[..plain.len().min(LONGEST_NAME - 9)];
         let short = format!("{kept}_{:08x}", hash >> 32);
         self.originals.insert(short.clone(), name);
@@ -83,7 +86,10 @@ mod tests {
         let long = "mcp__server__".to_owned() + &"x".repeat(80);
         for name in ["files.read", "größe", "", &long, &(long.clone() + "y")] {
             let sent = names.to_upstream(name.to_owned());
-            assert!((1..=64).contains(&sent.len()) && sent.chars().all(is_plain), "{sent}");
+            assert!(
+                (1..=64).contains(&sent.len()) && sent.chars().all(is_plain),
+                "{sent}"
+            );
             assert_eq!(sent, Names::default().to_upstream(name.to_owned()));
             assert_eq!(names.to_client(&sent), name);
         }
@@ -103,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_missing_short_or_odd_id_is_made_unique_and_never_changes() {
-        assert_eq!(id_to_client("call_abcdefgh12", &["a"], 0), "call_abcdefgh12");
+        assert_eq!(
+            id_to_client("call_abcdefgh12", &["a"], 0),
+            "call_abcdefgh12"
+        );
         for id in ["", "call_0", "functions.Read:0", "0"] {
             let made = id_to_client(id, &["answer-1"], 0);
             assert!(made.len() <= 40 && made.chars().all(is_plain), "{made}");

@@ -46,7 +46,11 @@ pub(crate) struct Translated {
     pub(crate) note: Option<String>,
 }
 
-pub(crate) fn translate(asked: Asked, outline: &Outline, wanted: &Wanted<'_>) -> Result<Translated, Refusal> {
+pub(crate) fn translate(
+    asked: Asked,
+    outline: &Outline,
+    wanted: &Wanted<'_>,
+) -> Result<Translated, Refusal> {
     let options = wanted.options;
     let mut names = Names::default();
     let mut account = Account::default();
@@ -63,7 +67,11 @@ pub(crate) fn translate(asked: Asked, outline: &Outline, wanted: &Wanted<'_>) ->
     let mut conversation = Conversation::new(content, outline, options);
     conversation.system(asked.system);
     conversation.translate(asked.messages)?;
-    let Conversation { messages, mid_system, .. } = conversation;
+    let Conversation {
+        messages,
+        mid_system,
+        ..
+    } = conversation;
 
     if asked.top_k.is_some() {
         account.left_out("top_k");
@@ -75,16 +83,33 @@ pub(crate) fn translate(asked: Asked, outline: &Outline, wanted: &Wanted<'_>) ->
         tools,
         tool_choice,
         parallel_tool_calls: parallel,
-        max_tokens: max.clone().filter(|_| options.max_tokens == MaxTokens::MaxTokens),
-        max_completion_tokens: max.clone().filter(|_| options.max_tokens == MaxTokens::MaxCompletionTokens),
+        max_tokens: max
+            .clone()
+            .filter(|_| options.max_tokens == MaxTokens::MaxTokens),
+        max_completion_tokens: max
+            .clone()
+            .filter(|_| options.max_tokens == MaxTokens::MaxCompletionTokens),
         temperature: asked.temperature,
         top_p: asked.top_p,
         stop: asked.stop_sequences,
-        reasoning_effort: effort(asked.effort.as_deref(), &asked.thinking, options, &mut account),
-        response_format: asked.schema.map(|schema| tools::format(schema, &mut account)),
-        prompt_cache_key: wanted.session.clone().filter(|_| options.prompt_cache_key).map(cache_key),
+        reasoning_effort: effort(
+            asked.effort.as_deref(),
+            &asked.thinking,
+            options,
+            &mut account,
+        ),
+        response_format: asked
+            .schema
+            .map(|schema| tools::format(schema, &mut account)),
+        prompt_cache_key: wanted
+            .session
+            .clone()
+            .filter(|_| options.prompt_cache_key)
+            .map(cache_key),
         stream: true,
-        stream_options: options.stream_usage.then_some(StreamOptions { include_usage: true }),
+        stream_options: options.stream_usage.then_some(StreamOptions {
+            include_usage: true,
+        }),
     };
     let optional = body.spare(wanted.learned, &mut account);
     let used = Used {
@@ -135,7 +160,10 @@ fn keep<T>(member: &mut Option<T>, without: bool) -> Option<bool> {
 
 fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, account: &mut Account) -> Option<Number> {
     let asked = asked?;
-    let most = [wanted.options.max_output, wanted.room].into_iter().flatten().min();
+    let most = [wanted.options.max_output, wanted.room]
+        .into_iter()
+        .flatten()
+        .min();
     match (asked.as_u64(), most) {
         (Some(number), Some(most)) if number > most => {
             account.capped(number, most);
@@ -146,7 +174,12 @@ fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, account: &mut Account)
 }
 
 /// In the words of OpenAI, which are those of Anthropic and some more.
-fn effort(said: Option<&str>, thinking: &Thinking, options: &Options, account: &mut Account) -> Option<&'static str> {
+fn effort(
+    said: Option<&str>,
+    thinking: &Thinking,
+    options: &Options,
+    account: &mut Account,
+) -> Option<&'static str> {
     const WORDS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
     let word = said.and_then(|said| WORDS.into_iter().find(|word| *word == said));
     if said.is_some() && !(options.effort && word.is_some()) {
@@ -160,7 +193,9 @@ fn effort(said: Option<&str>, thinking: &Thinking, options: &Options, account: &
     }
     match thinking {
         Thinking::Disabled => Some("none"),
-        Thinking::Enabled { budget: Some(budget) } if word.is_none() => Some(match budget {
+        Thinking::Enabled {
+            budget: Some(budget),
+        } if word.is_none() => Some(match budget {
             ..=4_096 => "low",
             ..=16_384 => "medium",
             _ => "high",

@@ -131,7 +131,9 @@ impl Options {
 fn check(said: Value, place: &str) -> Result<Said, Error> {
     let said: Said = parse(said, place)?;
     if said.max_output == Some(0) {
-        return Err(Error::new(format!("{place}: `max_output` is 0, a number of tokens was wanted")));
+        return Err(Error::new(format!(
+            "{place}: `max_output` is 0, a number of tokens was wanted"
+        )));
     }
     Ok(said)
 }
@@ -161,23 +163,50 @@ mod tests {
         }))
         .unwrap();
         let all = settings.of("openai");
-        assert_eq!((all.max_tokens, all.files), (MaxTokens::MaxCompletionTokens, true));
+        assert_eq!(
+            (all.max_tokens, all.files),
+            (MaxTokens::MaxCompletionTokens, true)
+        );
         assert_eq!((all.mid_system, all.max_output), (MidSystem::System, None));
         let local = settings.of("local");
-        assert_eq!((local.max_tokens, local.files), (MaxTokens::MaxCompletionTokens, false));
-        assert_eq!((local.mid_system, local.max_output), (MidSystem::User, Some(8192)));
+        assert_eq!(
+            (local.max_tokens, local.files),
+            (MaxTokens::MaxCompletionTokens, false)
+        );
+        assert_eq!(
+            (local.mid_system, local.max_output),
+            (MidSystem::User, Some(8192))
+        );
         assert_eq!(read(json!({})).unwrap().of("any"), Options::default());
     }
 
     #[test]
     fn a_wrong_key_or_value_is_refused_with_its_place_and_what_was_wanted() {
         let table = [
-            (json!({"max_token": 1}), "settings: unknown field `max_token`, expected one of `max_tokens`"),
-            (json!({"reasoning": "on"}), "settings: unknown variant `on`, expected one of `none`, `reasoning_content`, `reasoning`"),
-            (json!({"files": "yes"}), "settings: invalid type: string \"yes\", expected a boolean"),
-            (json!({"upstreams": ["a"]}), "settings.upstreams: invalid type: sequence, expected a map"),
-            (json!({"upstreams": {"a": {"x": 1}}}), "settings.upstreams.a: unknown field `x`"),
-            (json!({"upstreams": {"a": {"max_output": 0}}}), "settings.upstreams.a: `max_output` is 0"),
+            (
+                json!({"max_token": 1}),
+                "settings: unknown field `max_token`, expected one of `max_tokens`",
+            ),
+            (
+                json!({"reasoning": "on"}),
+                "settings: unknown variant `on`, expected one of `none`, `reasoning_content`, `reasoning`",
+            ),
+            (
+                json!({"files": "yes"}),
+                "settings: invalid type: string \"yes\", expected a boolean",
+            ),
+            (
+                json!({"upstreams": ["a"]}),
+                "settings.upstreams: invalid type: sequence, expected a map",
+            ),
+            (
+                json!({"upstreams": {"a": {"x": 1}}}),
+                "settings.upstreams.a: unknown field `x`",
+            ),
+            (
+                json!({"upstreams": {"a": {"max_output": 0}}}),
+                "settings.upstreams.a: `max_output` is 0",
+            ),
         ];
         for (settings, wanted) in table {
             let error = read(settings.clone()).unwrap_err();

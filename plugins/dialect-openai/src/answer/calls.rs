@@ -45,7 +45,12 @@ impl Calls {
             // Calls that nothing else tells apart stand side by side.
             let beside = position > 0 && piece.index.is_none() && piece.id.is_empty();
             let at = match self.find(&piece) {
-                Some(at) if !(beside || self.calls[at].is_over(&piece)) || piece.function.name.is_empty() => at,
+                Some(at)
+                    if !(beside || self.calls[at].is_over(&piece))
+                        || piece.function.name.is_empty() =>
+                {
+                    at
+                }
                 _ => {
                     self.calls.push(Call {
                         index: piece.index,
@@ -64,7 +69,10 @@ impl Calls {
     /// The call that a piece most likely belongs to.
     fn find(&self, piece: &ToolCall<'_>) -> Option<usize> {
         match piece.index {
-            Some(_) => self.calls.iter().rposition(|call| call.index == piece.index),
+            Some(_) => self
+                .calls
+                .iter()
+                .rposition(|call| call.index == piece.index),
             None if piece.id.is_empty() => self.calls.len().checked_sub(1),
             None => self.calls.iter().rposition(|call| call.id == *piece.id),
         }
@@ -149,7 +157,9 @@ mod tests {
             calls.take(pieces(chunk));
         }
         let calls = calls.calls.into_iter();
-        calls.map(|call| (call.id, call.name, call.arguments)).collect()
+        calls
+            .map(|call| (call.id, call.name, call.arguments))
+            .collect()
     }
 
     fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
@@ -164,7 +174,10 @@ mod tests {
             r#"[{"index":0,"function":{"arguments":"{\"x\":"}},{"index":1,"function":{"arguments":":2}"}}]"#,
             r#"[{"index":0,"function":{"arguments":"1}"}}]"#,
         ];
-        assert_eq!(calls(&chunks), [call("a", "f", r#"{"x":1}"#), call("b", "g", r#"{"y":2}"#)]);
+        assert_eq!(
+            calls(&chunks),
+            [call("a", "f", r#"{"x":1}"#), call("b", "g", r#"{"y":2}"#)]
+        );
     }
 
     #[test]
@@ -174,12 +187,22 @@ mod tests {
             r#"[{"index":0,"id":"b","function":{"name":"f","arguments":"{}"}}]"#,
             r#"[{"index":0,"function":{"name":"g","arguments":"{}"}}]"#,
         ];
-        assert_eq!(calls(&chunks), [call("a", "f", "{}"), call("b", "f", "{}"), call("", "g", "{}")]);
+        assert_eq!(
+            calls(&chunks),
+            [
+                call("a", "f", "{}"),
+                call("b", "f", "{}"),
+                call("", "g", "{}")
+            ]
+        );
         let without_arguments = [
             r#"[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]"#,
             r#"[{"index":0,"id":"b","function":{"name":"f","arguments":""}}]"#,
         ];
-        assert_eq!(calls(&without_arguments), [call("a", "f", ""), call("b", "f", "")]);
+        assert_eq!(
+            calls(&without_arguments),
+            [call("a", "f", ""), call("b", "f", "")]
+        );
     }
 
     #[test]
@@ -236,10 +259,22 @@ mod tests {
             }
             assert_eq!(calls.step(false), None, "{chunk}");
         };
-        take(r#"[{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}]"#, &[Step::Go(0)]);
-        take(r#"[{"index":1,"id":"b","function":{"name":"g","arguments":"{"}}]"#, &[]);
-        take(r#"[{"index":0,"function":{"arguments":"}"}}]"#, &[Step::End(0), Step::Go(1)]);
-        take(r#"[{"index":1,"function":{"arguments":"}"}}]"#, &[Step::Go(1)]);
+        take(
+            r#"[{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}]"#,
+            &[Step::Go(0)],
+        );
+        take(
+            r#"[{"index":1,"id":"b","function":{"name":"g","arguments":"{"}}]"#,
+            &[],
+        );
+        take(
+            r#"[{"index":0,"function":{"arguments":"}"}}]"#,
+            &[Step::End(0), Step::Go(1)],
+        );
+        take(
+            r#"[{"index":1,"function":{"arguments":"}"}}]"#,
+            &[Step::Go(1)],
+        );
         assert_eq!(calls.step(true), Some(Step::End(1)));
         assert_eq!(calls.step(true), None);
         assert!(!calls.late());

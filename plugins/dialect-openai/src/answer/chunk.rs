@@ -46,7 +46,10 @@ pub(crate) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     pub(crate) fn delta(&mut self) -> Delta<'a> {
-        self.delta.take().or(self.message.take()).unwrap_or_default()
+        self.delta
+            .take()
+            .or(self.message.take())
+            .unwrap_or_default()
     }
 }
 
@@ -126,7 +129,9 @@ impl Usage {
     /// How many of the prompt's tokens were read from a cache.
     pub(crate) fn read(&self) -> Option<u64> {
         let details = self.prompt_tokens_details;
-        details.and_then(|details| details.cached_tokens.0).or(self.prompt_cache_hit_tokens.0)
+        details
+            .and_then(|details| details.cached_tokens.0)
+            .or(self.prompt_cache_hit_tokens.0)
     }
 }
 
@@ -147,9 +152,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(from)?;
         if raw.get().starts_with('[') {
-            return Ok(Self::Parts(serde_json::from_str(raw.get()).unwrap_or_default()));
+            return Ok(Self::Parts(
+                serde_json::from_str(raw.get()).unwrap_or_default(),
+            ));
         }
-        Ok(Self::Text(serde_json::from_str(raw.get()).unwrap_or_default()))
+        Ok(Self::Text(
+            serde_json::from_str(raw.get()).unwrap_or_default(),
+        ))
     }
 }
 
@@ -257,8 +266,15 @@ impl<'de> Deserialize<'de> for Count {
         let raw = <&RawValue>::deserialize(from)?;
         let number = raw.get().parse::<u64>().ok();
         // Some servers count in floating point.
-        let rounded = || raw.get().parse::<f64>().ok().filter(|number| *number >= 0.0);
-        Ok(Self(number.or_else(|| rounded().map(|number| number as u64))))
+        let rounded = || {
+            raw.get()
+                .parse::<f64>()
+                .ok()
+                .filter(|number| *number >= 0.0)
+        };
+        Ok(Self(
+            number.or_else(|| rounded().map(|number| number as u64)),
+        ))
     }
 }
 
@@ -274,7 +290,10 @@ mod tests {
         let mut chunk: Chunk = serde_json::from_str(chunk).unwrap();
         assert_eq!((&*chunk.id, chunk.created), ("7", Count(Some(1))));
         let usage = chunk.usage.unwrap();
-        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (Count(None), Count(Some(3))));
+        assert_eq!(
+            (usage.prompt_tokens, usage.completion_tokens),
+            (Count(None), Count(Some(3)))
+        );
         let delta = chunk.choices.as_mut().unwrap()[0].delta();
         let call = &delta.tool_calls.unwrap()[0];
         let arguments: Value = serde_json::from_str(&call.function.arguments).unwrap();
@@ -283,10 +302,25 @@ mod tests {
 
     #[test]
     fn reasoning_under_two_names_is_said_once() {
-        let delta = |json| serde_json::from_str::<Delta>(json).unwrap().reasoning().into_owned();
+        let delta = |json| {
+            serde_json::from_str::<Delta>(json)
+                .unwrap()
+                .reasoning()
+                .into_owned()
+        };
         assert_eq!(delta(r#"{"reasoning":"a","reasoning_content":"a"}"#), "a");
-        assert_eq!(delta(r#"{"reasoning":"a","reasoning_details":[{"type":"reasoning.text","text":"a"}]}"#), "a");
-        assert_eq!(delta(r#"{"reasoning_details":[{"text":"a","signature":null},{"summary":"b"},{"data":"x"}]}"#), "ab");
+        assert_eq!(
+            delta(
+                r#"{"reasoning":"a","reasoning_details":[{"type":"reasoning.text","text":"a"}]}"#
+            ),
+            "a"
+        );
+        assert_eq!(
+            delta(
+                r#"{"reasoning_details":[{"text":"a","signature":null},{"summary":"b"},{"data":"x"}]}"#
+            ),
+            "ab"
+        );
         assert_eq!(delta("{}"), "");
     }
 }

@@ -33,7 +33,9 @@ const SPENT: [&str; 6] = [
 
 /// By its status, or where it has none (an error in a stream) by its own words.
 pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meaning {
-    let status = status.or(said.status).unwrap_or_else(|| status_in_words(said));
+    let status = status
+        .or(said.status)
+        .unwrap_or_else(|| status_in_words(said));
     let lower = said.message.to_ascii_lowercase();
     let is = |status, next| Meaning {
         status,
@@ -71,7 +73,9 @@ pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meani
 /// The gateway knows a prompt that is too long by the words of the message, and not all servers put them there.
 fn message(said: &Said, lower: &str) -> String {
     const TOO_LONG: &str = "context_length_exceeded";
-    let told = ["context length", "context size", TOO_LONG].iter().any(|word| lower.contains(word));
+    let told = ["context length", "context size", TOO_LONG]
+        .iter()
+        .any(|word| lower.contains(word));
     if !told && said.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
         return format!("{} ({TOO_LONG})", said.message);
     }
@@ -104,7 +108,19 @@ fn status_in_words(said: &Said) -> u16 {
         (404, &["not_found", "notfound"]),
         (504, &["timeout", "timed_out"]),
         (413, &["too_large"]),
-        (400, &["invalid", "badrequest", "bad_request", "context_length", "context_size", "content_policy", "content_filter", "unsupported"]),
+        (
+            400,
+            &[
+                "invalid",
+                "badrequest",
+                "bad_request",
+                "context_length",
+                "context_size",
+                "content_policy",
+                "content_filter",
+                "unsupported",
+            ],
+        ),
     ];
     let found = WORDS.iter().find(|(_, words)| said.names(words));
     found.map_or(500, |(status, _)| *status)
@@ -122,22 +138,98 @@ mod tests {
     fn the_table() {
         use Next::*;
         let table = [
-            (429, r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#, 429, "rate_limit_error", AsEver),
-            (429, r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#, 402, "billing_error", Spent),
-            (402, r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#, 402, "billing_error", Spent),
-            (429, r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 46150.","type":"tokens","code":"rate_limit_exceeded"}}"#, 413, "request_too_large", Other),
-            (403, r#"{"error":{"code":403,"message":"Input flagged","metadata":{"reasons":["violence"]}}}"#, 400, "invalid_request_error", AsEver),
-            (403, r#"{"error":{"message":"Project `p` does not have access to model `gpt-9`","type":"invalid_request_error","code":"model_not_found"}}"#, 404, "not_found_error", AsEver),
-            (403, r#"{"error":{"message":"no","type":"permission_error"}}"#, 403, "permission_error", AsEver),
-            (401, r#"{"error":{"message":"Incorrect API key","code":"invalid_api_key"}}"#, 401, "authentication_error", AsEver),
-            (422, r#"{"detail":[{"loc":["body"],"msg":"no"}]}"#, 422, "invalid_request_error", AsEver),
-            (503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, 503, "overloaded_error", AsEver),
-            (408, r#"{"error":{"code":408,"message":"late"}}"#, 408, "timeout_error", AsEver),
-            (404, r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"not_found_error"}}"#, 404, "not_found_error", AsEver),
+            (
+                429,
+                r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                429,
+                "rate_limit_error",
+                AsEver,
+            ),
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                402,
+                "billing_error",
+                Spent,
+            ),
+            (
+                402,
+                r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#,
+                402,
+                "billing_error",
+                Spent,
+            ),
+            (
+                429,
+                r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 46150.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                413,
+                "request_too_large",
+                Other,
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"Input flagged","metadata":{"reasons":["violence"]}}}"#,
+                400,
+                "invalid_request_error",
+                AsEver,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"Project `p` does not have access to model `gpt-9`","type":"invalid_request_error","code":"model_not_found"}}"#,
+                404,
+                "not_found_error",
+                AsEver,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"no","type":"permission_error"}}"#,
+                403,
+                "permission_error",
+                AsEver,
+            ),
+            (
+                401,
+                r#"{"error":{"message":"Incorrect API key","code":"invalid_api_key"}}"#,
+                401,
+                "authentication_error",
+                AsEver,
+            ),
+            (
+                422,
+                r#"{"detail":[{"loc":["body"],"msg":"no"}]}"#,
+                422,
+                "invalid_request_error",
+                AsEver,
+            ),
+            (
+                503,
+                r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
+                503,
+                "overloaded_error",
+                AsEver,
+            ),
+            (
+                408,
+                r#"{"error":{"code":408,"message":"late"}}"#,
+                408,
+                "timeout_error",
+                AsEver,
+            ),
+            (
+                404,
+                r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"not_found_error"}}"#,
+                404,
+                "not_found_error",
+                AsEver,
+            ),
         ];
         for (status, body, wanted, kind, next) in table {
             let meaning = of(Some(status), body);
-            assert_eq!((meaning.status, meaning.kind, meaning.next), (wanted, kind, next), "{body}");
+            assert_eq!(
+                (meaning.status, meaning.kind, meaning.next),
+                (wanted, kind, next),
+                "{body}"
+            );
             assert_eq!(meaning.message, Said::parse(body).unwrap().message);
         }
     }
@@ -145,12 +237,24 @@ mod tests {
     #[test]
     fn an_error_without_a_status_is_known_by_its_words() {
         let table = [
-            (r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#, 429),
-            (r#"{"error":{"message":"m","type":"insufficient_quota"}}"#, 402),
+            (
+                r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#,
+                429,
+            ),
+            (
+                r#"{"error":{"message":"m","type":"insufficient_quota"}}"#,
+                402,
+            ),
             (r#"{"error":{"message":"m","type":"BadRequestError"}}"#, 400),
-            (r#"{"error":{"message":"m","type":"exceed_context_size_error"}}"#, 400),
+            (
+                r#"{"error":{"message":"m","type":"exceed_context_size_error"}}"#,
+                400,
+            ),
             (r#"{"error":{"message":"m","type":"NotFoundError"}}"#, 404),
-            (r#"{"error":{"message":"m","type":"unavailable_error"}}"#, 529),
+            (
+                r#"{"error":{"message":"m","type":"unavailable_error"}}"#,
+                529,
+            ),
             (r#"{"error":{"message":"m","code":502}}"#, 502),
             (r#"{"error":{"message":"m","code":"server_error"}}"#, 500),
             (r#"{"error":"m"}"#, 500),
@@ -167,23 +271,44 @@ mod tests {
             r#"{"error":{"message":"Invalid URL (POST /chat/completions)","type":"invalid_request_error"}}"#,
             r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#,
         ] {
-            assert!(of(Some(404), body).message.contains("`base_url` of upstream `up`"), "{body}");
+            assert!(
+                of(Some(404), body)
+                    .message
+                    .contains("`base_url` of upstream `up`"),
+                "{body}"
+            );
         }
         // LM Studio, with status 200.
-        let meaning = of(None, r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#);
-        assert_eq!((meaning.status, meaning.message.contains("/v1")), (404, true));
-        let model = of(Some(404), r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#);
+        let meaning = of(
+            None,
+            r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#,
+        );
+        assert_eq!(
+            (meaning.status, meaning.message.contains("/v1")),
+            (404, true)
+        );
+        let model = of(
+            Some(404),
+            r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#,
+        );
         assert!(!model.message.contains("base_url"));
     }
 
     #[test]
     fn a_prompt_that_is_too_long_is_said_in_words_that_the_gateway_knows() {
-        let bare = of(Some(400), r#"{"error":{"message":"Too many tokens","code":"context_length_exceeded"}}"#);
+        let bare = of(
+            Some(400),
+            r#"{"error":{"message":"Too many tokens","code":"context_length_exceeded"}}"#,
+        );
         assert_eq!(bare.message, "Too many tokens (context_length_exceeded)");
         let llama = r#"{"error":{"code":400,"message":"the prompt does not fit","type":"exceed_context_size_error"}}"#;
-        assert_eq!(of(Some(400), llama).message, "the prompt does not fit (context_length_exceeded)");
+        assert_eq!(
+            of(Some(400), llama).message,
+            "the prompt does not fit (context_length_exceeded)"
+        );
         let said = "This model's maximum context length is 8192 tokens.";
-        let body = format!(r#"{{"error":{{"message":"{said}","code":"context_length_exceeded"}}}}"#);
+        let body =
+            format!(r#"{{"error":{{"message":"{said}","code":"context_length_exceeded"}}}}"#);
         assert_eq!(of(Some(400), &body).message, said);
     }
 }

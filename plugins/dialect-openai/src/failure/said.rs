@@ -53,7 +53,10 @@ impl Said {
 
     fn object(error: &Value) -> Option<Self> {
         let detail = error.get("detail");
-        let message = error.get("message").and_then(text).or_else(|| detail.and_then(text))?;
+        let message = error
+            .get("message")
+            .and_then(text)
+            .or_else(|| detail.and_then(text))?;
         let code = &error["code"];
         let metadata = &error["metadata"];
         let said = Self {
@@ -74,7 +77,9 @@ impl Said {
     /// Whether one of its words contains one of these, in lower case.
     pub(crate) fn names(&self, words: &[&str]) -> bool {
         let said = [&self.code, &self.kind].map(|word| word.to_ascii_lowercase());
-        words.iter().any(|word| said.iter().any(|said| said.contains(word)))
+        words
+            .iter()
+            .any(|word| said.iter().any(|said| said.contains(word)))
     }
 }
 
@@ -100,7 +105,9 @@ fn text(value: &Value) -> Option<String> {
 /// What the provider behind OpenRouter said, if that is told.
 fn behind(metadata: &Value) -> Option<String> {
     let raw = match &metadata["raw"] {
-        Value::String(raw) => Said::parse(raw).map_or_else(|| raw.trim().to_owned(), |said| said.message),
+        Value::String(raw) => {
+            Said::parse(raw).map_or_else(|| raw.trim().to_owned(), |said| said.message)
+        }
         Value::Null => return None,
         other => Said::of(other)?.message,
     };
@@ -109,7 +116,8 @@ fn behind(metadata: &Value) -> Option<String> {
 
 fn headers(value: &Value) -> Vec<(String, String)> {
     let each = value.as_object().into_iter().flatten();
-    each.map(|(name, value)| (name.to_ascii_lowercase(), spelt(value))).collect()
+    each.map(|(name, value)| (name.to_ascii_lowercase(), spelt(value)))
+        .collect()
 }
 
 fn word(value: &Value) -> String {
@@ -118,11 +126,15 @@ fn word(value: &Value) -> String {
 
 fn status(value: &Value) -> Option<u16> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
-    u16::try_from(number).ok().filter(|status| (400..600).contains(status))
+    u16::try_from(number)
+        .ok()
+        .filter(|status| (400..600).contains(status))
 }
 
 fn spelt(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -133,25 +145,52 @@ mod tests {
     fn the_message_is_found_in_the_shapes_of_common_servers() {
         let table = [
             // OpenAI, DeepSeek, Ollama below /v1.
-            (r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#, "no"),
+            (
+                r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#,
+                "no",
+            ),
             // vLLM, before and after.
-            (r#"{"object":"error","message":"no","type":"BadRequestError","param":null,"code":400}"#, "no"),
-            (r#"{"error":{"message":"no","type":"BadRequestError","param":null,"code":400}}"#, "no"),
+            (
+                r#"{"object":"error","message":"no","type":"BadRequestError","param":null,"code":400}"#,
+                "no",
+            ),
+            (
+                r#"{"error":{"message":"no","type":"BadRequestError","param":null,"code":400}}"#,
+                "no",
+            ),
             // llama.cpp.
-            (r#"{"error":{"code":400,"message":"no","type":"invalid_request_error"}}"#, "no"),
+            (
+                r#"{"error":{"code":400,"message":"no","type":"invalid_request_error"}}"#,
+                "no",
+            ),
             // Ollama, LM Studio.
             (r#"{"error":"no"}"#, "no"),
             (r#"{"error":{"message":"no"},"message":"no"}"#, "no"),
             // FastAPI.
             (r#"{"detail":"no"}"#, "no"),
-            (r#"{"detail":[{"type":"x","loc":["body","messages",0],"msg":"no"},{"loc":[],"msg":"never"}]}"#, "body.messages.0: no; : never"),
+            (
+                r#"{"detail":[{"type":"x","loc":["body","messages",0],"msg":"no"},{"loc":[],"msg":"never"}]}"#,
+                "body.messages.0: no; : never",
+            ),
             // Mistral.
-            (r#"{"object":"error","message":{"detail":[{"loc":["body"],"msg":"no"}]}}"#, "body: no"),
+            (
+                r#"{"object":"error","message":{"detail":[{"loc":["body"],"msg":"no"}]}}"#,
+                "body: no",
+            ),
             // Gemini.
-            (r#"[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]"#, "no"),
+            (
+                r#"[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]"#,
+                "no",
+            ),
             // OpenRouter.
-            (r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\"error\":{\"message\":\"no\"}}"}}}"#, "Provider returned error: no"),
-            (r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"no"}}}"#, "Provider returned error: no"),
+            (
+                r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\"error\":{\"message\":\"no\"}}"}}}"#,
+                "Provider returned error: no",
+            ),
+            (
+                r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"no"}}}"#,
+                "Provider returned error: no",
+            ),
         ];
         for (body, message) in table {
             assert_eq!(Said::parse(body).unwrap().message, message, "{body}");
@@ -160,17 +199,36 @@ mod tests {
 
     #[test]
     fn what_is_no_error_says_nothing() {
-        for body in ["", "<html>", "{}", "[]", "7", r#"{"error":null}"#, r#"{"error":{}}"#, r#"{"choices":[]}"#] {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            "7",
+            r#"{"error":null}"#,
+            r#"{"error":{}}"#,
+            r#"{"choices":[]}"#,
+        ] {
             assert_eq!(Said::parse(body), None, "{body}");
         }
     }
 
     #[test]
     fn a_code_is_a_word_or_a_status() {
-        let said = Said::parse(r#"{"error":{"message":"m","type":"T","code":"c","param":"p"}}"#).unwrap();
-        assert_eq!((&*said.code, said.status, &*said.param, &*said.kind), ("c", None, "p", "T"));
+        let said =
+            Said::parse(r#"{"error":{"message":"m","type":"T","code":"c","param":"p"}}"#).unwrap();
+        assert_eq!(
+            (&*said.code, said.status, &*said.param, &*said.kind),
+            ("c", None, "p", "T")
+        );
         let said = Said::parse(r#"{"error":{"message":"m","code":503}}"#).unwrap();
         assert_eq!((&*said.code, said.status), ("", Some(503)));
-        assert!(Said { kind: "RateLimitError".to_owned(), ..said }.names(&["ratelimit"]));
+        assert!(
+            Said {
+                kind: "RateLimitError".to_owned(),
+                ..said
+            }
+            .names(&["ratelimit"])
+        );
     }
 }

@@ -12,7 +12,12 @@ const LIMITS: [&str; 5] = [
 ];
 
 /// What comes before a time in a message, lower-case.
-const TELLING: [&str; 4] = ["try again in ", "retry in ", "retry after ", "retry-after: "];
+const TELLING: [&str; 4] = [
+    "try again in ",
+    "retry in ",
+    "retry after ",
+    "retry-after: ",
+];
 
 /// How long to wait after an error of status 429; `since_1970` is now.
 ///
@@ -22,7 +27,10 @@ pub(crate) fn wait(
     message: &str,
     since_1970: Duration,
 ) -> Option<Duration> {
-    if header("retry-after").or_else(|| header("retry-after-ms")).is_some() {
+    if header("retry-after")
+        .or_else(|| header("retry-after-ms"))
+        .is_some()
+    {
         return None;
     }
     in_words(message)
@@ -73,13 +81,17 @@ fn time(text: &str) -> Option<Duration> {
     let mut total = 0.0;
     let mut any = false;
     loop {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         // A full stop that ends a sentence is no part of the number.
         let Ok(number) = rest[..digits].trim_end_matches('.').parse::<f64>() else {
             break;
         };
         let behind = rest[digits..].trim_start();
-        let letters = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
+        let letters = behind
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(behind.len());
         let unit = match &behind[..letters] {
             "ms" | "milliseconds" => 0.001,
             "s" | "sec" | "second" | "seconds" => 1.0,
@@ -120,7 +132,10 @@ mod tests {
     #[test]
     fn times_are_found_in_words() {
         let table = [
-            ("Rate limit reached. Please try again in 1.2s. Visit", Some(1.2)),
+            (
+                "Rate limit reached. Please try again in 1.2s. Visit",
+                Some(1.2),
+            ),
             ("Please try again in 20ms.", Some(0.02)),
             ("Please try again in 6m0s.", Some(360.0)),
             ("try again in 1h2m3.5s", Some(3723.5)),

@@ -27,7 +27,9 @@ impl Account {
 
     /// The same for the same. None where nothing is lost or changed.
     pub(crate) fn line(&self) -> Option<String> {
-        let capped = self.capped.map(|(asked, sent)| format!("max_tokens {asked} as {sent}"));
+        let capped = self
+            .capped
+            .map(|(asked, sent)| format!("max_tokens {asked} as {sent}"));
         let changed = self.changed.iter().map(|(what, count)| match count {
             1 => (*what).to_owned(),
             count => format!("{what}({count})"),

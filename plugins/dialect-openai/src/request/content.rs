@@ -29,7 +29,9 @@ impl Content<'_> {
         let mut texts = Vec::new();
         for block in blocks {
             match block {
-                Block::Text(text) if text.starts_with(BILLING) => self.account.left_out("x-anthropic-billing-header"),
+                Block::Text(text) if text.starts_with(BILLING) => {
+                    self.account.left_out("x-anthropic-billing-header")
+                }
                 Block::Text(text) => texts.push(text),
                 other => self.account.left_out(kind(&other)),
             }
@@ -45,7 +47,10 @@ impl Content<'_> {
                 Block::ToolResult(result) => {
                     self.account.changed("tool_result without its call");
                     let heading = if result.is_error { "error" } else { "result" };
-                    parts.push(Part::text(format!("[{heading} of tool call {}]", result.id)));
+                    parts.push(Part::text(format!(
+                        "[{heading} of tool call {}]",
+                        result.id
+                    )));
                     parts.extend(self.user(result.content)?);
                 }
                 other => parts.extend(self.block(other)?),
@@ -55,7 +60,11 @@ impl Content<'_> {
     }
 
     /// The result of a tool: its text, and what cannot stand in a text.
-    pub(crate) fn result(&mut self, blocks: Vec<Block>, is_error: bool) -> Result<(String, Vec<Part>), Refusal> {
+    pub(crate) fn result(
+        &mut self,
+        blocks: Vec<Block>,
+        is_error: bool,
+    ) -> Result<(String, Vec<Part>), Refusal> {
         let mut texts = Vec::new();
         let mut attached = Vec::new();
         if is_error {
@@ -67,7 +76,10 @@ impl Content<'_> {
                     Part::Text { text } => texts.push(text),
                     other => {
                         attached.push(other);
-                        texts.push(format!("[attachment {}: in the next user message]", attached.len()));
+                        texts.push(format!(
+                            "[attachment {}: in the next user message]",
+                            attached.len()
+                        ));
                     }
                 }
             }
@@ -85,7 +97,11 @@ impl Content<'_> {
                 let name = self.names.to_upstream(name);
                 vec![Part::text(format!("[tool found: {name}]"))]
             }
-            Block::SearchResult { source, title, content } => {
+            Block::SearchResult {
+                source,
+                title,
+                content,
+            } => {
                 let mut parts = vec![Part::text(format!("[search result: {title}]\n{source}"))];
                 parts.extend(self.user(content)?);
                 parts
@@ -98,9 +114,16 @@ impl Content<'_> {
     }
 
     fn document(&mut self, document: Document) -> Result<Vec<Part>, Refusal> {
-        let Document { source, title, context } = document;
+        let Document {
+            source,
+            title,
+            context,
+        } = document;
         let mut parts = Vec::new();
-        let said = [title.as_ref().map(|title| format!("[document: {title}]")), context];
+        let said = [
+            title.as_ref().map(|title| format!("[document: {title}]")),
+            context,
+        ];
         let said: Vec<String> = said.into_iter().flatten().collect();
         if !said.is_empty() {
             parts.push(Part::text(said.join("\n")));
@@ -108,14 +131,20 @@ impl Content<'_> {
         match source {
             Source::Text(text) => parts.push(Part::text(text)),
             Source::Content(blocks) => parts.extend(self.user(blocks)?),
-            Source::Base64 { media_type, data } if self.files && media_type == "application/pdf" => parts.push(Part::File {
-                file: File {
-                    filename: filename(title),
-                    file_data: format!("data:{media_type};base64,{data}"),
-                },
-            }),
+            Source::Base64 { media_type, data }
+                if self.files && media_type == "application/pdf" =>
+            {
+                parts.push(Part::File {
+                    file: File {
+                        filename: filename(title),
+                        file_data: format!("data:{media_type};base64,{data}"),
+                    },
+                })
+            }
             Source::Base64 { media_type, .. } => {
-                let way_out = format!("document {media_type} (for an upstream that takes files: `files = true` in the settings of `dialect-openai`)");
+                let way_out = format!(
+                    "document {media_type} (for an upstream that takes files: `files = true` in the settings of `dialect-openai`)"
+                );
                 return Err(rejected(&way_out));
             }
             Source::Url(_) => return Err(rejected("document source url")),
@@ -136,7 +165,9 @@ fn filename(title: Option<String>) -> String {
 
 fn image(source: Source) -> Result<Part, Refusal> {
     match source {
-        Source::Base64 { media_type, data } => Ok(Part::image(format!("data:{media_type};base64,{data}"))),
+        Source::Base64 { media_type, data } => {
+            Ok(Part::image(format!("data:{media_type};base64,{data}")))
+        }
         Source::Url(url) => Ok(Part::image(url)),
         Source::File(_) => Err(rejected("image source file")),
         Source::Text(_) | Source::Content(_) => Err(rejected("image source text")),

@@ -71,8 +71,11 @@ impl<'a> Conversation<'a> {
             }
             rest = following;
         }
-        if matches!(self.messages.last(), Some(chat::Message::Assistant { tool_calls, .. }) if tool_calls.is_empty()) {
-            self.content.account.changed("beginning of the answer as an answer before");
+        if matches!(self.messages.last(), Some(chat::Message::Assistant { tool_calls, .. }) if tool_calls.is_empty())
+        {
+            self.content
+                .account
+                .changed("beginning of the answer as an answer before");
         }
         Ok(())
     }
@@ -103,7 +106,9 @@ impl<'a> Conversation<'a> {
         self.mid_system |= !self.messages.is_empty();
         match self.options.mid_system {
             MidSystem::User if !self.messages.is_empty() => {
-                self.content.account.changed("system message as user message");
+                self.content
+                    .account
+                    .changed("system message as user message");
                 self.user(vec![Part::text(format!("<system>\n{content}\n</system>"))]);
             }
             _ => self.messages.push(chat::Message::System { content }),
@@ -119,7 +124,9 @@ impl<'a> Conversation<'a> {
         for block in blocks {
             match block {
                 Block::Text(text) => texts.push(text),
-                Block::Thinking { text, .. } if self.options.reasoning != Reasoning::None => thoughts.push(text),
+                Block::Thinking { text, .. } if self.options.reasoning != Reasoning::None => {
+                    thoughts.push(text)
+                }
                 Block::ToolUse(call) => {
                     ids.push(call.id.clone());
                     tool_calls.push(self.call(call));
@@ -134,7 +141,9 @@ impl<'a> Conversation<'a> {
         let thoughts = joined(thoughts);
         let (reasoning_content, reasoning) = match self.options.reasoning {
             // DeepSeek wants it of every answer that calls a tool, if only as an empty one.
-            Reasoning::ReasoningContent if !tool_calls.is_empty() || !thoughts.is_empty() => (Some(thoughts), None),
+            Reasoning::ReasoningContent if !tool_calls.is_empty() || !thoughts.is_empty() => {
+                (Some(thoughts), None)
+            }
             Reasoning::Reasoning if !thoughts.is_empty() => (None, Some(thoughts)),
             _ => (None, None),
         };
@@ -171,13 +180,17 @@ impl<'a> Conversation<'a> {
                 Some(result) => {
                     let (text, attached) = self.content.result(result.content, result.is_error)?;
                     for (index, part) in attached.into_iter().enumerate() {
-                        let heading = format!("[attachment {} of tool call {tool_call_id}]", index + 1);
+                        let heading =
+                            format!("[attachment {} of tool call {tool_call_id}]", index + 1);
                         self.attached.extend([Part::text(heading), part]);
                     }
                     text
                 }
             };
-            self.messages.push(chat::Message::Tool { tool_call_id, content });
+            self.messages.push(chat::Message::Tool {
+                tool_call_id,
+                content,
+            });
         }
         Ok(())
     }
@@ -185,7 +198,9 @@ impl<'a> Conversation<'a> {
 
 /// The result of a call, out of the user messages before the next answer.
 fn take_result(id: &str, following: &mut [Message]) -> Option<ToolResult> {
-    let before_answer = following.iter_mut().take_while(|message| message.role != Role::Assistant);
+    let before_answer = following
+        .iter_mut()
+        .take_while(|message| message.role != Role::Assistant);
     for message in before_answer.filter(|message| message.role == Role::User) {
         let is_its = |block: &Block| matches!(block, Block::ToolResult(result) if result.id == id);
         if let Some(at) = message.content.iter().position(is_its)

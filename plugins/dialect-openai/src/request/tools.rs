@@ -73,11 +73,17 @@ pub(crate) fn format(schema: Value, account: &mut Account) -> ResponseFormat {
 fn is_strict(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => {
-            let own = members.get("properties").and_then(Value::as_object).is_none_or(|properties| {
-                let required = members.get("required").and_then(Value::as_array);
-                let is_required = |name: &String| required.is_some_and(|names| names.iter().any(|own| own == name));
-                members.get("additionalProperties") == Some(&Value::Bool(false)) && properties.keys().all(is_required)
-            });
+            let own = members
+                .get("properties")
+                .and_then(Value::as_object)
+                .is_none_or(|properties| {
+                    let required = members.get("required").and_then(Value::as_array);
+                    let is_required = |name: &String| {
+                        required.is_some_and(|names| names.iter().any(|own| own == name))
+                    };
+                    members.get("additionalProperties") == Some(&Value::Bool(false))
+                        && properties.keys().all(is_required)
+                });
             own && members.values().all(is_strict)
         }
         Value::Array(list) => list.iter().all(is_strict),
