@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use witgate_document::{Error, Outline};
 
 fn outline(source: &str) -> Outline {
-    Outline::of(Bytes::copy_from_slice(source.as_bytes()), 5, 7).unwrap()
+    Outline::of(Bytes::copy_from_slice(source.as_bytes()), 5, 7).expect("a source")
 }
 
 fn filled(outline: &Outline, new: &str) -> Value {
-    serde_json::from_slice(&outline.fill(new).unwrap()).unwrap()
+    serde_json::from_slice(&outline.fill(new).expect("a text")).expect("JSON")
 }
 
 #[test]
