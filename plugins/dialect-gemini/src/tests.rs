@@ -113,6 +113,29 @@ fn a_model_that_turns_out_to_want_signatures_gets_them_at_the_second_try() {
 }
 
 #[test]
+fn after_a_refused_signature_none_is_sent() {
+    let body = json!({ "model": "gemini-3.1-pro-preview", "max_tokens": 5, "messages": [
+        { "role": "user", "content": "go" },
+        { "role": "assistant", "content": [
+            { "type": "thinking", "thinking": "hm", "signature": "Zm9yZWlnbg==" },
+            { "type": "tool_use", "id": "a", "name": "ls", "input": {} },
+        ]},
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": "x" }] },
+    ]});
+    let mut exchange = Gemini::new(body).dialect("gemini");
+    exchange.on_attempt().unwrap();
+    assert!(exchange.body().contains("Zm9yZWlnbg=="));
+    let refused = json!({ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": "Corrupted thought signature." } });
+    let mut failed = Failed::new(400, "api_error", &refused);
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(failed.kind(), "invalid_request_error");
+    exchange.on_attempt().unwrap();
+    assert!(!exchange.body().contains("Zm9yZWlnbg=="));
+    assert_eq!(exchange.notes(), ["left out: thinking.signature"]);
+}
+
+#[test]
 fn a_failure_within_a_stream_keeps_its_words_and_tells_how_long_to_rest() {
     let mut exchange = Gemini::new(r#"{"model":"gemini-2.5-pro","messages":[]}"#).dialect("gemini");
     exchange.on_attempt().unwrap();

@@ -1,6 +1,6 @@
 //! Why the model stopped, in Anthropic's words.
 
-use crate::trouble::Trouble;
+use crate::trouble::{Signature, Trouble};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -77,7 +77,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
                 return End::Stop(natural);
             };
             End::Fail(Trouble {
-                unsigned: true,
+                signature: Some(Signature::Missing),
                 ..trouble
             })
         }
