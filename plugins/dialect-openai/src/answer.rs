@@ -271,8 +271,7 @@ impl Answer {
                 [&**id, created]
             };
             let id = id_to_client(&call.id, &answer, at);
-            self.writer
-                .tool_use(&id, around.names.to_client(&call.name));
+            self.writer.tool_use(&id, around.names.original(&call.name));
             self.open = None;
             self.blank = None;
         }

@@ -23,7 +23,7 @@ use answer::{Answer, Around};
 use failure::{Learned, Meaning, Next, Room, Said, Used};
 use names::Names;
 use request::Wanted;
-use settings::{Options, Reasoning, Settings};
+use settings::{Options, Settings, Thoughts};
 
 const DIALECT: &str = "openai";
 
@@ -96,7 +96,7 @@ impl DialectOpenai {
             Err(refusal) => return Ok(Verdict::refuse(refusal)),
         };
         // A thought that the upstream wants to read again must have been seen.
-        self.hides_thinking = !asked.shows_thinking && options.reasoning == Reasoning::None;
+        self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
         self.stop_sequences.clone_from(&asked.stop_sequences);
         let translated = match request::translate(asked, &outline, &wanted) {
             Ok(translated) => translated,

@@ -293,6 +293,59 @@ fn a_retried_attempt_begins_anew() {
     );
 }
 
+/// By setting only: these members are none of OpenAI's.
+#[test]
+fn thoughts_go_back_in_the_member_that_the_setting_names() {
+    let thought = |text: &str| json!({ "type": "thinking", "thinking": text, "signature": "" });
+    let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
+    let body = json!({ "model": "m", "thinking": { "type": "adaptive", "display": "omitted" }, "messages": [
+        { "role": "assistant", "content": [thought("one"), { "type": "text", "text": "hi" }, thought("two")] },
+        { "role": "user", "content": "go on" },
+        { "role": "assistant", "content": [call] },
+    ] });
+    for (member, of_calls) in [("reasoning_content", Some(&json!(""))), ("reasoning", None)] {
+        let settings = json!({ "upstreams": { "up": { "reasoning": member } } });
+        let mut exchange = exchange(&body).settings(settings);
+        let sent = attempt(&mut exchange);
+        assert_eq!(sent["messages"][0][member], "one\n\ntwo");
+        assert_eq!(
+            sent["messages"][2].get(member),
+            of_calls,
+            "DeepSeek wants it of each call"
+        );
+        assert_eq!(exchange.notes(), ["left out: thinking"]);
+        let events = exchange
+            .stream([chunk(&json!({ "reasoning_content": "three" }))])
+            .unwrap();
+        assert!(
+            events.iter().any(|event| event.data.contains("three")),
+            "what goes back is shown"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_wants_thoughts_back_gets_them() {
+    let body = json!({ "model": "m", "messages": [
+        { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "f", "input": {} }] },
+    ] });
+    let mut exchange = exchange(&body);
+    assert_eq!(
+        attempt(&mut exchange)["messages"][0].get("reasoning_content"),
+        None
+    );
+    let mut failed = refused(
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "",
+    );
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        attempt(&mut exchange)["messages"][0]["reasoning_content"],
+        ""
+    );
+}
+
 /// A conversation as it grows. What was sent of it before is the beginning of what is sent now, to the byte: else the upstream's
 /// cache is of no use.
 #[test]
