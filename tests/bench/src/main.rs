@@ -7,7 +7,9 @@ mod body; // what is sent
 mod http; // how
 mod load; // by whom
 mod mock; // to whom
+mod life; // starting, reloading, doing nothing
 mod process; // through whom
+mod streams; // many at once, and slow
 mod subjects; // and how they are set up
 mod table; // the figures
 
@@ -27,7 +29,10 @@ const HELP: &str = "what the gateway costs, against nginx in the same run
 usage: witgate-bench [--rounds N] WHAT...
 
   cpu        CPU time per request, by size of the body, one client and 32
-  dialects   what a translation costs beside the anthropic dialect";
+  dialects   what a translation costs beside the anthropic dialect
+  streams    CPU per event, memory per open stream, time to the first event
+  life       start, drop of a plugin, doing nothing
+  one:...    one server under one load, for a profiler: one:strip:json:600000:32";
 
 /// The core for all that is not measured.
 const CORE: &str = "1";
@@ -87,6 +92,8 @@ async fn run() -> io::Result<()> {
         done = match what.as_str() {
             "cpu" => cpu(&folder, rounds).await,
             "dialects" => dialects(&folder, rounds).await,
+            "streams" => streams::run(&folder, rounds).await,
+            "life" => life::run(&folder, rounds).await,
             one if one.starts_with("one:") => load_one(&folder, one, rounds).await,
             _ => Err(io::Error::other(format!("`{what}`: no such measurement"))),
         };
