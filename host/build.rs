@@ -22,6 +22,7 @@ const PLUGINS: &[(u8, &str)] = &[
     (60, "merge-roles"),
     (70, "estimate-tokens"),
     (90, "dialect-gemini"),
+    (91, "dialect-openai"),
 ];
 
 const TARGET: &str = "wasm32-wasip2";
