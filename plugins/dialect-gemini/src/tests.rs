@@ -51,6 +51,38 @@ fn settings_that_mean_nothing_are_refused() {
     );
 }
 
+#[test]
+fn a_model_is_asked_where_its_name_says_and_never_elsewhere() {
+    for (model, path) in [
+        ("gemini-2.5-pro", "/models/gemini-2.5-pro:"),
+        ("models/gemini-2.5-pro", "/models/gemini-2.5-pro:"),
+        ("tunedModels/mine", "/tunedModels/mine:"),
+        ("odd?name#:x é", "/models/odd%3Fname%23%3Ax%20%C3%A9:"),
+    ] {
+        let body = json!({ "model": model, "messages": [] });
+        let mut exchange = Gemini::new(body).dialect("gemini");
+        exchange.on_attempt().unwrap();
+        let asked = format!("{path}streamGenerateContent?alt=sse");
+        assert_eq!(exchange.path_and_query(), asked);
+    }
+}
+
+#[test]
+fn models_are_listed_but_not_by_vertex() {
+    let mut exchange = Gemini::new("").dialect("gemini").models();
+    assert!(exchange.on_attempt().unwrap().is_proceed());
+    assert_eq!(exchange.path_and_query(), "/models?pageSize=1000");
+    let body = json!({ "models": [{ "name": "models/g", "supportedGenerationMethods": ["generateContent"] }] });
+    let list = exchange.on_body(body).unwrap().unwrap();
+    assert_eq!(
+        list,
+        r#"{"data":[{"type":"model","id":"g","display_name":"g"}]}"#
+    );
+    let settings = json!({ "vertex": ["v"] });
+    let mut vertex = Gemini::new("").upstream("v").settings(settings).models();
+    assert_eq!(vertex.on_attempt().unwrap().expect_refusal()["status"], 404);
+}
+
 /// A conversation as it grows: what was sent for it before is the beginning of what is sent now, byte by byte, or the upstream's
 /// cache is of no use.
 #[test]
