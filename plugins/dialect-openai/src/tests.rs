@@ -302,6 +302,7 @@ fn thoughts_go_back_in_the_member_that_the_setting_names() {
         { "role": "assistant", "content": [thought("one"), { "type": "text", "text": "hi" }, thought("two")] },
         { "role": "user", "content": "go on" },
         { "role": "assistant", "content": [call] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a" }] },
     ] });
     for (member, of_calls) in [("reasoning_content", Some(&json!(""))), ("reasoning", None)] {
         let settings = json!({ "upstreams": { "up": { "reasoning": member } } });
