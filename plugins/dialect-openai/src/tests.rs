@@ -251,6 +251,22 @@ fn a_failure_that_is_no_answer_or_not_in_json_is_left_to_the_gateway() {
 }
 
 #[test]
+fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
+    for (body, said) in [
+        ("404 page not found\n", "404 page not found (is the version"),
+        (
+            "<html><body>Not Found</body></html>",
+            "the upstream knows no such path (is the version",
+        ),
+        ("", "the upstream knows no such path (is the version"),
+    ] {
+        let mut failed = Failed::new(404, "not_found_error", body);
+        exchange(&hello()).on_failure(&mut failed).unwrap();
+        assert!(failed.body().contains(said), "{}", failed.body());
+    }
+}
+
+#[test]
 fn an_answer_that_was_cut_or_has_no_end_is_not_ended() {
     for end in [Openai::on_cut, Openai::on_end] {
         let mut exchange = exchange(&hello());
