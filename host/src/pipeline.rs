@@ -19,7 +19,7 @@ mod runtime; // what they all run on
 mod ticker; // the clock of deadlines
 mod bindings; // the contract as Rust
 #[cfg(test)]
-mod tests; // real components on the real engine
+pub(crate) mod tests; // real components on the real engine
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn all_keys_are_read() {
         let text = r#"{"summary": "does\nthis", "version": "1.2", "on_error": "skip", "dialect": "gemini",
-            "guards": {"attempt": [{"lacks": ["x"], "path": "$.a"}], "response": [{"events": ["ping"]}]}}"#;
+            "guards": {"attempt": [{"lacks": ["x"], "path": "$.a"}], "response": [{"kinds": ["messages"]}]}}"#;
         let manifest = Manifest::parse(text, &[Hook::Attempt, Hook::Response]).unwrap();
         assert_eq!(manifest.summary, "does this");
         assert_eq!(manifest.on_error, Some(OnError::Skip));
