@@ -1,4 +1,5 @@
 mod case;
+mod order;
 
 use std::time::Duration;
 
