@@ -1,4 +1,5 @@
 mod case;
+mod order;
 
 use std::time::Duration;
 
@@ -149,6 +150,7 @@ fn a_server_that_takes_system_messages_only_at_first_gets_them_as_user_messages(
     let error = json!({ "code": 500, "message": "Jinja Exception: System message must be at the beginning.", "type": "server_error" });
     let mut failed = Failed::new(500, "api_error", json!({ "error": error }));
     exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.status(), 400, "it is not the account's fault");
     assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
     assert_eq!(
         attempt(&mut exchange)["messages"].as_array().map(Vec::len),
@@ -251,6 +253,22 @@ fn a_failure_that_is_no_answer_or_not_in_json_is_left_to_the_gateway() {
 }
 
 #[test]
+fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
+    for (body, said) in [
+        ("404 page not found\n", "404 page not found (is the version"),
+        (
+            "<html><body>Not Found</body></html>",
+            "the upstream knows no such path (is the version",
+        ),
+        ("", "the upstream knows no such path (is the version"),
+    ] {
+        let mut failed = Failed::new(404, "not_found_error", body);
+        exchange(&hello()).on_failure(&mut failed).unwrap();
+        assert!(failed.body().contains(said), "{}", failed.body());
+    }
+}
+
+#[test]
 fn an_answer_that_was_cut_or_has_no_end_is_not_ended() {
     for end in [Openai::on_cut, Openai::on_end] {
         let mut exchange = exchange(&hello());
@@ -302,6 +320,7 @@ fn thoughts_go_back_in_the_member_that_the_setting_names() {
         { "role": "assistant", "content": [thought("one"), { "type": "text", "text": "hi" }, thought("two")] },
         { "role": "user", "content": "go on" },
         { "role": "assistant", "content": [call] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a" }] },
     ] });
     for (member, of_calls) in [("reasoning_content", Some(&json!(""))), ("reasoning", None)] {
         let settings = json!({ "upstreams": { "up": { "reasoning": member } } });
