@@ -244,6 +244,29 @@ fn an_error_in_place_of_the_first_event_is_a_failed_attempt_that_the_same_instan
 }
 
 #[test]
+fn failure_hooks_read_the_request_as_it_was_before_the_translation() {
+    let refusal = r#"{"WOE":"BAD","SAYS":"invalid signature"}"#;
+    let upstream = Upstream::script([Answer::json(400, refusal), Answer::sse(&sse(&WORDS))]);
+    let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "c2ln" });
+    let text = json!({ "type": "text", "text": "so" });
+    let body = json!({
+        "model": "claude-opus-5-5", "max_tokens": 5,
+        "messages": [{ "role": "user", "content": "hi" }, { "role": "assistant", "content": [thought, text] }],
+    });
+    // signature-fallback looks for thinking blocks in the request that failed.
+    gateway(&upstream)
+        .start()
+        .message(&body.to_string())
+        .has_status(200);
+    let said: Vec<_> = upstream
+        .received()
+        .iter()
+        .map(|asked| asked.json()["SAY"].clone())
+        .collect();
+    assert_eq!(said, [json!([thought, text]), json!([text])]);
+}
+
+#[test]
 fn the_last_failure_is_told_in_anthropics_envelope_with_the_time_to_wait() {
     let upstream = Upstream::script([
         Answer::json(503, BUSY).header("x-ratelimit-limit", "5"),
