@@ -14,3 +14,6 @@ mod sdks;
 mod survives;
 mod collects;
 mod counts;
+mod strict;
+mod live;
+mod dialects;
