@@ -17,3 +17,4 @@ mod counts;
 mod strict;
 mod live;
 mod dialects;
+mod litellm;

@@ -30,3 +30,4 @@ mod operation; // signals, limits, the configuration file while running
 mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows
 mod guests; // plugins that misbehave
+mod cases; // what the dialects make of each thing
