@@ -107,6 +107,7 @@ impl Catalog {
             seen: Seen::default(),
             seen_is_stale: false,
             lasting_edits: 0,
+            lasting_notes: 0,
             receipt: Receipt::default(),
         }
     }
@@ -129,6 +130,8 @@ pub(crate) struct Run {
     seen_is_stale: bool,
     /// How many of the receipt's edits hold for all attempts.
     lasting_edits: usize,
+    /// How many of its notes do.
+    lasting_notes: usize,
     receipt: Receipt,
 }
 
@@ -188,6 +191,7 @@ impl Run {
                 Err(cause) => Err(cause),
             };
             self.lasting_edits = self.receipt.edits.len();
+            self.lasting_notes = self.receipt.notes.len();
             match decided {
                 Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
@@ -248,6 +252,7 @@ impl Run {
         self.kind = request.kind;
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
+        self.receipt.notes.truncate(self.lasting_notes);
         if self.seen_is_stale || request.body.is_edited() {
             self.seen.forget();
             self.seen_is_stale = false;
@@ -390,7 +395,9 @@ impl Run {
         decided
     }
 
-    fn note(&mut self, plugin: &Plugin, journal: Journal) {
+    fn note(&mut self, plugin: &Plugin, mut journal: Journal) {
+        self.receipt
+            .note(plugin, std::mem::take(&mut journal.notes));
         if journal.count == 0 {
             return;
         }
@@ -461,9 +468,23 @@ pub(crate) struct Receipt {
     pub(crate) instances: u32,
     /// Plugins that failed and were skipped, with the reason.
     pub(crate) skipped: Vec<(PluginId, String)>,
+    /// What plugins say of this exchange: mostly what a dialect could not express. Each line once.
+    pub(crate) notes: Vec<(PluginId, String)>,
 }
 
+/// Lines in the record of one exchange.
+const NOTES: usize = 32;
+
 impl Receipt {
+    fn note(&mut self, plugin: &Plugin, lines: Vec<String>) {
+        for line in lines {
+            let told = |(by, told): &(PluginId, String)| by == plugin.id() && *told == line;
+            if self.notes.len() < NOTES && !self.notes.iter().any(told) {
+                self.notes.push((plugin.id().clone(), line));
+            }
+        }
+    }
+
     /// A hook is called; the call lasts until what this gives is dropped.
     fn call<'a>(&mut self, plugin: &'a Plugin, hook: Hook) -> Call<'a> {
         self.calls += 1;

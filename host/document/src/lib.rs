@@ -41,6 +41,7 @@ mod pointer; // RFC 6901
 mod path; // RFC 9535
 mod patch; // RFC 6902
 mod remove; // everything a query selects, cut out
+mod outline; // a text without its long strings, and back
 
 use std::{
     ops::ControlFlow,
@@ -57,6 +58,7 @@ use crate::{
 pub use crate::{
     error::Error,
     names::{Found, Names},
+    outline::Outline,
     patch::Operation,
     path::Path,
 };
@@ -128,6 +130,21 @@ impl Document {
     #[must_use]
     pub fn is_edited(&self) -> bool {
         self.edited
+    }
+
+    /// The same document with its long strings left out, to be written anew; see [`Outline`]. `seed` should be random.
+    ///
+    /// # Errors
+    ///
+    /// `BadDocument` where what is left is not JSON.
+    pub fn outline(&self, longest: usize, seed: u64) -> Result<Outline, Error> {
+        Outline::of(self.bytes(), longest, seed)
+    }
+
+    /// Takes another text in place of all that stood here: an edit of everything at once. Nothing is read.
+    pub fn rewrite(&mut self, text: Bytes) {
+        self.state = State::Text(text);
+        self.edited = true;
     }
 
     /// Pointers (RFC 6901) to the nodes that a path selects, in the order of RFC 9535. A node that the path selects

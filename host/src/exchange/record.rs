@@ -84,6 +84,7 @@ struct Summary {
     guarded: u32,
     instances: u32,
     skipped: Vec<(PluginId, String)>,
+    notes: String,
 }
 
 impl Record {
@@ -193,6 +194,7 @@ impl Record {
             guarded: receipt.guarded,
             instances: receipt.instances,
             skipped: receipt.skipped.clone(),
+            notes: notes(&receipt.notes),
         };
     }
 
@@ -257,11 +259,20 @@ impl Drop for Record {
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),
+            notes = some(&self.receipt.notes),
             ms = millis(total),
             first_event_ms = self.first_event.map(millis),
             "exchange"
         );
     }
+}
+
+/// What plugins noted, in a line: `dialect-x: left out: metadata; dialect-x: ...`.
+fn notes(notes: &[(PluginId, String)]) -> String {
+    let lines = notes
+        .iter()
+        .map(|(plugin, line)| format!("{plugin}: {line}"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 fn some(text: &str) -> Option<&str> {

@@ -267,7 +267,7 @@ impl Answering {
         });
         match outcome {
             Ok((shown, view)) => {
-                self.keep_headers(view);
+                self.keep(&plugin, view);
                 Ok(match shown {
                     None => Shown::Kept(event),
                     Some(events) => {
@@ -306,7 +306,7 @@ impl Answering {
         };
         match outcome.and_then(|(events, view)| Ok((events_of(events)?, view))) {
             Ok((events, view)) => {
-                self.keep_headers(view);
+                self.keep(&plugin, view);
                 Ok(events)
             }
             Err(cause) => {
@@ -344,7 +344,7 @@ impl Answering {
         });
         match outcome {
             Ok((body, view)) => {
-                self.keep_headers(view);
+                self.keep(&plugin, view);
                 self.listeners[place].altered |= body.is_some();
                 Ok(body)
             }
@@ -362,11 +362,16 @@ impl Answering {
             edits: Vec::new(),
             sent: self.sent,
             complete,
+            notes: Vec::new(),
         }
     }
 
-    fn keep_headers(&mut self, view: ResponseView) {
-        let ResponseView { head, edits, .. } = view;
+    /// What a call that succeeded did besides.
+    fn keep(&mut self, plugin: &Plugin, view: ResponseView) {
+        let ResponseView {
+            head, edits, notes, ..
+        } = view;
+        self.receipt.note(plugin, notes);
         // The view's own hold on the head would make the next line copy it.
         drop(head);
         if !edits.is_empty() {

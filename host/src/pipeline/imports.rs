@@ -372,6 +372,19 @@ fn clip(text: &str) -> &str {
     &text[..text.floor_char_boundary(80)]
 }
 
+/// What one note for the record may have, in bytes.
+const NOTE_LENGTH: usize = 300;
+/// Notes of one call.
+const NOTES: usize = 32;
+
+/// Takes a line for the record.
+fn take_note(notes: &mut Vec<String>, line: &str) {
+    if notes.len() < NOTES {
+        let line = &line[..line.floor_char_boundary(NOTE_LENGTH)];
+        notes.push(line.replace(char::is_control, " "));
+    }
+}
+
 /// What an instance may take.
 pub(super) struct Limits {
     pub(super) memory: usize,

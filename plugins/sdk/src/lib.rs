@@ -46,11 +46,13 @@ mod export;
 mod failure;
 mod hooks;
 mod manifest;
+mod outline;
 mod request;
 mod response;
 mod settings;
 mod verdict;
 
+pub mod dialect;
 pub mod kv;
 pub mod log;
 
@@ -71,6 +73,7 @@ pub use crate::{
     failure::{Failure, Retry},
     hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
     manifest::{Guard, Hook, Manifest, OnError},
+    outline::Outline,
     request::{Request, Target},
     response::{Event, EventVerdict, Response},
     settings::settings,

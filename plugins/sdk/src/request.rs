@@ -6,6 +6,7 @@ use crate::{
     edit::{EditError, Node, Operation},
     error::Error,
     host,
+    outline::Outline,
 };
 
 /// The client's request, as edited so far by the plugins before this one.
@@ -107,6 +108,25 @@ impl<'a> Request<'a> {
     /// Removes every node that the JSONPath selects and tells how many: the commonest rule in one call.
     pub fn remove_all(&mut self, path: &str) -> Result<u32, EditError> {
         self.host.remove_all(path)
+    }
+
+    /// The body without its long texts, to be written anew: every string that is a value and is spelt with more than `longest`
+    /// bytes is replaced by a stand-in. What is built from it goes back by [`rewrite`](Self::rewrite);
+    /// [`dialect::Asked`](crate::dialect::Asked) reads it.
+    pub fn outline(&mut self, longest: u32) -> Result<Outline, EditError> {
+        self.host.outline(longest)
+    }
+
+    /// Replaces the whole body. Stand-ins of the last [`outline`](Self::outline) in this call become the texts they stand
+    /// for, wherever they are in a string; in a string that is itself a JSON text, see [`Outline::quoted`].
+    pub fn rewrite(&mut self, body: impl ToString) -> Result<(), EditError> {
+        self.host.rewrite(&body.to_string())
+    }
+
+    /// Puts a line into the exchange's record: what could not be expressed and was left out, or done otherwise. Without any
+    /// content of the client's, for the record stands in the log.
+    pub fn note(&mut self, line: &str) {
+        self.host.note(line);
     }
 }
 

@@ -75,6 +75,11 @@ impl<'a> Response<'a> {
     pub fn complete(&self) -> bool {
         self.host.complete()
     }
+
+    /// Puts a line into the exchange's record, as [`Request::note`](crate::Request::note) does.
+    pub fn note(&mut self, line: &str) {
+        self.host.note(line);
+    }
 }
 
 /// One event of a stream, as the HTML standard's "server-sent events" defines it.

@@ -36,7 +36,7 @@ use crate::{
     error::Error,
     failure::{Failure, Retry},
     hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
-    host::{self, Headers, Moment, Surroundings},
+    host::{self, Headers, Moment, Notes, Surroundings},
     log::Level,
     manifest::{Guard, Hook, Manifest},
     request::{Request, Target},
@@ -73,6 +73,8 @@ impl<Rule: Plugin> Exchange<Rule> {
             session: None,
             headers: Headers::default(),
             body: body.into(),
+            outline: None.into(),
+            notes: Notes::default(),
             moment: Moment::Request.into(),
         };
         let target = host::Target {
@@ -92,6 +94,7 @@ impl<Rule: Plugin> Exchange<Rule> {
             streaming: true,
             begun: false,
             complete: false,
+            notes: Notes::default(),
         };
         Self {
             rule: None,
@@ -285,6 +288,18 @@ impl<Rule: Plugin> Exchange<Rule> {
     /// A header of the answer as it stands.
     pub fn response_header(&self, name: &str) -> Vec<String> {
         self.response.header(name)
+    }
+
+    /// What the plugin has put into the record: for the request as it stands, and for the answer.
+    pub fn notes(&self) -> Vec<String> {
+        let mut lines = self.sent.notes.lines();
+        let more = self.response.notes.lines();
+        let new: Vec<String> = more
+            .into_iter()
+            .filter(|line| !lines.contains(line))
+            .collect();
+        lines.extend(new);
+        lines
     }
 
     /// What the plugin has written to the log.

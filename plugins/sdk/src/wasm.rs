@@ -31,6 +31,7 @@ pub mod plugin_world {
             "witgate:plugin/exchange@0.1.0/node": crate::Node,
             "witgate:plugin/exchange@0.1.0/from-to": crate::FromTo,
             "witgate:plugin/exchange@0.1.0/operation": crate::Operation,
+            "witgate:plugin/exchange@0.1.0/outlined": crate::Outline,
             "witgate:plugin/exchange@0.1.0/edit-error": crate::EditError,
             "witgate:plugin/exchange@0.1.0/event": crate::Event,
             "witgate:plugin/exchange@0.1.0/event-verdict": crate::EventVerdict,

@@ -2,15 +2,17 @@
 
 use http::HeaderMap;
 use wasmtime::component::Resource;
-use witgate_document::{Document, Error, Operation as Edit, Path};
+use witgate_document::{Document, Error, Operation as Edit, Outline, Path};
 
-use super::{HeaderEdit, Host, clip, header_edit, header_name, header_values, is_framing};
+use super::{
+    HeaderEdit, Host, clip, header_edit, header_name, header_values, is_framing, take_note,
+};
 use crate::{
     ids::ExchangeId,
     message::{Request, RequestKind},
     pipeline::bindings::{
         EditError,
-        exchange::{HostRequest, Node, Operation},
+        exchange::{HostRequest, Node, Operation, Outlined},
     },
 };
 use std::sync::Arc;
@@ -49,6 +51,8 @@ pub struct RequestView {
     header_edits: Vec<HeaderEdit>,
     redirect: Option<(String, String)>,
     body: Document,
+    /// The last that was asked for.
+    outline: Option<Outline>,
     journal: Journal,
 }
 
@@ -61,6 +65,8 @@ pub(in crate::pipeline) struct Journal {
     pub(in crate::pipeline) edits: Vec<Edit>,
     /// Edits of the body beyond it.
     pub(in crate::pipeline) left_out: u32,
+    /// Lines for the record.
+    pub(in crate::pipeline) notes: Vec<String>,
     size: usize,
 }
 
@@ -93,6 +99,7 @@ impl RequestView {
             header_edits: Vec::new(),
             redirect: None,
             body: request.body.clone(),
+            outline: None,
             journal: Journal::default(),
         }
     }
@@ -202,6 +209,42 @@ impl RequestView {
             self.journal.note(Edit::Remove { at });
         }
         Ok(removed)
+    }
+
+    fn outline(&mut self, longest: u32) -> Result<Outlined, EditError> {
+        let longest = usize::try_from(longest).unwrap_or(usize::MAX);
+        let outline = self
+            .body
+            .outline(longest, fastrand::u64(..))
+            .map_err(edit_error)?;
+        let size = outline.text().len();
+        if size > READ_LIMIT {
+            let text = format!(
+                "the outline has {size} bytes, at most {READ_LIMIT} are handed out at once"
+            );
+            return Err(EditError::TooMuch(text));
+        }
+        let outlined = Outlined {
+            body: outline.text().to_owned(),
+            prefix: outline.prefix().to_owned(),
+        };
+        self.outline = Some(outline);
+        Ok(outlined)
+    }
+
+    fn rewrite(&mut self, body: String) -> Result<(), EditError> {
+        self.editable()?;
+        let text = match &self.outline {
+            Some(outline) => outline.fill(&body),
+            None => Outline::none().fill(&body),
+        };
+        let value = text.map_err(edit_error)?;
+        self.body.rewrite(value.clone());
+        self.journal.note(Edit::Replace {
+            at: String::new(),
+            value,
+        });
+        Ok(())
     }
 }
 
@@ -394,6 +437,19 @@ impl HostRequest for Host {
 
     fn remove_all(&mut self, view: Resource<RequestView>, query: String) -> Edited<u32> {
         Ok(self.table.get_mut(&view)?.remove_all(&query))
+    }
+
+    fn outline(&mut self, view: Resource<RequestView>, longest: u32) -> Edited<Outlined> {
+        Ok(self.table.get_mut(&view)?.outline(longest))
+    }
+
+    fn rewrite(&mut self, view: Resource<RequestView>, body: String) -> Edited<()> {
+        Ok(self.table.get_mut(&view)?.rewrite(body))
+    }
+
+    fn note(&mut self, view: Resource<RequestView>, line: String) -> wasmtime::Result<()> {
+        take_note(&mut self.table.get_mut(&view)?.journal.notes, &line);
+        Ok(())
     }
 
     fn drop(&mut self, view: Resource<RequestView>) -> wasmtime::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
-use super::{HeaderEdit, Host, header_edit, header_name, header_values, is_framing};
+use super::{HeaderEdit, Host, header_edit, header_name, header_values, is_framing, take_note};
 use crate::pipeline::{
     AnswerHead,
     bindings::{EditError, exchange::HostResponse},
@@ -21,6 +21,8 @@ pub struct ResponseView {
     /// Whether the head has gone to the client.
     pub(in crate::pipeline) sent: bool,
     pub(in crate::pipeline) complete: bool,
+    /// Lines for the record.
+    pub(in crate::pipeline) notes: Vec<String>,
 }
 
 impl ResponseView {
@@ -106,6 +108,11 @@ impl HostResponse for Host {
 
     fn complete(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<bool> {
         Ok(self.table.get(&view)?.complete)
+    }
+
+    fn note(&mut self, view: Resource<ResponseView>, line: String) -> wasmtime::Result<()> {
+        take_note(&mut self.table.get_mut(&view)?.notes, &line);
+        Ok(())
     }
 
     fn drop(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<()> {

@@ -6,11 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use witgate_document::{Document, Error as DocumentError, Operation as DocumentOperation, Path};
+use witgate_document::{
+    Document, Error as DocumentError, Operation as DocumentOperation, Outline, Path,
+};
 
 use crate::{
     edit::{EditError, FromTo, Node, Operation},
     log::Level,
+    outline::Outline as Outlined,
 };
 
 /// Headers that the gateway neither shows nor lets a plugin set.
@@ -45,6 +48,8 @@ pub(crate) struct Request {
     pub(crate) session: Option<String>,
     pub(crate) headers: Headers,
     pub(crate) body: RefCell<Document>,
+    pub(crate) outline: RefCell<Option<Outline>>,
+    pub(crate) notes: Notes,
     pub(crate) moment: Cell<Moment>,
 }
 
@@ -129,6 +134,30 @@ impl Request {
         Ok(self.body.borrow_mut().remove_all(&parsed(path)?)?)
     }
 
+    pub(crate) fn outline(&self, longest: u32) -> Result<Outlined, EditError> {
+        let outline = self.body.borrow().outline(longest as usize, SEED)?;
+        let outlined = Outlined {
+            body: outline.text().to_owned(),
+            prefix: outline.prefix().to_owned(),
+        };
+        self.outline.replace(Some(outline));
+        Ok(outlined)
+    }
+
+    pub(crate) fn rewrite(&self, body: &str) -> Result<(), EditError> {
+        self.may_edit()?;
+        let text = match &*self.outline.borrow() {
+            Some(outline) => outline.fill(body)?,
+            None => Outline::none().fill(body)?,
+        };
+        self.body.borrow_mut().rewrite(text);
+        Ok(())
+    }
+
+    pub(crate) fn note(&self, line: &str) {
+        self.notes.take(line);
+    }
+
     fn may_edit(&self) -> Result<(), EditError> {
         if self.moment.get() == Moment::Failure {
             return Err(EditError::NotAllowed(
@@ -136,6 +165,26 @@ impl Request {
             ));
         }
         Ok(())
+    }
+}
+
+/// What stand-ins are made of; in the gateway it is random.
+const SEED: u64 = 0x5eed_5eed_5eed_5eed;
+
+/// Lines for the record, each once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notes(RefCell<Vec<String>>);
+
+impl Notes {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    fn take(&self, line: &str) {
+        let mut lines = self.0.borrow_mut();
+        if !lines.iter().any(|told| told == line) {
+            lines.push(line.to_owned());
+        }
     }
 }
 
@@ -354,9 +403,14 @@ pub(crate) struct Response {
     /// The first event or the body has gone to the client.
     pub(crate) begun: bool,
     pub(crate) complete: bool,
+    pub(crate) notes: Notes,
 }
 
 impl Response {
+    pub(crate) fn note(&self, line: &str) {
+        self.notes.take(line);
+    }
+
     pub(crate) fn status(&self) -> u16 {
         self.status
     }

@@ -1,0 +1,189 @@
+//! A text with its long strings left out, and the way back: for those who write a document anew and leave long texts
+//! where they are.
+
+use std::fmt::Write as _;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+
+use crate::{Error, check, scan};
+
+/// More than any body is long; a stand-in may be used many times, and texts would multiply.
+const LARGEST: usize = 256 << 20;
+
+/// A JSON text with a stand-in for each of its long strings.
+///
+/// A stand-in is a run of letters, digits, `~` and `:` that occurs nowhere in the text it was made from:
+/// `~8f3a9c0d12e45b67:17~`. It may be put anywhere in a string of the new text, alone or among other characters, many times
+/// or not at all; [`fill`](Self::fill) puts the characters of the string it stands for there, as they are spelt in the
+/// source. In a string that is itself a JSON text it must say how often it is to be escaped once more:
+/// `~8f3a9c0d12e45b67:17:1~`.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    source: Bytes,
+    /// What begins every stand-in: `~8f3a9c0d12e45b67:`.
+    prefix: String,
+    /// The insides of the strings left out.
+    texts: Vec<std::ops::Range<usize>>,
+    text: String,
+}
+
+impl Outline {
+    /// Leaves out every string that is no key and is spelt with more than `longest` bytes. `seed` makes the stand-ins such as
+    /// nobody can guess; it should be random.
+    ///
+    /// # Errors
+    ///
+    /// `BadDocument` where what is left is not JSON.
+    pub fn of(source: Bytes, longest: usize, seed: u64) -> Result<Self, Error> {
+        let prefix = prefix(&source, seed);
+        let mut text = BytesMut::new();
+        let mut texts = Vec::new();
+        // Up to where the source is in the outline.
+        let mut told = 0;
+        let mut at = 0;
+        while let Some(found) = memchr::memchr(b'"', &source[at..]) {
+            let open = at + found;
+            at = scan::string_end(&source, open)?;
+            let inside = open + 1..at - 1;
+            let is_key = || source.get(scan::skip_space(&source, at)) == Some(&b':');
+            if inside.len() > longest && !is_key() {
+                text.extend_from_slice(&source[told..=open]);
+                told = inside.end;
+                text.extend_from_slice(format!("{prefix}{}~", texts.len()).as_bytes());
+                texts.push(inside);
+            }
+        }
+        text.extend_from_slice(&source[told..]);
+        check::one_value(&text, 0)?;
+        let text = String::from_utf8(text.into())
+            .map_err(|bad| Error::document(bad.utf8_error().valid_up_to(), "not utf-8"))?;
+        Ok(Self {
+            source,
+            prefix,
+            texts,
+            text,
+        })
+    }
+
+    /// Of nothing: it has given out no stand-ins.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            source: Bytes::new(),
+            prefix: String::new(),
+            texts: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    /// The text with stand-ins.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What every stand-in begins with; it does not occur in the source.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The new text with the long strings in place of their stand-ins.
+    ///
+    /// # Errors
+    ///
+    /// `BadValue` where it is not JSON or has a stand-in that was not given out, `TooMuch` where it would grow past 256 MiB.
+    pub fn fill(&self, new: &str) -> Result<Bytes, Error> {
+        check::one_value(new.as_bytes(), 0).map_err(|error| match error {
+            Error::BadDocument { at, what } => {
+                Error::BadValue(format!("the new body is no JSON: {what} at byte {at}"))
+            }
+            other => other,
+        })?;
+        if self.texts.is_empty() {
+            return Ok(Bytes::copy_from_slice(new.as_bytes()));
+        }
+        let mut filled = BytesMut::with_capacity(new.len() + self.source.len());
+        let mut told = 0;
+        for at in memmem::find_iter(new.as_bytes(), &self.prefix) {
+            filled.extend_from_slice(&new.as_bytes()[told..at]);
+            let rest = &new[at + self.prefix.len()..];
+            let (place, length) = self.place(rest)?;
+            told = at + self.prefix.len() + length;
+            self.put(place, &mut filled);
+            if filled.len() > LARGEST {
+                return Err(Error::TooMuch(format!(
+                    "the new body is longer than {} MiB",
+                    LARGEST >> 20
+                )));
+            }
+        }
+        filled.extend_from_slice(&new.as_bytes()[told..]);
+        Ok(filled.freeze())
+    }
+
+    /// What a stand-in says behind its prefix, and how long that is: `17~` or `17:1~`.
+    fn place(&self, rest: &str) -> Result<(Place, usize), Error> {
+        let read = || {
+            let (said, _) = rest.split_once('~')?;
+            let (text, escapes) = said.split_once(':').unwrap_or((said, "0"));
+            let place = Place {
+                text: text.parse().ok().filter(|&text| text < self.texts.len())?,
+                escapes: escapes.parse().ok().filter(|escapes| *escapes <= DEEPEST)?,
+            };
+            Some((place, said.len() + 1))
+        };
+        read().ok_or_else(|| {
+            let end = rest.char_indices().nth(20).map_or(rest.len(), |(at, _)| at);
+            Error::BadValue(format!(
+                "the new body has a stand-in that was not given out: `{}{}`",
+                self.prefix,
+                &rest[..end]
+            ))
+        })
+    }
+
+    fn put(&self, place: Place, filled: &mut BytesMut) {
+        let text = &self.source[self.texts[place.text].clone()];
+        if place.escapes == 0 {
+            filled.extend_from_slice(text);
+            return;
+        }
+        // Escaped once, `"` takes one backslash and `\` two; n times, 2^n - 1 and 2^n.
+        let slashes = vec![b'\\'; (1 << place.escapes) - 1];
+        let mut rest = text;
+        while let Some(stop) = memchr::memchr2(b'"', b'\\', rest) {
+            filled.extend_from_slice(&rest[..stop]);
+            filled.extend_from_slice(&slashes);
+            filled.extend_from_slice(&rest[stop..=stop]);
+            rest = &rest[stop + 1..];
+        }
+        filled.extend_from_slice(rest);
+    }
+}
+
+/// JSON in JSON in JSON: nobody nests deeper.
+const DEEPEST: u32 = 8;
+
+#[derive(Clone, Copy)]
+struct Place {
+    /// Which of the texts.
+    text: usize,
+    /// How often it is escaped once more.
+    escapes: u32,
+}
+
+/// One that does not occur in the source.
+fn prefix(source: &[u8], seed: u64) -> String {
+    let mut seed = seed;
+    loop {
+        let mut prefix = String::with_capacity(18);
+        // Writing to a string does not fail.
+        let _ = write!(prefix, "~{seed:016x}:");
+        if memmem::find(source, prefix.as_bytes()).is_none() {
+            return prefix;
+        }
+        seed = seed.wrapping_add(1);
+    }
+}

@@ -1,0 +1,80 @@
+//! A text without its long strings, and the way back.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use witgate_document::{Error, Outline};
+
+fn outline(source: &str) -> Outline {
+    Outline::of(Bytes::copy_from_slice(source.as_bytes()), 5, 7).expect("a source")
+}
+
+fn filled(outline: &Outline, new: &str) -> Value {
+    serde_json::from_slice(&outline.fill(new).expect("a text")).expect("JSON")
+}
+
+#[test]
+fn long_strings_are_left_out_and_keys_and_short_ones_stay() {
+    let outline = outline(r#"{"a long key" : "short", "b": ["a long text", 1234567, "123456"]}"#);
+    assert_eq!(
+        outline.text(),
+        r#"{"a long key" : "short", "b": ["~0000000000000007:0~", 1234567, "~0000000000000007:1~"]}"#
+    );
+}
+
+#[test]
+fn filled_in_unchanged_it_is_the_source_byte_for_byte() {
+    let source = r#"{ "a":"x\u00e9y\"zé\\", "b":[ "another \/ text" ],"c":1e999 }"#;
+    let outline = outline(source);
+    assert_ne!(outline.text(), source);
+    assert_eq!(outline.fill(outline.text()).unwrap(), source);
+}
+
+#[test]
+fn a_text_may_stand_anywhere_in_strings_and_many_times() {
+    let outline = outline(r#"{"data":"AAAABBBB"}"#);
+    let new = r#"["data:image/png;base64,~0000000000000007:0~","~0000000000000007:0~~0000000000000007:0~"]"#;
+    let wanted = json!(["data:image/png;base64,AAAABBBB", "AAAABBBBAAAABBBB"]);
+    assert_eq!(filled(&outline, new), wanted);
+}
+
+#[test]
+fn in_a_json_text_within_a_string_it_is_escaped_as_often_as_it_says() {
+    let text = "a \"quoted\" line\nand a \\ slash";
+    let source = json!({ "command": text }).to_string();
+    let outline = outline(&source);
+    let mut nested = json!({ "command": text });
+    for escapes in 1..4 {
+        nested = json!(nested.to_string());
+        let mut new = json!({ "command": format!("~0000000000000007:0:{escapes}~") });
+        for _ in 0..escapes {
+            new = json!(new.to_string());
+        }
+        assert_eq!(filled(&outline, &new.to_string()), nested, "{escapes}");
+    }
+}
+
+#[test]
+fn a_stand_in_that_the_source_could_hold_is_not_chosen() {
+    let outline = outline(r#"["~0000000000000007:0~ by chance"]"#);
+    assert_eq!(outline.text(), r#"["~0000000000000008:0~"]"#);
+}
+
+#[test]
+fn what_is_no_json_or_no_stand_in_is_an_error() {
+    for source in ["{", "", "[\"not closed", "[nul]", "[1] 2"] {
+        let bytes = Bytes::copy_from_slice(source.as_bytes());
+        let error = Outline::of(bytes, 5, 7).unwrap_err();
+        assert!(matches!(error, Error::BadDocument { .. }), "{source}");
+    }
+    let outline = outline(r#"["a long text"]"#);
+    for new in [
+        "{",
+        r#"["~0000000000000007:1~"]"#,
+        r#"["~0000000000000007:0:9~"]"#,
+        r#"["~0000000000000007:0"]"#,
+        r#"["~0000000000000007:é~"]"#,
+    ] {
+        let error = outline.fill(new).unwrap_err();
+        assert!(matches!(error, Error::BadValue(_)), "{new}: {error}");
+    }
+}

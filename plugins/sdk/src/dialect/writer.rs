@@ -1,0 +1,333 @@
+//! An Anthropic message, written event by event.
+
+use serde_json::json;
+
+use crate::response::Event;
+
+/// The tokens that an answer cost, in Anthropic's way of counting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the prompt, without those that were read from a cache.
+    pub input: u64,
+    /// Of the prompt, read from a cache.
+    pub cache_read: u64,
+    /// Written, thoughts included.
+    pub output: u64,
+}
+
+/// Writes a message as events, in the order that clients rely on: `message_start`, the blocks one after the other, one
+/// `message_delta`, `message_stop`.
+///
+/// Blocks open and close by themselves: a text after a thought closes the thought. What is written after the end is not
+/// written.
+///
+/// ```
+/// use witgate_plugin::dialect::{Usage, Writer};
+///
+/// let mut writer = Writer::default();
+/// writer.begin("msg_1", "claude-opus-5-5", Usage::default());
+/// writer.text("hel");
+/// writer.text("lo");
+/// writer.end("end_turn", None, Usage { output: 2, ..Usage::default() });
+/// let names: Vec<_> = writer.take().into_iter().map(|event| event.name).collect();
+/// assert_eq!(names, ["message_start", "content_block_start", "content_block_delta", "content_block_delta",
+///     "content_block_stop", "message_delta", "message_stop"]);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Writer {
+    stage: Stage,
+    /// The index of the next block.
+    next: u32,
+    events: Vec<Event>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Before,
+    /// In no block.
+    Between,
+    Text,
+    Thinking {
+        signed: bool,
+    },
+    ToolUse {
+        input: bool,
+    },
+    Ended,
+}
+
+impl Writer {
+    /// Begins the message, once; `model` is the one that the client asked for. `usage` is what is known of it so far.
+    pub fn begin(&mut self, id: &str, model: &str, usage: Usage) {
+        if self.stage != Stage::Before {
+            return;
+        }
+        self.stage = Stage::Between;
+        let message = json!({
+            "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
+            "stop_reason": null, "stop_sequence": null, "usage": tokens(usage),
+        });
+        let data = json!({ "type": "message_start", "message": message });
+        self.events.push(Event::new("message_start", data));
+    }
+
+    /// Goes on with a text; an empty one opens nothing.
+    pub fn text(&mut self, more: &str) {
+        if more.is_empty() || !self.writes() {
+            return;
+        }
+        if self.stage != Stage::Text {
+            self.open(Stage::Text, r#"{"type":"text","text":""}"#);
+        }
+        self.delta(&format!(
+            r#"{{"type":"text_delta","text":{}}}"#,
+            quoted(more)
+        ));
+    }
+
+    /// Goes on with a thought; an empty one opens nothing.
+    pub fn thinking(&mut self, more: &str) {
+        if more.is_empty() || !self.writes() {
+            return;
+        }
+        self.open_thinking();
+        let text = quoted(more);
+        self.delta(&format!(r#"{{"type":"thinking_delta","thinking":{text}}}"#));
+    }
+
+    /// Signs the thought that is open, or an empty one in its place.
+    pub fn signature(&mut self, signature: &str) {
+        if signature.is_empty() || !self.writes() {
+            return;
+        }
+        self.open_thinking();
+        let text = quoted(signature);
+        self.delta(&format!(
+            r#"{{"type":"signature_delta","signature":{text}}}"#
+        ));
+        self.stage = Stage::Thinking { signed: true };
+    }
+
+    /// Begins the call of a tool.
+    pub fn tool_use(&mut self, id: &str, name: &str) {
+        if !self.writes() {
+            return;
+        }
+        let (id, name) = (quoted(id), quoted(name));
+        let block = format!(r#"{{"type":"tool_use","id":{id},"name":{name},"input":{{}}}}"#);
+        self.open(Stage::ToolUse { input: false }, &block);
+    }
+
+    /// Goes on with the input of the call that was begun last: a piece of a JSON text.
+    pub fn tool_input(&mut self, more: &str) {
+        if more.is_empty() || !matches!(self.stage, Stage::ToolUse { .. }) {
+            return;
+        }
+        let text = quoted(more);
+        self.delta(&format!(
+            r#"{{"type":"input_json_delta","partial_json":{text}}}"#
+        ));
+        self.stage = Stage::ToolUse { input: true };
+    }
+
+    /// Closes the block that is open. A call without input has an empty one.
+    pub fn close(&mut self) {
+        match self.stage {
+            Stage::Before | Stage::Between | Stage::Ended => return,
+            Stage::ToolUse { input: false } => self.tool_input("{}"),
+            _ => {}
+        }
+        let data = format!(r#"{{"type":"content_block_stop","index":{}}}"#, self.next);
+        self.push("content_block_stop", data);
+        self.next += 1;
+        self.stage = Stage::Between;
+    }
+
+    /// Ends the message, once. One that has not begun has no end.
+    pub fn end(&mut self, stop_reason: &str, stop_sequence: Option<&str>, usage: Usage) {
+        if !self.writes() {
+            return;
+        }
+        self.close();
+        let delta = json!({ "stop_reason": stop_reason, "stop_sequence": stop_sequence });
+        let data = json!({ "type": "message_delta", "delta": delta, "usage": tokens(usage) });
+        self.events.push(Event::new("message_delta", data));
+        self.push("message_stop", r#"{"type":"message_stop"}"#.to_owned());
+        self.stage = Stage::Ended;
+    }
+
+    /// Ends with an error of this Anthropic type in place of all that is missing.
+    pub fn fail(&mut self, kind: &str, message: &str) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        let error = json!({ "type": kind, "message": message });
+        let data = json!({ "type": "error", "error": error });
+        self.events.push(Event::new("error", data));
+        self.stage = Stage::Ended;
+    }
+
+    /// Whether the message has begun.
+    pub fn has_begun(&self) -> bool {
+        self.stage != Stage::Before
+    }
+
+    /// Whether the message has ended, well or not.
+    pub fn has_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Whether any block was begun.
+    pub fn has_content(&self) -> bool {
+        self.next > 0 || !matches!(self.stage, Stage::Before | Stage::Between | Stage::Ended)
+    }
+
+    /// What was written since this was asked last.
+    pub fn take(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn writes(&self) -> bool {
+        !matches!(self.stage, Stage::Before | Stage::Ended)
+    }
+
+    fn open_thinking(&mut self) {
+        // A thought has one signature.
+        if self.stage != (Stage::Thinking { signed: false }) {
+            let block = r#"{"type":"thinking","thinking":"","signature":""}"#;
+            self.open(Stage::Thinking { signed: false }, block);
+        }
+    }
+
+    fn open(&mut self, stage: Stage, block: &str) {
+        self.close();
+        self.stage = stage;
+        let index = self.next;
+        let data =
+            format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#);
+        self.push("content_block_start", data);
+    }
+
+    fn delta(&mut self, delta: &str) {
+        let index = self.next;
+        let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
+        self.push("content_block_delta", data);
+    }
+
+    fn push(&mut self, name: &str, data: String) {
+        let name = name.to_owned();
+        self.events.push(Event { name, data });
+    }
+}
+
+fn tokens(usage: Usage) -> serde_json::Value {
+    json!({
+        "input_tokens": usage.input,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    })
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(events: &[Event]) -> Vec<String> {
+        events
+            .iter()
+            .map(|event| {
+                let data: serde_json::Value = event.parse().unwrap();
+                assert_eq!(data["type"], event.name.as_str());
+                let what = data["delta"]["type"]
+                    .as_str()
+                    .or(data["content_block"]["type"].as_str());
+                let index = &data["index"];
+                format!("{} {index} {}", event.name, what.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    fn begun() -> Writer {
+        let mut writer = Writer::default();
+        writer.begin("msg_1", "m", Usage::default());
+        writer.take();
+        writer
+    }
+
+    #[test]
+    fn blocks_follow_each_other_and_never_overlap() {
+        let mut writer = begun();
+        writer.thinking("hm");
+        writer.signature("c2ln");
+        writer.text("a");
+        writer.tool_use("t1", "ls");
+        writer.tool_input("{}");
+        writer.tool_use("t2", "ls");
+        writer.close();
+        assert_eq!(
+            told(&writer.take()),
+            [
+                "content_block_start 0 thinking",
+                "content_block_delta 0 thinking_delta",
+                "content_block_delta 0 signature_delta",
+                "content_block_stop 0 ",
+                "content_block_start 1 text",
+                "content_block_delta 1 text_delta",
+                "content_block_stop 1 ",
+                "content_block_start 2 tool_use",
+                "content_block_delta 2 input_json_delta",
+                "content_block_stop 2 ",
+                "content_block_start 3 tool_use",
+                "content_block_delta 3 input_json_delta",
+                "content_block_stop 3 ",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_second_signature_signs_another_thought() {
+        let mut writer = begun();
+        writer.signature("a");
+        writer.signature("b");
+        let starts = told(&writer.take());
+        let starts = starts.iter().filter(|line| line.contains("start")).count();
+        assert_eq!(starts, 2);
+    }
+
+    #[test]
+    fn nothing_is_written_before_the_beginning_or_after_the_end() {
+        let mut writer = Writer::default();
+        writer.text("x");
+        writer.end("end_turn", None, Usage::default());
+        assert!(writer.take().is_empty() && !writer.has_begun() && !writer.has_content());
+        let mut writer = begun();
+        writer.text("");
+        writer.end("end_turn", None, Usage::default());
+        assert!(writer.has_ended() && !writer.has_content());
+        writer.take();
+        writer.text("x");
+        writer.fail("api_error", "late");
+        writer.end("end_turn", None, Usage::default());
+        assert!(writer.take().is_empty());
+    }
+
+    #[test]
+    fn an_error_takes_the_place_of_all_that_is_missing() {
+        let mut writer = begun();
+        writer.text("half");
+        writer.take();
+        writer.fail("overloaded_error", "busy");
+        let events = writer.take();
+        assert_eq!(events.len(), 1);
+        assert_eq!(
+            events[0].data,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#
+        );
+    }
+}
