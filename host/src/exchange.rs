@@ -10,12 +10,14 @@ mod expand;
 mod failed;
 mod finish;
 mod kinds;
+mod models;
 mod prompt;
 mod record;
 mod relay;
 mod route;
 mod snapshot;
 mod thread;
+mod translate;
 mod verdict;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use relay::Held;
 use route::Way;
 use verdict::{Chances, Verdict, judge};
 
+pub(crate) use models::models;
 pub(crate) use record::{Ending, Record};
 pub(crate) use route::leads_somewhere;
 pub(crate) use snapshot::Snapshot;

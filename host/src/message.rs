@@ -14,13 +14,18 @@ use crate::{
     ids::{AccountId, ExchangeId, UpstreamId},
 };
 
-pub(crate) use headers::keep_end_to_end;
+pub(crate) use headers::{keep_common, keep_end_to_end, take_off_own};
+
+/// The one dialect that needs no plugin: the gateway's own.
+pub(crate) const ANTHROPIC: &str = "anthropic";
 
 /// What a request asks for, as far as hooks are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     Messages,
     CountTokens,
+    /// The list of models of an upstream that speaks another protocol. No client's, and no exchange.
+    Models,
 }
 
 impl RequestKind {
@@ -29,6 +34,7 @@ impl RequestKind {
         match self {
             Self::Messages => "messages",
             Self::CountTokens => "count_tokens",
+            Self::Models => "models",
         }
     }
 }
@@ -69,6 +75,13 @@ pub(crate) struct Target {
     /// 1 for the first attempt.
     pub(crate) attempt: u32,
     pub(crate) lacks: Arc<BTreeSet<String>>,
+}
+
+impl Target {
+    /// Whether it takes a plugin to speak with it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        *self.dialect != *ANTHROPIC
+    }
 }
 
 /// The bytes of an answer as they come. A fault in it means that the answer was cut short.

@@ -13,12 +13,13 @@ mod seats; // the instances of one exchange
 mod instance; // one of them: deadline, memory, traps
 mod imports; // what it may call
 mod verdict; // what it decided
+mod translator; // a dialect's plugin, on loan to an answer that arrives
 mod answering; // the second half of an exchange
 mod runtime; // what they all run on
 mod ticker; // the clock of deadlines
 mod bindings; // the contract as Rust
 #[cfg(test)]
-mod tests; // real components on the real engine
+pub(crate) mod tests; // real components on the real engine
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -36,6 +37,7 @@ use self::{
     manifest::Hook,
     plugin::Plugin,
     seats::Seats,
+    translator::Loan,
 };
 use crate::{
     config::OnError,
@@ -45,7 +47,7 @@ use crate::{
     telemetry::Call,
 };
 
-pub(crate) use self::{answering::Answering, runtime::Runtime};
+pub(crate) use self::{answering::Answering, runtime::Runtime, translator::Translator};
 
 /// The built-in plugins and the text of the contract, put together by the build script.
 mod builtin {
@@ -108,6 +110,7 @@ impl Catalog {
             seen_is_stale: false,
             lasting_edits: 0,
             lasting_notes: 0,
+            loan: None,
             receipt: Receipt::default(),
         }
     }
@@ -132,6 +135,8 @@ pub(crate) struct Run {
     lasting_edits: usize,
     /// How many of its notes do.
     lasting_notes: usize,
+    /// The dialect's plugin, where it translates the answer of the present attempt.
+    loan: Option<Loan>,
     receipt: Receipt,
 }
 
@@ -244,12 +249,16 @@ impl Run {
     }
 
     /// Runs the attempt hooks in order, a dialect last. `request` is this attempt's own clone.
+    ///
+    /// A fault that is to be tried elsewhere says that nobody translates for this target.
     pub(crate) async fn on_attempt(
         &mut self,
         request: &mut Request,
         target: &Target,
     ) -> Result<Decision, Fault> {
+        self.recall();
         self.kind = request.kind;
+        let mut translated = !target.is_foreign();
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
         self.receipt.notes.truncate(self.lasting_notes);
@@ -284,10 +293,13 @@ impl Run {
                 Err(cause) => Err(cause),
             };
             match decided {
-                Ok(Decision::Proceed) => {}
+                Ok(Decision::Proceed) => translated |= plugin.is_dialect(),
                 Ok(decision) => return Ok(decision),
                 Err(cause) => self.failed(at, plugin, "on-attempt", &cause)?,
             }
+        }
+        if !translated {
+            return Err(self.untranslated(target));
         }
         Ok(Decision::Proceed)
     }
@@ -299,6 +311,7 @@ impl Run {
         target: &Target,
         mut failure: Failure,
     ) -> Result<Failure, Fault> {
+        self.recall();
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,
@@ -348,7 +361,8 @@ impl Run {
         Answering::begin(self, head)
     }
 
-    pub(crate) fn receipt(&self) -> &Receipt {
+    pub(crate) fn receipt(&mut self) -> &Receipt {
+        self.recall();
         &self.receipt
     }
 
@@ -397,7 +411,7 @@ impl Run {
 
     fn note(&mut self, plugin: &Plugin, mut journal: Journal) {
         self.receipt
-            .note(plugin, std::mem::take(&mut journal.notes));
+            .note(plugin.id(), std::mem::take(&mut journal.notes));
         if journal.count == 0 {
             return;
         }
@@ -476,11 +490,23 @@ pub(crate) struct Receipt {
 const NOTES: usize = 32;
 
 impl Receipt {
-    fn note(&mut self, plugin: &Plugin, lines: Vec<String>) {
+    /// Takes in what was done elsewhere.
+    fn absorb(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.guarded += other.guarded;
+        self.instances += other.instances;
+        self.edits.extend(other.edits);
+        self.skipped.extend(other.skipped);
+        for (plugin, line) in other.notes {
+            self.note(&plugin, [line]);
+        }
+    }
+
+    fn note(&mut self, plugin: &PluginId, lines: impl IntoIterator<Item = String>) {
         for line in lines {
-            let told = |(by, told): &(PluginId, String)| by == plugin.id() && *told == line;
+            let told = |(by, told): &(PluginId, String)| by == plugin && *told == line;
             if self.notes.len() < NOTES && !self.notes.iter().any(told) {
-                self.notes.push((plugin.id().clone(), line));
+                self.notes.push((plugin.clone(), line));
             }
         }
     }

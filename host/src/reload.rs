@@ -24,6 +24,7 @@ use crate::{
     config::{Config, Problem, Problems, did_you_mean},
     fault::Fault,
     ids::PluginId,
+    message::ANTHROPIC,
     pipeline::{Catalog, Loaded, Refused, Runtime},
     telemetry::Metrics,
 };
@@ -71,8 +72,7 @@ pub(crate) fn remarks(config: &Config, catalog: &Catalog) -> Vec<String> {
         });
     let spoken = catalog.dialects();
     let unspoken = config.upstreams.iter().filter(|upstream| {
-        &*upstream.dialect != "anthropic"
-            && !spoken.iter().any(|known| **known == *upstream.dialect)
+        *upstream.dialect != *ANTHROPIC && !spoken.iter().any(|known| **known == *upstream.dialect)
     });
     let unspoken = unspoken.map(|upstream| {
         let (name, dialect) = (&upstream.name, &upstream.dialect);

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{
     HeaderMap, HeaderValue, Method,
@@ -21,16 +22,13 @@ use crate::{
     config::{self, AuthStyle},
     fault::{Fault, Kind, Retry},
     ids::UpstreamId,
-    message::{Body, BodyStream, Request, Response, keep_end_to_end},
+    message::{ANTHROPIC, Body, BodyStream, Request, Response, keep_end_to_end},
     secret::Secret,
 };
 
 pub(crate) use models::Model;
 
 use client::Http;
-
-/// The one dialect that needs no plugin.
-pub(crate) const ANTHROPIC: &str = "anthropic";
 
 /// All upstreams, by their place in the configuration; the echo upstream where none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);
@@ -174,6 +172,17 @@ impl Upstream {
         now: Instant,
     ) -> Arc<[Model]> {
         models::list(self, credential, now).await
+    }
+
+    /// As [`Self::models`], for an upstream that speaks another protocol: `asking` gives its list in Anthropic's shape.
+    /// `own` says that it asks with an account's credential.
+    pub(crate) async fn models_told(
+        &self,
+        asking: Option<impl Future<Output = Option<Bytes>>>,
+        own: bool,
+        now: Instant,
+    ) -> Arc<[Model]> {
+        models::told(self, asking, own, now).await
     }
 
     fn http(&self) -> Option<&Arc<Http>> {

@@ -1,22 +1,27 @@
 //! The beginning of an upstream's answer: good enough to be given to the client, or a failed attempt.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::de::IgnoredAny;
 
 use crate::{
     fault::{Fault, Kind},
     ids::UpstreamId,
-    message::{Body, BodyStream, RequestKind, Response, Target},
+    message::{Body, BodyStream, Event, RequestKind, Response, Target},
+    pipeline::Translator,
     sse::{Decoder, Frame},
 };
 
 use super::{
     failed::Bad,
     kinds::{envelope, status_of},
+    translate,
 };
 
 /// An answer whose beginning is good. None of it has gone to the client, so another attempt is still possible.
@@ -104,12 +109,13 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(10);
 /// No event is longer.
 pub(crate) const LARGEST_EVENT: usize = 32 * 1024 * 1024;
 
-/// Reads as far as it must to know.
+/// Reads as far as it must to know. What the upstream says in another protocol is translated first.
 pub(crate) async fn look(
     answer: Response,
     kind: RequestKind,
     target: &Target,
     due: &Due,
+    translator: Option<Translator>,
 ) -> Result<Arrived, Bad> {
     let Response {
         status,
@@ -154,17 +160,31 @@ pub(crate) async fn look(
     };
     if streamed && kind == RequestKind::Messages {
         let first = stream::iter((!begun.is_empty()).then(|| Ok(begun.freeze())));
-        return begin(status, headers, first.chain(chunks).boxed(), target, due).await;
+        let mut chunks = first.chain(chunks).boxed();
+        if let Some(translator) = translator {
+            chunks = translate::stream_of(chunks, translator, &target.upstream);
+        }
+        return begin(status, headers, chunks, target, due).await;
     }
-    let (body, fault) = read(&mut chunks, begun, LARGEST_ANSWER).await;
-    let fault = fault.or_else(|| flaw(&body, &headers, target));
-    if let Some(fault) = fault {
-        return Err(Bad::Broken {
-            status: status.as_u16(),
-            headers,
-            body,
-            fault,
-        });
+    let (mut body, fault) = read(&mut chunks, begun, LARGEST_ANSWER).await;
+    let broken = |headers, body, fault| Bad::Broken {
+        status: status.as_u16(),
+        headers,
+        body,
+        fault,
+    };
+    if let Some(fault) = fault.or_else(|| flaw(&body, &headers, target)) {
+        return Err(broken(headers, body, fault));
+    }
+    if let Some(mut translator) = translator {
+        if kind == RequestKind::Messages {
+            let chunks = translate::stream_of_whole(&body, translator, &target.upstream).await;
+            return begin(status, headers, chunks, target, due).await;
+        }
+        match translator.on_body(&body).await {
+            Ok(translated) => body = translated.unwrap_or(body),
+            Err(fault) => return Err(broken(headers, body, fault)),
+        }
     }
     if let Some(error) = envelope(&body) {
         return Err(Bad::Error {
@@ -228,13 +248,14 @@ async fn begin(
             }));
         }
         if decoder.held() > LARGEST_EVENT {
-            return Err(broken(headers, Bytes::new(), too_long(target)));
+            return Err(broken(headers, Bytes::new(), too_long(&target.upstream)));
         }
     }
 }
 
 /// An error that came as an event, as if it had come as an answer.
-pub(crate) fn error_event(frame: &Frame, headers: HeaderMap) -> Bad {
+pub(crate) fn error_event(frame: &Frame, mut headers: HeaderMap) -> Bad {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = frame.data().unwrap_or_default();
     let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
     Bad::Error {
@@ -244,31 +265,40 @@ pub(crate) fn error_event(frame: &Frame, headers: HeaderMap) -> Bad {
     }
 }
 
-pub(crate) fn too_long(target: &Target) -> Fault {
+pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
     let what = format!(
-        "upstream `{}` sent an event of more than {} MiB",
-        target.upstream,
+        "upstream `{upstream}` sent an event of more than {} MiB",
         LARGEST_EVENT / 1024 / 1024
     );
     Fault::upstream(Kind::BrokenAnswer, what)
 }
 
 /// What an event is: its name, or, where upstreams leave that out, the type in its data. Empty for comments.
-pub(crate) fn kind(frame: &Frame) -> std::borrow::Cow<'_, [u8]> {
+pub(crate) fn kind(frame: &Frame) -> Cow<'_, [u8]> {
+    match frame.name() {
+        b"" => frame
+            .data()
+            .map_or_else(Cow::default, |data| kind_of_data(&data).into()),
+        name => name.into(),
+    }
+}
+
+/// As [`kind`], for an event that was made here.
+pub(crate) fn kind_of(event: &Event) -> Cow<'_, [u8]> {
+    match event.name.as_bytes() {
+        b"" => kind_of_data(event.data.as_bytes()).into(),
+        name => name.into(),
+    }
+}
+
+fn kind_of_data(data: &[u8]) -> Vec<u8> {
     #[derive(serde::Deserialize)]
     struct Typed {
         r#type: String,
     }
-    let name = frame.name();
-    if !name.is_empty() {
-        return name.into();
-    }
-    let Some(data) = frame.data() else {
-        return Default::default();
-    };
-    match serde_json::from_slice::<Typed>(&data) {
-        Ok(typed) => typed.r#type.into_bytes().into(),
-        Err(_) => b"message"[..].into(),
+    match serde_json::from_slice::<Typed>(data) {
+        Ok(typed) => typed.r#type.into_bytes(),
+        Err(_) => b"message".to_vec(),
     }
 }
 
@@ -316,7 +346,9 @@ fn flaw(body: &Bytes, headers: &HeaderMap, target: &Target) -> Option<Fault> {
     if trimmed.is_empty() {
         return broken(format!("upstream `{upstream}` answered with an empty body"));
     }
-    if trimmed.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+    // In other protocols a list is an answer as well.
+    let begins = trimmed.starts_with(b"{") || (target.is_foreign() && trimmed.starts_with(b"["));
+    if begins && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         return None;
     }
     let kind = headers

@@ -1,15 +1,15 @@
 //! One try of an exchange: this target's copy of the request, the attempt hooks, out, and a look at what comes back.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT};
 use witgate_document::{Operation, string};
 
 use crate::{
     accounts::Outcome,
-    fault::{Fault, Kind},
+    fault::{Blame, Fault, Kind, Retry},
     ids::{AccountId, PluginId},
-    message::{Request, RequestKind, Target},
-    pipeline::{Decision, LocalAnswer, Receipt, Run},
+    message::{Request, RequestKind, Response, Target, take_off_own},
+    pipeline::{AnswerHead, Decision, LocalAnswer, Receipt, Run},
     secret::Secret,
     upstream::Credential,
 };
@@ -122,19 +122,31 @@ pub(crate) async fn run(
     target: &Target,
     may_renew: bool,
 ) -> End {
-    let mut request = request.clone();
+    let came = request;
+    let mut request = came.clone();
     let own = Own::of(snapshot, &request, target);
     if let Err(error) = request.body.patch(&own.edits(target)) {
         let what = "the request cannot be edited as the route wants it";
         return End::Broken(Fault::client(Kind::BadRequest, what).from(error));
     }
-    if let Some(end) = End::of(run.on_attempt(&mut request, target).await) {
-        return end;
+    match End::of(run.on_attempt(&mut request, target).await) {
+        None => {}
+        // Nobody speaks with this upstream. Others may serve the request.
+        Some(End::Broken(fault)) if fault.retry == Retry::Elsewhere => {
+            return End::Failed(Box::new(Failed::new(Bad::Nothing(fault), target)));
+        }
+        Some(end) => return end,
     }
-    let edits = edits(run.receipt(), own);
+    if target.is_foreign() {
+        suit_foreigners(&mut request, came);
+    }
     let mut used = None;
-    let bad = match send(snapshot, &request, target, own, &edits, &mut used).await {
+    let bad = match ask(run, snapshot, &request, target, own, &mut used).await {
         Ok(arrived) => return End::Arrived(arrived),
+        // Another attempt would fail in the same way.
+        Err(Bad::Broken { fault, .. } | Bad::Nothing(fault)) if is_ours(&fault) => {
+            return End::Broken(fault);
+        }
         Err(bad) => bad,
     };
     let mut failed = Failed::new(bad, target);
@@ -153,6 +165,25 @@ pub(crate) async fn run(
     End::Failed(Box::new(failed))
 }
 
+/// Headers for an upstream that is no server of Anthropic's API: always asked for a stream of messages, and none the
+/// wiser about its client.
+pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
+    take_off_own(&mut request.headers, &came.headers);
+    let wanted = match request.kind {
+        RequestKind::Messages => "text/event-stream, application/json",
+        RequestKind::CountTokens | RequestKind::Models => "application/json",
+    };
+    if request.headers.get(ACCEPT) == came.headers.get(ACCEPT) {
+        let wanted = HeaderValue::from_static(wanted);
+        request.headers.insert(ACCEPT, wanted);
+    }
+}
+
+/// A plugin that fails to translate, or that there is no room for.
+fn is_ours(fault: &Fault) -> bool {
+    matches!(fault.blame, Blame::Plugin(_)) || fault.kind == Kind::Overloaded
+}
+
 /// What the gateway itself changes in the body that goes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
@@ -165,7 +196,9 @@ pub(crate) struct Own {
 impl Own {
     pub(crate) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
         let upstream = snapshot.upstreams.at(target.index);
-        let forces = upstream.is_some_and(|upstream| upstream.config.force_stream);
+        // A dialect translates streams.
+        let forces =
+            target.is_foreign() || upstream.is_some_and(|upstream| upstream.config.force_stream);
         Self {
             route: target.model != route::model_of(request),
             force_stream: forces && request.kind == RequestKind::Messages && !request.stream,
@@ -207,13 +240,14 @@ pub(crate) fn edits(receipt: &Receipt, own: Own) -> String {
     edited.chain(skipped).collect::<Vec<_>>().join(", ")
 }
 
-/// `used` is the gateway's credential that it went out with.
-async fn send(
+/// Asks the upstream and looks at what comes back, in Anthropic's words. `used` is the gateway's credential that the
+/// request went out with.
+async fn ask(
+    run: &mut Run,
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
     own: Own,
-    edits: &str,
     used: &mut Option<Secret>,
 ) -> Result<Arrived, Bad> {
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
@@ -237,14 +271,33 @@ async fn send(
     } else {
         Due::of(target, "answer", limits.answer)
     };
+    let edits = edits(run.receipt(), own);
     let answer = due
-        .wait(upstream.send(request, credential, edits))
+        .wait(upstream.send(request, credential, &edits))
         .await
         .and_then(|sent| sent)
         .map_err(Bad::Nothing)?;
-    match arrival::look(answer, request.kind, target, &due).await? {
+    // Errors are the failure hooks' to translate.
+    let translator = match target.is_foreign() && answer.status.is_success() {
+        true => run.translator(head_of(request, target, &answer)).await,
+        false => Ok(None),
+    };
+    let translator = translator.map_err(Bad::Nothing)?;
+    match arrival::look(answer, request.kind, target, &due, translator).await? {
         Arrived::Begun(begun) if !request.stream => begun.collected().await.map(Arrived::Whole),
         arrived => Ok(arrived),
+    }
+}
+
+/// What a dialect's plugin may know of an answer: its headers are those of the upstream.
+pub(crate) fn head_of(request: &Request, target: &Target, answer: &Response) -> AnswerHead {
+    AnswerHead {
+        id: request.id.clone(),
+        session: request.session.clone(),
+        status: answer.status,
+        headers: answer.headers.clone(),
+        streaming: request.stream,
+        target: target.clone(),
     }
 }
 

@@ -13,9 +13,9 @@ use http::{
 
 use crate::{
     accounts::{self, Outcome},
-    fault::{Fault, Kind, Retry},
+    fault::{Blame, Fault, Kind, Retry},
     ids::UpstreamId,
-    message::{Body, Failure, Request, RequestKind, Response, Target},
+    message::{Body, Failure, Request, RequestKind, Response, Target, keep_common},
 };
 
 use super::{
@@ -58,6 +58,8 @@ pub(crate) struct Failed {
     /// When the first of the accounts comes back that all rest now.
     pub(crate) comes_back: Option<Instant>,
     upstream: UpstreamId,
+    /// Whether the upstream speaks another protocol.
+    foreign: bool,
 }
 
 impl Failed {
@@ -98,6 +100,7 @@ impl Failed {
             renewed: false,
             comes_back: None,
             upstream: target.upstream.clone(),
+            foreign: target.is_foreign(),
         }
     }
 
@@ -135,6 +138,8 @@ impl Failed {
             _ if request.kind != RequestKind::Messages || is_probe(request) => Outcome::Neutral,
             _ if self.failure.rest.is_some() => Outcome::Rest { told },
             None if is_passing(self.failure.status) => Outcome::Rest { told },
+            // That the gateway cannot ask is not the account's doing either.
+            Some(fault) if fault.blame == Blame::Gateway => Outcome::Neutral,
             // An account without a credential rests already.
             Some(fault) if fault.kind == Kind::BadCredential => Outcome::Neutral,
             // That nobody gets through to the upstream is not the account's doing.
@@ -156,6 +161,7 @@ impl Failed {
             (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401 | 403) => {
                 "credential"
             }
+            (Some(Kind::Internal), _) => "other",
             (Some(_), _) => "broken_answer",
             (None, 429) => "rate_limited",
             (None, 503 | 529) => "overloaded",
@@ -186,6 +192,7 @@ impl Failed {
             told,
             comes_back,
             upstream,
+            foreign: is_foreign,
             ..
         } = self;
         let Failure {
@@ -193,12 +200,20 @@ impl Failed {
             kind,
             mut headers,
             body,
+            rest,
             corrected,
             ..
         } = failure;
+        if is_foreign {
+            keep_common(&mut headers);
+        }
         if let Some(until) = comes_back.filter(|_| status == 429) {
             let wait = until.saturating_duration_since(Instant::now());
             let seconds = HeaderValue::from(wait.as_secs() + 1);
+            headers.entry(RETRY_AFTER).or_insert(seconds);
+        }
+        if let Some(rest) = rest.filter(|_| matches!(status, 429 | 503 | 529)) {
+            let seconds = HeaderValue::from(rest.as_millis().div_ceil(1000) as u64);
             headers.entry(RETRY_AFTER).or_insert(seconds);
         }
         let in_envelope = envelope(&body);
@@ -230,6 +245,8 @@ impl Failed {
             let fault = Fault::upstream(Kind::Refused { status, kind }, text(&body));
             return match StatusCode::from_u16(status) {
                 Ok(status) if in_envelope.is_some() => {
+                    // What the upstream sent may have been anything.
+                    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                     (Ok(whole(status, headers, body)), HeaderMap::new())
                 }
                 _ => (Err(fault), described(headers)),

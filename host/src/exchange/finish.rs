@@ -8,7 +8,7 @@ use crate::{
     accounts::Lease,
     fault::Fault,
     ids::PluginId,
-    message::{Request, Response, Target},
+    message::{Request, Response, Target, keep_common},
     pipeline::{AnswerHead, Run},
 };
 
@@ -45,7 +45,7 @@ impl Finished {
     pub(crate) async fn answer(self, head: Head) -> Answer {
         let Self {
             end,
-            run,
+            mut run,
             way,
             snapshot,
             request,
@@ -132,6 +132,9 @@ async fn begin(
         origin,
     } = head;
     let head = |status, mut headers: HeaderMap| {
+        if target.is_foreign() {
+            keep_common(&mut headers);
+        }
         // Hooks read the headers as the client will get them.
         headers.extend(origin.clone());
         AnswerHead {

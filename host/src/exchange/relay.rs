@@ -130,7 +130,7 @@ fn streamed(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn note(answering: &Answering, record: &mut Record, own: Own) {
+fn note(answering: &mut Answering, record: &mut Record, own: Own) {
     let receipt = answering.receipt();
     record.receipt(receipt, attempt::edits(receipt, own));
 }

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, header::EXPECT, request::Parts};
 use crate::{
     exchange::{Answer, Ending, Record, Snapshot},
     fault::{Fault, Kind},
-    message::{self, BodyStream, keep_end_to_end},
-    upstream::{ANTHROPIC, Credential, Passing},
+    message::{self, ANTHROPIC, BodyStream, keep_end_to_end},
+    upstream::{Credential, Passing},
 };
 
 pub(super) async fn pass(

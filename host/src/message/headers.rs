@@ -1,10 +1,10 @@
 //! Which headers travel from end to end, and which belong to one connection only.
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, GetAll, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -43,10 +43,40 @@ pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes off what clients of Anthropic's API say about themselves, as far as it is as it `came`: another provider has no
+/// use for it, and what it does not get it cannot keep.
+pub(crate) fn take_off_own(headers: &mut HeaderMap, came: &HeaderMap) {
+    const OWN: [&str; 4] = ["anthropic-", "x-claude-", "x-stainless-", "x-app"];
+    keep(headers, |name, values| {
+        let own = OWN.iter().any(|own| name.as_str().starts_with(own));
+        !own || !values.eq(&came.get_all(name))
+    });
+}
+
+/// Keeps of another provider's answer what means the same to a client of Anthropic's API: when to come again, and by which
+/// name to ask the provider about it.
+pub(crate) fn keep_common(headers: &mut HeaderMap) {
+    const COMMON: [&str; 6] = [
+        "content-type",
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+        "request-id",
+        "x-request-id",
+    ];
+    keep(headers, |name, _| COMMON.contains(&name.as_str()));
+}
+
+fn keep(headers: &mut HeaderMap, wanted: impl Fn(&HeaderName, GetAll<'_, HeaderValue>) -> bool) {
+    let unwanted = |name: &&HeaderName| !wanted(name, headers.get_all(*name));
+    let unwanted: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -63,5 +93,39 @@ mod tests {
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["anthropic-beta"]
         );
+    }
+    #[test]
+    fn another_provider_hears_what_a_plugin_says_and_not_what_the_client_said() {
+        let came = of(&[
+            ("anthropic-beta", "a"),
+            ("x-stainless-os", "Linux"),
+            ("x-app", "cli"),
+            ("user-agent", "u"),
+        ]);
+        let mut headers = came.clone();
+        headers.insert("anthropic-beta", HeaderValue::from_static("b"));
+        take_off_own(&mut headers, &came);
+        assert_eq!(headers, of(&[("anthropic-beta", "b"), ("user-agent", "u")]));
+    }
+
+    #[test]
+    fn a_client_is_not_told_of_another_providers_limits() {
+        let mut headers = of(&[
+            ("retry-after", "7"),
+            ("x-ratelimit-limit-tokens", "9"),
+            ("alt-svc", "h3=\":443\""),
+        ]);
+        keep_common(&mut headers);
+        assert_eq!(headers, of(&[("retry-after", "7")]));
+    }
+
+    fn of(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let one = |(name, value): &(&'static str, &'static str)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        headers.iter().map(one).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! The second half of an exchange: the answer goes to the client through the response hooks, in reverse order.
+//! The second half of an exchange: the answer goes to the client through the response hooks, in reverse order. A dialect's
+//! plugin is not among them: what it had to translate was translated when it arrived.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,7 +15,8 @@ use super::{
     manifest::Hook,
     plugin::Plugin,
     seats::Seats,
-    speaks, verdict,
+    translator::Loan,
+    verdict,
 };
 use crate::{
     config::OnError,
@@ -28,9 +30,11 @@ pub(crate) struct Answering {
     runtime: Arc<Runtime>,
     kind: RequestKind,
     seats: Seats,
-    /// In the order in which they see events: a dialect first.
+    /// In the order in which they see events.
     listeners: Vec<Listener>,
     receipt: Receipt,
+    /// The dialect's plugin is at work for as long as the answer comes.
+    loan: Option<Loan>,
     head: Arc<AnswerHead>,
     /// Whether something has gone to the client.
     sent: bool,
@@ -55,15 +59,20 @@ enum Shown {
 }
 
 impl Answering {
-    pub(super) fn begin(run: Run, head: AnswerHead) -> Self {
+    pub(super) fn begin(mut run: Run, head: AnswerHead) -> Self {
+        run.recall();
         let Run {
             catalog,
             runtime,
             kind,
             mut seats,
             mut receipt,
+            loan,
             ..
         } = run;
+        if let Some(loan) = &loan {
+            loan.close();
+        }
         let facts = Facts {
             kind,
             headers: None,
@@ -72,10 +81,11 @@ impl Answering {
         let mut listeners = Vec::new();
         for &at in catalog.having(Hook::Response).iter().rev() {
             let plugin = &catalog.plugins[at];
+            if plugin.is_dialect() {
+                continue;
+            }
             let guard = plugin.guard(Hook::Response);
-            let cares =
-                speaks(plugin, &head.target) && guard.is_some_and(|guard| guard.may_hold(facts));
-            if !cares {
+            if !guard.is_some_and(|guard| guard.may_hold(facts)) {
                 receipt.guarded(plugin, Hook::Response);
             } else if !seats.is_out(at) {
                 listeners.push(Listener {
@@ -95,6 +105,7 @@ impl Answering {
             seats,
             listeners,
             receipt,
+            loan,
             head,
             sent: false,
         }
@@ -123,7 +134,7 @@ impl Answering {
         self.sent = true;
     }
 
-    /// Shows one event to the response hooks, in reverse order, a dialect first.
+    /// Shows one event to the response hooks, in reverse order.
     pub(crate) async fn on_event(&mut self, mut event: Event) -> Result<Passed, Fault> {
         for place in 0..self.listeners.len() {
             match self.show(place, event).await? {
@@ -184,7 +195,11 @@ impl Answering {
         Ok(replaced.map(Bytes::from))
     }
 
-    pub(crate) fn receipt(&self) -> &Receipt {
+    pub(crate) fn receipt(&mut self) -> &Receipt {
+        if let Some(loan) = &self.loan {
+            // What came back before the loan was closed goes with it.
+            drop(loan.settle(&mut self.receipt));
+        }
         &self.receipt
     }
 
@@ -360,7 +375,7 @@ impl Answering {
         ResponseView {
             head,
             edits: Vec::new(),
-            sent: self.sent,
+            closed: self.sent.then_some("the answer has begun"),
             complete,
             notes: Vec::new(),
         }
@@ -371,7 +386,7 @@ impl Answering {
         let ResponseView {
             head, edits, notes, ..
         } = view;
-        self.receipt.note(plugin, notes);
+        self.receipt.note(plugin.id(), notes);
         // The view's own hold on the head would make the next line copy it.
         drop(head);
         if !edits.is_empty() {
@@ -400,7 +415,7 @@ impl Answering {
 }
 
 /// Events as a plugin made them. A line break where none can stand would let it write events that nobody checked.
-fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, Cause> {
+pub(super) fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, Cause> {
     let check = |GuestEvent { name, data }: GuestEvent| {
         if name.contains(['\n', '\r', '\0']) || data.contains('\r') {
             let why = "an event that it handed back has a line break where none can stand";
@@ -412,7 +427,7 @@ fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, Cause> {
 }
 
 /// The name of an event, or the type of its data where it has none, and the type of its delta.
-fn type_of(event: &Event) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+pub(super) fn type_of(event: &Event) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
     #[derive(Deserialize, Default)]
     struct Typed<'a> {
         #[serde(borrow, rename = "type", default)]

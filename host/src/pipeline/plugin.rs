@@ -62,6 +62,11 @@ impl Plugin {
         &self.tenant.id
     }
 
+    /// Whether it translates for upstreams that speak another protocol.
+    pub(super) fn is_dialect(&self) -> bool {
+        self.manifest.dialect.is_some()
+    }
+
     /// None where the plugin does not have the hook.
     pub(super) fn guard(&self, hook: Hook) -> Option<&Guard> {
         self.manifest.guards[hook as usize].as_ref()

@@ -21,16 +21,25 @@ struct Seat {
     state: State,
 }
 
-enum State {
+pub(super) enum State {
     /// A slot is kept for it.
     Reserved(Slot),
-    Live {
-        instance: Box<Instance>,
-        /// Given back with it.
-        _slot: Slot,
-    },
+    Live(Live),
     /// It failed, and is not called again in this exchange.
     Out,
+}
+
+pub(super) struct Live {
+    pub(super) instance: Box<Instance>,
+    /// Given back with it.
+    slot: Slot,
+}
+
+impl Live {
+    /// The slot without the instance, for another one.
+    pub(super) fn vacated(self) -> State {
+        State::Reserved(self.slot)
+    }
 }
 
 impl Seats {
@@ -91,17 +100,27 @@ impl Seats {
             // Between the two states it is out, which lasts for this line only.
             if let State::Reserved(slot) = std::mem::replace(state, State::Out) {
                 let instance = Box::new(made);
-                *state = State::Live {
-                    instance,
-                    _slot: slot,
-                };
+                *state = State::Live(Live { instance, slot });
             }
         }
         match state {
-            State::Live { instance, .. } => Ok(instance),
+            State::Live(live) => Ok(&mut live.instance),
             // Whoever calls has asked `is_out`.
             State::Reserved(_) | State::Out => Err(Cause::NoSlot),
         }
+    }
+
+    /// Takes a live instance out, until [`Self::put_back`].
+    pub(super) fn lend(&mut self, plugin: usize) -> Option<Live> {
+        let place = self.0.iter().position(|seat| seat.plugin == plugin)?;
+        match self.0.swap_remove(place).state {
+            State::Live(live) => Some(live),
+            State::Reserved(_) | State::Out => None,
+        }
+    }
+
+    pub(super) fn put_back(&mut self, plugin: usize, state: State) {
+        self.0.push(Seat { plugin, state });
     }
 
     /// The plugin failed: its instance goes, and it is not called again.

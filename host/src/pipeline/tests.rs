@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A plugin folder and what is loaded from it; removed when dropped.
-struct Fixture {
+pub(crate) struct Fixture {
     dir: PathBuf,
     config: Config,
     runtime: Arc<Runtime>,
@@ -31,7 +31,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
@@ -51,7 +51,7 @@ impl Fixture {
     }
 
     /// Puts a guest into the folder.
-    fn drop_in(self, guest: &str, file: &str) -> Self {
+    pub(crate) fn drop_in(self, guest: &str, file: &str) -> Self {
         fs::copy(guests().join(guest), self.dir.join(file)).unwrap();
         self
     }
@@ -61,7 +61,7 @@ impl Fixture {
         self
     }
 
-    fn settings(mut self, plugin: &str, settings: Value) -> Self {
+    pub(crate) fn settings(mut self, plugin: &str, settings: Value) -> Self {
         let Value::Object(settings) = settings else {
             panic!("settings are an object")
         };
@@ -81,7 +81,7 @@ impl Fixture {
             .or_default()
     }
 
-    fn load(&mut self) -> Loaded {
+    pub(crate) fn load(&mut self) -> Loaded {
         let loaded = Catalog::load(&self.runtime, &self.config, self.catalog.as_ref());
         if let Some(catalog) = &loaded.catalog {
             self.catalog = Some(Arc::clone(catalog));
@@ -97,7 +97,7 @@ impl Fixture {
         self
     }
 
-    fn begin(&self) -> Run {
+    pub(crate) fn begin(&self) -> Run {
         self.catalog.as_ref().unwrap().begin(&self.runtime)
     }
 
@@ -182,7 +182,7 @@ fn guests() -> &'static Path {
     })
 }
 
-fn request(body: &str) -> Request {
+pub(crate) fn request(body: &str) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert("anthropic-version", "2023-06-01".parse().unwrap());
     Request {
@@ -200,7 +200,7 @@ fn request(body: &str) -> Request {
     }
 }
 
-fn target(lacks: &[&str]) -> Target {
+pub(crate) fn target(lacks: &[&str]) -> Target {
     Target {
         upstream: "up".parse().unwrap(),
         index: 0,
@@ -262,7 +262,7 @@ fn body(request: &Request) -> String {
 }
 
 /// Async code of a test; loading needs a thread without a runtime, so tests are not async themselves.
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::{
     config::{self, AuthStyle},
-    message::{Body, Event, Request, RequestKind, Response},
+    message::{ANTHROPIC, Body, Event, Request, RequestKind, Response},
     sse,
 };
 
-use super::{ANTHROPIC, Model};
+use super::Model;
 
 /// What the echo upstream is in the words of the configuration.
 pub(super) fn config() -> config::Upstream {

@@ -20,7 +20,7 @@ use crate::{
         finish::Head,
         record::{Ending, Record},
     },
-    fault::{Fault, Kind},
+    fault::{Blame, Fault, Kind},
     message::{Body, BodyStream, Event, Response},
     pipeline::Answering,
     sse::{Decoder, Frame},
@@ -63,7 +63,7 @@ impl Begun {
             Ok(first) => first,
             Err(fault) => {
                 record.usage = passage.usage;
-                note(&passage.answering, &mut record, wanted.own);
+                note(&mut passage.answering, &mut record, wanted.own);
                 return Answer::fault(fault, record);
             }
         };
@@ -102,27 +102,28 @@ impl Begun {
         let Self {
             status,
             mut headers,
-            mut frames,
+            frames,
             mut decoder,
             mut chunks,
         } = self;
-        let ends = |frame: &Frame| *arrival::kind(frame) == *b"message_stop";
-        let mut over = frames.iter().any(ends);
+        let mut events: Vec<Event> = Vec::new();
+        let mut arrived = frames;
         // What comes behind the end is of no use, and it need not come.
-        while !over {
-            let Some(chunk) = chunks.next().await else {
-                break;
-            };
-            decoder.push(chunk.map_err(Bad::Nothing)?);
-            while let Some(frame) = decoder.next_frame() {
-                if *arrival::kind(&frame) == *b"error" {
-                    return Err(arrival::error_event(&frame, headers));
+        loop {
+            let mut over = false;
+            for frame in &arrived {
+                match &*arrival::kind(frame) {
+                    b"error" => return Err(arrival::error_event(frame, headers)),
+                    b"message_stop" => over = true,
+                    _ => {}
                 }
-                over |= ends(&frame);
-                frames.push(frame);
+                events.extend(frame.event());
             }
+            let next = if over { None } else { chunks.next().await };
+            let Some(chunk) = next else { break };
+            decoder.push(chunk.map_err(Bad::Nothing)?);
+            arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
-        let events: Vec<Event> = frames.iter().filter_map(Frame::event).collect();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Whole {
             status,
@@ -197,7 +198,7 @@ impl Streaming {
         }
         self.over |= self.passage.ending == Some(Ending::Error);
         if self.decoder.held() > arrival::LARGEST_EVENT {
-            let fault = arrival::too_long(&self.passage.answering.head().target);
+            let fault = arrival::too_long(&self.passage.answering.head().target.upstream);
             self.cut(fault, Ending::Truncated);
         }
     }
@@ -223,7 +224,11 @@ impl Streaming {
                     format!("the stream of upstream `{upstream}` ended before `message_stop`");
                 Fault::upstream(Kind::BrokenAnswer, what)
             });
-            self.cut(fault, Ending::Truncated);
+            let ending = match fault.blame {
+                Blame::Plugin(_) => Ending::Error,
+                _ => Ending::Truncated,
+            };
+            self.cut(fault, ending);
         }
     }
 
@@ -238,6 +243,6 @@ impl Streaming {
 impl Drop for Streaming {
     fn drop(&mut self) {
         self.record.usage = self.passage.usage;
-        note(&self.passage.answering, &mut self.record, self.own);
+        note(&mut self.passage.answering, &mut self.record, self.own);
     }
 }

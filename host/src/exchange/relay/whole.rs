@@ -30,7 +30,7 @@ pub(crate) async fn whole(
         answering.head_is_sent();
     }
     let through = through(&body, &mut answering, wanted).await;
-    note(&answering, &mut record, wanted.own);
+    note(&mut answering, &mut record, wanted.own);
     let headers = answering.head().headers.clone();
     if wanted.kind == RequestKind::Messages {
         record.usage.of_message(&body);

@@ -18,8 +18,8 @@ const HEADER_EDITS: usize = 64;
 pub struct ResponseView {
     pub(in crate::pipeline) head: Arc<AnswerHead>,
     pub(in crate::pipeline) edits: Vec<HeaderEdit>,
-    /// Whether the head has gone to the client.
-    pub(in crate::pipeline) sent: bool,
+    /// Why no header can be set, where that is so.
+    pub(in crate::pipeline) closed: Option<&'static str>,
     pub(in crate::pipeline) complete: bool,
     /// Lines for the record.
     pub(in crate::pipeline) notes: Vec<String>,
@@ -28,8 +28,8 @@ pub struct ResponseView {
 impl ResponseView {
     fn set_header(&mut self, name: &str, values: &[String]) -> Result<(), EditError> {
         let name = header_name(name)?;
-        if self.sent {
-            let text = format!("the answer has begun, `{name}` cannot be set any more");
+        if let Some(why) = self.closed {
+            let text = format!("{why}, `{name}` cannot be set");
             return Err(EditError::NotAllowed(text));
         }
         if is_framing(&name) {

@@ -1,0 +1,172 @@
+//! The answer of an upstream that speaks another protocol, made Anthropic's as it arrives.
+//!
+//! It happens here, below everything that judges, collects or relays an answer, so that all of that knows one protocol
+//! only: an error in the upstream's own words is a failed attempt like any other, and an answer that is translated to
+//! nothing is no answer.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+
+use crate::{
+    fault::Fault,
+    ids::UpstreamId,
+    message::{BodyStream, Event},
+    pipeline::Translator,
+    sse::{self, Decoder, Frame},
+};
+
+use super::arrival;
+
+/// A stream of the upstream's events as a stream of Anthropic's.
+pub(crate) fn stream_of(
+    chunks: BodyStream,
+    translator: Translator,
+    upstream: &UpstreamId,
+) -> BodyStream {
+    translated(Translation::of(chunks, translator, upstream))
+}
+
+/// A body that is no stream, shown as a single event.
+pub(crate) async fn stream_of_whole(
+    body: &Bytes,
+    translator: Translator,
+    upstream: &UpstreamId,
+) -> BodyStream {
+    let mut translation = Translation::of(stream::empty().boxed(), translator, upstream);
+    let event = Event {
+        name: String::new(),
+        data: String::from_utf8_lossy(body).into_owned(),
+    };
+    let mut out = BytesMut::new();
+    let shown = translation.show(event, &mut out).await;
+    translation.hand_out(out, shown.err());
+    translated(translation)
+}
+
+fn translated(translation: Translation) -> BodyStream {
+    let chunks = stream::unfold(translation, |mut translation| async move {
+        let next = translation.next().await?;
+        Some((next, translation))
+    });
+    chunks.boxed()
+}
+
+struct Translation {
+    chunks: BodyStream,
+    decoder: Decoder,
+    /// None once the answer is over: what else comes is of no use to anybody.
+    translator: Option<Translator>,
+    /// Handed out before anything more is read.
+    ready: VecDeque<Result<Bytes, Fault>>,
+    /// Nothing more is read.
+    ended: bool,
+    upstream: UpstreamId,
+}
+
+impl Translation {
+    fn of(chunks: BodyStream, translator: Translator, upstream: &UpstreamId) -> Self {
+        Self {
+            chunks,
+            decoder: Decoder::default(),
+            translator: Some(translator),
+            ready: VecDeque::new(),
+            ended: false,
+            upstream: upstream.clone(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            if self.ended {
+                return None;
+            }
+            match self.chunks.next().await {
+                Some(Ok(chunk)) => self.take(chunk).await,
+                Some(Err(fault)) => self.end(Some(fault)).await,
+                None => self.end(None).await,
+            }
+        }
+    }
+
+    /// The frames that end in this chunk are handed out together.
+    async fn take(&mut self, chunk: Bytes) {
+        if self.translator.is_none() {
+            return;
+        }
+        self.decoder.push(chunk);
+        let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
+        let mut out = BytesMut::new();
+        let mut failed = None;
+        for frame in frames {
+            // Comments alone are no event.
+            let Some(event) = frame.event() else { continue };
+            failed = self.show(event, &mut out).await.err();
+            if self.translator.is_none() {
+                break;
+            }
+        }
+        if self.translator.is_some() && self.decoder.held() > arrival::LARGEST_EVENT {
+            failed = Some(arrival::too_long(&self.upstream));
+        }
+        self.hand_out(out, failed);
+    }
+
+    /// Shows one event and writes what becomes of it. After the end of the message, and after a failure, there is nothing
+    /// more to translate.
+    async fn show(&mut self, event: Event, out: &mut BytesMut) -> Result<(), Fault> {
+        let Some(translator) = &mut self.translator else {
+            return Ok(());
+        };
+        match translator.on_event(event).await {
+            Ok(events) => {
+                self.write(&events, out);
+                Ok(())
+            }
+            Err(fault) => {
+                self.translator = None;
+                Err(fault)
+            }
+        }
+    }
+
+    fn write(&mut self, events: &[Event], out: &mut BytesMut) {
+        for event in events {
+            sse::encode(event, out);
+            let kind = arrival::kind_of(event);
+            if matches!(&*kind, b"message_stop" | b"error") {
+                self.translator = None;
+                return;
+            }
+        }
+    }
+
+    /// The upstream has said its last; it may be that only now the plugin knows how the message ends.
+    async fn end(&mut self, fault: Option<Fault>) {
+        let mut out = BytesMut::new();
+        if let Some(mut translator) = self.translator.take() {
+            match translator.on_end(fault.is_none()).await {
+                Ok(events) => self.write(&events, &mut out),
+                Err(failed) => return self.hand_out(out, Some(failed)),
+            }
+        }
+        self.hand_out(out, fault);
+        self.ended = true;
+    }
+
+    /// A fault is the last that comes.
+    fn hand_out(&mut self, out: BytesMut, fault: Option<Fault>) {
+        if !out.is_empty() {
+            self.ready.push_back(Ok(out.freeze()));
+        }
+        self.ended |= fault.is_some();
+        self.ready.extend(fault.map(Err));
+    }
+}
+
+#[cfg(test)]
+mod tests;
