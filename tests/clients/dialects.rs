@@ -85,17 +85,19 @@ fn every_case_is_ok(interpreter: &Path, script: &Path, language: &str, dialect: 
 
 #[test]
 fn claude_code_works_ten_turns_with_gemini() {
-    claude_code_works_ten_turns("gemini", "gemini-3-pro-preview");
+    claude_code_works_ten_turns("gemini", "gemini-3-pro-preview", "");
 }
 
 #[test]
 fn claude_code_works_ten_turns_with_openai() {
-    claude_code_works_ten_turns("openai", "gpt-5");
+    // For OpenAI itself; by default nothing is sent that other servers may not know.
+    let settings = "settings = { effort = true, max_tokens = \"max_completion_tokens\" }";
+    claude_code_works_ten_turns("openai", "gpt-5", settings);
 }
 
 /// What came back of each turn is looked at by the upstream itself (strict/script.py, `Session`).
 #[track_caller]
-fn claude_code_works_ten_turns(dialect: &'static str, model: &str) {
+fn claude_code_works_ten_turns(dialect: &'static str, model: &str, settings: &str) {
     if install::skipped() {
         return;
     }
@@ -104,17 +106,24 @@ fn claude_code_works_ten_turns(dialect: &'static str, model: &str) {
     let picture = home.path().join("picture.png");
     fs::write(&picture, png()).unwrap();
     let upstream = Live::session(dialect, &picture);
-    let gateway = upstream.gateway(KEY).start();
+    let gateway = upstream
+        .gateway(KEY)
+        .tables(&format!("[plugin.dialect-{dialect}]\n{settings}"))
+        .start();
+    // In this format it wants to see thoughts.
     let words = [
         "--model",
         model,
         "--allowedTools=Read",
+        "--output-format=stream-json",
+        "--verbose",
         "do what you are asked to do, in ten turns",
     ];
     let outcome = claude_code::print(&claude, home.path(), &gateway, KEY, &words);
     let received = upstream.received();
     outcome.has_code(0);
-    let answer: Value = serde_json::from_str(&outcome.out).expect("a JSON result");
+    let result = outcome.out.lines().last().unwrap_or_default();
+    let answer: Value = serde_json::from_str(result).expect("a JSON result");
     assert_eq!(answer["is_error"], false, "{answer}");
     assert_eq!(answer["result"], "All ten turns are done.", "{answer}");
     assert_eq!(received.len(), 10, "{answer}");

@@ -106,7 +106,7 @@ fn the_sdks_get_what_litellm_answers() {
             said[3]["message"]["content"][0]["text"]
                 .as_str()
                 .unwrap()
-                .contains("hello"),
+                .contains("It received: model claude-opus-5-5"),
             "{sdk}: {}",
             said[3]
         );

@@ -101,17 +101,13 @@ impl Live {
     #[track_caller]
     pub(crate) fn received(&self) -> Vec<Value> {
         let told = self.told.lock().unwrap().clone();
+        let complaints = self.complaints.lock().unwrap().clone();
         let flawed: Vec<String> = told
             .iter()
             .filter(|request| request["flaws"] != Value::Array(Vec::new()))
             .map(|request| format!("{}: {:#}", request["path"], request["flaws"]))
             .collect();
-        assert!(
-            flawed.is_empty(),
-            "{}\n{}",
-            flawed.join("\n"),
-            self.complaints.lock().unwrap()
-        );
+        assert!(flawed.is_empty(), "{}\n{complaints}", flawed.join("\n"));
         told
     }
 }

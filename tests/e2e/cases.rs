@@ -7,7 +7,7 @@
 //! | `kind.txt` | `count_tokens` or `models`, where it is no message |
 //! | `sent.json`, `sent.txt` | the body that the upstream gets, and path and query below the base URL; without them it is not asked |
 //! | `upstream.sse`, `upstream.json`, `upstream.http` | what it answers; the last one with status line and headers |
-//! | `reply.sse`, `reply.json` | what the client gets |
+//! | `reply.sse`, `reply.json` | what the client gets; without it, an error in the gateway's own words |
 //! | `status.txt`, `headers.txt` | the status, if it is not 200, and headers that are there |
 //! | `notes.txt` | the record's notes, one in a line |
 //! | `settings.json` | the plugin's settings |
@@ -15,7 +15,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
@@ -41,6 +41,9 @@ const FILES: [&str; 14] = [
     "settings.json",
     "foreign.txt",
 ];
+
+/// Gateways that run at the same time.
+const WORKERS: usize = 3;
 
 /// How the upstream's body comes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,17 +102,21 @@ fn every_case_comes_out_as_it_says(dialect: &'static str) {
         let key = format!("{fails} {settings}");
         stages.entry(key).or_default().push(case);
     }
+    let left: Vec<_> = stages
+        .values()
+        .flat_map(|cases| [Pieces::One, Pieces::Bytes].map(|pieces| (cases, pieces)))
+        .collect();
+    let left = Mutex::new(left.into_iter());
     let wrong: Vec<String> = thread::scope(|scope| {
-        let running: Vec<_> = stages
-            .values()
-            .flat_map(|cases| [Pieces::One, Pieces::Bytes].map(|pieces| (cases, pieces)))
-            .collect::<Vec<_>>()
+        let work = || {
+            let next = || left.lock().unwrap().next();
+            let played = iter::from_fn(next).map(|(cases, pieces)| play(dialect, cases, pieces));
+            played.flatten().collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers
             .into_iter()
-            .map(|(cases, pieces)| scope.spawn(move || play(dialect, cases, pieces)))
-            .collect();
-        running
-            .into_iter()
-            .flat_map(|stage| stage.join().unwrap())
+            .flat_map(|worker| worker.join().unwrap())
             .collect()
     });
     assert!(
@@ -229,12 +236,24 @@ fn replied(case: &Case, reply: &Reply) -> Vec<String> {
     if let Some(events) = case.text("reply.sse") {
         wrong.extend(differs("events", &reply.text(), &events));
     } else if let Some(body) = case.text("reply.json") {
-        let (got, wanted) = (reply.json(), serde_json::from_str::<Value>(&body).unwrap());
+        let (mut got, wanted) = (reply.json(), serde_json::from_str::<Value>(&body).unwrap());
+        // The gateway puts it into its errors, and it is another one each time.
+        let id = got.as_object_mut().and_then(|got| got.remove("request_id"));
+        let header = reply.header("request-id").map(Value::from);
+        if id.is_some() && id != header {
+            wrong.push(format!("request_id: {id:?}, in the header {header:?}"));
+        }
         if got != wanted {
             wrong.extend(differs("body", &got.to_string(), &wanted.to_string()));
         }
     } else {
-        wrong.push("there is no reply to compare with".to_owned());
+        let got = reply.json();
+        let kind = got["error"]["type"].as_str();
+        wrong.extend(differs("error", kind.unwrap_or_default(), "api_error"));
+        let said = got["error"]["message"].as_str().unwrap_or_default();
+        if !said.contains("`up`") {
+            wrong.push(format!("nothing of the upstream in: {said}"));
+        }
     }
     wrong
 }
@@ -315,7 +334,7 @@ impl Case {
             });
         }
         let mut bytes = head(status, &headers).into_bytes();
-        bytes.extend(b"transfer-encoding: chunked\r\n\r\n");
+        bytes.extend(b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
         bytes.extend(
             body.iter()
                 .flat_map(|byte| [b'1', b'\r', b'\n', *byte, b'\r', b'\n']),

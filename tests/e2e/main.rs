@@ -30,5 +30,5 @@ mod operation; // signals, limits, the configuration file while running
 mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows
 mod guests; // plugins that misbehave
-mod cases; // what the dialects make of each thing
 mod dialects; // upstreams that speak another protocol
+mod cases; // what the two built-in dialects make of each thing

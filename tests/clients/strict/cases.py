@@ -1,7 +1,8 @@
 """Every case of a dialect, held to its provider's own types: a line for each file, `ok what` or `FAIL what: flaws`.
 
-Arguments: the folder of a dialect's cases, and `gemini` or `openai`. What the upstream says in a case may have fields
-of another server if a file `foreign.txt` says whose; what we send may not.
+Arguments: the folder of a dialect's cases, and `gemini` or `openai`. What the upstream says in a case may be of another
+server's shape if a file `foreign.txt` says whose. What we send may have one member that is not the provider's own, in such
+a case too: the one in which a setting sends thoughts back.
 """
 
 import json
@@ -24,16 +25,43 @@ def events(text):
 
 def sent_flaws(case):
     path, body = (case / "sent.txt").read_text().strip(), (case / "sent.json").read_text()
-    if DIALECT == "openai":
-        return speaks_openai.request_flaws(path, body)
-    settings = case / "settings.json"
-    vertex = settings.exists() and "up" in json.loads(settings.read_text()).get("vertex", [])
-    return speaks_gemini.request_flaws(path, body, vertex)
+    settings = json.loads((case / "settings.json").read_text()) if (case / "settings.json").exists() else {}
+    if DIALECT == "gemini":
+        return speaks_gemini.request_flaws(path, body, "up" in settings.get("vertex", []))
+    thoughts = {**settings, **settings.get("upstreams", {}).get("up", {})}.get("reasoning")
+    if thoughts and (case / "foreign.txt").exists():
+        sent = json.loads(body)
+        for message in sent["messages"]:
+            if message["role"] == "assistant":
+                message.pop(thoughts, None)
+        body = json.dumps(sent)
+    return speaks_openai.request_flaws(path, body)
 
 
-def answer_flaws(case, texts):
+def answer_flaws(texts):
     check = speaks_gemini.answer_flaws if DIALECT == "gemini" else speaks_openai.answer_flaws
-    return [flaw for text in texts for flaw in check(text)]
+    return [flaw for text in texts for flaw in checked(check, text)]
+
+
+def checked(check, text):
+    try:
+        return check(text)
+    # Not even JSON, or no object.
+    except (ValueError, TypeError, AttributeError) as error:
+        return [repr(error)]
+
+
+def answers(case):
+    """What the upstream says, each event or the whole body."""
+    if (case / "upstream.sse").exists():
+        # As bytes: the interpreter would make one kind of line end of all.
+        return list(events((case / "upstream.sse").read_bytes().decode()))
+    if (case / "upstream.json").exists() and not (case / "kind.txt").exists():
+        return [(case / "upstream.json").read_text()]
+    if (case / "upstream.http").exists():
+        head, body = (case / "upstream.http").read_text().split("\n\n", 1)
+        return list(events(body)) if "text/event-stream" in head.lower() else [body]
+    return []
 
 
 def say(name, flaws):
@@ -43,11 +71,9 @@ def say(name, flaws):
 for case in sorted(path for path in FOLDER.iterdir() if path.is_dir()):
     if (case / "sent.json").exists():
         say(f"{case.name} sent", sent_flaws(case))
-    counts = (case / "kind.txt").exists()
+    flaws = answer_flaws(answers(case))
     if (case / "foreign.txt").exists():
-        say(f"{case.name} foreign", [] if (case / "foreign.txt").read_text().strip() else ["whose shape is it?"])
-    elif (case / "upstream.sse").exists():
-        # As bytes: the interpreter would make one kind of line end of all.
-        say(f"{case.name} upstream", answer_flaws(case, events((case / "upstream.sse").read_bytes().decode())))
-    elif (case / "upstream.json").exists() and not counts:
-        say(f"{case.name} upstream", answer_flaws(case, [(case / "upstream.json").read_text()]))
+        whose = (case / "foreign.txt").read_text().strip()
+        say(f"{case.name} foreign", [] if whose else ["whose shape is it?"])
+    elif answers(case):
+        say(f"{case.name} upstream", flaws)

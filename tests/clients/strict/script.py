@@ -155,7 +155,7 @@ class OpenAi:
         deltas += [{"content": piece} for piece in pieces(turn.text)]
         begun = []
         for place, (name, arguments) in enumerate(turn.calls):
-            call = {"index": place, "id": f"call_{number}_{place}", "type": "function"}
+            call = {"index": place, "id": f"call_of_turn_{number}_{place}", "type": "function"}
             deltas.append({"tool_calls": [{**call, "function": {"name": name, "arguments": ""}}]})
             begun.append(pieces(json.dumps(arguments), 9))
         while any(begun):
@@ -230,7 +230,7 @@ class OpenAi:
     def signed_wrong(self, number, message):
         """Nothing is signed here, but a call has the name that the server gave it."""
         names = [call["id"] for call in message.get("tool_calls") or []]
-        wanted = [f"call_{number}_{place}" for place in range(len(names))]
+        wanted = [f"call_of_turn_{number}_{place}" for place in range(len(names))]
         return [] if names == wanted else [f"turn {number}: the ids {names}, wanted {wanted}"]
 
     def results(self, sent):

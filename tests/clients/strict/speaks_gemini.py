@@ -49,11 +49,15 @@ def request_flaws(path, body, vertex=False):
 def answer_flaws(text):
     """Of one event's data, or of an answer that is no stream."""
     value = json.loads(text)
-    if "error" in value:
-        return error_flaws(value)
+    # Without `alt=sse` the API answers with a list.
+    items = value if isinstance(value, list) else [value]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return parsed(types.GenerateContentResponse, value)[1]
+        return [flaw for item in items for flaw in one_answer_flaws(item)]
+
+
+def one_answer_flaws(value):
+    return error_flaws(value) if "error" in value else parsed(types.GenerateContentResponse, value)[1]
 
 
 def error_flaws(value):
