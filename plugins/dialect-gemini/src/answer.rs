@@ -295,14 +295,15 @@ impl Answer {
 }
 
 fn usage(counts: &UsageMetadata) -> Usage {
-    let cached = counts.cached_content_token_count.unwrap_or_default();
-    let prompt = counts.prompt_token_count.unwrap_or_default();
-    let tools = counts.tool_use_prompt_token_count.unwrap_or_default();
+    let prompt = counts
+        .prompt_token_count
+        .saturating_add(counts.tool_use_prompt_token_count);
     Usage {
-        input: (prompt + tools).saturating_sub(cached),
-        cache_read: cached,
-        output: counts.candidates_token_count.unwrap_or_default()
-            + counts.thoughts_token_count.unwrap_or_default(),
+        input: prompt.saturating_sub(counts.cached_content_token_count),
+        cache_read: counts.cached_content_token_count,
+        output: counts
+            .candidates_token_count
+            .saturating_add(counts.thoughts_token_count),
     }
 }
 

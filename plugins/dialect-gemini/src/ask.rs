@@ -34,8 +34,16 @@ pub(crate) struct To<'a> {
     /// As it stands in the path: `models/gemini-2.5-flash`.
     pub(crate) path: &'a str,
     pub(crate) vertex: bool,
-    /// Calls without a signature get the sentinel, whatever is known of the model.
-    pub(crate) signs_all: bool,
+    pub(crate) signatures: Signatures,
+}
+
+/// What is known of the signatures in the history.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signatures {
+    /// The upstream wants one for each step, whatever is known of the model.
+    pub(crate) wanted: bool,
+    /// The upstream has refused one.
+    pub(crate) refused: bool,
 }
 
 /// The categories that have a filter.

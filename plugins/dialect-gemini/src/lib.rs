@@ -22,11 +22,11 @@ use witgate_plugin::{
 
 use self::{
     answer::{About, Answer},
-    ask::To,
+    ask::{Signatures, To},
     model::Model,
     names::Names,
     settings::Settings,
-    trouble::Trouble,
+    trouble::{Signature, Trouble},
 };
 
 const KINDS: [&str; 3] = ["messages", "count_tokens", "models"];
@@ -39,8 +39,8 @@ struct DialectGemini {
     /// The client's names of the functions that the present attempt declares.
     names: Names,
     answer: Answer,
-    /// The upstream wants signatures where none were expected. There is one such retry in an exchange.
-    signs_all: bool,
+    /// What the upstream has said about signatures. Each is a reason for one retry in an exchange.
+    signatures: Signatures,
     kind: String,
 }
 
@@ -59,51 +59,56 @@ impl Plugin for DialectGemini {
 impl AttemptHook for DialectGemini {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let settings = Settings::load()?;
-        let vertex = settings.is_vertex(&target.upstream());
         self.answer = Answer::default();
         self.kind = request.kind();
         if self.kind == "models" {
-            if vertex {
+            if settings.is_vertex(&target.upstream()) {
                 return Ok(Verdict::refuse(no_list()));
             }
             request.set_path("/models?pageSize=1000")?;
             return Ok(Verdict::proceed());
         }
+        match self.translate(request, target, &settings)? {
+            Ok(()) => Ok(Verdict::proceed()),
+            Err(refusal) => Ok(Verdict::refuse(refusal)),
+        }
+    }
+}
+
+impl DialectGemini {
+    fn translate(
+        &mut self,
+        request: &mut Request,
+        target: &Target,
+        settings: &Settings,
+    ) -> Result<Result<(), Refusal>, Error> {
         let (outline, asked) = Asked::read(request, LONGEST)?;
-        let mut asked = match asked {
-            Ok(asked) => asked,
-            Err(refusal) => return Ok(Verdict::refuse(refusal)),
-        };
         let model = target.model();
         let path = in_path(&model);
         let to = To {
             model: Model::named(&model),
             path: &path,
-            vertex,
-            signs_all: self.signs_all,
+            vertex: settings.is_vertex(&target.upstream()),
+            signatures: self.signatures,
         };
-        let counts = self.kind == "count_tokens";
-        let told = if counts {
-            ask::count(&mut asked, &outline, to)
+        let (told, method) = if self.kind == "count_tokens" {
+            let told = asked.and_then(|mut asked| ask::count(&mut asked, &outline, to));
+            (told, "countTokens")
         } else {
-            ask::message(&mut asked, &outline, to, &settings)
+            let told = asked.and_then(|mut asked| ask::message(&mut asked, &outline, to, settings));
+            (told, "streamGenerateContent?alt=sse")
         };
         let told = match told {
             Ok(told) => told,
-            Err(refusal) => return Ok(Verdict::refuse(refusal)),
+            Err(refusal) => return Ok(Err(refusal)),
         };
         request.rewrite(told.body)?;
-        let method = if counts {
-            "countTokens"
-        } else {
-            "streamGenerateContent?alt=sse"
-        };
         request.set_path(&format!("/{path}:{method}"))?;
         if let Some(note) = told.note {
             request.note(&note);
         }
         self.names = told.names;
-        Ok(Verdict::proceed())
+        Ok(Ok(()))
     }
 }
 
@@ -121,11 +126,15 @@ impl FailureHook for DialectGemini {
         if let Some(rest) = trouble.rest {
             failure.set_rest(rest)?;
         }
-        if trouble.unsigned && !self.signs_all {
+        let said = match trouble.signature {
+            Some(Signature::Missing) => &mut self.signatures.wanted,
+            Some(Signature::Refused) => &mut self.signatures.refused,
+            None => return Ok(()),
+        };
+        if !std::mem::replace(said, true) {
             log::info(
-                "the model wants signatures: trying once more with the documented stand-in for each",
+                "the upstream does not accept the signatures: trying once more with the documented stand-in",
             );
-            self.signs_all = true;
             failure.set_retry(Retry::Same, Duration::ZERO)?;
         }
         Ok(())

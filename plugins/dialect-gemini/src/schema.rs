@@ -7,6 +7,7 @@
 mod flatten;
 mod keywords;
 mod node;
+mod words;
 
 use witgate_plugin::{
     Value, json,

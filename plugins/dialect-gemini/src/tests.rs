@@ -51,6 +51,38 @@ fn settings_that_mean_nothing_are_refused() {
     );
 }
 
+#[test]
+fn a_model_is_asked_where_its_name_says_and_never_elsewhere() {
+    for (model, path) in [
+        ("gemini-2.5-pro", "/models/gemini-2.5-pro:"),
+        ("models/gemini-2.5-pro", "/models/gemini-2.5-pro:"),
+        ("tunedModels/mine", "/tunedModels/mine:"),
+        ("odd?name#:x é", "/models/odd%3Fname%23%3Ax%20%C3%A9:"),
+    ] {
+        let body = json!({ "model": model, "messages": [] });
+        let mut exchange = Gemini::new(body).dialect("gemini");
+        exchange.on_attempt().unwrap();
+        let asked = format!("{path}streamGenerateContent?alt=sse");
+        assert_eq!(exchange.path_and_query(), asked);
+    }
+}
+
+#[test]
+fn models_are_listed_but_not_by_vertex() {
+    let mut exchange = Gemini::new("").dialect("gemini").models();
+    assert!(exchange.on_attempt().unwrap().is_proceed());
+    assert_eq!(exchange.path_and_query(), "/models?pageSize=1000");
+    let body = json!({ "models": [{ "name": "models/g", "supportedGenerationMethods": ["generateContent"] }] });
+    let list = exchange.on_body(body).unwrap().unwrap();
+    assert_eq!(
+        list,
+        r#"{"data":[{"type":"model","id":"g","display_name":"g"}]}"#
+    );
+    let settings = json!({ "vertex": ["v"] });
+    let mut vertex = Gemini::new("").upstream("v").settings(settings).models();
+    assert_eq!(vertex.on_attempt().unwrap().expect_refusal()["status"], 404);
+}
+
 /// A conversation as it grows: what was sent for it before is the beginning of what is sent now, byte by byte, or the upstream's
 /// cache is of no use.
 #[test]
@@ -110,6 +142,29 @@ fn a_model_that_turns_out_to_want_signatures_gets_them_at_the_second_try() {
     let mut failed = Failed::new(400, "invalid_request_error", &missing);
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!(failed.retry(), None, "once is enough");
+}
+
+#[test]
+fn after_a_refused_signature_none_is_sent() {
+    let body = json!({ "model": "gemini-3.1-pro-preview", "max_tokens": 5, "messages": [
+        { "role": "user", "content": "go" },
+        { "role": "assistant", "content": [
+            { "type": "thinking", "thinking": "hm", "signature": "Zm9yZWlnbg==" },
+            { "type": "tool_use", "id": "a", "name": "ls", "input": {} },
+        ]},
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": "x" }] },
+    ]});
+    let mut exchange = Gemini::new(body).dialect("gemini");
+    exchange.on_attempt().unwrap();
+    assert!(exchange.body().contains("Zm9yZWlnbg=="));
+    let refused = json!({ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": "Corrupted thought signature." } });
+    let mut failed = Failed::new(400, "api_error", &refused);
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(failed.kind(), "invalid_request_error");
+    exchange.on_attempt().unwrap();
+    assert!(!exchange.body().contains("Zm9yZWlnbg=="));
+    assert_eq!(exchange.notes(), ["left out: thinking.signature"]);
 }
 
 #[test]

@@ -16,8 +16,17 @@ pub(crate) struct Trouble {
     pub(crate) message: String,
     /// How long the upstream says to wait, or what its quota means.
     pub(crate) rest: Option<Duration>,
-    /// A call in the history has no signature, and the model wants one.
-    pub(crate) unsigned: bool,
+    /// What is wrong with a signature, if that is it.
+    pub(crate) signature: Option<Signature>,
+}
+
+/// What an upstream has against a signature in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signature {
+    /// A call has none, and the model wants one.
+    Missing,
+    /// It is not one of the upstream's own.
+    Refused,
 }
 
 /// A quota of the day ends at midnight in California, which is not told. Asking once an hour finds it soon enough.
@@ -72,14 +81,14 @@ impl Trouble {
             Some(word) => of_word(word, http),
             None => of_status(said.code.unwrap_or(http)),
         };
-        let about = message.to_lowercase().replace('_', " ");
-        let signature = status == 400
-            && (about.contains("thought signature") || about.contains("thoughtsignature"));
-        let unsigned = signature && about.contains("missing");
-        let told =
-            about.contains("invalid signature") || about.contains("corrupted thought signature");
+        let signature = signature(status, &message);
+        let known = message.to_lowercase();
+        let known =
+            known.contains("invalid signature") || known.contains("corrupted thought signature");
         let message = match message {
-            message if signature && !unsigned && !told => format!("{INVALID_SIGNATURE}: {message}"),
+            message if signature == Some(Signature::Refused) && !known => {
+                format!("{INVALID_SIGNATURE}: {message}")
+            }
             message if message.is_empty() => {
                 format!("the upstream answered {status} without a message")
             }
@@ -90,7 +99,7 @@ impl Trouble {
             kind,
             message,
             rest: rest(status, &details),
-            unsigned,
+            signature,
         }
     }
 
@@ -106,7 +115,7 @@ impl Trouble {
             kind,
             message: message.into(),
             rest: None,
-            unsigned: false,
+            signature: None,
         }
     }
 
@@ -144,6 +153,19 @@ fn of_status(status: u16) -> (u16, &'static str) {
         400..=499 => (400, "invalid_request_error"),
         _ => (500, "api_error"),
     }
+}
+
+fn signature(status: u16, message: &str) -> Option<Signature> {
+    let message = message.to_lowercase().replace('_', " ");
+    let about = message.contains("thought signature") || message.contains("thoughtsignature");
+    if status != 400 || !about {
+        return None;
+    }
+    Some(if message.contains("missing") {
+        Signature::Missing
+    } else {
+        Signature::Refused
+    })
 }
 
 /// A wrong key is an invalid argument to Google.
@@ -264,7 +286,8 @@ mod tests {
             "Corrupted thought signature."
         );
         let missing = said("Function call is missing a thought_signature in functionCall parts.");
-        assert!(missing.unsigned && missing.message.starts_with("Function call"));
+        assert_eq!(missing.signature, Some(Signature::Missing));
+        assert!(missing.message.starts_with("Function call"));
     }
 
     #[test]

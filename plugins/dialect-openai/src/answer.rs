@@ -17,7 +17,7 @@ use witgate_plugin::{
 };
 
 use crate::{
-    failure::{Meaning, Said, meaning},
+    failure::{Failed, Said, meaning},
     names::{Names, id_to_client, is_plain},
 };
 use calls::{Calls, Step};
@@ -50,13 +50,6 @@ pub(crate) struct Answer {
     refused: bool,
     left_out: LeftOut,
     failed: Option<Failed>,
-}
-
-/// An error that came in place of a chunk.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) said: Said,
-    pub(crate) meaning: Meaning,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +196,7 @@ impl Answer {
             }
         }
         let older = delta.function_call.map(|function| chunk::ToolCall {
-            index: Some(0),
+            index: chunk::Count(Some(0)),
             function,
             ..chunk::ToolCall::default()
         });
@@ -271,8 +264,7 @@ impl Answer {
                 [&**id, created]
             };
             let id = id_to_client(&call.id, &answer, at);
-            self.writer
-                .tool_use(&id, around.names.to_client(&call.name));
+            self.writer.tool_use(&id, around.names.original(&call.name));
             self.open = None;
             self.blank = None;
         }

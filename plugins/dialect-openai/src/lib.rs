@@ -10,31 +10,21 @@ mod names;
 mod request;
 mod settings;
 
-use std::time::{Duration, SystemTime};
-
-use serde_json::json;
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, Retry, Target, Verdict, dialect::Asked, export, kv,
-    log,
+    Refusal, Request, Response, ResponseHook, Target, Verdict, dialect::Asked, export,
 };
 
 use answer::{Answer, Around};
-use failure::{Learned, Meaning, Next, Room, Said, Used};
+use failure::{Failed, Used, react};
 use names::Names;
 use request::Wanted;
-use settings::{Options, Reasoning, Settings};
+use settings::{Options, Settings, Thoughts};
 
 const DIALECT: &str = "openai";
 
 /// Texts with more bytes than this stay with the gateway. Names and ids have less.
 const LONGEST: u32 = 1_024;
-
-/// How long is remembered what an upstream refuses. It may be taught better.
-const LEARNT_FOR: Duration = Duration::from_secs(24 * 3600);
-
-/// How long an account without money rests: until somebody has paid.
-const SPENT_FOR: Duration = Duration::from_secs(3600);
 
 #[derive(Default)]
 struct DialectOpenai {
@@ -46,7 +36,7 @@ struct DialectOpenai {
     /// What the attempt before told of the room for an answer.
     room: Option<u64>,
     /// An error in place of a stream's first event, which the failure hook hears of.
-    failed: Option<answer::Failed>,
+    failed: Option<Failed>,
 }
 
 impl Plugin for DialectOpenai {
@@ -80,7 +70,7 @@ impl AttemptHook for DialectOpenai {
 
 impl DialectOpenai {
     fn messages(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
-        let learned = recall(target)?;
+        let learned = react::recall(target)?;
         let mut options = options(target)?;
         learned.apply(&mut options);
         let wanted = Wanted {
@@ -96,7 +86,7 @@ impl DialectOpenai {
             Err(refusal) => return Ok(Verdict::refuse(refusal)),
         };
         // A thought that the upstream wants to read again must have been seen.
-        self.hides_thinking = !asked.shows_thinking && options.reasoning == Reasoning::None;
+        self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
         self.stop_sequences.clone_from(&asked.stop_sequences);
         let translated = match request::translate(asked, &outline, &wanted) {
             Ok(translated) => translated,
@@ -121,63 +111,23 @@ impl FailureHook for DialectOpenai {
         target: &Target,
         failure: &mut Failure,
     ) -> Result<(), Error> {
-        let upstream = target.upstream();
-        let (said, meaning) = match self.failed.take() {
-            Some(failed) => (failed.said, failed.meaning),
-            None if failure.status() == 0 => return Ok(()),
-            None => {
-                let Some(said) = Said::parse(&failure.body()) else {
-                    return Ok(());
-                };
-                let meaning = failure::meaning(Some(failure.status()), &said, &upstream);
-                (said, meaning)
-            }
+        let failed = match self.failed.take() {
+            None => react::read(failure, &target.upstream()),
+            in_stream => in_stream,
         };
-        if failure.status() != meaning.status {
-            failure.set_status(meaning.status)?;
+        let Some(failed) = failed else {
+            return Ok(());
+        };
+        react::tell(failure, &failed.meaning)?;
+        react::rest(failure, &failed)?;
+        if matches!(failed.meaning.status, 400 | 422 | 500) {
+            self.room = react::learn(failure, &failed, &self.used, target)?;
         }
-        failure.set_kind(meaning.kind)?;
-        tell(failure, meaning.kind, &meaning.message)?;
-        self.learn(&said, &meaning, target, failure)?;
-        rest(&said, &meaning, failure)
+        Ok(())
     }
 }
 
 impl DialectOpenai {
-    /// Asks for another attempt where the refusal tells how to do it better.
-    fn learn(
-        &mut self,
-        said: &Said,
-        meaning: &Meaning,
-        target: &Target,
-        failure: &mut Failure,
-    ) -> Result<(), Error> {
-        if !matches!(meaning.status, 400 | 422 | 500) {
-            return Ok(());
-        }
-        if let Some(Room { asked, left }) = failure::room(said, &self.used) {
-            // In the upstream's words it would look like a prompt that is too long.
-            let message = format!(
-                "max_tokens: {asked} > {left}, which is what the prompt leaves of the model's context (`max_output` in the settings of `dialect-openai` limits it)"
-            );
-            tell(failure, meaning.kind, &message)?;
-            self.room = Some(left);
-            failure.set_retry(Retry::Same, Duration::ZERO)?;
-            return Ok(());
-        }
-        let mut learned = recall(target)?;
-        if learned.take(said, &self.used) {
-            log::info(format!(
-                "`{}` refused `{}` something that can be said otherwise: trying again",
-                target.upstream(),
-                target.model()
-            ));
-            kv::set(&key(target), serde_json::to_vec(&learned)?, LEARNT_FOR)?;
-            failure.set_retry(Retry::Same, Duration::ZERO)?;
-        }
-        Ok(())
-    }
-
     fn around<T>(
         &mut self,
         response: &Response,
@@ -224,52 +174,8 @@ impl ResponseHook for DialectOpenai {
     }
 }
 
-/// Lets an account rest that has no money, or for as long as it is told to.
-fn rest(said: &Said, meaning: &Meaning, failure: &mut Failure) -> Result<(), Error> {
-    match meaning.next {
-        Next::AsEver if meaning.status == 429 => {
-            let header = |name: &str| {
-                let behind = said.headers.iter().find(|(own, _)| own == name);
-                let own = failure.header(name).into_iter().next();
-                own.or_else(|| behind.map(|(_, value)| value.clone()))
-            };
-            let now = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
-            if let Some(wait) = failure::wait(header, &said.message, now) {
-                failure.set_rest(wait)?;
-            }
-        }
-        Next::AsEver => {}
-        Next::Spent => {
-            failure.set_rest(SPENT_FOR)?;
-            failure.set_retry(Retry::Other, Duration::ZERO)?;
-        }
-        Next::Other => failure.set_retry(Retry::Other, Duration::ZERO)?,
-    }
-    Ok(())
-}
-
-fn tell(failure: &mut Failure, kind: &str, message: &str) -> Result<(), Error> {
-    let error = json!({ "type": kind, "message": message });
-    Ok(failure.set_body(json!({ "type": "error", "error": error }))?)
-}
-
 fn options(target: &Target) -> Result<Options, Error> {
     Ok(Settings::read(witgate_plugin::settings()?)?.of(&target.upstream()))
-}
-
-/// What this upstream was found out to want for this model.
-fn recall(target: &Target) -> Result<Learned, Error> {
-    let learned = kv::get(&key(target))?;
-    // Nothing readable is as good as nothing.
-    Ok(learned
-        .and_then(|learned| serde_json::from_slice(&learned).ok())
-        .unwrap_or_default())
-}
-
-fn key(target: &Target) -> String {
-    format!("{} {}", target.upstream(), target.model())
 }
 
 export!(DialectOpenai: AttemptHook, FailureHook, ResponseHook);

@@ -20,7 +20,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// As the upstream will know the tool.
-    pub(crate) fn to_upstream(&mut self, name: String) -> String {
+    pub(crate) fn send(&mut self, name: String) -> String {
         if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_plain) {
             return name;
         }
@@ -36,7 +36,7 @@ impl Names {
     }
 
     /// As the client knows the tool.
-    pub(crate) fn to_client<'a>(&'a self, name: &'a str) -> &'a str {
+    pub(crate) fn original<'a>(&'a self, name: &'a str) -> &'a str {
         self.originals.get(name).map_or(name, String::as_str)
     }
 }
@@ -81,19 +81,19 @@ mod tests {
     fn a_name_that_is_taken_stays_and_any_other_comes_back_as_it_was() {
         let mut names = Names::default();
         for name in ["Read", "mcp__a__b-c", &"x".repeat(64)] {
-            assert_eq!(names.to_upstream(name.to_owned()), name);
+            assert_eq!(names.send(name.to_owned()), name);
         }
         let long = "mcp__server__".to_owned() + &"x".repeat(80);
         for name in ["files.read", "größe", "", &long, &(long.clone() + "y")] {
-            let sent = names.to_upstream(name.to_owned());
+            let sent = names.send(name.to_owned());
             assert!(
                 (1..=64).contains(&sent.len()) && sent.chars().all(is_plain),
                 "{sent}"
             );
-            assert_eq!(sent, Names::default().to_upstream(name.to_owned()));
-            assert_eq!(names.to_client(&sent), name);
+            assert_eq!(sent, Names::default().send(name.to_owned()));
+            assert_eq!(names.original(&sent), name);
         }
-        assert_eq!(names.to_client("Read"), "Read");
+        assert_eq!(names.original("Read"), "Read");
         assert_eq!(names.originals.len(), 5);
     }
 

@@ -18,7 +18,7 @@ use witgate_plugin::{
 use crate::{
     failure::{Learned, OPTIONAL, Used},
     names::{Names, hash},
-    settings::{MaxTokens, Options, Reasoning},
+    settings::{MaxTokens, Options, Thoughts},
 };
 use account::Account;
 use chat::{Chat, StreamOptions};
@@ -116,7 +116,7 @@ pub(crate) fn translate(
         max_tokens: max.and_then(|max| Some((options.max_tokens, max.as_u64()?))),
         optional,
         mid_system,
-        reasoning: options.reasoning != Reasoning::None,
+        reasoning: options.reasoning != Thoughts::Nowhere,
     };
     Ok(Translated {
         body,

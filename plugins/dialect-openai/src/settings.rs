@@ -14,7 +14,7 @@ pub(crate) struct Options {
     pub(crate) max_output: Option<u64>,
     pub(crate) stream_usage: bool,
     pub(crate) mid_system: MidSystem,
-    pub(crate) reasoning: Reasoning,
+    pub(crate) reasoning: Thoughts,
     pub(crate) files: bool,
     pub(crate) effort: bool,
     pub(crate) prompt_cache_key: bool,
@@ -29,7 +29,7 @@ impl Default for Options {
             max_output: None,
             stream_usage: true,
             mid_system: MidSystem::System,
-            reasoning: Reasoning::None,
+            reasoning: Thoughts::Nowhere,
             files: false,
             effort: false,
             prompt_cache_key: false,
@@ -53,11 +53,12 @@ pub(crate) enum MidSystem {
     User,
 }
 
-/// The member in which the thinking of earlier turns is sent back.
+/// The member in which the thoughts of earlier turns are sent back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Reasoning {
-    None,
+pub(crate) enum Thoughts {
+    #[serde(rename = "none")]
+    Nowhere,
     ReasoningContent,
     Reasoning,
 }
@@ -76,7 +77,7 @@ struct Said {
     max_output: Option<u64>,
     stream_usage: Option<bool>,
     mid_system: Option<MidSystem>,
-    reasoning: Option<Reasoning>,
+    reasoning: Option<Thoughts>,
     files: Option<bool>,
     effort: Option<bool>,
     prompt_cache_key: Option<bool>,

@@ -251,6 +251,22 @@ fn a_failure_that_is_no_answer_or_not_in_json_is_left_to_the_gateway() {
 }
 
 #[test]
+fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
+    for (body, said) in [
+        ("404 page not found\n", "404 page not found (is the version"),
+        (
+            "<html><body>Not Found</body></html>",
+            "the upstream knows no such path (is the version",
+        ),
+        ("", "the upstream knows no such path (is the version"),
+    ] {
+        let mut failed = Failed::new(404, "not_found_error", body);
+        exchange(&hello()).on_failure(&mut failed).unwrap();
+        assert!(failed.body().contains(said), "{}", failed.body());
+    }
+}
+
+#[test]
 fn an_answer_that_was_cut_or_has_no_end_is_not_ended() {
     for end in [Openai::on_cut, Openai::on_end] {
         let mut exchange = exchange(&hello());
@@ -290,6 +306,60 @@ fn a_retried_attempt_begins_anew() {
     assert_eq!(
         events.last().map(|event| event.name.as_str()),
         Some("message_stop")
+    );
+}
+
+/// By setting only: these members are none of OpenAI's.
+#[test]
+fn thoughts_go_back_in_the_member_that_the_setting_names() {
+    let thought = |text: &str| json!({ "type": "thinking", "thinking": text, "signature": "" });
+    let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
+    let body = json!({ "model": "m", "thinking": { "type": "adaptive", "display": "omitted" }, "messages": [
+        { "role": "assistant", "content": [thought("one"), { "type": "text", "text": "hi" }, thought("two")] },
+        { "role": "user", "content": "go on" },
+        { "role": "assistant", "content": [call] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a" }] },
+    ] });
+    for (member, of_calls) in [("reasoning_content", Some(&json!(""))), ("reasoning", None)] {
+        let settings = json!({ "upstreams": { "up": { "reasoning": member } } });
+        let mut exchange = exchange(&body).settings(settings);
+        let sent = attempt(&mut exchange);
+        assert_eq!(sent["messages"][0][member], "one\n\ntwo");
+        assert_eq!(
+            sent["messages"][2].get(member),
+            of_calls,
+            "DeepSeek wants it of each call"
+        );
+        assert_eq!(exchange.notes(), ["left out: thinking"]);
+        let events = exchange
+            .stream([chunk(&json!({ "reasoning_content": "three" }))])
+            .unwrap();
+        assert!(
+            events.iter().any(|event| event.data.contains("three")),
+            "what goes back is shown"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_wants_thoughts_back_gets_them() {
+    let body = json!({ "model": "m", "messages": [
+        { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "f", "input": {} }] },
+    ] });
+    let mut exchange = exchange(&body);
+    assert_eq!(
+        attempt(&mut exchange)["messages"][0].get("reasoning_content"),
+        None
+    );
+    let mut failed = refused(
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "",
+    );
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        attempt(&mut exchange)["messages"][0]["reasoning_content"],
+        ""
     );
 }
 

@@ -30,7 +30,7 @@ struct Case {
     request: Document,
     upstream: Bytes,
     /// What a client that streams gets, where the answer is a whole one.
-    reply: Option<Bytes>,
+    reply: Option<String>,
 }
 
 #[test]
@@ -56,7 +56,7 @@ impl Case {
             text("settings.json").map_or(json!({}), |text| serde_json::from_slice(&text).unwrap());
         let streams = request["stream"] == true;
         // Without its end the gateway adds an error.
-        let whole = |reply: &Vec<u8>| streams && reply.ends_with(b"\"message_stop\"}\n\n");
+        let whole = |reply: &String| streams && reply.ends_with("\"message_stop\"}\n\n");
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
         let dialect = name(folder.parent()?);
         Some(Self {
@@ -65,7 +65,9 @@ impl Case {
             settings,
             request: Document::new(request.to_string()),
             upstream: upstream.into(),
-            reply: text("reply.sse").filter(whole).map(Bytes::from),
+            reply: fs::read_to_string(folder.join("reply.sse"))
+                .ok()
+                .filter(whole),
         })
     }
 
@@ -76,7 +78,7 @@ impl Case {
         let whole = self.translated(&mut run, &id, vec![all.clone()]).await;
         assert!(!whole.contains("\nfault: plugin"), "{}: {whole}", self.name);
         if let Some(reply) = &self.reply {
-            assert_eq!(whole.as_bytes(), reply, "{}", self.name);
+            assert_eq!(whole, *reply, "{}", self.name);
         }
         for at in 1..all.len() {
             let cut = vec![all.slice(..at), all.slice(at..)];
@@ -90,8 +92,11 @@ impl Case {
 
     /// One attempt of an exchange, of which all use the same instance.
     async fn translated(&self, run: &mut Run, id: &ExchangeId, chunks: Vec<Bytes>) -> String {
+        let model = self.request.top_str("model").unwrap_or_default();
         let target = Target {
             dialect: self.dialect.as_str().into(),
+            model: model.as_str().into(),
+            asked_model: model.as_str().into(),
             ..target(&[])
         };
         let mut request = Request {

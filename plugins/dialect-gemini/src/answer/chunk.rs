@@ -1,7 +1,7 @@
 //! What Gemini writes, as far as it is read.
 
-use serde::{Deserialize, de::IgnoredAny};
-use witgate_plugin::serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use witgate_plugin::{Value, serde_json::value::RawValue};
 
 /// Of a stream one event of many, without a stream the whole answer.
 #[derive(Debug, Default, Deserialize)]
@@ -76,9 +76,26 @@ pub(super) struct PromptFeedback {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct UsageMetadata {
-    pub(super) prompt_token_count: Option<u64>,
-    pub(super) cached_content_token_count: Option<u64>,
-    pub(super) candidates_token_count: Option<u64>,
-    pub(super) thoughts_token_count: Option<u64>,
-    pub(super) tool_use_prompt_token_count: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    pub(super) prompt_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) cached_content_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) candidates_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) thoughts_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) tool_use_prompt_token_count: u64,
+}
+
+/// However it is spelt: an odd count is no reason to lose the answer.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(number) => number
+            .as_u64()
+            .or(number.as_f64().map(|count| count as u64)),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+    .unwrap_or_default())
 }

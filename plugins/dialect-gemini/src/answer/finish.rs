@@ -1,6 +1,6 @@
 //! Why the model stopped, in Anthropic's words.
 
-use crate::trouble::Trouble;
+use crate::trouble::{Signature, Trouble};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -61,33 +61,29 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
         return End::Told("refusal", reason);
     }
     if let Some(reason) = of(&BROKEN) {
-        return failed("api_error", reason, message);
+        return End::Fail(failed("api_error", reason, message));
     }
     match reason {
         "STOP" => End::Stop(natural),
         "MAX_TOKENS" => End::Stop("max_tokens"),
         // More could be had, by a token that a message has no place for.
         "CONTINUATION" => End::Told("max_tokens", "CONTINUATION"),
-        "MISSING_THOUGHT_SIGNATURE" => {
-            let End::Fail(trouble) = failed(
+        "MISSING_THOUGHT_SIGNATURE" => End::Fail(Trouble {
+            signature: Some(Signature::Missing),
+            ..failed(
                 "invalid_request_error",
                 "MISSING_THOUGHT_SIGNATURE",
                 message,
-            ) else {
-                return End::Stop(natural);
-            };
-            End::Fail(Trouble {
-                unsigned: true,
-                ..trouble
-            })
+            )
+        }),
+        "PUP_LIMITED_DISABLED" => {
+            End::Fail(failed("permission_error", "PUP_LIMITED_DISABLED", message))
         }
-        "PUP_LIMITED_DISABLED" => failed("permission_error", "PUP_LIMITED_DISABLED", message),
         _ if has_content => End::Told(natural, of(&VAGUE).unwrap_or("unknown")),
-        _ => failed(
-            "api_error",
-            of(&VAGUE).unwrap_or("an unknown reason"),
-            message,
-        ),
+        _ => {
+            let reason = of(&VAGUE).unwrap_or("an unknown reason");
+            End::Fail(failed("api_error", reason, message))
+        }
     }
 }
 
@@ -99,12 +95,8 @@ pub(super) fn known_block(reason: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-fn failed(kind: &'static str, reason: &str, message: Option<&str>) -> End {
-    let more = message
-        .map(|message| format!(": {message}"))
-        .unwrap_or_default();
-    End::Fail(Trouble::found(
-        kind,
-        format!("the model stopped with {reason}{more}"),
-    ))
+fn failed(kind: &'static str, reason: &str, message: Option<&str>) -> Trouble {
+    let more = message.map(|message| format!(": {message}"));
+    let more = more.unwrap_or_default();
+    Trouble::found(kind, format!("the model stopped with {reason}{more}"))
 }

@@ -86,3 +86,15 @@ fn an_event_that_is_no_chunk_is_an_error_and_a_mark_of_the_end_is_none() {
     );
     assert_eq!(answer.event("<html>", about)[0].name, "error");
 }
+
+#[test]
+fn odd_counts_do_not_cost_the_answer() {
+    let chunk = r#"{"usageMetadata":{"promptTokenCount":"12","candidatesTokenCount":3.0,"thoughtsTokenCount":null,"cachedContentTokenCount":-1}}"#;
+    let chunk: Chunk = serde_json::from_str(chunk).unwrap();
+    let wanted = Usage {
+        input: 12,
+        cache_read: 0,
+        output: 3,
+    };
+    assert_eq!(usage(&chunk.usage_metadata.unwrap()), wanted);
+}

@@ -83,7 +83,7 @@ impl<'a, 'b> Contents<'a, 'b> {
                 Block::ToolUse(call) => {
                     let first = !std::mem::replace(&mut called, true);
                     let demanded =
-                        first && (self.to.signs_all || self.to.model.demands_signatures());
+                        first && (self.to.signatures.wanted || self.to.model.demands_signatures());
                     let sentinel = demanded.then_some(SENTINEL);
                     parts.push(Part {
                         thought_signature: signature.take().or(sentinel),
@@ -105,13 +105,15 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(parts)
     }
 
-    /// A signature is base64, or it is none of Gemini's and would not even be read.
+    /// A signature is base64, or it is none of Gemini's and would not even be read. Of those that look like one nobody knows
+    /// which is refused, so then none is sent.
     fn usable(&mut self, signature: &'a str) -> Option<&'a str> {
         if signature.is_empty() {
             return None;
         }
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
-        if !self.outline.stands_in(signature) && !signature.chars().all(base64) {
+        let strange = !self.outline.stands_in(signature) && !signature.chars().all(base64);
+        if strange || self.to.signatures.refused {
             self.account.left_out.add("thinking.signature");
             return None;
         }

@@ -17,7 +17,7 @@ const DEEPEST: usize = 48;
 
 pub(super) struct Cleaner<'a> {
     root: &'a Value,
-    lost: &'a mut Tally,
+    pub(super) lost: &'a mut Tally,
     /// The references that are being inlined: one that is among them is a recursion.
     open: Vec<String>,
     left: usize,
@@ -228,125 +228,6 @@ impl<'a> Cleaner<'a> {
         }
         out
     }
-
-    fn format(&mut self, kind: Kind, schema: &Object, out: &mut Object, hints: &mut Vec<String>) {
-        let Some(format) = schema.get("format").and_then(Value::as_str) else {
-            return;
-        };
-        if kind.formats().contains(&format) {
-            out.insert("format".to_owned(), json!(format));
-        } else {
-            self.lost.add("format");
-            hints.push(format!("format: {format}"));
-        }
-    }
-
-    /// `enum` and `const`. Gemini lists texts only; other values are said in words.
-    fn values(&mut self, kind: Kind, schema: &Object, out: &mut Object, hints: &mut Vec<String>) {
-        let constant = schema.get("const").map(std::slice::from_ref);
-        let listed = schema
-            .get("enum")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice);
-        let Some(values) = constant.or(listed) else {
-            return;
-        };
-        let values: Vec<&Value> = values.iter().filter(|value| fits(value, kind)).collect();
-        if values.is_empty() {
-            return;
-        }
-        if kind == Kind::String {
-            out.insert("enum".to_owned(), json!(values));
-            return;
-        }
-        self.lost.add("enum");
-        let words: Vec<String> = values.iter().map(ToString::to_string).collect();
-        hints.push(format!("one of: {}", words.join(", ")));
-    }
-
-    fn members(&mut self, schema: &Object, out: &mut Object) {
-        let mut properties = Object::new();
-        if let Some(Value::Object(named)) = schema.get("properties") {
-            // What is under `properties` are names, whatever they are.
-            for (name, schema) in named {
-                if *schema != json!(false) {
-                    properties.insert(name.clone(), self.schema(schema));
-                }
-            }
-        }
-        let required: Vec<Value> = match schema.get("required") {
-            Some(Value::Array(names)) => names.clone(),
-            _ => Vec::new(),
-        };
-        let known = required
-            .iter()
-            .filter(|name| {
-                name.as_str()
-                    .is_some_and(|name| properties.contains_key(name))
-            })
-            .cloned()
-            .collect::<Vec<_>>();
-        if known.len() < required.len() {
-            self.lost.add("required");
-        }
-        if !properties.is_empty() {
-            out.insert("properties".to_owned(), Value::Object(properties));
-        }
-        if !known.is_empty() {
-            out.insert("required".to_owned(), Value::Array(known));
-        }
-    }
-
-    /// An array has to say what is in it.
-    fn elements(&mut self, schema: &Object, out: &mut Object, hints: &mut Vec<String>) {
-        let tuple = schema
-            .get("prefixItems")
-            .or_else(|| schema.get("items").filter(|items| items.is_array()));
-        let items = match (tuple, schema.get("items")) {
-            (Some(Value::Array(places)), _) if !places.is_empty() => {
-                self.lost.add("prefixItems");
-                hints.push(format!("{} values, each in its place", places.len()));
-                self.schema(&json!({ "anyOf": places }))
-            }
-            (_, Some(items @ Value::Object(_))) => self.schema(items),
-            _ => any(),
-        };
-        out.insert("items".to_owned(), items);
-        if schema.get("uniqueItems") == Some(&json!(true)) {
-            self.lost.add("uniqueItems");
-            hints.push("no value twice".to_owned());
-        }
-    }
-
-    /// Of whole numbers a limit that is excluded is the next number, included.
-    fn bounds(&mut self, kind: Kind, schema: &Object, out: &mut Object, hints: &mut Vec<String>) {
-        let sides = [
-            ("exclusiveMinimum", "minimum", "more than", 1),
-            ("exclusiveMaximum", "maximum", "less than", -1),
-        ];
-        for (excluded, included, words, step) in sides {
-            let limit = match schema.get(excluded) {
-                Some(Value::Bool(true)) => schema.get(included).cloned(),
-                Some(limit @ Value::Number(_)) => Some(limit.clone()),
-                _ => None,
-            };
-            let Some(limit) = limit else {
-                continue;
-            };
-            let whole = limit.as_i64().and_then(|limit| limit.checked_add(step));
-            if let (Kind::Integer, Some(next)) = (kind, whole) {
-                out.insert(included.to_owned(), json!(next));
-            } else {
-                self.lost.add(excluded);
-                hints.push(format!("{words} {limit}"));
-                out.entry(included).or_insert(limit);
-            }
-        }
-        if let Some(step) = schema.get("multipleOf") {
-            self.lost.add("multipleOf");
-            hints.push(format!("a multiple of {step}"));
-        }
-    }
 }
 
 /// The types that a schema names or implies, and whether null is one of them.
@@ -381,7 +262,7 @@ fn kinds(schema: &Object) -> (Vec<Kind>, bool) {
     (once, nullable)
 }
 
-fn fits(value: &Value, kind: Kind) -> bool {
+pub(super) fn fits(value: &Value, kind: Kind) -> bool {
     match Kind::of(value) {
         Some(Kind::Integer) => matches!(kind, Kind::Integer | Kind::Number),
         own => own == Some(kind),
@@ -404,7 +285,7 @@ fn is_null(schema: &Value) -> bool {
 }
 
 /// A schema that every value fits. Its type must be said all the same.
-fn any() -> Value {
+pub(super) fn any() -> Value {
     Value::Object(any_object())
 }
 

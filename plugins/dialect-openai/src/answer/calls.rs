@@ -43,7 +43,7 @@ impl Calls {
     pub(crate) fn take<'a>(&mut self, pieces: impl IntoIterator<Item = ToolCall<'a>>) {
         for (position, piece) in pieces.into_iter().enumerate() {
             // Calls that nothing else tells apart stand side by side.
-            let beside = position > 0 && piece.index.is_none() && piece.id.is_empty();
+            let beside = position > 0 && piece.index.0.is_none() && piece.id.is_empty();
             let at = match self.find(&piece) {
                 Some(at)
                     if !(beside || self.calls[at].is_over(&piece))
@@ -53,7 +53,7 @@ impl Calls {
                 }
                 _ => {
                     self.calls.push(Call {
-                        index: piece.index,
+                        index: piece.index.0,
                         ..Call::default()
                     });
                     self.calls.len() - 1
@@ -68,11 +68,11 @@ impl Calls {
 
     /// The call that a piece most likely belongs to.
     fn find(&self, piece: &ToolCall<'_>) -> Option<usize> {
-        match piece.index {
+        match piece.index.0 {
             Some(_) => self
                 .calls
                 .iter()
-                .rposition(|call| call.index == piece.index),
+                .rposition(|call| call.index == piece.index.0),
             None if piece.id.is_empty() => self.calls.len().checked_sub(1),
             None => self.calls.iter().rposition(|call| call.id == *piece.id),
         }

@@ -1,7 +1,7 @@
 //! What comes of an upstream: the chunks of a stream, or one whole completion.
 //!
-//! Only what is made something of. Servers add members and take liberties with types, so what is unknown or odd is passed over and
-//! never makes a chunk unreadable.
+//! Only what is made something of. Servers add members and take liberties with types: what is unknown, or odd beside the answer
+//! itself, is passed over and makes no chunk unreadable.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,6 +20,7 @@ pub(crate) struct Chunk<'a> {
     /// None in what is no chunk at all.
     #[serde(borrow)]
     pub(crate) choices: Option<Vec<Choice<'a>>>,
+    #[serde(default, deserialize_with = "if_readable")]
     pub(crate) usage: Option<Usage>,
     #[serde(borrow)]
     pub(crate) error: Option<&'a RawValue>,
@@ -63,7 +64,7 @@ pub(crate) struct Delta<'a> {
     reasoning_content: Text<'a>,
     #[serde(borrow, default)]
     reasoning: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     reasoning_details: Option<Vec<Part<'a>>>,
     #[serde(borrow)]
     pub(crate) tool_calls: Option<Vec<ToolCall<'a>>>,
@@ -92,7 +93,8 @@ impl Delta<'_> {
 
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ToolCall<'a> {
-    pub(crate) index: Option<u64>,
+    #[serde(default)]
+    pub(crate) index: Count,
     #[serde(borrow, default)]
     pub(crate) id: Text<'a>,
     #[serde(borrow, default)]
@@ -257,6 +259,14 @@ fn spelt<'de>(value: impl ToString) -> Text<'de> {
     Text(Cow::Owned(value.to_string()))
 }
 
+/// None for what is of another type.
+fn if_readable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    let raw = Option::<&RawValue>::deserialize(from)?;
+    Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()))
+}
+
 /// A number of something. What is no such number counts as unsaid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) Option<u64>);
@@ -264,7 +274,7 @@ pub(crate) struct Count(pub(crate) Option<u64>);
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(from)?;
-        let number = raw.get().parse::<u64>().ok();
+        let number = raw.get().trim_matches('"').parse::<u64>().ok();
         // Some servers count in floating point.
         let rounded = || {
             raw.get()
@@ -298,6 +308,16 @@ mod tests {
         let call = &delta.tool_calls.unwrap()[0];
         let arguments: Value = serde_json::from_str(&call.function.arguments).unwrap();
         assert_eq!(arguments, serde_json::json!({"a": [2], "b": 1}));
+    }
+
+    #[test]
+    fn counts_and_details_of_another_type_are_passed_over() {
+        let chunk = r#"{"choices":[{"delta":{"content":"a","reasoning_details":{},"tool_calls":[{"index":"1"}]}}],"usage":"none"}"#;
+        let mut chunk: Chunk = serde_json::from_str(chunk).unwrap();
+        assert!(chunk.usage.is_none());
+        let delta = chunk.choices.as_mut().unwrap()[0].delta();
+        assert_eq!(delta.reasoning(), "");
+        assert_eq!(delta.tool_calls.unwrap()[0].index, Count(Some(1)));
     }
 
     #[test]

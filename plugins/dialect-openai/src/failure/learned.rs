@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::said::Said;
-use crate::settings::{MaxTokens, MidSystem, Options, Reasoning};
+use crate::settings::{MaxTokens, MidSystem, Options, Thoughts};
 
 /// Members that an answer is not wrong without.
 pub(crate) const OPTIONAL: [&str; 6] = [
@@ -26,7 +26,7 @@ pub(crate) struct Learned {
     max_tokens: Option<MaxTokens>,
     max_output: Option<u64>,
     mid_system: Option<MidSystem>,
-    reasoning: Option<Reasoning>,
+    reasoning: Option<Thoughts>,
     /// Of [`OPTIONAL`].
     without: BTreeSet<String>,
 }
@@ -57,7 +57,7 @@ impl Learned {
             self.mid_system = Some(MidSystem::User);
         } else if !used.reasoning && lower.contains("reasoning_content") && lower.contains("back") {
             // DeepSeek, of turns in which tools were called.
-            self.reasoning = Some(Reasoning::ReasoningContent);
+            self.reasoning = Some(Thoughts::ReasoningContent);
         } else if let Some(most) = most_output(&lower, used) {
             self.max_output = Some(most);
         } else if let Some(name) = refused(said, &lower, used) {
@@ -313,7 +313,7 @@ mod tests {
         );
         teaches("Unexpected role 'system' after role 'user'", "", user());
         let reasoning = Learned {
-            reasoning: Some(Reasoning::ReasoningContent),
+            reasoning: Some(Thoughts::ReasoningContent),
             ..Learned::default()
         };
         teaches(

@@ -51,6 +51,18 @@ impl Said {
         })
     }
 
+    /// A page of a web server that knows of no models.
+    pub(crate) fn page(body: &str) -> Self {
+        let text = body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_short = text.len() < 100 && !text.starts_with('<');
+        Self::plain(&text)
+            .filter(|_| is_short)
+            .unwrap_or_else(|| Self {
+                message: "the upstream knows no such path".to_owned(),
+                ..Self::default()
+            })
+    }
+
     fn object(error: &Value) -> Option<Self> {
         let detail = error.get("detail");
         let message = error

@@ -94,7 +94,7 @@ impl Content<'_> {
             Block::Image(source) => vec![image(source)?],
             Block::Document(document) => self.document(document)?,
             Block::ToolReference(name) => {
-                let name = self.names.to_upstream(name);
+                let name = self.names.send(name);
                 vec![Part::text(format!("[tool found: {name}]"))]
             }
             Block::SearchResult {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     names::id_to_upstream,
-    settings::{MidSystem, Options, Reasoning},
+    settings::{MidSystem, Options, Thoughts},
 };
 
 /// What a model reads in place of a result that is not there.
@@ -124,7 +124,7 @@ impl<'a> Conversation<'a> {
         for block in blocks {
             match block {
                 Block::Text(text) => texts.push(text),
-                Block::Thinking { text, .. } if self.options.reasoning != Reasoning::None => {
+                Block::Thinking { text, .. } if self.options.reasoning != Thoughts::Nowhere => {
                     thoughts.push(text)
                 }
                 Block::ToolUse(call) => {
@@ -141,10 +141,10 @@ impl<'a> Conversation<'a> {
         let thoughts = joined(thoughts);
         let (reasoning_content, reasoning) = match self.options.reasoning {
             // DeepSeek wants it of every answer that calls a tool, if only as an empty one.
-            Reasoning::ReasoningContent if !tool_calls.is_empty() || !thoughts.is_empty() => {
+            Thoughts::ReasoningContent if !tool_calls.is_empty() || !thoughts.is_empty() => {
                 (Some(thoughts), None)
             }
-            Reasoning::Reasoning if !thoughts.is_empty() => (None, Some(thoughts)),
+            Thoughts::Reasoning if !thoughts.is_empty() => (None, Some(thoughts)),
             _ => (None, None),
         };
         self.messages.push(chat::Message::Assistant {
@@ -161,7 +161,7 @@ impl<'a> Conversation<'a> {
             id: id_to_upstream(call.id),
             r#type: Function::Function,
             function: Call {
-                name: self.content.names.to_upstream(call.name),
+                name: self.content.names.send(call.name),
                 arguments: self.outline.quoted(&call.input),
             },
         }

@@ -27,7 +27,7 @@ pub(crate) fn tools(
             Offered::Tool(tool) => tools.push(Tool {
                 r#type: Function::Function,
                 function: Definition {
-                    name: names.to_upstream(tool.name),
+                    name: names.send(tool.name),
                     description: tool.description,
                     parameters: tool.schema,
                     strict: tool.strict,
@@ -51,7 +51,7 @@ pub(crate) fn choice(choice: ToolChoice, names: &mut Names) -> Option<chat::Tool
         ToolChoice::Auto => Some(chat::ToolChoice::Word("auto")),
         ToolChoice::Any => Some(chat::ToolChoice::Word("required")),
         ToolChoice::None => Some(chat::ToolChoice::Word("none")),
-        ToolChoice::Tool(name) => Some(chat::ToolChoice::Named(names.to_upstream(name))),
+        ToolChoice::Tool(name) => Some(chat::ToolChoice::Named(names.send(name))),
     }
 }
 
