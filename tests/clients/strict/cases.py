@@ -1,8 +1,7 @@
 """Every case of a dialect, held to its provider's own types: a line for each file, `ok what` or `FAIL what: flaws`.
 
 Arguments: the folder of a dialect's cases, and `gemini` or `openai`. What the upstream says in a case may be of another
-server's shape if a file `foreign.txt` says whose. What we send may have one member that is not the provider's own, in such
-a case too: the one in which a setting sends thoughts back.
+server's shape if a file `foreign.txt` says whose; what we send may not.
 """
 
 import json
@@ -25,17 +24,11 @@ def events(text):
 
 def sent_flaws(case):
     path, body = (case / "sent.txt").read_text().strip(), (case / "sent.json").read_text()
-    settings = json.loads((case / "settings.json").read_text()) if (case / "settings.json").exists() else {}
-    if DIALECT == "gemini":
-        return speaks_gemini.request_flaws(path, body, "up" in settings.get("vertex", []))
-    thoughts = {**settings, **settings.get("upstreams", {}).get("up", {})}.get("reasoning")
-    if thoughts and (case / "foreign.txt").exists():
-        sent = json.loads(body)
-        for message in sent["messages"]:
-            if message["role"] == "assistant":
-                message.pop(thoughts, None)
-        body = json.dumps(sent)
-    return speaks_openai.request_flaws(path, body)
+    if DIALECT == "openai":
+        return speaks_openai.request_flaws(path, body)
+    settings = case / "settings.json"
+    vertex = settings.exists() and "up" in json.loads(settings.read_text()).get("vertex", [])
+    return speaks_gemini.request_flaws(path, body, vertex)
 
 
 def answer_flaws(texts):
