@@ -3,6 +3,8 @@
 //! Every server has core 0 for itself; clients and the mock upstream share core 1. Servers take turns, round by round, so
 //! that whatever else the machine does hits all of them alike, and the figures are medians of the rounds.
 
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
 mod body; // what is sent
 mod http; // how
 mod load; // by whom
