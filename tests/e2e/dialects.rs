@@ -256,7 +256,7 @@ fn failure_hooks_read_the_request_as_it_was_before_the_translation() {
     // signature-fallback looks for thinking blocks in the request that failed.
     gateway(&upstream)
         .start()
-        .message(&body.to_string())
+        .message(body.to_string())
         .has_status(200);
     let said: Vec<_> = upstream
         .received()
