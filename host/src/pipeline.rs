@@ -26,12 +26,12 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tracing::warn;
-use witgate_document::{Names, Operation};
+use witgate_document::Operation;
 
 use self::{
     bindings::Verdict,
     catalog::Entry,
-    guard::{Facts, Seen},
+    guard::Facts,
     imports::{FailureView, Journal, May, RequestView},
     instance::Cause,
     manifest::Hook,
@@ -63,8 +63,6 @@ pub(crate) struct Catalog {
     plugins: Vec<Arc<Plugin>>,
     /// Which plugins have which hook, as places in `plugins`, in the order of [`Hook::ALL`].
     hooks: [Vec<usize>; 4],
-    /// All names that the guards' paths speak of.
-    names: Names,
 }
 
 /// What came of loading a set.
@@ -106,8 +104,6 @@ impl Catalog {
             kind: RequestKind::Messages,
             size: 0,
             seats: Seats::default(),
-            seen: Seen::default(),
-            seen_is_stale: false,
             lasting_edits: 0,
             lasting_notes: 0,
             plain: None,
@@ -129,9 +125,6 @@ pub(crate) struct Run {
     /// Of the client's body, which is what deadlines go by.
     size: usize,
     seats: Seats,
-    seen: Seen,
-    /// Whether an attempt hook edited the body that `seen` tells of.
-    seen_is_stale: bool,
     /// How many of the receipt's edits hold for all attempts.
     lasting_edits: usize,
     /// How many of its notes do.
@@ -209,7 +202,6 @@ impl Run {
                 self.seats.release(at);
             }
         }
-        self.seen_is_stale = false;
         Ok(Decision::Proceed)
     }
 
@@ -220,7 +212,6 @@ impl Run {
             catalog,
             runtime,
             seats,
-            seen,
             ..
         } = self;
         let mut wanted = Vec::new();
@@ -228,7 +219,7 @@ impl Run {
             if seats.is_out(at) {
                 continue;
             }
-            let mut likely = |hook: Hook| {
+            let likely = |hook: Hook| {
                 plugin.guard(hook).is_some_and(|guard| {
                     targets.iter().any(|target| {
                         let facts = Facts {
@@ -236,8 +227,7 @@ impl Run {
                             headers: Some(&request.headers),
                             target: Some(target),
                         };
-                        speaks(plugin, target)
-                            && guard.likely(facts, &request.body, &catalog.names, seen)
+                        speaks(plugin, target) && guard.likely(facts, &request.body)
                     })
                 })
             };
@@ -266,10 +256,6 @@ impl Run {
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
         self.receipt.notes.truncate(self.lasting_notes);
-        if self.seen_is_stale || request.body.is_edited() {
-            self.seen.forget();
-            self.seen_is_stale = false;
-        }
         let catalog = Arc::clone(&self.catalog);
         for &at in catalog.having(Hook::Attempt) {
             let plugin = &catalog.plugins[at];
@@ -333,10 +319,8 @@ impl Run {
         for &at in catalog.having(Hook::Failure).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Failure);
-            let holds = guard.is_some_and(|guard| {
-                let (names, seen) = (&self.catalog.names, &mut self.seen);
-                guard.holds_for_failure(facts, failure.status, &request.body, names, seen)
-            });
+            let holds = guard
+                .is_some_and(|guard| guard.holds_for_failure(facts, failure.status, &request.body));
             if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
                 self.receipt.guarded(plugin, Hook::Failure);
                 continue;
@@ -391,14 +375,12 @@ impl Run {
             return Ok(false);
         };
         let cares = facts.target.is_none_or(|target| speaks(plugin, target))
-            && guard
-                .holds(facts, &request.body, &self.catalog.names, &mut self.seen)
-                .map_err(|error| {
-                    Fault::client(
-                        Kind::BadRequest,
-                        format!("the body cannot be read: {error}"),
-                    )
-                })?;
+            && guard.holds(facts, &request.body).map_err(|error| {
+                Fault::client(
+                    Kind::BadRequest,
+                    format!("the body cannot be read: {error}"),
+                )
+            })?;
         if !cares {
             self.receipt.guarded(plugin, hook);
         }
@@ -426,10 +408,6 @@ impl Run {
             .note(plugin.id(), std::mem::take(&mut journal.notes));
         if journal.count == 0 {
             return;
-        }
-        if !journal.edits.is_empty() || journal.left_out > 0 {
-            self.seen.forget();
-            self.seen_is_stale = true;
         }
         self.receipt.edits.push(Edits {
             plugin: plugin.id().clone(),

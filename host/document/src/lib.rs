@@ -34,17 +34,20 @@ mod budget; // what one query or patch may cost
 pub mod string; // JSON string tokens
 mod number; // numbers by value
 mod scan; // where values end
+mod blocks; // many bytes at a time
+mod index; // what one pass over a text tells of it
 mod check; // is a text JSON
 mod search; // keys by searching memory
-mod names; // many keys at once
+mod pieces; // words that a pattern needs
 mod pointer; // RFC 6901
 mod path; // RFC 9535
+mod splice; // edits as spans
 mod patch; // RFC 6902
 mod remove; // everything a query selects, cut out
 mod outline; // a text without its long strings, and back
 
 use std::{
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::{Arc, OnceLock},
 };
 
@@ -52,22 +55,16 @@ use bytes::Bytes;
 
 use crate::{
     budget::Budget,
+    index::Index,
     patch::Tree,
     path::{Duplicates, Place, Walk},
+    remove::Pointers,
+    splice::Cut,
 };
-pub use crate::{
-    error::Error,
-    names::{Found, Names},
-    outline::Outline,
-    patch::Operation,
-    path::Path,
-};
+pub use crate::{error::Error, outline::Outline, patch::Operation, path::Path};
 
 /// How many nodes one query may select. More is `TooMuch`.
 pub const MAX_SELECTED: usize = 100_000;
-
-/// How many bytes the pointers of one answer may have together, since deep nodes of long names multiply.
-const MAX_POINTERS: usize = 64 << 20;
 
 /// A JSON text, held as it came until it is edited.
 ///
@@ -75,6 +72,8 @@ const MAX_POINTERS: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Document {
     state: State,
+    /// Of the text; made when something is first asked of it.
+    index: Arc<OnceLock<Index>>,
     edited: bool,
 }
 
@@ -99,6 +98,7 @@ impl Document {
     pub fn new(text: impl Into<Bytes>) -> Self {
         Self {
             state: State::Text(text.into()),
+            index: Arc::default(),
             edited: false,
         }
     }
@@ -144,6 +144,7 @@ impl Document {
     /// Takes another text in place of all that stood here: an edit of everything at once. Nothing is read.
     pub fn rewrite(&mut self, text: Bytes) {
         self.state = State::Text(text);
+        self.index = Arc::default();
         self.edited = true;
     }
 
@@ -154,12 +155,7 @@ impl Document {
     ///
     /// `BadDocument` where the path leads to what is not JSON, `TooMuch` past the limits.
     pub fn select(&self, path: &Path) -> Result<Vec<String>, Error> {
-        let mut pointers = Vec::new();
-        self.each(path, |_, pointer, _| {
-            pointers.push(pointer);
-            Ok(())
-        })?;
-        Ok(pointers)
+        self.each(path, |_, _| Ok(()))
     }
 
     /// The nodes that a path selects with their text, in the order of RFC 9535.
@@ -169,13 +165,34 @@ impl Document {
     /// As for [`select`](Self::select).
     pub fn read(&self, path: &Path) -> Result<Vec<Node>, Error> {
         let text = self.bytes();
-        let mut nodes = Vec::new();
-        self.each(path, |walk, at, place| {
-            let value = text.slice(walk.span(place)?);
-            nodes.push(Node { at, value });
+        let mut values = Vec::new();
+        let pointers = self.each(path, |walk, place| {
+            values.push(text.slice(walk.span(place)?));
             Ok(())
         })?;
-        Ok(nodes)
+        let nodes = pointers.into_iter().zip(values);
+        Ok(nodes.map(|(at, value)| Node { at, value }).collect())
+    }
+
+    /// Whether `name` may be a key anywhere in the text. `false` means that it certainly is none. Does not walk, so it
+    /// cannot fail.
+    #[must_use]
+    pub fn may_have(&self, name: &str) -> bool {
+        let text = self.bytes();
+        self.index(&text).may_have(&text, name)
+    }
+
+    /// Whether a path may select anything, told by the names and words that it cannot do without. `false` means that it
+    /// certainly selects nothing. Does not walk, so it cannot fail.
+    #[must_use]
+    pub fn may_select(&self, path: &Path) -> bool {
+        let text = self.bytes();
+        let index = self.index(&text);
+        path.literals().all(|name| index.may_have(&text, name))
+            && path
+                .fragments()
+                .iter()
+                .all(|piece| index.may_hold(&text, piece))
     }
 
     /// Whether a path selects anything. Stops at the first node.
@@ -186,7 +203,8 @@ impl Document {
     pub fn matches(&self, path: &Path) -> Result<bool, Error> {
         let text = self.bytes();
         let mut any = false;
-        Walk::new(&text, path, Duplicates::Last).run(&mut |_, _| {
+        let walk = Walk::new(&text, self.index(&text), path, Duplicates::Last);
+        walk.unnumbered().run(&mut |_, _| {
             any = true;
             Ok(ControlFlow::Break(()))
         })?;
@@ -204,20 +222,18 @@ impl Document {
     /// place does not exist or a `test` does not hold, `BadDocument` where a pointer leads to what is not JSON,
     /// `TooMuch` past the limits.
     pub fn patch(&mut self, edits: &[Operation]) -> Result<(), Error> {
-        match (edits, &self.state) {
-            ([], _) => return Ok(()),
-            ([edit @ Operation::Replace { at, value }], State::Text(text)) => {
-                let replaced = patch::replace(text, at, value);
-                let replaced = replaced
-                    .map_err(|error| error.within(&format!("operation 0, {}", edit.name())));
-                self.state = State::Text(replaced?);
-                self.edited = true;
+        if edits.is_empty() {
+            return Ok(());
+        }
+        if let State::Text(text) = &self.state {
+            let text = text.clone();
+            if let Some(cuts) = patch::cuts(&text, self.index(&text), edits)? {
+                self.cut(&text, &cuts);
                 return Ok(());
             }
-            _ => {}
         }
         let mut tree = match &self.state {
-            State::Text(text) => Tree::new(text)?,
+            State::Text(text) => Tree::new(text, &self.index)?,
             State::Pieces(tree, _) => tree.clone(),
         };
         let mut budget = Budget::new();
@@ -232,6 +248,7 @@ impl Document {
         }
         if changed {
             self.state = State::Pieces(tree, Arc::default());
+            self.index = Arc::default();
             self.edited = true;
         }
         Ok(())
@@ -247,22 +264,33 @@ impl Document {
     /// `NotApplicable` when the path selects the whole document; else as for [`select`](Self::select).
     pub fn remove_all(&mut self, path: &Path) -> Result<u32, Error> {
         let text = self.bytes();
-        let (count, cuts) = remove::cuts(&text, path)?;
-        let count = u32::try_from(count).map_err(|_| remove::too_many())?;
-        if count > 0 {
-            self.state = State::Text(remove::splice(&text, &cuts));
-            self.edited = true;
+        let (count, spans) = remove::cuts(&text, self.index(&text), path)?;
+        self.cut_out(&text, count, spans)
+    }
+
+    /// As [`remove_all`](Self::remove_all), with the pointers that [`select`](Self::select) would have given before.
+    /// Where it would have given none, nothing is removed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`remove_all`](Self::remove_all).
+    pub fn remove_all_noted(&mut self, path: &Path) -> Result<(u32, Vec<String>), Error> {
+        let text = self.bytes();
+        let ((count, spans), pointers) = remove::noted(&text, self.index(&text), path)?;
+        let pointers = pointers.map_or_else(|| self.select(path), Ok)?;
+        if pointers.is_empty() {
+            return Ok((0, pointers));
         }
-        Ok(count)
+        Ok((self.cut_out(&text, count, spans)?, pointers))
     }
 
     /// The text of a top-level member, the last of that name; `None` when the document is no object or has none.
     ///
-    /// Found by searching for the key, not by walking to it, so what stands before it need not be valid JSON.
+    /// What stands elsewhere need not be valid JSON.
     #[must_use]
     pub fn top(&self, name: &str) -> Option<Bytes> {
         let text = self.bytes();
-        search::top(&text, name).map(|span| text.slice(span))
+        search::top(&text, self.index(&text), name).map(|span| text.slice(span))
     }
 
     /// [`top`](Self::top) decoded, when it is a string.
@@ -279,29 +307,49 @@ impl Document {
     pub fn get(&self, pointer: &str) -> Result<Option<Bytes>, Error> {
         let tokens = pointer::parse(pointer)?;
         let text = self.bytes();
-        let span = pointer::locate(&text, &tokens)?;
+        let span = pointer::locate(&text, self.index(&text), &tokens)?;
         Ok(span.map(|span| text.slice(span)))
+    }
+
+    fn index(&self, text: &[u8]) -> &Index {
+        self.index.get_or_init(|| Index::of(text))
+    }
+
+    fn cut_out(
+        &mut self,
+        text: &[u8],
+        count: usize,
+        spans: Vec<Range<usize>>,
+    ) -> Result<u32, Error> {
+        let count = u32::try_from(count).map_err(|_| remove::too_many())?;
+        if count > 0 {
+            let cuts: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
+            self.cut(text, &cuts);
+        }
+        Ok(count)
+    }
+
+    /// Puts the text with these cuts in the place of `text`, and its index in the place of the old one.
+    fn cut(&mut self, text: &[u8], cuts: &[Cut]) {
+        let new = splice::splice(text, cuts);
+        let index = self.index.get().and_then(|index| index.after(cuts, &new));
+        self.index = Arc::new(index.map_or_else(OnceLock::new, OnceLock::from));
+        self.state = State::Text(new);
+        self.edited = true;
     }
 
     fn each(
         &self,
         path: &Path,
-        mut take: impl FnMut(&mut Walk<'_>, String, Place) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        mut take: impl FnMut(&mut Walk<'_>, Place) -> Result<(), Error>,
+    ) -> Result<Vec<String>, Error> {
         let text = self.bytes();
-        let mut left = MAX_SELECTED;
-        let mut room = MAX_POINTERS;
-        Walk::new(&text, path, Duplicates::Last).run(&mut |walk, place| {
-            let pointer = walk.pointer();
-            left = left.checked_sub(1).ok_or_else(remove::too_many)?;
-            let room_left = room.checked_sub(pointer.len());
-            room = room_left.ok_or_else(|| {
-                Error::TooMuch(format!(
-                    "the pointers to the selected nodes exceed {MAX_POINTERS} bytes"
-                ))
-            })?;
-            take(walk, pointer, place)?;
+        let mut pointers = Pointers::default();
+        Walk::new(&text, self.index(&text), path, Duplicates::Last).run(&mut |walk, place| {
+            pointers.take(walk)?;
+            take(walk, place)?;
             Ok(ControlFlow::Continue(()))
-        })
+        })?;
+        Ok(pointers.all)
     }
 }

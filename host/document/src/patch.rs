@@ -1,31 +1,50 @@
 //! JSON Patch, RFC 6902: the operations, as values and as text.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
-    Error, check, pointer,
+    Error, check,
+    index::Index,
+    pointer,
     scan::{Children, value_end},
+    splice::{Cut, length},
     string,
 };
 
+mod direct; // edits that stand apart, as cuts of the text
 mod tree; // a text, taken apart where it is edited
 
 pub(crate) use tree::Tree;
 
-/// The text with another value at a place, in one copy: the commonest patch, not worth taking the text apart.
-pub(crate) fn replace(text: &Bytes, at: &str, value: &Bytes) -> Result<Bytes, Error> {
+/// What to cut out of the text and put in instead to do all of these operations, if that can be told without doing one
+/// after the other.
+pub(crate) fn cuts(
+    text: &[u8],
+    index: &Index,
+    edits: &[Operation],
+) -> Result<Option<Vec<Cut>>, Error> {
+    if let [edit @ Operation::Replace { at, value }] = edits {
+        let cut = replace(text, index, at, value);
+        let cut = cut.map_err(|error| error.within(&format!("operation 0, {}", edit.name())))?;
+        return Ok(Some(vec![cut]));
+    }
+    Ok(direct::cuts(text, index, edits))
+}
+
+/// The commonest patch: reads no more than the way to its place.
+fn replace(text: &[u8], index: &Index, at: &str, value: &Bytes) -> Result<Cut, Error> {
     let tokens = pointer::parse(at)?;
     let value = tree::checked(value, tokens.len())?;
-    let Some(span) = pointer::locate(text, &tokens)? else {
+    let Some(span) = pointer::locate(text, index, &tokens)? else {
         return Err(tree::missing(&tokens));
     };
-    let length = text.len() - span.len() + value.len();
+    let cut = Cut {
+        span,
+        instead: value,
+    };
+    let length = length(text.len(), std::slice::from_ref(&cut));
     tree::fits_limit(length, text.len())?;
-    let mut out = BytesMut::with_capacity(length);
-    out.extend_from_slice(&text[..span.start]);
-    out.extend_from_slice(&value);
-    out.extend_from_slice(&text[span.end..]);
-    Ok(out.freeze())
+    Ok(cut)
 }
 
 /// One operation of a JSON Patch. Places are JSON Pointers (RFC 6901), values JSON texts (RFC 8259).

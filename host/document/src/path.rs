@@ -148,6 +148,27 @@ pub(crate) struct Segment {
     pub(crate) needs: Vec<usize>,
 }
 
+impl Segment {
+    /// How many elements from the end it is enough to look at, where that is few.
+    fn tail(&self) -> Option<usize> {
+        /// More of them are not worth going backwards.
+        const FEW: usize = 32;
+
+        let from_end = |selector: &Selector| match selector {
+            Selector::Index(from)
+            | Selector::Slice {
+                start: Some(from),
+                end: None,
+                step: 1,
+            } => usize::try_from(from.checked_neg()?).ok(),
+            _ => None,
+        };
+        let all: Option<Vec<usize>> = self.selectors.iter().map(from_end).collect();
+        let most = all?.into_iter().max()?;
+        (!self.deep && (1..=FEW).contains(&most)).then_some(most)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Selector {
     /// A slot of `Parsed::words`.

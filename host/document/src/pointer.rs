@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use memchr::{memchr, memchr2};
+
 use crate::{
     Error,
     budget::Budget,
-    scan::{Children, is_container, root, value_end},
+    index::Index,
+    scan::{Children, is_container, root},
     search::{self, Spots},
     string,
 };
@@ -21,6 +24,9 @@ pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
         )));
     };
     let token = |token: &str| {
+        if memchr(b'~', token.as_bytes()).is_none() {
+            return Ok(token.to_owned());
+        }
         let mut name = String::with_capacity(token.len());
         let mut chars = token.chars();
         while let Some(c) = chars.next() {
@@ -39,12 +45,20 @@ pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
         }
         Ok(name)
     };
-    rest.split('/').map(token).collect()
+    let mut tokens = Vec::with_capacity(8);
+    for part in rest.split('/') {
+        tokens.push(token(part)?);
+    }
+    Ok(tokens)
 }
 
 /// Appends a reference token with the slash before it.
 pub(crate) fn push(pointer: &mut String, name: &str) {
     pointer.push('/');
+    if memchr2(b'~', b'/', name.as_bytes()).is_none() {
+        pointer.push_str(name);
+        return;
+    }
     for c in name.chars() {
         match c {
             '~' => pointer.push_str("~0"),
@@ -52,6 +66,21 @@ pub(crate) fn push(pointer: &mut String, name: &str) {
             c => pointer.push(c),
         }
     }
+}
+
+/// Appends the reference token of an array element.
+pub(crate) fn push_index(pointer: &mut String, index: usize) {
+    pointer.push('/');
+    // The digits from the last to the first; no number of bytes has more.
+    let mut digits = [0; 20];
+    let mut count = 0;
+    let mut rest = index;
+    while count == 0 || rest > 0 {
+        digits[count] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        count += 1;
+    }
+    pointer.extend(digits[..count].iter().rev().copied().map(char::from));
 }
 
 /// A reference token as an array index: digits without a leading zero.
@@ -62,32 +91,36 @@ pub(crate) fn index(token: &str) -> Option<usize> {
 }
 
 /// The span of the value that the tokens lead to, if there is one. Of equal keys the last counts.
-pub(crate) fn locate(text: &[u8], tokens: &[String]) -> Result<Option<Range<usize>>, Error> {
+pub(crate) fn locate(
+    text: &[u8],
+    index: &Index,
+    tokens: &[String],
+) -> Result<Option<Range<usize>>, Error> {
     let mut budget = Budget::new();
     let mut start = root(text);
     let mut rest = tokens;
     // The first step from an object can be searched for without walking over what stands before it.
     if let Some((first, after)) = tokens.split_first()
         && text.get(start) == Some(&b'{')
-        && let Some(span) = search::top(text, first)
+        && let Some(span) = search::top(text, index, first)
     {
         start = span.start;
         rest = after;
     }
     for (done, token) in rest.iter().enumerate() {
         let depth = tokens.len() - rest.len() + done + 1;
-        match step(text, start, depth, token, &mut budget)? {
+        match step((text, index), start, depth, token, &mut budget)? {
             Some(next) => start = next,
             None => return Ok(None),
         }
     }
-    let end = value_end(text, start, tokens.len())?;
+    let end = index.value_end(text, start, tokens.len())?;
     Ok(Some(start..end))
 }
 
 /// From the container at `at`, whose children stand in `depth` containers, to the start of a child's value.
 fn step(
-    text: &[u8],
+    (text, known): (&[u8], &Index),
     at: usize,
     depth: usize,
     token: &str,
@@ -97,36 +130,37 @@ fn step(
         return Ok(None);
     }
     let mut children = Children::of(text, at)?;
-    let wanted = if children.is_object() {
-        None
-    } else {
-        index(token)
-    };
-    let spots = children
-        .is_object()
-        .then(|| Spots::of(text, at..text.len(), token));
+    let object = children.is_object();
+    let wanted = index(token).filter(|_| !object);
     let mut found = None;
     let mut count = 0;
     loop {
         let position = children.position();
-        if spots
-            .as_ref()
-            .is_some_and(|spots| !spots.may_be_in(position..text.len()))
-        {
-            return Ok(found);
-        }
-        let Some(child) = children.next()? else {
-            return Ok(found);
-        };
-        match &child.key {
-            Some(key) if string::spells(&text[key.clone()], token) => found = Some(child.start),
-            None if wanted == Some(count) => return Ok(Some(child.start)),
-            _ => {}
+        let child = children.next().and_then(|child| {
+            if let Some(child) = child.as_ref().filter(|_| wanted != Some(count)) {
+                let end = known.value_end(text, child.start, depth)?;
+                budget.spend(1, end - child.lead)?;
+                children.passed(end);
+            }
+            Ok(child)
+        });
+        match child {
+            Ok(Some(child)) if wanted == Some(count) => return Ok(Some(child.start)),
+            Ok(Some(child)) => {
+                let named = |key: Range<usize>| string::spells(&text[key], token);
+                if child.key.is_some_and(named) {
+                    found = Some(child.start);
+                }
+            }
+            Ok(None) => return Ok(found),
+            Err(error) => {
+                // What is broken behind the last member of that name was not asked for.
+                let rest = position..text.len();
+                let over = object && !Spots::of(text, rest.clone(), token).may_be_in(rest);
+                return if over { Ok(found) } else { Err(error) };
+            }
         }
         count += 1;
-        let end = value_end(text, child.start, depth)?;
-        budget.spend(1, end - child.lead)?;
-        children.passed(end);
     }
 }
 
@@ -144,6 +178,16 @@ mod tests {
         assert_eq!(parse(""), Ok(vec![]));
         for bad in ["a", "/~", "/~2", "#/a"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_index_is_written_in_digits() {
+        for number in [0, 9, 10, 1_203, usize::MAX] {
+            let mut pointer = String::new();
+            push_index(&mut pointer, number);
+            assert_eq!(pointer, format!("/{number}"));
+            assert_eq!(index(&pointer[1..]), Some(number));
         }
     }
 
@@ -169,7 +213,8 @@ mod tests {
     fn pointers_lead_through_objects_and_arrays() {
         let text = br#"{"a":[{"b":1},{"b":2,"b":3}],"0":{"0":4}}"#;
         let at = |pointer: &str| {
-            let span = locate(text, &parse(pointer).expect("valid")).expect("valid json");
+            let span = locate(text, &Index::of(text), &parse(pointer).expect("valid"))
+                .expect("valid json");
             span.map(|span| String::from_utf8_lossy(&text[span]).into_owned())
         };
         assert_eq!(at("/a/0/b").as_deref(), Some("1"));

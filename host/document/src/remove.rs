@@ -5,51 +5,39 @@ use std::{
     ops::{ControlFlow, Range},
 };
 
-use bytes::{Bytes, BytesMut};
-
 use crate::{
     Error, MAX_SELECTED, Path,
+    index::Index,
     path::{Duplicates, Walk},
-    scan::{Children, skip_space, string_end, value_end},
-    search::Spots,
+    scan::{Children, skip_space, skip_space_back, string_end},
 };
 
 /// How many nodes go, and the spans of text to cut, ascending and apart.
 type Cuts = (usize, Vec<Range<usize>>);
 
+/// Children that go, by the container they stand in: in how many containers they stand, and where they start.
+pub(crate) type Chosen = BTreeMap<usize, (usize, BTreeSet<usize>)>;
+
 /// What goes when all nodes of `path` are removed. A node inside another that goes is not counted.
-pub(crate) fn cuts(text: &[u8], path: &Path) -> Result<Cuts, Error> {
+pub(crate) fn cuts(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
     let searched = path.anywhere().and_then(|name| {
-        let spots = Spots::of(text, 0..text.len(), name);
-        found(text, spots.all(text.len())?)
+        let spots = index.spots(text, name, true);
+        found(text, index, spots.all(text.len())?)
     });
     match searched {
         Some(cuts) => Ok(cuts),
-        None => walked(text, path),
+        None => walked(text, index, path),
     }
-}
-
-/// The text without these spans.
-pub(crate) fn splice(text: &[u8], cuts: &[Range<usize>]) -> Bytes {
-    let gone: usize = cuts.iter().map(Range::len).sum();
-    let mut out = BytesMut::with_capacity(text.len() - gone);
-    let mut from = 0;
-    for cut in cuts {
-        out.extend_from_slice(&text[from..cut.start]);
-        from = cut.end;
-    }
-    out.extend_from_slice(&text[from..]);
-    out.freeze()
 }
 
 /// The cuts for members whose keys stand at `keys`, judged by what stands around each, so without a walk.
 /// `None` when the surroundings are not those of members.
-fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
+pub(crate) fn found(text: &[u8], index: &Index, keys: &[usize]) -> Option<Cuts> {
     let mut count = 0;
     let mut cuts = Vec::new();
     let mut keys = keys.iter().copied().peekable();
     while let Some(first) = keys.next() {
-        let mut end = member_end(text, first)?;
+        let mut end = member_end(text, index, first)?;
         count += 1;
         // Members that follow one another go in one cut; what lies inside of one goes with it.
         let follow = loop {
@@ -57,7 +45,7 @@ fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
             let follow = skip_space(text, end);
             let next = skip_space(text, follow + 1);
             if text.get(follow) == Some(&b',') && keys.next_if_eq(&next).is_some() {
-                end = member_end(text, next)?;
+                end = member_end(text, index, next)?;
                 count += 1;
                 continue;
             }
@@ -75,27 +63,41 @@ fn found(text: &[u8], keys: &[usize]) -> Option<Cuts> {
     Some((count, cuts))
 }
 
-fn member_end(text: &[u8], key: usize) -> Option<usize> {
+fn member_end(text: &[u8], index: &Index, key: usize) -> Option<usize> {
     let colon = skip_space(text, string_end(text, key).ok()?);
     let start = skip_space(text, colon + 1);
-    value_end(text, start, 1).ok()
+    index.value_end(text, start, 1).ok()
 }
 
-/// The offset behind the last byte before `at` that is no whitespace.
-fn skip_space_back(text: &[u8], at: usize) -> usize {
-    let space = text[..at]
-        .iter()
-        .rev()
-        .take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
-    at - space.count()
+fn walked(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
+    let mut walk = Walk::new(text, index, path, Duplicates::All);
+    around(text, index, chosen(&mut walk, &mut |_| Ok(()))?)
 }
 
-fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
-    // By container, its depth and the starts of the children to remove.
-    let mut chosen: BTreeMap<usize, (usize, BTreeSet<usize>)> = BTreeMap::new();
+/// As [`cuts`], with pointers to the nodes that a reader sees; `None` for those where some are hidden by duplicates.
+pub(crate) fn noted(
+    text: &[u8],
+    index: &Index,
+    path: &Path,
+) -> Result<(Cuts, Option<Vec<String>>), Error> {
+    let mut walk = Walk::new(text, index, path, Duplicates::All).minding_shadows();
+    let mut pointers = Pointers::default();
+    let chosen = chosen(&mut walk, &mut |walk| pointers.take(walk))?;
+    let all_seen = !walk.met_shadows();
+    Ok((
+        around(text, index, chosen)?,
+        all_seen.then_some(pointers.all),
+    ))
+}
+
+fn chosen<'t>(
+    walk: &mut Walk<'t>,
+    each: &mut dyn FnMut(&Walk<'t>) -> Result<(), Error>,
+) -> Result<Chosen, Error> {
+    let mut chosen = Chosen::new();
     let mut selected = 0;
     let mut whole = false;
-    Walk::new(text, path, Duplicates::All).run(&mut |walk, place| {
+    walk.run(&mut |walk, place| {
         match walk.parent() {
             Some(parent) => {
                 let (_, starts) = chosen
@@ -109,6 +111,7 @@ fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
         if selected > MAX_SELECTED {
             return Err(too_many());
         }
+        each(walk)?;
         Ok(ControlFlow::Continue(()))
     })?;
     if whole {
@@ -116,6 +119,11 @@ fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
             "the whole document cannot be removed".to_owned(),
         ));
     }
+    Ok(chosen)
+}
+
+/// The cuts that take out these children.
+pub(crate) fn around(text: &[u8], index: &Index, chosen: Chosen) -> Result<Cuts, Error> {
     let mut gone: BTreeMap<usize, usize> = BTreeMap::new();
     let mut cuts = Vec::new();
     // Ascending, so a container comes before those inside of it.
@@ -125,11 +133,40 @@ fn walked(text: &[u8], path: &Path) -> Result<Cuts, Error> {
             .next_back()
             .is_some_and(|(_, &end)| parent < end);
         if !inside {
-            cut_children(text, parent, depth, starts, &mut gone, &mut cuts)?;
+            cut_children((text, index), parent, (depth, starts), &mut gone, &mut cuts)?;
         }
     }
     cuts.sort_unstable_by_key(|cut: &Range<usize>| cut.start);
     Ok((gone.len(), cuts))
+}
+
+/// Pointers to the nodes of a walk, as many as there may be.
+#[derive(Default)]
+pub(crate) struct Pointers {
+    pub(crate) all: Vec<String>,
+    /// Their length together.
+    size: usize,
+}
+
+impl Pointers {
+    /// Takes the pointer to the node at which the walk is.
+    pub(crate) fn take(&mut self, walk: &Walk<'_>) -> Result<(), Error> {
+        /// Since deep nodes of long names multiply.
+        const MOST: usize = 64 << 20;
+
+        let pointer = walk.pointer();
+        self.size += pointer.len();
+        if self.all.len() == MAX_SELECTED {
+            return Err(too_many());
+        }
+        if self.size > MOST {
+            return Err(Error::TooMuch(format!(
+                "the pointers to the selected nodes exceed {MOST} bytes"
+            )));
+        }
+        self.all.push(pointer);
+        Ok(())
+    }
 }
 
 pub(crate) fn too_many() -> Error {
@@ -137,10 +174,9 @@ pub(crate) fn too_many() -> Error {
 }
 
 fn cut_children(
-    text: &[u8],
+    (text, index): (&[u8], &Index),
     parent: usize,
-    depth: usize,
-    mut starts: BTreeSet<usize>,
+    (depth, mut starts): (usize, BTreeSet<usize>),
     gone: &mut BTreeMap<usize, usize>,
     cuts: &mut Vec<Range<usize>>,
 ) -> Result<(), Error> {
@@ -156,7 +192,7 @@ fn cut_children(
         if !goes && starts.is_empty() {
             return Ok(());
         }
-        let end = value_end(text, child.start, depth)?;
+        let end = index.value_end(text, child.start, depth)?;
         if goes {
             run.get_or_insert(child.lead);
             gone.insert(child.start, end);
@@ -180,14 +216,20 @@ fn children_end(text: &[u8], end: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::splice::{Cut, splice};
 
     /// Both ways to find the cuts must agree wherever both are open.
     #[track_caller]
     fn without(text: &str, path: &str) -> (usize, String) {
         let path = Path::parse(path).expect("a path");
-        let (count, spans) = walked(text.as_bytes(), &path).expect("valid");
-        assert_eq!(cuts(text.as_bytes(), &path), Ok((count, spans.clone())));
-        let left = splice(text.as_bytes(), &spans);
+        let bytes = text.as_bytes();
+        let (count, spans) = walked(bytes, &Index::default(), &path).expect("valid");
+        for index in [Index::default(), Index::of(bytes)] {
+            assert_eq!(cuts(bytes, &index, &path), Ok((count, spans.clone())));
+            assert_eq!(walked(bytes, &index, &path), Ok((count, spans.clone())));
+        }
+        let spans: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
+        let left = splice(bytes, &spans);
         (count, String::from_utf8_lossy(&left).into_owned())
     }
 
@@ -227,6 +269,6 @@ mod tests {
     #[test]
     fn the_root_cannot_be_removed() {
         let path = Path::parse("$").expect("a path");
-        assert!(cuts(b"{}", &path).is_err());
+        assert!(cuts(b"{}", &Index::default(), &path).is_err());
     }
 }

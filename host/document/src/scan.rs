@@ -22,6 +22,15 @@ pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// The offset behind the last byte before `at` that is no whitespace.
+pub(crate) fn skip_space_back(text: &[u8], at: usize) -> usize {
+    let space = text[..at]
+        .iter()
+        .rev()
+        .take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
+    at - space.count()
+}
+
 /// Where the top-level value begins: behind whitespace, and behind a byte order mark that opens the text.
 pub(crate) fn root(text: &[u8]) -> usize {
     let mark = if text.starts_with(BYTE_ORDER_MARK) {
@@ -32,18 +41,16 @@ pub(crate) fn root(text: &[u8]) -> usize {
     skip_space(text, mark)
 }
 
-/// The span of the top-level value, which must have nothing but whitespace behind it.
-pub(crate) fn root_span(text: &[u8]) -> Result<Range<usize>, Error> {
-    let start = root(text);
-    let end = value_end(text, start, 0)?;
-    let rest = skip_space(text, end);
+/// The span of the top-level value again, which must have nothing but whitespace behind it.
+pub(crate) fn nothing_behind(text: &[u8], span: Range<usize>) -> Result<Range<usize>, Error> {
+    let rest = skip_space(text, span.end);
     if rest < text.len() {
         return Err(Error::document(
             rest,
             "something stands behind the end of the text",
         ));
     }
-    Ok(start..end)
+    Ok(span)
 }
 
 pub(crate) fn is_container(text: &[u8], at: usize) -> bool {
@@ -58,7 +65,17 @@ pub(crate) fn is_escaped(text: &[u8], at: usize) -> bool {
 
 /// The offset behind the string whose opening quote stands at `open`.
 pub(crate) fn string_end(text: &[u8], open: usize) -> Result<usize, Error> {
+    /// Most keys are no longer, and for less a search of memory is not worth its beginning.
+    const SHORT: usize = 16;
+
     let mut at = open + 1;
+    for &byte in text.get(at..).unwrap_or_default().iter().take(SHORT) {
+        match byte {
+            b'"' => return Ok(at + 1),
+            b'\\' => break,
+            _ => at += 1,
+        }
+    }
     loop {
         let Some(found) = memchr(b'"', text.get(at..).unwrap_or_default()) else {
             return Err(Error::document(open, "a string is not closed"));

@@ -9,6 +9,7 @@ use std::ops::Range;
 use memchr::{memmem, memrchr};
 
 use crate::{
+    index::Index,
     scan::{Children, is_escaped, root, skip_space, string_end, value_end},
     string,
 };
@@ -37,6 +38,28 @@ impl Spots {
         Self::find(text, 0..text.len(), word, false)
     }
 
+    /// None in all of the text.
+    pub(crate) fn nowhere(text: &[u8]) -> Self {
+        Self {
+            at: Vec::new(),
+            known_to: text.len(),
+        }
+    }
+
+    /// As [`of`](Self::of) in all of a text whose keys with backslashes are known: `escaped` are their tokens.
+    pub(crate) fn of_key_among(text: &[u8], name: &str, escaped: &[Range<usize>]) -> Self {
+        if !is_searchable(name) {
+            return Self::find(text, 0..text.len(), name, true);
+        }
+        let mut spots = Self::plain(text, 0..text.len(), name, true);
+        let spelt = |token: &&Range<usize>| string::spells(&text[(*token).clone()], name);
+        let escaped = escaped.iter().filter(spelt).map(|token| token.start);
+        let known_to = spots.known_to;
+        spots.at.extend(escaped.filter(|&at| at < known_to));
+        spots.at.sort_unstable();
+        spots
+    }
+
     fn find(text: &[u8], range: Range<usize>, name: &str, key: bool) -> Self {
         let end = range.end.min(text.len());
         let start = range.start.min(end);
@@ -46,25 +69,10 @@ impl Spots {
                 known_to: start,
             };
         }
-        let part = &text[..end];
-        let mut known_to = end;
-        let mut at = Vec::new();
-        let token = format!("\"{name}\"");
-        for hit in memmem::find_iter(&part[start..], &token) {
-            let open = start + hit;
-            let end = open + token.len();
-            if if key {
-                is_key(text, open, end)
-            } else {
-                !is_escaped(text, open)
-            } {
-                at.push(open);
-                if at.len() == LIMIT {
-                    known_to = open + 1;
-                    break;
-                }
-            }
-        }
+        let Self {
+            mut at,
+            mut known_to,
+        } = Self::plain(text, start..end, name, key);
         let plain = at.len();
         let part = &text[..known_to];
         for hit in memmem::find_iter(&part[start..], escape_of(name)) {
@@ -78,6 +86,29 @@ impl Spots {
         }
         at.sort_unstable();
         at.dedup();
+        Self { at, known_to }
+    }
+
+    /// Those that are spelt without escapes.
+    fn plain(text: &[u8], range: Range<usize>, name: &str, key: bool) -> Self {
+        let mut known_to = range.end;
+        let mut at = Vec::new();
+        let token = format!("\"{name}\"");
+        for hit in memmem::find_iter(&text[range.clone()], &token) {
+            let open = range.start + hit;
+            let end = open + token.len();
+            if if key {
+                is_key(text, open, end)
+            } else {
+                !is_escaped(text, open)
+            } {
+                at.push(open);
+                if at.len() == LIMIT {
+                    known_to = open + 1;
+                    break;
+                }
+            }
+        }
         Self { at, known_to }
     }
 
@@ -139,7 +170,15 @@ pub(crate) fn string_around(text: &[u8], at: usize, len: usize) -> Option<Range<
 }
 
 /// The span of the value of a member of the top-level object, the last of that name.
-pub(crate) fn top(text: &[u8], name: &str) -> Option<Range<usize>> {
+pub(crate) fn top(text: &[u8], index: &Index, name: &str) -> Option<Range<usize>> {
+    match index.top(text, name) {
+        Some(known) => known,
+        None => searched_top(text, name),
+    }
+}
+
+/// The same by searching for the key: what stands elsewhere need not be JSON.
+fn searched_top(text: &[u8], name: &str) -> Option<Range<usize>> {
     let open = root(text);
     if text.get(open) != Some(&b'{') {
         return None;
@@ -255,16 +294,19 @@ mod tests {
 
     #[test]
     fn a_top_level_member_is_told_from_a_deeper_one() {
+        fn top<'t>(text: &'t [u8], name: &str) -> Option<&'t [u8]> {
+            let searched = searched_top(text, name);
+            assert_eq!(super::top(text, &Index::of(text), name), searched);
+            searched.map(|span| &text[span])
+        }
+
         let text = br#" {"x":{"model":"inner"},"model":"outer","y":[{"model":"later"}],"z":"}}"}"#;
-        assert_eq!(
-            top(text, "model").map(|span| &text[span]),
-            Some(&b"\"outer\""[..])
-        );
+        assert_eq!(top(text, "model"), Some(&b"\"outer\""[..]));
         let text = br#"{"a":1,"\u0061":2,"b":3}"#;
-        assert_eq!(top(text, "a").map(|span| &text[span]), Some(&b"2"[..]));
+        assert_eq!(top(text, "a"), Some(&b"2"[..]));
         assert_eq!(top(b"[{\"a\":1}]", "a"), None);
         assert_eq!(top(b"", "a"), None);
         let many = format!("{{{}\"a\":7}}", r#""b":{"a":1},"#.repeat(20));
-        assert_eq!(top(many.as_bytes(), "a").map(|span| &many[span]), Some("7"));
+        assert_eq!(top(many.as_bytes(), "a"), Some(&b"7"[..]));
     }
 }

@@ -77,7 +77,8 @@ pub(crate) fn inside(token: &[u8]) -> Option<Cow<'_, str>> {
 /// Whether the token spells `name`. A token that is no string spells nothing.
 pub(crate) fn spells(token: &[u8], name: &str) -> bool {
     let plain = token.len() == name.len() + 2 && &token[1..token.len() - 1] == name.as_bytes();
-    let escaped = || memchr::memchr(b'\\', token).is_some();
+    // Every escape is longer than what it spells.
+    let escaped = || token.len() > name.len() + 2 && memchr::memchr(b'\\', token).is_some();
     let lossy = || name.contains(char::REPLACEMENT_CHARACTER);
     // A plain name never contains a backslash that means itself, so equal bytes settle it only without one.
     (plain && !name.contains('\\'))

@@ -7,7 +7,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use support::{Chance, text};
-use witgate_document::{Document, Error, Names, Operation, Path, string};
+use witgate_document::{Document, Error, Operation, Path, string};
 
 fn path(text: &str) -> Path {
     Path::parse(text).expect("a path")
@@ -44,6 +44,7 @@ fn ask_everything(document: &Document) {
         "$..[::-1]",
     ] {
         let query = path(query);
+        let _ = document.may_select(&query);
         let _ = document.matches(&query);
         let _ = document.select(&query);
         for node in document.read(&query).unwrap_or_default() {
@@ -57,7 +58,7 @@ fn ask_everything(document: &Document) {
     for name in ["a", "", "\u{fffd}", "a/b", "ü"] {
         let _ = document.top(name);
         let _ = document.top_str(name);
-        let _ = Names::new([name, "b"]).find_in(document).has(name);
+        let _ = document.may_have(name);
     }
     let _ = Operation::parse_list(&before);
     assert_eq!(document.bytes(), before);
@@ -560,7 +561,6 @@ fn documents_and_paths_go_between_threads() {
     fn goes<T: Send + Sync + 'static>() {}
     goes::<Document>();
     goes::<Path>();
-    goes::<Names>();
 }
 
 #[test]

@@ -208,6 +208,50 @@ proptest! {
         }
     }
 
+    /// Most real patches: places that stand apart, in any order; sometimes not apart after all.
+    #[test]
+    fn removals_and_replacements_at_once_are_those_one_by_one(
+        text in text(),
+        picks in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(json())), 1..9),
+        backwards in any::<bool>(),
+    ) {
+        let first = Document::new(text.clone());
+        let all = everything(&first);
+        let mut picks: Vec<_> = picks.into_iter().map(|(place, value)| (place.index(all.len()), value)).collect();
+        if backwards {
+            picks.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+        }
+        let edit = |(place, value): (usize, Option<Json>)| {
+            let at = all[place].clone();
+            match value {
+                Some(value) => Operation::Replace { at, value: value.spell(1).into() },
+                None => Operation::Remove { at },
+            }
+        };
+        let edits: Vec<Operation> = picks.into_iter().map(edit).collect();
+        let mut at_once = first.clone();
+        let done = at_once.patch(&edits);
+        let mut singly = first.clone();
+        let each = edits.iter().try_for_each(|edit| {
+            singly.patch(std::slice::from_ref(edit))?;
+            singly = Document::new(singly.bytes());
+            Ok::<(), witgate_document::Error>(())
+        });
+        prop_assert_eq!(done.is_ok(), each.is_ok(), "{:?} {:?} {:?}", done, each, edits);
+        if done.is_ok() {
+            prop_assert_eq!(at_once.bytes(), singly.bytes());
+            // What is known of the text after an edit is what a fresh look at it says.
+            let fresh = Document::new(at_once.bytes());
+            prop_assert_eq!(everything(&at_once), everything(&fresh));
+            for name in support::NAMES {
+                prop_assert_eq!(at_once.top(name), fresh.top(name));
+                prop_assert!(at_once.may_have(name) || !fresh.may_have(name));
+            }
+        } else {
+            prop_assert_eq!(&at_once.bytes()[..], text.as_bytes());
+        }
+    }
+
     #[test]
     fn queries_select_what_they_select_from_plain_values(text in text(), query in naive::query()) {
         let document = Document::new(text.clone());
@@ -230,7 +274,7 @@ proptest! {
         }
         if !nodes.is_empty() {
             for name in path.literals() {
-                prop_assert!(witgate_document::Names::new([name]).find_in(&document).has(name));
+                prop_assert!(document.may_have(name));
                 let token = witgate_document::string::encode(name);
                 prop_assert!(text.contains(&token) || text.contains('\\'));
             }
@@ -288,6 +332,24 @@ proptest! {
     }
 
     #[test]
+    fn what_was_removed_is_what_would_have_been_selected(text in text(), query in naive::query()) {
+        let path = Path::parse(&query.to_string()).expect("a path");
+        let first = Document::new(text);
+        let selected = first.select(&path).expect("valid");
+        let (mut noted, mut plain) = (first.clone(), first.clone());
+        match noted.remove_all_noted(&path) {
+            Ok((count, pointers)) => {
+                prop_assert_eq!(&pointers, &selected);
+                if !selected.is_empty() {
+                    prop_assert_eq!(plain.remove_all(&path), Ok(count));
+                }
+                prop_assert_eq!(noted.bytes(), plain.bytes());
+            }
+            Err(error) => prop_assert_eq!(plain.remove_all(&path), Err(error)),
+        }
+    }
+
+    #[test]
     fn top_level_members_are_found(text in text(), name in name()) {
         let document = Document::new(text.clone());
         let value: Value = serde_json::from_str(&text).expect("json");
@@ -330,6 +392,7 @@ proptest! {
         // Written anew, members stand in the order in which plain values have them: now order counts.
         let document = Document::new(value.to_string());
         let places: Vec<String> = theirs.into_iter().map(|(at, _)| at).collect();
+        prop_assert_eq!(document.matches(&path), Ok(!places.is_empty()));
         prop_assert_eq!(document.select(&path).expect("valid"), places);
     }
 }

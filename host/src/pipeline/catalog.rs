@@ -13,13 +13,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tracing::info;
-use witgate_document::Names;
 
 use super::{
     Catalog, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
     files::{self, Folder},
-    guard::Guard,
     manifest::Hook,
     plugin::{self, Code, Hash, Plugin},
 };
@@ -127,16 +125,11 @@ impl Catalog {
                 .collect()
         };
         let hooks = Hook::ALL.map(having);
-        let guards = plugins
-            .iter()
-            .flat_map(|plugin| Hook::ALL.into_iter().filter_map(|hook| plugin.guard(hook)));
-        let names = Names::of_paths(guards.flat_map(Guard::paths));
         Self {
             generation,
             entries,
             plugins,
             hooks,
-            names,
         }
     }
 

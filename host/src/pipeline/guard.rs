@@ -1,7 +1,7 @@
 //! Does this plugin care? Answered from the plugin's manifest, without calling it, the cheap parts first.
 
 use http::{HeaderMap, HeaderName};
-use witgate_document::{Document, Error, Found, Names, Path};
+use witgate_document::{Document, Error, Path};
 
 use crate::message::{RequestKind, Target};
 
@@ -38,23 +38,6 @@ pub(super) struct Facts<'a> {
     pub(super) target: Option<&'a Target>,
 }
 
-/// Which of the words that guards speak of occur in a body; looked for once per state of the body, and only if a guard
-/// gets that far.
-#[derive(Default)]
-pub(super) struct Seen(Option<Found>);
-
-impl Seen {
-    /// The body has changed.
-    pub(super) fn forget(&mut self) {
-        self.0 = None;
-    }
-
-    fn all(&mut self, path: &Path, names: &Names, body: &Document) -> bool {
-        let found = self.0.get_or_insert_with(|| names.find_in(body));
-        found.allows(path)
-    }
-}
-
 impl Default for Guard {
     /// A hook without a guard is called for every exchange of kind `messages`.
     fn default() -> Self {
@@ -73,31 +56,19 @@ impl Guard {
     }
 
     /// As [`Self::may_hold`], and the names that the path speaks of occur in the body.
-    pub(super) fn likely(
-        &self,
-        facts: Facts<'_>,
-        body: &Document,
-        names: &Names,
-        seen: &mut Seen,
-    ) -> bool {
+    pub(super) fn likely(&self, facts: Facts<'_>, body: &Document) -> bool {
         self.alternatives.iter().any(|alternative| {
             alternative.may_hold(facts)
                 && alternative
                     .path
                     .as_ref()
-                    .is_none_or(|path| seen.all(path, names, body))
+                    .is_none_or(|path| body.may_select(path))
         })
     }
 
     /// Whether a request or attempt hook is to be called. The error is the body's: it is not JSON where a path had to
     /// read, or more than can be searched.
-    pub(super) fn holds(
-        &self,
-        facts: Facts<'_>,
-        body: &Document,
-        names: &Names,
-        seen: &mut Seen,
-    ) -> Result<bool, Error> {
+    pub(super) fn holds(&self, facts: Facts<'_>, body: &Document) -> Result<bool, Error> {
         for alternative in &self.alternatives {
             if !alternative.may_hold(facts) {
                 continue;
@@ -105,7 +76,7 @@ impl Guard {
             let Some(path) = &alternative.path else {
                 return Ok(true);
             };
-            if seen.all(path, names, body) && body.matches(path)? {
+            if body.may_select(path) && body.matches(path)? {
                 return Ok(true);
             }
         }
@@ -114,24 +85,14 @@ impl Guard {
 
     /// Whether a failure hook is to be called. A body that a path cannot read was sent nevertheless, so there the hook has
     /// to look for itself.
-    pub(super) fn holds_for_failure(
-        &self,
-        facts: Facts<'_>,
-        status: u16,
-        body: &Document,
-        names: &Names,
-        seen: &mut Seen,
-    ) -> bool {
+    pub(super) fn holds_for_failure(&self, facts: Facts<'_>, status: u16, body: &Document) -> bool {
         self.alternatives.iter().any(|alternative| {
             let listed = alternative
                 .status
                 .as_ref()
                 .is_none_or(|list| list.contains(&status));
-            let mut selects =
-                |path| seen.all(path, names, body) && body.matches(path).unwrap_or(true);
-            listed
-                && alternative.may_hold(facts)
-                && alternative.path.as_ref().is_none_or(&mut selects)
+            let selects = |path| body.may_select(path) && body.matches(path).unwrap_or(true);
+            listed && alternative.may_hold(facts) && alternative.path.as_ref().is_none_or(selects)
         })
     }
 
@@ -152,13 +113,6 @@ impl Guard {
         self.alternatives
             .iter()
             .any(|alternative| alternative.deltas.is_some())
-    }
-
-    /// The paths of all alternatives.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.alternatives
-            .iter()
-            .filter_map(|alternative| alternative.path.as_ref())
     }
 }
 
@@ -377,10 +331,9 @@ mod tests {
             status: Some(vec![400, 422]),
             ..Default::default()
         });
-        let names = Names::new([""; 0]);
         let holds = |guard: &Guard, status, body: &'static str| {
             let body = Document::new(body.as_bytes());
-            guard.holds_for_failure(facts, status, &body, &names, &mut Seen::default())
+            guard.holds_for_failure(facts, status, &body)
         };
         assert!(holds(&guard, 400, "{}"));
         assert!(!holds(&guard, 429, "{}"));
@@ -450,7 +403,6 @@ mod tests {
             path: Some(path),
             ..Default::default()
         });
-        let names = Names::of_paths(guard.paths());
         let facts = Facts {
             kind: RequestKind::Messages,
             headers: None,
@@ -458,10 +410,7 @@ mod tests {
         };
         let holds = |text: &'static str| {
             let body = Document::new(text.as_bytes());
-            let mut seen = Seen::default();
-            guard
-                .holds(facts, &body, &names, &mut seen)
-                .map_err(|_| "broken")
+            guard.holds(facts, &body).map_err(|_| "broken")
         };
         assert_eq!(holds(r#"{"messages": []}"#), Ok(false));
         assert_eq!(

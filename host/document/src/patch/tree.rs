@@ -5,7 +5,7 @@
 //! stands between the last item and the closing bracket belongs to the bracket. Long, since the operations read best
 //! beside the pieces they work on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
@@ -14,9 +14,10 @@ use crate::{
     Error,
     budget::Budget,
     check,
+    index::Index,
     path::equal,
     pointer,
-    scan::{Children, MAX_DEPTH, root, root_span, string_end, too_deep, value_end},
+    scan::{Children, MAX_DEPTH, root, string_end, too_deep, value_end},
     string,
 };
 
@@ -31,8 +32,14 @@ pub(crate) struct Tree {
     tail: Bytes,
     /// No less than the length of the whole text.
     length: usize,
-    /// What it was made from, for the offsets in errors.
-    source: Bytes,
+    source: Source,
+}
+
+/// What a tree was made from. Pieces share its memory, which tells where in it they stand.
+#[derive(Clone, Debug)]
+struct Source {
+    text: Bytes,
+    index: Arc<OnceLock<Index>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,14 +66,18 @@ struct Item {
 }
 
 impl Tree {
-    pub(crate) fn new(text: &Bytes) -> Result<Self, Error> {
-        let span = root_span(text)?;
+    /// `index` is that of the text.
+    pub(crate) fn new(text: &Bytes, index: &Arc<OnceLock<Index>>) -> Result<Self, Error> {
+        let span = index.get_or_init(|| Index::of(text)).root_span(text)?;
         Ok(Self {
             lead: text.slice(..span.start),
             tail: text.slice(span.end..),
             root: Value::Text(text.slice(span)),
             length: text.len(),
-            source: text.clone(),
+            source: Source {
+                text: text.clone(),
+                index: Arc::clone(index),
+            },
         })
     }
 
@@ -328,7 +339,7 @@ impl Value {
     fn open_at(
         &mut self,
         tokens: &[String],
-        source: &Bytes,
+        source: &Source,
         budget: &mut Budget,
     ) -> Result<&mut Container, Error> {
         if let Value::Text(text) = self {
@@ -338,20 +349,7 @@ impl Value {
                     written(tokens)
                 )));
             }
-            let container =
-                Container::read(text, tokens.len(), budget).map_err(|error| match error {
-                    // Pieces share the memory of the text they came from, which tells where in it they stand.
-                    Error::BadDocument { at, what } => {
-                        let offset = text.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
-                        let at = if offset < source.len() {
-                            offset + at
-                        } else {
-                            at
-                        };
-                        Error::BadDocument { at, what }
-                    }
-                    other => other,
-                })?;
+            let container = Container::read(text, source, tokens.len(), budget)?;
             *self = Value::Open(Arc::new(container));
         }
         match self {
@@ -362,8 +360,52 @@ impl Value {
     }
 }
 
+impl Source {
+    /// Where a piece of it stands in it; `None` for what is no piece of it.
+    fn offset(&self, piece: &Bytes) -> Option<usize> {
+        let offset = piece
+            .as_ptr()
+            .addr()
+            .wrapping_sub(self.text.as_ptr().addr());
+        (offset < self.text.len()).then_some(offset)
+    }
+}
+
 impl Container {
-    fn read(text: &Bytes, depth: usize, budget: &mut Budget) -> Result<Self, Error> {
+    fn read(
+        text: &Bytes,
+        source: &Source,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<Self, Error> {
+        let offset = source.offset(text);
+        Self::read_at(text, offset.map(|offset| (source, offset)), depth, budget).map_err(|error| {
+            match error {
+                Error::BadDocument { at, what } => Error::BadDocument {
+                    at: at + offset.unwrap_or(0),
+                    what,
+                },
+                other => other,
+            }
+        })
+    }
+
+    /// `source` is where the text came from, and its offset there.
+    fn read_at(
+        text: &Bytes,
+        source: Option<(&Source, usize)>,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<Self, Error> {
+        let known = source.and_then(|(source, offset)| Some((source.index.get()?, offset)));
+        let end_of = |start: usize| {
+            let end =
+                known.and_then(|(index, offset)| Some(index.end_of(offset + start)? - offset));
+            match end {
+                Some(end) => Ok(end),
+                None => value_end(text, start, depth + 1),
+            }
+        };
         let mut children = Children::of(text, 0)?;
         let mut items: Vec<Item> = Vec::new();
         while let Some(child) = children.next()? {
@@ -372,7 +414,7 @@ impl Container {
                 let end = text.len() - last.after.len();
                 last.after = text.slice(end..child.lead - 1);
             }
-            let end = value_end(text, child.start, depth + 1)?;
+            let end = end_of(child.start)?;
             budget.spend(1, end - child.lead)?;
             items.push(Item {
                 before: text.slice(child.lead..child.start),

@@ -4,12 +4,19 @@
 //! followed to the end before the next, which gives the same order. So a caller can stop at the first. Long, since
 //! segments, selectors and children call one another in turn.
 
-use std::{cell::OnceCell, collections::HashSet, ops::ControlFlow, ops::Range};
+use std::{
+    cell::{Cell, OnceCell},
+    collections::HashSet,
+    ops::ControlFlow,
+    ops::Range,
+    sync::Arc,
+};
 
 use super::{Path, Segment, Selector, regex::Regex};
 use crate::{
     Error,
     budget::Budget,
+    index::Index,
     pointer,
     scan::{Children, is_container, root, value_end},
     search::{self, Spots},
@@ -55,26 +62,43 @@ pub(crate) type Sink<'s, 't> = &'s mut dyn FnMut(&mut Walk<'t>, Place) -> Result
 
 pub(crate) struct Walk<'t> {
     pub(super) text: &'t [u8],
+    index: &'t Index,
     pub(super) budget: Budget,
     pub(super) duplicates: Duplicates,
+    /// Whether somebody will ask for pointers or containers; else elements need no numbers.
+    numbered: bool,
+    /// Whether a member was met that is shadowed by a later one; looked for only where all of them are nodes and somebody
+    /// wants to know.
+    shadows: Option<bool>,
     /// The pattern read from the document last, since it mostly stays the same from node to node.
     pub(super) pattern: Option<(String, bool, Option<Regex>)>,
     path: &'t Path,
     /// Where each of the path's words may stand; searched for on first need.
-    spots: Vec<OnceCell<Spots>>,
+    spots: Vec<OnceCell<Arc<Spots>>>,
+    /// How often a node was looked at where a search would have ruled it out, or not.
+    looks: Cell<usize>,
     /// From the root to the present node, with the offset of the container that each step begins in.
     steps: Vec<(usize, Step)>,
 }
 
 impl<'t> Walk<'t> {
-    pub(crate) fn new(text: &'t [u8], path: &'t Path, duplicates: Duplicates) -> Self {
+    pub(crate) fn new(
+        text: &'t [u8],
+        index: &'t Index,
+        path: &'t Path,
+        duplicates: Duplicates,
+    ) -> Self {
         Self {
             text,
+            index,
             budget: Budget::new(),
             duplicates,
+            numbered: true,
+            shadows: None,
             pattern: None,
             path,
             spots: path.words().iter().map(|_| OnceCell::new()).collect(),
+            looks: Cell::new(0),
             steps: Vec::new(),
         }
     }
@@ -84,6 +108,27 @@ impl<'t> Walk<'t> {
         let root = self.root();
         self.follow(root, &self.path.query().segments, sink)
             .map(|_| ())
+    }
+
+    /// For who only asks whether there are nodes: may look at the last elements of a list without counting the others.
+    pub(crate) fn unnumbered(self) -> Self {
+        Self {
+            numbered: false,
+            ..self
+        }
+    }
+
+    /// For who wants to know whether a reader would see all the members that are nodes here.
+    pub(crate) fn minding_shadows(self) -> Self {
+        Self {
+            shadows: Some(false),
+            ..self
+        }
+    }
+
+    /// Whether there was a member that a reader would not see.
+    pub(crate) fn met_shadows(&self) -> bool {
+        self.shadows == Some(true)
     }
 
     /// A word of the path, for as long as the path is there.
@@ -102,21 +147,28 @@ impl<'t> Walk<'t> {
     /// The span of a node, found by passing over it.
     pub(crate) fn span(&mut self, place: Place) -> Result<Range<usize>, Error> {
         if place.depth == 0 {
-            return crate::scan::root_span(self.text);
+            return self.index.root_span(self.text);
         }
-        let end = value_end(self.text, place.start, place.depth)?;
+        let end = self.end(place.start, place.depth)?;
         self.budget.spend(1, end - place.start)?;
         Ok(place.start..end)
     }
 
+    /// Where the value ends that starts at `start` and stands in `depth` containers.
+    fn end(&self, start: usize, depth: usize) -> Result<usize, Error> {
+        self.index.value_end(self.text, start, depth)
+    }
+
     /// The pointer to the present node.
     pub(crate) fn pointer(&self) -> String {
-        let mut text = String::new();
+        /// Most names are no longer.
+        const NAME: usize = 12;
+
+        let mut text = String::with_capacity(NAME * self.steps.len());
         for (_, step) in &self.steps {
             match step {
                 Step::Index(index) => {
-                    text.push('/');
-                    text.push_str(&index.to_string());
+                    pointer::push_index(&mut text, *index);
                 }
                 Step::Key(key) => {
                     let name = string::inside(&self.text[key.clone()]);
@@ -149,7 +201,13 @@ impl<'t> Walk<'t> {
             }
             return Ok(Flow::Continue(()));
         }
-        if !self.may_hold(&segment.needs, place.start..place.limit) {
+        // At the top it is the whole text that may hold them, of which the index knows.
+        let may_hold = if place.depth == 0 {
+            self.may_have(&segment.needs)
+        } else {
+            self.may_hold(&segment.needs, place.start..place.limit)
+        };
+        if !may_hold {
             return Ok(Flow::Continue(()));
         }
         if segment.deep {
@@ -297,6 +355,18 @@ impl<'t> Walk<'t> {
     fn kids(&mut self, place: Place, segment: &Segment) -> Result<Vec<Kid>, Error> {
         let mut children = Children::of(self.text, place.start)?;
         let object = children.is_object();
+        if !self.numbered
+            && let Some(most) = segment.tail()
+            && let Some(last) = self.index.last_elements(self.text, place.start, most)
+        {
+            self.budget.spend(last.len(), 0)?;
+            let step = Step::Index(0);
+            let kid = |span| Kid {
+                step: step.clone(),
+                span,
+            };
+            return Ok(last.into_iter().map(kid).collect());
+        }
         // In an object a later member may shadow an earlier one; an index from the end counts every element.
         let uncounted = |selector: &Selector| {
             matches!(
@@ -311,7 +381,7 @@ impl<'t> Walk<'t> {
             if may_stop && !self.may_hold(&segment.needs, child.start..place.limit) {
                 break;
             }
-            let end = value_end(self.text, child.start, place.depth + 1)?;
+            let end = self.end(child.start, place.depth + 1)?;
             self.budget.spend(1, end - child.lead)?;
             let step = match child.key {
                 Some(key) => Step::Key(key),
@@ -323,14 +393,21 @@ impl<'t> Walk<'t> {
             });
             children.passed(end);
         }
-        if object && self.duplicates == Duplicates::Last {
-            self.drop_shadowed(&mut kids)?;
+        let drops = self.duplicates == Duplicates::Last;
+        if object
+            && (drops || self.shadows == Some(false))
+            && let Some(mut last) = self.not_shadowed(&kids)?
+        {
+            match drops {
+                true => kids.retain(|_| last.pop().unwrap_or(true)),
+                false => self.shadows = Some(true),
+            }
         }
         Ok(kids)
     }
 
-    /// Of members with the same name only the last is a node.
-    fn drop_shadowed(&self, kids: &mut Vec<Kid>) -> Result<(), Error> {
+    /// Which of the members, from the last to the first, are the last of their name; `None` if all are.
+    fn not_shadowed(&self, kids: &[Kid]) -> Result<Option<Vec<bool>>, Error> {
         /// Up to so many members it is quicker to compare each with each than to hash.
         const FEW: usize = 8;
 
@@ -347,7 +424,7 @@ impl<'t> Walk<'t> {
                     .any(|later| token(later) == token(kid))
             };
             if !kids.iter().enumerate().any(shadowed) {
-                return Ok(());
+                return Ok(None);
             }
         }
         let mut seen = HashSet::with_capacity(kids.len());
@@ -357,8 +434,7 @@ impl<'t> Walk<'t> {
             let fault = || Error::document(kid.span.start, "the key here has a malformed escape");
             keep.push(seen.insert(name.ok_or_else(fault)?));
         }
-        kids.retain(|_| keep.pop().unwrap_or(true));
-        Ok(())
+        Ok(keep.contains(&false).then_some(keep))
     }
 
     /// The number of children that are nodes.
@@ -378,34 +454,52 @@ impl<'t> Walk<'t> {
             limit: place.limit,
             depth: place.depth + 1,
         };
-        if place.depth == 0
-            && self.text[place.start] == b'{'
-            && let Some(known) = search::top_start(self.text, place.start, self.spots(slot))
-        {
-            return Ok(known.map(at));
-        }
         let name = self.path.words()[slot].text.as_str();
+        if place.depth == 0 && self.text[place.start] == b'{' {
+            let known = self.index.top(self.text, name);
+            let known = known.map(|value| value.map(|value| value.start));
+            let searched = || search::top_start(self.text, place.start, self.spots(slot));
+            if let Some(known) = known.or_else(searched) {
+                return Ok(known.map(at));
+            }
+        }
         let mut children = Children::of(self.text, place.start)?;
         if !children.is_object() {
             return Ok(None);
         }
         let mut found = None;
-        while self.spots(slot).may_be_in(children.position()..place.limit) {
-            let Some(child) = children.next()? else { break };
-            if child
-                .key
-                .is_some_and(|key| string::spells(&self.text[key], name))
-            {
-                found = Some(at(child.start));
+        // From here on the text was not read, or only to find that it is broken.
+        let mut unread = place.start;
+        let is_last = |walk: &Self, from| !walk.spots(slot).may_be_in(from..place.limit);
+        loop {
+            if self.pays() && is_last(self, unread) {
+                return Ok(found);
             }
-            if !self.spots(slot).may_be_in(child.start..place.limit) {
-                break;
+            let passed = children.next().and_then(|child| {
+                let Some(child) = child else { return Ok(false) };
+                unread = child.start;
+                let named = |key: Range<usize>| string::spells(&self.text[key], name);
+                if child.key.is_some_and(named) {
+                    found = Some(at(child.start));
+                }
+                let end = self.end(child.start, place.depth + 1)?;
+                self.budget.spend(1, end - child.lead)?;
+                children.passed(end);
+                unread = end;
+                Ok(true)
+            });
+            match passed {
+                Ok(true) => {}
+                Ok(false) => return Ok(found),
+                Err(error) => {
+                    return if is_last(self, unread) {
+                        Ok(found)
+                    } else {
+                        Err(error)
+                    };
+                }
             }
-            let end = value_end(self.text, child.start, place.depth + 1)?;
-            self.budget.spend(1, end - child.lead)?;
-            children.passed(end);
         }
-        Ok(found)
     }
 
     fn element(&mut self, place: Place, index: usize) -> Result<Option<Place>, Error> {
@@ -415,7 +509,7 @@ impl<'t> Walk<'t> {
         }
         let mut count = 0;
         while let Some(child) = children.next()? {
-            let end = value_end(self.text, child.start, place.depth + 1)?;
+            let end = self.end(child.start, place.depth + 1)?;
             self.budget.spend(1, end - child.lead)?;
             if count == index {
                 return Ok(Some(Place {
@@ -430,21 +524,44 @@ impl<'t> Walk<'t> {
         Ok(None)
     }
 
-    /// Whether all of these words may be in a part of the text.
+    /// Whether those of these words that are keys may be anywhere in the text.
+    fn may_have(&self, needs: &[usize]) -> bool {
+        let mut words = needs.iter().map(|&slot| &self.path.words()[slot]);
+        words.all(|word| !word.key || self.index.may_have(self.text, &word.text))
+    }
+
+    /// Whether all of these words may be in a part of the text. `true` where it is cheaper to go and see.
     fn may_hold(&self, needs: &[usize], range: Range<usize>) -> bool {
         // The last first: what stands deeper in a path is rarer, and one absent word settles it.
-        let mut words = needs.iter().rev();
-        words.all(|&slot| self.spots(slot).may_be_in(range.clone()))
+        needs.iter().rev().all(|&slot| {
+            let word = &self.path.words()[slot];
+            if self.spots[slot].get().is_none() {
+                if word.key && !self.index.may_have(self.text, &word.text) {
+                    return false;
+                }
+                if !self.pays() {
+                    return true;
+                }
+            }
+            self.spots(slot).may_be_in(range.clone())
+        })
+    }
+
+    /// Whether to search the text for a word instead of looking at a node. A search costs as much as some nodes, the more
+    /// the longer the text; once that many were looked at it is time for one.
+    fn pays(&self) -> bool {
+        /// Bytes that are searched in the time that a node takes.
+        const PER_NODE: usize = 4_096;
+
+        let looks = self.looks.get() + 1;
+        self.looks.set(looks);
+        looks > self.text.len() / PER_NODE
     }
 
     fn spots(&self, slot: usize) -> &Spots {
         self.spots[slot].get_or_init(|| {
             let word = &self.path.words()[slot];
-            if word.key {
-                Spots::of(self.text, 0..self.text.len(), &word.text)
-            } else {
-                Spots::of_string(self.text, &word.text)
-            }
+            self.index.spots(self.text, &word.text, word.key)
         })
     }
 }

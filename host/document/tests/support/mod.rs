@@ -51,6 +51,9 @@ const TEXTS: &[&str] = &[
     "\n\t\u{1}",
     "a/b",
     "\"cache_control\":",
+    // As long as the texts in which nobody looks at single bytes.
+    "a text of more than a hundred characters, without anything in it that has a meaning in JSON, so that it is just long",
+    "one with \"quotes\": {[\\\"\\\\\"]} and brackets, \\ and backslashes before them, which spread over more than one block \\\\",
 ];
 
 pub(crate) fn name() -> impl Strategy<Value = &'static str> {

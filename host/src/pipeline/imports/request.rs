@@ -199,11 +199,7 @@ impl RequestView {
     fn remove_all(&mut self, query: &str) -> Result<u32, EditError> {
         self.editable()?;
         let path = parse(query)?;
-        let places = self.body.select(&path).map_err(edit_error)?;
-        if places.is_empty() {
-            return Ok(0);
-        }
-        let removed = self.body.remove_all(&path).map_err(edit_error)?;
+        let (removed, places) = self.body.remove_all_noted(&path).map_err(edit_error)?;
         // From the last to the first, so that what is written down is a patch that can be applied in order.
         for at in places.into_iter().rev() {
             self.journal.note(Edit::Remove { at });

@@ -1,0 +1,262 @@
+//! What one pass over a text tells of it: where its long values end, which keys it may have, what stands at its top.
+//!
+//! The pass goes from quote to quote without looking at what stands between, so it costs little more than a copy. What
+//! it finds spares every query and edit the walk over what they do not ask for. A text of which the pass cannot be sure
+//! has no index to speak of; then values are walked over and keys searched for.
+
+mod keys; // which names may be keys
+mod pass; // over the text, block by block
+mod shift; // after an edit
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+pub(crate) use keys::Keys;
+
+use crate::{
+    Error,
+    blocks::BLOCK,
+    pieces,
+    scan::{self, Children, skip_space_back},
+    search::Spots,
+    string,
+};
+
+/// Shorter values are passed over as fast as they are looked up; and a string that lies in one block goes unnoticed.
+const LONG: usize = BLOCK + 1;
+
+/// More words than this are asked for by nobody who asks again.
+const KEPT: usize = 64;
+
+/// What a text has besides its bytes. Made once for a text, shared by all who have it.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Where long strings, arrays and objects begin, ascending; and behind which byte each ends.
+    starts: Vec<u32>,
+    ends: Vec<u32>,
+    /// The place among them that was asked for last.
+    asked: AtomicUsize,
+    /// None where nothing is known of keys.
+    keys: Option<Keys>,
+    /// Of the object at the top, duplicates included; none where it is no object that can be walked through, or is odd.
+    members: Option<Vec<Member>>,
+    /// Words that were searched for.
+    searched: Mutex<Vec<Searched>>,
+    /// Pieces of text that were searched for, and whether they may be there.
+    pieces: Mutex<Vec<(Box<str>, bool)>>,
+}
+
+/// A member of the object at the top.
+#[derive(Clone, Debug)]
+struct Member {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Searched {
+    word: Box<str>,
+    key: bool,
+    spots: Arc<Spots>,
+}
+
+impl Index {
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let Some(pass) = pass::over(text) else {
+            return Self::default();
+        };
+        let mut index = Self {
+            starts: pass.starts,
+            ends: pass.ends,
+            keys: Some(pass.keys),
+            ..Self::default()
+        };
+        index.members = index.read_top(text);
+        index
+    }
+
+    /// As [`scan::value_end`], without walking where the value is long.
+    pub(crate) fn value_end(
+        &self,
+        text: &[u8],
+        start: usize,
+        depth: usize,
+    ) -> Result<usize, Error> {
+        match self.end_of(start) {
+            Some(end) => Ok(end),
+            None => scan::value_end(text, start, depth),
+        }
+    }
+
+    /// The span of the top-level value, which must have nothing but whitespace behind it.
+    pub(crate) fn root_span(&self, text: &[u8]) -> Result<Range<usize>, Error> {
+        let start = scan::root(text);
+        scan::nothing_behind(text, start..self.value_end(text, start, 0)?)
+    }
+
+    /// Behind which byte the long value at `start` ends.
+    pub(crate) fn end_of(&self, start: usize) -> Option<usize> {
+        let start = u32::try_from(start).ok()?;
+        let place = self.place_of(start)?;
+        self.asked.store(place, Relaxed);
+        usize::try_from(self.ends[place]).ok()
+    }
+
+    /// Where the value at `start` stands among the long ones. What is asked for next is mostly not far behind what was
+    /// asked for last.
+    fn place_of(&self, start: u32) -> Option<usize> {
+        let mut from = self.asked.load(Relaxed);
+        let mut to = self.starts.len();
+        if self.starts.get(from).is_some_and(|&last| last <= start) {
+            let mut reach = 1;
+            while let Some(&next) = self.starts.get(from + reach) {
+                if next > start {
+                    to = from + reach;
+                    break;
+                }
+                from += reach;
+                reach *= 2;
+            }
+        } else {
+            to = from.min(to);
+            from = 0;
+        }
+        let found = self.starts[from..to].binary_search(&start);
+        found.ok().map(|found| from + found)
+    }
+
+    /// The last elements of the array at `start`, at most so many, found backwards; `None` where they are not all long or
+    /// what stands between them is no comma.
+    pub(crate) fn last_elements(
+        &self,
+        text: &[u8],
+        start: usize,
+        most: usize,
+    ) -> Option<Vec<Range<usize>>> {
+        let end = self.end_of(start)?;
+        if text[start] != b'[' || text[end - 1] != b']' {
+            return None;
+        }
+        let mut elements = Vec::new();
+        let mut at = skip_space_back(text, end - 1);
+        while elements.len() < most {
+            let first = self.start_of(start, at)?;
+            elements.push(first..at);
+            let before = skip_space_back(text, first);
+            match text[before - 1] {
+                b',' => at = skip_space_back(text, before - 1),
+                b'[' if before - 1 == start => break,
+                _ => return None,
+            }
+        }
+        elements.reverse();
+        Some(elements)
+    }
+
+    /// Where the long value begins that ends at `end`, in the array at `array`.
+    fn start_of(&self, array: usize, end: usize) -> Option<usize> {
+        /// One element does not often have as many long values in it; if so, going forward is as quick.
+        const INSIDE: usize = 256;
+
+        let short = u32::try_from(end).ok()?;
+        let before = self.starts.partition_point(|&start| start < short);
+        let last = self.starts[..before].iter().zip(&self.ends[..before]);
+        let (&start, _) = last.rev().take(INSIDE).find(|(_, end)| **end == short)?;
+        usize::try_from(start).ok().filter(|&start| start > array)
+    }
+
+    /// Whether `name` may be a key anywhere in the text; `false` means that it certainly is none.
+    pub(crate) fn may_have(&self, text: &[u8], name: &str) -> bool {
+        let keys = self.keys.as_ref();
+        keys.is_none_or(|keys| keys.may_have(text, name))
+    }
+
+    /// The value of the last member of that name of the object at the top; the outer `None` where a walk has to tell.
+    pub(crate) fn top(&self, text: &[u8], name: &str) -> Option<Option<Range<usize>>> {
+        let members = self.members.as_ref()?;
+        let named = |member: &&Member| string::spells(&text[member.key.clone()], name);
+        Some(
+            members
+                .iter()
+                .rfind(named)
+                .map(|member| member.value.clone()),
+        )
+    }
+
+    /// Where a word stands in the text, as a `key` or as any string. Searched for once.
+    pub(crate) fn spots(&self, text: &[u8], word: &str, key: bool) -> Arc<Spots> {
+        let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = searched
+            .iter()
+            .find(|known| known.key == key && *known.word == *word);
+        if let Some(known) = known {
+            return Arc::clone(&known.spots);
+        }
+        let spots = Arc::new(self.search(text, word, key));
+        if searched.len() < KEPT {
+            searched.push(Searched {
+                word: word.into(),
+                key,
+                spots: Arc::clone(&spots),
+            });
+        }
+        spots
+    }
+
+    /// Whether a piece of text, in lower case, may be in a string. Searched for once.
+    pub(crate) fn may_hold(&self, text: &[u8], piece: &str) -> bool {
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, holds)) = pieces.iter().find(|(known, _)| **known == *piece) {
+            return *holds;
+        }
+        let holds = pieces::may_hold(text, piece);
+        if pieces.len() < KEPT {
+            pieces.push((piece.into(), holds));
+        }
+        holds
+    }
+
+    fn search(&self, text: &[u8], word: &str, key: bool) -> Spots {
+        match &self.keys {
+            Some(keys) if key && !keys.may_have(text, word) => Spots::nowhere(text),
+            Some(keys) if key => match keys.escaped() {
+                Some(escaped) => Spots::of_key_among(text, word, escaped),
+                None => Spots::of(text, 0..text.len(), word),
+            },
+            _ if key => Spots::of(text, 0..text.len(), word),
+            _ => Spots::of_string(text, word),
+        }
+    }
+
+    fn read_top(&self, text: &[u8]) -> Option<Vec<Member>> {
+        /// Nobody sends more; who does is answered by walking.
+        const MOST: usize = 256;
+
+        let open = scan::root(text);
+        if text.get(open) != Some(&b'{') {
+            return None;
+        }
+        let mut children = Children::of(text, open).ok()?;
+        let mut members = Vec::new();
+        while let Some(child) = children.next().ok()? {
+            let end = self.value_end(text, child.start, 1).ok()?;
+            if members.len() == MOST {
+                return None;
+            }
+            members.push(Member {
+                key: child.key?,
+                value: child.start..end,
+            });
+            children.passed(end);
+        }
+        Some(members)
+    }
+}
+
+#[cfg(test)]
+mod tests;

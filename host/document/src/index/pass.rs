@@ -1,0 +1,213 @@
+//! One pass over a text, sixty-four bytes at a time.
+//!
+//! Outside of strings only brackets and colons matter, and inside of them only the quote that ends them.
+
+use memchr::memchr;
+
+use super::{Keys, LONG};
+use crate::{
+    blocks::{BLOCK, Block, between, escaped},
+    scan::{MAX_DEPTH, is_escaped, skip_space_back},
+};
+
+/// What the pass has found so far.
+pub(super) struct Pass<'t> {
+    text: &'t [u8],
+    /// Long values, in the order in which they begin.
+    pub(super) starts: Vec<u32>,
+    /// Where each ends; `OPEN` while it does not.
+    pub(super) ends: Vec<u32>,
+    pub(super) keys: Keys,
+    /// The containers that are open: where each stands among `starts`.
+    open: Vec<usize>,
+}
+
+/// What the pass has to know of the text before a block. Apart from what it has found, to stay in registers.
+#[derive(Clone, Copy)]
+struct Before {
+    /// Whether the block begins inside of a string.
+    in_string: bool,
+    /// Whether its first byte is escaped.
+    is_escaped: bool,
+    /// Where the string begins that began last.
+    string: usize,
+    /// How many blocks had no quote, up to here.
+    quiet: u32,
+}
+
+const OPEN: u32 = 0;
+
+/// After so many blocks of a string without a quote it is worth asking for the next one.
+const QUIET: u32 = 4;
+
+/// `None` for a text that is too long, nests too deep, or has a backslash outside of a string: there quotes mean one
+/// thing to this pass and another to a walk.
+pub(super) fn over(text: &[u8]) -> Option<Pass<'_>> {
+    u32::try_from(text.len()).ok()?;
+    let mut pass = Pass {
+        text,
+        starts: Vec::new(),
+        ends: Vec::new(),
+        keys: Keys::new(),
+        open: Vec::new(),
+    };
+    let mut before = Before {
+        in_string: false,
+        is_escaped: false,
+        string: 0,
+        quiet: 0,
+    };
+    let mut at = 0;
+    while let Some(bytes) = text[at..].first_chunk() {
+        at = pass.step(at, Block::new(bytes), &mut before)?;
+    }
+    pass.step(at, Block::of(text, at), &mut before)?;
+    Some(pass.closed())
+}
+
+impl Pass<'_> {
+    /// Takes a block in; where the next one begins, at most at the end of the text.
+    #[inline(always)]
+    fn step(&mut self, at: usize, block: Block, before: &mut Before) -> Option<usize> {
+        let next = (at + BLOCK).min(self.text.len());
+        let quotes = block.places_of(b'"');
+        if quotes != 0 || !before.in_string {
+            let slashes = block.places_of(b'\\');
+            let quotes = quotes & !escaped(slashes, &mut before.is_escaped);
+            if quotes != 0 || !before.in_string {
+                before.quiet = 0;
+                self.take(at, block, (slashes, quotes), before)?;
+            }
+            return Some(next);
+        }
+        before.is_escaped = self.text[next - 1] == b'\\' && is_escaped(self.text, next);
+        before.quiet += 1;
+        if before.quiet < QUIET {
+            return Some(next);
+        }
+        before.quiet = 0;
+        let next = next + memchr(b'"', &self.text[next..]).unwrap_or(self.text.len() - next);
+        before.is_escaped = is_escaped(self.text, next);
+        Some(next)
+    }
+
+    /// A block in which there is a quote, or which is outside of strings where it begins.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        at: usize,
+        block: Block,
+        (slashes, quotes): (u64, u64),
+        before: &mut Before,
+    ) -> Option<()> {
+        let first = if before.in_string { u64::MAX } else { 0 };
+        // From each opening quote to before the closing one.
+        let strings = between(quotes) ^ first;
+        if slashes & !strings != 0 {
+            return None;
+        }
+        if before.in_string && quotes != 0 {
+            self.end_string(before.string, at + place(quotes) + 1);
+        }
+        let opening = quotes & strings;
+        let block = block.folded();
+        let opens = block.places_of(b'{') & !strings;
+        let mut brackets = opens | block.places_of(b'}') & !strings;
+        while brackets != 0 {
+            let here = at + place(brackets);
+            if opens & brackets & brackets.wrapping_neg() != 0 {
+                self.open(here)?;
+            } else {
+                self.close(here);
+            }
+            brackets &= brackets - 1;
+        }
+        // Folding makes a colon of nothing but a colon and what is no text.
+        let mut colons = block.places_of(b':') & !strings;
+        while colons != 0 {
+            let string = opening & (colons ^ (colons - 1));
+            let (string, may_have_slash) = if string == 0 {
+                (before.string, true)
+            } else {
+                (at + last(string), slashes != 0)
+            };
+            self.key(string, at + place(colons), may_have_slash);
+            colons &= colons - 1;
+        }
+        if opening != 0 {
+            before.string = at + last(opening);
+        }
+        before.in_string = strings >> (BLOCK - 1) == 1;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn end_string(&mut self, start: usize, end: usize) {
+        if end - start >= LONG {
+            self.starts.push(short(start));
+            self.ends.push(short(end));
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, at: usize) -> Option<()> {
+        if self.open.len() == MAX_DEPTH {
+            return None;
+        }
+        self.open.push(self.starts.len());
+        self.starts.push(short(at));
+        self.ends.push(OPEN);
+        Some(())
+    }
+
+    #[inline]
+    fn close(&mut self, at: usize) {
+        let Some(place) = self.open.pop() else {
+            return;
+        };
+        let end = short(at + 1);
+        if end - self.starts[place] < short(LONG) {
+            // All that is inside of it was shorter still, so it is the last.
+            self.starts.truncate(place);
+            self.ends.truncate(place);
+        } else {
+            self.ends[place] = end;
+        }
+    }
+
+    /// A colon at `colon` makes a key of the string before it, which begins at `string`.
+    #[inline(always)]
+    fn key(&mut self, string: usize, colon: usize, may_have_slash: bool) {
+        let end = match self.text.get(colon.wrapping_sub(1)) {
+            Some(b'"') => colon,
+            _ => skip_space_back(self.text, colon),
+        };
+        // Otherwise it is a colon behind something else than a string, which is no JSON and no key.
+        if end > string + 1 && self.text[end - 1] == b'"' {
+            self.keys.add(self.text, string..end, may_have_slash);
+        }
+    }
+
+    /// Without the containers that did not end.
+    fn closed(mut self) -> Self {
+        let mut ended = self.ends.iter();
+        self.starts.retain(|_| ended.next() != Some(&OPEN));
+        self.ends.retain(|&end| end != OPEN);
+        self
+    }
+}
+
+/// Offsets fit, since the length of the text does.
+fn short(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The first place of a set.
+fn place(set: u64) -> usize {
+    usize::try_from(set.trailing_zeros()).unwrap_or(0)
+}
+
+/// The last place of a set that has one.
+fn last(set: u64) -> usize {
+    BLOCK - 1 - usize::try_from(set.leading_zeros()).unwrap_or(0)
+}

@@ -1,0 +1,191 @@
+//! Patches whose operations do not touch one another, as cuts of the text.
+//!
+//! Most patches remove or replace values that stand apart. Those need no text taken to pieces: each place is found in
+//! the text as it is, and all are done in one copy. Whatever could depend on the order of the operations, and whatever
+//! is wrong with one of them, is left to the slow way.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
+
+use super::{
+    Operation,
+    tree::{checked, fits_limit},
+};
+use crate::{
+    budget::Budget,
+    index::Index,
+    pointer,
+    remove::{self, Chosen},
+    scan::{Children, is_container},
+    splice::{self, Cut},
+    string,
+};
+
+/// The cuts that do what these operations do, one after the other; `None` where only doing so can tell.
+pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Vec<Cut>> {
+    let mut ways = Ways {
+        text,
+        index,
+        budget: Budget::new(),
+        open: Vec::new(),
+        shortened: HashMap::new(),
+    };
+    let root = index.root_span(text).ok()?;
+    let mut gone = Gone::default();
+    let mut cuts = Vec::new();
+    for edit in edits {
+        match edit {
+            Operation::Remove { at } => {
+                let tokens = pointer::parse(at).ok()?;
+                let (last, above) = tokens.split_last()?;
+                ways.remove(root.start, above, last, &mut gone)?;
+            }
+            Operation::Replace { at, value } => {
+                let tokens = pointer::parse(at).ok()?;
+                let instead = checked(value, tokens.len()).ok()?;
+                let (last, above) = tokens.split_last()?;
+                let span = ways.child(root.start, above, last)?;
+                cuts.push(Cut { span, instead });
+            }
+            _ => return None,
+        }
+    }
+    cuts.extend(gone.spans(text, index)?.into_iter().map(Cut::out));
+    cuts.sort_unstable_by_key(|cut| cut.span.start);
+    let mut pairs = cuts.windows(2);
+    let apart = pairs.all(|pair| pair[0].span.end <= pair[1].span.start);
+    let fits = fits_limit(splice::length(text.len(), &cuts), text.len()).is_ok();
+    (apart && fits).then_some(cuts)
+}
+
+/// What is removed.
+#[derive(Default)]
+struct Gone {
+    /// Where the keys of members begin.
+    members: Vec<usize>,
+    elements: Chosen,
+}
+
+impl Gone {
+    /// `None` where something stands in another thing that goes, or goes twice.
+    fn spans(mut self, text: &[u8], index: &Index) -> Option<Vec<Range<usize>>> {
+        self.members.sort_unstable();
+        let chosen: usize = self.elements.values().map(|(_, starts)| starts.len()).sum();
+        let (members, mut spans) = remove::found(text, index, &self.members)?;
+        let (elements, more) = remove::around(text, index, self.elements).ok()?;
+        spans.extend(more);
+        (members == self.members.len() && elements == chosen).then_some(spans)
+    }
+}
+
+/// From the root to places, with the containers that were opened for the place before.
+struct Ways<'t> {
+    text: &'t [u8],
+    index: &'t Index,
+    budget: Budget,
+    open: Vec<Opened>,
+    /// Arrays of which elements were removed, and the first of these: indexes from there on mean others now.
+    shortened: HashMap<usize, usize>,
+}
+
+struct Opened {
+    start: usize,
+    object: bool,
+    children: Vec<Opening>,
+}
+
+struct Opening {
+    key: Range<usize>,
+    span: Range<usize>,
+}
+
+impl Ways<'_> {
+    /// The span of the child that `last` names in the container that `above` leads to.
+    fn child(&mut self, root: usize, above: &[String], last: &str) -> Option<Range<usize>> {
+        let place = self.container(root, above)?;
+        let child = self.position(place, last)?;
+        Some(self.open[place].children[child].span.clone())
+    }
+
+    fn remove(&mut self, root: usize, above: &[String], last: &str, gone: &mut Gone) -> Option<()> {
+        let place = self.container(root, above)?;
+        let child = self.position(place, last)?;
+        let Opened {
+            start,
+            object,
+            children,
+        } = &self.open[place];
+        if *object {
+            let named = |child: &&Opening| string::spells(&self.text[child.key.clone()], last);
+            let all = children.iter().filter(named);
+            gone.members.extend(all.map(|child| child.key.start));
+            return Some(());
+        }
+        let (_, starts) = gone
+            .elements
+            .entry(*start)
+            .or_insert_with(|| (above.len() + 1, BTreeSet::new()));
+        self.shortened.insert(*start, child);
+        starts.insert(children[child].span.start).then_some(())
+    }
+
+    /// Opens the container that the tokens lead to, and says where it stands among the open ones.
+    fn container(&mut self, root: usize, tokens: &[String]) -> Option<usize> {
+        self.open_at(0, root, 0)?;
+        for (place, token) in tokens.iter().enumerate() {
+            let child = self.position(place, token)?;
+            let start = self.open[place].children[child].span.start;
+            self.open_at(place + 1, start, place + 1)?;
+        }
+        Some(tokens.len())
+    }
+
+    /// Lists the children of the container at `start`, unless they are listed there already.
+    fn open_at(&mut self, place: usize, start: usize, depth: usize) -> Option<()> {
+        if self.open.get(place).is_some_and(|open| open.start == start) {
+            return Some(());
+        }
+        if !is_container(self.text, start) {
+            return None;
+        }
+        self.open.truncate(place);
+        let mut children = Children::of(self.text, start).ok()?;
+        let mut opened = Opened {
+            start,
+            object: children.is_object(),
+            children: Vec::new(),
+        };
+        while let Some(child) = children.next().ok()? {
+            let end = self
+                .index
+                .value_end(self.text, child.start, depth + 1)
+                .ok()?;
+            self.budget.spend(1, end - child.lead).ok()?;
+            opened.children.push(Opening {
+                key: child.key.unwrap_or_default(),
+                span: child.start..end,
+            });
+            children.passed(end);
+        }
+        self.open.push(opened);
+        Some(())
+    }
+
+    /// Which of the children of the open container a token names; of equal keys the last.
+    fn position(&mut self, place: usize, token: &str) -> Option<usize> {
+        let Opened {
+            start,
+            object,
+            children,
+        } = &self.open[place];
+        if *object {
+            self.budget.spend(1 + children.len() / 16, 0).ok()?;
+            let named = |child: &Opening| string::spells(&self.text[child.key.clone()], token);
+            return children.iter().rposition(named);
+        }
+        let same = self.shortened.get(start).copied().unwrap_or(usize::MAX);
+        pointer::index(token).filter(|&index| index < children.len() && index < same)
+    }
+}

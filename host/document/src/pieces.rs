@@ -1,0 +1,74 @@
+//! Whether a piece of text occurs in a text, letters being equal in both cases: what a pattern cannot do without.
+
+use memchr::memmem;
+
+use crate::{
+    blocks::{BLOCK, Block},
+    search::escape_of,
+    string,
+};
+
+/// Whether `piece`, which is in lower case, may occur in a string of the text. `false` means that it certainly does not.
+pub(crate) fn may_hold(text: &[u8], piece: &str) -> bool {
+    occurs_in_any_case(text, piece.as_bytes()) || is_escaped_in(text, piece)
+}
+
+/// Whether a part of it may be spelt with an escape.
+fn is_escaped_in(text: &[u8], piece: &str) -> bool {
+    let mut escapes = memmem::find_iter(text, escape_of(piece));
+    escapes.any(|at| {
+        let unit = text.get(at + 2..).and_then(string::unit);
+        let letter = unit.and_then(|unit| char::from_u32(u32::from(unit)));
+        letter.is_some_and(|letter| piece.contains(letter.to_ascii_lowercase()))
+    })
+}
+
+/// Looks at three bytes of it in a block of places at once.
+fn occurs_in_any_case(text: &[u8], piece: &[u8]) -> bool {
+    /// Upper case, and some other bytes, to lower case: equal folded bytes are worth a closer look.
+    const FOLD: u8 = 0x20;
+
+    let last = piece.len() - 1;
+    let offsets = [0, last / 2 + 1, last].map(|offset| offset.min(last));
+    let bytes = offsets.map(|offset| piece[offset] | FOLD);
+    let is_at = |at: usize| {
+        let found = text.get(at..at + piece.len());
+        found.is_some_and(|found| found.eq_ignore_ascii_case(piece))
+    };
+    // Where it could begin without going over the end.
+    let end = text.len().saturating_sub(last);
+    let mut at = 0;
+    while at < end {
+        let near = |which: usize| {
+            let block = Block::of(text, (at + offsets[which]).min(text.len()));
+            block.folded().equal(bytes[which])
+        };
+        if near(0).and(near(1)).and(near(2)).any() && (at..at + BLOCK).any(is_at) {
+            return true;
+        }
+        at += BLOCK;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_found_wherever_it_is_and_however_it_is_spelt() {
+        let holds = |text: &str| may_hold(text.as_bytes(), "warmup");
+        for shift in 0..200 {
+            let before = "w".repeat(shift);
+            assert!(holds(&format!("{before}WARMup")), "{shift}");
+            assert!(holds(&format!("{before}warmUp{before}")), "{shift}");
+            assert!(holds(&format!("{before}\\u0057armup")), "{shift}");
+            assert!(!holds(&format!("{before}warmu")), "{shift}");
+            assert!(!holds(&format!("{before}warm up{before}")), "{shift}");
+            assert!(!holds(&"warmu".repeat(shift)), "{shift}");
+        }
+        assert!(holds("war\\u006dUP"));
+        assert!(!holds("x\\u00e9 warm"));
+        assert!(!holds(""));
+    }
+}
