@@ -21,6 +21,8 @@ const PLUGINS: &[(u8, &str)] = &[
     (50, "signature-fallback"),
     (60, "merge-roles"),
     (70, "estimate-tokens"),
+    (90, "dialect-gemini"),
+    (91, "dialect-openai"),
 ];
 
 const TARGET: &str = "wasm32-wasip2";

@@ -10,6 +10,7 @@ mod expand;
 mod failed;
 mod finish;
 mod kinds;
+mod models;
 mod prompt;
 mod record;
 mod relay;
@@ -35,6 +36,7 @@ use relay::Held;
 use route::Way;
 use verdict::{Chances, Verdict, judge};
 
+pub(crate) use models::models;
 pub(crate) use record::{Ending, Record};
 pub(crate) use route::leads_somewhere;
 pub(crate) use snapshot::Snapshot;

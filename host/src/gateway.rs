@@ -197,7 +197,7 @@ async fn answer(
             reply::answer(&id, pass::pass(snapshot, parts, body, own, record).await)
         }
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
-            let models = models::union(snapshot, &own).await;
+            let models = models::union(&gateway.shared.runtime, snapshot, &own).await;
             let list = match &route {
                 Route::Model(model) => {
                     models::one(&models, model).map(|model| model.entry.clone().into())

@@ -24,6 +24,8 @@ pub(crate) const ANTHROPIC: &str = "anthropic";
 pub(crate) enum RequestKind {
     Messages,
     CountTokens,
+    /// The list of models of an upstream that speaks another protocol. No client's, and no exchange.
+    Models,
 }
 
 impl RequestKind {
@@ -32,6 +34,7 @@ impl RequestKind {
         match self {
             Self::Messages => "messages",
             Self::CountTokens => "count_tokens",
+            Self::Models => "models",
         }
     }
 }

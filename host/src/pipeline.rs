@@ -19,7 +19,7 @@ mod runtime; // what they all run on
 mod ticker; // the clock of deadlines
 mod bindings; // the contract as Rust
 #[cfg(test)]
-mod tests; // real components on the real engine
+pub(crate) mod tests; // real components on the real engine
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -106,6 +106,7 @@ impl Catalog {
             seats: Seats::default(),
             lasting_edits: 0,
             lasting_notes: 0,
+            plain: None,
             loan: None,
             receipt: Receipt::default(),
         }
@@ -128,6 +129,8 @@ pub(crate) struct Run {
     lasting_edits: usize,
     /// How many of its notes do.
     lasting_notes: usize,
+    /// The request as it was before a dialect translated it, where one did: plugins see Messages only, also of a failed attempt.
+    plain: Option<Request>,
     /// The dialect's plugin, where it translates the answer of the present attempt.
     loan: Option<Loan>,
     receipt: Receipt,
@@ -248,6 +251,7 @@ impl Run {
     ) -> Result<Decision, Fault> {
         self.recall();
         self.kind = request.kind;
+        self.plain = None;
         let mut translated = !target.is_foreign();
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
@@ -262,6 +266,9 @@ impl Run {
             };
             if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
                 continue;
+            }
+            if plugin.is_dialect() {
+                self.plain = Some(request.clone());
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
             let decided = match self
@@ -298,6 +305,11 @@ impl Run {
         mut failure: Failure,
     ) -> Result<Failure, Fault> {
         self.recall();
+        let plain = self.plain.take();
+        let request = plain.as_ref().unwrap_or(request);
+        if plain.is_some() {
+            self.seen.forget();
+        }
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{
     HeaderMap, HeaderValue, Method,
@@ -171,6 +172,17 @@ impl Upstream {
         now: Instant,
     ) -> Arc<[Model]> {
         models::list(self, credential, now).await
+    }
+
+    /// As [`Self::models`], for an upstream that speaks another protocol: `asking` gives its list in Anthropic's shape.
+    /// `own` says that it asks with an account's credential.
+    pub(crate) async fn models_told(
+        &self,
+        asking: Option<impl Future<Output = Option<Bytes>>>,
+        own: bool,
+        now: Instant,
+    ) -> Arc<[Model]> {
+        models::told(self, asking, own, now).await
     }
 
     fn http(&self) -> Option<&Arc<Http>> {

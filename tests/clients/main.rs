@@ -14,3 +14,7 @@ mod sdks;
 mod survives;
 mod collects;
 mod counts;
+mod strict;
+mod live;
+mod dialects;
+mod litellm;

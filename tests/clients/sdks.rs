@@ -118,7 +118,7 @@ fn every_case_is_ok(
 }
 
 /// The names of the cases as the script's text has them, so that none is lost by a script that ends early.
-fn case_names(script: &str, language: &str) -> Vec<String> {
+pub(crate) fn case_names(script: &str, language: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut decorated = false;
     for line in script.lines() {

@@ -244,6 +244,29 @@ fn an_error_in_place_of_the_first_event_is_a_failed_attempt_that_the_same_instan
 }
 
 #[test]
+fn failure_hooks_read_the_request_as_it_was_before_the_translation() {
+    let refusal = r#"{"WOE":"BAD","SAYS":"invalid signature"}"#;
+    let upstream = Upstream::script([Answer::json(400, refusal), Answer::sse(&sse(&WORDS))]);
+    let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "c2ln" });
+    let text = json!({ "type": "text", "text": "so" });
+    let body = json!({
+        "model": "claude-opus-5-5", "max_tokens": 5,
+        "messages": [{ "role": "user", "content": "hi" }, { "role": "assistant", "content": [thought, text] }],
+    });
+    // signature-fallback looks for thinking blocks in the request that failed.
+    gateway(&upstream)
+        .start()
+        .message(body.to_string())
+        .has_status(200);
+    let said: Vec<_> = upstream
+        .received()
+        .iter()
+        .map(|asked| asked.json()["SAY"].clone())
+        .collect();
+    assert_eq!(said, [json!([thought, text]), json!([text])]);
+}
+
+#[test]
 fn the_last_failure_is_told_in_anthropics_envelope_with_the_time_to_wait() {
     let upstream = Upstream::script([
         Answer::json(503, BUSY).header("x-ratelimit-limit", "5"),
@@ -496,4 +519,124 @@ fn a_client_that_leaves_takes_the_upstream_with_it_in_the_middle_of_a_translatio
     stream.until("\"hel\"");
     drop(stream);
     teller.was_left(LIMIT);
+}
+
+#[test]
+fn an_upstreams_own_list_of_models_is_asked_for_through_its_dialect() {
+    let toy = Upstream::with(|_| Answer::json(200, r#"{"MODELS":["loud","louder"]}"#));
+    let other = Upstream::with(|_| Answer::json(200, r#"{"data":[{"id":"quiet"}]}"#));
+    let gateway = gateway(&toy).pool("other", &other, &["eve"]).start();
+    for _ in 0..2 {
+        let list = gateway.get("/v1/models").json();
+        let ids: Vec<_> = list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| &model["id"])
+            .collect();
+        assert_eq!(ids, ["loud", "louder", "quiet"]);
+        assert_eq!(list["data"][0]["type"], "model");
+    }
+    // It is good for a while.
+    assert_eq!(toy.received().len(), 1);
+    let asked = toy.last();
+    assert_eq!(
+        (asked.method.as_str(), asked.path.as_str()),
+        ("GET", "/MODELS?ALL=1")
+    );
+    assert!(asked.body.is_empty());
+    asked
+        .has_header("x-api-key", "sk-of-ada")
+        .has_no_header("anthropic-version");
+}
+
+#[test]
+fn where_a_dialect_has_no_list_the_configured_models_are_listed_and_others_are_not_spoilt() {
+    let refuses = "[plugin.toy]\nsettings = { refuses = [\"models\"] }";
+    let knows_nothing_of_it = "[plugin.toy]\nsettings = { kinds = [\"messages\"] }";
+    type Case = (&'static str, &'static str, fn() -> Answer);
+    let table: [Case; 6] = [
+        ("it refuses", refuses, || {
+            Answer::json(200, r#"{"MODELS":["loud"]}"#)
+        }),
+        ("it has no guard for it", knows_nothing_of_it, || {
+            Answer::json(200, r#"{"MODELS":["loud"]}"#)
+        }),
+        ("it panics", "", || Answer::json(200, r#"{"DO":"PANIC"}"#)),
+        ("there is none", "", || Answer::status(404)),
+        ("it is no list", "", || Answer::sse("data: x\n\n")),
+        ("it does not come", "", || Answer::hang().0),
+    ];
+    for (what, tables, answer) in table {
+        let toy = Upstream::with(move |_| answer());
+        let other = Upstream::with(|_| Answer::json(200, r#"{"data":[{"id":"quiet"}]}"#));
+        let gateway = Gateway::echo()
+            .upstream("up", &toy, &format!("{TOY}\nmodels = [\"told\"]"))
+            .pool("other", &other, &["eve"])
+            .plugin("toy.wasm", component("toy-dialect"))
+            .tables(tables)
+            .start();
+        let list = gateway.get("/v1/models").json();
+        let ids: Vec<_> = list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| &model["id"])
+            .collect();
+        assert_eq!(ids, ["told", "quiet"], "{what}");
+        if !tables.is_empty() {
+            toy.was_not_asked();
+        }
+    }
+}
+
+#[test]
+fn a_plugin_that_claims_anothers_dialect_is_refused_by_name_with_the_way_out() {
+    let upstream = Upstream::with(|_| Answer::sse(&sse(&WORDS)));
+    let words = [
+        "`a-toy`",
+        "claims dialect `toy`",
+        "plugin `toy` translates",
+        "[plugin.toy] enabled = false",
+    ];
+    let two = gateway(&upstream).plugin("b-toy.wasm", component("toy-dialect"));
+    two.fails().has_code(4).says(&[
+        "`toy`",
+        "claims dialect `toy`, which plugin `b-toy` translates",
+    ]);
+
+    let mut gateway = gateway(&upstream).start();
+    let from = gateway.mark();
+    gateway.drop_in("a-toy.wasm", &component("toy-dialect"));
+    gateway.line_from(from, &words);
+    gateway
+        .message(HELLO_STREAM)
+        .has_status(200)
+        .has_body(TRANSLATED);
+    assert_eq!(upstream.last().path, "/SHOUT?HOW=LOUD");
+
+    // One of them is switched off, and the other one takes over.
+    let from = gateway.mark();
+    gateway.reconfigure(|builder| {
+        builder.replace_tables(
+            "[[upstream]]",
+            "[plugin.toy]\nenabled = false\n[[upstream]]",
+        );
+    });
+    gateway.line_from(from, &["configuration in force"]);
+    let from = gateway.mark();
+    gateway
+        .message(HELLO_STREAM)
+        .has_status(200)
+        .has_body(TRANSLATED);
+    assert!(gateway.record(from).contains("edits=a-toy=2"));
+
+    // And both cannot be switched on again.
+    let from = gateway.mark();
+    gateway.reconfigure(|builder| builder.replace_tables("enabled = false", "enabled = true"));
+    gateway.line_from(from, &["configuration refused", "claims dialect `toy`"]);
+    gateway
+        .message(HELLO_STREAM)
+        .has_status(200)
+        .has_body(TRANSLATED);
 }

@@ -394,6 +394,8 @@ impl Reply {
         assert_eq!(body["type"], "error", "{body}");
         assert_eq!(body["error"]["type"], kind, "{body}");
         assert!(body["error"]["message"].is_string(), "{body}");
+        let kind = self.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with("application/json"), "{kind}: {body}");
         assert!(
             self.header("request-id").is_some(),
             "no request-id in {:?}",

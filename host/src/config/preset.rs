@@ -35,6 +35,9 @@ const UNKNOWN_SERVER: &[&str] = &[
     "count_tokens",
 ];
 
+/// Another protocol, in which tokens can be counted.
+const COUNTS_ONLY: &[&str] = &["cache_control", "same-role-turns", "message-threads"];
+
 /// One line per provider, so that they can be compared.
 #[rustfmt::skip]
 pub(super) const PRESETS: &[Preset] = &[
@@ -46,9 +49,9 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset { name: "deepseek", base_url: Some("https://api.deepseek.com/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &["message-threads"], lacks_beside_others: SIGNATURES },
     Preset { name: "minimax", base_url: Some("https://api.minimax.io/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: SIGNATURES },
     Preset { name: "openrouter", base_url: Some("https://openrouter.ai/api"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES },
-    // It counts tokens, in its own dialect.
-    Preset { name: "gemini", base_url: Some("https://generativelanguage.googleapis.com"), dialect: "gemini", auth: XGoogApiKey, lacks: &["cache_control", "same-role-turns", "message-threads"], lacks_beside_others: SIGNATURES },
-    Preset { name: "openai", base_url: Some("https://api.openai.com"), dialect: "openai", auth: Bearer, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES },
+    Preset { name: "gemini", base_url: Some("https://generativelanguage.googleapis.com/v1beta"), dialect: "gemini", auth: XGoogApiKey, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES },
+    Preset { name: "vertex", base_url: None, dialect: "gemini", auth: Bearer, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES },
+    Preset { name: "openai", base_url: Some("https://api.openai.com/v1"), dialect: "openai", auth: Bearer, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES },
 ];
 
 /// The least is expected of a server of which nothing is said.
@@ -62,6 +65,7 @@ pub(super) fn find(name: &str) -> Option<&'static Preset> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ANTHROPIC;
 
     #[test]
     fn the_name_of_an_unnamed_preset_is_one() {
@@ -85,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn no_preset_address_carries_the_version_that_the_gateway_adds() {
+    fn the_version_is_in_a_presets_address_only_where_the_gateway_does_not_add_it() {
         for preset in PRESETS {
-            let address = preset.base_url.unwrap_or("https://x");
-            assert!(
-                !address.ends_with("/v1") && !address.ends_with('/'),
-                "{}",
-                preset.name
-            );
+            let Some(address) = preset.base_url else {
+                continue;
+            };
+            let last = address.rsplit('/').next().unwrap();
+            let added = preset.dialect == ANTHROPIC;
+            assert_eq!(last.starts_with("v1"), !added, "{}", preset.name);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -166,7 +166,11 @@ pub(crate) async fn look(
         }
         return begin(status, headers, chunks, target, due).await;
     }
-    let (mut body, fault) = read(&mut chunks, begun, LARGEST_ANSWER).await;
+    let limit = match &translator {
+        Some(_) => LARGEST_EVENT,
+        None => LARGEST_ANSWER,
+    };
+    let (mut body, fault) = read(&mut chunks, begun, limit).await;
     let broken = |headers, body, fault| Bad::Broken {
         status: status.as_u16(),
         headers,
@@ -254,7 +258,8 @@ async fn begin(
 }
 
 /// An error that came as an event, as if it had come as an answer.
-pub(crate) fn error_event(frame: &Frame, headers: HeaderMap) -> Bad {
+pub(crate) fn error_event(frame: &Frame, mut headers: HeaderMap) -> Bad {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = frame.data().unwrap_or_default();
     let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
     Bad::Error {

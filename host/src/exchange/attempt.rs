@@ -165,13 +165,13 @@ pub(crate) async fn run(
     End::Failed(Box::new(failed))
 }
 
-/// Headers for an upstream that is no server of Anthropic's API: always asked for a stream of messages, and none the
-/// wiser about its client.
-fn suit_foreigners(request: &mut Request, came: &Request) {
+/// Headers for an upstream that is no server of Anthropic's API: it is told what is wanted of it, and not what the client
+/// says of itself to Anthropic. What an attempt hook set stays.
+pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
     take_off_own(&mut request.headers, &came.headers);
     let wanted = match request.kind {
         RequestKind::Messages => "text/event-stream, application/json",
-        RequestKind::CountTokens => "application/json",
+        RequestKind::CountTokens | RequestKind::Models => "application/json",
     };
     if request.headers.get(ACCEPT) == came.headers.get(ACCEPT) {
         let wanted = HeaderValue::from_static(wanted);
@@ -277,27 +277,28 @@ async fn ask(
         .await
         .and_then(|sent| sent)
         .map_err(Bad::Nothing)?;
-    let translator = match translated_head(request, target, &answer) {
-        Some(head) => run.translator(head).await.map_err(Bad::Nothing)?,
-        None => None,
+    // Errors are the failure hooks' to translate.
+    let translator = match target.is_foreign() && answer.status.is_success() {
+        true => run.translator(head_of(request, target, &answer)).await,
+        false => Ok(None),
     };
+    let translator = translator.map_err(Bad::Nothing)?;
     match arrival::look(answer, request.kind, target, &due, translator).await? {
         Arrived::Begun(begun) if !request.stream => begun.collected().await.map(Arrived::Whole),
         arrived => Ok(arrived),
     }
 }
 
-/// What a dialect's plugin may know of an answer; None where there is nothing to translate. Errors are its failure hook's.
-fn translated_head(request: &Request, target: &Target, answer: &Response) -> Option<AnswerHead> {
-    let translates = target.is_foreign() && answer.status.is_success();
-    translates.then(|| AnswerHead {
+/// What a dialect's plugin may know of an answer: its headers are those of the upstream.
+pub(crate) fn head_of(request: &Request, target: &Target, answer: &Response) -> AnswerHead {
+    AnswerHead {
         id: request.id.clone(),
         session: request.session.clone(),
         status: answer.status,
         headers: answer.headers.clone(),
         streaming: request.stream,
         target: target.clone(),
-    })
+    }
 }
 
 /// Headers that tell the client where its answer came from. The account is named only where that is wanted.

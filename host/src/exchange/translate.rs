@@ -167,3 +167,6 @@ impl Translation {
         self.ready.extend(fault.map(Err));
     }
 }
+
+#[cfg(test)]
+mod tests;

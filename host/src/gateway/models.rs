@@ -7,8 +7,9 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::{
-    exchange::{Snapshot, leads_somewhere},
+    exchange::{Snapshot, leads_somewhere, models},
     fault::{Fault, Kind},
+    pipeline::Runtime,
     upstream::{Credential, Model},
 };
 
@@ -17,13 +18,17 @@ const PAGE: usize = 20;
 const LARGEST_PAGE: usize = 1000;
 
 /// The union of the upstreams' lists. In time, whatever an upstream does, because each waits for itself alone.
-pub(super) async fn union(snapshot: &Snapshot, own: &HeaderMap) -> Vec<Model> {
+pub(super) async fn union(
+    runtime: &Arc<Runtime>,
+    snapshot: &Snapshot,
+    own: &HeaderMap,
+) -> Vec<Model> {
     let now = Instant::now();
     let lists = snapshot
         .upstreams
         .iter()
         .enumerate()
-        .map(async |(index, upstream)| {
+        .map(async |(index, _)| {
             let key = match snapshot.accounts.first(index) {
                 Some(account) => snapshot.accounts.credential(index, account).await.ok(),
                 None => None,
@@ -35,7 +40,7 @@ pub(super) async fn union(snapshot: &Snapshot, own: &HeaderMap) -> Vec<Model> {
                     (index == 0 && !snapshot.accounts.any(index)).then_some(Credential::Client(own))
                 }
             };
-            upstream.models(credential, now).await
+            models(runtime, snapshot, index, credential, now).await
         });
     let lists: Vec<Arc<[Model]>> = join_all(lists).await;
     let mut seen = HashSet::new();

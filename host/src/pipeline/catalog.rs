@@ -77,13 +77,15 @@ impl Catalog {
         let mut tally = Tally::default();
         let mut entries = Vec::new();
         let earlier = previous.map_or(&[][..], |previous| &previous.entries);
-        for candidate in candidates(folder) {
+        for candidate in candidates(folder, earlier) {
             let last = earlier.iter().find(|entry| entry.name == candidate.name);
-            match enter(runtime, config, &candidate, last, &mut tally) {
+            let entry = enter(runtime, config, &candidate, last, &mut tally);
+            match entry.and_then(|entry| alone(entry, &entries)) {
                 Ok(entry) => entries.push(entry),
                 Err(why) => {
                     refused.push(refusal(&candidate, &why));
-                    entries.extend(last.cloned());
+                    let last = last.and_then(|last| alone(last.clone(), &entries).ok());
+                    entries.extend(last);
                 }
             }
         }
@@ -145,14 +147,30 @@ impl Catalog {
     }
 }
 
+/// The entry, unless another one translates its dialect. The error completes the sentence "plugin X ...".
+fn alone(entry: Entry, others: &[Entry]) -> Result<Entry, String> {
+    let Some(dialect) = entry.dialect() else {
+        return Ok(entry);
+    };
+    let same = |other: &&Entry| other.dialect() == Some(dialect);
+    match others.iter().find(same) {
+        None => Ok(entry),
+        Some(Entry { name, .. }) => Err(format!(
+            "claims dialect `{dialect}`, which plugin `{name}` translates: give the file that name to replace it, or \
+             switch one of the two off, as by `[plugin.{name}] enabled = false`"
+        )),
+    }
+}
+
 impl Entry {
+    /// None where it is switched off.
+    fn dialect(&self) -> Option<&str> {
+        self.plugin.as_ref()?.manifest.dialect.as_deref()
+    }
+
     /// Dialects are innermost; ties go by name.
     fn place(&self) -> (bool, u8, &PluginId) {
-        let dialect = self
-            .plugin
-            .as_ref()
-            .is_some_and(|plugin| plugin.manifest.dialect.is_some());
-        (dialect, self.order, &self.name)
+        (self.dialect().is_some(), self.order, &self.name)
     }
 
     fn info(&self) -> PluginInfo {
@@ -184,8 +202,8 @@ impl Entry {
     }
 }
 
-/// The layers put on top of each other.
-fn candidates(mut folder: Folder) -> Vec<Candidate> {
+/// The layers put on top of each other. What ran before comes before what is new, so that this has to give way.
+fn candidates(mut folder: Folder, earlier: &[Entry]) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (order, name, bytes, hash) in builtin() {
         candidates.push(match folder.files.remove(&name) {
@@ -203,6 +221,10 @@ fn candidates(mut folder: Folder) -> Vec<Candidate> {
         .into_iter()
         .map(|(name, file)| from_file(name, file, MIDDLE));
     candidates.extend(added);
+    candidates.sort_by_key(|candidate| {
+        let ran = earlier.iter().any(|entry| entry.name == candidate.name);
+        candidate.file.is_some() && !ran
+    });
     candidates
 }
 

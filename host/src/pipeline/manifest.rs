@@ -144,6 +144,9 @@ impl Manifest {
                 "its manifest: `dialect` must name a protocol other than `anthropic`".to_owned(),
             );
         }
+        if written.dialect.is_some() {
+            check_dialect(&checked)?;
+        }
         Ok(Self {
             summary: one_line(&written.summary),
             version: one_line(&written.version),
@@ -153,6 +156,26 @@ impl Manifest {
             guards: checked,
         })
     }
+}
+
+/// Half a translation helps nobody: neither one of the two ways, nor some of the events.
+fn check_dialect(guards: &[Option<Guard>; 4]) -> Result<(), String> {
+    for hook in [Hook::Attempt, Hook::Response] {
+        if guards[hook as usize].is_none() {
+            let hook = hook.as_str();
+            return Err(format!(
+                "its manifest: `dialect` takes an attempt and a response hook, but it does not export `{hook}-hook`"
+            ));
+        }
+    }
+    let response = guards[Hook::Response as usize].iter();
+    let mut alternatives = response.flat_map(|guard| &guard.alternatives);
+    if alternatives.any(|one| one.events.is_some() || one.deltas.is_some()) {
+        let what = "its manifest: `guards.response`: a dialect is shown every event, so it can have neither `events` nor \
+                    `deltas`";
+        return Err(what.to_owned());
+    }
+    Ok(())
 }
 
 fn guard(hook: Hook, list: Vec<WrittenAlternative>) -> Result<Guard, String> {
@@ -247,7 +270,7 @@ mod tests {
     #[test]
     fn all_keys_are_read() {
         let text = r#"{"summary": "does\nthis", "version": "1.2", "on_error": "skip", "dialect": "gemini",
-            "guards": {"attempt": [{"lacks": ["x"], "path": "$.a"}], "response": [{"events": ["ping"]}]}}"#;
+            "guards": {"attempt": [{"lacks": ["x"], "path": "$.a"}], "response": [{"kinds": ["messages"]}]}}"#;
         let manifest = Manifest::parse(text, &[Hook::Attempt, Hook::Response]).unwrap();
         assert_eq!(manifest.summary, "does this");
         assert_eq!(manifest.on_error, Some(OnError::Skip));
@@ -289,6 +312,23 @@ mod tests {
         ];
         for (text, wanted) in table {
             let error = Manifest::parse(text, &[Hook::Attempt]).unwrap_err();
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
+        let half = [
+            (
+                r#"{"dialect": "x"}"#,
+                &[Hook::Attempt][..],
+                "`response-hook`",
+            ),
+            (r#"{"dialect": "x"}"#, &[Hook::Response], "`attempt-hook`"),
+            (
+                r#"{"dialect": "x", "guards": {"response": [{"deltas": ["a"]}]}}"#,
+                &[Hook::Attempt, Hook::Response],
+                "shown every event",
+            ),
+        ];
+        for (text, hooks, wanted) in half {
+            let error = Manifest::parse(text, hooks).unwrap_err();
             assert!(error.contains(wanted), "{text}: {error}");
         }
         let text = r#"{"guards": {"request": [{"retries": true}]}}"#;

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A plugin folder and what is loaded from it; removed when dropped.
-struct Fixture {
+pub(crate) struct Fixture {
     dir: PathBuf,
     config: Config,
     runtime: Arc<Runtime>,
@@ -31,7 +31,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
@@ -51,7 +51,7 @@ impl Fixture {
     }
 
     /// Puts a guest into the folder.
-    fn drop_in(self, guest: &str, file: &str) -> Self {
+    pub(crate) fn drop_in(self, guest: &str, file: &str) -> Self {
         fs::copy(guests().join(guest), self.dir.join(file)).unwrap();
         self
     }
@@ -61,7 +61,7 @@ impl Fixture {
         self
     }
 
-    fn settings(mut self, plugin: &str, settings: Value) -> Self {
+    pub(crate) fn settings(mut self, plugin: &str, settings: Value) -> Self {
         let Value::Object(settings) = settings else {
             panic!("settings are an object")
         };
@@ -81,7 +81,7 @@ impl Fixture {
             .or_default()
     }
 
-    fn load(&mut self) -> Loaded {
+    pub(crate) fn load(&mut self) -> Loaded {
         let loaded = Catalog::load(&self.runtime, &self.config, self.catalog.as_ref());
         if let Some(catalog) = &loaded.catalog {
             self.catalog = Some(Arc::clone(catalog));
@@ -97,7 +97,7 @@ impl Fixture {
         self
     }
 
-    fn begin(&self) -> Run {
+    pub(crate) fn begin(&self) -> Run {
         self.catalog.as_ref().unwrap().begin(&self.runtime)
     }
 
@@ -182,7 +182,7 @@ fn guests() -> &'static Path {
     })
 }
 
-fn request(body: &str) -> Request {
+pub(crate) fn request(body: &str) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert("anthropic-version", "2023-06-01".parse().unwrap());
     Request {
@@ -200,7 +200,7 @@ fn request(body: &str) -> Request {
     }
 }
 
-fn target(lacks: &[&str]) -> Target {
+pub(crate) fn target(lacks: &[&str]) -> Target {
     Target {
         upstream: "up".parse().unwrap(),
         index: 0,
@@ -262,7 +262,7 @@ fn body(request: &Request) -> String {
 }
 
 /// Async code of a test; loading needs a thread without a runtime, so tests are not async themselves.
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -876,4 +876,63 @@ fn a_second_start_takes_compiled_code_from_the_cache_and_a_bad_cache_does_no_har
     fs::write(&file, b"").unwrap();
     assert_eq!(start(&file), (plugins, 0), "a folder that cannot be made");
     fs::remove_dir_all(&cache).unwrap();
+}
+
+/// What the toy dialect's instance says it was shown so far, as it would go upstream.
+async fn seen(run: &mut Run, target: &Target) -> Value {
+    let mut request = request(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
+    let decided = run.on_attempt(&mut request, target).await.unwrap();
+    assert!(matches!(decided, Decision::Proceed));
+    let sent: Value = serde_json::from_str(&body(&request)).unwrap();
+    sent["SEEN"].clone()
+}
+
+#[test]
+fn a_dialects_instance_comes_back_from_an_answer_unless_it_was_left_in_the_middle_of_a_call() {
+    let fixture = Fixture::new()
+        .drop_in("toy_dialect.wasm", "toy.wasm")
+        .loaded();
+    let target = Target {
+        dialect: "toy".into(),
+        ..target(&[])
+    };
+    let head = || AnswerHead {
+        target: target.clone(),
+        ..head()
+    };
+    let said = |data: &str| Event {
+        name: String::new(),
+        data: data.to_owned(),
+    };
+    run(async {
+        let mut run = fixture.begin();
+        assert_eq!(seen(&mut run, &target).await, 0);
+        let mut translator = run.translator(head()).await.unwrap().unwrap();
+        let events = translator.on_event(said(r#"{"WORD":"a"}"#)).await.unwrap();
+        assert_eq!(events.len(), 2, "{events:?}");
+        drop(translator);
+        assert_eq!(seen(&mut run, &target).await, 1, "it is the same one");
+        assert_eq!(run.receipt().instances, 1);
+        assert_eq!(run.receipt().calls, 3, "what it did on loan is told");
+
+        let mut translator = run.translator(head()).await.unwrap().unwrap();
+        let spinning = translator.on_event(said(r#"{"DO":"SPIN"}"#));
+        let left = tokio::time::timeout(Duration::from_millis(20), spinning).await;
+        assert!(left.is_err(), "it was still running");
+        drop(translator);
+        assert_eq!(seen(&mut run, &target).await, 0, "it is another one");
+        assert_eq!(run.receipt().instances, 2);
+        assert_eq!(fixture.runtime.free_slots(), 19, "in the same slot");
+
+        // An answer that goes to the client does not wait for it.
+        let translator = run.translator(head()).await.unwrap().unwrap();
+        let answering = run.answering(head());
+        assert!(
+            !answering.listens(),
+            "what is translated is not shown again"
+        );
+        assert_eq!(fixture.runtime.free_slots(), 19);
+        drop(translator);
+        assert_eq!(fixture.runtime.free_slots(), 20);
+    });
 }

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT_ENCODING};
 use serde_json::{Map, Value, json};
-
-use crate::message::ANTHROPIC;
 
 use super::{Credential, Http, Upstream, Way, echo};
 
@@ -57,29 +56,37 @@ pub(super) async fn list(
         Way::Echo => return echo::models().into(),
         Way::Http(http) => http,
     };
+    let asking = credential.map(|credential| ask(upstream, http, credential));
+    let own = matches!(credential, Some(Credential::Account(_)));
+    told(upstream, asking, own, now).await
+}
+
+/// What `asking` tells, in time. `own` where that is for every client to know.
+pub(super) async fn told(
+    upstream: &Upstream,
+    asking: Option<impl Future<Output = Option<Bytes>>>,
+    own: bool,
+    now: Instant,
+) -> Arc<[Model]> {
     if let Some(list) = remembered(upstream, now) {
         return list;
     }
     let configured = || {
-        upstream
-            .config
-            .models
-            .iter()
-            .map(|id| Model::named(id))
-            .collect()
+        let models = upstream.config.models.iter();
+        models.map(|id| Model::named(id)).collect()
     };
-    let Some(credential) = credential.filter(|_| *upstream.config.dialect == *ANTHROPIC) else {
+    let Some(asking) = asking else {
         return configured();
     };
     // Dropping the future at the time-out drops the connection.
-    let asked = tokio::time::timeout(PATIENCE, ask(upstream, http, credential)).await;
-    let Some(list) = asked.ok().flatten() else {
+    let asked = tokio::time::timeout(PATIENCE, asking).await;
+    let Some(list) = asked.ok().flatten().and_then(|body| parse(&body)) else {
         tracing::debug!(upstream = %upstream.config.name, "no list of models in time");
         return configured();
     };
     let list: Arc<[Model]> = list.into();
     // What one client's own credential may see is not for others.
-    if matches!(credential, Credential::Account(_)) {
+    if own {
         *upstream
             .listed
             .lock()
@@ -97,8 +104,8 @@ fn remembered(upstream: &Upstream, now: Instant) -> Option<Arc<[Model]>> {
     (now.duration_since(*asked) < FRESH).then(|| Arc::clone(list))
 }
 
-/// `None` where what comes is no list.
-async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Option<Vec<Model>> {
+/// `None` where what comes is no answer.
+async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Option<Bytes> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     upstream.sign(&mut headers, credential).ok()?;
@@ -109,7 +116,7 @@ async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Op
     if !answer.status().is_success() {
         return None;
     }
-    let mut body = Vec::new();
+    let mut body = BytesMut::new();
     let mut chunks = answer.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         body.extend_from_slice(&chunk.ok()?);
@@ -117,7 +124,7 @@ async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Op
             return None;
         }
     }
-    parse(&body)
+    Some(body.freeze())
 }
 
 /// Reads Anthropic's list, and any other that has `data[].id`.

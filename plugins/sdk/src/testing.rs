@@ -113,6 +113,13 @@ impl<Rule: Plugin> Exchange<Rule> {
         self.change(|asked, _| asked.kind = "count_tokens".to_owned())
     }
 
+    /// Makes it an exchange of kind `models`, which has no body.
+    #[must_use]
+    pub fn models(self) -> Self {
+        self.asked.path.replace("/v1/models".into());
+        self.change(|asked, _| asked.kind = "models".to_owned())
+    }
+
     /// The client sends this header.
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {

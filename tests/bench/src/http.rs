@@ -21,6 +21,8 @@ pub(crate) struct Head {
     pub(crate) first: String,
     length: Option<usize>,
     chunked: bool,
+    /// Whether it has the receipt of a plugin's edits.
+    pub(crate) edited: bool,
 }
 
 /// What a body was.
@@ -143,10 +145,13 @@ impl Head {
             first,
             length: None,
             chunked: false,
+            edited: false,
         };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
                 head.length = value.trim().parse().ok();
+            } else if name.eq_ignore_ascii_case("x-witgate-edits") {
+                head.edited = true;
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 head.chunked = value.trim().eq_ignore_ascii_case("chunked");
             }

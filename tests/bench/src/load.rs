@@ -21,6 +21,8 @@ pub(crate) struct Shot {
 pub(crate) struct Outcome {
     pub(crate) requests: usize,
     pub(crate) events: usize,
+    /// Answers that say a plugin has edited the request.
+    pub(crate) edited: usize,
     /// To the first byte of each body.
     pub(crate) first: Vec<Duration>,
     /// To the end of each answer.
@@ -59,6 +61,7 @@ pub(crate) async fn closed(
         let one = done.map_err(io::Error::other)??;
         all.requests += one.requests;
         all.events += one.events;
+        all.edited += one.edited;
         all.first.extend(one.first);
         all.whole.extend(one.whole);
     }
@@ -88,6 +91,7 @@ async fn client(port: u16, shot: &Shot, requests: usize) -> io::Result<Outcome> 
         outcome.first.extend(first);
         outcome.whole.push(begun.elapsed());
         outcome.requests += 1;
+        outcome.edited += usize::from(head.edited);
         outcome.events += events;
     }
     Ok(outcome)

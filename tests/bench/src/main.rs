@@ -3,11 +3,15 @@
 //! Every server has core 0 for itself; clients and the mock upstream share core 1. Servers take turns, round by round, so
 //! that whatever else the machine does hits all of them alike, and the figures are medians of the rounds.
 
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
 mod body; // what is sent
 mod http; // how
 mod load; // by whom
 mod mock; // to whom
+mod life; // starting, reloading, doing nothing
 mod process; // through whom
+mod streams; // many at once, and slow
 mod subjects; // and how they are set up
 mod table; // the figures
 
@@ -27,7 +31,10 @@ const HELP: &str = "what the gateway costs, against nginx in the same run
 usage: witgate-bench [--rounds N] WHAT...
 
   cpu        CPU time per request, by size of the body, one client and 32
-  dialects   what a translation costs beside the anthropic dialect";
+  dialects   what a translation costs beside the anthropic dialect
+  streams    CPU per event, memory per open stream, time to the first event
+  life       start, drop of a plugin, doing nothing
+  one:...    one server under one load, for a profiler: one:strip:json:600000:32";
 
 /// The core for all that is not measured.
 const CORE: &str = "1";
@@ -87,6 +94,8 @@ async fn run() -> io::Result<()> {
         done = match what.as_str() {
             "cpu" => cpu(&folder, rounds).await,
             "dialects" => dialects(&folder, rounds).await,
+            "streams" => streams::run(&folder, rounds).await,
+            "life" => life::run(&folder, rounds).await,
             one if one.starts_with("one:") => load_one(&folder, one, rounds).await,
             _ => Err(io::Error::other(format!("`{what}`: no such measurement"))),
         };
@@ -220,7 +229,7 @@ async fn dialects(folder: &std::path::Path, rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Loads one server with one kind of request, for a profiler: `one:strip:json:600000`.
+/// Loads one server with one kind of request, for a profiler: `one:strip:json:600000:32`.
 async fn load_one(folder: &std::path::Path, what: &str, rounds: usize) -> io::Result<()> {
     let mut parts = what.split(':').skip(1);
     let mock = mock::start().await?;
@@ -234,13 +243,15 @@ async fn load_one(folder: &std::path::Path, what: &str, rounds: usize) -> io::Re
     };
     let answer = parts.next().unwrap_or("json").to_owned();
     let bytes = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1_000);
+    let clients = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1);
     let subject = Subject::gateway(folder, mock, setup).await?;
     let shot = Shot::new(&subject.path(&answer), KEY, &body::request(&answer, bytes));
     load::closed(subject.server.port, &shot, 1, 20).await?;
     println!("{}", subject.server.worker);
     let before = subject.server.cpu()?;
     let requests = rounds * 100;
-    load::closed(subject.server.port, &shot, 1, requests).await?;
+    let each = requests / clients;
+    load::closed(subject.server.port, &shot, clients, each).await?;
     let cost = subject.server.cpu()? - before;
     println!(
         "{:.0} us per request",

@@ -8,7 +8,14 @@ use std::{
 use crate::process::Server;
 
 /// What the mock can be asked for; the model of a request names one, and for nginx the path does.
-pub(crate) const ANSWERS: [&str; 5] = ["json", "sse-10", "sse-100", "sse-1000", "slow-50-20"];
+pub(crate) const ANSWERS: [&str; 6] = [
+    "json",
+    "sse-10",
+    "sse-100",
+    "sse-1000",
+    "slow-200-20",
+    "slow-60-500",
+];
 
 /// The key that clients show.
 pub(crate) const KEY: &str = "bench";
@@ -17,6 +24,8 @@ pub(crate) const KEY: &str = "bench";
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) server: Server,
+    /// Where it keeps its files.
+    pub(crate) folder: PathBuf,
     by_path: bool,
 }
 
@@ -89,10 +98,11 @@ impl Subject {
         } else {
             "nginx"
         };
+        let folder = folder.join(name.replace([',', ' '], ""));
         Ok(Self {
             name,
-            server: Server::nginx(&folder.join(name.replace([',', ' '], "")), mock, buffering)
-                .await?,
+            server: Server::nginx(&folder, mock, buffering).await?,
+            folder,
             by_path: true,
         })
     }
@@ -106,6 +116,10 @@ impl Subject {
                 setup.upstream
             ));
         }
+        // The cache is shared by all; the settings are for a plugin that is dropped later.
+        config.push_str(
+            "[plugins]\ncache = \"../cache\"\n[plugin.tagger.settings]\nheaders = { x-tag = [\"1\"] }\n",
+        );
         for answer in ANSWERS {
             config.push_str(&format!(
                 "[[route]]\nmodel = \"{answer}\"\nto = \"{answer}\"\n"
@@ -121,6 +135,7 @@ impl Subject {
         Ok(Self {
             name: setup.name,
             server: Server::gateway(&program()?, &folder, &config).await?,
+            folder,
             by_path: false,
         })
     }
@@ -146,7 +161,7 @@ fn program() -> io::Result<PathBuf> {
 }
 
 /// A plugin, built as authors build theirs.
-fn component(name: &str) -> io::Result<PathBuf> {
+pub(crate) fn component(name: &str) -> io::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)

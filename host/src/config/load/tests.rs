@@ -185,7 +185,7 @@ const LINES: &[(&str, &str)] = &[
     ("upstream = [{ name = \"a\" }]", "upstream[0].base_url: missing, wanted an http or https URL, or a preset that has one"),
     ("upstream = [{ name = \"a\", base_url = \"ftp://x\" }]", "upstream[0].base_url: got \"ftp://x\", wanted an http or https URL"),
     ("upstream = [{ name = \"a\", base_url = \"https://u:pw@x\" }]", "upstream[0].base_url: got a text with `@`, wanted an http or https URL"),
-    ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", wanted one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, openai, did you mean `anthropic`?"),
+    ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", wanted one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, vertex, openai, did you mean `anthropic`?"),
     ("upstream = [{ preset = \"anthropic\" }, { preset = \"anthropic\" }]", "upstream[1].name: an upstream above has the same name"),
     ("upstream = [{ preset = \"anthropic\", account = [] }]", "upstream[0].account: unknown key, did you mean `accounts`?"),
     ("upstream = [{ preset = \"anthropic\", auth = \"basic\" }]", "upstream[0].auth: got \"basic\", wanted `x-api-key`, `bearer` or `x-goog-api-key`"),

@@ -2,11 +2,12 @@
 
 use std::{
     collections::VecDeque,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderValue, header::CONTENT_TYPE};
 
 use crate::{
@@ -28,6 +29,12 @@ use crate::{
 };
 
 use super::{PING, Passage, Pieces, Wanted, note, streamed};
+
+/// No more than this is gathered before it goes out, in bytes.
+const ENOUGH: usize = 64 * 1024;
+
+/// A connection hands on one chunk at a time. After so many turns of the others it has handed on the next, if that is here.
+const TURNS: u32 = 2;
 
 /// How long an upstream may take to close a stream after its last event.
 const LINGER: Duration = Duration::from_secs(5);
@@ -168,7 +175,7 @@ impl Streaming {
                 // The client has all of it, even if it goes before the upstream does.
                 self.record.end(ending);
             }
-            match self.ready.pop_front() {
+            match self.pop() {
                 Some(Ok(bytes)) if bytes.is_empty() => continue,
                 Some(piece) => return Some(piece),
                 None if self.over => return None,
@@ -178,14 +185,62 @@ impl Streaming {
             let patience = if complete { LINGER } else { self.ping_every };
             let until = (self.silent_since + patience).into();
             match tokio::time::timeout_at(until, self.chunks.next()).await {
-                Ok(Some(Ok(chunk))) => self.take(chunk).await,
-                Ok(Some(Err(fault))) => self.end(Some(fault)).await,
-                Ok(None) => self.end(None).await,
+                Ok(next) => {
+                    self.taken(next).await;
+                    self.gather().await;
+                }
                 // Nothing is missing, and the client waits for the end.
                 Err(_) if complete => self.end(None).await,
                 Err(_) => return Some(Ok(PING)),
             }
         }
+    }
+
+    /// What has arrived already leaves with what came first: a write for each event costs more than all else about it.
+    async fn gather(&mut self) {
+        let mut waited = 0;
+        let mut gathered = 0;
+        while !self.over && gathered < ENOUGH {
+            match self.chunks.next().now_or_never() {
+                Some(next) => {
+                    waited = 0;
+                    if let Some(Ok(chunk)) = &next {
+                        gathered += chunk.len();
+                    }
+                    self.taken(next).await;
+                }
+                None if waited == TURNS => return,
+                None => {
+                    waited += 1;
+                    let_others_run().await;
+                }
+            }
+        }
+    }
+
+    async fn taken(&mut self, next: Option<Result<Bytes, Fault>>) {
+        match next {
+            Some(Ok(chunk)) => self.take(chunk).await,
+            Some(Err(fault)) => self.end(Some(fault)).await,
+            None => self.end(None).await,
+        }
+    }
+
+    /// The next that is ready to go out, joined with all that follows it.
+    fn pop(&mut self) -> Option<Result<Bytes, Fault>> {
+        let first = match self.ready.pop_front()? {
+            Ok(bytes) => bytes,
+            fault => return Some(fault),
+        };
+        let mut joined = BytesMut::new();
+        while let Some(Ok(more)) = self.ready.pop_front_if(|next| next.is_ok()) {
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&more);
+        }
+        let none = joined.is_empty();
+        Some(Ok(if none { first } else { joined.freeze() }))
     }
 
     /// The frames that end in this chunk leave together.
@@ -238,6 +293,19 @@ impl Streaming {
         self.passage.ending = Some(ending);
         self.ready.push_back(Err(fault));
     }
+}
+
+/// Gives up the rest of this turn, and takes the next.
+async fn let_others_run() {
+    let mut ran = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut ran, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Drop for Streaming {

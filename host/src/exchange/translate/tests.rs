@@ -1,0 +1,155 @@
+//! However the upstream's bytes are cut, the client gets the same events: with real components, over the toy protocol and
+//! over every stream in `tests/cases/dialect-*`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use witgate_document::Document;
+
+use super::stream_of;
+use crate::{
+    ids::ExchangeId,
+    message::{Request, Target},
+    pipeline::{
+        AnswerHead, Decision, Run,
+        tests::{Fixture, request, run, target},
+    },
+};
+
+/// An upstream's answer to a request.
+struct Case {
+    name: String,
+    dialect: String,
+    settings: Value,
+    request: Document,
+    upstream: Bytes,
+    /// What a client that streams gets, where the answer is a whole one.
+    reply: Option<String>,
+}
+
+#[test]
+fn cut_anywhere_a_stream_is_translated_to_the_same_events() {
+    let mut cases = vec![toy()];
+    cases.extend(folders().iter().filter_map(|folder| Case::read(folder)));
+    assert!(cases.len() > 80, "where are the cases?");
+    let mut fixture = Fixture::new().drop_in("toy_dialect.wasm", "dialect-toy.wasm");
+    for case in cases {
+        fixture = fixture.settings(&format!("dialect-{}", case.dialect), case.settings.clone());
+        let refused = fixture.load().refused;
+        assert!(refused.is_empty(), "{}", refused[0].fault.chain());
+        run(case.is_the_same_however_it_is_cut(&fixture));
+    }
+}
+
+impl Case {
+    /// None where the answer is no stream of a message.
+    fn read(folder: &Path) -> Option<Self> {
+        let text = |file: &str| fs::read(folder.join(file)).ok();
+        let upstream = text("upstream.sse")?;
+        let request: Value = serde_json::from_slice(&text("request.json")?).unwrap();
+        let settings =
+            text("settings.json").map_or(json!({}), |text| serde_json::from_slice(&text).unwrap());
+        let streams = request["stream"] == true;
+        // Without its end the gateway adds an error.
+        let whole = |reply: &String| streams && reply.ends_with("\"message_stop\"}\n\n");
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let dialect = name(folder.parent()?);
+        Some(Self {
+            name: name(folder),
+            dialect: dialect.strip_prefix("dialect-")?.to_owned(),
+            settings,
+            request: Document::new(request.to_string()),
+            upstream: upstream.into(),
+            reply: fs::read_to_string(folder.join("reply.sse"))
+                .ok()
+                .filter(whole),
+        })
+    }
+
+    async fn is_the_same_however_it_is_cut(&self, fixture: &Fixture) {
+        let all = &self.upstream;
+        let id = ExchangeId::new();
+        let mut run = fixture.begin();
+        let whole = self.translated(&mut run, &id, vec![all.clone()]).await;
+        assert!(!whole.contains("\nfault: plugin"), "{}: {whole}", self.name);
+        if let Some(reply) = &self.reply {
+            assert_eq!(whole, *reply, "{}", self.name);
+        }
+        for at in 1..all.len() {
+            let cut = vec![all.slice(..at), all.slice(at..)];
+            let translated = self.translated(&mut run, &id, cut).await;
+            assert_eq!(translated, whole, "{} cut at {at}", self.name);
+        }
+        let bytes = (0..all.len()).map(|at| all.slice(at..=at)).collect();
+        let translated = self.translated(&mut run, &id, bytes).await;
+        assert_eq!(translated, whole, "{} in single bytes", self.name);
+    }
+
+    /// One attempt of an exchange, of which all use the same instance.
+    async fn translated(&self, run: &mut Run, id: &ExchangeId, chunks: Vec<Bytes>) -> String {
+        let model = self.request.top_str("model").unwrap_or_default();
+        let target = Target {
+            dialect: self.dialect.as_str().into(),
+            model: model.as_str().into(),
+            asked_model: model.as_str().into(),
+            ..target(&[])
+        };
+        let mut request = Request {
+            id: id.clone(),
+            body: self.request.clone(),
+            ..request("{}")
+        };
+        let decided = run.on_attempt(&mut request, &target).await.unwrap();
+        assert!(matches!(decided, Decision::Proceed), "{}", self.name);
+        let head = AnswerHead {
+            id: request.id,
+            session: None,
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            streaming: true,
+            target,
+        };
+        let upstream = head.target.upstream.clone();
+        let translator = run.translator(head).await.unwrap().unwrap();
+        let chunks = stream::iter(chunks.into_iter().map(Ok)).boxed();
+        let pieces = stream_of(chunks, translator, &upstream).map(|piece| match piece {
+            Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Err(fault) => format!("\nfault: {}", fault.chain()),
+        });
+        pieces.collect().await
+    }
+}
+
+fn toy() -> Case {
+    let upstream = concat!(
+        ": hello\n\ndata: {\"HELLO\":\"1\",\"IN\":3}\r\n\r\n",
+        "data:{\"WORD\":\"h\u{e9}llo\"}\n\nevent: x\ndata: {\"WORD\":\ndata: \"two lines\"}\r\r",
+        "data: {\"HOLD\":\"held\"}\n\ndata: {\"BYE\":\"FULL\",\"OUT\":2}\n\ndata: [DONE]\n\ndata: left",
+    );
+    Case {
+        name: "toy".to_owned(),
+        dialect: "toy".to_owned(),
+        settings: json!({}),
+        request: Document::new(r#"{"messages":[{"role":"user","content":"hi"}]}"#),
+        upstream: upstream.into(),
+        reply: None,
+    }
+}
+
+fn folders() -> Vec<PathBuf> {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases");
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let dialects = below(&cases).into_iter();
+    let mut folders: Vec<PathBuf> = dialects.flat_map(|dialect| below(&dialect)).collect();
+    folders.sort();
+    folders
+}

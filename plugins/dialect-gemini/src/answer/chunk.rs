@@ -1,0 +1,101 @@
+//! What Gemini writes, as far as it is read.
+
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use witgate_plugin::{Value, serde_json::value::RawValue};
+
+/// Of a stream one event of many, without a stream the whole answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Chunk {
+    pub(super) candidates: Option<Vec<Candidate>>,
+    pub(super) prompt_feedback: Option<PromptFeedback>,
+    pub(super) usage_metadata: Option<UsageMetadata>,
+    pub(super) response_id: Option<String>,
+    pub(super) error: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Candidate {
+    pub(super) content: Option<Content>,
+    pub(super) finish_reason: Option<String>,
+    pub(super) finish_message: Option<String>,
+    pub(super) grounding_metadata: Option<IgnoredAny>,
+    pub(super) citation_metadata: Option<IgnoredAny>,
+    pub(super) url_context_metadata: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Content {
+    pub(super) parts: Option<Vec<Part>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Part {
+    pub(super) text: Option<String>,
+    pub(super) thought: Option<bool>,
+    pub(super) thought_signature: Option<String>,
+    pub(super) function_call: Option<FunctionCall>,
+    pub(super) executable_code: Option<ExecutableCode>,
+    pub(super) code_execution_result: Option<CodeExecutionResult>,
+    pub(super) inline_data: Option<IgnoredAny>,
+    pub(super) file_data: Option<IgnoredAny>,
+    pub(super) tool_call: Option<IgnoredAny>,
+    pub(super) tool_response: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FunctionCall {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    /// As the model wrote them.
+    pub(super) args: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExecutableCode {
+    pub(super) code: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CodeExecutionResult {
+    pub(super) output: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PromptFeedback {
+    pub(super) block_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct UsageMetadata {
+    #[serde(deserialize_with = "count")]
+    pub(super) prompt_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) cached_content_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) candidates_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) thoughts_token_count: u64,
+    #[serde(deserialize_with = "count")]
+    pub(super) tool_use_prompt_token_count: u64,
+}
+
+/// However it is spelt: an odd count is no reason to lose the answer.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(number) => number
+            .as_u64()
+            .or(number.as_f64().map(|count| count as u64)),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+    .unwrap_or_default())
+}

@@ -1,0 +1,102 @@
+//! Why the model stopped, in Anthropic's words.
+
+use crate::trouble::{Signature, Trouble};
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The message ends with this stop reason.
+    Stop(&'static str),
+    /// The same, but the reason says something that Anthropic has no word for, so the record has it.
+    Told(&'static str, &'static str),
+    /// There is no message, or it must not be taken for a whole one.
+    Fail(Trouble),
+}
+
+/// Reasons for which the answer is not to be given.
+const REFUSALS: [&str; 11] = [
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "ESCALATION",
+    "MODEL_ARMOR",
+];
+
+/// What the model wrote last could not be read, so what came before it is not what it meant to say.
+const BROKEN: [&str; 3] = [
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+];
+
+/// Reasons that say little. What came is what there is, if anything came.
+const VAGUE: [&str; 5] = [
+    "OTHER",
+    "TOO_MANY_TOOL_CALLS",
+    "IMAGE_OTHER",
+    "NO_IMAGE",
+    "FINISH_REASON_UNSPECIFIED",
+];
+
+/// Why a prompt was not answered at all, as far as there are words for it.
+const BLOCKS: [&str; 7] = [
+    "SAFETY",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "IMAGE_SAFETY",
+    "MODEL_ARMOR",
+    "JAILBREAK",
+];
+
+pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_calls: bool) -> End {
+    let natural = if has_calls { "tool_use" } else { "end_turn" };
+    let of = |list: &[&'static str]| list.iter().copied().find(|known| *known == reason);
+    if let Some(reason) = of(&REFUSALS) {
+        return End::Told("refusal", reason);
+    }
+    if let Some(reason) = of(&BROKEN) {
+        return End::Fail(failed("api_error", reason, message));
+    }
+    match reason {
+        "STOP" => End::Stop(natural),
+        "MAX_TOKENS" => End::Stop("max_tokens"),
+        // More could be had, by a token that a message has no place for.
+        "CONTINUATION" => End::Told("max_tokens", "CONTINUATION"),
+        "MISSING_THOUGHT_SIGNATURE" => End::Fail(Trouble {
+            signature: Some(Signature::Missing),
+            ..failed(
+                "invalid_request_error",
+                "MISSING_THOUGHT_SIGNATURE",
+                message,
+            )
+        }),
+        "PUP_LIMITED_DISABLED" => {
+            End::Fail(failed("permission_error", "PUP_LIMITED_DISABLED", message))
+        }
+        _ if has_content => End::Told(natural, of(&VAGUE).unwrap_or("unknown")),
+        _ => {
+            let reason = of(&VAGUE).unwrap_or("an unknown reason");
+            End::Fail(failed("api_error", reason, message))
+        }
+    }
+}
+
+/// A block reason, if it is one of those that are documented: what is told in the record is nobody's text.
+pub(super) fn known_block(reason: &str) -> &'static str {
+    BLOCKS
+        .into_iter()
+        .find(|known| *known == reason)
+        .unwrap_or("unknown")
+}
+
+fn failed(kind: &'static str, reason: &str, message: Option<&str>) -> Trouble {
+    let more = message.map(|message| format!(": {message}"));
+    let more = more.unwrap_or_default();
+    Trouble::found(kind, format!("the model stopped with {reason}{more}"))
+}

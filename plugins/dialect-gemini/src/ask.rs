@@ -1,0 +1,216 @@
+//! A request of the Messages API as one of Gemini's.
+
+mod contents;
+mod media;
+mod thinking;
+mod tools;
+mod wire;
+
+use witgate_plugin::{
+    Outline, Refusal,
+    dialect::{Asked, Block, LeftOut},
+    serde_json,
+};
+
+use self::{
+    contents::Contents,
+    wire::{Body, Content, Counted, GenerationConfig, Part, SafetySetting},
+};
+use crate::{model::Model, names::Names, schema, settings::Settings, tally::Account};
+
+/// What is asked of an upstream, and what is needed to understand its answer.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) body: String,
+    pub(crate) names: Names,
+    /// What was left out or changed, for the record.
+    pub(crate) note: Option<String>,
+}
+
+/// Whom it goes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct To<'a> {
+    pub(crate) model: Model,
+    /// As it stands in the path: `models/gemini-2.5-flash`.
+    pub(crate) path: &'a str,
+    pub(crate) vertex: bool,
+    pub(crate) signatures: Signatures,
+}
+
+/// What is known of the signatures in the history.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signatures {
+    /// The upstream wants one for each step, whatever is known of the model.
+    pub(crate) wanted: bool,
+    /// The upstream has refused one.
+    pub(crate) refused: bool,
+}
+
+/// The categories that have a filter.
+const CATEGORIES: [&str; 4] = [
+    "HARM_CATEGORY_HARASSMENT",
+    "HARM_CATEGORY_HATE_SPEECH",
+    "HARM_CATEGORY_SEXUALLY_EXPLICIT",
+    "HARM_CATEGORY_DANGEROUS_CONTENT",
+];
+
+/// Claude Code's first system block. Its digits differ from session to session and mean nothing to others, but would keep
+/// all of them from sharing a cached prefix.
+const BILLING: &str = "x-anthropic-billing-header:";
+
+/// More are refused.
+const MOST_STOP_SEQUENCES: usize = 5;
+
+/// For `streamGenerateContent`.
+pub(crate) fn message(
+    asked: &mut Asked,
+    outline: &Outline,
+    to: To<'_>,
+    settings: &Settings,
+) -> Result<Told, Refusal> {
+    let mut account = Account {
+        left_out: std::mem::take(&mut asked.left_out),
+        ..Account::default()
+    };
+    let asked = &*asked;
+    let offered = tools::offered(asked, &mut account)?;
+    let mut body = prompt(asked, outline, to, &mut account)?;
+    body.tool_config = tools::config(asked, &offered, &mut account);
+    body.tools = offered.tools;
+    body.safety_settings = settings
+        .safety
+        .iter()
+        .flat_map(|threshold| of_all_categories(threshold))
+        .collect();
+    body.generation_config = Some(generation(asked, to.model, settings, &mut account)?);
+    finish(&body, offered.names, &account)
+}
+
+/// For `countTokens`: what is counted, and nothing of how the answer shall be.
+pub(crate) fn count(asked: &mut Asked, outline: &Outline, to: To<'_>) -> Result<Told, Refusal> {
+    let mut account = Account {
+        left_out: std::mem::take(&mut asked.left_out),
+        ..Account::default()
+    };
+    let asked = &*asked;
+    let offered = tools::offered(asked, &mut account)?;
+    let mut body = prompt(asked, outline, to, &mut account)?;
+    body.tools = offered.tools;
+    if to.vertex {
+        return finish(&body, offered.names, &account);
+    }
+    // Empty, for the SDK's requests have it always.
+    body.generation_config = Some(GenerationConfig::default());
+    let counted = Counted {
+        generate_content_request: wire::Request {
+            model: to.path,
+            body,
+        },
+    };
+    finish(&counted, offered.names, &account)
+}
+
+fn finish(body: &impl serde::Serialize, names: Names, account: &Account) -> Result<Told, Refusal> {
+    let body = serde_json::to_string(body).map_err(|error| {
+        Refusal::new(
+            500,
+            "api_error",
+            format!("the request cannot be written: {error}"),
+        )
+    })?;
+    Ok(Told {
+        body,
+        names,
+        note: account.line(),
+    })
+}
+
+/// What the model reads.
+fn prompt<'a>(
+    asked: &'a Asked,
+    outline: &'a Outline,
+    to: To<'_>,
+    account: &mut Account,
+) -> Result<Body<'a>, Refusal> {
+    let system = system(&asked.system, &mut account.left_out);
+    let contents = Contents::new(outline, to, account).of(&asked.messages)?;
+    Ok(Body {
+        contents,
+        system_instruction: system,
+        ..Body::default()
+    })
+}
+
+fn system<'a>(blocks: &'a [Block], left_out: &mut LeftOut) -> Option<Content<'a>> {
+    let mut parts = Vec::new();
+    for block in blocks {
+        match block {
+            Block::Text(text) if text.starts_with(BILLING) => left_out.add("system billing header"),
+            Block::Text(text) if text.is_empty() => {}
+            Block::Text(text) => parts.push(Part::text(text.as_str())),
+            other => left_out.add(format!("system {}", contents::kind(other))),
+        }
+    }
+    (!parts.is_empty()).then_some(Content { role: None, parts })
+}
+
+fn of_all_categories(threshold: &str) -> impl Iterator<Item = SafetySetting<'_>> {
+    CATEGORIES.into_iter().map(move |category| SafetySetting {
+        category,
+        threshold,
+    })
+}
+
+fn generation<'a>(
+    asked: &'a Asked,
+    model: Model,
+    settings: &Settings,
+    account: &mut Account,
+) -> Result<GenerationConfig<'a>, Refusal> {
+    let stops = &asked.stop_sequences;
+    for _ in stops.iter().skip(MOST_STOP_SEQUENCES) {
+        account.left_out.add("stop_sequences");
+    }
+    let schema = match &asked.schema {
+        Some(_) if !asked.tools.is_empty() && !model.formats_beside_tools() => {
+            return Err(rejected("output_config.format beside tools"));
+        }
+        schema => schema.as_ref().map(schema::of_answer),
+    };
+    Ok(GenerationConfig {
+        max_output_tokens: max_output(asked, model, settings, account),
+        temperature: asked.temperature.as_ref(),
+        top_p: asked.top_p.as_ref(),
+        top_k: asked.top_k.as_ref(),
+        stop_sequences: stops
+            .iter()
+            .take(MOST_STOP_SEQUENCES)
+            .map(String::as_str)
+            .collect(),
+        response_mime_type: schema.is_some().then_some("application/json"),
+        response_json_schema: schema,
+        thinking_config: thinking::config(asked, model, account),
+    })
+}
+
+fn max_output(
+    asked: &Asked,
+    model: Model,
+    settings: &Settings,
+    account: &mut Account,
+) -> Option<u64> {
+    let wanted = asked.max_tokens.as_ref()?.as_u64()?;
+    let most = settings
+        .max_output_tokens
+        .or_else(|| model.most_output())
+        .unwrap_or(wanted);
+    if wanted > most {
+        account.changed.add(format!("max_tokens lowered to {most}"));
+    }
+    Some(wanted.min(most))
+}
+
+/// The answer would be wrong without it.
+fn rejected(what: &str) -> Refusal {
+    Refusal::invalid_request(format!("capability_rejected: {what}"))
+}

@@ -1,0 +1,344 @@
+//! The conversation as contents that alternate between the user and the model.
+//!
+//! What lies between two turns of the model becomes one content: results of its calls first, in the order of the calls, as
+//! Gemini wants them at once and beside each other; then everything else in its order. A message becomes the same parts
+//! whatever comes after it, so the prefix of a growing conversation stays the same and is found in the upstream's cache.
+
+use std::borrow::Cow;
+
+use witgate_plugin::{
+    Outline, Refusal,
+    dialect::{Block, Message, Role, ToolResult, ToolUse},
+    json,
+};
+
+use super::{
+    To,
+    media::IN_RESULTS,
+    wire::{Content, FunctionCall, FunctionResponse, Outcome, Part},
+};
+use crate::{names, tally::Account};
+
+/// What stands for a signature that nobody has, where the model refuses a call without one. Google's documents name it.
+///
+/// It stands at each such call and not only in the present turn, where it is demanded: a call whose signature changed when
+/// its turn was over would change the prefix.
+const SENTINEL: &str = "skip_thought_signature_validator";
+
+/// Why there is no result, for the model to read.
+const NO_RESULT: &str = "no result was recorded for this call";
+
+pub(super) struct Contents<'a, 'b> {
+    pub(super) outline: &'a Outline,
+    pub(super) account: &'b mut Account,
+    to: To<'b>,
+}
+
+impl<'a, 'b> Contents<'a, 'b> {
+    pub(super) fn new(outline: &'a Outline, to: To<'b>, account: &'b mut Account) -> Self {
+        Self {
+            outline,
+            account,
+            to,
+        }
+    }
+
+    pub(super) fn of(&mut self, messages: &'a [Message]) -> Result<Vec<Content<'a>>, Refusal> {
+        let told: Vec<&Message> = messages
+            .iter()
+            .filter(|message| !message.content.is_empty())
+            .collect();
+        let mut contents = Vec::new();
+        let mut calls = Vec::new();
+        for turn in told.chunk_by(|one, next| is_models(one) == is_models(next)) {
+            let models = turn.first().is_some_and(|message| is_models(message));
+            let parts = if models {
+                calls = calls_of(turn);
+                self.model_turn(turn)?
+            } else {
+                self.user_turn(turn, &std::mem::take(&mut calls))?
+            };
+            let role = Some(if models { "model" } else { "user" });
+            if !parts.is_empty() {
+                contents.push(Content { role, parts });
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The signature of a thought belongs to what the model wrote next. Thoughts themselves are not sent back: Gemini does not
+    /// read them.
+    fn model_turn(&mut self, turn: &[&'a Message]) -> Result<Vec<Part<'a>>, Refusal> {
+        let mut parts = Vec::new();
+        let mut signature = None;
+        let mut called = false;
+        for block in turn.iter().flat_map(|message| &message.content) {
+            match block {
+                Block::Thinking { signature: new, .. } => {
+                    let Some(new) = self.usable(new) else {
+                        continue;
+                    };
+                    parts.extend(signature.replace(new).map(signed));
+                }
+                Block::ToolUse(call) => {
+                    let first = !std::mem::replace(&mut called, true);
+                    let demanded =
+                        first && (self.to.signatures.wanted || self.to.model.demands_signatures());
+                    let sentinel = demanded.then_some(SENTINEL);
+                    parts.push(Part {
+                        thought_signature: signature.take().or(sentinel),
+                        ..self.call(call)
+                    });
+                }
+                block => {
+                    let at = parts.len();
+                    if !self.plain(block, &mut parts)? {
+                        self.account.left_out.add(kind(block));
+                    }
+                    if let Some(part) = parts.get_mut(at) {
+                        part.thought_signature = signature.take();
+                    }
+                }
+            }
+        }
+        parts.extend(signature.map(signed));
+        Ok(parts)
+    }
+
+    /// A signature is base64, or it is none of Gemini's and would not even be read. Of those that look like one nobody knows
+    /// which is refused, so then none is sent.
+    fn usable(&mut self, signature: &'a str) -> Option<&'a str> {
+        if signature.is_empty() {
+            return None;
+        }
+        let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
+        let strange = !self.outline.stands_in(signature) && !signature.chars().all(base64);
+        if strange || self.to.signatures.refused {
+            self.account.left_out.add("thinking.signature");
+            return None;
+        }
+        Some(signature)
+    }
+
+    fn call(&mut self, call: &'a ToolUse) -> Part<'a> {
+        let args = if call.input.is_object() {
+            Cow::Borrowed(&call.input)
+        } else {
+            self.account.changed.add("tool_use.input to an object");
+            Cow::Owned(json!({ "input": call.input }))
+        };
+        Part {
+            function_call: Some(FunctionCall {
+                id: &call.id,
+                name: names::on_the_wire(&call.name),
+                args,
+            }),
+            ..Part::default()
+        }
+    }
+
+    fn user_turn(
+        &mut self,
+        turn: &[&'a Message],
+        calls: &[&'a ToolUse],
+    ) -> Result<Vec<Part<'a>>, Refusal> {
+        let results: Vec<&'a ToolResult> = turn
+            .iter()
+            .flat_map(|message| &message.content)
+            .filter_map(|block| match block {
+                Block::ToolResult(result) => Some(result),
+                _ => None,
+            })
+            .collect();
+        let mut used = vec![false; results.len()];
+        let (mut parts, mut beside) = (Vec::new(), Vec::new());
+        for call in calls {
+            let found = (0..results.len()).find(|&at| !used[at] && results[at].id == call.id);
+            let Some(at) = found else {
+                self.account.changed.add("missing tool_result to an error");
+                parts.push(response(call, Outcome::Error(NO_RESULT.into()), Vec::new()));
+                continue;
+            };
+            used[at] = true;
+            parts.push(self.result(call, results[at], &mut beside)?);
+        }
+        parts.append(&mut beside);
+        let mut used = used.into_iter();
+        for message in turn {
+            for block in &message.content {
+                match block {
+                    Block::ToolResult(result) => {
+                        if !used.next().unwrap_or_default() {
+                            self.orphan(result, &mut parts)?;
+                        }
+                    }
+                    Block::Text(text) if message.role == Role::System && !text.is_empty() => {
+                        parts.push(Part::text(format!(
+                            "<system-reminder>\n{text}\n</system-reminder>"
+                        )));
+                    }
+                    block => {
+                        if !self.plain(block, &mut parts)? {
+                            self.account.left_out.add(kind(block));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    /// What came of a call: its texts as one, pictures and PDFs with it where the model sees them there, `beside` it else.
+    fn result(
+        &mut self,
+        call: &'a ToolUse,
+        result: &'a ToolResult,
+        beside: &mut Vec<Part<'a>>,
+    ) -> Result<Part<'a>, Refusal> {
+        let (texts, media) = self.said(result)?;
+        let text = match texts.as_slice() {
+            [only] => only.clone(),
+            several => Cow::Owned(several.join("\n")),
+        };
+        let outcome = if result.is_error {
+            Outcome::Error(text)
+        } else {
+            Outcome::Output(text)
+        };
+        let (within, outside) = media.into_iter().partition(|part| self.may_be_within(part));
+        beside.extend::<Vec<Part<'a>>>(outside);
+        Ok(response(call, outcome, within))
+    }
+
+    fn may_be_within(&self, part: &Part<'_>) -> bool {
+        let inline = part.inline_data.as_ref();
+        self.to.model.sees_results()
+            && inline.is_some_and(|blob| IN_RESULTS.contains(&blob.mime_type))
+    }
+
+    /// A result of which nobody knows the call is told in words.
+    fn orphan(&mut self, result: &'a ToolResult, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
+        self.account
+            .changed
+            .add("tool_result without its call to text");
+        let (texts, media) = self.said(result)?;
+        let failed = if result.is_error { " (failed)" } else { "" };
+        parts.push(Part::text(format!(
+            "Tool result{failed}:\n{}",
+            texts.join("\n")
+        )));
+        parts.extend(media);
+        Ok(())
+    }
+
+    fn said(
+        &mut self,
+        result: &'a ToolResult,
+    ) -> Result<(Vec<Cow<'a, str>>, Vec<Part<'a>>), Refusal> {
+        let mut all = Vec::new();
+        for block in &result.content {
+            if !self.plain(block, &mut all)? {
+                self.account
+                    .left_out
+                    .add(format!("tool_result {}", kind(block)));
+            }
+        }
+        let (mut texts, mut media) = (Vec::new(), Vec::new());
+        for part in all {
+            match part.text {
+                Some(text) => texts.push(text),
+                None => media.push(part),
+            }
+        }
+        Ok((texts, media))
+    }
+
+    /// Blocks that mean the same wherever they stand. Whether it is one of them.
+    pub(super) fn plain(
+        &mut self,
+        block: &'a Block,
+        parts: &mut Vec<Part<'a>>,
+    ) -> Result<bool, Refusal> {
+        match block {
+            Block::Text(text) if text.is_empty() => {}
+            Block::Text(text) => parts.push(Part::text(text.as_str())),
+            Block::Image(source) => parts.push(self.image(source)?),
+            Block::Document(document) => self.document(document, parts)?,
+            Block::ToolReference(name) => {
+                parts.push(Part::text(format!(
+                    "The tool `{}` is available.",
+                    names::on_the_wire(name)
+                )));
+            }
+            Block::SearchResult {
+                source,
+                title,
+                content,
+            } => {
+                parts.push(Part::text(format!("{title}\n{source}")));
+                for block in content {
+                    if !self.plain(block, parts)? {
+                        self.account
+                            .left_out
+                            .add(format!("search_result {}", kind(block)));
+                    }
+                }
+            }
+            Block::Thinking { .. }
+            | Block::RedactedThinking
+            | Block::ToolUse(_)
+            | Block::ToolResult(_)
+            | Block::Other(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn is_models(message: &Message) -> bool {
+    message.role == Role::Assistant
+}
+
+fn calls_of<'a>(turn: &[&'a Message]) -> Vec<&'a ToolUse> {
+    let blocks = turn.iter().flat_map(|message| &message.content);
+    let calls = blocks.filter_map(|block| match block {
+        Block::ToolUse(call) => Some(call),
+        _ => None,
+    });
+    calls.collect()
+}
+
+/// A signature behind which the model wrote nothing more, as Gemini itself sends it.
+fn signed(signature: &str) -> Part<'_> {
+    Part {
+        thought_signature: Some(signature),
+        ..Part::text("")
+    }
+}
+
+fn response<'a>(call: &'a ToolUse, response: Outcome<'a>, parts: Vec<Part<'a>>) -> Part<'a> {
+    Part {
+        function_response: Some(FunctionResponse {
+            id: &call.id,
+            name: names::on_the_wire(&call.name),
+            response,
+            parts,
+        }),
+        ..Part::default()
+    }
+}
+
+/// A block's `type`.
+pub(super) fn kind(block: &Block) -> &str {
+    match block {
+        Block::Text(_) => "text",
+        Block::Image(_) => "image",
+        Block::Document(_) => "document",
+        Block::Thinking { .. } => "thinking",
+        Block::RedactedThinking => "redacted_thinking",
+        Block::ToolUse(_) => "tool_use",
+        Block::ToolResult(_) => "tool_result",
+        Block::ToolReference(_) => "tool_reference",
+        Block::SearchResult { .. } => "search_result",
+        Block::Other(kind) => kind,
+    }
+}

@@ -1,0 +1,102 @@
+//! The tools, and how they may be used.
+
+use witgate_plugin::{
+    Refusal,
+    dialect::{Asked, Offered, ToolChoice},
+};
+
+use super::{
+    rejected,
+    wire::{FunctionCallingConfig, FunctionDeclaration, Tool, ToolConfig},
+};
+use crate::{names, names::Names, schema, tally::Account};
+
+/// What can be offered to the model.
+#[derive(Debug, Default)]
+pub(super) struct Declared<'a> {
+    /// One entry with all functions, or none.
+    pub(super) tools: Vec<Tool<'a>>,
+    pub(super) names: Names,
+    /// Whether a tool wants its schema kept to the letter.
+    strict: bool,
+}
+
+/// Tools that were to be found by a search first are declared at once: there is no search here. Tools that Anthropic runs are
+/// left out, or refused where nothing else could answer.
+pub(super) fn offered<'a>(
+    asked: &'a Asked,
+    account: &mut Account,
+) -> Result<Declared<'a>, Refusal> {
+    let only_servers = asked
+        .tools
+        .iter()
+        .all(|tool| matches!(tool, Offered::Server { .. }));
+    let mut declared = Declared::default();
+    let mut functions = Vec::new();
+    for tool in &asked.tools {
+        match tool {
+            Offered::Tool(tool) => {
+                let Some(name) = declared.names.declare(&tool.name) else {
+                    account.left_out.add("tools with a name taken");
+                    continue;
+                };
+                declared.strict |= tool.strict == Some(true);
+                functions.push(FunctionDeclaration {
+                    name,
+                    description: tool.description.as_deref().filter(|text| !text.is_empty()),
+                    parameters: schema::parameters(&tool.schema, &mut account.keywords),
+                });
+            }
+            Offered::Server { kind, name } => {
+                let forced =
+                    matches!(&asked.tool_choice, ToolChoice::Tool(forced) if forced == name);
+                if only_servers || forced {
+                    return Err(rejected(kind));
+                }
+                account.left_out.add(kind.as_str());
+            }
+        }
+    }
+    if !functions.is_empty() {
+        declared.tools.push(Tool {
+            function_declarations: functions,
+        });
+    }
+    Ok(declared)
+}
+
+pub(super) fn config(
+    asked: &Asked,
+    declared: &Declared<'_>,
+    account: &mut Account,
+) -> Option<ToolConfig> {
+    if !asked.parallel_tools {
+        account
+            .left_out
+            .add("tool_choice.disable_parallel_tool_use");
+    }
+    if declared.tools.is_empty() {
+        if matches!(asked.tool_choice, ToolChoice::Any | ToolChoice::Tool(_)) {
+            account.left_out.add("tool_choice");
+        }
+        return None;
+    }
+    let mode = |mode| FunctionCallingConfig {
+        mode,
+        allowed_function_names: Vec::new(),
+    };
+    let function_calling_config = match &asked.tool_choice {
+        ToolChoice::Unsaid | ToolChoice::Auto if declared.strict => mode("VALIDATED"),
+        // Gemini's default too.
+        ToolChoice::Unsaid | ToolChoice::Auto => return None,
+        ToolChoice::Any => mode("ANY"),
+        ToolChoice::None => mode("NONE"),
+        ToolChoice::Tool(name) => FunctionCallingConfig {
+            mode: "ANY",
+            allowed_function_names: vec![names::on_the_wire(name).into_owned()],
+        },
+    };
+    Some(ToolConfig {
+        function_calling_config,
+    })
+}

@@ -1,0 +1,208 @@
+//! Speaks the Gemini API to upstreams that do, and Messages to the client.
+//!
+//! The request is written anew from its outline, so long texts never come here. Chunks become events one by one; the last
+//! two, with the final counts, when the stream has ended by itself.
+
+mod answer;
+mod ask;
+mod lists;
+mod model;
+mod names;
+mod schema;
+mod settings;
+mod tally;
+mod trouble;
+
+use std::time::Duration;
+
+use witgate_plugin::{
+    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
+    Refusal, Request, Response, ResponseHook, Retry, Target, Verdict, dialect::Asked, export, log,
+};
+
+use self::{
+    answer::{About, Answer},
+    ask::{Signatures, To},
+    model::Model,
+    names::Names,
+    settings::Settings,
+    trouble::{Signature, Trouble},
+};
+
+const KINDS: [&str; 3] = ["messages", "count_tokens", "models"];
+
+/// Longer texts stay with the gateway. Addresses of pictures and Claude Code's billing line are shorter, and looked at.
+const LONGEST: u32 = 256;
+
+#[derive(Default)]
+struct DialectGemini {
+    /// The client's names of the functions that the present attempt declares.
+    names: Names,
+    answer: Answer,
+    /// What the upstream has said about signatures. Each is a reason for one retry in an exchange.
+    signatures: Signatures,
+    kind: String,
+}
+
+impl Plugin for DialectGemini {
+    fn describe() -> Result<Manifest, Error> {
+        Settings::load()?;
+        let guard = || Guard::new().kinds(KINDS);
+        Ok(Manifest::new("speaks the Gemini API")
+            .dialect("gemini")
+            .attempt(guard())
+            .failure(guard())
+            .response(guard()))
+    }
+}
+
+impl AttemptHook for DialectGemini {
+    fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
+        let settings = Settings::load()?;
+        self.answer = Answer::default();
+        self.kind = request.kind();
+        if self.kind == "models" {
+            if settings.is_vertex(&target.upstream()) {
+                return Ok(Verdict::refuse(no_list()));
+            }
+            request.set_path("/models?pageSize=1000")?;
+            return Ok(Verdict::proceed());
+        }
+        match self.translate(request, target, &settings)? {
+            Ok(()) => Ok(Verdict::proceed()),
+            Err(refusal) => Ok(Verdict::refuse(refusal)),
+        }
+    }
+}
+
+impl DialectGemini {
+    fn translate(
+        &mut self,
+        request: &mut Request,
+        target: &Target,
+        settings: &Settings,
+    ) -> Result<Result<(), Refusal>, Error> {
+        let (outline, asked) = Asked::read(request, LONGEST)?;
+        let model = target.model();
+        let path = in_path(&model);
+        let to = To {
+            model: Model::named(&model),
+            path: &path,
+            vertex: settings.is_vertex(&target.upstream()),
+            signatures: self.signatures,
+        };
+        let (told, method) = if self.kind == "count_tokens" {
+            let told = asked.and_then(|mut asked| ask::count(&mut asked, &outline, to));
+            (told, "countTokens")
+        } else {
+            let told = asked.and_then(|mut asked| ask::message(&mut asked, &outline, to, settings));
+            (told, "streamGenerateContent?alt=sse")
+        };
+        let told = match told {
+            Ok(told) => told,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        request.rewrite(told.body)?;
+        request.set_path(&format!("/{path}:{method}"))?;
+        if let Some(note) = told.note {
+            request.note(&note);
+        }
+        self.names = told.names;
+        Ok(Ok(()))
+    }
+}
+
+impl FailureHook for DialectGemini {
+    fn on_failure(&mut self, _: &Request, _: &Target, failure: &mut Failure) -> Result<(), Error> {
+        let read = Trouble::read(failure.status(), &failure.body());
+        // An error within a stream has its words already.
+        let in_stream = self.answer.trouble.take();
+        let Some(trouble) = in_stream.or(read) else {
+            return Ok(());
+        };
+        failure.set_body(trouble.body())?;
+        failure.set_kind(trouble.kind)?;
+        failure.set_status(trouble.status)?;
+        if let Some(rest) = trouble.rest {
+            failure.set_rest(rest)?;
+        }
+        let said = match trouble.signature {
+            Some(Signature::Missing) => &mut self.signatures.wanted,
+            Some(Signature::Refused) => &mut self.signatures.refused,
+            None => return Ok(()),
+        };
+        if !std::mem::replace(said, true) {
+            log::info(
+                "the upstream does not accept the signatures: trying once more with the documented stand-in",
+            );
+            failure.set_retry(Retry::Same, Duration::ZERO)?;
+        }
+        Ok(())
+    }
+}
+
+impl ResponseHook for DialectGemini {
+    fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
+        let (exchange, model) = (response.id(), response.asked_model());
+        let about = About {
+            names: &self.names,
+            exchange: &exchange,
+            model: &model,
+        };
+        let events = self.answer.event(&event.data, about);
+        Ok(if events.is_empty() {
+            EventVerdict::Discard
+        } else {
+            EventVerdict::Replace(events)
+        })
+    }
+
+    fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
+        let events = self.answer.end(response.complete());
+        if let Some(note) = self.answer.note() {
+            response.note(&note);
+        }
+        Ok(events)
+    }
+
+    fn on_body(&mut self, _: &mut Response, body: String) -> Result<Option<String>, Error> {
+        match self.kind.as_str() {
+            "count_tokens" => lists::count(&body).map(Some),
+            "models" => lists::models(&body).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Where a model is: below `models/`, unless its name says otherwise.
+fn in_path(model: &str) -> String {
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/@".contains(&byte);
+    let mut path = String::from(
+        if model.starts_with("models/") || model.starts_with("tunedModels/") {
+            ""
+        } else {
+            "models/"
+        },
+    );
+    for byte in model.bytes() {
+        if may_stand(byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}
+
+fn no_list() -> Refusal {
+    Refusal::new(
+        404,
+        "not_found_error",
+        "vertex has no list of models below this address: name them by `models` in the upstream's configuration",
+    )
+}
+
+export!(DialectGemini: AttemptHook, FailureHook, ResponseHook);
+
+#[cfg(test)]
+mod tests;

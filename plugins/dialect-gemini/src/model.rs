@@ -1,0 +1,187 @@
+//! What is known of a model by its name: Gemini's models want different words for the same thing.
+
+/// A model of the Gemini family, or one of which nothing is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Model {
+    /// Major and minor number; none for models that are not Gemini's, such as Gemma.
+    generation: Option<(u32, u32)>,
+    size: Size,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Lite,
+    Flash,
+    /// `pro`, and whatever else large models are called.
+    Large,
+    /// Makes pictures or speech, and does not think on demand.
+    Maker,
+}
+
+/// How a model is told to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thinker {
+    /// It is not told.
+    Untold,
+    /// Tokens: from, to, and whether 0 switches it off.
+    Budget { least: u64, most: u64, off: bool },
+    /// One of these levels, the lowest first. None of them is off.
+    Levels(&'static [Level]),
+}
+
+/// `thinkingLevel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Minimal,
+    Low,
+    Medium,
+    High,
+}
+
+/// A name without a number, `gemini-pro-latest`, is the newest of its kind.
+const NEWEST: (u32, u32) = (4, 0);
+
+impl Level {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Minimal => "MINIMAL",
+            Self::Low => "LOW",
+            Self::Medium => "MEDIUM",
+            Self::High => "HIGH",
+        }
+    }
+}
+
+impl Model {
+    /// `gemini-2.5-flash`, `models/gemini-3.1-pro-preview`.
+    pub(crate) fn named(name: &str) -> Self {
+        let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+        let size = match &name {
+            name if ["-image", "-tts", "-audio", "-embedding"]
+                .iter()
+                .any(|word| name.contains(word)) =>
+            {
+                Size::Maker
+            }
+            name if name.contains("-lite") => Size::Lite,
+            name if name.contains("flash") => Size::Flash,
+            _ => Size::Large,
+        };
+        let generation = name
+            .strip_prefix("gemini-")
+            .map(|rest| number(rest).unwrap_or(NEWEST));
+        Self { generation, size }
+    }
+
+    pub(crate) fn thinker(self) -> Thinker {
+        use Level::{High, Low, Medium, Minimal};
+        let Some(generation) = self.generation.filter(|_| self.size != Size::Maker) else {
+            return Thinker::Untold;
+        };
+        match (generation, self.size) {
+            ((..=1, _) | (2, ..=4), _) => Thinker::Untold,
+            ((2, _), Size::Lite) => budget(512, 24_576, true),
+            ((2, _), Size::Flash) => budget(0, 24_576, true),
+            ((2, _), _) => budget(128, 32_768, false),
+            ((3, 0), Size::Large) => Thinker::Levels(&[Low, High]),
+            ((3, _), Size::Lite) | ((3, ..=6), Size::Flash) => {
+                Thinker::Levels(&[Minimal, Low, Medium, High])
+            }
+            _ => Thinker::Levels(&[Low, Medium, High]),
+        }
+    }
+
+    /// Refuses calls in the history that have no signature.
+    pub(crate) fn demands_signatures(self) -> bool {
+        self.is_third()
+    }
+
+    /// Takes pictures and PDFs inside of a function's response.
+    pub(crate) fn sees_results(self) -> bool {
+        self.is_third()
+    }
+
+    /// Can be held to a schema and have functions at the same time.
+    pub(crate) fn formats_beside_tools(self) -> bool {
+        self.is_third()
+    }
+
+    /// More is refused.
+    pub(crate) fn most_output(self) -> Option<u64> {
+        match self.generation? {
+            (..=1, _) | (2, ..=4) => Some(8_192),
+            _ => Some(65_536),
+        }
+    }
+
+    fn is_third(self) -> bool {
+        self.generation
+            .is_some_and(|generation| generation >= (3, 0))
+    }
+}
+
+fn budget(least: u64, most: u64, off: bool) -> Thinker {
+    Thinker::Budget { least, most, off }
+}
+
+/// The number that a text begins with: `2.5-flash`, `3-pro`.
+fn number(text: &str) -> Option<(u32, u32)> {
+    let said = text.split('-').next()?;
+    let (major, minor) = said.split_once('.').unwrap_or((said, "0"));
+    // `gemini-exp-1206` has a date, not a number.
+    Some((
+        major.parse().ok().filter(|major| *major < 100)?,
+        minor.parse().ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_how_the_model_thinks() {
+        let table = [
+            ("gemini-2.0-flash", Thinker::Untold),
+            ("gemini-1.5-pro-002", Thinker::Untold),
+            ("gemma-3-27b-it", Thinker::Untold),
+            ("gemini-2.5-flash-image", Thinker::Untold),
+            ("gemini-2.5-flash-lite", budget(512, 24_576, true)),
+            ("gemini-2.5-flash-preview-09-2025", budget(0, 24_576, true)),
+            ("models/gemini-2.5-pro", budget(128, 32_768, false)),
+        ];
+        for (name, thinker) in table {
+            assert_eq!(Model::named(name).thinker(), thinker, "{name}");
+        }
+        let lowest = [
+            ("gemini-3-flash-preview", Level::Minimal),
+            ("gemini-3.1-flash-lite", Level::Minimal),
+            ("gemini-3-pro-preview", Level::Low),
+            (
+                "publishers/google/models/gemini-3.1-pro-preview",
+                Level::Low,
+            ),
+            ("gemini-3.8-flash", Level::Low),
+            ("gemini-4-argon", Level::Low),
+            ("gemini-pro-latest", Level::Low),
+        ];
+        for (name, level) in lowest {
+            let Thinker::Levels(levels) = Model::named(name).thinker() else {
+                panic!("{name}");
+            };
+            assert_eq!(levels[0], level, "{name}");
+        }
+    }
+
+    #[test]
+    fn signatures_are_demanded_from_the_third_generation_on() {
+        for (name, demands) in [
+            ("gemini-2.5-pro", false),
+            ("gemma-3-27b-it", false),
+            ("gemini-3-pro-preview", true),
+            ("gemini-flash-latest", true),
+        ] {
+            assert_eq!(Model::named(name).demands_signatures(), demands, "{name}");
+        }
+    }
+}

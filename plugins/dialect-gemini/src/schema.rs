@@ -1,0 +1,112 @@
+//! A tool's JSON Schema as the `Schema` that Gemini takes: a subset of OpenAPI's, of which one unknown keyword refuses the
+//! whole request.
+//!
+//! References are inlined, `const` becomes `enum`, types and unions with null become `nullable`. What the subset cannot say is
+//! said in the description if a few words do, and counted as lost either way. Cleaning what is clean changes nothing.
+
+mod flatten;
+mod keywords;
+mod node;
+mod words;
+
+use witgate_plugin::{
+    Value, json,
+    serde_json::{Map, map::Entry},
+};
+
+use self::node::Cleaner;
+use crate::tally::Tally;
+
+/// An object of a schema, in the client's order.
+type Object = Map<String, Value>;
+
+/// The parameters of a function; none if it has none, for an object without properties is refused by some models.
+pub(crate) fn parameters(schema: &Value, lost: &mut Tally) -> Option<Value> {
+    let mut cleaner = Cleaner::new(schema, lost);
+    let clean = cleaner.schema(schema);
+    let Value::Object(mut clean) = clean else {
+        return None;
+    };
+    if let Some(Value::Array(branches)) = clean.remove("anyOf") {
+        lost.add("anyOf");
+        clean = one_object(clean, branches);
+    }
+    if clean.get("type") != Some(&json!("OBJECT")) {
+        lost.add("type");
+        return None;
+    }
+    // Arguments are always there.
+    clean.remove("nullable");
+    let properties = clean.get("properties").and_then(Value::as_object);
+    let empty = properties.is_none_or(Map::is_empty);
+    (!empty).then_some(Value::Object(clean))
+}
+
+/// Parameters are one object, so of a union all properties are offered and only what every branch requires is required.
+fn one_object(mut whole: Object, branches: Vec<Value>) -> Object {
+    let mut properties = Object::new();
+    let mut required: Option<Vec<Value>> = None;
+    for branch in branches {
+        let Value::Object(mut branch) = branch else {
+            continue;
+        };
+        if let Some(Value::Object(own)) = branch.remove("properties") {
+            for (name, schema) in own {
+                if let Entry::Vacant(free) = properties.entry(name) {
+                    free.insert(schema);
+                }
+            }
+        }
+        let own = match branch.remove("required") {
+            Some(Value::Array(own)) => own,
+            _ => Vec::new(),
+        };
+        match &mut required {
+            None => required = Some(own),
+            Some(all) => all.retain(|name| own.contains(name)),
+        }
+    }
+    whole.insert("type".to_owned(), json!("OBJECT"));
+    whole.insert("properties".to_owned(), Value::Object(properties));
+    if let Some(required) = required.filter(|names| !names.is_empty()) {
+        whole.insert("required".to_owned(), Value::Array(required));
+    }
+    whole
+}
+
+/// A schema for an answer, which may be JSON Schema but for `const`.
+pub(crate) fn of_answer(schema: &Value) -> Value {
+    match schema {
+        Value::Object(object) => Value::Object(of_answer_object(object)),
+        other => other.clone(),
+    }
+}
+
+fn of_answer_object(object: &Object) -> Object {
+    let mut out = Object::new();
+    for (key, value) in object {
+        let (key, value) = match (key.as_str(), value) {
+            ("$schema", _) => continue,
+            ("const", value) => ("enum", json!([value])),
+            (
+                "properties" | "$defs" | "definitions" | "patternProperties",
+                Value::Object(named),
+            ) => {
+                let named = named
+                    .iter()
+                    .map(|(name, schema)| (name.clone(), of_answer(schema)));
+                (key.as_str(), Value::Object(named.collect()))
+            }
+            ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(list)) => {
+                (key.as_str(), list.iter().map(of_answer).collect())
+            }
+            ("items" | "additionalProperties" | "not", value) => (key.as_str(), of_answer(value)),
+            (key, value) => (key, value.clone()),
+        };
+        out.insert(key.to_owned(), value);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

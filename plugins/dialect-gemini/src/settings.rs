@@ -1,0 +1,40 @@
+//! What the operator can set.
+
+use serde::Deserialize;
+use witgate_plugin::{Error, settings};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Upstreams that are Vertex: they count tokens in another form, and have no list of models below their address.
+    pub(crate) vertex: Vec<String>,
+    /// The largest `maxOutputTokens` that is sent, in place of what is known of the model.
+    pub(crate) max_output_tokens: Option<u64>,
+    /// The threshold of all safety filters; without it, the API's own.
+    pub(crate) safety: Option<String>,
+}
+
+const THRESHOLDS: [&str; 5] = [
+    "OFF",
+    "BLOCK_NONE",
+    "BLOCK_ONLY_HIGH",
+    "BLOCK_MEDIUM_AND_ABOVE",
+    "BLOCK_LOW_AND_ABOVE",
+];
+
+impl Settings {
+    pub(crate) fn load() -> Result<Self, Error> {
+        let loaded: Self = settings()?;
+        match &loaded.safety {
+            Some(word) if !THRESHOLDS.contains(&word.as_str()) => Err(Error::new(format!(
+                "settings: `safety` is `{word}`, which is none of {}",
+                THRESHOLDS.join(", ")
+            ))),
+            _ => Ok(loaded),
+        }
+    }
+
+    pub(crate) fn is_vertex(&self, upstream: &str) -> bool {
+        self.vertex.iter().any(|name| name == upstream)
+    }
+}

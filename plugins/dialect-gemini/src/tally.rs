@@ -1,0 +1,73 @@
+//! What a translation left out or did otherwise, counted for one line of the exchange's record.
+
+use std::collections::BTreeMap;
+
+use witgate_plugin::dialect::LeftOut;
+
+/// Words and how often each was counted. The words are the dialect's own, never a client's.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally(BTreeMap<String, u32>);
+
+impl Tally {
+    pub(crate) fn add(&mut self, word: impl Into<String>) {
+        *self.0.entry(word.into()).or_default() += 1;
+    }
+
+    /// `format(2), not`; none if nothing was counted.
+    pub(crate) fn words(&self) -> Option<String> {
+        let each = self.0.iter().map(|(word, times)| match times {
+            1 => word.clone(),
+            times => format!("{word}({times})"),
+        });
+        let all = each.collect::<Vec<_>>().join(", ");
+        (!all.is_empty()).then_some(all)
+    }
+}
+
+/// All that is to be told of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Fields and blocks that are gone.
+    pub(crate) left_out: LeftOut,
+    /// What was not left as it came.
+    pub(crate) changed: Tally,
+    /// Keywords of tool schemas that Gemini does not hold the model to.
+    pub(crate) keywords: Tally,
+}
+
+impl Account {
+    /// One line, the same for the same request.
+    pub(crate) fn line(&self) -> Option<String> {
+        let changed = self
+            .changed
+            .words()
+            .map(|words| format!("changed: {words}"));
+        let keywords = self
+            .keywords
+            .words()
+            .map(|words| format!("schema keywords: {words}"));
+        let parts: Vec<String> = [self.left_out.line(), changed, keywords]
+            .into_iter()
+            .flatten()
+            .collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_told_of_a_request_is_one_line() {
+        let mut account = Account::default();
+        assert_eq!(account.line(), None);
+        account.left_out.add("metadata");
+        account.keywords.add("format");
+        account.keywords.add("format");
+        account.changed.add("max_tokens lowered to 65536");
+        let line =
+            "left out: metadata; changed: max_tokens lowered to 65536; schema keywords: format(2)";
+        assert_eq!(account.line().as_deref(), Some(line));
+    }
+}

@@ -1,0 +1,302 @@
+//! Google's errors as Anthropic's: type, status, and how long the account had better rest.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use witgate_plugin::{
+    Value, json,
+    serde_json::{self, value::RawValue},
+};
+
+/// An error of the upstream's, in Anthropic's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) status: u16,
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    /// How long the upstream says to wait, or what its quota means.
+    pub(crate) rest: Option<Duration>,
+    /// What is wrong with a signature, if that is it.
+    pub(crate) signature: Option<Signature>,
+}
+
+/// What an upstream has against a signature in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signature {
+    /// A call has none, and the model wants one.
+    Missing,
+    /// It is not one of the upstream's own.
+    Refused,
+}
+
+/// A quota of the day ends at midnight in California, which is not told. Asking once an hour finds it soon enough.
+const DAYS_QUOTA: Duration = Duration::from_secs(3_600);
+
+/// What plugins/signature-fallback knows a refused signature by.
+const INVALID_SIGNATURE: &str = "Invalid signature";
+
+/// The body of an error, or an event with one: an object, or a list of one as streams without `alt=sse` have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Body {
+    // First, for a list could be read as an envelope's members in order.
+    List([Envelope; 1]),
+    One(Envelope),
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    error: Status,
+}
+
+/// `google.rpc.Status`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Status {
+    code: Option<u16>,
+    status: Option<String>,
+    message: Option<String>,
+    details: Option<Vec<Value>>,
+}
+
+impl Trouble {
+    /// Reads the body of a failed answer; none where it is not Google's.
+    pub(crate) fn read(status: u16, body: &str) -> Option<Self> {
+        let body: Body = serde_json::from_str(body).ok()?;
+        let (Body::One(envelope) | Body::List([envelope])) = body;
+        Some(Self::of(status, envelope.error))
+    }
+
+    /// Reads the error in an event of a stream.
+    pub(crate) fn in_stream(error: &RawValue) -> Self {
+        let status = serde_json::from_str(error.get()).unwrap_or_default();
+        Self::of(500, status)
+    }
+
+    fn of(http: u16, said: Status) -> Self {
+        let details = said.details.unwrap_or_default();
+        let message = said.message.unwrap_or_default();
+        let (status, kind) = match said.status.as_deref() {
+            _ if is_bad_key(&message, &details) => (401, "authentication_error"),
+            Some(word) => of_word(word, http),
+            None => of_status(said.code.unwrap_or(http)),
+        };
+        let signature = signature(status, &message);
+        let known = message.to_lowercase();
+        let known =
+            known.contains("invalid signature") || known.contains("corrupted thought signature");
+        let message = match message {
+            message if signature == Some(Signature::Refused) && !known => {
+                format!("{INVALID_SIGNATURE}: {message}")
+            }
+            message if message.is_empty() => {
+                format!("the upstream answered {status} without a message")
+            }
+            message => message,
+        };
+        Self {
+            status,
+            kind,
+            message,
+            rest: rest(status, &details),
+            signature,
+        }
+    }
+
+    /// One that the dialect finds itself, in an answer that is none.
+    pub(crate) fn found(kind: &'static str, message: impl Into<String>) -> Self {
+        let status = match kind {
+            "invalid_request_error" => 400,
+            "permission_error" => 403,
+            _ => 500,
+        };
+        Self {
+            status,
+            kind,
+            message: message.into(),
+            rest: None,
+            signature: None,
+        }
+    }
+
+    /// In Anthropic's envelope.
+    pub(crate) fn body(&self) -> Value {
+        json!({ "type": "error", "error": { "type": self.kind, "message": self.message } })
+    }
+}
+
+fn of_word(word: &str, http: u16) -> (u16, &'static str) {
+    match word {
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" | "UNIMPLEMENTED" => {
+            (400, "invalid_request_error")
+        }
+        "UNAUTHENTICATED" => (401, "authentication_error"),
+        "PERMISSION_DENIED" => (403, "permission_error"),
+        "NOT_FOUND" => (404, "not_found_error"),
+        "RESOURCE_EXHAUSTED" => (429, "rate_limit_error"),
+        "UNAVAILABLE" => (529, "overloaded_error"),
+        "DEADLINE_EXCEEDED" => (504, "timeout_error"),
+        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "ABORTED" | "CANCELLED" => (500, "api_error"),
+        _ => of_status(http),
+    }
+}
+
+fn of_status(status: u16) -> (u16, &'static str) {
+    match status {
+        401 => (401, "authentication_error"),
+        403 => (403, "permission_error"),
+        404 => (404, "not_found_error"),
+        413 => (413, "request_too_large"),
+        429 => (429, "rate_limit_error"),
+        503 => (529, "overloaded_error"),
+        504 => (504, "timeout_error"),
+        400..=499 => (400, "invalid_request_error"),
+        _ => (500, "api_error"),
+    }
+}
+
+fn signature(status: u16, message: &str) -> Option<Signature> {
+    let message = message.to_lowercase().replace('_', " ");
+    let about = message.contains("thought signature") || message.contains("thoughtsignature");
+    if status != 400 || !about {
+        return None;
+    }
+    Some(if message.contains("missing") {
+        Signature::Missing
+    } else {
+        Signature::Refused
+    })
+}
+
+/// A wrong key is an invalid argument to Google.
+fn is_bad_key(message: &str, details: &[Value]) -> bool {
+    let reasons = details.iter().filter_map(|detail| detail.get("reason"));
+    let told = reasons
+        .filter_map(Value::as_str)
+        .any(|reason| reason.starts_with("API_KEY_"));
+    told || message.starts_with("API key not valid") || message.starts_with("API key expired")
+}
+
+/// `RetryInfo` and `QuotaFailure`, for those who asked too much.
+fn rest(status: u16, details: &[Value]) -> Option<Duration> {
+    if !matches!(status, 429 | 529) {
+        return None;
+    }
+    let delays = details.iter().filter_map(|detail| detail.get("retryDelay"));
+    let delay = delays.filter_map(Value::as_str).filter_map(seconds).max();
+    let violations = details.iter().filter_map(|detail| detail.get("violations"));
+    let mut quotas = violations
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(|violation| {
+            violation
+                .get("quotaId")
+                .or_else(|| violation.get("quotaMetric"))
+        });
+    let of_day = quotas.any(|quota| {
+        quota
+            .as_str()
+            .is_some_and(|id| id.contains("PerDay") || id.contains("per_day"))
+    });
+    // Its delay is that of the minute's quota, after which the day's is still spent.
+    delay.max(of_day.then_some(DAYS_QUOTA))
+}
+
+/// `34.074824224s`.
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn trouble(http: u16, error: &Value) -> Trouble {
+        Trouble::read(http, &json!({ "error": error }).to_string()).unwrap()
+    }
+
+    #[test]
+    fn each_status_of_google_has_one_of_anthropics() {
+        let table = [
+            (400, "INVALID_ARGUMENT", 400, "invalid_request_error"),
+            (401, "UNAUTHENTICATED", 401, "authentication_error"),
+            (403, "PERMISSION_DENIED", 403, "permission_error"),
+            (404, "NOT_FOUND", 404, "not_found_error"),
+            (429, "RESOURCE_EXHAUSTED", 429, "rate_limit_error"),
+            (503, "UNAVAILABLE", 529, "overloaded_error"),
+            (504, "DEADLINE_EXCEEDED", 504, "timeout_error"),
+            (500, "INTERNAL", 500, "api_error"),
+            (418, "NEW_WORD", 400, "invalid_request_error"),
+        ];
+        for (http, word, status, kind) in table {
+            let told = trouble(
+                http,
+                &json!({ "code": http, "message": "m", "status": word }),
+            );
+            assert_eq!(
+                (told.status, told.kind, told.message.as_str()),
+                (status, kind, "m")
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_no_invalid_request() {
+        let reason = json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" }]);
+        let error = json!({ "code": 400, "status": "INVALID_ARGUMENT", "message": "no", "details": reason });
+        assert_eq!(trouble(400, &error).status, 401);
+    }
+
+    #[test]
+    fn a_rest_is_as_long_as_told_and_a_spent_day_longer_than_a_minute() {
+        let info =
+            json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s" });
+        let failure = |id| json!({ "violations": [{ "quotaId": id }] });
+        let rest = |details: Value| {
+            trouble(
+                429,
+                &json!({ "status": "RESOURCE_EXHAUSTED", "details": details }),
+            )
+            .rest
+        };
+        assert_eq!(rest(json!([info])), Some(Duration::from_millis(34_500)));
+        let minute = failure("GenerateRequestsPerMinutePerProjectPerModel");
+        assert_eq!(rest(json!([minute])), None);
+        let day = failure("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
+        assert_eq!(rest(json!([info, day])), Some(DAYS_QUOTA));
+        assert_eq!(seconds("-1s"), None);
+    }
+
+    #[test]
+    fn a_refused_signature_is_said_in_words_that_are_known() {
+        let said = |message| {
+            trouble(
+                400,
+                &json!({ "status": "INVALID_ARGUMENT", "message": message }),
+            )
+        };
+        assert_eq!(
+            said("Thought signature is not valid").message,
+            "Invalid signature: Thought signature is not valid"
+        );
+        assert_eq!(
+            said("Corrupted thought signature.").message,
+            "Corrupted thought signature."
+        );
+        let missing = said("Function call is missing a thought_signature in functionCall parts.");
+        assert_eq!(missing.signature, Some(Signature::Missing));
+        assert!(missing.message.starts_with("Function call"));
+    }
+
+    #[test]
+    fn a_list_of_one_error_is_one_and_other_bodies_are_none() {
+        let list = r#"[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]"#;
+        let told = Trouble::read(503, list).unwrap();
+        assert_eq!((told.status, told.message.as_str()), (529, "m"));
+        for other in ["<html>", "{}", r#"{"error":"x"}"#, "[]"] {
+            assert_eq!(Trouble::read(500, other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether the text of a tool's arguments, which comes in pieces, has come to its end.
+
+/// A look at JSON text as it comes. It tells where an object ends and checks nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct JsonEnd {
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    begun: bool,
+}
+
+impl JsonEnd {
+    pub(crate) fn take(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => {
+                    self.depth += 1;
+                    self.begun = true;
+                }
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether an object has begun and ended.
+    pub(crate) fn reached(&self) -> bool {
+        self.begun && self.depth == 0 && !self.in_string
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_ends_where_its_last_bracket_is_wherever_the_pieces_are_cut() {
+        let text = r#"{"a": "}\"]\\", "b": [{}, "é"], "c": {"d": "["}}"#;
+        for (at, _) in text.char_indices().skip(1) {
+            let mut end = JsonEnd::default();
+            end.take(&text[..at]);
+            assert!(!end.reached(), "{}", &text[..at]);
+            end.take(&text[at..]);
+            assert!(end.reached(), "{}", &text[..at]);
+        }
+        assert!(!JsonEnd::default().reached());
+    }
+}

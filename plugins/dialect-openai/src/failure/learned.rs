@@ -1,0 +1,420 @@
+//! What an upstream's refusals teach about a model: what it wants said otherwise, or not at all. Pure.
+//!
+//! Models and servers differ in what optional members they take, and say so when they refuse one. The attempt is then repeated
+//! in the way that is wanted, and later exchanges begin with it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::said::Said;
+use crate::settings::{MaxTokens, MidSystem, Options, Thoughts};
+
+/// Members that an answer is not wrong without.
+pub(crate) const OPTIONAL: [&str; 6] = [
+    "stream_options",
+    "parallel_tool_calls",
+    "temperature",
+    "top_p",
+    "reasoning_effort",
+    "prompt_cache_key",
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Learned {
+    max_tokens: Option<MaxTokens>,
+    max_output: Option<u64>,
+    mid_system: Option<MidSystem>,
+    reasoning: Option<Thoughts>,
+    /// Of [`OPTIONAL`].
+    without: BTreeSet<String>,
+}
+
+/// What an attempt made use of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) max_tokens: Option<(MaxTokens, u64)>,
+    /// Of [`OPTIONAL`].
+    pub(crate) optional: Vec<&'static str>,
+    pub(crate) mid_system: bool,
+    pub(crate) reasoning: bool,
+}
+
+/// What was asked for, and what is left in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) asked: u64,
+    pub(crate) left: u64,
+}
+
+impl Learned {
+    /// Takes the lesson of a refusal. False if it has none that is new.
+    pub(crate) fn take(&mut self, said: &Said, used: &Used) -> bool {
+        let before = self.clone();
+        let lower = said.message.to_ascii_lowercase();
+        if used.mid_system && is_about_system(&lower) {
+            self.mid_system = Some(MidSystem::User);
+        } else if !used.reasoning && lower.contains("reasoning_content") && lower.contains("back") {
+            // DeepSeek, of turns in which tools were called.
+            self.reasoning = Some(Thoughts::ReasoningContent);
+        } else if let Some(most) = most_output(&lower, used) {
+            self.max_output = Some(most);
+        } else if let Some(name) = refused(said, &lower, used) {
+            match used.max_tokens {
+                Some((sent, _)) if name == sent.name() => self.max_tokens = Some(sent.other()),
+                _ => drop(self.without.insert(name.to_owned())),
+            }
+        }
+        *self != before
+    }
+
+    /// What was learnt goes before what was set: it was learnt by failing with that.
+    pub(crate) fn apply(&self, options: &mut Options) {
+        options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
+        options.mid_system = self.mid_system.unwrap_or(options.mid_system);
+        options.reasoning = self.reasoning.unwrap_or(options.reasoning);
+        options.max_output = match (options.max_output, self.max_output) {
+            (Some(set), Some(learnt)) => Some(set.min(learnt)),
+            (set, learnt) => set.or(learnt),
+        };
+    }
+
+    pub(crate) fn without(&self, name: &str) -> bool {
+        self.without.contains(name)
+    }
+}
+
+impl MaxTokens {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::MaxTokens => Self::MaxCompletionTokens,
+            Self::MaxCompletionTokens => Self::MaxTokens,
+        }
+    }
+}
+
+/// How many tokens are left for the answer where prompt and answer together are more than the context holds.
+///
+/// None if that is not what was said, or if so little is left that the prompt is the matter.
+pub(crate) fn room(said: &Said, used: &Used) -> Option<Room> {
+    const WORTH_IT: u64 = 1_024;
+    let (_, asked) = used.max_tokens?;
+    let lower = said.message.to_ascii_lowercase();
+    let context =
+        behind(&lower, "maximum context length is ").or_else(|| behind(&lower, "must be <= "))?;
+    let prompt = match behind(&lower, "input tokens (").and(lower.split_once(" - ")) {
+        // vLLM: `(128000 > 32768 - 2000)`.
+        Some((_, prompt)) => numbers(prompt).next()?,
+        None => {
+            let (_, requested) = lower
+                .split_once("requested ")
+                .or_else(|| lower.split_once("given: "))?;
+            let mut numbers = numbers(requested);
+            match numbers.next()? {
+                first if first == asked => numbers.next()?,
+                total if lower.contains("requested ") => total.checked_sub(asked)?,
+                prompt => prompt,
+            }
+        }
+    };
+    let left = context.checked_sub(prompt)?;
+    (WORTH_IT..asked)
+        .contains(&left)
+        .then_some(Room { asked, left })
+}
+
+/// The most that a model ever writes, if that is what was said.
+fn most_output(lower: &str, used: &Used) -> Option<u64> {
+    let (_, asked) = used.max_tokens?;
+    if !lower.contains("max_tokens")
+        && !lower.contains("max_completion_tokens")
+        && !lower.contains("completion tokens")
+    {
+        return None;
+    }
+    const TELLING: [&str; 3] = [
+        "at most ",
+        "less than or equal to ",
+        "range of max_tokens is [1, ",
+    ];
+    let told = TELLING.iter().find_map(|telling| behind(lower, telling));
+    told.filter(|most| (1..asked).contains(most))
+}
+
+fn is_about_system(lower: &str) -> bool {
+    [
+        "system message must be",
+        "unexpected role 'system'",
+        "system role must be",
+        "system messages must be",
+    ]
+    .iter()
+    .any(|words| lower.contains(words))
+}
+
+/// The member of the request that was refused as such.
+fn refused(said: &Said, lower: &str, used: &Used) -> Option<&'static str> {
+    const REFUSING: [&str; 8] = [
+        "unsupported",
+        "not supported",
+        "does not support",
+        "unrecognized",
+        "unknown",
+        "not permitted",
+        "unexpected",
+        "not allowed",
+    ];
+    if !said.names(&["unsupported", "unknown_parameter"])
+        && !REFUSING.iter().any(|word| lower.contains(word))
+    {
+        return None;
+    }
+    let sent = used.max_tokens.map(|(member, _)| member.name());
+    let mut names = used.optional.iter().copied().chain(sent);
+    if !said.param.is_empty() {
+        let param = said.param.split('.').next().unwrap_or_default();
+        return names.find(|name| *name == param);
+    }
+    // The one that is named first: `max_tokens` is not supported, use `max_completion_tokens`.
+    names
+        .filter_map(|name| Some((lower.find(name)?, name)))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// The first number behind some words.
+fn behind(text: &str, words: &str) -> Option<u64> {
+    numbers(text.split_once(words)?.1).next()
+}
+
+fn numbers(text: &str) -> impl Iterator<Item = u64> {
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used() -> Used {
+        Used {
+            max_tokens: Some((MaxTokens::MaxTokens, 128_000)),
+            optional: OPTIONAL.to_vec(),
+            mid_system: true,
+            reasoning: false,
+        }
+    }
+
+    fn said(message: &str, param: &str) -> Said {
+        Said {
+            message: message.to_owned(),
+            param: param.to_owned(),
+            ..Said::default()
+        }
+    }
+
+    #[track_caller]
+    fn teaches(message: &str, param: &str, wanted: Learned) {
+        let mut learned = Learned::default();
+        assert_eq!(
+            learned.take(&said(message, param), &used()),
+            wanted != Learned::default()
+        );
+        assert_eq!(learned, wanted, "{message}");
+        assert!(
+            !learned.take(&said(message, param), &used()),
+            "it is new only once: {message}"
+        );
+    }
+
+    fn without(name: &str) -> Learned {
+        Learned {
+            without: [name.to_owned()].into(),
+            ..Learned::default()
+        }
+    }
+
+    #[test]
+    fn the_other_name_of_max_tokens_is_learnt() {
+        let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+        let wanted = || Learned {
+            max_tokens: Some(MaxTokens::MaxCompletionTokens),
+            ..Learned::default()
+        };
+        teaches(message, "max_tokens", wanted());
+        teaches(message, "", wanted());
+    }
+
+    #[test]
+    fn a_member_that_is_refused_is_left_out() {
+        teaches(
+            "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.",
+            "temperature",
+            without("temperature"),
+        );
+        teaches(
+            "body.stream_options: Extra inputs are not permitted",
+            "",
+            without("stream_options"),
+        );
+        teaches(
+            "Unrecognized request argument supplied: parallel_tool_calls",
+            "",
+            without("parallel_tool_calls"),
+        );
+        teaches(
+            "stream_options.include_usage is not supported",
+            "stream_options.include_usage",
+            without("stream_options"),
+        );
+    }
+
+    #[test]
+    fn the_longest_answer_of_a_model_is_learnt() {
+        let most = |most| Learned {
+            max_output: Some(most),
+            ..Learned::default()
+        };
+        teaches(
+            "max_tokens is too large: 128000. This model supports at most 16384 completion tokens, whereas you provided 128000.",
+            "max_tokens",
+            most(16_384),
+        );
+        teaches(
+            "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model",
+            "max_tokens",
+            most(8_192),
+        );
+        teaches(
+            "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+            "",
+            most(8_192),
+        );
+    }
+
+    #[test]
+    fn a_place_for_system_messages_and_for_thoughts_is_learnt() {
+        let user = || Learned {
+            mid_system: Some(MidSystem::User),
+            ..Learned::default()
+        };
+        teaches(
+            "Jinja Exception: System message must be at the beginning.",
+            "",
+            user(),
+        );
+        teaches("Unexpected role 'system' after role 'user'", "", user());
+        let reasoning = Learned {
+            reasoning: Some(Thoughts::ReasoningContent),
+            ..Learned::default()
+        };
+        teaches(
+            "The `reasoning_content` in the thinking mode must be passed back to the API.",
+            "",
+            reasoning,
+        );
+    }
+
+    #[test]
+    fn a_refusal_of_anything_else_teaches_nothing() {
+        for (message, param) in [
+            (
+                "Invalid value: 'x'. Supported values are: 'a'.",
+                "messages[1].content",
+            ),
+            (
+                "Unsupported parameter: 'stop' is not supported with this model.",
+                "stop",
+            ),
+            ("temperature must be between 0 and 2", "temperature"),
+            ("unknown model", "model"),
+            (
+                "This model's maximum context length is 8192 tokens.",
+                "messages",
+            ),
+            ("", ""),
+        ] {
+            teaches(message, param, Learned::default());
+        }
+        let mut learned = Learned::default();
+        let refusal = said("unsupported parameter: temperature", "");
+        assert!(!learned.take(&refusal, &Used::default()), "it was not sent");
+    }
+
+    #[test]
+    fn what_was_learnt_goes_before_what_was_set() {
+        let learned = Learned {
+            max_output: Some(8_192),
+            max_tokens: Some(MaxTokens::MaxCompletionTokens),
+            ..Learned::default()
+        };
+        let mut options = Options {
+            max_output: Some(4_096),
+            ..Options::default()
+        };
+        learned.apply(&mut options);
+        assert_eq!(
+            (options.max_output, options.max_tokens),
+            (Some(4_096), MaxTokens::MaxCompletionTokens)
+        );
+        let again: Learned =
+            serde_json::from_str(&serde_json::to_string(&learned).unwrap()).unwrap();
+        assert_eq!(again, learned);
+    }
+
+    #[test]
+    fn the_room_that_a_prompt_leaves_is_found_in_the_words_of_many_makes() {
+        let table = [
+            (
+                "'max_tokens' or 'max_completion_tokens' is too large: 128000. This model's maximum context length is 32768 tokens and your request has 2000 input tokens (128000 > 32768 - 2000).",
+                Some(30_768),
+            ),
+            (
+                "This model's maximum context length is 32768 tokens. However, you requested 130000 tokens (2000 in the messages, 128000 in the completion). Please reduce the length of the messages or completion.",
+                Some(30_768),
+            ),
+            (
+                "This model's maximum context length is 128000 tokens. However, you requested 128000 output tokens and your prompt contains at least 62466 input tokens, for a total of at least 190466 tokens.",
+                Some(65_534),
+            ),
+            (
+                "This endpoint's maximum context length is 131072 tokens. However, you requested about 150000 tokens (21000 of text input, 1000 of tool input, 128000 in the output).",
+                Some(109_072),
+            ),
+            (
+                "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 131073. Given: 5000 `inputs` tokens and 128000 `max_new_tokens`",
+                Some(126_073),
+            ),
+            // The prompt is the matter.
+            (
+                "This model's maximum context length is 16384 tokens. However, you requested 240946 tokens (112946 in the messages, 128000 in the completion).",
+                None,
+            ),
+            (
+                "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens.",
+                None,
+            ),
+            (
+                "This model's maximum context length is 32768 tokens. However, you requested 160000 tokens (32000 in the messages, 128000 in the completion).",
+                None,
+            ),
+            ("", None),
+        ];
+        for (message, wanted) in table {
+            assert_eq!(
+                room(&said(message, ""), &used()).map(|room| room.left),
+                wanted,
+                "{message}"
+            );
+        }
+        assert_eq!(room(&said(table[0].0, ""), &Used::default()), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! What an upstream's error means in Anthropic's words. Pure.
+
+use super::said::Said;
+
+/// An error as the client reads it, and what it means for further attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    pub(crate) status: u16,
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    pub(crate) next: Next,
+}
+
+/// What is to be done, as far as the status does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// What the gateway does at this status.
+    AsEver,
+    /// The account has no money: it rests, another one may have.
+    Spent,
+    /// Another account may have a larger limit.
+    Other,
+}
+
+const SPENT: [&str; 6] = [
+    "insufficient_quota",
+    "insufficient_credits",
+    "insufficient_balance",
+    "billing_not_active",
+    "billing_hard_limit",
+    "credit_balance",
+];
+
+/// By its status, or where it has none (an error in a stream) by its own words.
+pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meaning {
+    let status = status
+        .or(said.status)
+        .unwrap_or_else(|| status_in_words(said));
+    let lower = said.message.to_ascii_lowercase();
+    let is = |status, next| Meaning {
+        status,
+        kind: kind(status),
+        message: message(said, &lower),
+        next,
+    };
+    if status == 402 || said.names(&SPENT) || lower.contains("insufficient balance") {
+        return is(402, Next::Spent);
+    }
+    // However long one waits, a request that is larger than the limit of a minute never fits.
+    if status == 429 && lower.contains("request too large") {
+        return is(413, Next::Other);
+    }
+    // A refused credential makes an account rest, and these are none.
+    if status == 403 && (said.flagged || said.names(&["content", "moderation"])) {
+        return is(400, Next::AsEver);
+    }
+    if status == 403 && (said.names(&["model_not_found"]) || lower.contains("access to model")) {
+        return is(404, Next::AsEver);
+    }
+    if lower.starts_with("unexpected endpoint") || (status == 404 && !lower.contains("model")) {
+        let hint = format!(
+            "{} (is the version missing in the `base_url` of upstream `{upstream}`? It is written as for OpenAI's own clients: `https://api.openai.com/v1`, `http://localhost:11434/v1`)",
+            said.message
+        );
+        return Meaning {
+            message: hint,
+            ..is(404, Next::AsEver)
+        };
+    }
+    is(status, Next::AsEver)
+}
+
+/// The gateway knows a prompt that is too long by the words of the message, and not all servers put them there.
+fn message(said: &Said, lower: &str) -> String {
+    const TOO_LONG: &str = "context_length_exceeded";
+    let told = ["context length", "context size", TOO_LONG]
+        .iter()
+        .any(|word| lower.contains(word));
+    if !told && said.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
+        return format!("{} ({TOO_LONG})", said.message);
+    }
+    said.message.clone()
+}
+
+/// The type that Anthropic gives to a status.
+fn kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        408 | 504 => "timeout_error",
+        503 | 529 => "overloaded_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+fn status_in_words(said: &Said) -> u16 {
+    const WORDS: [(u16, &[&str]); 9] = [
+        (402, &SPENT),
+        (429, &["rate_limit", "ratelimit", "too_many_requests"]),
+        (529, &["overloaded", "unavailable", "capacity"]),
+        (401, &["authentication", "api_key", "unauthorized"]),
+        (403, &["permission"]),
+        (404, &["not_found", "notfound"]),
+        (504, &["timeout", "timed_out"]),
+        (413, &["too_large"]),
+        (
+            400,
+            &[
+                "invalid",
+                "badrequest",
+                "bad_request",
+                "context_length",
+                "context_size",
+                "content_policy",
+                "content_filter",
+                "unsupported",
+            ],
+        ),
+    ];
+    let found = WORDS.iter().find(|(_, words)| said.names(words));
+    found.map_or(500, |(status, _)| *status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: Option<u16>, body: &str) -> Meaning {
+        meaning(status, &Said::parse(body).unwrap(), "up")
+    }
+
+    #[test]
+    fn the_table() {
+        use Next::*;
+        let table = [
+            (
+                429,
+                r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                429,
+                "rate_limit_error",
+                AsEver,
+            ),
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                402,
+                "billing_error",
+                Spent,
+            ),
+            (
+                402,
+                r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#,
+                402,
+                "billing_error",
+                Spent,
+            ),
+            (
+                429,
+                r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 46150.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                413,
+                "request_too_large",
+                Other,
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"Input flagged","metadata":{"reasons":["violence"]}}}"#,
+                400,
+                "invalid_request_error",
+                AsEver,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"Project `p` does not have access to model `gpt-9`","type":"invalid_request_error","code":"model_not_found"}}"#,
+                404,
+                "not_found_error",
+                AsEver,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"no","type":"permission_error"}}"#,
+                403,
+                "permission_error",
+                AsEver,
+            ),
+            (
+                401,
+                r#"{"error":{"message":"Incorrect API key","code":"invalid_api_key"}}"#,
+                401,
+                "authentication_error",
+                AsEver,
+            ),
+            (
+                422,
+                r#"{"detail":[{"loc":["body"],"msg":"no"}]}"#,
+                422,
+                "invalid_request_error",
+                AsEver,
+            ),
+            (
+                503,
+                r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
+                503,
+                "overloaded_error",
+                AsEver,
+            ),
+            (
+                408,
+                r#"{"error":{"code":408,"message":"late"}}"#,
+                408,
+                "timeout_error",
+                AsEver,
+            ),
+            (
+                404,
+                r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"not_found_error"}}"#,
+                404,
+                "not_found_error",
+                AsEver,
+            ),
+        ];
+        for (status, body, wanted, kind, next) in table {
+            let meaning = of(Some(status), body);
+            assert_eq!(
+                (meaning.status, meaning.kind, meaning.next),
+                (wanted, kind, next),
+                "{body}"
+            );
+            assert_eq!(meaning.message, Said::parse(body).unwrap().message);
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_status_is_known_by_its_words() {
+        let table = [
+            (
+                r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#,
+                429,
+            ),
+            (
+                r#"{"error":{"message":"m","type":"insufficient_quota"}}"#,
+                402,
+            ),
+            (r#"{"error":{"message":"m","type":"BadRequestError"}}"#, 400),
+            (
+                r#"{"error":{"message":"m","type":"exceed_context_size_error"}}"#,
+                400,
+            ),
+            (r#"{"error":{"message":"m","type":"NotFoundError"}}"#, 404),
+            (
+                r#"{"error":{"message":"m","type":"unavailable_error"}}"#,
+                529,
+            ),
+            (r#"{"error":{"message":"m","code":502}}"#, 502),
+            (r#"{"error":{"message":"m","code":"server_error"}}"#, 500),
+            (r#"{"error":"m"}"#, 500),
+        ];
+        for (body, status) in table {
+            assert_eq!(of(None, body).status, status, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_hints_at_the_version_and_a_model_that_is_not_there_does_not() {
+        for body in [
+            r#"{"detail":"Not Found"}"#,
+            r#"{"error":{"message":"Invalid URL (POST /chat/completions)","type":"invalid_request_error"}}"#,
+            r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#,
+        ] {
+            assert!(
+                of(Some(404), body)
+                    .message
+                    .contains("`base_url` of upstream `up`"),
+                "{body}"
+            );
+        }
+        // LM Studio, with status 200.
+        let meaning = of(
+            None,
+            r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#,
+        );
+        assert_eq!(
+            (meaning.status, meaning.message.contains("/v1")),
+            (404, true)
+        );
+        let model = of(
+            Some(404),
+            r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#,
+        );
+        assert!(!model.message.contains("base_url"));
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_said_in_words_that_the_gateway_knows() {
+        let bare = of(
+            Some(400),
+            r#"{"error":{"message":"Too many tokens","code":"context_length_exceeded"}}"#,
+        );
+        assert_eq!(bare.message, "Too many tokens (context_length_exceeded)");
+        let llama = r#"{"error":{"code":400,"message":"the prompt does not fit","type":"exceed_context_size_error"}}"#;
+        assert_eq!(
+            of(Some(400), llama).message,
+            "the prompt does not fit (context_length_exceeded)"
+        );
+        let said = "This model's maximum context length is 8192 tokens.";
+        let body =
+            format!(r#"{{"error":{{"message":"{said}","code":"context_length_exceeded"}}}}"#);
+        assert_eq!(of(Some(400), &body).message, said);
+    }
+}

@@ -1,0 +1,246 @@
+//! What an upstream says when it refuses or fails, out of the many shapes in which servers say it.
+
+use serde_json::Value;
+
+/// An error in the upstream's words. What was not said is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) message: String,
+    /// `type`: `invalid_request_error`, `BadRequestError`, `tokens`.
+    pub(crate) kind: String,
+    /// `code`, if it is a word: `context_length_exceeded`.
+    pub(crate) code: String,
+    /// `code`, if it is a status.
+    pub(crate) status: Option<u16>,
+    /// The member of the request that is at fault.
+    pub(crate) param: String,
+    /// OpenRouter: the headers of the provider behind it, by their names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// OpenRouter: the input was flagged.
+    pub(crate) flagged: bool,
+}
+
+impl Said {
+    /// None if nothing that looks like an error is in it.
+    pub(crate) fn parse(body: &str) -> Option<Self> {
+        match serde_json::from_str(body.trim()).ok()? {
+            // Gemini's endpoint in OpenAI's dialect.
+            Value::Array(list) => Self::of(list.first()?),
+            value => Self::of(&value),
+        }
+    }
+
+    /// Of `{"error": ...}`, of what stands in it, or of what other servers say in its place.
+    pub(crate) fn of(value: &Value) -> Option<Self> {
+        if let Value::String(text) = value {
+            return Self::plain(text);
+        }
+        match value.get("error").filter(|error| !error.is_null()) {
+            // Ollama, LM Studio.
+            Some(Value::String(text)) => Self::plain(text),
+            Some(error) => Self::object(error),
+            None => Self::object(value),
+        }
+    }
+
+    pub(crate) fn plain(text: &str) -> Option<Self> {
+        let message = text.trim().to_owned();
+        (!message.is_empty()).then(|| Self {
+            message,
+            ..Self::default()
+        })
+    }
+
+    /// A page of a web server that knows of no models.
+    pub(crate) fn page(body: &str) -> Self {
+        let text = body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_short = text.len() < 100 && !text.starts_with('<');
+        Self::plain(&text)
+            .filter(|_| is_short)
+            .unwrap_or_else(|| Self {
+                message: "the upstream knows no such path".to_owned(),
+                ..Self::default()
+            })
+    }
+
+    fn object(error: &Value) -> Option<Self> {
+        let detail = error.get("detail");
+        let message = error
+            .get("message")
+            .and_then(text)
+            .or_else(|| detail.and_then(text))?;
+        let code = &error["code"];
+        let metadata = &error["metadata"];
+        let said = Self {
+            message: match behind(metadata) {
+                Some(behind) if !message.contains(&behind) => format!("{message}: {behind}"),
+                _ => message,
+            },
+            kind: word(&error["type"]),
+            code: word(code),
+            status: status(code).or_else(|| status(&error["status"])),
+            param: word(&error["param"]),
+            headers: headers(&metadata["headers"]),
+            flagged: metadata["reasons"].is_array(),
+        };
+        Some(said)
+    }
+
+    /// Whether one of its words contains one of these, in lower case.
+    pub(crate) fn names(&self, words: &[&str]) -> bool {
+        let said = [&self.code, &self.kind].map(|word| word.to_ascii_lowercase());
+        words
+            .iter()
+            .any(|word| said.iter().any(|said| said.contains(word)))
+    }
+}
+
+/// A message that may be a text, FastAPI's list of what is wrong with which field, or an object that holds one of these.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Array(list) => {
+            let each = list.iter().filter_map(|entry| {
+                let what = entry.get("msg").and_then(Value::as_str)?;
+                let place = entry["loc"].as_array().into_iter().flatten();
+                let place: Vec<String> = place.map(spelt).collect();
+                Some(format!("{}: {what}", place.join(".")))
+            });
+            let all = each.collect::<Vec<_>>().join("; ");
+            (!all.is_empty()).then_some(all)
+        }
+        Value::Object(_) => text(value.get("detail").or_else(|| value.get("message"))?),
+        _ => None,
+    }
+}
+
+/// What the provider behind OpenRouter said, if that is told.
+fn behind(metadata: &Value) -> Option<String> {
+    let raw = match &metadata["raw"] {
+        Value::String(raw) => {
+            Said::parse(raw).map_or_else(|| raw.trim().to_owned(), |said| said.message)
+        }
+        Value::Null => return None,
+        other => Said::of(other)?.message,
+    };
+    (!raw.is_empty()).then_some(raw)
+}
+
+fn headers(value: &Value) -> Vec<(String, String)> {
+    let each = value.as_object().into_iter().flatten();
+    each.map(|(name, value)| (name.to_ascii_lowercase(), spelt(value)))
+        .collect()
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn status(value: &Value) -> Option<u16> {
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    u16::try_from(number)
+        .ok()
+        .filter(|status| (400..600).contains(status))
+}
+
+fn spelt(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_found_in_the_shapes_of_common_servers() {
+        let table = [
+            // OpenAI, DeepSeek, Ollama below /v1.
+            (
+                r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#,
+                "no",
+            ),
+            // vLLM, before and after.
+            (
+                r#"{"object":"error","message":"no","type":"BadRequestError","param":null,"code":400}"#,
+                "no",
+            ),
+            (
+                r#"{"error":{"message":"no","type":"BadRequestError","param":null,"code":400}}"#,
+                "no",
+            ),
+            // llama.cpp.
+            (
+                r#"{"error":{"code":400,"message":"no","type":"invalid_request_error"}}"#,
+                "no",
+            ),
+            // Ollama, LM Studio.
+            (r#"{"error":"no"}"#, "no"),
+            (r#"{"error":{"message":"no"},"message":"no"}"#, "no"),
+            // FastAPI.
+            (r#"{"detail":"no"}"#, "no"),
+            (
+                r#"{"detail":[{"type":"x","loc":["body","messages",0],"msg":"no"},{"loc":[],"msg":"never"}]}"#,
+                "body.messages.0: no; : never",
+            ),
+            // Mistral.
+            (
+                r#"{"object":"error","message":{"detail":[{"loc":["body"],"msg":"no"}]}}"#,
+                "body: no",
+            ),
+            // Gemini.
+            (
+                r#"[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]"#,
+                "no",
+            ),
+            // OpenRouter.
+            (
+                r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\"error\":{\"message\":\"no\"}}"}}}"#,
+                "Provider returned error: no",
+            ),
+            (
+                r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"no"}}}"#,
+                "Provider returned error: no",
+            ),
+        ];
+        for (body, message) in table {
+            assert_eq!(Said::parse(body).unwrap().message, message, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_error_says_nothing() {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            "7",
+            r#"{"error":null}"#,
+            r#"{"error":{}}"#,
+            r#"{"choices":[]}"#,
+        ] {
+            assert_eq!(Said::parse(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_a_word_or_a_status() {
+        let said =
+            Said::parse(r#"{"error":{"message":"m","type":"T","code":"c","param":"p"}}"#).unwrap();
+        assert_eq!(
+            (&*said.code, said.status, &*said.param, &*said.kind),
+            ("c", None, "p", "T")
+        );
+        let said = Said::parse(r#"{"error":{"message":"m","code":503}}"#).unwrap();
+        assert_eq!((&*said.code, said.status), ("", Some(503)));
+        assert!(
+            Said {
+                kind: "RateLimitError".to_owned(),
+                ..said
+            }
+            .names(&["ratelimit"])
+        );
+    }
+}

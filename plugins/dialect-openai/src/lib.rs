@@ -1,0 +1,184 @@
+//! Lets upstreams that speak OpenAI's chat completions answer Messages requests.
+//!
+//! Servers that speak it differ in what they take and in how they answer: what can be told from an answer is taken as it
+//! comes, what cannot is a setting, and what an upstream refuses is learnt and tried the other way.
+
+mod answer;
+mod failure;
+mod models;
+mod names;
+mod request;
+mod settings;
+
+use witgate_plugin::{
+    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
+    Refusal, Request, Response, ResponseHook, Target, Verdict, dialect::Asked, export,
+};
+
+use answer::{Answer, Around};
+use failure::{Failed, Used, react};
+use names::Names;
+use request::Wanted;
+use settings::{Options, Settings, Thoughts};
+
+const DIALECT: &str = "openai";
+
+/// Texts with more bytes than this stay with the gateway. Names and ids have less.
+const LONGEST: u32 = 1_024;
+
+#[derive(Default)]
+struct DialectOpenai {
+    answer: Answer,
+    names: Names,
+    stop_sequences: Vec<String>,
+    hides_thinking: bool,
+    used: Used,
+    /// What the attempt before told of the room for an answer.
+    room: Option<u64>,
+    /// An error in place of a stream's first event, which the failure hook hears of.
+    failed: Option<Failed>,
+}
+
+impl Plugin for DialectOpenai {
+    fn describe() -> Result<Manifest, Error> {
+        Settings::read(witgate_plugin::settings()?)?;
+        let guard = || Guard::new().kinds(["messages", "count_tokens", "models"]);
+        Ok(
+            Manifest::new("translates to OpenAI's chat completions and back")
+                .dialect(DIALECT)
+                .attempt(guard())
+                .failure(guard())
+                .response(guard()),
+        )
+    }
+}
+
+impl AttemptHook for DialectOpenai {
+    fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
+        match request.kind().as_str() {
+            "models" => {
+                request.set_path("/models")?;
+                Ok(Verdict::proceed())
+            }
+            "count_tokens" => Ok(Verdict::refuse(Refusal::invalid_request(
+                "capability_rejected: count_tokens (a server of chat completions does not count; the plugin `estimate-tokens` does, where the upstream `lacks` it)",
+            ))),
+            _ => self.messages(request, target),
+        }
+    }
+}
+
+impl DialectOpenai {
+    fn messages(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
+        let learned = react::recall(target)?;
+        let mut options = options(target)?;
+        learned.apply(&mut options);
+        let wanted = Wanted {
+            model: target.model(),
+            session: request.session(),
+            options: &options,
+            learned: &learned,
+            room: self.room.take(),
+        };
+        let (outline, asked) = Asked::read(request, LONGEST)?;
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return Ok(Verdict::refuse(refusal)),
+        };
+        // A thought that the upstream wants to read again must have been seen.
+        self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
+        self.stop_sequences.clone_from(&asked.stop_sequences);
+        let translated = match request::translate(asked, &outline, &wanted) {
+            Ok(translated) => translated,
+            Err(refusal) => return Ok(Verdict::refuse(refusal)),
+        };
+        request.rewrite(serde_json::to_string(&translated.body)?)?;
+        request.set_path("/chat/completions")?;
+        if let Some(note) = translated.note {
+            request.note(&note);
+        }
+        self.answer = Answer::default();
+        self.names = translated.names;
+        self.used = translated.used;
+        Ok(Verdict::proceed())
+    }
+}
+
+impl FailureHook for DialectOpenai {
+    fn on_failure(
+        &mut self,
+        _: &Request,
+        target: &Target,
+        failure: &mut Failure,
+    ) -> Result<(), Error> {
+        let failed = match self.failed.take() {
+            None => react::read(failure, &target.upstream()),
+            in_stream => in_stream,
+        };
+        let Some(failed) = failed else {
+            return Ok(());
+        };
+        react::tell(failure, &failed.meaning)?;
+        react::rest(failure, &failed)?;
+        if matches!(failed.meaning.status, 400 | 422 | 500) {
+            self.room = react::learn(failure, &failed, &self.used, target)?;
+        }
+        Ok(())
+    }
+}
+
+impl DialectOpenai {
+    fn around<T>(
+        &mut self,
+        response: &Response,
+        act: impl FnOnce(&mut Answer, &Around<'_>) -> T,
+    ) -> T {
+        let around = Around {
+            id: &response.id(),
+            model: &response.asked_model(),
+            upstream: &response.upstream(),
+            names: &self.names,
+            stop_sequences: &self.stop_sequences,
+            hides_thinking: self.hides_thinking,
+        };
+        act(&mut self.answer, &around)
+    }
+}
+
+impl ResponseHook for DialectOpenai {
+    fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
+        let events = self.around(response, |answer, around| answer.take(&event, around));
+        if let Some(failed) = self.answer.failed() {
+            self.failed = Some(failed);
+        }
+        if let Some(note) = self.answer.note() {
+            response.note(&note);
+        }
+        Ok(match events.is_empty() {
+            true => EventVerdict::Discard,
+            false => EventVerdict::Replace(events),
+        })
+    }
+
+    fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
+        let complete = response.complete();
+        let events = self.around(response, |answer, around| answer.finish(complete, around));
+        if let Some(note) = self.answer.note() {
+            response.note(&note);
+        }
+        Ok(events)
+    }
+
+    fn on_body(&mut self, _: &mut Response, body: String) -> Result<Option<String>, Error> {
+        Ok(Some(models::models(&body)?.to_string()))
+    }
+}
+
+fn options(target: &Target) -> Result<Options, Error> {
+    Ok(Settings::read(witgate_plugin::settings()?)?.of(&target.upstream()))
+}
+
+export!(DialectOpenai: AttemptHook, FailureHook, ResponseHook);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Names of tools and ids of calls that an upstream, or the client, would refuse, said otherwise: the same for the same, so that
+//! a conversation's beginning never changes.
+
+use std::collections::BTreeMap;
+
+/// OpenAI's limit for a tool's name.
+const LONGEST_NAME: usize = 64;
+
+/// OpenAI's limit for the id of a call.
+const LONGEST_ID: usize = 40;
+
+/// An id with fewer characters is likely to be given out again in the next turn: `call_0`.
+const SHORTEST_UNIQUE_ID: usize = 12;
+
+/// The names of tools as the upstream knows them, and the way back.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    originals: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// As the upstream will know the tool.
+    pub(crate) fn send(&mut self, name: String) -> String {
+        if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_plain) {
+            return name;
+        }
+        let hash = hash(&[&name]);
+        let plain: String = name
+            .chars()
+            .map(|c| if is_plain(c) { c } else { '_' })
+            .collect();
+        let kept = &plain[..plain.len().min(LONGEST_NAME - 9)];
+        let short = format!("{kept}_{:08x}", hash >> 32);
+        self.originals.insert(short.clone(), name);
+        short
+    }
+
+    /// As the client knows the tool.
+    pub(crate) fn original<'a>(&'a self, name: &'a str) -> &'a str {
+        self.originals.get(name).map_or(name, String::as_str)
+    }
+}
+
+/// As the upstream will know a call.
+pub(crate) fn id_to_upstream(id: String) -> String {
+    if (1..=LONGEST_ID).contains(&id.len()) {
+        return id;
+    }
+    format!("call_{:016x}", hash(&[&id]))
+}
+
+/// As the client will know a call: by the upstream's id where that is one that nobody refuses and that is unlikely to come
+/// again, else by one that is made of it. `answer` tells this answer from all others, `position` this call from its others.
+pub(crate) fn id_to_client(id: &str, answer: &[&str], position: usize) -> String {
+    if id.len() >= SHORTEST_UNIQUE_ID && id.chars().all(is_plain) {
+        return id.to_owned();
+    }
+    let position = position.to_string();
+    let parts: Vec<&str> = answer.iter().copied().chain([&*position, id]).collect();
+    format!("call_{:016x}", hash(&parts))
+}
+
+/// What both sides take in names and ids.
+pub(crate) fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// FNV-1a, whose values are the same in every build.
+pub(crate) fn hash(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_stays_and_any_other_comes_back_as_it_was() {
+        let mut names = Names::default();
+        for name in ["Read", "mcp__a__b-c", &"x".repeat(64)] {
+            assert_eq!(names.send(name.to_owned()), name);
+        }
+        let long = "mcp__server__".to_owned() + &"x".repeat(80);
+        for name in ["files.read", "größe", "", &long, &(long.clone() + "y")] {
+            let sent = names.send(name.to_owned());
+            assert!(
+                (1..=64).contains(&sent.len()) && sent.chars().all(is_plain),
+                "{sent}"
+            );
+            assert_eq!(sent, Names::default().send(name.to_owned()));
+            assert_eq!(names.original(&sent), name);
+        }
+        assert_eq!(names.original("Read"), "Read");
+        assert_eq!(names.originals.len(), 5);
+    }
+
+    #[test]
+    fn a_long_id_is_shortened_always_in_the_same_way() {
+        assert_eq!(id_to_upstream("toolu_01".to_owned()), "toolu_01");
+        let long = "x".repeat(41);
+        let short = id_to_upstream(long.clone());
+        assert!(short.len() <= 40, "{short}");
+        assert_eq!(short, id_to_upstream(long));
+        assert!(!id_to_upstream(String::new()).is_empty());
+    }
+
+    #[test]
+    fn a_missing_short_or_odd_id_is_made_unique_and_never_changes() {
+        assert_eq!(
+            id_to_client("call_abcdefgh12", &["a"], 0),
+            "call_abcdefgh12"
+        );
+        for id in ["", "call_0", "functions.Read:0", "0"] {
+            let made = id_to_client(id, &["answer-1"], 0);
+            assert!(made.len() <= 40 && made.chars().all(is_plain), "{made}");
+            assert_eq!(made, id_to_client(id, &["answer-1"], 0));
+            assert_ne!(made, id_to_client(id, &["answer-2"], 0));
+            assert_ne!(made, id_to_client(id, &["answer-1"], 1));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The way there: an Anthropic request becomes a request for a chat completion.
+//!
+//! The same conversation becomes the same bytes, turn after turn, so that the upstream's prompt cache hits: nothing in it depends on
+//! what comes behind, on time or on chance.
+
+mod account;
+mod chat;
+mod content;
+mod conversation;
+mod tools;
+
+use serde_json::Number;
+use witgate_plugin::{
+    Outline, Refusal,
+    dialect::{Asked, Thinking},
+};
+
+use crate::{
+    failure::{Learned, OPTIONAL, Used},
+    names::{Names, hash},
+    settings::{MaxTokens, Options, Thoughts},
+};
+use account::Account;
+use chat::{Chat, StreamOptions};
+use content::Content;
+use conversation::Conversation;
+
+/// What holds for this attempt beside what the client asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) model: String,
+    pub(crate) session: Option<String>,
+    pub(crate) options: &'a Options,
+    pub(crate) learned: &'a Learned,
+    /// How many tokens are left for the answer, where the attempt before told.
+    pub(crate) room: Option<u64>,
+}
+
+/// A request for the upstream.
+#[derive(Debug)]
+pub(crate) struct Translated {
+    pub(crate) body: Chat,
+    pub(crate) names: Names,
+    pub(crate) used: Used,
+    /// For the record.
+    pub(crate) note: Option<String>,
+}
+
+pub(crate) fn translate(
+    asked: Asked,
+    outline: &Outline,
+    wanted: &Wanted<'_>,
+) -> Result<Translated, Refusal> {
+    let options = wanted.options;
+    let mut names = Names::default();
+    let mut account = Account::default();
+    account.left_out.extend(asked.left_out);
+    let tools = tools::tools(asked.tools, &asked.tool_choice, &mut names, &mut account)?;
+    let tool_choice = tools::choice(asked.tool_choice, &mut names).filter(|_| !tools.is_empty());
+    let parallel = (!asked.parallel_tools && !tools.is_empty()).then_some(false);
+
+    let content = Content {
+        account: &mut account,
+        names: &mut names,
+        files: options.files,
+    };
+    let mut conversation = Conversation::new(content, outline, options);
+    conversation.system(asked.system);
+    conversation.translate(asked.messages)?;
+    let Conversation {
+        messages,
+        mid_system,
+        ..
+    } = conversation;
+
+    if asked.top_k.is_some() {
+        account.left_out("top_k");
+    }
+    let max = max_tokens(asked.max_tokens, wanted, &mut account);
+    let mut body = Chat {
+        model: wanted.model.clone(),
+        messages,
+        tools,
+        tool_choice,
+        parallel_tool_calls: parallel,
+        max_tokens: max
+            .clone()
+            .filter(|_| options.max_tokens == MaxTokens::MaxTokens),
+        max_completion_tokens: max
+            .clone()
+            .filter(|_| options.max_tokens == MaxTokens::MaxCompletionTokens),
+        temperature: asked.temperature,
+        top_p: asked.top_p,
+        stop: asked.stop_sequences,
+        reasoning_effort: effort(
+            asked.effort.as_deref(),
+            &asked.thinking,
+            options,
+            &mut account,
+        ),
+        response_format: asked
+            .schema
+            .map(|schema| tools::format(schema, &mut account)),
+        prompt_cache_key: wanted
+            .session
+            .clone()
+            .filter(|_| options.prompt_cache_key)
+            .map(cache_key),
+        stream: true,
+        stream_options: options.stream_usage.then_some(StreamOptions {
+            include_usage: true,
+        }),
+    };
+    let optional = body.spare(wanted.learned, &mut account);
+    let used = Used {
+        max_tokens: max.and_then(|max| Some((options.max_tokens, max.as_u64()?))),
+        optional,
+        mid_system,
+        reasoning: options.reasoning != Thoughts::Nowhere,
+    };
+    Ok(Translated {
+        body,
+        names,
+        used,
+        note: account.line(),
+    })
+}
+
+impl Chat {
+    /// Takes away what the upstream does not want, and tells which of the optional members are there.
+    fn spare(&mut self, learned: &Learned, account: &mut Account) -> Vec<&'static str> {
+        let mut there = Vec::new();
+        for name in OPTIONAL {
+            let said = match name {
+                "stream_options" => keep(&mut self.stream_options, learned.without(name)),
+                "parallel_tool_calls" => keep(&mut self.parallel_tool_calls, learned.without(name)),
+                "temperature" => keep(&mut self.temperature, learned.without(name)),
+                "top_p" => keep(&mut self.top_p, learned.without(name)),
+                "reasoning_effort" => keep(&mut self.reasoning_effort, learned.without(name)),
+                _ => keep(&mut self.prompt_cache_key, learned.without(name)),
+            };
+            match said {
+                Some(true) => there.push(name),
+                Some(false) => account.left_out(name),
+                None => {}
+            }
+        }
+        there
+    }
+}
+
+/// None if the member was not there anyway.
+fn keep<T>(member: &mut Option<T>, without: bool) -> Option<bool> {
+    member.as_ref()?;
+    if without {
+        *member = None;
+    }
+    Some(!without)
+}
+
+fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, account: &mut Account) -> Option<Number> {
+    let asked = asked?;
+    let most = [wanted.options.max_output, wanted.room]
+        .into_iter()
+        .flatten()
+        .min();
+    match (asked.as_u64(), most) {
+        (Some(number), Some(most)) if number > most => {
+            account.capped(number, most);
+            Some(most.into())
+        }
+        _ => Some(asked),
+    }
+}
+
+/// In the words of OpenAI, which are those of Anthropic and some more.
+fn effort(
+    said: Option<&str>,
+    thinking: &Thinking,
+    options: &Options,
+    account: &mut Account,
+) -> Option<&'static str> {
+    const WORDS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
+    let word = said.and_then(|said| WORDS.into_iter().find(|word| *word == said));
+    if said.is_some() && !(options.effort && word.is_some()) {
+        account.left_out("output_config.effort");
+    }
+    if *thinking != Thinking::Unsaid && !options.effort {
+        account.left_out("thinking");
+    }
+    if !options.effort {
+        return None;
+    }
+    match thinking {
+        Thinking::Disabled => Some("none"),
+        Thinking::Enabled {
+            budget: Some(budget),
+        } if word.is_none() => Some(match budget {
+            ..=4_096 => "low",
+            ..=16_384 => "medium",
+            _ => "high",
+        }),
+        _ => word,
+    }
+}
+
+/// OpenAI takes 64 characters.
+fn cache_key(session: String) -> String {
+    if session.len() <= 64 {
+        return session;
+    }
+    format!("{:016x}", hash(&[&session]))
+}

@@ -1,0 +1,61 @@
+//! What a translation could not say, or said otherwise, for one line of the record. Never with content of the client's.
+
+use std::collections::BTreeMap;
+
+use witgate_plugin::dialect::LeftOut;
+
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) left_out: LeftOut,
+    changed: BTreeMap<&'static str, u32>,
+    capped: Option<(u64, u64)>,
+}
+
+impl Account {
+    pub(crate) fn left_out(&mut self, what: impl Into<String>) {
+        self.left_out.add(what);
+    }
+
+    /// Counts one more thing that was said otherwise.
+    pub(crate) fn changed(&mut self, what: &'static str) {
+        *self.changed.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn capped(&mut self, asked: u64, sent: u64) {
+        self.capped = Some((asked, sent));
+    }
+
+    /// The same for the same. None where nothing is lost or changed.
+    pub(crate) fn line(&self) -> Option<String> {
+        let capped = self
+            .capped
+            .map(|(asked, sent)| format!("max_tokens {asked} as {sent}"));
+        let changed = self.changed.iter().map(|(what, count)| match count {
+            1 => (*what).to_owned(),
+            count => format!("{what}({count})"),
+        });
+        let changed: Vec<String> = capped.into_iter().chain(changed).collect();
+        let changed = (!changed.is_empty()).then(|| format!("changed: {}", changed.join(", ")));
+        let parts: Vec<String> = self.left_out.line().into_iter().chain(changed).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_it_stands_in_one_line() {
+        let mut account = Account::default();
+        assert_eq!(account.line(), None);
+        account.changed("tool_result without its call");
+        account.changed("tool_result without its call");
+        account.capped(128_000, 8_192);
+        let changed = "changed: max_tokens 128000 as 8192, tool_result without its call(2)";
+        assert_eq!(account.line().as_deref(), Some(changed));
+        account.left_out("metadata");
+        let line = format!("left out: metadata; {changed}");
+        assert_eq!(account.line(), Some(line));
+    }
+}

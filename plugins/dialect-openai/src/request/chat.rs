@@ -1,0 +1,181 @@
+//! A request for a chat completion, as OpenAI's own SDK types it.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Number, Value};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Chat {
+    pub(crate) model: String,
+    pub(crate) messages: Vec<Message>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<Tool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_choice: Option<ToolChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_completion_tokens: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_p: Option<Number>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_format: Option<ResponseFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_cache_key: Option<String>,
+    pub(crate) stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream_options: Option<StreamOptions>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub(crate) enum Message {
+    System {
+        content: String,
+    },
+    User {
+        content: Parts,
+    },
+    Assistant {
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoning_content: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoning: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall>,
+    },
+    Tool {
+        tool_call_id: String,
+        content: String,
+    },
+}
+
+/// The content of a user message. One text is a plain string, which every server takes.
+#[derive(Debug)]
+pub(crate) struct Parts(pub(crate) Vec<Part>);
+
+impl Serialize for Parts {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [Part::Text { text }] => to.serialize_str(text),
+            parts => parts.serialize(to),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Part {
+    Text { text: String },
+    ImageUrl { image_url: ImageUrl },
+    File { file: File },
+}
+
+impl Part {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into() }
+    }
+
+    pub(crate) fn image(url: String) -> Self {
+        let image_url = ImageUrl { url };
+        Self::ImageUrl { image_url }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageUrl {
+    url: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct File {
+    pub(crate) filename: String,
+    pub(crate) file_data: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ToolCall {
+    pub(crate) id: String,
+    pub(crate) r#type: Function,
+    pub(crate) function: Call,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+}
+
+/// The word `function`, of which there is one kind.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Function {
+    Function,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Tool {
+    pub(crate) r#type: Function,
+    pub(crate) function: Definition,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Definition {
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    pub(crate) parameters: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) strict: Option<bool>,
+}
+
+#[derive(Debug)]
+pub(crate) enum ToolChoice {
+    Word(&'static str),
+    Named(String),
+}
+
+impl Serialize for ToolChoice {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Named<'a> {
+            name: &'a str,
+        }
+        match self {
+            Self::Word(word) => to.serialize_str(word),
+            Self::Named(name) => {
+                let mut map = to.serialize_map(Some(2))?;
+                map.serialize_entry("type", "function")?;
+                map.serialize_entry("function", &Named { name })?;
+                map.end()
+            }
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ResponseFormat {
+    JsonSchema { json_schema: JsonSchema },
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonSchema {
+    pub(crate) name: &'static str,
+    pub(crate) schema: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) strict: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: bool,
+}

@@ -1,0 +1,205 @@
+//! Blocks to what a chat completion knows: texts, pictures and files.
+
+use witgate_plugin::{
+    Refusal,
+    dialect::{Block, Document, Source},
+};
+
+use super::{
+    account::Account,
+    chat::{File, Part},
+};
+use crate::names::Names;
+
+/// What the client sends to mark its own kind of request; it changes from session to session and would spoil the upstream's
+/// cache.
+const BILLING: &str = "x-anthropic-billing-header:";
+
+/// The means of a translation.
+pub(crate) struct Content<'a> {
+    pub(crate) account: &'a mut Account,
+    pub(crate) names: &'a mut Names,
+    /// Whether the upstream takes files.
+    pub(crate) files: bool,
+}
+
+impl Content<'_> {
+    /// The texts of a system prompt as one.
+    pub(crate) fn system(&mut self, blocks: Vec<Block>) -> String {
+        let mut texts = Vec::new();
+        for block in blocks {
+            match block {
+                Block::Text(text) if text.starts_with(BILLING) => {
+                    self.account.left_out("x-anthropic-billing-header")
+                }
+                Block::Text(text) => texts.push(text),
+                other => self.account.left_out(kind(&other)),
+            }
+        }
+        joined(texts)
+    }
+
+    /// The parts of a user message. A result of a tool that is still here has lost its call.
+    pub(crate) fn user(&mut self, blocks: Vec<Block>) -> Result<Vec<Part>, Refusal> {
+        let mut parts = Vec::new();
+        for block in blocks {
+            match block {
+                Block::ToolResult(result) => {
+                    self.account.changed("tool_result without its call");
+                    let heading = if result.is_error { "error" } else { "result" };
+                    parts.push(Part::text(format!(
+                        "[{heading} of tool call {}]",
+                        result.id
+                    )));
+                    parts.extend(self.user(result.content)?);
+                }
+                other => parts.extend(self.block(other)?),
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The result of a tool: its text, and what cannot stand in a text.
+    pub(crate) fn result(
+        &mut self,
+        blocks: Vec<Block>,
+        is_error: bool,
+    ) -> Result<(String, Vec<Part>), Refusal> {
+        let mut texts = Vec::new();
+        let mut attached = Vec::new();
+        if is_error {
+            texts.push("[error]".to_owned());
+        }
+        for block in blocks {
+            for part in self.block(block)? {
+                match part {
+                    Part::Text { text } => texts.push(text),
+                    other => {
+                        attached.push(other);
+                        texts.push(format!(
+                            "[attachment {}: in the next user message]",
+                            attached.len()
+                        ));
+                    }
+                }
+            }
+        }
+        Ok((texts.join("\n"), attached))
+    }
+
+    fn block(&mut self, block: Block) -> Result<Vec<Part>, Refusal> {
+        Ok(match block {
+            Block::Text(text) if text.is_empty() => Vec::new(),
+            Block::Text(text) => vec![Part::text(text)],
+            Block::Image(source) => vec![image(source)?],
+            Block::Document(document) => self.document(document)?,
+            Block::ToolReference(name) => {
+                let name = self.names.send(name);
+                vec![Part::text(format!("[tool found: {name}]"))]
+            }
+            Block::SearchResult {
+                source,
+                title,
+                content,
+            } => {
+                let mut parts = vec![Part::text(format!("[search result: {title}]\n{source}"))];
+                parts.extend(self.user(content)?);
+                parts
+            }
+            other => {
+                self.account.left_out(kind(&other));
+                Vec::new()
+            }
+        })
+    }
+
+    fn document(&mut self, document: Document) -> Result<Vec<Part>, Refusal> {
+        let Document {
+            source,
+            title,
+            context,
+        } = document;
+        let mut parts = Vec::new();
+        let said = [
+            title.as_ref().map(|title| format!("[document: {title}]")),
+            context,
+        ];
+        let said: Vec<String> = said.into_iter().flatten().collect();
+        if !said.is_empty() {
+            parts.push(Part::text(said.join("\n")));
+        }
+        match source {
+            Source::Text(text) => parts.push(Part::text(text)),
+            Source::Content(blocks) => parts.extend(self.user(blocks)?),
+            Source::Base64 { media_type, data }
+                if self.files && media_type == "application/pdf" =>
+            {
+                parts.push(Part::File {
+                    file: File {
+                        filename: filename(title),
+                        file_data: format!("data:{media_type};base64,{data}"),
+                    },
+                })
+            }
+            Source::Base64 { media_type, .. } => {
+                let way_out = format!(
+                    "document {media_type} (for an upstream that takes files: `files = true` in the settings of `dialect-openai`)"
+                );
+                return Err(rejected(&way_out));
+            }
+            Source::Url(_) => return Err(rejected("document source url")),
+            Source::File(_) => return Err(rejected("document source file")),
+            Source::Other(kind) => return Err(rejected(&format!("document source {kind}"))),
+        }
+        Ok(parts)
+    }
+}
+
+/// By its end OpenAI knows what a file is.
+fn filename(title: Option<String>) -> String {
+    match title {
+        Some(title) if title.ends_with(".pdf") => title,
+        title => format!("{}.pdf", title.as_deref().unwrap_or("document")),
+    }
+}
+
+fn image(source: Source) -> Result<Part, Refusal> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            Ok(Part::image(format!("data:{media_type};base64,{data}")))
+        }
+        Source::Url(url) => Ok(Part::image(url)),
+        Source::File(_) => Err(rejected("image source file")),
+        Source::Text(_) | Source::Content(_) => Err(rejected("image source text")),
+        Source::Other(kind) => Err(rejected(&format!("image source {kind}"))),
+    }
+}
+
+/// The answer would be wrong without it, and the client can do without if it knows.
+pub(crate) fn rejected(what: &str) -> Refusal {
+    Refusal::invalid_request(format!("capability_rejected: {what}"))
+}
+
+/// Texts that were blocks are paragraphs.
+pub(crate) fn joined(texts: Vec<String>) -> String {
+    let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+    texts.join("\n\n")
+}
+
+/// The `type` of a block.
+pub(crate) fn kind(block: &Block) -> String {
+    match block {
+        Block::Text(_) => "text",
+        Block::Image(_) => "image",
+        Block::Document(_) => "document",
+        // The field `thinking` is left out by that name.
+        Block::Thinking { .. } => "thinking block",
+        Block::RedactedThinking => "redacted_thinking",
+        Block::ToolUse(_) => "tool_use",
+        Block::ToolResult(_) => "tool_result",
+        Block::ToolReference(_) => "tool_reference",
+        Block::SearchResult { .. } => "search_result",
+        Block::Other(kind) => return kind.clone(),
+    }
+    .to_owned()
+}

@@ -1,0 +1,112 @@
+//! Tools and what is wanted of them.
+
+use serde_json::Value;
+use witgate_plugin::{
+    Refusal,
+    dialect::{Offered, ToolChoice},
+};
+
+use super::{
+    account::Account,
+    chat::{self, Definition, Function, JsonSchema, ResponseFormat, Tool},
+    content::rejected,
+};
+use crate::names::Names;
+
+/// The client's own tools. Those that Anthropic runs are left out, unless nothing is left without them.
+pub(crate) fn tools(
+    offered: Vec<Offered>,
+    choice: &ToolChoice,
+    names: &mut Names,
+    account: &mut Account,
+) -> Result<Vec<Tool>, Refusal> {
+    let any_own = offered.iter().any(|tool| matches!(tool, Offered::Tool(_)));
+    let mut tools = Vec::new();
+    for tool in offered {
+        match tool {
+            Offered::Tool(tool) => tools.push(Tool {
+                r#type: Function::Function,
+                function: Definition {
+                    name: names.send(tool.name),
+                    description: tool.description,
+                    parameters: tool.schema,
+                    strict: tool.strict,
+                },
+            }),
+            Offered::Server { kind, name } => {
+                let forced = matches!(choice, ToolChoice::Tool(wanted) if *wanted == name);
+                if forced || !any_own {
+                    return Err(rejected(&kind));
+                }
+                account.left_out(format!("tools.{kind}"));
+            }
+        }
+    }
+    Ok(tools)
+}
+
+pub(crate) fn choice(choice: ToolChoice, names: &mut Names) -> Option<chat::ToolChoice> {
+    match choice {
+        ToolChoice::Unsaid => None,
+        ToolChoice::Auto => Some(chat::ToolChoice::Word("auto")),
+        ToolChoice::Any => Some(chat::ToolChoice::Word("required")),
+        ToolChoice::None => Some(chat::ToolChoice::Word("none")),
+        ToolChoice::Tool(name) => Some(chat::ToolChoice::Named(names.send(name))),
+    }
+}
+
+/// The form of the answer. OpenAI enforces a schema to the letter only if it names all members of all objects as required.
+pub(crate) fn format(schema: Value, account: &mut Account) -> ResponseFormat {
+    let strict = is_strict(&schema);
+    if !strict {
+        account.changed("output_config.format not enforced");
+    }
+    ResponseFormat::JsonSchema {
+        json_schema: JsonSchema {
+            name: "answer",
+            schema,
+            strict: strict.then_some(true),
+        },
+    }
+}
+
+fn is_strict(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            let own = members
+                .get("properties")
+                .and_then(Value::as_object)
+                .is_none_or(|properties| {
+                    let required = members.get("required").and_then(Value::as_array);
+                    let is_required = |name: &String| {
+                        required.is_some_and(|names| names.iter().any(|own| own == name))
+                    };
+                    members.get("additionalProperties") == Some(&Value::Bool(false))
+                        && properties.keys().all(is_required)
+                });
+            own && members.values().all(is_strict)
+        }
+        Value::Array(list) => list.iter().all(is_strict),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_is_enforced_only_if_openai_would_take_it_so() {
+        let inner = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
+        assert!(is_strict(&inner));
+        assert!(is_strict(&json!({"type": "array", "items": inner})));
+        let optional = json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"], "additionalProperties": false});
+        let open = json!({"type": "object", "properties": {"a": {}}, "required": ["a"]});
+        for loose in [optional, open] {
+            assert!(!is_strict(&loose));
+            assert!(!is_strict(&json!({"anyOf": [inner, loose]})));
+        }
+    }
+}

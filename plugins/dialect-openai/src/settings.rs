@@ -1,0 +1,217 @@
+//! What the operator says of upstreams. docs/dialect-openai.md has the table.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use witgate_plugin::Error;
+
+/// What holds for one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) max_tokens: MaxTokens,
+    /// The most that is asked for, where the client asks for more.
+    pub(crate) max_output: Option<u64>,
+    pub(crate) stream_usage: bool,
+    pub(crate) mid_system: MidSystem,
+    pub(crate) reasoning: Thoughts,
+    pub(crate) files: bool,
+    pub(crate) effort: bool,
+    pub(crate) prompt_cache_key: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            // The name that every server knows: one that does not know the other ignores it in silence, and an answer would be
+            // as long as it likes. One that refuses this name is asked again with the other.
+            max_tokens: MaxTokens::MaxTokens,
+            max_output: None,
+            stream_usage: true,
+            mid_system: MidSystem::System,
+            reasoning: Thoughts::Nowhere,
+            files: false,
+            effort: false,
+            prompt_cache_key: false,
+        }
+    }
+}
+
+/// The name of the member that limits an answer's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MaxTokens {
+    MaxTokens,
+    MaxCompletionTokens,
+}
+
+/// As whom a system message in the middle of a conversation is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MidSystem {
+    System,
+    User,
+}
+
+/// The member in which the thoughts of earlier turns are sent back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Thoughts {
+    #[serde(rename = "none")]
+    Nowhere,
+    ReasoningContent,
+    Reasoning,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    all: Said,
+    upstreams: BTreeMap<String, Said>,
+}
+
+/// What is said of all upstreams, or of one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    max_tokens: Option<MaxTokens>,
+    max_output: Option<u64>,
+    stream_usage: Option<bool>,
+    mid_system: Option<MidSystem>,
+    reasoning: Option<Thoughts>,
+    files: Option<bool>,
+    effort: Option<bool>,
+    prompt_cache_key: Option<bool>,
+}
+
+impl Settings {
+    /// The error says which key is wrong and what was wanted.
+    pub(crate) fn read(mut settings: Map<String, Value>) -> Result<Self, Error> {
+        let upstreams = settings.remove("upstreams").unwrap_or_default();
+        let upstreams: Option<BTreeMap<String, Value>> = parse(upstreams, "settings.upstreams")?;
+        let read = |(name, said): (String, Value)| {
+            let said = check(said, &format!("settings.upstreams.{name}"))?;
+            Ok((name, said))
+        };
+        Ok(Self {
+            all: check(Value::Object(settings), "settings")?,
+            upstreams: upstreams
+                .unwrap_or_default()
+                .into_iter()
+                .map(read)
+                .collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// What holds for an upstream: what is said of it, else of all.
+    pub(crate) fn of(&self, upstream: &str) -> Options {
+        let mut options = Options::default();
+        let own = self.upstreams.get(upstream);
+        for said in [Some(&self.all), own].into_iter().flatten() {
+            options.apply(said);
+        }
+        options
+    }
+}
+
+impl Options {
+    fn apply(&mut self, said: &Said) {
+        fn set<T: Copy>(option: &mut T, said: Option<T>) {
+            *option = said.unwrap_or(*option);
+        }
+        set(&mut self.max_tokens, said.max_tokens);
+        self.max_output = said.max_output.or(self.max_output);
+        set(&mut self.stream_usage, said.stream_usage);
+        set(&mut self.mid_system, said.mid_system);
+        set(&mut self.reasoning, said.reasoning);
+        set(&mut self.files, said.files);
+        set(&mut self.effort, said.effort);
+        set(&mut self.prompt_cache_key, said.prompt_cache_key);
+    }
+}
+
+fn check(said: Value, place: &str) -> Result<Said, Error> {
+    let said: Said = parse(said, place)?;
+    if said.max_output == Some(0) {
+        return Err(Error::new(format!(
+            "{place}: `max_output` is 0, a number of tokens was wanted"
+        )));
+    }
+    Ok(said)
+}
+
+fn parse<T: DeserializeOwned>(value: Value, place: &str) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(|error| Error::from(error).while_doing(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(settings: Value) -> Result<Settings, String> {
+        let Value::Object(settings) = settings else {
+            panic!("settings are an object");
+        };
+        Settings::read(settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_said_of_an_upstream_goes_before_what_is_said_of_all() {
+        let settings = read(json!({
+            "max_tokens": "max_completion_tokens", "files": true,
+            "upstreams": { "local": { "files": false, "mid_system": "user", "max_output": 8192 } },
+        }))
+        .unwrap();
+        let all = settings.of("openai");
+        assert_eq!(
+            (all.max_tokens, all.files),
+            (MaxTokens::MaxCompletionTokens, true)
+        );
+        assert_eq!((all.mid_system, all.max_output), (MidSystem::System, None));
+        let local = settings.of("local");
+        assert_eq!(
+            (local.max_tokens, local.files),
+            (MaxTokens::MaxCompletionTokens, false)
+        );
+        assert_eq!(
+            (local.mid_system, local.max_output),
+            (MidSystem::User, Some(8192))
+        );
+        assert_eq!(read(json!({})).unwrap().of("any"), Options::default());
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_refused_with_its_place_and_what_was_wanted() {
+        let table = [
+            (
+                json!({"max_token": 1}),
+                "settings: unknown field `max_token`, expected one of `max_tokens`",
+            ),
+            (
+                json!({"reasoning": "on"}),
+                "settings: unknown variant `on`, expected one of `none`, `reasoning_content`, `reasoning`",
+            ),
+            (
+                json!({"files": "yes"}),
+                "settings: invalid type: string \"yes\", expected a boolean",
+            ),
+            (
+                json!({"upstreams": ["a"]}),
+                "settings.upstreams: invalid type: sequence, expected a map",
+            ),
+            (
+                json!({"upstreams": {"a": {"x": 1}}}),
+                "settings.upstreams.a: unknown field `x`",
+            ),
+            (
+                json!({"upstreams": {"a": {"max_output": 0}}}),
+                "settings.upstreams.a: `max_output` is 0",
+            ),
+        ];
+        for (settings, wanted) in table {
+            let error = read(settings.clone()).unwrap_err();
+            assert!(error.starts_with(wanted), "{settings}: {error}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+mod case;
+mod order;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use witgate_plugin::{
+    Event, Hook, Retry,
+    testing::{Exchange, Failed},
+};
+
+use crate::DialectOpenai;
+
+type Openai = Exchange<DialectOpenai>;
+
+fn exchange(body: &Value) -> Openai {
+    Openai::new(body)
+        .dialect("openai")
+        .upstream("up")
+        .account("ada")
+}
+
+fn hello() -> Value {
+    json!({ "model": "m", "max_tokens": 128_000, "temperature": 0.5, "messages": [{ "role": "user", "content": "hi" }] })
+}
+
+/// The next attempt's body.
+#[track_caller]
+fn attempt(exchange: &mut Openai) -> Value {
+    let verdict = exchange.on_attempt().unwrap();
+    assert!(verdict.is_proceed(), "{verdict:?}");
+    serde_json::from_str(&exchange.body()).unwrap()
+}
+
+fn refused(message: &str, param: &str) -> Failed {
+    let error = json!({ "message": message, "type": "invalid_request_error", "param": param, "code": null });
+    Failed::new(400, "invalid_request_error", json!({ "error": error }))
+}
+
+fn chunk(delta: &Value) -> Event {
+    let choice = json!({ "index": 0, "delta": delta, "finish_reason": null });
+    case::event("", &json!({ "id": "c", "choices": [choice] }).to_string())
+}
+
+#[test]
+fn every_case_comes_out_as_it_says() {
+    let cases = case::all();
+    assert!(cases.len() >= 40, "{} cases", cases.len());
+    let wrong: Vec<String> = cases.iter().flat_map(case::Case::wrong).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_kind_of_request_is_this_plugins() {
+    for hook in [Hook::Attempt, Hook::Failure, Hook::Response] {
+        assert!(exchange(&hello()).would_call(hook));
+        assert!(exchange(&hello()).count_tokens().would_call(hook));
+    }
+}
+
+#[test]
+fn settings_that_mean_nothing_are_refused() {
+    let describe = |settings: Value| exchange(&hello()).settings(settings).describe();
+    assert!(describe(json!({ "upstreams": { "up": { "files": true } } })).is_ok());
+    let error = describe(json!({ "upstreams": { "up": { "pdf": true } } })).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("settings.upstreams.up: unknown field `pdf`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn counting_is_refused_with_the_way_out() {
+    let mut exchange = exchange(&hello()).count_tokens();
+    let refusal = exchange.on_attempt().unwrap().expect_refusal();
+    assert_eq!(refusal["status"], 400);
+    assert!(
+        refusal["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("capability_rejected: count_tokens")
+    );
+}
+
+#[test]
+fn a_list_of_models_is_translated() {
+    let mut exchange = exchange(&hello());
+    let list = exchange
+        .on_body(json!({ "object": "list", "data": [{ "id": "a", "object": "model" }] }))
+        .unwrap();
+    let wanted = json!({ "data": [{ "type": "model", "id": "a", "display_name": "a" }] });
+    assert_eq!(list, Some(wanted.to_string()));
+}
+
+#[test]
+fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
+    let mut exchange = exchange(&hello());
+    assert_eq!(attempt(&mut exchange)["max_tokens"], 128_000);
+    let mut failed = refused(
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "max_tokens",
+    );
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    let again = attempt(&mut exchange);
+    assert_eq!(
+        (&again["max_completion_tokens"], again.get("max_tokens")),
+        (&json!(128_000), None)
+    );
+
+    let mut failed = refused(
+        "Unsupported value: 'temperature' does not support 0.5 with this model.",
+        "temperature",
+    );
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    let mut later = exchange.next(hello()).dialect("openai").upstream("up");
+    let body = attempt(&mut later);
+    assert_eq!(
+        (&body["max_completion_tokens"], body.get("temperature")),
+        (&json!(128_000), None)
+    );
+    assert_eq!(later.notes(), ["left out: temperature"]);
+
+    let mut elsewhere = later.next(hello()).dialect("openai").upstream("other");
+    assert_eq!(attempt(&mut elsewhere)["temperature"], 0.5);
+}
+
+#[test]
+fn what_is_refused_once_more_is_not_asked_again() {
+    let mut exchange = exchange(&hello());
+    for (turn, retry) in [(1, Some((Retry::Same, Duration::ZERO))), (2, None)] {
+        attempt(&mut exchange);
+        let mut failed = refused("Unsupported parameter: 'stream_options'", "stream_options");
+        exchange.on_failure(&mut failed).unwrap();
+        assert_eq!(failed.retry(), retry, "{turn}");
+    }
+}
+
+#[test]
+fn a_server_that_takes_system_messages_only_at_first_gets_them_as_user_messages() {
+    let body = json!({ "model": "m", "messages": [
+        { "role": "user", "content": "hi" }, { "role": "system", "content": "be brief" },
+    ] });
+    let mut exchange = exchange(&body);
+    assert_eq!(attempt(&mut exchange)["messages"][1]["role"], "system");
+    // llama.cpp has status 500 for it.
+    let error = json!({ "code": 500, "message": "Jinja Exception: System message must be at the beginning.", "type": "server_error" });
+    let mut failed = Failed::new(500, "api_error", json!({ "error": error }));
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.status(), 400, "it is not the account's fault");
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        attempt(&mut exchange)["messages"].as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+#[test]
+fn an_answer_for_which_the_context_has_no_room_is_asked_for_shorter() {
+    let mut exchange = exchange(&hello());
+    attempt(&mut exchange);
+    let mut failed = refused(
+        "This model's maximum context length is 32768 tokens. However, you requested 130000 tokens (2000 in the messages, 128000 in the completion).",
+        "",
+    );
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert!(
+        !failed.body().contains("context length"),
+        "it is no prompt that is too long: {}",
+        failed.body()
+    );
+    assert_eq!(attempt(&mut exchange)["max_tokens"], 30_768);
+    assert_eq!(exchange.notes(), ["changed: max_tokens 128000 as 30768"]);
+    let mut later = exchange.next(hello()).dialect("openai").upstream("up");
+    assert_eq!(
+        attempt(&mut later)["max_tokens"],
+        128_000,
+        "another prompt leaves other room"
+    );
+}
+
+#[test]
+fn an_account_without_money_rests_and_another_is_asked() {
+    let error = json!({ "message": "no money", "type": "insufficient_quota", "code": "insufficient_quota" });
+    let mut failed = Failed::new(429, "rate_limit_error", json!({ "error": error }));
+    exchange(&hello()).on_failure(&mut failed).unwrap();
+    assert_eq!(
+        (failed.status(), failed.kind().as_str()),
+        (402, "billing_error")
+    );
+    assert_eq!(failed.rest(), Some(Duration::from_secs(3600)));
+    assert_eq!(failed.retry(), Some((Retry::Other, Duration::ZERO)));
+}
+
+#[test]
+fn a_wait_is_a_rest_wherever_it_is_told() {
+    let told = |body: Value| Failed::new(429, "rate_limit_error", body);
+    let words = json!({ "error": { "message": "Please try again in 1.2s.", "code": "rate_limit_exceeded" } });
+    let behind = json!({ "error": { "message": "busy", "code": 429, "metadata": { "headers": { "X-RateLimit-Reset": "7" } } } });
+    for (mut failed, rest) in [
+        (told(words.clone()), Some(1_200)),
+        (told(words).header("retry-after", "3"), None),
+        (told(behind), Some(7_000)),
+        (
+            told(json!({ "error": { "message": "busy" } }))
+                .header("x-ratelimit-reset-tokens", "6m0s"),
+            Some(360_000),
+        ),
+    ] {
+        exchange(&hello()).on_failure(&mut failed).unwrap();
+        assert_eq!(failed.rest(), rest.map(Duration::from_millis));
+    }
+}
+
+#[test]
+fn an_error_in_place_of_the_first_event_is_understood_as_one_with_a_status() {
+    let mut exchange = exchange(&hello());
+    attempt(&mut exchange);
+    let error = json!({ "error": { "message": "Please try again in 20s.", "code": "rate_limit_exceeded" } });
+    let events = exchange
+        .stream([
+            chunk(&json!({ "role": "assistant", "content": "" })),
+            case::event("", &error.to_string()),
+        ])
+        .unwrap();
+    let [event] = &events[..] else {
+        panic!("{events:?}");
+    };
+    let mut failed = Failed::new(429, "rate_limit_error", &event.data);
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.body(), event.data);
+    assert_eq!(failed.rest(), Some(Duration::from_secs(20)));
+}
+
+#[test]
+fn a_failure_that_is_no_answer_or_not_in_json_is_left_to_the_gateway() {
+    for (status, body) in [
+        (0, "connection refused"),
+        (502, "<html>bad gateway</html>"),
+        (500, ""),
+    ] {
+        let mut failed = Failed::new(status, "api_error", body);
+        exchange(&hello()).on_failure(&mut failed).unwrap();
+        assert_eq!(
+            (failed.status(), failed.body().as_str(), failed.retry()),
+            (status, body, None)
+        );
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
+    for (body, said) in [
+        ("404 page not found\n", "404 page not found (is the version"),
+        (
+            "<html><body>Not Found</body></html>",
+            "the upstream knows no such path (is the version",
+        ),
+        ("", "the upstream knows no such path (is the version"),
+    ] {
+        let mut failed = Failed::new(404, "not_found_error", body);
+        exchange(&hello()).on_failure(&mut failed).unwrap();
+        assert!(failed.body().contains(said), "{}", failed.body());
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_or_has_no_end_is_not_ended() {
+    for end in [Openai::on_cut, Openai::on_end] {
+        let mut exchange = exchange(&hello());
+        attempt(&mut exchange);
+        exchange
+            .on_event(chunk(&json!({ "content": "hi" })))
+            .unwrap();
+        assert_eq!(end(&mut exchange).unwrap(), []);
+    }
+    let mut empty = exchange(&hello());
+    attempt(&mut empty);
+    let nothing = empty.stream([
+        chunk(&json!({ "role": "assistant", "content": "" })),
+        case::event("", "[DONE]"),
+    ]);
+    assert_eq!(nothing.unwrap(), []);
+}
+
+#[test]
+fn a_retried_attempt_begins_anew() {
+    let mut exchange = exchange(&hello());
+    attempt(&mut exchange);
+    exchange
+        .on_event(chunk(&json!({ "content": " " })))
+        .unwrap();
+    attempt(&mut exchange);
+    let done = json!({ "choices": [{ "index": 0, "delta": { "content": "hi" }, "finish_reason": "stop" }] });
+    let events = exchange
+        .stream([case::event("", &done.to_string())])
+        .unwrap();
+    assert!(
+        events
+            .iter()
+            .any(|event| event.data.contains(r#""text":"hi""#)),
+        "{events:?}"
+    );
+    assert_eq!(
+        events.last().map(|event| event.name.as_str()),
+        Some("message_stop")
+    );
+}
+
+/// By setting only: these members are none of OpenAI's.
+#[test]
+fn thoughts_go_back_in_the_member_that_the_setting_names() {
+    let thought = |text: &str| json!({ "type": "thinking", "thinking": text, "signature": "" });
+    let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
+    let body = json!({ "model": "m", "thinking": { "type": "adaptive", "display": "omitted" }, "messages": [
+        { "role": "assistant", "content": [thought("one"), { "type": "text", "text": "hi" }, thought("two")] },
+        { "role": "user", "content": "go on" },
+        { "role": "assistant", "content": [call] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a" }] },
+    ] });
+    for (member, of_calls) in [("reasoning_content", Some(&json!(""))), ("reasoning", None)] {
+        let settings = json!({ "upstreams": { "up": { "reasoning": member } } });
+        let mut exchange = exchange(&body).settings(settings);
+        let sent = attempt(&mut exchange);
+        assert_eq!(sent["messages"][0][member], "one\n\ntwo");
+        assert_eq!(
+            sent["messages"][2].get(member),
+            of_calls,
+            "DeepSeek wants it of each call"
+        );
+        assert_eq!(exchange.notes(), ["left out: thinking"]);
+        let events = exchange
+            .stream([chunk(&json!({ "reasoning_content": "three" }))])
+            .unwrap();
+        assert!(
+            events.iter().any(|event| event.data.contains("three")),
+            "what goes back is shown"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_wants_thoughts_back_gets_them() {
+    let body = json!({ "model": "m", "messages": [
+        { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "f", "input": {} }] },
+    ] });
+    let mut exchange = exchange(&body);
+    assert_eq!(
+        attempt(&mut exchange)["messages"][0].get("reasoning_content"),
+        None
+    );
+    let mut failed = refused(
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "",
+    );
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        attempt(&mut exchange)["messages"][0]["reasoning_content"],
+        ""
+    );
+}
+
+/// A conversation as it grows. What was sent of it before is the beginning of what is sent now, to the byte: else the upstream's
+/// cache is of no use.
+#[test]
+fn a_growing_conversation_never_changes_what_was_sent_before() {
+    let long = "x".repeat(2_000);
+    let image = json!({ "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": long } });
+    let call = |id: &str| json!({ "type": "tool_use", "id": id, "name": "web.get", "input": { "b": long, "a": 1 } });
+    let result = |id: &str, content: Value| json!({ "type": "tool_result", "tool_use_id": id, "content": content });
+    let grown = json!([
+        { "role": "user", "content": [{ "type": "text", "text": "draw" }] },
+        { "role": "system", "content": [{ "type": "text", "text": long }], "output_config": { "effort": "low" } },
+        { "role": "assistant", "content": [{ "type": "thinking", "thinking": "hm", "signature": "" }, call("a"), call(&long[..60])] },
+        { "role": "system", "content": "be quick" },
+        { "role": "user", "content": [result(&long[..60], json!("B")), result("a", json!([image])), { "type": "text", "text": "go on" }] },
+        { "role": "assistant", "content": [{ "type": "text", "text": "well" }, call("c")] },
+        { "role": "user", "content": [] },
+        { "role": "user", "content": [result("c", json!("")), result("lost", json!("?"))] },
+        { "role": "assistant", "content": [call("d")] },
+        { "role": "user", "content": "never mind" },
+        { "role": "assistant", "content": "fine" },
+        { "role": "user", "content": "bye" },
+    ]);
+    let grown = grown.as_array().unwrap();
+    for settings in [
+        json!({}),
+        json!({ "mid_system": "user", "reasoning": "reasoning_content" }),
+    ] {
+        let mut before = String::new();
+        for told in [2, 5, 8, 10, 12] {
+            let mut messages = grown[..told].to_vec();
+            // Clients spell what is no longer the last message otherwise.
+            if told > 2 {
+                messages[0]["content"] = json!("draw");
+            }
+            let body = json!({ "model": "m", "system": "be kind", "messages": messages });
+            let mut exchange = exchange(&body).settings(settings.clone());
+            let sent = attempt(&mut exchange)["messages"].to_string();
+            assert!(sent.starts_with(&before), "{told}: {sent}\n{before}");
+            sent.trim_end_matches(']').clone_into(&mut before);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What is sent to a provider and what its answers look like in the tests, held to the provider's own published types and
+//! not to our reading of its documents.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use crate::{
+    install,
+    support::{component::root, gateway::finish_within},
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What the validators say, a line for each thing that they looked at.
+fn told(script: &str, arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new(install::python("requirements-strict.txt"));
+    command
+        .arg(install::sources().join("strict").join(script))
+        .args(arguments);
+    let outcome = finish_within(command, LIMIT);
+    outcome.has_code(0);
+    outcome.out.lines().map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn all_are_ok(lines: &[String]) {
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.starts_with("ok "))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_planted_wrong_field_is_noticed_wherever_it_is() {
+    if install::skipped() {
+        return;
+    }
+    let lines = told("planted.py", &[]);
+    all_are_ok(&lines);
+    for place in ["top", "part", "tool", "schema", "call", "answer top"] {
+        for dialect in ["gemini", "openai"] {
+            let named = format!("ok {dialect} {place} (");
+            assert!(
+                lines.iter().any(|line| line.starts_with(&named)),
+                "nothing was planted: {named}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_dialect_gemini_sends_is_what_google_genai_takes() {
+    every_case_is_the_providers_own("gemini");
+}
+
+#[test]
+fn what_dialect_openai_sends_is_what_openai_takes() {
+    every_case_is_the_providers_own("openai");
+}
+
+#[track_caller]
+fn every_case_is_the_providers_own(dialect: &str) {
+    if install::skipped() {
+        return;
+    }
+    let cases = root()
+        .join("tests/cases")
+        .join(format!("dialect-{dialect}"));
+    let folders: Vec<PathBuf> = fs::read_dir(&cases)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    assert!(folders.len() >= 40, "only {} cases", folders.len());
+    let lines = told("cases.py", &[cases.to_str().unwrap(), dialect]);
+    all_are_ok(&lines);
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        for (file, what) in [("sent.json", "sent"), ("upstream.sse", "upstream")] {
+            // What another server says is not looked at, and is said to be so.
+            let foreign = what == "upstream" && folder.join("foreign.txt").exists();
+            let line = format!("ok {name} {}", if foreign { "foreign" } else { what });
+            assert!(
+                !folder.join(file).exists() || lines.contains(&line),
+                "{name}/{file} was not looked at"
+            );
+        }
+    }
+}

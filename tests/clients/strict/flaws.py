@@ -1,0 +1,64 @@
+"""What the validators of both providers share: flaws as lines of text, and where two JSON values differ."""
+
+import json
+
+import jsonschema
+import pydantic
+
+
+def parsed(model, value):
+    """The value as the model's, or the flaws: strings of base64 are bytes to these models only in JSON text."""
+    adapter = model if isinstance(model, pydantic.TypeAdapter) else pydantic.TypeAdapter(model)
+    try:
+        return adapter.validate_json(json.dumps(value)), []
+    except pydantic.ValidationError as error:
+        return None, told(error)
+    # An enumeration of google-genai takes any word, and warns; the caller makes warnings exceptions.
+    except Warning as warning:
+        return None, [str(warning)]
+
+
+def told(error):
+    """A line for each error, but none for those members of a union that say by a constant that they are not meant."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    others = [one["loc"][:-1] for one in errors if one["type"] == "literal_error"]
+    meant = [one for one in errors if not any(one["loc"][: len(other)] == other for other in others if other)]
+    return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in meant or errors][:8]
+
+
+def differences(sent, said, path="$"):
+    """Where what we sent is not what the SDK would have said; bases of 64 in either alphabet are equal."""
+    if isinstance(sent, dict) and isinstance(said, dict):
+        lines = [f"{path}.{name}: the SDK does not send it" for name in sent if name not in said]
+        lines += [f"{path}.{name}: only the SDK sends it" for name in said if name not in sent]
+        for name in sent:
+            if name in said:
+                lines += differences(sent[name], said[name], f"{path}.{name}")
+        return lines
+    if isinstance(sent, list) and isinstance(said, list):
+        if len(sent) != len(said):
+            return [f"{path}: {len(sent)} items, the SDK sends {len(said)}"]
+        return [line for at, pair in enumerate(zip(sent, said)) for line in differences(*pair, f"{path}[{at}]")]
+    # True is 1 to Python.
+    same = sent == said and isinstance(sent, bool) == isinstance(said, bool)
+    if same or path.endswith((".data", ".thoughtSignature")) and alphabet(sent) == alphabet(said):
+        return []
+    return [f"{path}: {short(sent)}, the SDK sends {short(said)}"]
+
+
+def alphabet(text):
+    return str(text).replace("+", "-").replace("/", "_").rstrip("=")
+
+
+def short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def schema_flaws(schema, path):
+    """Flaws of a JSON Schema as such: the provider's models take any object for one."""
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+        return []
+    except jsonschema.SchemaError as error:
+        return [f"{path}{error.json_path[1:]}: {error.message}"]
