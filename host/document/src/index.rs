@@ -167,7 +167,8 @@ impl Index {
             let before = skip_space_back(text, first);
             match text[before - 1] {
                 b',' => at = skip_space_back(text, before - 1),
-                b'[' if before - 1 == start => break,
+                // Brackets are even in between, so it is the array's own.
+                b'[' => break,
                 _ => return None,
             }
         }
