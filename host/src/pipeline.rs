@@ -307,9 +307,6 @@ impl Run {
         self.recall();
         let plain = self.plain.take();
         let request = plain.as_ref().unwrap_or(request);
-        if plain.is_some() {
-            self.seen.forget();
-        }
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,
