@@ -130,6 +130,23 @@ impl Index {
         found.ok().map(|found| from + found)
     }
 
+    /// The strings, keys included, with more than `longest` bytes between their quotes; `None` where that is not known.
+    pub(crate) fn strings_past(&self, text: &[u8], longest: usize) -> Option<Vec<Range<usize>>> {
+        self.keys.as_ref()?;
+        // Two quotes, and one byte more than `longest`.
+        if longest + 3 < LONG {
+            return None;
+        }
+        let mut strings = Vec::new();
+        for (&start, &end) in self.starts.iter().zip(&self.ends) {
+            let span = usize::try_from(start).ok()?..usize::try_from(end).ok()?;
+            if text[span.start] == b'"' && span.len() - 2 > longest {
+                strings.push(span);
+            }
+        }
+        Some(strings)
+    }
+
     /// The last elements of the array at `start`, at most so many, found backwards; `None` where they are not all long or
     /// what stands between them is no comma.
     pub(crate) fn last_elements(

@@ -138,7 +138,9 @@ impl Document {
     ///
     /// `BadDocument` where what is left is not JSON.
     pub fn outline(&self, longest: usize, seed: u64) -> Result<Outline, Error> {
-        Outline::of(self.bytes(), longest, seed)
+        let text = self.bytes();
+        let index = self.index(&text);
+        Outline::of(text.clone(), index, longest, seed)
     }
 
     /// Takes another text in place of all that stood here: an edit of everything at once. Nothing is read.

@@ -1,12 +1,12 @@
 //! A text with its long strings left out, and the way back: for those who write a document anew and leave long texts
 //! where they are.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use crate::{Error, check, scan};
+use crate::{Error, check, index::Index, scan};
 
 /// More than any body is long; a stand-in may be used many times, and texts would multiply.
 const LARGEST: usize = 256 << 20;
@@ -24,7 +24,7 @@ pub struct Outline {
     /// What begins every stand-in: `~8f3a9c0d12e45b67:`.
     prefix: String,
     /// The insides of the strings left out.
-    texts: Vec<std::ops::Range<usize>>,
+    texts: Vec<Range<usize>>,
     text: String,
 }
 
@@ -35,24 +35,30 @@ impl Outline {
     /// # Errors
     ///
     /// `BadDocument` where what is left is not JSON.
-    pub fn of(source: Bytes, longest: usize, seed: u64) -> Result<Self, Error> {
+    pub(crate) fn of(
+        source: Bytes,
+        index: &Index,
+        longest: usize,
+        seed: u64,
+    ) -> Result<Self, Error> {
         let prefix = prefix(&source, seed);
         let mut text = BytesMut::new();
         let mut texts = Vec::new();
         // Up to where the source is in the outline.
         let mut told = 0;
-        let mut at = 0;
-        while let Some(found) = memchr::memchr(b'"', &source[at..]) {
-            let open = at + found;
-            at = scan::string_end(&source, open)?;
-            let inside = open + 1..at - 1;
-            let is_key = || source.get(scan::skip_space(&source, at)) == Some(&b':');
-            if inside.len() > longest && !is_key() {
-                text.extend_from_slice(&source[told..=open]);
-                told = inside.end;
-                text.extend_from_slice(format!("{prefix}{}~", texts.len()).as_bytes());
-                texts.push(inside);
+        let strings = match index.strings_past(&source, longest) {
+            Some(strings) => strings,
+            None => strings_past(&source, longest)?,
+        };
+        for string in strings {
+            let inside = string.start + 1..string.end - 1;
+            if source.get(scan::skip_space(&source, string.end)) == Some(&b':') {
+                continue;
             }
+            text.extend_from_slice(&source[told..inside.start]);
+            told = inside.end;
+            text.extend_from_slice(format!("{prefix}{}~", texts.len()).as_bytes());
+            texts.push(inside);
         }
         text.extend_from_slice(&source[told..]);
         check::one_value(&text, 0)?;
@@ -161,6 +167,20 @@ impl Outline {
         }
         filled.extend_from_slice(rest);
     }
+}
+
+/// The strings, keys included, that are spelt with more than `longest` bytes between their quotes.
+fn strings_past(source: &[u8], longest: usize) -> Result<Vec<Range<usize>>, Error> {
+    let mut strings = Vec::new();
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'"', &source[at..]) {
+        let open = at + found;
+        at = scan::string_end(source, open)?;
+        if at - open - 2 > longest {
+            strings.push(open..at);
+        }
+    }
+    Ok(strings)
 }
 
 /// JSON in JSON in JSON: nobody nests deeper.

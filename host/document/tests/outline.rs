@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use witgate_document::{Error, Outline};
+use witgate_document::{Document, Error, Outline};
 
 fn outline(source: &str) -> Outline {
-    Outline::of(Bytes::copy_from_slice(source.as_bytes()), 5, 7).expect("a source")
+    Document::new(source.to_owned())
+        .outline(5, 7)
+        .expect("a source")
 }
 
 fn filled(outline: &Outline, new: &str) -> Value {
@@ -63,7 +65,7 @@ fn a_stand_in_that_the_source_could_hold_is_not_chosen() {
 fn what_is_no_json_or_no_stand_in_is_an_error() {
     for source in ["{", "", "[\"not closed", "[nul]", "[1] 2"] {
         let bytes = Bytes::copy_from_slice(source.as_bytes());
-        let error = Outline::of(bytes, 5, 7).unwrap_err();
+        let error = Document::new(bytes).outline(5, 7).unwrap_err();
         assert!(matches!(error, Error::BadDocument { .. }), "{source}");
     }
     let outline = outline(r#"["a long text"]"#);

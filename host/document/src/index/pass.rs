@@ -44,12 +44,14 @@ const QUIET: u32 = 4;
 /// thing to this pass and another to a walk.
 pub(super) fn over(text: &[u8]) -> Option<Pass<'_>> {
     u32::try_from(text.len()).ok()?;
+    // Conversations have a long value every few hundred bytes.
+    let expected = text.len() / 512 + 16;
     let mut pass = Pass {
         text,
-        starts: Vec::new(),
-        ends: Vec::new(),
+        starts: Vec::with_capacity(expected),
+        ends: Vec::with_capacity(expected),
         keys: Keys::new(),
-        open: Vec::new(),
+        open: Vec::with_capacity(16),
     };
     let mut before = Before {
         in_string: false,

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    Outline,
     scan::{MAX_DEPTH, is_escaped},
     splice::{Cut, splice},
 };
@@ -125,6 +126,15 @@ proptest! {
         prop_assert!(index.keys.is_some());
         agrees(text.as_bytes(), &index)?;
         prop_assert_eq!(index.members.is_some(), text.starts_with('{'));
+    }
+
+    #[test]
+    fn an_outline_leaves_out_the_same_strings(text in json(), longest in 50..120_usize) {
+        let outline = |index: &Index| {
+            let outline = Outline::of(text.clone().into(), index, longest, 7);
+            outline.map(|outline| outline.text().to_owned())
+        };
+        prop_assert_eq!(outline(&Index::of(text.as_bytes())), outline(&Index::default()));
     }
 
     #[test]
