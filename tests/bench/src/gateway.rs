@@ -4,10 +4,11 @@ use std::{
     env,
     error::Error,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -42,15 +43,25 @@ impl Gateway {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
+        let (say, heard) = mpsc::channel();
         let out = child.stdout.take().ok_or("no standard output")?;
         let err = child.stderr.take().ok_or("no standard error")?;
-        let heard = thread::spawn(move || listening(BufReader::new(out)));
-        // What is said there must be read, or the gateway would wait.
-        thread::spawn(move || BufReader::new(err).lines().count());
+        for pipe in [Box::new(out) as Box<dyn Read + Send>, Box::new(err)] {
+            let say = say.clone();
+            // It reads to the end, or the gateway would wait for somebody who does.
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    if let Some(addr) = listening(&line) {
+                        // Nobody listens to a second one.
+                        let _ = say.send(addr);
+                    }
+                }
+            });
+        }
+        drop(say);
         let addr = heard
-            .join()
-            .map_err(|_| "no line was read")?
-            .ok_or("the gateway ended")?;
+            .recv()
+            .map_err(|_| "the gateway ended before it listened")?;
         Ok(Self {
             addr,
             child,
@@ -63,7 +74,10 @@ impl Gateway {
         let tasks = format!("/proc/{}/task", self.child.id());
         let mut nanos = 0;
         for task in fs::read_dir(tasks)? {
-            let times = fs::read_to_string(task?.path().join("schedstat"))?;
+            // A thread may end meanwhile; those that work last as long as the process.
+            let Ok(times) = fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
             nanos += times.split(' ').next().unwrap_or_default().parse::<u64>()?;
         }
         Ok(Duration::from_nanos(nanos))
@@ -104,23 +118,11 @@ fn on_one_core(program: PathBuf) -> Command {
     command
 }
 
-/// The address that the log names; the rest of the log is read away.
-fn listening(mut log: impl BufRead + Send + 'static) -> Option<SocketAddr> {
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if log.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let Some(at) = line
-            .find("127.0.0.1:")
-            .filter(|_| line.contains("listening"))
-        else {
-            continue;
-        };
-        let ends = |sign: char| !(sign.is_ascii_digit() || sign == '.' || sign == ':');
-        let addr = line[at..].split(ends).next()?.parse().ok()?;
-        thread::spawn(move || log.lines().count());
-        return Some(addr);
-    }
+/// The address, if this line of the log names it.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let at = line
+        .find("127.0.0.1:")
+        .filter(|_| line.contains("listening"))?;
+    let ends = |sign: char| !(sign.is_ascii_digit() || sign == '.' || sign == ':');
+    line[at..].split(ends).next()?.parse().ok()
 }
