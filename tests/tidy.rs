@@ -452,8 +452,13 @@ fn host_files() -> Vec<(PathBuf, String)> {
             Some("lib.rs" | "main.rs") => file.parent().unwrap().to_owned(),
             _ => file.with_extension(""),
         };
-        for (at, _) in text.match_indices("#[cfg(test)]\nmod ") {
-            let name: String = text[at + "#[cfg(test)]\nmod ".len()..]
+        for (at, attribute) in text.match_indices("#[cfg(test)]\n") {
+            let item = &text[at + attribute.len()..];
+            let item = item.strip_prefix("pub(crate) ").unwrap_or(item);
+            let Some(name) = item.strip_prefix("mod ") else {
+                continue;
+            };
+            let name: String = name
                 .chars()
                 .take_while(|c| c.is_alphanumeric() || *c == '_')
                 .collect();

@@ -166,7 +166,11 @@ pub(crate) async fn look(
         }
         return begin(status, headers, chunks, target, due).await;
     }
-    let (mut body, fault) = read(&mut chunks, begun, LARGEST_ANSWER).await;
+    let limit = match &translator {
+        Some(_) => LARGEST_EVENT,
+        None => LARGEST_ANSWER,
+    };
+    let (mut body, fault) = read(&mut chunks, begun, limit).await;
     let broken = |headers, body, fault| Bad::Broken {
         status: status.as_u16(),
         headers,

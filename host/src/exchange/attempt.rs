@@ -165,8 +165,8 @@ pub(crate) async fn run(
     End::Failed(Box::new(failed))
 }
 
-/// Headers for an upstream that is no server of Anthropic's API: always asked for a stream of messages, and none the
-/// wiser about its client.
+/// Headers for an upstream that is no server of Anthropic's API: it is told what is wanted of it, and not what the client
+/// says of itself to Anthropic. What an attempt hook set stays.
 pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
     take_off_own(&mut request.headers, &came.headers);
     let wanted = match request.kind {

@@ -46,9 +46,10 @@ pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
 /// Takes off what clients of Anthropic's API say about themselves, as far as it is as it `came`: another provider has no
 /// use for it, and what it does not get it cannot keep.
 pub(crate) fn take_off_own(headers: &mut HeaderMap, came: &HeaderMap) {
-    const OWN: [&str; 4] = ["anthropic-", "x-claude-", "x-stainless-", "x-app"];
+    const OWN: [&str; 3] = ["anthropic-", "x-claude-", "x-stainless-"];
     keep(headers, |name, values| {
-        let own = OWN.iter().any(|own| name.as_str().starts_with(own));
+        let name = name.as_str();
+        let own = name == "x-app" || OWN.iter().any(|own| name.starts_with(own));
         !own || !values.eq(&came.get_all(name))
     });
 }

@@ -877,3 +877,62 @@ fn a_second_start_takes_compiled_code_from_the_cache_and_a_bad_cache_does_no_har
     assert_eq!(start(&file), (plugins, 0), "a folder that cannot be made");
     fs::remove_dir_all(&cache).unwrap();
 }
+
+/// What the toy dialect's instance says it was shown so far, as it would go upstream.
+async fn seen(run: &mut Run, target: &Target) -> Value {
+    let mut request = request(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
+    let decided = run.on_attempt(&mut request, target).await.unwrap();
+    assert!(matches!(decided, Decision::Proceed));
+    let sent: Value = serde_json::from_str(&body(&request)).unwrap();
+    sent["SEEN"].clone()
+}
+
+#[test]
+fn a_dialects_instance_comes_back_from_an_answer_unless_it_was_left_in_the_middle_of_a_call() {
+    let fixture = Fixture::new()
+        .drop_in("toy_dialect.wasm", "toy.wasm")
+        .loaded();
+    let target = Target {
+        dialect: "toy".into(),
+        ..target(&[])
+    };
+    let head = || AnswerHead {
+        target: target.clone(),
+        ..head()
+    };
+    let said = |data: &str| Event {
+        name: String::new(),
+        data: data.to_owned(),
+    };
+    run(async {
+        let mut run = fixture.begin();
+        assert_eq!(seen(&mut run, &target).await, 0);
+        let mut translator = run.translator(head()).await.unwrap().unwrap();
+        let events = translator.on_event(said(r#"{"WORD":"a"}"#)).await.unwrap();
+        assert_eq!(events.len(), 2, "{events:?}");
+        drop(translator);
+        assert_eq!(seen(&mut run, &target).await, 1, "it is the same one");
+        assert_eq!(run.receipt().instances, 1);
+        assert_eq!(run.receipt().calls, 3, "what it did on loan is told");
+
+        let mut translator = run.translator(head()).await.unwrap().unwrap();
+        let spinning = translator.on_event(said(r#"{"DO":"SPIN"}"#));
+        let left = tokio::time::timeout(Duration::from_millis(20), spinning).await;
+        assert!(left.is_err(), "it was still running");
+        drop(translator);
+        assert_eq!(seen(&mut run, &target).await, 0, "it is another one");
+        assert_eq!(run.receipt().instances, 2);
+        assert_eq!(fixture.runtime.free_slots(), 19, "in the same slot");
+
+        // An answer that goes to the client does not wait for it.
+        let translator = run.translator(head()).await.unwrap().unwrap();
+        let answering = run.answering(head());
+        assert!(
+            !answering.listens(),
+            "what is translated is not shown again"
+        );
+        assert_eq!(fixture.runtime.free_slots(), 19);
+        drop(translator);
+        assert_eq!(fixture.runtime.free_slots(), 20);
+    });
+}

@@ -1,4 +1,5 @@
 mod case;
+mod order;
 
 use std::time::Duration;
 
@@ -149,6 +150,7 @@ fn a_server_that_takes_system_messages_only_at_first_gets_them_as_user_messages(
     let error = json!({ "code": 500, "message": "Jinja Exception: System message must be at the beginning.", "type": "server_error" });
     let mut failed = Failed::new(500, "api_error", json!({ "error": error }));
     exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.status(), 400, "it is not the account's fault");
     assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
     assert_eq!(
         attempt(&mut exchange)["messages"].as_array().map(Vec::len),

@@ -37,6 +37,7 @@ struct Case {
 fn cut_anywhere_a_stream_is_translated_to_the_same_events() {
     let mut cases = vec![toy()];
     cases.extend(folders().iter().filter_map(|folder| Case::read(folder)));
+    assert!(cases.len() > 80, "where are the cases?");
     let mut fixture = Fixture::new().drop_in("toy_dialect.wasm", "dialect-toy.wasm");
     for case in cases {
         fixture = fixture.settings(&format!("dialect-{}", case.dialect), case.settings.clone());

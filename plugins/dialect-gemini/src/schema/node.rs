@@ -161,7 +161,11 @@ impl<'a> Cleaner<'a> {
             [Value::Object(only)] => std::mem::take(only),
             _ => json_object("anyOf", clean),
         };
-        out.extend(remarks);
+        out.extend(
+            remarks
+                .into_iter()
+                .filter(|(word, said)| is_sound(word, said)),
+        );
         out
     }
 
@@ -187,7 +191,7 @@ impl<'a> Cleaner<'a> {
             }
         };
         for remark in ["title", "description", "default"] {
-            if let Some(said) = schema.get(remark) {
+            if let Some(said) = schema.get(remark).filter(|said| is_sound(remark, said)) {
                 out.insert(remark.to_owned(), said.clone());
             }
         }
@@ -202,7 +206,7 @@ impl<'a> Cleaner<'a> {
         let mut out = json_object("type", kind.word());
         let mut hints = Vec::new();
         let copy = |out: &mut Object, word: &str| {
-            if let Some(said) = schema.get(word).filter(|said| !said.is_null()) {
+            if let Some(said) = schema.get(word).filter(|said| is_sound(word, said)) {
                 out.insert(word.to_owned(), said.clone());
             }
         };
@@ -227,6 +231,16 @@ impl<'a> Cleaner<'a> {
             out.insert("description".to_owned(), json!(text));
         }
         out
+    }
+}
+
+/// Whether a word says what such a word can say: what is odd to Gemini refuses the whole request.
+fn is_sound(word: &str, said: &Value) -> bool {
+    match word {
+        "title" | "description" | "pattern" => said.is_string(),
+        "default" => !said.is_null(),
+        "nullable" => said.is_boolean(),
+        _ => said.is_number(),
     }
 }
 

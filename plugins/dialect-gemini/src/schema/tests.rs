@@ -184,6 +184,12 @@ fn references_that_multiply_each_other_end_too() {
 }
 
 #[test]
+fn words_that_say_nonsense_are_not_passed_on() {
+    let odd = json!({ "type": "string", "minLength": "1", "pattern": 5, "title": {}, "description": [], "default": null });
+    becomes(odd, json!({ "type": "STRING" }), None);
+}
+
+#[test]
 fn what_is_no_schema_of_parameters_is_none() {
     for schema in [
         json!("x"),

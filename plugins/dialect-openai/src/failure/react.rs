@@ -86,6 +86,13 @@ pub(crate) fn learn(
             target.model()
         ));
         kv::set(&key(target), serde_json::to_vec(&learned)?, LEARNT_FOR)?;
+        // Whatever status it came with, it is the request's fault: the account need not rest.
+        let fault = Meaning {
+            status: 400,
+            kind: "invalid_request_error",
+            ..meaning.clone()
+        };
+        tell(failure, &fault)?;
         failure.set_retry(Retry::Same, Duration::ZERO)?;
     }
     Ok(None)
