@@ -89,6 +89,12 @@ fn claude_code_works_ten_turns_with_gemini() {
 }
 
 #[test]
+fn claude_code_works_ten_turns_with_an_older_gemini() {
+    // It is asked for thoughts in other words.
+    claude_code_works_ten_turns("gemini", "gemini-2.5-pro", "");
+}
+
+#[test]
 fn claude_code_works_ten_turns_with_openai() {
     // For OpenAI itself; by default nothing is sent that other servers may not know.
     let settings = "settings = { effort = true, max_tokens = \"max_completion_tokens\" }";
@@ -127,6 +133,10 @@ fn claude_code_works_ten_turns(dialect: &'static str, model: &str, settings: &st
     assert_eq!(answer["is_error"], false, "{answer}");
     assert_eq!(answer["result"], "All ten turns are done.", "{answer}");
     assert_eq!(received.len(), 10, "{answer}");
+    for thought in ["Three at once.", "That is all."] {
+        let block = format!(r#"{{"type":"thinking","thinking":"{thought}""#);
+        assert!(outcome.out.contains(&block), "no thought `{thought}`");
+    }
     for (name, least) in [
         ("input_tokens", 10 * 600),
         ("cache_read_input_tokens", 10 * 400),
