@@ -1,5 +1,5 @@
-//! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, and a
-//! session of ten turns with Claude Code.
+//! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, a
+//! session of ten turns with Claude Code, and requests at random.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -81,6 +81,48 @@ fn every_case_is_ok(interpreter: &Path, script: &Path, language: &str, dialect: 
     let said: Vec<&str> = outcome.out.lines().collect();
     let wanted: Vec<String> = expected.iter().map(|name| format!("ok {name}")).collect();
     assert_eq!(said, wanted, "{}", outcome.err);
+}
+
+#[test]
+fn whatever_a_client_sends_gemini_takes_it_or_it_is_refused() {
+    whatever_is_sent_is_taken_or_refused("gemini", "gemini-2.5-pro", "");
+    whatever_is_sent_is_taken_or_refused("gemini", "gemini-3-pro-preview", "");
+}
+
+#[test]
+fn whatever_a_client_sends_openai_takes_it_or_it_is_refused() {
+    whatever_is_sent_is_taken_or_refused("openai", "gpt-5", "");
+    let settings = "settings = { effort = true, files = true, mid_system = \"user\", prompt_cache_key = true }";
+    whatever_is_sent_is_taken_or_refused("openai", "gpt-5", settings);
+}
+
+#[track_caller]
+fn whatever_is_sent_is_taken_or_refused(dialect: &'static str, model: &str, settings: &str) {
+    if install::skipped() {
+        return;
+    }
+    let upstream = Live::always(dialect);
+    let gateway = upstream
+        .gateway(KEY)
+        .tables(&format!("[plugin.dialect-{dialect}]\n{settings}"))
+        .start();
+    let mut command = Command::new(install::python("requirements-strict.txt"));
+    command
+        .arg(install::sources().join("strict/anything.py"))
+        .arg(format!("http://{}", gateway.addr))
+        .args([KEY, model, "300"]);
+    let outcome = finish_within(command, LIMIT);
+    upstream.received();
+    let (failed, counts) = outcome
+        .out
+        .trim_end()
+        .rsplit_once('\n')
+        .unwrap_or(("", outcome.out.trim_end()));
+    assert_eq!(failed, "", "{}", outcome.err);
+    let counts: Value = serde_json::from_str(counts).expect("counts");
+    for (what, least) in [("answered", 150), ("refused", 10)] {
+        assert!(counts[what].as_u64() >= Some(least), "{model}: {counts}");
+    }
 }
 
 #[test]
