@@ -1,5 +1,5 @@
-//! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, and a
-//! session of ten turns with Claude Code.
+//! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, a
+//! session of ten turns with Claude Code, and requests at random.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -84,8 +84,56 @@ fn every_case_is_ok(interpreter: &Path, script: &Path, language: &str, dialect: 
 }
 
 #[test]
+fn whatever_a_client_sends_gemini_takes_it_or_it_is_refused() {
+    whatever_is_sent_is_taken_or_refused("gemini", "gemini-2.5-pro", "");
+    whatever_is_sent_is_taken_or_refused("gemini", "gemini-3-pro-preview", "");
+}
+
+#[test]
+fn whatever_a_client_sends_openai_takes_it_or_it_is_refused() {
+    whatever_is_sent_is_taken_or_refused("openai", "gpt-5", "");
+    let settings = "settings = { effort = true, files = true, mid_system = \"user\", prompt_cache_key = true }";
+    whatever_is_sent_is_taken_or_refused("openai", "gpt-5", settings);
+}
+
+#[track_caller]
+fn whatever_is_sent_is_taken_or_refused(dialect: &'static str, model: &str, settings: &str) {
+    if install::skipped() {
+        return;
+    }
+    let upstream = Live::always(dialect);
+    let gateway = upstream
+        .gateway(KEY)
+        .tables(&format!("[plugin.dialect-{dialect}]\n{settings}"))
+        .start();
+    let mut command = Command::new(install::python("requirements-strict.txt"));
+    command
+        .arg(install::sources().join("strict/anything.py"))
+        .arg(format!("http://{}", gateway.addr))
+        .args([KEY, model, "300"]);
+    let outcome = finish_within(command, LIMIT);
+    upstream.received();
+    let (failed, counts) = outcome
+        .out
+        .trim_end()
+        .rsplit_once('\n')
+        .unwrap_or(("", outcome.out.trim_end()));
+    assert_eq!(failed, "", "{}", outcome.err);
+    let counts: Value = serde_json::from_str(counts).expect("counts");
+    for (what, least) in [("answered", 150), ("refused", 10)] {
+        assert!(counts[what].as_u64() >= Some(least), "{model}: {counts}");
+    }
+}
+
+#[test]
 fn claude_code_works_ten_turns_with_gemini() {
     claude_code_works_ten_turns("gemini", "gemini-3-pro-preview", "");
+}
+
+#[test]
+fn claude_code_works_ten_turns_with_an_older_gemini() {
+    // It is asked for thoughts in other words.
+    claude_code_works_ten_turns("gemini", "gemini-2.5-pro", "");
 }
 
 #[test]
@@ -127,6 +175,10 @@ fn claude_code_works_ten_turns(dialect: &'static str, model: &str, settings: &st
     assert_eq!(answer["is_error"], false, "{answer}");
     assert_eq!(answer["result"], "All ten turns are done.", "{answer}");
     assert_eq!(received.len(), 10, "{answer}");
+    for thought in ["Three at once.", "That is all."] {
+        let block = format!(r#"{{"type":"thinking","thinking":"{thought}""#);
+        assert!(outcome.out.contains(&block), "no thought `{thought}`");
+    }
     for (name, least) in [
         ("input_tokens", 10 * 600),
         ("cache_read_input_tokens", 10 * 400),

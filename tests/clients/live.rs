@@ -31,6 +31,12 @@ impl Live {
         Self::start(dialect, &["sdk"])
     }
 
+    /// Answers the same, whatever is asked for.
+    #[track_caller]
+    pub(crate) fn always(dialect: &'static str) -> Self {
+        Self::start(dialect, &["always"])
+    }
+
     /// For Claude Code: a conversation of ten turns, with a picture to look at.
     #[track_caller]
     pub(crate) fn session(dialect: &'static str, picture: &Path) -> Self {

@@ -1,5 +1,6 @@
 //! Clients that others wrote, from their registries, against the built gateway: the official Python and TypeScript SDKs
-//! and the Claude Code CLI.
+//! and the Claude Code CLI. And what others wrote for the upstream's side: Google's and OpenAI's own packages, which judge what
+//! the dialects send, and LiteLLM's proxy.
 //!
 //! A client that cannot be installed fails its test, unless `WITGATE_SKIP_CLIENTS=1` says not to try.
 

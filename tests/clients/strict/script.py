@@ -1,7 +1,8 @@
 """What the strict upstream answers, made with the provider's own response types.
 
 A `Turn` says what the model does; `Gemini` and `OpenAi` say it in their protocol. `Session` is a conversation of ten turns
-for Claude Code, which also checks what came back of the turns before; `Sdk` answers by what the last user text asks for.
+for Claude Code, which also checks what came back of the turns before; `Sdk` answers by what the last user text asks for,
+`Always` the same.
 """
 
 import base64
@@ -352,3 +353,13 @@ class Sdk:
         if self.speaks.has_result(sent):
             return self.speaks.stream(1, Turn("", "It is sunny in Rome."))
         return self.speaks.stream(0, Turn("They greet.", "hello from upstream"))
+
+
+class Always:
+    """The same, whatever is asked for."""
+
+    def __init__(self, speaks):
+        self.speaks = speaks
+
+    def to(self, path, body, flaws):
+        return self.speaks.stream(0, Turn("Hm.", "hello from upstream"))

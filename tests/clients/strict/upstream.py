@@ -1,7 +1,7 @@
 """A server that speaks Gemini or OpenAI, strictly: what the provider's own types do not take is a 400, and is told.
 
-Arguments: `gemini` or `openai`, and what to answer (script.py): `sdk`, or `session` and the file of a picture. Writes its port, and then a line of
-JSON for each request: what was asked, what was wrong with it. Ends with its standard input.
+Arguments: `gemini` or `openai`, and what to answer (script.py): `sdk`, `always`, or `session` and the file of a picture. Writes
+its port, and then a line of JSON for each request: what was asked, what was wrong with it. Ends with its standard input.
 """
 
 import http.server
@@ -19,7 +19,8 @@ SPEAKS = {"gemini": script.Gemini, "openai": script.OpenAi}[DIALECT]()
 BASE = {"gemini": "/v1beta", "openai": "/v1"}[DIALECT]
 KEY = {"gemini": ("x-goog-api-key", "sk-of-ada"), "openai": ("authorization", "Bearer sk-of-ada")}[DIALECT]
 TELLING = threading.Lock()
-ANSWER = script.Session(SPEAKS, sys.argv[3]) if PLAY == "session" else script.Sdk(SPEAKS)
+PLAYS = {"session": script.Session, "sdk": script.Sdk, "always": script.Always}
+ANSWER = PLAYS[PLAY](SPEAKS, *sys.argv[3:])
 
 
 def tell(**what):
@@ -50,7 +51,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         tell(path=path, body=body, flaws=flaws)
         if flaws:
             answer = SPEAKS.error(400, "; ".join(flaws))
-        self.write(answer)
+        try:
+            self.write(answer)
+        # Whoever has read the end need not wait for more.
+        except ConnectionError:
+            self.close_connection = True
 
     def write(self, answer):
         self.send_response(answer.status)
