@@ -2,7 +2,7 @@
 
 A `Turn` says what the model does; `Gemini` and `OpenAi` say it in their protocol. `Session` is a conversation of ten turns
 for Claude Code, which also checks what came back of the turns before; `Sdk` answers by what the last user text asks for,
-`Always` the same.
+`Always` the same, `AtRandom` anything (turns.py).
 """
 
 import base64
@@ -12,6 +12,8 @@ import pathlib
 
 from google.genai import types
 from openai.types import Model, chat
+
+import turns
 
 
 @dataclasses.dataclass
@@ -34,6 +36,16 @@ class Answer:
 
 def pieces(text, size=7):
     return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def pieces_of(text, source):
+    """Of any size."""
+    at, cut = 0, []
+    while at < len(text):
+        size = source.choice([1, 2, 5, 30, 1000])
+        cut.append(text[at : at + size])
+        at += size
+    return cut
 
 
 def signature(turn, call):
@@ -79,6 +91,31 @@ class Gemini:
                 # The SDK writes the other alphabet of base 64 than the API.
                 part["thoughtSignature"] = part["thoughtSignature"].replace("-", "+").replace("_", "/")
         return json.dumps(value)
+
+    def at_random(self, steps, end, source):
+        parts = []
+        for place, (kind, *said) in enumerate(steps):
+            if kind == "call":
+                name, arguments = said
+                signed = base64.b64decode(signature(0, place)) if source.random() < 0.5 else None
+                call = types.FunctionCall(name=name, args=arguments or None)
+                parts.append(types.Part(function_call=call, thought_signature=signed))
+            else:
+                thought = True if kind == "thought" else None
+                parts += [types.Part(text=piece, thought=thought) for piece in pieces_of(said[0], source)]
+        events = []
+        while parts:
+            count = source.choice([1, 1, 2, 4])
+            events.append(parts[:count])
+            parts = parts[count:]
+        reason = {"tool_use": "STOP", "end_turn": "STOP", "max_tokens": "MAX_TOKENS", "refusal": "SAFETY"}[end]
+        if source.random() < 0.5:
+            events.append(source.choice([[], [types.Part(text="")]]))
+        ends = [None] * (len(events) - 1) + [reason]
+        return [self.chunk(0, parts, end) for parts, end in zip(events, ends)]
+
+    def ends_in(self, event):
+        return "finishReason" in event
 
     def error(self, status, message, wait=None):
         kinds = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED"}
@@ -188,6 +225,36 @@ class OpenAi:
             }
         )
         return value.model_dump_json(exclude_unset=True)
+
+    def at_random(self, steps, end, source):
+        deltas, calls = [{"role": "assistant", "content": source.choice([None, ""])}], []
+        for kind, *said in steps:
+            if kind == "call":
+                name, arguments = said
+                place = len(calls)
+                call = {"index": place, "id": f"call_at_random_{place}", "type": "function"}
+                text = json.dumps(arguments) if arguments else source.choice(["", "{}"])
+                calls.append([{**call, "function": {"name": name, "arguments": ""}}])
+                calls[-1] += [{"index": place, "function": {"arguments": part}} for part in pieces_of(text, source)]
+            else:
+                field = "reasoning_content" if kind == "thought" else "content"
+                deltas += [{field: piece} for piece in pieces_of(said[0], source)]
+        together = source.random() < 0.5
+        while any(calls):
+            # Beginning in order; then in turns, or one after the other.
+            begun = [call for call in calls if call and "id" not in call[0]]
+            new = [call for call in calls if call and "id" in call[0]][:1]
+            told = source.choice(begun + new) if together else (begun + new)[0]
+            deltas.append({"tool_calls": [told.pop(0)]})
+        reason = {"tool_use": "tool_calls", "end_turn": "stop", "max_tokens": "length", "refusal": "content_filter"}[end]
+        if source.random() < 0.5:
+            deltas.append({})
+        ends = [None] * (len(deltas) - 1) + [reason]
+        choices = [{"index": 0, "delta": delta, "finish_reason": end} for delta, end in zip(deltas, ends)]
+        return [*(self.chunk(0, choice) for choice in choices), self.chunk(0, None), "[DONE]"]
+
+    def ends_in(self, event):
+        return event != "[DONE]" and any(choice["finish_reason"] for choice in json.loads(event)["choices"])
 
     def error(self, status, message, wait=None):
         kinds = {400: "invalid_request_error", 429: "rate_limit_exceeded"}
@@ -363,3 +430,20 @@ class Always:
 
     def to(self, path, body, flaws):
         return self.speaks.stream(0, Turn("Hm.", "hello from upstream"))
+
+
+class AtRandom:
+    """What turns.py says for the number in the user's text, in pieces of any size."""
+
+    def __init__(self, speaks):
+        self.speaks = speaks
+
+    def to(self, path, body, flaws):
+        seed = int(self.speaks.last_text(json.loads(body)).split()[-1])
+        steps, end, cut, source = turns.answer(seed, isinstance(self.speaks, Gemini))
+        events = self.speaks.at_random(steps, end, source)
+        if cut:
+            # Something of what matters is lost, so not only the usage behind the end or `[DONE]`.
+            last = max(at for at, event in enumerate(events) if self.speaks.ends_in(event))
+            events = events[: source.randint(1, last)]
+        return Answer(events=events, cut=cut)
