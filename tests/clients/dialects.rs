@@ -1,5 +1,5 @@
 //! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, a
-//! session of ten turns with Claude Code, and requests at random.
+//! session of ten turns with Claude Code, and requests and answers at random.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 

@@ -445,5 +445,5 @@ class AtRandom:
         if cut:
             # Something of what matters is lost, so not only the usage behind the end or `[DONE]`.
             last = max(at for at, event in enumerate(events) if self.speaks.ends_in(event))
-            events = events[: source.randint(1, last)]
+            events = events[: source.randint(0, last)]
         return Answer(events=events, cut=cut)
