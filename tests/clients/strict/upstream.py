@@ -11,12 +11,14 @@ import os
 import sys
 import threading
 
+import says_gemini
+import says_openai
 import script
 import speaks_gemini
 import speaks_openai
 
 DIALECT, PLAY = sys.argv[1:3]
-SPEAKS = {"gemini": script.Gemini, "openai": script.OpenAi}[DIALECT]()
+SPEAKS = {"gemini": says_gemini.Gemini, "openai": says_openai.OpenAi}[DIALECT]()
 BASE = {"gemini": "/v1beta", "openai": "/v1"}[DIALECT]
 KEY = {"gemini": ("x-goog-api-key", "sk-of-ada"), "openai": ("authorization", "Bearer sk-of-ada")}[DIALECT]
 TELLING = threading.Lock()
