@@ -1,5 +1,5 @@
 //! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, a
-//! session of ten turns with Claude Code, and requests at random.
+//! session of ten turns with Claude Code, and requests and answers at random.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -111,17 +111,50 @@ fn whatever_is_sent_is_taken_or_refused(dialect: &'static str, model: &str, sett
         .arg(install::sources().join("strict/anything.py"))
         .arg(format!("http://{}", gateway.addr))
         .args([KEY, model, "300"]);
+    at_random(&upstream, command, &[("answered", 150), ("refused", 10)]);
+}
+
+#[test]
+fn whatever_gemini_says_is_heard_in_order_or_as_cut_off() {
+    whatever_is_said_is_heard("gemini");
+}
+
+#[test]
+fn whatever_openai_says_is_heard_in_order_or_as_cut_off() {
+    whatever_is_said_is_heard("openai");
+}
+
+#[track_caller]
+fn whatever_is_said_is_heard(dialect: &'static str) {
+    if install::skipped() {
+        return;
+    }
+    let upstream = Live::random(dialect);
+    let gateway = upstream.gateway(KEY).start();
+    let mut command = Command::new(install::python("requirements.txt"));
+    command
+        .arg(install::sources().join("strict/listens.py"))
+        .arg(format!("http://{}", gateway.addr))
+        .args([KEY, dialect, "150"]);
+    at_random(&upstream, command, &[("whole", 100), ("cut", 20)]);
+}
+
+/// Runs a script that says what went wrong, and then how often what came about: each of these at least so often.
+#[track_caller]
+fn at_random(upstream: &Live, mut command: Command, wanted: &[(&str, u64)]) {
+    for name in ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"] {
+        command.env_remove(name);
+    }
+    command.env("NO_PROXY", "127.0.0.1");
     let outcome = finish_within(command, LIMIT);
     upstream.received();
-    let (failed, counts) = outcome
-        .out
-        .trim_end()
-        .rsplit_once('\n')
-        .unwrap_or(("", outcome.out.trim_end()));
+    let said = outcome.out.trim_end();
+    let (failed, counts) = said.rsplit_once('\n').unwrap_or(("", said));
     assert_eq!(failed, "", "{}", outcome.err);
-    let counts: Value = serde_json::from_str(counts).expect("counts");
-    for (what, least) in [("answered", 150), ("refused", 10)] {
-        assert!(counts[what].as_u64() >= Some(least), "{model}: {counts}");
+    let counts: Value = serde_json::from_str(counts)
+        .unwrap_or_else(|error| panic!("{error}: {counts}{}", outcome.err));
+    for (what, least) in wanted {
+        assert!(counts[what].as_u64() >= Some(*least), "{what}: {counts}");
     }
 }
 

@@ -37,6 +37,12 @@ impl Live {
         Self::start(dialect, &["always"])
     }
 
+    /// Answers at random, and sometimes not to the end.
+    #[track_caller]
+    pub(crate) fn random(dialect: &'static str) -> Self {
+        Self::start(dialect, &["random"])
+    }
+
     /// For Claude Code: a conversation of ten turns, with a picture to look at.
     #[track_caller]
     pub(crate) fn session(dialect: &'static str, picture: &Path) -> Self {

@@ -1,7 +1,9 @@
 """Requests at random, as clients may send them and as no client does: the strict upstream must find nothing wrong with what a
 dialect makes of them. What cannot be said must be refused as such.
 
-Schemas are such as Anthropic takes: JSON Schema of 2020-12, which need not make sense. Arguments: the gateway's base URL, its key, the model, and how many. A line for each that went wrong, and one with the counts.
+Schemas are such as Anthropic takes: JSON Schema of 2020-12, which need not make sense.
+
+Arguments: the gateway's base URL, its key, the model, and how many. A line for each that went wrong, and one with the counts.
 The same numbers give the same requests.
 """
 
@@ -13,7 +15,8 @@ import urllib.parse
 
 BASE, KEY, MODEL, COUNT = sys.argv[1:5]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-TEXTS = ["", " ", "hello", "two\nlines \"quoted\" \\ \u0000 \u2028 é 😀", "x" * 3000, "{\"a\": 1}", "~0:1~", "(no content)"]
+ODD = "two\nlines \"quoted\" \\ \u0000 \u2028 é 😀"
+TEXTS = ["", " ", "hello", ODD, "x" * 3000, "{\"a\": 1}", "~0:1~", "(no content)"]
 NAMES = ["weather", "mcp__a__b", "a.b", "1st", "mit leer", "ü", "x" * 130, "Bash", "get-it"]
 KEYS = ["city", "a_b", "0", "$ref", "type", "properties", "ä", "x" * 70]
 
@@ -63,7 +66,11 @@ class Maker:
             "metadata": [{"user_id": "u"}, {}],
             "service_tier": ["auto", "standard_only"],
             "context_management": [{"edits": []}],
-            "output_config": [{"effort": "low"}, {"effort": "max"}, {"format": {"type": "json_schema", "schema": self.top_schema()}}],
+            "output_config": [
+                {"effort": "low"},
+                {"effort": "max"},
+                {"format": {"type": "json_schema", "schema": self.top_schema()}},
+            ],
             "mcp_servers": [[], [{"type": "url", "url": "https://x.test", "name": "m"}]],
             "container": [None, "c_1"],
             "unheard_of": [1, {"a": []}],
@@ -159,7 +166,8 @@ class Maker:
         tool = {"name": self.one(NAMES), "input_schema": self.top_schema()}
         if self.chance(0.8):
             tool["description"] = self.one(TEXTS)
-        for name, value in {"cache_control": {"type": "ephemeral"}, "defer_loading": True, "strict": True, "type": "custom"}.items():
+        more = {"cache_control": {"type": "ephemeral"}, "defer_loading": True, "strict": True, "type": "custom"}
+        for name, value in more.items():
             if self.chance(0.15):
                 tool[name] = value
         return tool
@@ -171,7 +179,8 @@ class Maker:
         if self.chance(0.3):
             schema["$defs"] = {"one": self.schema(1), "self": {"$ref": "#"}, "loop": {"$ref": "#/$defs/loop"}}
         if self.chance(0.3):
-            schema |= self.one([{"$schema": "https://json-schema.org/draft/2020-12/schema"}, {"additionalProperties": False}, {"title": "T"}])
+            draft = "https://json-schema.org/draft/2020-12/schema"
+            schema |= self.one([{"$schema": draft}, {"additionalProperties": False}, {"title": "T"}])
         if self.chance(0.1):
             schema = self.one([{}, {"type": "object"}, {"properties": {}}, {"anyOf": [schema, {"type": "object"}]}])
         return schema
@@ -197,7 +206,7 @@ class Maker:
             lambda: {"type": "object", "properties": {self.one(KEYS): self.schema(depth - 1)}, "required": ["city"]},
             lambda: {"type": "object", "additionalProperties": self.schema(depth - 1), "propertyNames": {"pattern": "a"}},
             lambda: {"type": "object", "patternProperties": {"^a": self.schema(depth - 1)}, "minProperties": 1},
-            lambda: {self.one(["anyOf", "oneOf", "allOf"]): [self.schema(depth - 1) for _ in range(self.random.randint(1, 3))]},
+            lambda: {self.one(["anyOf", "oneOf", "allOf"]): [self.schema(depth - 1), *self.some(lambda: self.schema(0), 2)]},
             lambda: {"type": "string", "anyOf": [{"minLength": 1}, {"format": "uri"}]},
             lambda: {"not": self.schema(depth - 1), "description": "not so"},
             lambda: {"if": self.schema(depth - 1), "then": self.schema(depth - 1), "type": "object"},

@@ -1,7 +1,8 @@
 """A server that speaks Gemini or OpenAI, strictly: what the provider's own types do not take is a 400, and is told.
 
-Arguments: `gemini` or `openai`, and what to answer (script.py): `sdk`, `always`, or `session` and the file of a picture. Writes
-its port, and then a line of JSON for each request: what was asked, what was wrong with it. Ends with its standard input.
+Arguments: `gemini` or `openai`, and what to answer (script.py): `sdk`, `always`, `random`, or `session` and the file of a
+picture. Writes its port, and then a line of JSON for each request: what was asked, what was wrong with it. Ends with its
+standard input.
 """
 
 import http.server
@@ -10,16 +11,18 @@ import os
 import sys
 import threading
 
+import says_gemini
+import says_openai
 import script
 import speaks_gemini
 import speaks_openai
 
 DIALECT, PLAY = sys.argv[1:3]
-SPEAKS = {"gemini": script.Gemini, "openai": script.OpenAi}[DIALECT]()
+SPEAKS = {"gemini": says_gemini.Gemini, "openai": says_openai.OpenAi}[DIALECT]()
 BASE = {"gemini": "/v1beta", "openai": "/v1"}[DIALECT]
 KEY = {"gemini": ("x-goog-api-key", "sk-of-ada"), "openai": ("authorization", "Bearer sk-of-ada")}[DIALECT]
 TELLING = threading.Lock()
-PLAYS = {"session": script.Session, "sdk": script.Sdk, "always": script.Always}
+PLAYS = {"session": script.Session, "sdk": script.Sdk, "always": script.Always, "random": script.AtRandom}
 ANSWER = PLAYS[PLAY](SPEAKS, *sys.argv[3:])
 
 
