@@ -215,7 +215,8 @@ impl Document {
 
     /// Applies a JSON Patch (RFC 6902): all of it, or nothing and an error that names the operation, counted from 0.
     ///
-    /// However many operations there are, the text is copied once, when somebody asks for it. A patch of one replace
+    /// However many operations there are, the text is copied once: at once where they only remove and replace places that
+    /// stand apart, else when somebody asks for it. A patch of one replace
     /// reads no more than the way to its place; every other reads all children of the containers on the way.
     ///
     /// # Errors
