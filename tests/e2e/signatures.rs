@@ -95,6 +95,34 @@ fn a_block_of_another_session_or_of_nobody_is_trusted() {
 }
 
 #[test]
+fn a_thought_of_another_protocol_does_not_come_to_anthropic() {
+    let words = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\",\"content\":\"so\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let other = Upstream::with(move |_| Answer::sse(words));
+    let anthropic = Upstream::ok();
+    let account = "accounts = [{ name = \"ada\", key = \"k\" }]";
+    let gateway = Gateway::echo()
+        .upstream("other", &other, &format!("preset = \"openai\"\n{account}"))
+        .upstream(
+            "anthropic",
+            &anthropic,
+            &format!("preset = \"anthropic\"\n{account}"),
+        )
+        .route("gpt-*", &["other"])
+        .route("*", &["anthropic", "other"])
+        .start();
+    let hello = HELLO.replacen("claude-opus-5-5", "gpt-9", 1);
+    let said: serde_json::Value = say(&gateway, "s", hello).has_status(200).json();
+    assert_eq!(said["content"][0]["type"], "thinking", "{said}");
+
+    let blocks = said["content"].as_array().unwrap();
+    let blocks: Vec<_> = blocks.iter().map(ToString::to_string).collect();
+    say(&gateway, "s", carrying_on(&blocks.join(","), false))
+        .has_status(200)
+        .has_header("x-witgate-edits", "signature-fallback=1");
+    anthropic.last().has_body(&carrying_on(&blocks[1], false));
+}
+
+#[test]
 fn a_refused_signature_is_tried_once_more_without_thinking() {
     let upstream = Upstream::script([Answer::json(400, REFUSED)]);
     let gateway = Gateway::to(&upstream).start();

@@ -22,10 +22,14 @@ pub(super) const FEATURES: &[&str] = &[
     "message-threads",
     "count_tokens",
     "foreign-signatures",
+    "unsigned-thinking",
 ];
 
 /// Nobody can check the signature of a thinking block that another upstream signed.
 const SIGNATURES: &[&str] = &["foreign-signatures"];
+
+/// Anthropic signs whatever it thinks, and refuses what nobody signed; other protocols have thoughts without signatures.
+const THINKING: &[&str] = &["foreign-signatures", "unsigned-thinking"];
 
 /// A server that speaks Messages and of which nothing else is known: what not all of them can do.
 const UNKNOWN_SERVER: &[&str] = &[
@@ -41,7 +45,7 @@ const COUNTS_ONLY: &[&str] = &["cache_control", "same-role-turns", "message-thre
 /// One line per provider, so that they can be compared.
 #[rustfmt::skip]
 pub(super) const PRESETS: &[Preset] = &[
-    Preset { name: "anthropic", base_url: Some("https://api.anthropic.com"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: SIGNATURES },
+    Preset { name: "anthropic", base_url: Some("https://api.anthropic.com"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: THINKING },
     Preset { name: "compatible", base_url: None, dialect: "anthropic", auth: XApiKey, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES },
     Preset { name: "zai", base_url: Some("https://api.z.ai/api/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES },
     Preset { name: "moonshot", base_url: Some("https://api.moonshot.ai/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES },
@@ -76,7 +80,10 @@ mod tests {
     fn against_anthropic_alone_nothing_is_lacked() {
         let preset = find("anthropic").unwrap();
         assert_eq!(preset.lacks, [""; 0]);
-        assert_eq!(preset.lacks_beside_others, ["foreign-signatures"]);
+        assert_eq!(
+            preset.lacks_beside_others,
+            ["foreign-signatures", "unsigned-thinking"]
+        );
     }
 
     #[test]

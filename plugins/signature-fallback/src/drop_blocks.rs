@@ -7,6 +7,9 @@ use witgate_plugin::{EditError, Error, Operation, Request};
 pub(crate) const THINKING: &str =
     r#"$.messages[*].content[?@.type == "thinking" || @.type == "redacted_thinking"]"#;
 
+pub(crate) const UNSIGNED: &str =
+    r#"$.messages[*].content[?@.type == "thinking" && (!@.signature || @.signature == "")]"#;
+
 pub(crate) const REDACTED: &str = r#"$.messages[*].content[?@.type == "redacted_thinking"]"#;
 
 pub(crate) const SIGNATURES: &str = r#"$.messages[*].content[?@.type == "thinking"].signature"#;

@@ -4,13 +4,15 @@
 //! the way out, blocks that are known to be signed elsewhere are left out where the target lacks `foreign-signatures`; what
 //! nobody saw being made is trusted. Where an upstream refuses a signature all the same, it is asked once more without any.
 //!
+//! A block that nobody signed, as other protocols' thoughts come, is left out where the target lacks `unsigned-thinking`.
+//!
 //! Blocks go whole or stay whole: no signature is ever changed, and nothing is put in a block's place.
 
 mod drop_blocks;
 mod origin;
 mod refusal;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
@@ -21,6 +23,9 @@ use drop_blocks::{Block, drop_blocks};
 
 /// What a target lacks that cannot take blocks signed by others.
 const LACK: &str = "foreign-signatures";
+
+/// What a target lacks that cannot take blocks signed by nobody.
+const LACK_UNSIGNED: &str = "unsigned-thinking";
 
 const KINDS: [&str; 2] = ["messages", "count_tokens"];
 
@@ -36,6 +41,10 @@ impl Plugin for SignatureFallback {
             .kinds(KINDS)
             .lacks([LACK])
             .path(drop_blocks::SIGNATURES);
+        let unsigned = Guard::new()
+            .kinds(KINDS)
+            .lacks([LACK_UNSIGNED])
+            .path(drop_blocks::UNSIGNED);
         let again = Guard::new()
             .kinds(KINDS)
             .retries()
@@ -53,6 +62,7 @@ impl Plugin for SignatureFallback {
         Ok(
             Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
                 .attempt(foreign)
+                .attempt(unsigned)
                 .attempt(again)
                 .failure(refusals)
                 .response(signatures),
@@ -64,14 +74,17 @@ impl AttemptHook for SignatureFallback {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let upstream = target.upstream();
         let refused = self.refused_by.as_ref() == Some(&upstream);
-        if !refused && !target.lacks(LACK) {
-            return Ok(Verdict::proceed());
-        }
-        let blocks = if refused {
-            Block::select(request, drop_blocks::THINKING)?
+        let mut blocks = BTreeSet::new();
+        if refused {
+            blocks = Block::select(request, drop_blocks::THINKING)?;
         } else {
-            origin::foreign(request, &upstream)?
-        };
+            if target.lacks(LACK) {
+                blocks = origin::foreign(request, &upstream)?;
+            }
+            if target.lacks(LACK_UNSIGNED) {
+                blocks.extend(Block::select(request, drop_blocks::UNSIGNED)?);
+            }
+        }
         drop_blocks(request, &blocks)?;
         Ok(Verdict::proceed())
     }

@@ -116,6 +116,28 @@ fn a_redacted_block_goes_with_the_signed_one_of_its_message() {
 }
 
 #[test]
+fn a_block_that_nobody_signed_goes_where_the_target_takes_none() {
+    let never = json!({"type": "thinking", "thinking": "hm"});
+    let text = json!({"type": "text", "text": "ok"});
+    let body = with(&[thinking(""), never, thinking("c2ln"), text.clone()]);
+    let mut taken = Signed::new(&body).lacks("foreign-signatures");
+    taken.on_attempt().unwrap();
+    assert_eq!(sent(&taken), body);
+
+    let mut refused = Signed::new(&body).lacks("unsigned-thinking");
+    assert!(refused.would_call(Hook::Attempt));
+    refused.on_attempt().unwrap();
+    assert_eq!(sent(&refused), with(&[thinking("c2ln"), text]));
+
+    let signed = with(&[thinking("c2ln")]);
+    assert!(
+        !Signed::new(signed)
+            .lacks("unsigned-thinking")
+            .would_call(Hook::Attempt)
+    );
+}
+
+#[test]
 fn a_message_of_which_nothing_is_left_goes_too() {
     let mut exchange = after_signing("other", "c2ln")
         .next(with(&[thinking("c2ln")]))

@@ -436,10 +436,8 @@ fn what_is_lacked_comes_from_the_preset_unless_it_is_told() {
         (upstream.lacks, upstream.lacks_beside_others)
     };
     let signatures = words(&["foreign-signatures"]);
-    assert_eq!(
-        lacked("preset = \"anthropic\""),
-        (words(&[]), signatures.clone())
-    );
+    let thinking = words(&["foreign-signatures", "unsigned-thinking"]);
+    assert_eq!(lacked("preset = \"anthropic\""), (words(&[]), thinking));
     let four = [
         "cache_control",
         "same-role-turns",
