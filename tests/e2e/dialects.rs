@@ -89,6 +89,7 @@ fn another_provider_hears_nothing_of_the_client_but_the_request() {
         .request("POST", "/v1/messages?beta=true")
         .header("x-api-key", "sk-witgate")
         .header("accept", "application/json")
+        .header("content-type", "application/x-www-form-urlencoded")
         .header("anthropic-version", "2023-06-01")
         .header("anthropic-beta", "a")
         .header("x-claude-code-session-id", "s-1")
@@ -103,7 +104,8 @@ fn another_provider_hears_nothing_of_the_client_but_the_request() {
     asked
         .has_header("x-api-key", "sk-of-ada")
         .has_header("user-agent", "claude-cli/2")
-        .has_header("accept", "text/event-stream, application/json");
+        .has_header("accept", "text/event-stream, application/json")
+        .has_header("content-type", "application/json");
     for name in [
         "anthropic-version",
         "anthropic-beta",

@@ -1,7 +1,10 @@
 //! One try of an exchange: this target's copy of the request, the attempt hooks, out, and a look at what comes back.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use witgate_document::{Operation, string};
 
 use crate::{
@@ -173,9 +176,14 @@ pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
         RequestKind::Messages => "text/event-stream, application/json",
         RequestKind::CountTokens | RequestKind::Models => "application/json",
     };
-    if request.headers.get(ACCEPT) == came.headers.get(ACCEPT) {
-        let wanted = HeaderValue::from_static(wanted);
-        request.headers.insert(ACCEPT, wanted);
+    // A body that was written anew is JSON, whatever the client called its own.
+    for (name, wanted) in [(ACCEPT, wanted), (CONTENT_TYPE, "application/json")] {
+        let is_asked = name == ACCEPT || request.kind != RequestKind::Models;
+        if is_asked && request.headers.get(&name) == came.headers.get(&name) {
+            request
+                .headers
+                .insert(name, HeaderValue::from_static(wanted));
+        }
     }
 }
 
