@@ -119,7 +119,7 @@ fn a_thought_of_another_protocol_does_not_come_to_anthropic() {
     say(&gateway, "s", carrying_on(&blocks.join(","), false))
         .has_status(200)
         .has_header("x-witgate-edits", "signature-fallback=1");
-    anthropic.last().has_body(&carrying_on(&blocks[1], false));
+    anthropic.last().has_body(carrying_on(&blocks[1], false));
 }
 
 #[test]
