@@ -136,16 +136,8 @@ fn a_start_without_a_configuration_says_how_to_go_live() {
         .arg("127.0.0.1:0")
         .start();
     gateway.message(HELLO).has_status(200);
-    let log = gateway.log().join("\n");
-    for word in [
-        "echo",
-        "ANTHROPIC_BASE_URL",
-        &format!("http://{}", gateway.addr),
-        "witgate.toml",
-    ] {
-        assert!(
-            log.contains(word),
-            "no `{word}` in the start-up lines:\n{log}"
-        );
-    }
+    let url = format!("http://{}", gateway.addr);
+    gateway.line(&["echo model"]);
+    gateway.line(&["ANTHROPIC_BASE_URL", &url]);
+    gateway.line(&["To go live", "witgate.toml"]);
 }

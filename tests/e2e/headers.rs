@@ -273,6 +273,7 @@ fn keys_appear_in_no_log_line_and_no_answer() {
     let mut answers = String::new();
     for fail in ["", "reset", "401"] {
         for key in ["sk-gate-secret-1", "sk-wrong-secret-2"] {
+            let from = gateway.mark();
             let seen = ask(
                 &gateway,
                 &[
@@ -282,6 +283,7 @@ fn keys_appear_in_no_log_line_and_no_answer() {
                 ],
             );
             answers.push_str(&format!("{:?} {}\n", seen.headers, seen.text()));
+            gateway.record(from);
         }
     }
     let log = gateway.log().join("\n");
