@@ -22,13 +22,11 @@ pub(crate) async fn run(folder: &Path, rounds: usize, what: &str) -> io::Result<
         )));
     }
     for curve in asked {
-        // Servers of one curve are not in the way of the next one's.
-        let folder = folder.join(curve);
         match curve {
-            "concurrency" => concurrency::run(&folder, rounds).await?,
-            "streams" => streams::run(&folder).await?,
-            "bodies" => costs::bodies(&folder, rounds).await?,
-            _ => costs::plugins(&folder, rounds).await?,
+            "concurrency" => concurrency::run(folder, rounds).await?,
+            "streams" => streams::run(folder).await?,
+            "bodies" => costs::bodies(folder, rounds).await?,
+            _ => costs::plugins(folder, rounds).await?,
         }
     }
     Ok(())

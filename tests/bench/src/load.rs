@@ -102,25 +102,29 @@ pub(crate) async fn lasting(
         let shot = shot.clone();
         tasks.spawn(async move {
             let mut whole = Vec::new();
+            let mut done = 0;
             loop {
                 let begun = Instant::now();
                 let head = shot.sent(&mut wire).await?;
                 wire.body(&head, |_| {}).await?;
                 let now = Instant::now();
                 if now > until {
-                    return io::Result::Ok(whole);
+                    return io::Result::Ok((done, whole));
                 }
-                if now > from {
+                done += usize::from(now > from);
+                // What was asked before waited for connections to be made.
+                if begun > from {
                     whole.push(now - begun);
                 }
             }
         });
     }
     let mut all = Outcome::default();
-    while let Some(done) = tasks.join_next().await {
-        all.whole.extend(done.map_err(io::Error::other)??);
+    while let Some(one) = tasks.join_next().await {
+        let (done, whole) = one.map_err(io::Error::other)??;
+        all.requests += done;
+        all.whole.extend(whole);
     }
-    all.requests = all.whole.len();
     Ok(all)
 }
 

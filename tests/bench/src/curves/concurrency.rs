@@ -13,7 +13,7 @@ use crate::{
 };
 
 const CLIENTS: [usize; 6] = [1, 4, 16, 64, 256, 1_024];
-const WARMING: Duration = Duration::from_millis(300);
+const WARMING: Duration = Duration::from_millis(500);
 const SPAN: Duration = Duration::from_millis(1_200);
 /// More would take longer and say no more.
 const MOST_ROUNDS: usize = 3;
