@@ -57,13 +57,18 @@ const fn linear(label: &'static str, figure: fn(f64) -> String) -> Axis {
 
 /// A line per server, in the order of the names.
 fn lines<'a>(names: impl Iterator<Item = &'a str>, points: Vec<Vec<(f64, f64)>>) -> Vec<Line> {
-    let named = names.zip(points);
-    named
-        .map(|(name, points)| Line {
-            name: name.to_owned(),
-            points,
-        })
-        .collect()
+    let line = |(name, points): (&str, _)| Line {
+        name: name.to_owned(),
+        look: match name {
+            "nothing between" => 0,
+            "nginx" => 1,
+            "witgate" => 2,
+            "nginx, buffering requests" => 4,
+            _ => 3,
+        },
+        points,
+    };
+    names.zip(points).map(line).collect()
 }
 
 /// A heading and, for each place on the axis, what every server has there.

@@ -28,6 +28,8 @@ pub(crate) enum Scale {
 
 pub(crate) struct Line {
     pub(crate) name: String,
+    /// Its color and shape, of five and four: a server has the same in every picture.
+    pub(crate) look: usize,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -108,8 +110,8 @@ impl Chart {
             ),
         );
         let mut legend = LEFT;
-        for (nth, line) in self.lines.iter().enumerate() {
-            let color = format!("var(--c{})", nth % 5);
+        for line in &self.lines {
+            let color = format!("var(--c{})", line.look % 5);
             let places: Vec<_> = line.points.iter().map(|&(a, b)| (x(a), y(b))).collect();
             let path: Vec<_> = places
                 .iter()
@@ -123,9 +125,9 @@ impl Chart {
                 ),
             );
             for (a, b) in places {
-                svg.push_str(&mark(nth, a, b, &color));
+                svg.push_str(&mark(line.look, a, b, &color));
             }
-            svg.push_str(&mark(nth, legend + 5.0, 50.0, &color));
+            svg.push_str(&mark(line.look, legend + 5.0, 50.0, &color));
             let name = escaped(&line.name);
             add(
                 &mut svg,
@@ -248,8 +250,8 @@ fn rungs(least: f64, most: f64) -> Vec<f64> {
 }
 
 /// Lines differ in shape too, for who does not tell the colors apart.
-fn mark(nth: usize, x: f64, y: f64, color: &str) -> String {
-    let shape = match nth % 4 {
+fn mark(look: usize, x: f64, y: f64, color: &str) -> String {
+    let shape = match look % 4 {
         0 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.6\""),
         1 => format!(
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"7\" height=\"7\"",
@@ -289,6 +291,7 @@ mod tests {
         };
         let lines = vec![Line {
             name: "</svg>&".to_owned(),
+            look: 0,
             points: vec![(1.0, 1.0), (10.0, 5.0)],
         }];
         let svg = Chart {
