@@ -205,16 +205,8 @@ impl Span {
             }
             Scale::Log => {
                 let inside = |rung: &f64| (self.least * 0.999..=self.most * 1.001).contains(rung);
-                let all: Vec<f64> = rungs(self.least, self.most)
-                    .into_iter()
-                    .filter(inside)
-                    .collect();
-                // Ones, twos and fives of few powers of ten, of many only the ones.
-                if all.len() <= 9 {
-                    return all;
-                }
-                let whole = |rung: &f64| (rung.log10() - rung.log10().round()).abs() < 1e-9;
-                all.into_iter().filter(whole).collect()
+                let all = rungs(self.least, self.most).into_iter();
+                all.filter(inside).collect()
             }
         }
     }
@@ -241,12 +233,16 @@ impl Span {
     }
 }
 
-/// The ones, twos and fives from below the least to above the most.
+/// The ones, twos and fives from below the least to above the most; over many powers of ten only the ones.
 fn rungs(least: f64, most: f64) -> Vec<f64> {
     let powers = least.log10().floor() as i32..=most.log10().ceil() as i32;
-    powers
-        .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power)))
-        .collect()
+    let digits: &[f64] = if most / least > 500.0 {
+        &[1.0]
+    } else {
+        &[1.0, 2.0, 5.0]
+    };
+    let rungs = |power| digits.iter().map(move |digit| digit * 10f64.powi(power));
+    powers.flat_map(rungs).collect()
 }
 
 /// Lines differ in shape too, for who does not tell the colors apart.
