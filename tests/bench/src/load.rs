@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use crate::http::{Body, Wire};
+use crate::http::{Body, Head, Wire};
 
 /// What clients send, over and over.
 #[derive(Clone)]
@@ -42,6 +42,20 @@ impl Shot {
             bytes: [head.as_bytes(), body].concat().into(),
         }
     }
+
+    /// Sends it; the head of the answer, which has to be a good one.
+    pub(crate) async fn sent(&self, wire: &mut Wire) -> io::Result<Head> {
+        wire.send(&self.bytes).await?;
+        let head = wire.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if head.first.contains(" 200 ") {
+            return Ok(head);
+        }
+        let mut text = Vec::new();
+        wire.body(&head, |bytes| text.extend_from_slice(bytes))
+            .await?;
+        let text = String::from_utf8_lossy(&text);
+        Err(io::Error::other(format!("{}: {text}", head.first)))
+    }
 }
 
 /// Sends `each` requests from each of `clients` connections.
@@ -68,20 +82,58 @@ pub(crate) async fn closed(
     Ok(all)
 }
 
+/// Sends from each of `clients` connections for as long as `warming` and `span` together; what ended in the span counts.
+pub(crate) async fn lasting(
+    port: u16,
+    shot: &Shot,
+    clients: usize,
+    warming: Duration,
+    span: Duration,
+) -> io::Result<Outcome> {
+    // One after the other: a queue of connections that runs over would be measured in place of requests.
+    let mut wires = Vec::new();
+    for _ in 0..clients {
+        wires.push(Wire::connect(port).await?);
+    }
+    let from = Instant::now() + warming;
+    let until = from + span;
+    let mut tasks = JoinSet::new();
+    for mut wire in wires {
+        let shot = shot.clone();
+        tasks.spawn(async move {
+            let mut whole = Vec::new();
+            let mut done = 0;
+            loop {
+                let begun = Instant::now();
+                let head = shot.sent(&mut wire).await?;
+                wire.body(&head, |_| {}).await?;
+                let now = Instant::now();
+                if now > until {
+                    return io::Result::Ok((done, whole));
+                }
+                done += usize::from(now > from);
+                // What was asked before waited for connections to be made.
+                if begun > from {
+                    whole.push(now - begun);
+                }
+            }
+        });
+    }
+    let mut all = Outcome::default();
+    while let Some(one) = tasks.join_next().await {
+        let (done, whole) = one.map_err(io::Error::other)??;
+        all.requests += done;
+        all.whole.extend(whole);
+    }
+    Ok(all)
+}
+
 async fn client(port: u16, shot: &Shot, requests: usize) -> io::Result<Outcome> {
     let mut wire = Wire::connect(port).await?;
     let mut outcome = Outcome::default();
     for _ in 0..requests {
         let begun = Instant::now();
-        wire.send(&shot.bytes).await?;
-        let head = wire.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !head.first.contains(" 200 ") {
-            let mut text = Vec::new();
-            wire.body(&head, |bytes| text.extend_from_slice(bytes))
-                .await?;
-            let text = String::from_utf8_lossy(&text);
-            return Err(io::Error::other(format!("{}: {text}", head.first)));
-        }
+        let head = shot.sent(&mut wire).await?;
         let mut first = None;
         let seen = |_: &[u8]| first = first.or_else(|| Some(begun.elapsed()));
         let Body { bytes, events } = wire.body(&head, seen).await?;

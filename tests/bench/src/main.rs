@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
 mod body; // what is sent
+mod curves; // how it grows
 mod http; // how
 mod load; // by whom
 mod mock; // to whom
@@ -13,6 +14,7 @@ mod life; // starting, reloading, doing nothing
 mod process; // through whom
 mod streams; // many at once, and slow
 mod subjects; // and how they are set up
+mod svg; // the pictures
 mod table; // the figures
 
 use std::{
@@ -34,10 +36,14 @@ usage: witgate-bench [--rounds N] WHAT...
   dialects   what a translation costs beside the anthropic dialect
   streams    CPU per event, memory per open stream, time to the first event
   life       start, drop of a plugin, doing nothing
+  curves     what grows with concurrency, streams, bodies and plugins; writes docs/performance/*.svg.
+             curves:concurrency, curves:streams, curves:bodies, curves:plugins: one of them
   one:...    one server under one load, for a profiler: one:strip:json:600000:32";
 
 /// The core for all that is not measured.
 const CORE: &str = "1";
+/// Five thousand streams, with a connection at either end, and some.
+const OPEN_FILES: usize = 16_384;
 const PINNED: &str = "WITGATE_BENCH_PINNED";
 
 fn main() -> ExitCode {
@@ -57,16 +63,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs this program again on a core of its own.
+/// Runs this program again on a core of its own and with as many open files as thousands of streams need.
 fn pinned() -> ExitCode {
     let program = env::current_exe().unwrap_or_default();
-    let mut command = Command::new("taskset");
+    let files = process::most_open_files().unwrap_or(OPEN_FILES);
+    let mut command = Command::new("prlimit");
     command
-        .args(["-c", CORE])
+        .arg(format!("--nofile={}:", files.min(OPEN_FILES)))
+        .args(["taskset", "-c", CORE])
         .arg(program)
         .args(env::args_os().skip(1));
     let error = command.env(PINNED, "1").exec();
-    eprintln!("error: taskset: {error}; Debian has it in util-linux");
+    eprintln!("error: prlimit, taskset: {error}; Debian has them in util-linux");
     ExitCode::FAILURE
 }
 
@@ -96,6 +104,7 @@ async fn run() -> io::Result<()> {
             "dialects" => dialects(&folder, rounds).await,
             "streams" => streams::run(&folder, rounds).await,
             "life" => life::run(&folder, rounds).await,
+            curve if curve.starts_with("curves") => curves::run(&folder, rounds, curve).await,
             one if one.starts_with("one:") => load_one(&folder, one, rounds).await,
             _ => Err(io::Error::other(format!("`{what}`: no such measurement"))),
         };

@@ -1,17 +1,24 @@
 //! An upstream that costs next to nothing: it reads a request to its end and answers with bytes made beforehand.
 //!
 //! The first part of the path says what with: `/json`, `/sse-100` (events in one burst), `/slow-50-20` (fifty events, one every
-//! 20 ms). The protocol is that of the path's end.
+//! 20 ms), `/timed-50-20` (the same, and each says when it was sent). The protocol is that of the path's end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpSocket, time::Instant};
 
 use crate::http::Wire;
 
 /// Listens on a free port and answers for as long as the process lives.
 pub(crate) async fn start() -> io::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    // As many as may come at once: who is turned away tries again a second later.
+    let listener = socket.listen(8_192)?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
         loop {
@@ -24,6 +31,27 @@ pub(crate) async fn start() -> io::Result<u16> {
         }
     });
     Ok(port)
+}
+
+/// Where each timed event says when it was sent, in microseconds of the clock that `now` reads.
+const STAMP: &[u8] = b"sent at ";
+const STAMP_DIGITS: usize = 12;
+
+pub(crate) fn now() -> u64 {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // In a hundred thousand years.
+    u64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// When the event in these bytes was sent, if it says so.
+pub(crate) fn stamp(bytes: &[u8]) -> Option<u64> {
+    let digits = stamp_at(bytes)?;
+    std::str::from_utf8(&bytes[digits]).ok()?.parse().ok()
+}
+
+fn stamp_at(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let at = bytes.windows(STAMP.len()).position(|part| part == STAMP)? + STAMP.len();
+    (at + STAMP_DIGITS <= bytes.len()).then_some(at..at + STAMP_DIGITS)
 }
 
 async fn serve(mut wire: Wire) -> io::Result<()> {
@@ -69,8 +97,14 @@ impl Answer {
                 whole.extend(b"0\r\n\r\n");
                 Self::Whole(whole)
             }
-            (Some("slow"), Some(count), Some(every)) => {
-                let events = protocol.events(count.parse().unwrap_or(1));
+            (Some(kind @ ("slow" | "timed")), Some(count), Some(every)) => {
+                let mut events = protocol.events(count.parse().unwrap_or(1));
+                if kind == "timed" {
+                    let stamp = format!("sent at {:0STAMP_DIGITS$}", 0);
+                    for event in &mut events {
+                        *event = event.replace("some words", &stamp);
+                    }
+                }
                 let mut events: Vec<_> = events.iter().map(|e| chunk(e.as_bytes())).collect();
                 events.push(b"0\r\n\r\n".to_vec());
                 Self::Slow {
@@ -100,7 +134,14 @@ impl Answer {
                 let begun = Instant::now();
                 for (event, nth) in events.iter().zip(0..) {
                     tokio::time::sleep_until(begun + *every * nth).await;
-                    wire.send(event).await?;
+                    let Some(digits) = stamp_at(event) else {
+                        wire.send(event).await?;
+                        continue;
+                    };
+                    let mut stamped = event.clone();
+                    let time = format!("{:0STAMP_DIGITS$}", now());
+                    stamped[digits].copy_from_slice(time.as_bytes());
+                    wire.send(&stamped).await?;
                 }
                 Ok(())
             }

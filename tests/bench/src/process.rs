@@ -70,7 +70,7 @@ impl Server {
         let request_buffering = if buffering { "on" } else { "off" };
         let config = format!(
             "daemon off; worker_processes 1; pid nginx.pid; error_log error.log;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off; client_max_body_size 64m; client_body_buffer_size 4m; client_body_temp_path body;
   proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
@@ -153,6 +153,28 @@ http {{
         tokio::time::timeout(PATIENCE, self.child.wait()).await??;
         Ok(())
     }
+}
+
+/// How many files this process, and any that it starts, may have open.
+pub(crate) fn open_files() -> io::Result<usize> {
+    files_allowed(1)
+}
+
+/// How many it may allow itself.
+pub(crate) fn most_open_files() -> io::Result<usize> {
+    files_allowed(2)
+}
+
+fn files_allowed(column: usize) -> io::Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut columns = line.unwrap_or_default().split_whitespace();
+    let figure = columns
+        .nth(column - 1)
+        .ok_or_else(|| lost("its limit of open files"))?;
+    Ok(figure.parse().unwrap_or(usize::MAX))
 }
 
 fn pinned(program: &Path) -> Command {

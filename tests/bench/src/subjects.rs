@@ -8,13 +8,14 @@ use std::{
 use crate::process::Server;
 
 /// What the mock can be asked for; the model of a request names one, and for nginx the path does.
-pub(crate) const ANSWERS: [&str; 6] = [
+pub(crate) const ANSWERS: [&str; 7] = [
     "json",
     "sse-10",
     "sse-100",
     "sse-1000",
     "slow-200-20",
     "slow-60-500",
+    "timed-40-500",
 ];
 
 /// The key that clients show.
@@ -37,15 +38,20 @@ pub(crate) struct Setup {
     upstream: &'static str,
     /// Plugins dropped into the folder beside the default ones: so many copies of these.
     plugins: (usize, &'static [&'static str]),
+    /// Plugin instances that may live at the same time.
+    instances: usize,
 }
 
 const NONE: (usize, &[&str]) = (0, &[]);
+/// As many as without a word in the configuration.
+const INSTANCES: usize = 1_000;
 
 /// An upstream against which no rule changes anything.
 pub(crate) const NONE_FIRES: Setup = Setup {
     name: "witgate",
     upstream: "preset = \"anthropic\"",
     plugins: NONE,
+    instances: INSTANCES,
 };
 
 /// An upstream that does not know `cache_control`.
@@ -53,6 +59,23 @@ pub(crate) const STRIP_FIRES: Setup = Setup {
     name: "witgate, strip-cache-control",
     upstream: "preset = \"anthropic\"\nlacks = [\"cache_control\"]",
     plugins: NONE,
+    instances: INSTANCES,
+};
+
+/// So many plugins whose guards say no.
+pub(crate) const fn more(name: &'static str, count: usize) -> Setup {
+    Setup {
+        name,
+        plugins: (count, TEN_MORE.plugins.1),
+        ..NONE_FIRES
+    }
+}
+
+/// One plugin that holds an instance for as long as a stream lasts, and room for many of them.
+pub(crate) const HOLDS: Setup = Setup {
+    name: "witgate, a plugin per stream",
+    instances: 8_000,
+    ..DECLINES
 };
 
 /// Ten plugins whose guards say no.
@@ -61,6 +84,7 @@ pub(crate) const TEN_MORE: Setup = Setup {
     upstream: "preset = \"anthropic\"",
     // One whose guard looks at the target, one whose guard searches the body.
     plugins: (10, &["strip-cache-control", "answer-warmup"]),
+    instances: INSTANCES,
 };
 
 /// One plugin that is called at every hook and declines.
@@ -68,6 +92,7 @@ pub(crate) const DECLINES: Setup = Setup {
     name: "witgate, 1 declines",
     upstream: "preset = \"anthropic\"",
     plugins: (1, &["declines"]),
+    instances: INSTANCES,
 };
 
 /// Five of them.
@@ -75,6 +100,7 @@ pub(crate) const FIVE_DECLINE: Setup = Setup {
     name: "witgate, 5 decline",
     upstream: "preset = \"anthropic\"",
     plugins: (5, &["declines"]),
+    instances: INSTANCES,
 };
 
 /// A translation.
@@ -82,6 +108,7 @@ pub(crate) const GEMINI: Setup = Setup {
     name: "witgate, dialect-gemini",
     upstream: "preset = \"gemini\"",
     plugins: NONE,
+    instances: INSTANCES,
 };
 
 /// A translation.
@@ -89,6 +116,7 @@ pub(crate) const OPENAI: Setup = Setup {
     name: "witgate, dialect-openai",
     upstream: "preset = \"openai\"",
     plugins: NONE,
+    instances: INSTANCES,
 };
 
 impl Subject {
@@ -117,9 +145,10 @@ impl Subject {
             ));
         }
         // The cache is shared by all; the settings are for a plugin that is dropped later.
-        config.push_str(
-            "[plugins]\ncache = \"../cache\"\n[plugin.tagger.settings]\nheaders = { x-tag = [\"1\"] }\n",
-        );
+        config.push_str(&format!(
+            "[plugins]\ncache = \"../cache\"\ninstances = {}\n[plugin.tagger.settings]\nheaders = {{ x-tag = [\"1\"] }}\n",
+            setup.instances
+        ));
         for answer in ANSWERS {
             config.push_str(&format!(
                 "[[route]]\nmodel = \"{answer}\"\nto = \"{answer}\"\n"
