@@ -54,7 +54,8 @@ async fn hooks(fixture: &Fixture, mut request: Request, target: &Target) -> Run 
 }
 
 /// The search that makes a document's index is the one look at the whole of a body. The margin: all else was measured at
-/// 0.06 to 0.1 of it (0.2 beside a load), and a second look of the same kind, which is the fastest that there is, adds 1; parsing adds 10.
+/// 0.06 to 0.1 of it (0.2 beside a load), and a second look of the same kind, which is the fastest that there is, adds 1;
+/// parsing adds 10.
 #[test]
 fn a_body_that_no_rule_wants_is_looked_at_once() {
     let fixture = Fixture::new().loaded();
