@@ -6,6 +6,8 @@
 mod arrival;
 mod attempt;
 mod collect;
+#[cfg(test)]
+mod cost;
 mod expand;
 mod failed;
 mod finish;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{debug, info};
+use tracing::{Level, debug, enabled, info};
 
 use super::failed::Mark;
 use crate::{
@@ -189,7 +189,12 @@ impl Record {
     pub(crate) fn receipt(&mut self, receipt: &Receipt, edits: String) {
         self.receipt = Summary {
             edits,
-            patches: receipt.edits.clone(),
+            patches: if enabled!(Level::DEBUG) {
+                receipt.edits.clone()
+            } else {
+                // They may be as long as the body, and nobody would read them.
+                Vec::new()
+            },
             calls: receipt.calls,
             guarded: receipt.guarded,
             instances: receipt.instances,

@@ -1,0 +1,110 @@
+//! What events cost that no plugin sees. Decides nothing:
+//! `cargo test --release -p witgate --lib cost -- --ignored --nocapture --test-threads 1` prints it.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{arrival, collect::collect, expand::expand};
+use crate::{
+    message::Event,
+    sse::{self, Decoder, Frame},
+};
+
+const DELTAS: usize = 1_000;
+
+/// As a message is streamed: a head, many small deltas, an end.
+fn events() -> Vec<Event> {
+    let event = |name: &str, rest: &str| Event {
+        name: name.to_owned(),
+        data: format!(r#"{{"type":"{name}"{rest}}}"#),
+    };
+    let delta =
+        r#","index":0,"delta":{"type":"text_delta","text":"some words of the \"answer\" "}"#;
+    let mut events = vec![
+        event(
+            "message_start",
+            r#","message":{"id":"m","content":[],"usage":{"input_tokens":9}}"#,
+        ),
+        event(
+            "content_block_start",
+            r#","index":0,"content_block":{"type":"text","text":""}"#,
+        ),
+    ];
+    events.extend((0..DELTAS).map(|_| event("content_block_delta", delta)));
+    events.push(event("content_block_stop", r#","index":0"#));
+    events.push(event(
+        "message_delta",
+        r#","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}"#,
+    ));
+    events.push(event("message_stop", ""));
+    events
+}
+
+fn written(events: &[Event]) -> Bytes {
+    let mut out = BytesMut::new();
+    for event in events {
+        sse::encode(event, &mut out);
+    }
+    out.freeze()
+}
+
+fn frames(chunks: impl Iterator<Item = Bytes>) -> Vec<Frame> {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        decoder.push(chunk);
+        frames.extend(std::iter::from_fn(|| decoder.next_frame()));
+    }
+    frames
+}
+
+/// The best of many runs, since the others measure the machine's other work.
+fn time<T>(what: &str, mut act: impl FnMut() -> T) {
+    let mut best = Duration::MAX;
+    for _ in 0..50 {
+        let begun = Instant::now();
+        black_box(act());
+        best = best.min(begun.elapsed());
+    }
+    let each = best.as_secs_f64() * 1e9 / DELTAS as f64;
+    eprintln!("  {what:<40} {each:>8.1} ns per event");
+}
+
+#[test]
+#[ignore = "prints timings, decides nothing"]
+fn of_events() {
+    let events = events();
+    let stream = written(&events);
+    let cut = frames(std::iter::once(stream.clone()));
+    eprintln!("{} events, {} bytes", events.len(), stream.len());
+    time("encode", || written(&events));
+    time("decode, all in one chunk", || {
+        frames(std::iter::once(stream.clone()))
+    });
+    time("decode, each event its own chunk", || {
+        frames(cut.iter().map(|frame| frame.raw().clone()))
+    });
+    time("decode, cut at 1,400 bytes", || {
+        let starts = (0..stream.len()).step_by(1_400);
+        frames(starts.map(|at| stream.slice(at..stream.len().min(at + 1_400))))
+    });
+    time("what kind it is", || {
+        let kinds = cut.iter().map(|frame| arrival::kind(frame).len());
+        kinds.sum::<usize>()
+    });
+    time("as plugins see it", || {
+        cut.iter().filter_map(Frame::event).count()
+    });
+    time("collect", || {
+        collect(&events).map(|message| message.len()).ok()
+    });
+    let message = collect(&events).unwrap();
+    let begun = Instant::now();
+    black_box(expand(&message));
+    let took = begun.elapsed();
+    eprintln!("  expand, {} bytes: {took:?}", message.len());
+}
