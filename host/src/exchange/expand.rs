@@ -56,7 +56,7 @@ fn event(name: &str, rest: &[&str]) -> Event {
     data.extend(rest.iter().copied());
     data.push('}');
     // In JSON a line break stands between values only, and can be left out; in an event it would be one of the framing's.
-    if data.contains(['\n', '\r']) {
+    if memchr::memchr2(b'\n', b'\r', data.as_bytes()).is_some() {
         data.retain(|c| !matches!(c, '\n' | '\r'));
     }
     let name = name.to_owned();
