@@ -6,6 +6,7 @@ use std::{
 };
 
 use tracing::{Level, debug, enabled, info};
+use witgate_document::Operation;
 
 use super::failed::Mark;
 use crate::{
@@ -221,6 +222,7 @@ impl Drop for Record {
             ..
         } in &self.receipt.patches
         {
+            let patch = Operation::write_list(patch);
             debug!(id = %self.id, %plugin, %patch, left_out, "edited");
         }
         for (plugin, reason) in &self.receipt.skipped {

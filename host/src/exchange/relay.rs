@@ -101,7 +101,7 @@ impl Passage {
         let Ok(name) = std::str::from_utf8(kind) else {
             return Ok(Passed::Kept);
         };
-        let delta = if name == "content_block_delta" {
+        let delta = if name == "content_block_delta" && self.answering.asks_for_deltas() {
             frame.data()
         } else {
             None

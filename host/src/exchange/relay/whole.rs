@@ -81,8 +81,10 @@ async fn through(
     };
     let mut out = Vec::with_capacity(events.len());
     let mut changed = false;
+    let asks = answering.asks_for_deltas();
     for event in events {
-        if !answering.wants(&event.name, delta_type(event.data.as_bytes())) {
+        let data = asks.then_some(event.data.as_bytes());
+        if !answering.wants(&event.name, data.and_then(delta_type)) {
             out.push(event);
             continue;
         }
