@@ -197,20 +197,24 @@ impl Document {
                 .all(|piece| index.may_hold(&text, piece))
     }
 
-    /// Whether a path selects anything. Stops at the first node.
+    /// Whether a path selects anything. Stops at the first node. Asked again, of this document or a clone of it, it costs
+    /// nothing.
     ///
     /// # Errors
     ///
     /// As for [`select`](Self::select), if it happens before the first node is found.
     pub fn matches(&self, path: &Path) -> Result<bool, Error> {
         let text = self.bytes();
-        let mut any = false;
-        let walk = Walk::new(&text, self.index(&text), path, Duplicates::Last);
-        walk.unnumbered().run(&mut |_, _| {
-            any = true;
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(any)
+        let index = self.index(&text);
+        index.matches(path, || {
+            let mut any = false;
+            let walk = Walk::new(&text, index, path, Duplicates::Last);
+            walk.unnumbered().run(&mut |_, _| {
+                any = true;
+                Ok(ControlFlow::Break(()))
+            })?;
+            Ok(any)
+        })
     }
 
     /// Applies a JSON Patch (RFC 6902): all of it, or nothing and an error that names the operation, counted from 0.

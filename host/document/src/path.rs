@@ -104,6 +104,13 @@ impl Path {
     }
 }
 
+/// Paths are equal if their texts are.
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parsed, &other.parsed) || self.parsed.text == other.parsed.text
+    }
+}
+
 impl FromStr for Path {
     type Err = Error;
 

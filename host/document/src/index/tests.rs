@@ -195,14 +195,47 @@ fn the_last_elements_are_found_backwards_or_not_at_all() {
             assert_eq!(found, items[9 - most.min(9)..], "{most}");
         }
     }
-    let short = [long(1), "{}".to_owned(), long(2)];
+    let short = [
+        r#"{"a":{"b":"\"]{"}}"#,
+        "[ ]",
+        "\"\\\\\"",
+        "-1.5e+7",
+        "null",
+        "{}",
+    ];
+    // So many that the list itself is long.
+    let short: Vec<String> = short.repeat(2).into_iter().map(str::to_owned).collect();
+    let mixed: Vec<String> = short.iter().cloned().chain([long(1)]).collect();
+    for items in [short, mixed] {
+        let text = list(&items, " ,");
+        for most in 1..=items.len() {
+            let text = text.as_bytes();
+            let found = Index::of(text).last_elements(text, 5, most);
+            let found: Vec<&[u8]> = found
+                .expect("all of it is JSON")
+                .into_iter()
+                .map(|span| &text[span])
+                .collect();
+            assert_eq!(
+                found,
+                items[items.len() - most..]
+                    .iter()
+                    .map(|item| item.as_bytes())
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
     let odd = [long(1), String::new(), long(2)];
     for (text, most) in [
-        (list(&short, ","), 2),
         (list(&items, " "), 2),
         (list(&items, ":"), 2),
         (list(&odd, ","), 2),
         (r#"{"l":[]}"#.to_owned(), 1),
+        (list(&["1".to_owned(), "nul".to_owned(), long(2)], ","), 2),
+        (
+            list(&["1".to_owned(), r#""a"b"#.to_owned(), long(2)], ","),
+            2,
+        ),
         (format!(r#"{{"l":{{"a":{}}}}}"#, long(1)), 1),
     ] {
         let found = Index::of(text.as_bytes()).last_elements(text.as_bytes(), 5, most);
