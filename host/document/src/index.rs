@@ -48,8 +48,8 @@ pub(crate) struct Index {
     members: Option<Vec<Member>>,
     /// Words that were searched for.
     searched: Mutex<Vec<Searched>>,
-    /// Pieces of text that were searched for, and whether they may be there.
-    pieces: Mutex<Vec<(Box<str>, bool)>>,
+    /// Pieces of text that were searched for, the value that starts here, and whether they may be in it.
+    pieces: Mutex<Vec<(Box<str>, usize, bool)>>,
     /// Paths that were asked for, and whether they select anything.
     matched: Mutex<Vec<(Path, bool)>>,
 }
@@ -188,15 +188,18 @@ impl Index {
         spots
     }
 
-    /// Whether a piece of text, in lower case, may be in a string. Searched for once.
-    pub(crate) fn may_hold(&self, text: &[u8], piece: &str) -> bool {
+    /// Whether a piece of text, in lower case, may be in a string of the value at `span`. Searched for once.
+    pub(crate) fn may_hold(&self, text: &[u8], span: &Range<usize>, piece: &str) -> bool {
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, holds)) = pieces.iter().find(|(known, _)| **known == *piece) {
+        let known = pieces
+            .iter()
+            .find(|(known, start, _)| *start == span.start && **known == *piece);
+        if let Some((.., holds)) = known {
             return *holds;
         }
-        let holds = pieces::may_hold(text, piece);
+        let holds = pieces::may_hold(&text[span.clone()], piece);
         if pieces.len() < KEPT {
-            pieces.push((piece.into(), holds));
+            pieces.push((piece.into(), span.start, holds));
         }
         holds
     }

@@ -190,11 +190,16 @@ impl Document {
     pub fn may_select(&self, path: &Path) -> bool {
         let text = self.bytes();
         let index = self.index(&text);
-        path.literals().all(|name| index.may_have(&text, name))
-            && path
-                .fragments()
-                .iter()
-                .all(|piece| index.may_hold(&text, piece))
+        if !path.literals().all(|name| index.may_have(&text, name)) {
+            return false;
+        }
+        // Where the path begins at a member of the top, nothing but that has to be searched.
+        let below = path.first_name().and_then(|name| index.top(&text, name));
+        let Some(below) = below.unwrap_or(Some(0..text.len())) else {
+            return false;
+        };
+        let holds = |piece: &String| index.may_hold(&text, &below, piece);
+        path.fragments().iter().all(holds)
     }
 
     /// Whether a path selects anything. Stops at the first node. Asked again, of this document or a clone of it, it costs

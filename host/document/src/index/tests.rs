@@ -289,3 +289,23 @@ fn what_a_walk_could_see_otherwise_has_no_index() {
     }
     assert!(Index::default().may_have(b"", "any"));
 }
+
+#[test]
+fn whether_a_path_selects_anything_is_looked_up_once() {
+    let index = Index::of(b"{}");
+    let mut looks = 0;
+    for matches in [false, true] {
+        // Each plugin has a path of its own, and many have the same one.
+        let path = Path::parse("$.a").expect("a path");
+        let found = index.matches(&path, || {
+            looks += 1;
+            Ok(matches)
+        });
+        assert_eq!(found, Ok(false));
+    }
+    assert_eq!(looks, 1);
+    let broken = || Err(Error::document(0, "broken"));
+    let other = Path::parse("$.b").expect("a path");
+    assert_eq!(index.matches(&other, broken), broken());
+    assert_eq!(index.matches(&other, || Ok(true)), Ok(true));
+}
