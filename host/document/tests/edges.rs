@@ -283,6 +283,13 @@ fn a_piece_of_a_pattern_is_missed_only_below_the_member_that_the_path_begins_at(
         assert_eq!(document.may_select(&path), may, "{query}");
         assert_eq!(document.matches(&path), Ok(does), "{query}");
     }
+    let warm = path(r#"$[?search(@, "warm")]"#);
+    assert_eq!(Document::new(r#"["\x", "warm"]"#).matches(&warm), Ok(true));
+    let broken = Document::new(r#"["\x warm"]"#).matches(&warm);
+    assert!(
+        matches!(broken, Err(Error::BadDocument { .. })),
+        "{broken:?}"
+    );
 }
 
 #[test]
