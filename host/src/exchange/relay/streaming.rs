@@ -46,7 +46,7 @@ impl Begun {
         self,
         answering: Answering,
         lease: Option<Lease>,
-        mut record: Record,
+        mut record: Box<Record>,
         wanted: Wanted,
     ) -> Answer {
         let Self {
@@ -145,7 +145,7 @@ struct Streaming {
     decoder: Decoder,
     chunks: BodyStream,
     passage: Passage,
-    record: Record,
+    record: Box<Record>,
     own: Own,
     /// The account is busy until the answer has ended.
     _lease: Option<Lease>,

@@ -23,7 +23,7 @@ pub(crate) async fn whole(
     status: StatusCode,
     body: Bytes,
     mut answering: Answering,
-    mut record: Record,
+    mut record: Box<Record>,
     wanted: Wanted,
 ) -> Answer {
     if wanted.head == Head::Sent {
