@@ -8,7 +8,7 @@ use crate::{
     accounts::Lease,
     fault::Fault,
     ids::PluginId,
-    message::{Request, Response, Target, keep_common},
+    message::{Request, RequestKind, Response, Target, keep_common},
     pipeline::{AnswerHead, Run},
 };
 
@@ -124,7 +124,7 @@ async fn begin(
     head: HeadOf<'_>,
     lease: Option<Lease>,
     wanted: Wanted,
-    record: Box<Record>,
+    mut record: Box<Record>,
 ) -> Answer {
     let HeadOf {
         request,
@@ -155,7 +155,11 @@ async fn begin(
             status,
             headers,
             body,
+            usage,
         }) => {
+            if wanted.kind == RequestKind::Messages {
+                record.usage = usage;
+            }
             let answering = run.answering(head(status, headers));
             relay::whole(status, body, answering, record, wanted).await
         }

@@ -132,10 +132,14 @@ impl Begun {
             arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = collect(&events).map_err(Bad::Nothing)?;
+        let mut usage = Usage::default();
+        usage.of_message(&body);
         Ok(Whole {
             status,
             headers,
-            body: collect(&events).map_err(Bad::Nothing)?,
+            body,
+            usage,
         })
     }
 }

@@ -32,9 +32,6 @@ pub(crate) async fn whole(
     let through = through(&body, &mut answering, wanted).await;
     note(&mut answering, &mut record, wanted.own);
     let headers = answering.head().headers.clone();
-    if wanted.kind == RequestKind::Messages {
-        record.usage.of_message(&body);
-    }
     let (headers, body) = match through {
         Ok(Through::Json(body)) => (headers, body),
         Ok(Through::Events(body)) => {
