@@ -8,7 +8,7 @@ use crate::{
     accounts::Lease,
     fault::Fault,
     ids::PluginId,
-    message::{Request, Response, Target, keep_common},
+    message::{Request, RequestKind, Response, Target, keep_common},
     pipeline::{AnswerHead, Run},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Finished {
     pub(crate) way: Option<Way>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) request: Request,
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
 }
 
 /// Whether the client knows status and headers.
@@ -124,7 +124,7 @@ async fn begin(
     head: HeadOf<'_>,
     lease: Option<Lease>,
     wanted: Wanted,
-    record: Record,
+    mut record: Box<Record>,
 ) -> Answer {
     let HeadOf {
         request,
@@ -155,7 +155,11 @@ async fn begin(
             status,
             headers,
             body,
+            usage,
         }) => {
+            if wanted.kind == RequestKind::Messages {
+                record.usage = usage;
+            }
             let answering = run.answering(head(status, headers));
             relay::whole(status, body, answering, record, wanted).await
         }
@@ -174,7 +178,7 @@ fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arriv
 }
 
 /// The last failure is what the client gets.
-fn give_up(failed: Failed, mut record: Record) -> Answer {
+fn give_up(failed: Failed, mut record: Box<Record>) -> Answer {
     let (outcome, headers) = failed.into_outcome();
     match outcome {
         Ok(response) => {
@@ -193,7 +197,7 @@ fn give_up(failed: Failed, mut record: Record) -> Answer {
 }
 
 impl Answer {
-    pub(super) fn fault(fault: Fault, mut record: Record) -> Self {
+    pub(super) fn fault(fault: Fault, mut record: Box<Record>) -> Self {
         record.end(Ending::Error);
         record.note = Some(fault.chain());
         Self {
@@ -203,7 +207,7 @@ impl Answer {
         }
     }
 
-    fn refused(plugin: &PluginId, fault: Fault, record: Record) -> Self {
+    fn refused(plugin: &PluginId, fault: Fault, record: Box<Record>) -> Self {
         let mut answer = Self::fault(fault, record);
         if let Some(record) = &mut answer.record {
             let said = record.note.take().unwrap_or_default();
@@ -212,7 +216,7 @@ impl Answer {
         answer
     }
 
-    pub(super) fn whole(response: Response, record: Record) -> Self {
+    pub(super) fn whole(response: Response, record: Box<Record>) -> Self {
         Self {
             outcome: Ok(response),
             headers: HeaderMap::new(),

@@ -89,8 +89,9 @@ struct Summary {
 }
 
 impl Record {
-    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Self {
-        Self {
+    /// In a box, because it is handed on from one step of the exchange to the next, and each would copy it.
+    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Box<Self> {
+        Box::new(Self {
             id,
             kind,
             session: None,
@@ -110,7 +111,7 @@ impl Record {
             ending: Ending::ClientGone,
             begun: Instant::now(),
             first_event: None,
-        }
+        })
     }
 
     pub(crate) fn request(&mut self, request: &Request) {

@@ -193,7 +193,7 @@ pub(crate) fn request(body: &str) -> Request {
         method: Method::POST,
         path: "/v1/messages".to_owned(),
         query: "beta=true".to_owned(),
-        headers,
+        headers: Arc::new(headers),
         credentials: HeaderMap::new(),
         session: Some("s-1".into()),
         stream: false,

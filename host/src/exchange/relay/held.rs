@@ -38,7 +38,7 @@ enum Going {
     Pinging(Pinging),
     Streaming(BodyStream),
     /// The last bytes are out; the record is written when they are gone.
-    Said(#[expect(dead_code, reason = "held until it is dropped")] Box<Option<Record>>),
+    Said(#[expect(dead_code, reason = "held until it is dropped")] Option<Box<Record>>),
 }
 
 impl Held {
@@ -98,7 +98,7 @@ impl Going {
 enum Begins {
     Stream(BodyStream),
     /// With this and nothing more.
-    Last(Result<Bytes, Fault>, Box<Option<Record>>),
+    Last(Result<Bytes, Fault>, Option<Box<Record>>),
 }
 
 fn begun(answer: Answer, pinged: usize) -> Begins {
@@ -114,7 +114,7 @@ fn begun(answer: Answer, pinged: usize) -> Begins {
         record.status = StatusCode::OK.as_u16();
         record.bytes_out = pinged + last.as_ref().map_or(0, Bytes::len);
     }
-    Begins::Last(last, Box::new(record))
+    Begins::Last(last, record)
 }
 
 /// An error answer as the event that says the same.

@@ -23,7 +23,7 @@ pub(crate) async fn whole(
     status: StatusCode,
     body: Bytes,
     mut answering: Answering,
-    mut record: Record,
+    mut record: Box<Record>,
     wanted: Wanted,
 ) -> Answer {
     if wanted.head == Head::Sent {
@@ -32,9 +32,6 @@ pub(crate) async fn whole(
     let through = through(&body, &mut answering, wanted).await;
     note(&mut answering, &mut record, wanted.own);
     let headers = answering.head().headers.clone();
-    if wanted.kind == RequestKind::Messages {
-        record.usage.of_message(&body);
-    }
     let (headers, body) = match through {
         Ok(Through::Json(body)) => (headers, body),
         Ok(Through::Events(body)) => {
