@@ -11,7 +11,7 @@ mod routes;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use axum::{body::Body, extract::State, handler::Handler, response::Response};
+use axum::{Router, body::Body, extract::State, response::Response};
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{
@@ -79,8 +79,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         local,
         here: local.to_string(),
     });
-    // No router: what leads where is decided in `routes`, and one that has no routes costs as much as one that has.
-    let service = TowerToHyperService::new(handle.with_state(gateway));
+    let service = TowerToHyperService::new(Router::new().fallback(handle).with_state(gateway));
     let http = http();
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
