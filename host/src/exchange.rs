@@ -24,6 +24,7 @@ mod verdict;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::HeaderMap;
 
 use crate::{
@@ -61,9 +62,10 @@ pub(crate) async fn exchange(
 ) -> Answer {
     let limits = snapshot.config.retry.clone();
     let streams = request.stream && request.kind == RequestKind::Messages;
-    let finished = drive(runtime, snapshot, request, record);
+    // Boxed, as is the answer's beginning, so that while one is under way there is no room for the other.
+    let finished = drive(runtime, snapshot, request, record).boxed();
     if streams {
-        Held::new(finished).answer(&limits).await
+        Held(finished).answer(&limits).await
     } else {
         finished.await.answer(Head::Open).await
     }
@@ -75,7 +77,7 @@ async fn drive(
     snapshot: Arc<Snapshot>,
     mut request: Request,
     mut record: Record,
-) -> Finished {
+) -> Box<Finished> {
     let mut run = snapshot.catalog.begin(&runtime);
     let begun = match End::of(run.on_request(&mut request).await) {
         Some(end) => Err(end),
@@ -90,14 +92,14 @@ async fn drive(
             (end, Some(way))
         }
     };
-    Finished {
+    Box::new(Finished {
         end,
         run,
         way,
         snapshot,
         request,
         record,
-    }
+    })
 }
 
 /// The loop: attempt, judge, again or out.

@@ -23,7 +23,7 @@ use super::{PING, streamed};
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An exchange of which nothing has gone to the client: whatever it comes to has its real status.
-pub(crate) struct Held(Running<Finished>);
+pub(crate) struct Held(pub(crate) Running<Box<Finished>>);
 
 /// An exchange whose client was told 200. Attempts go on; what comes of them shows in the stream and nowhere else.
 struct Pinging {
@@ -42,10 +42,6 @@ enum Going {
 }
 
 impl Held {
-    pub(crate) fn new(exchange: impl Future<Output = Finished> + Send + 'static) -> Self {
-        Self(exchange.boxed())
-    }
-
     /// The answer, if it begins soon enough; else 200 and pings until it does.
     pub(crate) async fn answer(mut self, limits: &config::Retry) -> Answer {
         match tokio::time::timeout(limits.ping_after, &mut self.0).await {
