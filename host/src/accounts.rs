@@ -173,10 +173,11 @@ impl Accounts {
             }
         }
         let chosen = match ask.session {
-            Some(session) => ready
+            // Where there is no choice nothing need be weighed.
+            Some(session) if ready.len() > 1 => ready
                 .into_iter()
                 .max_by_key(|account| weight(session, &account.config.name)),
-            None => ready
+            _ => ready
                 .into_iter()
                 .min_by_key(|account| account.standing.load()),
         };

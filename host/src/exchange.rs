@@ -24,7 +24,6 @@ mod verdict;
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use http::HeaderMap;
 
 use crate::{
@@ -50,7 +49,7 @@ pub(crate) struct Answer {
     /// What the client is told besides: where its answer came from.
     pub(crate) headers: HeaderMap,
     /// None where the body has it.
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<Box<Record>>,
 }
 
 /// Answers one request.
@@ -58,16 +57,16 @@ pub(crate) async fn exchange(
     runtime: Arc<Runtime>,
     snapshot: Arc<Snapshot>,
     request: Request,
-    record: Record,
+    record: Box<Record>,
 ) -> Answer {
-    let limits = snapshot.config.retry.clone();
-    let streams = request.stream && request.kind == RequestKind::Messages;
-    // Boxed, as is the answer's beginning, so that while one is under way there is no room for the other.
-    let finished = drive(runtime, snapshot, request, record).boxed();
-    if streams {
-        Held(finished).answer(&limits).await
+    // Each branch makes its own: a future in a variable takes its room twice, there and where it is awaited.
+    if request.stream && request.kind == RequestKind::Messages {
+        let config = Arc::clone(&snapshot.config);
+        let finished = Held::new(drive(runtime, snapshot, request, record));
+        finished.answer(&config.retry).await
     } else {
-        finished.await.answer(Head::Open).await
+        let finished = drive(runtime, snapshot, request, record).await;
+        finished.answer(Head::Open).await
     }
 }
 
@@ -76,8 +75,8 @@ async fn drive(
     runtime: Arc<Runtime>,
     snapshot: Arc<Snapshot>,
     mut request: Request,
-    mut record: Record,
-) -> Box<Finished> {
+    mut record: Box<Record>,
+) -> Finished {
     let mut run = snapshot.catalog.begin(&runtime);
     let begun = match End::of(run.on_request(&mut request).await) {
         Some(end) => Err(end),
@@ -92,14 +91,14 @@ async fn drive(
             (end, Some(way))
         }
     };
-    Box::new(Finished {
+    Finished {
         end,
         run,
         way,
         snapshot,
         request,
         record,
-    })
+    }
 }
 
 /// The loop: attempt, judge, again or out.

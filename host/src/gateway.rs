@@ -11,7 +11,7 @@ mod routes;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use axum::{Router, body::Body, extract::State, response::Response};
+use axum::{body::Body, extract::State, handler::Handler, response::Response};
 use futures_util::FutureExt;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
@@ -63,6 +63,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 struct Gateway {
     shared: Arc<Shared>,
     local: SocketAddr,
+    /// The address as text, for clients that do not say what they call this gateway.
+    here: String,
 }
 
 /// Serves until it is told to stop; then ends when all exchanges have, or the time for that is up, or at the second
@@ -76,8 +78,10 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
         local,
+        here: local.to_string(),
     });
-    let service = TowerToHyperService::new(Router::new().fallback(handle).with_state(gateway));
+    // No router: what leads where is decided in `routes`, and one that has no routes costs as much as one that has.
+    let service = TowerToHyperService::new(handle.with_state(gateway));
     let http = http();
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -168,8 +172,7 @@ async fn answer(
     body: Body,
 ) -> Response {
     let config = &snapshot.config;
-    let here = gateway.local.to_string();
-    let host = auth::host(&parts.uri, &parts.headers).unwrap_or(&here);
+    let host = auth::host(&parts.uri, &parts.headers).unwrap_or(&gateway.here);
     let route = routes::route(&parts.method, parts.uri.path(), host);
     let door = route.as_ref().map_or(Door::Locked, Route::door);
     let wants_key = wants_key(config.auth.mode, gateway.local.ip().is_loopback(), door);
@@ -239,10 +242,9 @@ async fn converse(
     };
     record.request(&request);
     let (runtime, snapshot) = (&gateway.shared.runtime, Arc::clone(snapshot));
-    reply::answer(
-        &id,
-        exchange(Arc::clone(runtime), snapshot, request, record).await,
-    )
+    // By far the largest of what a request waits for: everything above would move it along with itself.
+    let exchange = Box::pin(exchange(Arc::clone(runtime), snapshot, request, record));
+    reply::answer(&id, exchange.await)
 }
 
 /// A fault before there was an exchange; it has no record.

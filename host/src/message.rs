@@ -14,7 +14,7 @@ use crate::{
     ids::{AccountId, ExchangeId, UpstreamId},
 };
 
-pub(crate) use headers::{keep_common, keep_end_to_end, take_off_own};
+pub(crate) use headers::{keep_common, keep_end_to_end, take_off, take_off_own};
 
 /// The one dialect that needs no plugin: the gateway's own.
 pub(crate) const ANTHROPIC: &str = "anthropic";
@@ -39,7 +39,7 @@ impl RequestKind {
     }
 }
 
-/// The client's request, as edited so far. A clone is cheap: the body is shared until it is edited.
+/// The client's request, as edited so far. A clone is cheap: body and headers are shared until they are edited.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) id: ExchangeId,
@@ -49,8 +49,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Without the question mark; empty when there is none.
     pub(crate) query: String,
-    /// End-to-end headers without the credentials; what is left goes upstream.
-    pub(crate) headers: HeaderMap,
+    /// End-to-end headers without the credentials; what is left goes upstream. Shared until they are edited.
+    pub(crate) headers: Arc<HeaderMap>,
     /// The client's credentials that are no gateway key, forwarded only to upstreams without accounts.
     pub(crate) credentials: HeaderMap,
     pub(crate) session: Option<Arc<str>>,

@@ -409,7 +409,7 @@ impl Run {
         self.receipt.edits.push(Edits {
             plugin: plugin.id().clone(),
             count: journal.count,
-            patch: Operation::write_list(&journal.edits),
+            patch: journal.edits,
             left_out: journal.left_out,
         });
     }
@@ -459,7 +459,7 @@ pub(crate) enum Passed {
 /// What plugins did in one exchange, for the answer's headers, the log and the record.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Receipt {
-    /// Plugins that edited the request as it left, in order, each with the operations as a JSON Patch text.
+    /// Plugins that edited the request as it left, in order, each with its operations.
     pub(crate) edits: Vec<Edits>,
     /// Hook calls made.
     pub(crate) calls: u32,
@@ -539,8 +539,8 @@ pub(crate) struct Edits {
     pub(crate) plugin: PluginId,
     /// Edits of body, headers and path.
     pub(crate) count: u32,
-    /// Those of the body as a JSON Patch, up to 16 KiB of them.
-    pub(crate) patch: String,
+    /// Those of the body, up to 16 KiB of them.
+    pub(crate) patch: Vec<Operation>,
     /// Those of the body that did not fit in.
     pub(crate) left_out: u32,
 }

@@ -171,7 +171,11 @@ impl Frame {
 
     /// As plugins see it; `None` for comments alone.
     pub(crate) fn event(&self) -> Option<Event> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // To find that a text is right takes a fraction of what looking for its faults takes.
+        let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        };
         Some(Event {
             data: text(&self.data()?),
             name: text(self.name()),

@@ -1,6 +1,7 @@
 //! The log: lines on standard error, filtered as the configuration says. Fixed sentences, varying fields. And the counts,
 //! in `metrics`.
 
+mod line; // what a line of the log looks like
 mod metrics; // what /metrics shows
 mod usage; // tokens, as upstreams report them
 
@@ -11,6 +12,8 @@ use tracing_subscriber::{
 };
 
 use crate::fault::Fault;
+
+use line::{Fields, Line};
 
 pub(crate) use self::{
     metrics::{Call, Ended, HookMeter, Metrics, Moment, OPEN_METRICS, OpenStream},
@@ -25,6 +28,8 @@ pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let lines = fmt::layer()
+        .event_format(Line::default())
+        .fmt_fields(Fields)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry()

@@ -127,7 +127,7 @@ impl Upstream {
             Way::Echo => return Ok(echo::answer(request, edits)),
             Way::Http(http) => http,
         };
-        let mut headers = request.headers.clone();
+        let mut headers = HeaderMap::clone(&request.headers);
         // The verdict and the response hooks must read the answer.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self.sign(&mut headers, credential)?;

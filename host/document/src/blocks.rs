@@ -101,10 +101,6 @@ pub(crate) fn escaped(slashes: u64, first: &mut bool) -> u64 {
     const EVEN: u64 = 0x5555_5555_5555_5555;
 
     let carried = u64::from(*first);
-    if slashes == 0 {
-        *first = false;
-        return carried;
-    }
     let slashes = slashes & !carried;
     let behind = slashes << 1 | carried;
     // Adding a run to its first place moves its bit behind the run: on the other parity if the run is odd.

@@ -7,6 +7,7 @@
 mod keys; // which names may be keys
 mod pass; // over the text, block by block
 mod shift; // after an edit
+mod back; // from the end of a list
 
 use std::{
     ops::Range,
@@ -19,10 +20,10 @@ use std::{
 pub(crate) use keys::Keys;
 
 use crate::{
-    Error,
+    Error, Path,
     blocks::BLOCK,
     pieces,
-    scan::{self, Children, skip_space_back},
+    scan::{self, Children},
     search::Spots,
     string,
 };
@@ -47,8 +48,10 @@ pub(crate) struct Index {
     members: Option<Vec<Member>>,
     /// Words that were searched for.
     searched: Mutex<Vec<Searched>>,
-    /// Pieces of text that were searched for, and whether they may be there.
-    pieces: Mutex<Vec<(Box<str>, bool)>>,
+    /// Pieces of text that were searched for, the value that starts here, and whether they may be in it.
+    pieces: Mutex<Vec<(Box<str>, usize, bool)>>,
+    /// Paths that were asked for, and whether they select anything.
+    matched: Mutex<Vec<(Path, bool)>>,
 }
 
 /// A member of the object at the top.
@@ -147,47 +150,6 @@ impl Index {
         Some(strings)
     }
 
-    /// The last elements of the array at `start`, at most so many, found backwards; `None` where they are not all long or
-    /// what stands between them is no comma.
-    pub(crate) fn last_elements(
-        &self,
-        text: &[u8],
-        start: usize,
-        most: usize,
-    ) -> Option<Vec<Range<usize>>> {
-        let end = self.end_of(start)?;
-        if text[start] != b'[' || text[end - 1] != b']' {
-            return None;
-        }
-        let mut elements = Vec::new();
-        let mut at = skip_space_back(text, end - 1);
-        while elements.len() < most {
-            let first = self.start_of(start, at)?;
-            elements.push(first..at);
-            let before = skip_space_back(text, first);
-            match text[before - 1] {
-                b',' => at = skip_space_back(text, before - 1),
-                // Brackets are even in between, so it is the array's own.
-                b'[' => break,
-                _ => return None,
-            }
-        }
-        elements.reverse();
-        Some(elements)
-    }
-
-    /// Where the long value begins that ends at `end`, in the array at `array`.
-    fn start_of(&self, array: usize, end: usize) -> Option<usize> {
-        /// One element does not often have as many long values in it; if so, going forward is as quick.
-        const INSIDE: usize = 256;
-
-        let short = u32::try_from(end).ok()?;
-        let before = self.starts.partition_point(|&start| start < short);
-        let last = self.starts[..before].iter().zip(&self.ends[..before]);
-        let (&start, _) = last.rev().take(INSIDE).find(|(_, end)| **end == short)?;
-        usize::try_from(start).ok().filter(|&start| start > array)
-    }
-
     /// Whether `name` may be a key anywhere in the text; `false` means that it certainly is none.
     pub(crate) fn may_have(&self, text: &[u8], name: &str) -> bool {
         let keys = self.keys.as_ref();
@@ -226,17 +188,42 @@ impl Index {
         spots
     }
 
-    /// Whether a piece of text, in lower case, may be in a string. Searched for once.
-    pub(crate) fn may_hold(&self, text: &[u8], piece: &str) -> bool {
+    /// Whether a piece of text, in lower case, may be in a string of the value at `span`. Searched for once.
+    pub(crate) fn may_hold(&self, text: &[u8], span: &Range<usize>, piece: &str) -> bool {
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, holds)) = pieces.iter().find(|(known, _)| **known == *piece) {
+        let known = pieces
+            .iter()
+            .find(|(known, start, _)| *start == span.start && **known == *piece);
+        if let Some((.., holds)) = known {
             return *holds;
         }
-        let holds = pieces::may_hold(text, piece);
+        let holds = pieces::may_hold(&text[span.clone()], piece);
         if pieces.len() < KEPT {
-            pieces.push((piece.into(), holds));
+            pieces.push((piece.into(), span.start, holds));
         }
         holds
+    }
+
+    /// Whether a path selects anything, which `look` finds out. Asked once.
+    pub(crate) fn matches(
+        &self,
+        path: &Path,
+        look: impl FnOnce() -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let known = |matched: &Vec<(Path, bool)>| {
+            let known = matched.iter().find(|(known, _)| known == path);
+            known.map(|(_, matches)| *matches)
+        };
+        let matched = || self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(matches) = known(&matched()) {
+            return Ok(matches);
+        }
+        let matches = look()?;
+        let mut matched = matched();
+        if matched.len() < KEPT {
+            matched.push((path.clone(), matches));
+        }
+        Ok(matches)
     }
 
     fn search(&self, text: &[u8], word: &str, key: bool) -> Spots {

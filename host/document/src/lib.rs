@@ -190,27 +190,36 @@ impl Document {
     pub fn may_select(&self, path: &Path) -> bool {
         let text = self.bytes();
         let index = self.index(&text);
-        path.literals().all(|name| index.may_have(&text, name))
-            && path
-                .fragments()
-                .iter()
-                .all(|piece| index.may_hold(&text, piece))
+        if !path.literals().all(|name| index.may_have(&text, name)) {
+            return false;
+        }
+        // Where the path begins at a member of the top, nothing but that has to be searched.
+        let below = path.first_name().and_then(|name| index.top(&text, name));
+        let Some(below) = below.unwrap_or(Some(0..text.len())) else {
+            return false;
+        };
+        let holds = |piece: &String| index.may_hold(&text, &below, piece);
+        path.fragments().iter().all(holds)
     }
 
-    /// Whether a path selects anything. Stops at the first node.
+    /// Whether a path selects anything. Stops at the first node. Asked again, of this document or a clone of it, it costs
+    /// nothing.
     ///
     /// # Errors
     ///
     /// As for [`select`](Self::select), if it happens before the first node is found.
     pub fn matches(&self, path: &Path) -> Result<bool, Error> {
         let text = self.bytes();
-        let mut any = false;
-        let walk = Walk::new(&text, self.index(&text), path, Duplicates::Last);
-        walk.unnumbered().run(&mut |_, _| {
-            any = true;
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(any)
+        let index = self.index(&text);
+        index.matches(path, || {
+            let mut any = false;
+            let walk = Walk::new(&text, index, path, Duplicates::Last);
+            walk.unnumbered().run(&mut |_, _| {
+                any = true;
+                Ok(ControlFlow::Break(()))
+            })?;
+            Ok(any)
+        })
     }
 
     /// Applies a JSON Patch (RFC 6902): all of it, or nothing and an error that names the operation, counted from 0.

@@ -72,8 +72,23 @@ impl Path {
         needs.into_iter().flatten().filter_map(name)
     }
 
+    /// The name of the member of the top that the path begins at, if it is one.
+    pub(crate) fn first_name(&self) -> Option<&str> {
+        match self.query().segments.first() {
+            Some(Segment {
+                deep: false,
+                selectors,
+                ..
+            }) => match selectors.as_slice() {
+                [Selector::Name(slot)] => Some(&self.parsed.words[*slot].text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Pieces of text, in lower case, every one of which must occur in a string, in whatever case, for the path to select
-    /// anything: what a `match` or `search` cannot do without.
+    /// anything: what a `match` or `search` cannot do without. That string stands below what the first segment selects.
     pub(crate) fn fragments(&self) -> &[String] {
         &self.parsed.fragments
     }
@@ -101,6 +116,13 @@ impl Path {
             },
             _ => None,
         }
+    }
+}
+
+/// Paths are equal if their texts are.
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parsed, &other.parsed) || self.parsed.text == other.parsed.text
     }
 }
 

@@ -249,6 +249,50 @@ fn the_largest_queries_fit_a_small_stack() {
 }
 
 #[test]
+fn a_piece_of_a_pattern_is_missed_only_below_the_member_that_the_path_begins_at() {
+    let document = Document::new(
+        r#"{"model":"warm","system":[{"text":"cold"}],"messages":[{"text":"so WARM\n"},{"text":"\u0077arm"}]}"#,
+    );
+    let table = [
+        (r#"$.system[?search(@.text, "cold")]"#, true, true),
+        (r#"$.system[?search(@.text, "[Ww]arm")]"#, false, false),
+        (r#"$.absent[?search(@.text, "[Ww]arm")]"#, false, false),
+        (
+            r#"$.messages[?match(@.text, "so [Ww][Aa][Rr][Mm].")]"#,
+            true,
+            false,
+        ),
+        (
+            r#"$.messages[?search(@.text, "[Ww][Aa][Rr][Mm]")]"#,
+            true,
+            true,
+        ),
+        (r#"$.messages[?match(@.text, "warm")]"#, true, true),
+        (r#"$..[?match(@.text, "warm")]"#, true, true),
+        (r#"$[?search(@, "warm")]"#, true, true),
+        // What the pattern looks at stands elsewhere.
+        (r#"$.system[?match($.model, "warm")]"#, true, true),
+        (
+            r#"$.system[?$.messages[?match(@.text, "warm")]]"#,
+            true,
+            true,
+        ),
+    ];
+    for (query, may, does) in table {
+        let path = path(query);
+        assert_eq!(document.may_select(&path), may, "{query}");
+        assert_eq!(document.matches(&path), Ok(does), "{query}");
+    }
+    let warm = path(r#"$[?search(@, "warm")]"#);
+    assert_eq!(Document::new(r#"["\x", "warm"]"#).matches(&warm), Ok(true));
+    let broken = Document::new(r#"["\x warm"]"#).matches(&warm);
+    assert!(
+        matches!(broken, Err(Error::BadDocument { .. })),
+        "{broken:?}"
+    );
+}
+
+#[test]
 fn every_budget_ends_in_an_error() {
     let too_much = |result: Result<Vec<String>, Error>| matches!(result, Err(Error::TooMuch(_)));
     let wide = Document::new(format!("[{}1]", "1,".repeat(100_000)));

@@ -16,6 +16,7 @@ use crate::{
     message::{Body, BodyStream, Event, RequestKind, Response, Target},
     pipeline::Translator,
     sse::{Decoder, Frame},
+    telemetry::Usage,
 };
 
 use super::{
@@ -44,6 +45,8 @@ pub(crate) struct Whole {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// As it stands in the body, which thus is read only once.
+    pub(crate) usage: Usage,
 }
 
 /// A stream whose first event is here.
@@ -177,9 +180,11 @@ pub(crate) async fn look(
         body,
         fault,
     };
-    if let Some(fault) = fault.or_else(|| flaw(&body, &headers, target)) {
-        return Err(broken(headers, body, fault));
-    }
+    let read = fault.map_or_else(|| usage(&body, &headers, target), Err);
+    let usage = match read {
+        Ok(usage) => usage,
+        Err(fault) => return Err(broken(headers, body, fault)),
+    };
     if let Some(mut translator) = translator {
         if kind == RequestKind::Messages {
             let chunks = translate::stream_of_whole(&body, translator, &target.upstream).await;
@@ -201,6 +206,7 @@ pub(crate) async fn look(
         status,
         headers,
         body,
+        usage,
     }))
 }
 
@@ -342,18 +348,19 @@ fn looks_like_events(begun: &[u8]) -> bool {
         .any(|field| begun.starts_with(field))
 }
 
-/// Why a body is no JSON answer.
-fn flaw(body: &Bytes, headers: &HeaderMap, target: &Target) -> Option<Fault> {
+/// What a JSON answer cost, or why the body is none.
+fn usage(body: &Bytes, headers: &HeaderMap, target: &Target) -> Result<Usage, Fault> {
     let upstream = &target.upstream;
-    let broken = |what: String| Some(Fault::upstream(Kind::BrokenAnswer, what));
+    let broken = |what: String| Err(Fault::upstream(Kind::BrokenAnswer, what));
     let trimmed = body.trim_ascii();
     if trimmed.is_empty() {
         return broken(format!("upstream `{upstream}` answered with an empty body"));
     }
     // In other protocols a list is an answer as well.
     let begins = trimmed.starts_with(b"{") || (target.is_foreign() && trimmed.starts_with(b"["));
-    if begins && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
-        return None;
+    let mut usage = Usage::default();
+    if begins && (usage.of_message(body) || serde_json::from_slice::<IgnoredAny>(body).is_ok()) {
+        return Ok(usage);
     }
     let kind = headers
         .get(CONTENT_TYPE)

@@ -1,5 +1,7 @@
 //! One try of an exchange: this target's copy of the request, the attempt hooks, out, and a look at what comes back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -172,7 +174,8 @@ pub(crate) async fn run(
 /// Headers for an upstream that is no server of Anthropic's API: it is told what is wanted of it, and not what the client
 /// says of itself to Anthropic. What an attempt hook set stays.
 pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
-    take_off_own(&mut request.headers, &came.headers);
+    let headers = Arc::make_mut(&mut request.headers);
+    take_off_own(headers, &came.headers);
     let wanted = match request.kind {
         RequestKind::Messages => "text/event-stream, application/json",
         RequestKind::CountTokens | RequestKind::Models => "application/json",
@@ -180,10 +183,8 @@ pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
     // A body that was written anew is JSON, whatever the client called its own.
     for (name, wanted) in [(ACCEPT, wanted), (CONTENT_TYPE, "application/json")] {
         let is_asked = name == ACCEPT || request.kind != RequestKind::Models;
-        if is_asked && request.headers.get(&name) == came.headers.get(&name) {
-            request
-                .headers
-                .insert(name, HeaderValue::from_static(wanted));
+        if is_asked && headers.get(&name) == came.headers.get(&name) {
+            headers.insert(name, HeaderValue::from_static(wanted));
         }
     }
 }

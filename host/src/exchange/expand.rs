@@ -1,107 +1,206 @@
 //! One JSON message taken apart into the events that would have made it. Pure; `collect` is the way back.
+//!
+//! Every value is moved as it is spelt: nothing below a block's members is read or written anew.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use crate::message::Event;
 
 /// `None` if the text is no message.
 pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
-    let mut message: Map<String, Value> = serde_json::from_slice(message).ok()?;
-    let Value::Array(content) = message.get_mut("content")?.take() else {
-        return None;
-    };
-    let mut last = Map::new();
+    let mut message: Members<'_> = serde_json::from_slice(message).ok()?;
+    let content = message.set("content", "[]")?;
+    let content: Vec<&RawValue> = serde_json::from_str(&content).ok()?;
+    let mut last = Members::default();
     for key in ["stop_reason", "stop_sequence"] {
-        let value = message.insert(key.to_owned(), Value::Null);
-        last.insert(key.to_owned(), value.unwrap_or_default());
+        let value = message.set(key, "null");
+        last.set(key, value.unwrap_or(Cow::Borrowed("null")));
     }
-    let usage = message.get("usage").cloned().unwrap_or_else(|| json!({}));
-    if let Some(tokens) = message
-        .get_mut("usage")
-        .and_then(|usage| usage.get_mut("output_tokens"))
-    {
-        // Nothing is written yet; the whole count comes at the end.
-        *tokens = json!(0);
+    let usage = message.get("usage").unwrap_or("{}").to_owned();
+    if let Some(nothing_yet) = without_output(&usage) {
+        message.set("usage", nothing_yet);
     }
-    message.insert("content".to_owned(), json!([]));
-    let mut events = vec![event(
-        json!({ "type": "message_start", "message": message }),
-    )];
-    for (index, block) in content.into_iter().enumerate() {
-        let (start, deltas) = take_apart(block);
-        let block =
-            json!({ "type": "content_block_start", "index": index, "content_block": start });
-        events.push(event(block));
-        events.extend(deltas.into_iter().map(|delta| {
-            event(json!({ "type": "content_block_delta", "index": index, "delta": delta }))
-        }));
-        events.push(event(
-            json!({ "type": "content_block_stop", "index": index }),
-        ));
-    }
+    let mut events = Vec::with_capacity(3 + 3 * content.len());
     events.push(event(
-        json!({ "type": "message_delta", "delta": last, "usage": usage }),
+        "message_start",
+        &[",\"message\":", &message.to_json()],
     ));
-    events.push(event(json!({ "type": "message_stop" })));
+    for (index, block) in content.into_iter().enumerate() {
+        let index = index.to_string();
+        let (start, deltas) = take_apart(block.get());
+        let whose = [",\"index\":", &index];
+        let named = |name: &str, key: &str, value: &str| {
+            event(name, &[whose[0], whose[1], ",\"", key, "\":", value])
+        };
+        events.push(named("content_block_start", "content_block", &start));
+        let delta = |delta: String| named("content_block_delta", "delta", &delta);
+        events.extend(deltas.into_iter().map(delta));
+        events.push(event("content_block_stop", &whose));
+    }
+    let rest = [",\"delta\":", &last.to_json(), ",\"usage\":", &usage];
+    events.push(event("message_delta", &rest));
+    events.push(event("message_stop", &[]));
     Some(events)
 }
 
-fn event(data: Value) -> Event {
-    Event {
-        name: data["type"].as_str().unwrap_or_default().to_owned(),
-        data: data.to_string(),
+/// An event of this type with the rest of its members.
+fn event(name: &str, rest: &[&str]) -> Event {
+    let mut data = ["{\"type\":\"", name, "\""].concat();
+    data.reserve(rest.iter().map(|part| part.len()).sum::<usize>() + 1);
+    data.extend(rest.iter().copied());
+    data.push('}');
+    // In JSON a line break stands between values only, and can be left out; in an event it would be one of the framing's.
+    if memchr::memchr2(b'\n', b'\r', data.as_bytes()).is_some() {
+        data.retain(|c| !matches!(c, '\n' | '\r'));
     }
+    let name = name.to_owned();
+    Event { name, data }
+}
+
+/// The usage as a message begins: nothing is written yet, the whole count comes at the end.
+fn without_output(usage: &str) -> Option<String> {
+    let mut usage: Members<'_> = serde_json::from_str(usage).ok()?;
+    usage.get("output_tokens")?;
+    usage.set("output_tokens", "0");
+    Some(usage.to_json())
 }
 
 /// A block as it begins, and the deltas that complete it. A block of a kind that has no deltas begins complete.
-fn take_apart(mut block: Value) -> (Value, Vec<Value>) {
+fn take_apart(block: &str) -> (Cow<'_, str>, Vec<String>) {
     let mut deltas = Vec::new();
-    let Some(fields) = block.as_object_mut() else {
-        return (block, deltas);
+    let Ok(mut fields) = serde_json::from_str::<Members<'_>>(block) else {
+        return (Cow::Borrowed(block), deltas);
     };
-    let kind = fields
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    match kind {
-        "text" => {
+    match fields.get("type").map(|kind| kind.trim_matches('"')) {
+        Some("text") => {
             // Clients expect text before what it cites.
-            deltas.extend(move_out(fields, "text", json!(""), "text_delta"));
-            if let Some(Value::Array(citations)) = fields.get_mut("citations") {
-                deltas.extend(
-                    citations
-                        .drain(..)
-                        .map(|citation| json!({ "type": "citations_delta", "citation": citation })),
-                );
+            deltas.extend(move_out(&mut fields, "text", "text_delta"));
+            deltas.extend(citations(&mut fields));
+        }
+        Some("thinking") => {
+            deltas.extend(move_out(&mut fields, "thinking", "thinking_delta"));
+            deltas.extend(move_out(&mut fields, "signature", "signature_delta"));
+        }
+        Some(kind) if kind.ends_with("tool_use") => {
+            if let Some(input) = fields.set("input", "{}") {
+                let text = quoted(&input);
+                deltas.push(delta("input_json_delta", "partial_json", &text));
             }
         }
-        "thinking" => {
-            deltas.extend(move_out(fields, "thinking", json!(""), "thinking_delta"));
-            deltas.extend(move_out(fields, "signature", json!(""), "signature_delta"));
-        }
-        _ if kind.ends_with("tool_use") => {
-            if let Some(input) = fields.insert("input".to_owned(), json!({})) {
-                let text = input.to_string();
-                deltas.push(json!({ "type": "input_json_delta", "partial_json": text }));
-            }
-        }
-        _ => {}
+        _ => return (Cow::Borrowed(block), deltas),
     }
-    (block, deltas)
+    (Cow::Owned(fields.to_json()), deltas)
 }
 
-fn move_out(
-    fields: &mut Map<String, Value>,
-    key: &str,
-    empty: Value,
-    delta: &str,
-) -> Option<Value> {
-    let value = fields.insert(key.to_owned(), empty.clone())?;
-    (value != empty).then(|| json!({ "type": delta, key: value }))
+fn move_out(fields: &mut Members<'_>, key: &'static str, kind: &str) -> Option<String> {
+    let value = fields.set(key, "\"\"")?;
+    (value != "\"\"").then(|| delta(kind, key, &value))
 }
+
+fn citations(fields: &mut Members<'_>) -> Vec<String> {
+    let all = fields.get("citations").unwrap_or_default();
+    let Ok(each) = serde_json::from_str::<Vec<&RawValue>>(all) else {
+        return Vec::new();
+    };
+    let each = each.into_iter();
+    let deltas = each.map(|one| delta("citations_delta", "citation", one.get()));
+    let deltas = deltas.collect();
+    fields.set("citations", "[]");
+    deltas
+}
+
+fn delta(kind: &str, key: &str, value: &str) -> String {
+    ["{\"type\":\"", kind, "\",\"", key, "\":", value, "}"].concat()
+}
+
+/// A JSON string with this text.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The members of an object in their order, each value as it is spelt. Of several with one name the last counts, as for
+/// whoever reads them.
+#[derive(Default)]
+struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Members<'a> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let found = self.0.iter().rfind(|(name, _)| name == key);
+        found.map(|(_, value)| &**value)
+    }
+
+    /// Sets a member where it stands, or as the last one. Gives what was there.
+    fn set(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) -> Option<Cow<'a, str>> {
+        match self.0.iter_mut().rfind(|(name, _)| name == key) {
+            Some((_, old)) => Some(std::mem::replace(old, value.into())),
+            None => {
+                self.0.push((Cow::Borrowed(key), value.into()));
+                None
+            }
+        }
+    }
+
+    fn to_json(&self) -> String {
+        let sizes = self
+            .0
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 4);
+        let mut json = String::with_capacity(2 + sizes.sum::<usize>());
+        json.push('{');
+        for (nth, (key, value)) in self.0.iter().enumerate() {
+            if nth > 0 {
+                json.push(',');
+            }
+            match key {
+                // It stood between quotes as it is.
+                Cow::Borrowed(plain) => json.extend(["\"", plain, "\":"]),
+                Cow::Owned(odd) => json.extend([&*quoted(odd), ":"]),
+            }
+            json.push_str(value);
+        }
+        json.push('}');
+        json
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry::<_, &RawValue>()? {
+                    members.push((key, Cow::Borrowed(value.get())));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        from.deserialize_map(Each)
+    }
+}
+
+/// A name that is borrowed unless an escape stands in it.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::exchange::collect::collect;
 
@@ -161,6 +260,37 @@ mod tests {
             serde_json::from_slice::<Value>(&collected).unwrap(),
             message()
         );
+    }
+
+    #[test]
+    fn values_stay_as_they_are_spelt_but_for_line_breaks_between_them() {
+        let message = concat!(
+            "{\"id\": \"a\",\r\n \"content\": [{\"type\":\"tool_use\",\"input\":{ \"n\":1.0e0,\n\"t\":\"\\n\" }},\n",
+            "{\"type\":\"text\",\"text\":\"\\u00e9\"}],\n\"usage\":{\"output_tokens\":2,\"odd\":1E3}}",
+        );
+        let events = expand(message.as_bytes()).unwrap();
+        let data: Vec<_> = events.iter().map(|event| event.data.as_str()).collect();
+        assert_eq!(
+            data,
+            [
+                r#"{"type":"message_start","message":{"id":"a","content":[],"usage":{"output_tokens":0,"odd":1E3},"stop_reason":null,"stop_sequence":null}}"#,
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","input":{}}}"#,
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{ \"n\":1.0e0,\n\"t\":\"\\n\" }"}}"#,
+                r#"{"type":"content_block_stop","index":0}"#,
+                r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#,
+                r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"\u00e9"}}"#,
+                r#"{"type":"content_block_stop","index":1}"#,
+                r#"{"type":"message_delta","delta":{"stop_reason":null,"stop_sequence":null},"usage":{"output_tokens":2,"odd":1E3}}"#,
+                r#"{"type":"message_stop"}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn of_two_members_with_one_name_the_last_counts() {
+        let message = r#"{"content":[],"content":[{"type":"x"}],"c\u006fntent":[]}"#;
+        let events = expand(message.as_bytes()).unwrap();
+        assert_eq!(events.len(), 3, "the last is empty");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     accounts::Lease,
     fault::Fault,
     ids::PluginId,
-    message::{Request, Response, Target, keep_common},
+    message::{Request, RequestKind, Response, Target, keep_common},
     pipeline::{AnswerHead, Run},
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct Finished {
     pub(crate) way: Option<Way>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) request: Request,
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
 }
 
 /// Whether the client knows status and headers.
@@ -43,11 +43,11 @@ pub(crate) enum Head {
 
 impl Finished {
     /// Makes the answer of the last attempt's end, or of a plugin's in place of any.
-    pub(crate) fn answer(self: Box<Self>, head: Head) -> BoxFuture<'static, Answer> {
+    pub(crate) fn answer(self, head: Head) -> BoxFuture<'static, Answer> {
         self.answered(head).boxed()
     }
 
-    async fn answered(self: Box<Self>, head: Head) -> Answer {
+    async fn answered(self, head: Head) -> Answer {
         let Self {
             end,
             mut run,
@@ -55,7 +55,7 @@ impl Finished {
             snapshot,
             request,
             mut record,
-        } = *self;
+        } = self;
         let target = way.as_ref().map(|way| way.target().clone());
         let own = target
             .as_ref()
@@ -129,7 +129,7 @@ async fn begin(
     head: HeadOf<'_>,
     lease: Option<Lease>,
     wanted: Wanted,
-    record: Record,
+    mut record: Box<Record>,
 ) -> Answer {
     let HeadOf {
         request,
@@ -160,7 +160,11 @@ async fn begin(
             status,
             headers,
             body,
+            usage,
         }) => {
+            if wanted.kind == RequestKind::Messages {
+                record.usage = usage;
+            }
             let answering = run.answering(head(status, headers));
             relay::whole(status, body, answering, record, wanted).await
         }
@@ -179,7 +183,7 @@ fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arriv
 }
 
 /// The last failure is what the client gets.
-fn give_up(failed: Failed, mut record: Record) -> Answer {
+fn give_up(failed: Failed, mut record: Box<Record>) -> Answer {
     let (outcome, headers) = failed.into_outcome();
     match outcome {
         Ok(response) => {
@@ -198,7 +202,7 @@ fn give_up(failed: Failed, mut record: Record) -> Answer {
 }
 
 impl Answer {
-    pub(super) fn fault(fault: Fault, mut record: Record) -> Self {
+    pub(super) fn fault(fault: Fault, mut record: Box<Record>) -> Self {
         record.end(Ending::Error);
         record.note = Some(fault.chain());
         Self {
@@ -208,7 +212,7 @@ impl Answer {
         }
     }
 
-    fn refused(plugin: &PluginId, fault: Fault, record: Record) -> Self {
+    fn refused(plugin: &PluginId, fault: Fault, record: Box<Record>) -> Self {
         let mut answer = Self::fault(fault, record);
         if let Some(record) = &mut answer.record {
             let said = record.note.take().unwrap_or_default();
@@ -217,7 +221,7 @@ impl Answer {
         answer
     }
 
-    pub(super) fn whole(response: Response, record: Record) -> Self {
+    pub(super) fn whole(response: Response, record: Box<Record>) -> Self {
         Self {
             outcome: Ok(response),
             headers: HeaderMap::new(),

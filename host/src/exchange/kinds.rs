@@ -1,6 +1,7 @@
 //! Anthropic's error types, their statuses and their envelope.
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 
 /// The type of an error that has only a status.
@@ -45,6 +46,8 @@ pub(crate) struct Envelope {
 
 /// `None` if the body is anything else.
 pub(crate) fn envelope(body: &Bytes) -> Option<Envelope> {
+    // By far most are something else, and are not read for it. An unescaped `"error"` may stand in a text as well.
+    memmem::find(body, b"\"error\"")?;
     #[derive(Deserialize)]
     struct Outer {
         r#type: String,

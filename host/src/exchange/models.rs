@@ -117,7 +117,7 @@ fn blank() -> Request {
         method: Method::GET,
         path: "/v1/models".to_owned(),
         query: String::new(),
-        headers: HeaderMap::new(),
+        headers: Arc::default(),
         credentials: HeaderMap::new(),
         session: None,
         stream: false,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tracing::{Level, debug, enabled, info};
+use witgate_document::Operation;
 
 use super::failed::Mark;
 use crate::{
@@ -88,8 +89,9 @@ struct Summary {
 }
 
 impl Record {
-    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Self {
-        Self {
+    /// In a box, because it is handed on from one step of the exchange to the next, and each would copy it.
+    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Box<Self> {
+        Box::new(Self {
             id,
             kind,
             session: None,
@@ -109,7 +111,7 @@ impl Record {
             ending: Ending::ClientGone,
             begun: Instant::now(),
             first_event: None,
-        }
+        })
     }
 
     pub(crate) fn request(&mut self, request: &Request) {
@@ -221,6 +223,7 @@ impl Drop for Record {
             ..
         } in &self.receipt.patches
         {
+            let patch = Operation::write_list(patch);
             debug!(id = %self.id, %plugin, %patch, left_out, "edited");
         }
         for (plugin, reason) in &self.receipt.skipped {

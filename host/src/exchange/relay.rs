@@ -104,7 +104,7 @@ impl Passage {
             return None;
         }
         let name = std::str::from_utf8(kind).ok()?;
-        let delta = if name == "content_block_delta" {
+        let delta = if name == "content_block_delta" && self.answering.asks_for_deltas() {
             frame.data()
         } else {
             None

@@ -53,7 +53,7 @@ pub(super) async fn read(
             .top("stream")
             .is_some_and(|value| &value[..] == b"true"),
         asked_model: model(&body, !config.routes.is_empty())?,
-        headers,
+        headers: Arc::new(headers),
         body,
     })
 }

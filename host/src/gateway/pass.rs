@@ -17,7 +17,7 @@ pub(super) async fn pass(
     parts: Parts,
     body: Body,
     own: HeaderMap,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Answer {
     let mut origin = HeaderMap::new();
     let outcome = send(snapshot, parts, body, own, &mut record, &mut origin).await;
@@ -117,7 +117,7 @@ fn incoming(body: Body) -> BodyStream {
 }
 
 /// The answer with its record, which learns how much there was and how it ended.
-fn counted(chunks: BodyStream, record: Record) -> BodyStream {
+fn counted(chunks: BodyStream, record: Box<Record>) -> BodyStream {
     let counted = stream::unfold((chunks, record), |(mut chunks, mut record)| async move {
         let next = chunks.next().await;
         match &next {

@@ -16,7 +16,7 @@ use crate::{
     exchange::Answer,
     fault::{Blame, Fault, Kind},
     ids::ExchangeId,
-    message::{self, BodyStream, Event},
+    message::{self, BodyStream, Event, take_off},
     sse,
 };
 
@@ -148,9 +148,7 @@ fn forget_the_upstreams_site(headers: &mut HeaderMap) {
         "alt-svc",
         "strict-transport-security",
     ];
-    for name in OF_A_SITE {
-        headers.remove(name);
-    }
+    take_off(headers, &OF_A_SITE);
 }
 
 /// A stream that is cut short ends with an error event, never with a made-up end.

@@ -1,27 +1,21 @@
 //! Which headers travel from end to end, and which belong to one connection only.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, CONTENT_LENGTH, GetAll, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
-    },
-};
+use http::{HeaderMap, HeaderName, header::CONNECTION};
 
 /// RFC 9110, section 7.6.1, with the two that hop in practice; and `host` and `content-length`, which whoever sends
 /// the message writes anew.
-const OF_ONE_CONNECTION: [HeaderName; 11] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    HOST,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+const OF_ONE_CONNECTION: [&str; 11] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// Takes off what must not be forwarded, the headers that `connection` names included.
@@ -38,19 +32,23 @@ pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in OF_ONE_CONNECTION {
-        headers.remove(name);
-    }
+    take_off(headers, &OF_ONE_CONNECTION);
+}
+
+/// Takes off the headers of these names. There are few in a message, so what is there is compared with what is not wanted,
+/// and not what is not wanted looked up.
+pub(crate) fn take_off(headers: &mut HeaderMap, unwanted: &[&str]) {
+    keep(headers, |_, name| !unwanted.contains(&name.as_str()));
 }
 
 /// Takes off what clients of Anthropic's API say about themselves, as far as it is as it `came`: another provider has no
 /// use for it, and what it does not get it cannot keep.
 pub(crate) fn take_off_own(headers: &mut HeaderMap, came: &HeaderMap) {
     const OWN: [&str; 3] = ["anthropic-", "x-claude-", "x-stainless-"];
-    keep(headers, |name, values| {
-        let name = name.as_str();
-        let own = name == "x-app" || OWN.iter().any(|own| name.starts_with(own));
-        !own || !values.eq(&came.get_all(name))
+    keep(headers, |headers, name| {
+        let text = name.as_str();
+        let own = text == "x-app" || OWN.iter().any(|own| text.starts_with(own));
+        !own || headers.get_all(name) != came.get_all(name)
     });
 }
 
@@ -65,11 +63,11 @@ pub(crate) fn keep_common(headers: &mut HeaderMap) {
         "request-id",
         "x-request-id",
     ];
-    keep(headers, |name, _| COMMON.contains(&name.as_str()));
+    keep(headers, |_, name| COMMON.contains(&name.as_str()));
 }
 
-fn keep(headers: &mut HeaderMap, wanted: impl Fn(&HeaderName, GetAll<'_, HeaderValue>) -> bool) {
-    let unwanted = |name: &&HeaderName| !wanted(name, headers.get_all(*name));
+fn keep(headers: &mut HeaderMap, wanted: impl Fn(&HeaderMap, &HeaderName) -> bool) {
+    let unwanted = |name: &&HeaderName| !wanted(headers, name);
     let unwanted: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
     for name in unwanted {
         headers.remove(name);
@@ -78,6 +76,8 @@ fn keep(headers: &mut HeaderMap, wanted: impl Fn(&HeaderName, GetAll<'_, HeaderV
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     AnswerHead, Catalog, Passed, Receipt, Run, Runtime,
     bindings::{Event as GuestEvent, EventVerdict},
-    guard::Facts,
+    guard::{Facts, Guard},
     imports::{ResponseView, apply_headers},
     instance::Cause,
     manifest::Hook,
@@ -117,8 +117,17 @@ impl Answering {
         self.listeners.iter().any(|listener| !listener.gone)
     }
 
+    /// Whether it matters to any plugin which type a delta has.
+    pub(crate) fn asks_for_deltas(&self) -> bool {
+        let mut guards = self.listeners.iter().filter_map(|listener| {
+            let plugin = &self.catalog.plugins[listener.at];
+            plugin.guard(Hook::Response)
+        });
+        guards.any(Guard::asks_for_deltas)
+    }
+
     /// Whether some plugin may want this event; cheap, to be asked before an [`Event`] is made. `delta` is the type of
-    /// the delta where the event is a `content_block_delta`.
+    /// the delta where the event is a `content_block_delta` and some plugin [asks for it](Self::asks_for_deltas).
     pub(crate) fn wants(&self, name: &str, delta: Option<&str>) -> bool {
         self.listeners
             .iter()
@@ -257,7 +266,7 @@ impl Answering {
         let plugin = Arc::clone(&self.catalog.plugins[at]);
         let asks = plugin
             .guard(Hook::Response)
-            .is_some_and(super::guard::Guard::asks_for_deltas);
+            .is_some_and(Guard::asks_for_deltas);
         let wanted = if event.name.is_empty() || (asks && event.name == "content_block_delta") {
             let (name, delta) = type_of(&event);
             self.wanted_by(listener, &name, delta.as_deref())

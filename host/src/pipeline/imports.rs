@@ -67,7 +67,8 @@ pub(super) struct Host {
     pub(super) stderr: Stderr,
     /// Epoch ticks that the present call may still run.
     pub(super) ticks: u32,
-    wasi: WasiCtx,
+    /// Made when it is first called for, which for most plugins is never: making it takes as long as a call of a hook.
+    wasi: Option<WasiCtx>,
     tenant: Arc<Tenant>,
     /// None while the plugin is loaded.
     exchange: Option<ExchangeId>,
@@ -76,11 +77,8 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(tenant: Arc<Tenant>, exchange: Option<ExchangeId>, memory: usize) -> Self {
-        let stderr = Stderr::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
-        // Nothing is inherited: no arguments, no environment, nothing to read; what it prints is kept to explain a panic.
-        let wasi = WasiCtx::builder().stderr(stderr.clone()).build();
         let limits = Limits {
             memory,
             used: 0,
@@ -89,9 +87,9 @@ impl Host {
         Self {
             table,
             limits,
-            stderr,
+            stderr: Stderr::default(),
             ticks: 0,
-            wasi,
+            wasi: None,
             tenant,
             exchange,
             lines: 0,
@@ -125,8 +123,10 @@ impl Drop for Host {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Nothing is inherited: no arguments, no environment, nothing to read; what it prints is kept to explain a panic.
+        let inert = || WasiCtx::builder().stderr(self.stderr.clone()).build();
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(inert),
             table: &mut self.table,
         }
     }
@@ -162,9 +162,9 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     clocks::wall_clock::add_to_linker::<Host, WasiClocks>(linker, Host::clocks)?;
     clocks::monotonic_clock::add_to_linker::<Host, WasiClocks>(linker, Host::clocks)?;
 
-    random::random::add_to_linker::<Host, WasiRandom>(linker, |host| host.wasi.random())?;
-    random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.wasi.random())?;
-    random::insecure_seed::add_to_linker::<Host, WasiRandom>(linker, |host| host.wasi.random())
+    random::random::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())
 }
 
 /// Whether a plugin may import this; the names are those that [`link`] offers.

@@ -36,6 +36,9 @@ const MOST_MEMORIES: u32 = 8;
 const MOST_TABLES: u32 = 16;
 /// What a slot keeps in memory after use: a small plugin's heap, so that the next one does not fault it in again.
 const KEEP_RESIDENT: usize = 64 << 10;
+/// And of each table, which is a page of at most 512 elements for a small plugin. To give it back and fault it in again costs more
+/// than all that a plugin does that declines.
+const KEEP_TABLE: usize = 4 << 10;
 
 /// What plugins run on; one per process.
 pub(crate) struct Runtime {
@@ -158,6 +161,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(MOST_MEMORY)
         .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_TABLE)
         .pagemap_scan(Enabled::Auto);
     pool
 }

@@ -13,7 +13,7 @@ use std::{
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
-use witgate_document::Document;
+use witgate_document::{Document, Operation};
 
 use super::{AnswerHead, Catalog, Decision, Loaded, Passed, Run, Runtime};
 use crate::{
@@ -193,7 +193,7 @@ pub(crate) fn request(body: &str) -> Request {
         method: Method::POST,
         path: "/v1/messages".to_owned(),
         query: "beta=true".to_owned(),
-        headers,
+        headers: Arc::new(headers),
         credentials: HeaderMap::new(),
         session: Some("s-1".into()),
         stream: false,
@@ -327,7 +327,7 @@ fn a_rule_that_does_not_apply_costs_no_instance_and_one_that_does_is_in_the_rece
             (edits[0].plugin.as_str(), edits[0].count),
             ("strip-cache-control", 1)
         );
-        let patch: Value = serde_json::from_str(&edits[0].patch).unwrap();
+        let patch: Value = serde_json::from_str(&Operation::write_list(&edits[0].patch)).unwrap();
         assert_eq!(
             patch,
             json!([{ "op": "remove", "path": "/messages/0/content/0/cache_control" }])

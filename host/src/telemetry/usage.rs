@@ -30,16 +30,18 @@ impl Usage {
                     self.take(start.message.usage);
                 }
             }
-            b"message_delta" => self.of_message(data),
+            b"message_delta" => {
+                self.of_message(data);
+            }
             _ => {}
         }
     }
 
-    /// Reads a whole message, or what else has `usage` at its top.
-    pub(crate) fn of_message(&mut self, body: &[u8]) {
-        if let Ok(message) = serde_json::from_slice::<Message>(body) {
-            self.take(message.usage);
-        }
+    /// Reads a whole message, or what else has `usage` at its top. False where it could not, which is so of all that is no
+    /// JSON, and of JSON in which `usage` is something else.
+    pub(crate) fn of_message(&mut self, body: &[u8]) -> bool {
+        let message = serde_json::from_slice::<Message>(body);
+        message.map(|message| self.take(message.usage)).is_ok()
     }
 
     /// By type, where they were reported.

@@ -24,6 +24,8 @@ use super::Passing;
 pub(super) struct Http {
     transport: Transport,
     base: Url,
+    /// Where nearly all requests go, so that it is put together once.
+    messages: Url,
     /// Decodes an answer that is compressed against our wish.
     client: Client,
     /// Leaves answers as they are. Made when first needed.
@@ -75,6 +77,7 @@ impl Http {
         let client = client.map_err(|error| bad(failure_text(&error)))?;
         Ok(Arc::new(Self {
             transport,
+            messages: below(&base, MESSAGES),
             base,
             client,
             verbatim: OnceLock::new(),
@@ -130,14 +133,13 @@ impl Http {
 
     /// Where a path leads: below the base, whose own path stays, and whose `/v1` is not doubled.
     fn url(&self, path: &str, query: &str) -> Url {
-        let mut url = self.base.clone();
-        let base = self.base.path().trim_end_matches('/');
-        let base = match base.strip_suffix("/v1") {
-            Some(shorter) if path.starts_with("/v1/") => shorter,
-            _ => base,
+        let mut url = match path {
+            MESSAGES => self.messages.clone(),
+            path => below(&self.base, path),
         };
-        url.set_path(&format!("{base}{path}"));
-        url.set_query((!query.is_empty()).then_some(query));
+        if !query.is_empty() {
+            url.set_query(Some(query));
+        }
         url
     }
 
@@ -155,6 +157,21 @@ impl Http {
             .build()?;
         Ok(self.verbatim.get_or_init(|| client))
     }
+}
+
+const MESSAGES: &str = "/v1/messages";
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let base = base.path().trim_end_matches('/');
+    let base = match base.strip_suffix("/v1") {
+        Some(shorter) if path.starts_with("/v1/") => shorter,
+        _ => base,
+    };
+    url.set_path(&format!("{base}{path}"));
+    // What the base asks is not the request's.
+    url.set_query(None);
+    url
 }
 
 impl Transport {
@@ -187,7 +204,8 @@ impl Transport {
     fn builder_with(&self, platform: bool) -> reqwest::Result<ClientBuilder> {
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
+            // The limit too, since a copy of the request is made for as long as another try is possible.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .referer(false)
             .no_proxy()
             .connect_timeout(self.connect);
@@ -276,6 +294,7 @@ mod tests {
                 connect: Duration::from_secs(1),
                 silence: Duration::from_secs(1),
             },
+            messages: below(&Url::parse(base).unwrap(), MESSAGES),
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),

@@ -195,14 +195,47 @@ fn the_last_elements_are_found_backwards_or_not_at_all() {
             assert_eq!(found, items[9 - most.min(9)..], "{most}");
         }
     }
-    let short = [long(1), "{}".to_owned(), long(2)];
+    let short = [
+        r#"{"a":{"b":"\"]{"}}"#,
+        "[ ]",
+        "\"\\\\\"",
+        "-1.5e+7",
+        "null",
+        "{}",
+    ];
+    // So many that the list itself is long.
+    let short: Vec<String> = short.repeat(2).into_iter().map(str::to_owned).collect();
+    let mixed: Vec<String> = short.iter().cloned().chain([long(1)]).collect();
+    for items in [short, mixed] {
+        let text = list(&items, " ,");
+        for most in 1..=items.len() {
+            let text = text.as_bytes();
+            let found = Index::of(text).last_elements(text, 5, most);
+            let found: Vec<&[u8]> = found
+                .expect("all of it is JSON")
+                .into_iter()
+                .map(|span| &text[span])
+                .collect();
+            assert_eq!(
+                found,
+                items[items.len() - most..]
+                    .iter()
+                    .map(|item| item.as_bytes())
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
     let odd = [long(1), String::new(), long(2)];
     for (text, most) in [
-        (list(&short, ","), 2),
         (list(&items, " "), 2),
         (list(&items, ":"), 2),
         (list(&odd, ","), 2),
         (r#"{"l":[]}"#.to_owned(), 1),
+        (list(&["1".to_owned(), "nul".to_owned(), long(2)], ","), 2),
+        (
+            list(&["1".to_owned(), r#""a"b"#.to_owned(), long(2)], ","),
+            2,
+        ),
         (format!(r#"{{"l":{{"a":{}}}}}"#, long(1)), 1),
     ] {
         let found = Index::of(text.as_bytes()).last_elements(text.as_bytes(), 5, most);
@@ -255,4 +288,24 @@ fn what_a_walk_could_see_otherwise_has_no_index() {
         );
     }
     assert!(Index::default().may_have(b"", "any"));
+}
+
+#[test]
+fn whether_a_path_selects_anything_is_looked_up_once() {
+    let index = Index::of(b"{}");
+    let mut looks = 0;
+    for matches in [false, true] {
+        // Each plugin has a path of its own, and many have the same one.
+        let path = Path::parse("$.a").expect("a path");
+        let found = index.matches(&path, || {
+            looks += 1;
+            Ok(matches)
+        });
+        assert_eq!(found, Ok(false));
+    }
+    assert_eq!(looks, 1);
+    let broken = || Err(Error::document(0, "broken"));
+    let other = Path::parse("$.b").expect("a path");
+    assert_eq!(index.matches(&other, broken), broken());
+    assert_eq!(index.matches(&other, || Ok(true)), Ok(true));
 }

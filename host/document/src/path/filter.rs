@@ -6,7 +6,7 @@ use super::{
     regex::Regex,
     walk::{Duplicates, Flow, Place, Walk},
 };
-use crate::{Error, scan::is_container};
+use crate::{Error, pieces, scan::is_container};
 
 impl<'t> Walk<'t> {
     /// Whether a filter holds for the node at `place`.
@@ -66,7 +66,15 @@ impl<'t> Walk<'t> {
         pattern: &'t Pattern,
         place: Place,
     ) -> Result<bool, Error> {
-        let Value::String(input) = self.operand(input, place)? else {
+        let input = match input {
+            Operand::Node(query) => match self.first(query, place)? {
+                Some(node) if self.is_without(pattern, node)? => return Ok(false),
+                Some(node) => self.value(node)?,
+                None => Value::Nothing,
+            },
+            input => self.operand(input, place)?,
+        };
+        let Value::String(input) = input else {
             return Ok(false);
         };
         let found = match pattern {
@@ -96,6 +104,23 @@ impl<'t> Walk<'t> {
         let Some(regex) = regex else { return Ok(false) };
         self.budget.spend(1, input.len() * regex.weight)?;
         Ok(regex.is_match(&input))
+    }
+
+    /// Whether a string has not in it what the pattern cannot do without. That is searched for faster than the string is
+    /// decoded.
+    fn is_without(&mut self, pattern: &Pattern, node: Place) -> Result<bool, Error> {
+        let Pattern::Fixed(Some(Regex {
+            fragment: Some(piece),
+            ..
+        })) = pattern
+        else {
+            return Ok(false);
+        };
+        if self.text.get(node.start) != Some(&b'"') {
+            return Ok(false);
+        }
+        let token = self.span(node)?;
+        Ok(!pieces::may_hold(&self.text[token], piece))
     }
 
     fn operand(&mut self, operand: &'t Operand, place: Place) -> Result<Value<'t>, Error> {

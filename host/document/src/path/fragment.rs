@@ -34,18 +34,20 @@ fn of_logic(logic: &Logic) -> Vec<String> {
             }
             common
         }
-        Logic::Exists(query) => of_query(query),
+        Logic::Exists(query) if !query.absolute => of_query(query),
         Logic::Regex {
             // Not so a string that stands in the query.
             input: Operand::Node(query) | Operand::Value(query),
             pattern: Pattern::Fixed(Some(regex)),
             ..
-        } => {
+        } if !query.absolute => {
             let mut fragments = of_query(query);
             fragments.extend(regex.fragment.clone());
             fragments
         }
-        Logic::Not(_) | Logic::Compare(..) | Logic::Regex { .. } => Vec::new(),
+        // What is found from `$` stands elsewhere, and is mostly quicker looked at than searched for.
+        Logic::Exists(_) | Logic::Regex { .. } => Vec::new(),
+        Logic::Not(_) | Logic::Compare(..) => Vec::new(),
     }
 }
 
@@ -216,6 +218,8 @@ mod tests {
             r#"$[?match("warm", "warm")]"#,
             r#"$[?match(@, "warm"), 0]"#,
             r#"$[?match(@, @.warm)]"#,
+            r#"$[?match($.model, "warm")]"#,
+            r#"$[?$.a[?match(@, "warm")]]"#,
             r#"$.m[-4:][?match(@, "warm")]"#,
         ];
         for text in none {

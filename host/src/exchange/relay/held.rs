@@ -23,7 +23,7 @@ use super::{PING, streamed};
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An exchange of which nothing has gone to the client: whatever it comes to has its real status.
-pub(crate) struct Held(pub(crate) Running<Box<Finished>>);
+pub(crate) struct Held(Running<Finished>);
 
 /// An exchange whose client was told 200. Attempts go on; what comes of them shows in the stream and nowhere else.
 struct Pinging {
@@ -38,10 +38,14 @@ enum Going {
     Pinging(Pinging),
     Streaming(BodyStream),
     /// The last bytes are out; the record is written when they are gone.
-    Said(#[expect(dead_code, reason = "held until it is dropped")] Box<Option<Record>>),
+    Said(#[expect(dead_code, reason = "held until it is dropped")] Option<Box<Record>>),
 }
 
 impl Held {
+    pub(crate) fn new(exchange: impl Future<Output = Finished> + Send + 'static) -> Self {
+        Self(exchange.boxed())
+    }
+
     /// The answer, if it begins soon enough; else 200 and pings until it does.
     pub(crate) async fn answer(mut self, limits: &config::Retry) -> Answer {
         match tokio::time::timeout(limits.ping_after, &mut self.0).await {
@@ -94,7 +98,7 @@ impl Going {
 enum Begins {
     Stream(BodyStream),
     /// With this and nothing more.
-    Last(Result<Bytes, Fault>, Box<Option<Record>>),
+    Last(Result<Bytes, Fault>, Option<Box<Record>>),
 }
 
 fn begun(answer: Answer, pinged: usize) -> Begins {
@@ -110,7 +114,7 @@ fn begun(answer: Answer, pinged: usize) -> Begins {
         record.status = StatusCode::OK.as_u16();
         record.bytes_out = pinged + last.as_ref().map_or(0, Bytes::len);
     }
-    Begins::Last(last, Box::new(record))
+    Begins::Last(last, record)
 }
 
 /// An error answer as the event that says the same.

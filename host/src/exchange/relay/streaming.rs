@@ -47,7 +47,7 @@ impl Begun {
         self,
         answering: Answering,
         lease: Option<Lease>,
-        mut record: Record,
+        mut record: Box<Record>,
         wanted: Wanted,
     ) -> Answer {
         let Self {
@@ -136,10 +136,14 @@ impl Begun {
             arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = collect(&events).map_err(Bad::Nothing)?;
+        let mut usage = Usage::default();
+        usage.of_message(&body);
         Ok(Whole {
             status,
             headers,
-            body: collect(&events).map_err(Bad::Nothing)?,
+            body,
+            usage,
         })
     }
 }
@@ -149,7 +153,7 @@ struct Streaming {
     decoder: Decoder,
     chunks: BodyStream,
     passage: Passage,
-    record: Record,
+    record: Box<Record>,
     own: Own,
     /// The account is busy until the answer has ended.
     _lease: Option<Lease>,

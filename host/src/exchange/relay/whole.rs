@@ -23,7 +23,7 @@ pub(crate) async fn whole(
     status: StatusCode,
     body: Bytes,
     mut answering: Answering,
-    mut record: Record,
+    mut record: Box<Record>,
     wanted: Wanted,
 ) -> Answer {
     if wanted.head == Head::Sent {
@@ -32,9 +32,6 @@ pub(crate) async fn whole(
     let through = through(&body, &mut answering, wanted).await;
     note(&mut answering, &mut record, wanted.own);
     let headers = answering.take_headers();
-    if wanted.kind == RequestKind::Messages {
-        record.usage.of_message(&body);
-    }
     let (headers, body) = match through {
         Ok(Through::Json(body)) => (headers, body),
         Ok(Through::Events(body)) => {
@@ -81,8 +78,10 @@ async fn through(
     };
     let mut out = Vec::with_capacity(events.len());
     let mut changed = false;
+    let asks = answering.asks_for_deltas();
     for event in events {
-        if !answering.wants(&event.name, delta_type(event.data.as_bytes())) {
+        let data = asks.then_some(event.data.as_bytes());
+        if !answering.wants(&event.name, data.and_then(delta_type)) {
             out.push(event);
             continue;
         }

@@ -47,7 +47,7 @@ pub struct RequestView {
     query: String,
     id: ExchangeId,
     session: Option<Arc<str>>,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
     header_edits: Vec<HeaderEdit>,
     redirect: Option<(String, String)>,
     body: Document,
@@ -86,7 +86,13 @@ impl RequestView {
         Self::with(request, May::Read, request.headers.clone(), path, query)
     }
 
-    fn with(request: &Request, may: May, headers: HeaderMap, path: String, query: String) -> Self {
+    fn with(
+        request: &Request,
+        may: May,
+        headers: Arc<HeaderMap>,
+        path: String,
+        query: String,
+    ) -> Self {
         Self {
             may,
             kind: request.kind,
@@ -112,7 +118,9 @@ impl RequestView {
         if !keep {
             return Journal::default();
         }
-        super::apply_headers(&mut request.headers, self.header_edits);
+        if !self.header_edits.is_empty() {
+            super::apply_headers(Arc::make_mut(&mut request.headers), self.header_edits);
+        }
         if let Some((path, query)) = self.redirect {
             request.path = path;
             request.query = query;
