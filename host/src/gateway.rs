@@ -12,6 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body, extract::State, response::Response};
+use futures_util::FutureExt;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{
@@ -104,12 +105,13 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
             .serve_connection(TokioIo::new(stream), service.clone())
             .into_owned();
         let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            // How a connection ends is the client's affair; what came of its exchanges is in their records.
-            if let Err(error) = connection.await {
+        // How a connection ends is the client's affair; what came of its exchanges is in their records. Not an async
+        // block, which would have room for the connection twice.
+        connections.spawn(connection.map(|ended| {
+            if let Err(error) = ended {
                 debug!(%error, "a connection ended");
             }
-        });
+        }));
     }
     drop(listener);
     let drain = shared.snapshot.load().config.drain;

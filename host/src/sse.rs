@@ -127,16 +127,28 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Frame {
     /// The very bytes that came.
-    pub(crate) fn raw(&self) -> &Bytes {
-        &self.raw
+    pub(crate) fn into_raw(self) -> Bytes {
+        self.raw
     }
 
     /// The value of the last `event:` field; empty when there is none.
     pub(crate) fn name(&self) -> &[u8] {
+        if let Some(name) = self.name_before_data() {
+            return name;
+        }
         self.fields()
             .filter(|(field, _)| *field == b"event")
             .last()
             .map_or(b"", |(_, value)| value)
+    }
+
+    /// The name, where the frame is a line of `event:` and one of `data:`, as nearly all are, and costs a fraction.
+    fn name_before_data(&self) -> Option<&[u8]> {
+        let lines = self.raw[self.skip..].strip_prefix(b"event: ")?;
+        let name = &lines[..memchr2(b'\n', b'\r', lines)?];
+        let rest = lines[name.len()..].strip_prefix(b"\ndata:")?;
+        let alone = memchr2(b'\n', b'\r', rest)? + b"\n\n".len() == rest.len();
+        (alone && rest.ends_with(b"\n\n")).then_some(name)
     }
 
     /// The `data:` lines joined by line feeds; `None` when there is none, and then it is no event.
@@ -244,7 +256,7 @@ mod tests {
             let (frames, rest) = cut([whole.slice(..at), whole.slice(at..)]);
             let events: Vec<_> = frames.iter().map(Frame::event).collect();
             assert_eq!(events, wanted, "cut at {at}");
-            let mut joined: Vec<u8> = frames.iter().flat_map(|f| f.raw().to_vec()).collect();
+            let mut joined: Vec<u8> = frames.into_iter().flat_map(Frame::into_raw).collect();
             joined.extend_from_slice(&rest);
             assert_eq!(joined, whole, "cut at {at}");
         }
@@ -257,6 +269,23 @@ mod tests {
         let (frames, rest) = cut([Bytes::from_static(b"data: x\r\r")]);
         assert_eq!(frames.len(), 1);
         assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn the_last_name_counts_wherever_it_stands() {
+        for (text, name) in [
+            ("event: a\ndata: 1\n\n", "a"),
+            ("event: a\ndata: 1\nevent: b\n\n", "b"),
+            ("event: a\ndata: 1\revent: b\n\n", "b"),
+            ("event: a\revent: b\ndata: 1\n\n", "b"),
+            ("event: a\ndata: 1\n\r\n", "a"),
+            ("event:a\ndata:1\n\n", "a"),
+            ("event:  a\ndata: 1\n\n", " a"),
+            ("data: 1\n\n", ""),
+        ] {
+            let (frames, _) = cut([Bytes::from_static(text.as_bytes())]);
+            assert_eq!(frames[0].name(), name.as_bytes(), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,24 +1,23 @@
 //! It leaves the building: the HTTP clients, whose words become ours here and nowhere else.
 
 mod client;
+mod coming;
 mod echo;
 mod failure;
 mod fetch;
 mod models;
 
 use std::{
-    pin::{Pin, pin},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use http::{
     HeaderMap, HeaderValue, Method,
     header::{ACCEPT_ENCODING, AUTHORIZATION},
 };
-use tokio::time::{Instant as Moment, Sleep};
 
 use crate::{
     config::{self, AuthStyle},
@@ -31,6 +30,7 @@ use crate::{
 pub(crate) use models::Model;
 
 use client::Http;
+use coming::Coming;
 
 /// All upstreams, by their place in the configuration; the echo upstream where none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);
@@ -244,77 +244,9 @@ const VERSION: &str = "anthropic-version";
 fn answered(mut answer: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Response {
     let mut headers = std::mem::take(answer.headers_mut());
     keep_end_to_end(&mut headers);
-    let status = answer.status();
-    let timer = Box::pin(tokio::time::sleep(idle));
-    let state = Some((answer, upstream, timer));
-    let chunks = stream::unfold(state, move |state| async move {
-        let (mut answer, upstream, mut timer) = state?;
-        match chunk(&mut answer, timer.as_mut(), idle).await {
-            Some(Ok(chunk)) => Some((Ok(chunk?), Some((answer, upstream, timer)))),
-            Some(Err(error)) => Some((Err(failure::within_answer(&upstream, error)), None)),
-            None => Some((Err(failure::silence(&upstream, idle)), None)),
-        }
-    });
     Response {
-        status,
+        status: answer.status(),
         headers,
-        body: Body::Stream(chunks.boxed()),
-    }
-}
-
-/// The next chunk; None after `idle` without one, which is the same for all that use the timer. It stays as it was set for
-/// an earlier chunk and is set anew only when it fires, since setting and clearing it costs as much as to read an event.
-async fn chunk(
-    answer: &mut reqwest::Response,
-    mut timer: Pin<&mut Sleep>,
-    idle: Duration,
-) -> Option<reqwest::Result<Option<Bytes>>> {
-    let until = Moment::now() + idle;
-    let mut next = pin!(answer.chunk());
-    loop {
-        tokio::select! {
-            biased;
-            next = &mut next => return Some(next),
-            () = &mut timer => {
-                if timer.deadline() >= until {
-                    return None;
-                }
-                timer.as_mut().reset(until);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use super::*;
-
-    /// An answer that has nothing when it is asked for the first time.
-    fn slow(then: Poll<&'static str>) -> reqwest::Response {
-        let mut asked = false;
-        let chunks = stream::poll_fn(move |context| {
-            if std::mem::replace(&mut asked, true) {
-                return then.map(|text| Some(Ok::<_, std::io::Error>(Bytes::from(text))));
-            }
-            context.waker().wake_by_ref();
-            Poll::Pending
-        });
-        http::Response::new(reqwest::Body::wrap_stream(chunks)).into()
-    }
-
-    #[tokio::test]
-    async fn what_an_earlier_chunk_was_waited_for_does_not_count_against_the_next() {
-        let mut long_ago = pin!(tokio::time::sleep(Duration::ZERO));
-        long_ago.as_mut().await;
-        let mut answer = slow(Poll::Ready("late"));
-        let next = chunk(&mut answer, long_ago.as_mut(), Duration::from_secs(60)).await;
-        assert_eq!(next.unwrap().unwrap().unwrap(), "late");
-
-        let idle = Duration::from_millis(1);
-        let timer = pin!(tokio::time::sleep(idle));
-        let silence = chunk(&mut slow(Poll::Pending), timer, idle).await;
-        assert!(silence.is_none());
+        body: Body::Stream(Coming::new(answer, upstream, idle).boxed()),
     }
 }

@@ -156,7 +156,8 @@ pub(crate) async fn run(
     };
     let mut failed = Failed::new(bad, target);
     let shown = failed.failure.clone();
-    match run.on_failure(&request, target, shown).await {
+    // Boxed: most attempts do not fail, and all would have room for it.
+    match Box::pin(run.on_failure(&request, target, shown)).await {
         Ok(failure) => failed.failure = failure,
         Err(fault) => return End::Broken(fault),
     }

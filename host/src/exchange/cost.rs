@@ -86,7 +86,7 @@ fn of_events() {
         frames(std::iter::once(stream.clone()))
     });
     time("decode, each event its own chunk", || {
-        frames(cut.iter().map(|frame| frame.raw().clone()))
+        frames(cut.iter().map(|frame| frame.clone().into_raw()))
     });
     time("decode, cut at 1,400 bytes", || {
         let starts = (0..stream.len()).step_by(1_400);

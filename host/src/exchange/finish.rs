@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
@@ -42,7 +43,11 @@ pub(crate) enum Head {
 
 impl Finished {
     /// Makes the answer of the last attempt's end, or of a plugin's in place of any.
-    pub(crate) async fn answer(self, head: Head) -> Answer {
+    pub(crate) fn answer(self, head: Head) -> BoxFuture<'static, Answer> {
+        self.answered(head).boxed()
+    }
+
+    async fn answered(self, head: Head) -> Answer {
         let Self {
             end,
             mut run,

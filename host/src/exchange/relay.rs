@@ -56,16 +56,20 @@ struct Passage {
 
 impl Passage {
     /// Shows frames to the hooks that want them and gives what is to go out.
-    async fn show(&mut self, frames: Vec<Frame>) -> Result<Bytes, Fault> {
+    async fn show(&mut self, frames: impl Iterator<Item = Frame>) -> Result<Bytes, Fault> {
         let mut out = Pieces::default();
         for frame in frames {
             let kind = arrival::kind(&frame);
-            let passed = self.show_one(&frame, &kind).await?;
+            let passed = match self.wanted(&frame, &kind) {
+                // Boxed, as each call into plugins here: a stream that calls none has no room for it.
+                Some(event) => Box::pin(self.answering.on_event(event)).await?,
+                None => Passed::Kept,
+            };
             match &*kind {
                 b"message_stop" => self.ending = Some(Ending::Complete),
                 b"error" => {
                     // What hooks held back comes before the error, and nothing after it.
-                    let held = self.answering.on_end(false).await?;
+                    let held = Box::pin(self.answering.on_end(false)).await?;
                     out.events(&held);
                     self.ending = Some(Ending::Error);
                 }
@@ -77,7 +81,7 @@ impl Passage {
                         let data = frame.data().unwrap_or_default();
                         self.usage.of_event(&kind, &data);
                     }
-                    out.raw(frame.raw());
+                    out.raw(frame.into_raw());
                 }
                 Passed::Became(events) => {
                     for event in &events {
@@ -94,28 +98,22 @@ impl Passage {
         Ok(out.joined())
     }
 
-    async fn show_one(&mut self, frame: &Frame, kind: &[u8]) -> Result<Passed, Fault> {
+    /// The event, if a hook wants it.
+    fn wanted(&self, frame: &Frame, kind: &[u8]) -> Option<Event> {
         if !self.answering.listens() {
-            return Ok(Passed::Kept);
+            return None;
         }
-        let Ok(name) = std::str::from_utf8(kind) else {
-            return Ok(Passed::Kept);
-        };
+        let name = std::str::from_utf8(kind).ok()?;
         let delta = if name == "content_block_delta" && self.answering.asks_for_deltas() {
             frame.data()
         } else {
             None
         };
-        if !self
-            .answering
-            .wants(name, delta.as_deref().and_then(delta_type))
-        {
-            return Ok(Passed::Kept);
-        }
-        match frame.event() {
-            Some(event) => self.answering.on_event(event).await,
-            None => Ok(Passed::Kept),
-        }
+        let delta = delta.as_deref().and_then(delta_type);
+        self.answering
+            .wants(name, delta)
+            .then(|| frame.event())
+            .flatten()
     }
 }
 
@@ -150,11 +148,15 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn raw(&mut self, bytes: &Bytes) {
-        if self.only.is_empty() && self.joined.is_empty() {
-            self.only = bytes.clone();
-        } else {
-            self.flow().extend_from_slice(bytes);
+    fn is_empty(&self) -> bool {
+        self.only.is_empty() && self.joined.is_empty()
+    }
+
+    fn raw(&mut self, bytes: Bytes) {
+        if self.is_empty() {
+            self.only = bytes;
+        } else if !bytes.is_empty() {
+            self.flow().extend_from_slice(&bytes);
         }
     }
 
@@ -210,12 +212,12 @@ mod tests {
     fn pieces_that_leave_together_are_one() {
         let mut out = Pieces::default();
         let kept = Bytes::from_static(b"data: 1\r\n\r\n");
-        out.raw(&kept);
+        out.raw(kept.clone());
         out.events(&[Event {
             name: "x".to_owned(),
             data: "2".to_owned(),
         }]);
-        out.raw(&kept);
+        out.raw(kept);
         assert_eq!(
             out.joined(),
             "data: 1\r\n\r\nevent: x\ndata: 2\n\ndata: 1\r\n\r\n"

@@ -4,6 +4,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 
 use super::{
@@ -136,6 +137,15 @@ impl Answering {
     /// The head as hooks left it; to be sent after the first event passed.
     pub(crate) fn head(&self) -> &AnswerHead {
         &self.head
+    }
+
+    /// The headers for the client. They lie in the buffer that the upstream's head was read into, which is kept no longer
+    /// than they are: so where no plugin can ask for them any more, they are not kept.
+    pub(crate) fn take_headers(&mut self) -> HeaderMap {
+        match Arc::get_mut(&mut self.head) {
+            Some(head) if self.listeners.is_empty() => std::mem::take(&mut head.headers),
+            _ => self.head.headers.clone(),
+        }
     }
 
     /// The head has gone to the client before any event passed: its headers cannot be changed any more.

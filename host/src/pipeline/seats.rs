@@ -94,8 +94,10 @@ impl Seats {
         let state = &mut self.0[place].state;
         if let State::Reserved(_) = state {
             let (code, tenant) = (&plugin.code, &plugin.tenant);
-            let made =
-                Instance::new(runtime, code, tenant, plugin.memory, Some(exchange.clone())).await?;
+            // In a box of its own, which is there while it is made: otherwise whatever may call a plugin has room for it.
+            let making =
+                Instance::new(runtime, code, tenant, plugin.memory, Some(exchange.clone()));
+            let made = Box::pin(making).await?;
             receipt.instances += 1;
             // Between the two states it is out, which lasts for this line only.
             if let State::Reserved(slot) = std::mem::replace(state, State::Out) {

@@ -1,11 +1,12 @@
-//! Clients: so many at once, each sending its next request when it has all of the last answer.
+//! Clients: so many at once, each sending its next request when it has all of the last answer, or when the next is due.
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet, task::yield_now};
 
 use crate::http::{Body, Head, Wire};
 
@@ -13,7 +14,7 @@ use crate::http::{Body, Head, Wire};
 #[derive(Clone)]
 pub(crate) struct Shot {
     /// Head and body.
-    bytes: std::sync::Arc<[u8]>,
+    bytes: Arc<[u8]>,
 }
 
 /// What came of a round.
@@ -126,6 +127,59 @@ pub(crate) async fn lasting(
         all.whole.extend(whole);
     }
     Ok(all)
+}
+
+/// Sends so many requests a second, each when it is due, over whichever of the connections is free; what they wait is
+/// counted from when they were due.
+pub(crate) async fn due(
+    port: u16,
+    shot: &Shot,
+    connections: usize,
+    rate: f64,
+    span: Duration,
+) -> io::Result<Outcome> {
+    let mut wires = Vec::new();
+    for _ in 0..connections {
+        wires.push(Wire::connect(port).await?);
+    }
+    let every = Duration::from_secs_f64(1.0 / rate);
+    let begun = Instant::now();
+    let next = Arc::new(Mutex::new(begun));
+    let mut tasks = JoinSet::new();
+    for mut wire in wires {
+        let (shot, next) = (shot.clone(), Arc::clone(&next));
+        tasks.spawn(async move {
+            let mut whole = Vec::new();
+            while let Some(due) = turn(&next, every, begun + span).await {
+                let head = shot.sent(&mut wire).await?;
+                wire.body(&head, |_| {}).await?;
+                whole.push(due.elapsed());
+            }
+            io::Result::Ok(whole)
+        });
+    }
+    let mut all = Outcome::default();
+    while let Some(whole) = tasks.join_next().await {
+        let whole = whole.map_err(io::Error::other)??;
+        all.requests += whole.len();
+        all.whole.extend(whole);
+    }
+    Ok(all)
+}
+
+/// Takes the next request and waits until it is due; none is after the end.
+async fn turn(next: &Mutex<Instant>, every: Duration, end: Instant) -> Option<Instant> {
+    let mut next = next.lock().await;
+    let due = *next;
+    if due >= end {
+        return None;
+    }
+    *next += every;
+    // A timer's millisecond is longer than what is measured. One waits, the others wait for him.
+    while Instant::now() < due {
+        yield_now().await;
+    }
+    Some(due)
 }
 
 async fn client(port: u16, shot: &Shot, requests: usize) -> io::Result<Outcome> {

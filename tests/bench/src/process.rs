@@ -34,6 +34,18 @@ impl Server {
             .args(["serve", "--config"])
             .arg(&file)
             .current_dir(folder);
+        Self::telling(command, "the gateway").await
+    }
+
+    /// Starts this program as a relay to the upstream.
+    pub(crate) async fn relay(program: &Path, upstream: u16) -> io::Result<Self> {
+        let mut command = pinned(program);
+        command.args(["relay", &upstream.to_string()]);
+        Self::telling(command, "the relay").await
+    }
+
+    /// Starts what chooses a port and says on standard error which.
+    async fn telling(mut command: Command, what: &str) -> io::Result<Self> {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -44,7 +56,7 @@ impl Server {
         let port = loop {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
             let Some(line) = line else {
-                return Err(lost(&format!("the gateway: {said}")));
+                return Err(lost(&format!("{what}: {said}")));
             };
             if let Some(port) = port_in(&line) {
                 break port;
@@ -54,7 +66,7 @@ impl Server {
         };
         // Whoever writes a log must find a reader.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let worker = child.id().ok_or_else(|| lost("the gateway"))?;
+        let worker = child.id().ok_or_else(|| lost(what))?;
         Ok(Self {
             child,
             port,
@@ -187,7 +199,7 @@ fn pinned(program: &Path) -> Command {
     command
 }
 
-/// `... address=127.0.0.1:41234 ... listening`, in the words of the gateway's log.
+/// `... listening ... address=127.0.0.1:41234`, in the words of the gateway's log.
 fn port_in(line: &str) -> Option<u16> {
     if !line.contains("listening") {
         return None;

@@ -6,6 +6,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     body,
+    cpu::ratio,
     load::{self, Shot},
     mock,
     subjects::{DECLINES, KEY, NONE_FIRES, Subject},
@@ -21,16 +22,14 @@ pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
     let mock = mock::start().await?;
     let subjects = [
         Subject::nginx(folder, mock, false).await?,
+        Subject::relay(mock).await?,
         Subject::gateway(folder, mock, NONE_FIRES).await?,
         Subject::gateway(folder, mock, DECLINES).await?,
     ];
     per_event(&subjects, rounds).await?;
     first_event(&subjects, mock, rounds).await?;
     memory(&subjects).await?;
-    for subject in subjects {
-        subject.server.stop().await?;
-    }
-    Ok(())
+    Subject::stop(subjects).await
 }
 
 async fn per_event(subjects: &[Subject], rounds: usize) -> io::Result<()> {
@@ -52,8 +51,7 @@ async fn per_event(subjects: &[Subject], rounds: usize) -> io::Result<()> {
         "ratio".to_owned(),
     ]];
     for (subject, own) in subjects.iter().zip(&spent) {
-        let ratios = own.iter().zip(&spent[0]).map(|(own, nginx)| own / nginx);
-        let ratio = table::median(ratios.collect());
+        let ratio = ratio(own, &spent[0]);
         rows.push(vec![
             subject.name.to_owned(),
             format!("{:.1}", table::median(own.clone())),
@@ -126,7 +124,9 @@ async fn memory(subjects: &[Subject]) -> io::Result<()> {
     let mut rows = vec![vec![
         "1,000 open streams".to_owned(),
         "KiB per stream".to_owned(),
+        "ratio".to_owned(),
     ]];
+    let mut nginx = None;
     for subject in subjects {
         let shot = Shot::new(&subject.path(answer), KEY, &body);
         let before = subject.server.memory()?;
@@ -139,9 +139,11 @@ async fn memory(subjects: &[Subject]) -> io::Result<()> {
         tokio::time::sleep_until(Instant::now() + Duration::from_secs(5)).await;
         let taken = subject.server.memory()?.saturating_sub(before);
         tasks.shutdown().await;
+        let each = taken as f64 / 1024.0 / streams as f64;
         rows.push(vec![
             subject.name.to_owned(),
-            format!("{:.1}", taken as f64 / 1024.0 / streams as f64),
+            format!("{each:.1}"),
+            format!("{:.2}", each / *nginx.get_or_insert(each)),
         ]);
     }
     table::print("Memory per open stream", &rows);

@@ -135,6 +135,16 @@ impl Subject {
         })
     }
 
+    /// What the gateway's libraries do without the gateway.
+    pub(crate) async fn relay(mock: u16) -> io::Result<Self> {
+        Ok(Self {
+            name: "a bare relay",
+            server: Server::relay(&std::env::current_exe()?, mock).await?,
+            folder: PathBuf::new(),
+            by_path: true,
+        })
+    }
+
     pub(crate) async fn gateway(folder: &Path, mock: u16, setup: Setup) -> io::Result<Self> {
         let mut config = format!("log = \"info\"\n[auth]\nmode = \"strict\"\nkeys = [\"{KEY}\"]\n");
         for answer in ANSWERS {
@@ -167,6 +177,13 @@ impl Subject {
             folder,
             by_path: false,
         })
+    }
+
+    pub(crate) async fn stop(all: impl IntoIterator<Item = Self>) -> io::Result<()> {
+        for subject in all {
+            subject.server.stop().await?;
+        }
+        Ok(())
     }
 
     /// Where a request for this answer goes.

@@ -1,14 +1,15 @@
 //! An upstream's stream that goes to the client event by event. There is no way back from here.
 
 use std::{
-    collections::VecDeque,
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt, stream};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{HeaderValue, header::CONTENT_TYPE};
+use tokio::time::Sleep;
 
 use crate::{
     accounts::Lease,
@@ -24,7 +25,7 @@ use crate::{
     fault::{Blame, Fault, Kind},
     message::{Body, BodyStream, Event, Response},
     pipeline::Answering,
-    sse::{Decoder, Frame},
+    sse::Decoder,
     telemetry::Usage,
 };
 
@@ -66,7 +67,7 @@ impl Begun {
         if wanted.head == Head::Sent {
             passage.answering.head_is_sent();
         }
-        let first = match passage.show(frames).await {
+        let first = match passage.show(frames.into_iter()).await {
             Ok(first) => first,
             Err(fault) => {
                 record.usage = passage.usage;
@@ -76,11 +77,12 @@ impl Begun {
         };
         // Also where no hook was shown an event.
         passage.answering.head_is_sent();
-        let headers = streamed(passage.answering.head().headers.clone());
+        let headers = streamed(passage.answering.take_headers());
         record.status = status.as_u16();
         let over = passage.ending == Some(Ending::Error);
-        let ready = VecDeque::from([Ok(first)]);
         let own = wanted.own;
+        let mut out = Pieces::default();
+        out.raw(first);
         let streaming = Streaming {
             decoder,
             chunks,
@@ -90,7 +92,9 @@ impl Begun {
             _lease: lease,
             ping_every: wanted.ping_every,
             silent_since: Instant::now(),
-            ready,
+            alarm: Box::pin(tokio::time::sleep(wanted.ping_every)),
+            out,
+            cut: None,
             over,
         };
         let body = stream::unfold(streaming, |mut streaming| async move {
@@ -156,8 +160,12 @@ struct Streaming {
     ping_every: Duration,
     /// When the client got something for the last time.
     silent_since: Instant,
+    /// Rings when silence may have lasted too long.
+    alarm: Pin<Box<Sleep>>,
     /// What goes out before anything more is read.
-    ready: VecDeque<Result<Bytes, Fault>>,
+    out: Pieces,
+    /// What comes after that, and is the last.
+    cut: Option<Box<Fault>>,
     /// Nothing more is read.
     over: bool,
 }
@@ -179,23 +187,46 @@ impl Streaming {
                 // The client has all of it, even if it goes before the upstream does.
                 self.record.end(ending);
             }
-            match self.pop() {
-                Some(Ok(bytes)) if bytes.is_empty() => continue,
-                Some(piece) => return Some(piece),
-                None if self.over => return None,
-                None => {}
+            if !self.out.is_empty() {
+                return Some(Ok(std::mem::take(&mut self.out).joined()));
+            }
+            if let Some(fault) = self.cut.take() {
+                return Some(Err(*fault));
+            }
+            if self.over {
+                return None;
             }
             let complete = self.passage.ending == Some(Ending::Complete);
             let patience = if complete { LINGER } else { self.ping_every };
-            let until = (self.silent_since + patience).into();
-            match tokio::time::timeout_at(until, self.chunks.next()).await {
-                Ok(next) => {
+            match self.next_within(patience).await {
+                Some(next) => {
                     self.taken(next).await;
                     self.gather().await;
                 }
                 // Nothing is missing, and the client waits for the end.
-                Err(_) if complete => self.end(None).await,
-                Err(_) => return Some(Ok(PING)),
+                None if complete => self.end(None).await,
+                None => return Some(Ok(PING)),
+            }
+        }
+    }
+
+    /// The next chunk; None where the client has had nothing for so long. The alarm stays as it was set for an earlier chunk
+    /// until it rings, since setting it for each costs as much as to read an event.
+    async fn next_within(&mut self, patience: Duration) -> Option<Option<Result<Bytes, Fault>>> {
+        let until = (self.silent_since + patience).into();
+        if until < self.alarm.deadline() {
+            self.alarm.as_mut().reset(until);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                next = self.chunks.next() => return Some(next),
+                () = &mut self.alarm => {
+                    if until <= self.alarm.deadline() {
+                        return None;
+                    }
+                    self.alarm.as_mut().reset(until);
+                }
             }
         }
     }
@@ -205,21 +236,27 @@ impl Streaming {
         let mut waited = 0;
         let mut gathered = 0;
         while !self.over && gathered < ENOUGH {
-            match self.chunks.next().now_or_never() {
-                Some(next) => {
+            match self.next_now() {
+                Poll::Ready(next) => {
                     waited = 0;
                     if let Some(Ok(chunk)) = &next {
                         gathered += chunk.len();
                     }
                     self.taken(next).await;
                 }
-                None if waited == TURNS => return,
-                None => {
+                Poll::Pending if waited == TURNS => return,
+                Poll::Pending => {
                     waited += 1;
                     let_others_run().await;
                 }
             }
         }
+    }
+
+    /// Asked by nobody who could be woken, so nothing is set up to wake him.
+    fn next_now(&mut self) -> Poll<Option<Result<Bytes, Fault>>> {
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.chunks.poll_next_unpin(&mut nobody)
     }
 
     async fn taken(&mut self, next: Option<Result<Bytes, Fault>>) {
@@ -230,29 +267,15 @@ impl Streaming {
         }
     }
 
-    /// The next that is ready to go out, joined with all that follows it.
-    fn pop(&mut self) -> Option<Result<Bytes, Fault>> {
-        let first = match self.ready.pop_front()? {
-            Ok(bytes) => bytes,
-            fault => return Some(fault),
-        };
-        let mut joined = BytesMut::new();
-        while let Some(Ok(more)) = self.ready.pop_front_if(|next| next.is_ok()) {
-            if joined.is_empty() {
-                joined.extend_from_slice(&first);
-            }
-            joined.extend_from_slice(&more);
-        }
-        let none = joined.is_empty();
-        Some(Ok(if none { first } else { joined.freeze() }))
-    }
-
     /// The frames that end in this chunk leave together.
     async fn take(&mut self, chunk: Bytes) {
-        self.decoder.push(chunk);
-        let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
-        match self.passage.show(frames).await {
-            Ok(out) => self.ready.push_back(Ok(out)),
+        let Self {
+            decoder, passage, ..
+        } = self;
+        decoder.push(chunk);
+        let frames = std::iter::from_fn(|| decoder.next_frame());
+        match passage.show(frames).await {
+            Ok(out) => self.out.raw(out),
             Err(fault) => return self.cut(fault, Ending::Error),
         }
         self.over |= self.passage.ending == Some(Ending::Error);
@@ -269,13 +292,13 @@ impl Streaming {
         let complete = self.passage.ending == Some(Ending::Complete);
         let mut out = Pieces::default();
         if complete {
-            out.raw(&self.decoder.rest());
+            out.raw(self.decoder.rest());
         }
-        match self.passage.answering.on_end(complete).await {
+        match Box::pin(self.passage.answering.on_end(complete)).await {
             Ok(events) => out.events(&events),
             Err(fault) => return self.cut(fault, Ending::Error),
         }
-        self.ready.push_back(Ok(out.joined()));
+        self.out.raw(out.joined());
         if !complete {
             let fault = fault.unwrap_or_else(|| {
                 let upstream = &self.passage.answering.head().target.upstream;
@@ -295,7 +318,7 @@ impl Streaming {
         self.over = true;
         self.record.note = Some(fault.chain());
         self.passage.ending = Some(ending);
-        self.ready.push_back(Err(fault));
+        self.cut = Some(Box::new(fault));
     }
 }
 

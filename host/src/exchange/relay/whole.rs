@@ -31,7 +31,7 @@ pub(crate) async fn whole(
     }
     let through = through(&body, &mut answering, wanted).await;
     note(&mut answering, &mut record, wanted.own);
-    let headers = answering.head().headers.clone();
+    let headers = answering.take_headers();
     let (headers, body) = match through {
         Ok(Through::Json(body)) => (headers, body),
         Ok(Through::Events(body)) => {

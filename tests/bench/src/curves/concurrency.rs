@@ -77,8 +77,5 @@ pub(super) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
             lines: lines(names(), waits),
         },
     )?;
-    for subject in subjects {
-        subject.server.stop().await?;
-    }
-    Ok(())
+    Subject::stop(subjects).await
 }

@@ -4,7 +4,8 @@ use std::{io, path::Path};
 
 use super::{bytes, draw, linear, lines, log, plain, rows};
 use crate::{
-    case, measure, mock,
+    cpu::{case, measure, ratio},
+    mock,
     subjects::{NONE_FIRES, STRIP_FIRES, Subject, more},
     svg::Chart,
     table,
@@ -36,8 +37,7 @@ pub(super) async fn bodies(folder: &Path, rounds: usize) -> io::Result<()> {
     for (case, spent) in cases.iter().zip(&spent) {
         let mut row = vec![case.name.to_owned()];
         for (own, points) in spent.iter().zip(&mut points) {
-            let ratios = own.iter().zip(&spent[0]).map(|(own, nginx)| own / nginx);
-            let ratio = table::median(ratios.collect());
+            let ratio = ratio(own, &spent[0]);
             let middle = table::median(own.clone());
             row.push(format!("{} ({ratio:.2})", plain(middle)));
             points.push((case.bytes as f64, middle));
@@ -54,7 +54,7 @@ pub(super) async fn bodies(folder: &Path, rounds: usize) -> io::Result<()> {
             lines: lines(names(), points),
         },
     )?;
-    stop(subjects.into()).await
+    Subject::stop(subjects).await
 }
 
 pub(super) async fn plugins(folder: &Path, rounds: usize) -> io::Result<()> {
@@ -89,14 +89,13 @@ pub(super) async fn plugins(folder: &Path, rounds: usize) -> io::Result<()> {
     for (count, own) in counts.into_iter().zip(gateways) {
         let middle = table::median(own.clone());
         let yardstick = table::median(nginx.clone());
-        let ratios = own.iter().zip(nginx).map(|(own, nginx)| own / nginx);
         let none = own.iter().zip(&gateways[0]).zip(nginx);
         let added = none.map(|((own, none), nginx)| (own - none) / nginx);
         table.push(vec![
             count.to_string(),
             format!("{middle:.0}"),
             format!("{yardstick:.0}"),
-            format!("{:.2}", table::median(ratios.collect())),
+            format!("{:.2}", ratio(own, nginx)),
             format!("{:.2}", table::median(added.collect())),
         ]);
         points[0].push((count as f64, yardstick));
@@ -115,12 +114,5 @@ pub(super) async fn plugins(folder: &Path, rounds: usize) -> io::Result<()> {
             lines: lines(["nginx", "witgate"].into_iter(), points),
         },
     )?;
-    stop(subjects).await
-}
-
-async fn stop(subjects: Vec<Subject>) -> io::Result<()> {
-    for subject in subjects {
-        subject.server.stop().await?;
-    }
-    Ok(())
+    Subject::stop(subjects).await
 }
