@@ -9,6 +9,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use witgate_document::string;
 
 use crate::message::Event;
 
@@ -89,7 +90,7 @@ fn take_apart(block: &str) -> (Cow<'_, str>, Vec<String>) {
         }
         Some(kind) if kind.ends_with("tool_use") => {
             if let Some(input) = fields.set("input", "{}") {
-                let text = quoted(&input);
+                let text = string::encode(&input);
                 deltas.push(delta("input_json_delta", "partial_json", &text));
             }
         }
@@ -117,11 +118,6 @@ fn citations(fields: &mut Members<'_>) -> Vec<String> {
 
 fn delta(kind: &str, key: &str, value: &str) -> String {
     ["{\"type\":\"", kind, "\",\"", key, "\":", value, "}"].concat()
-}
-
-/// A JSON string with this text.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// The members of an object in their order, each value as it is spelt. Of several with one name the last counts, as for
@@ -160,7 +156,7 @@ impl<'a> Members<'a> {
             match key {
                 // It stood between quotes as it is.
                 Cow::Borrowed(plain) => json.extend(["\"", plain, "\":"]),
-                Cow::Owned(odd) => json.extend([&*quoted(odd), ":"]),
+                Cow::Owned(odd) => json.extend([&*string::encode(odd), ":"]),
             }
             json.push_str(value);
         }
