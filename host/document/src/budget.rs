@@ -39,4 +39,10 @@ impl Budget {
             ))),
         }
     }
+
+    /// The nodes and bytes that were spent.
+    #[cfg(test)]
+    pub(crate) fn spent(&self) -> (usize, usize) {
+        (Self::NODES - self.nodes, Self::BYTES - self.bytes)
+    }
 }

@@ -345,6 +345,39 @@ fn every_budget_ends_in_an_error() {
         "copies"
     );
     assert_eq!(bomb.bytes(), "[\"0123456789\"]");
+
+    // In the middle of a list each removal shifts half of it. The add keeps the patch from being done
+    // as cuts.
+    let mut list = Document::new(format!("[{}1]", "1,".repeat(200_000)));
+    let before = list.bytes();
+    let remove = Operation::Remove {
+        at: "/100000".into(),
+    };
+    let mut edits = vec![remove; 1_000];
+    edits.push(Operation::Add {
+        at: "/-".into(),
+        value: "2".into(),
+    });
+    assert!(
+        matches!(list.patch(&edits), Err(Error::TooMuch(_))),
+        "shifted"
+    );
+    assert_eq!(list.bytes(), before);
+}
+
+#[test]
+fn a_long_list_is_emptied_into_another_from_the_front() {
+    let numbers: Vec<String> = (0..60_000).map(|number| number.to_string()).collect();
+    let numbers = numbers.join(",");
+    let mut lists = Document::new(format!("[[-1],[{numbers}]]"));
+    let one = Operation::Move {
+        from: "/1/0".into(),
+        to: "/0/-".into(),
+    };
+    lists
+        .patch(&vec![one; 60_000])
+        .expect("each move shifts nothing");
+    assert_eq!(lists.bytes(), format!("[[-1,{numbers}],[]]"));
 }
 
 #[test]

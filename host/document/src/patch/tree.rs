@@ -5,7 +5,10 @@
 //! stands between the last item and the closing bracket belongs to the bracket. Long, since the operations read best
 //! beside the pieces they work on.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -23,6 +26,12 @@ use crate::{
 
 /// How long edits may make a document, in bytes: what is copied into itself doubles each time.
 const MAX_LENGTH: usize = 128 << 20;
+/// How many items an edit may shift for the price of one node, since reading an item costs far more
+/// than shifting it.
+const SHIFTED_PER_NODE: usize = 16;
+/// How many pieces of text an item is written as: what precedes the value, the value, what precedes
+/// the comma, and the comma.
+const PIECES_PER_NODE: usize = 4;
 
 /// A document under edit. Cloning shares everything.
 #[derive(Clone, Debug)]
@@ -51,7 +60,8 @@ enum Value {
 #[derive(Clone, Debug)]
 struct Container {
     object: bool,
-    items: Vec<Item>,
+    /// Open at both ends, since a patch often empties one list into another from the front.
+    items: VecDeque<Item>,
     /// Whitespace, and the closing bracket.
     close: Bytes,
 }
@@ -119,21 +129,21 @@ impl Tree {
                         "a value cannot move into itself".to_owned(),
                     ));
                 }
-                let value = self.find(&from, budget)?.closed();
+                let value = self.find(&from, budget)?.closed(budget)?;
                 fits(&value, from.len(), to.len())?;
                 self.remove(&from, budget)?;
                 self.add(&to, Value::Text(value), budget)?;
             }
             Operation::Copy { from, to } => {
                 let (from, to) = (pointer::parse(from)?, pointer::parse(to)?);
-                let value = self.find(&from, budget)?.closed();
+                let value = self.find(&from, budget)?.closed(budget)?;
                 fits(&value, from.len(), to.len())?;
                 self.add(&to, Value::Text(value), budget)?;
             }
             Operation::Test { at, value } => {
                 let tokens = pointer::parse(at)?;
                 let wanted = checked(value, 0)?;
-                let found = self.find(&tokens, budget)?.closed();
+                let found = self.find(&tokens, budget)?.closed(budget)?;
                 if found != wanted && !equal((&found, 0), (&wanted, 0), budget)? {
                     return Err(Error::NotApplicable(
                         "the value there is another".to_owned(),
@@ -192,8 +202,7 @@ impl Tree {
             let Some(index) = index.filter(|&index| index <= len) else {
                 return Err(missing(tokens));
             };
-            // Moving the elements behind it has a price, too.
-            budget.spend(1 + (len - index) / 64, 0)?;
+            budget.spend(1 + index.min(len - index) / SHIFTED_PER_NODE, 0)?;
             container
                 .items
                 .insert(index, Item::new(Bytes::new(), value));
@@ -203,7 +212,7 @@ impl Tree {
             Some(index) => container.items[index].value = value,
             None => container
                 .items
-                .push(Item::new(Bytes::from(key + ":"), value)),
+                .push_back(Item::new(Bytes::from(key + ":"), value)),
         }
         Ok(())
     }
@@ -218,13 +227,17 @@ impl Tree {
         let Some(index) = container.position(last, budget)? else {
             return Err(missing(tokens));
         };
+        let len = container.items.len();
         if container.object {
+            // All members are compared once more, and those that stay move up.
+            budget.spend(1 + len / SHIFTED_PER_NODE, 0)?;
             container.items.retain(|item| !item.is_named(last));
         } else {
+            budget.spend(1 + index.min(len - index) / SHIFTED_PER_NODE, 0)?;
             container.items.remove(index);
         }
         // The space before a comma goes with that comma, or it would come back with the next item.
-        if let Some(last) = container.items.last_mut() {
+        if let Some(last) = container.items.back_mut() {
             last.after = Bytes::new();
         }
         Ok(())
@@ -274,24 +287,30 @@ impl Value {
     fn len(&self) -> usize {
         match self {
             Value::Text(text) => text.len(),
-            Value::Open(_) => self.closed_len(),
+            Value::Open(_) => self.closed_len().1,
         }
     }
 
-    fn closed_len(&self) -> usize {
-        let mut len = 0;
-        self.pieces(&mut |piece| len += piece.len());
-        len
+    /// The number of pieces that make its text, and their length together.
+    fn closed_len(&self) -> (usize, usize) {
+        let (mut count, mut len) = (0, 0);
+        self.pieces(&mut |piece| {
+            count += 1;
+            len += piece.len();
+        });
+        (count, len)
     }
 
-    /// The text of the value as one piece.
-    fn closed(&self) -> Bytes {
+    /// The text of the value as one piece. Costs what is copied for it.
+    fn closed(&self, budget: &mut Budget) -> Result<Bytes, Error> {
         match self {
-            Value::Text(text) => text.clone(),
+            Value::Text(text) => Ok(text.clone()),
             Value::Open(_) => {
-                let mut out = BytesMut::with_capacity(self.closed_len());
+                let (count, len) = self.closed_len();
+                budget.spend(count / PIECES_PER_NODE, len)?;
+                let mut out = BytesMut::with_capacity(len);
                 self.write(&mut out);
-                out.freeze()
+                Ok(out.freeze())
             }
         }
     }
@@ -407,16 +426,16 @@ impl Container {
             }
         };
         let mut children = Children::of(text, 0)?;
-        let mut items: Vec<Item> = Vec::new();
+        let mut items: VecDeque<Item> = VecDeque::new();
         while let Some(child) = children.next()? {
-            if let Some(last) = items.last_mut() {
+            if let Some(last) = items.back_mut() {
                 // The text up to the comma that precedes this child.
                 let end = text.len() - last.after.len();
                 last.after = text.slice(end..child.lead - 1);
             }
             let end = end_of(child.start)?;
             budget.spend(1, end - child.lead)?;
-            items.push(Item {
+            items.push_back(Item {
                 before: text.slice(child.lead..child.start),
                 value: Value::Text(text.slice(child.start..end)),
                 // All of the rest, until the next child tells where the comma is.
@@ -424,7 +443,7 @@ impl Container {
             });
             children.passed(end);
         }
-        let close = match items.last_mut() {
+        let close = match items.back_mut() {
             Some(last) => std::mem::take(&mut last.after),
             None => text.slice(1..),
         };
@@ -466,12 +485,97 @@ impl Drop for Container {
     /// Takes nested containers down in a list, since the compiler's way would recurse as deep as they nest.
     fn drop(&mut self) {
         let mut rest = std::mem::take(&mut self.items);
-        while let Some(item) = rest.pop() {
+        while let Some(item) = rest.pop_back() {
             if let Value::Open(container) = item.value
                 && let Some(mut container) = Arc::into_inner(container)
             {
                 rest.append(&mut container.items);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one operation costs once the containers on its way are open, in nodes and bytes.
+    fn cost(text: &str, opened_by: &str, edit: &Operation) -> (usize, usize) {
+        let mut tree = Tree::new(&text.to_owned().into(), &Arc::default()).expect("one value");
+        let at = opened_by.to_owned();
+        let value = "0".into();
+        tree.apply(&Operation::Test { at, value }, &mut Budget::new())
+            .expect("the value there is 0");
+        let mut budget = Budget::new();
+        tree.apply(edit, &mut budget).expect("applies");
+        budget.spent()
+    }
+
+    fn zeros(count: usize) -> String {
+        format!("[{}]", vec!["0"; count].join(","))
+    }
+
+    #[test]
+    fn an_edit_of_a_list_costs_what_it_shifts() {
+        let list = zeros(1_601);
+        let nodes = |edit: &Operation| cost(&list, "/0", edit).0;
+        let remove = |index: usize| {
+            nodes(&Operation::Remove {
+                at: format!("/{index}"),
+            })
+        };
+        let add = |index: usize| {
+            nodes(&Operation::Add {
+                at: format!("/{index}"),
+                value: "1".into(),
+            })
+        };
+        let to_the_end = |index: usize| {
+            nodes(&Operation::Move {
+                from: format!("/{index}"),
+                to: "/-".into(),
+            })
+        };
+        // Whichever end is nearer, its side is shifted.
+        for (index, shifted) in [(0, 0), (160, 160), (800, 800), (1_440, 160), (1_600, 0)] {
+            assert_eq!(remove(index), 1 + shifted / SHIFTED_PER_NODE, "{index}");
+            assert_eq!(to_the_end(index), 2 + shifted / SHIFTED_PER_NODE, "{index}");
+        }
+        for (index, shifted) in [(0, 0), (160, 160), (800, 800), (1_441, 160), (1_601, 0)] {
+            assert_eq!(add(index), 1 + shifted / SHIFTED_PER_NODE, "{index}");
+        }
+    }
+
+    #[test]
+    fn removing_a_member_costs_finding_it_and_comparing_all() {
+        let members: Vec<String> = (0..1_600).map(|n| format!(r#""{n}":0"#)).collect();
+        let object = format!("{{{}}}", members.join(","));
+        let edit = Operation::Remove { at: "/7".into() };
+        let pass = 1 + 1_600 / SHIFTED_PER_NODE;
+        assert_eq!(cost(&object, "/0", &edit).0, 2 * pass);
+    }
+
+    #[test]
+    fn a_container_that_was_taken_apart_costs_its_text_when_it_goes_elsewhere() {
+        let list = zeros(1_600);
+        let text = format!(r#"{{"a":{list},"b":0}}"#);
+        let (from, to) = ("/a".to_owned(), "/b".to_owned());
+        let test = Operation::Test {
+            at: from.clone(),
+            value: list.clone().into(),
+        };
+        let edits = [
+            Operation::Move {
+                from: from.clone(),
+                to: to.clone(),
+            },
+            Operation::Copy { from, to },
+            test,
+        ];
+        for edit in &edits {
+            let (nodes, bytes) = cost(&text, "/a/0", edit);
+            assert!(bytes >= list.len(), "{edit:?}: {bytes}");
+            assert!(nodes >= 1_600 / PIECES_PER_NODE, "{edit:?}: {nodes}");
         }
     }
 }
