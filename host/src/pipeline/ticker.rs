@@ -1,104 +1,260 @@
-//! The clock of deadlines: a thread that advances the engine's epoch while plugins run, and sleeps while none does.
+//! The clock of deadlines: a thread that advances the engine's epoch while plugins run.
+//!
+//! It sleeps while no plugin runs, since a plain interval thread would wake an idle process two
+//! hundred times a second. The thread looks at the number of calls and begins to wait under one
+//! lock, so no call can begin between the two: either the thread sees the call, or the call sees
+//! that the thread waits, and wakes it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-    thread::{self, Thread},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
 use wasmtime::Engine;
 
-/// How finely deadlines are counted: a tick makes a running plugin look up, so fewer are cheaper.
+/// How finely deadlines are counted. Each tick interrupts a running plugin, so fewer are cheaper.
 pub(super) const TICK: Duration = Duration::from_millis(5);
-/// Ticks without a call after which the thread sleeps. Waking it costs more than a call, so it does not sleep between
-/// the events of a stream.
+/// Ticks without a call after which the thread sleeps. Waking it costs more than a call, so it does
+/// not sleep between the events of a stream.
 const IDLE_TICKS: u32 = 40;
 
-pub(super) struct Ticker {
-    shared: Arc<Shared>,
-    thread: Thread,
-}
+pub(super) struct Ticker(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Calls under way.
-    running: AtomicUsize,
-    asleep: AtomicBool,
-    stop: AtomicBool,
+    state: Mutex<State>,
+    /// Signalled where `asleep` is true: a call began, or there will be none.
+    wake: Condvar,
 }
 
-/// While it lives the clock goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct State {
+    /// Calls under way.
+    running: usize,
+    /// The thread waits for `wake`. A call does not clear this, since the thread may find the call
+    /// over and wait again.
+    asleep: bool,
+    stop: bool,
+}
+
+/// A call under way: while it lives, the clock ticks.
 pub(super) struct Running<'a>(&'a Shared);
 
 impl Ticker {
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let engine = engine.weak();
+        Self::every(TICK, IDLE_TICKS, move || {
+            let engine = engine.upgrade();
+            engine.is_some_and(|engine| {
+                engine.increment_epoch();
+                true
+            })
+        })
+    }
+
+    /// Calls `tick` each `interval` until it returns false. Sleeps after `idle` ticks in a row
+    /// without a call.
+    fn every(
+        interval: Duration,
+        idle: u32,
+        mut tick: impl FnMut() -> bool + Send + 'static,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (clock, engine) = (Arc::clone(&shared), engine.weak());
-        let handle = thread::Builder::new()
+        let clock = Arc::clone(&shared);
+        thread::Builder::new()
             .name("plugin-ticker".to_owned())
             .spawn(move || {
-                let mut idle = 0;
-                while !clock.stop.load(SeqCst) {
-                    if clock.running.load(SeqCst) > 0 {
-                        idle = 0;
-                    } else {
-                        idle += 1;
-                    }
-                    if idle > IDLE_TICKS {
-                        clock.sleep();
-                        idle = 0;
-                    }
-                    thread::sleep(TICK);
-                    let Some(engine) = engine.upgrade() else {
+                let mut unused = 0;
+                while let Some(running) = clock.next(unused > idle) {
+                    unused = if running { 0 } else { unused + 1 };
+                    thread::sleep(interval);
+                    if !tick() {
                         return;
-                    };
-                    engine.increment_epoch();
+                    }
                 }
             })?;
-        Ok(Self {
-            shared,
-            thread: handle.thread().clone(),
-        })
+        Ok(Self(shared))
     }
 
     /// A call begins.
     pub(super) fn running(&self) -> Running<'_> {
-        self.shared.running.fetch_add(1, SeqCst);
-        // Either this sees that the thread is about to sleep, or the thread sees the call: both orders are sequentially
-        // consistent.
-        if self.shared.asleep.swap(false, SeqCst) {
-            self.thread.unpark();
+        if self.0.state().begin() {
+            self.0.wake.notify_one();
         }
-        Running(&self.shared)
+        Running(&self.0)
     }
 }
 
 impl Shared {
-    fn sleep(&self) {
-        self.asleep.store(true, SeqCst);
-        while self.running.load(SeqCst) == 0 && !self.stop.load(SeqCst) {
-            thread::park();
-            // Woken for a call that has ended meanwhile: be wakeable for the next.
-            if self.running.load(SeqCst) == 0 {
-                self.asleep.store(true, SeqCst);
-            }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call is under way; `None` at the end. With `sleep` it waits until there is one.
+    fn next(&self, sleep: bool) -> Option<bool> {
+        let mut state = self.state();
+        while sleep && state.sleeps() {
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        self.asleep.store(false, SeqCst);
+        (!state.stop).then_some(state.running > 0)
+    }
+}
+
+/// Each step is taken under the lock under which the thread begins to wait.
+impl State {
+    /// A call begins. Whether the thread has to be woken for it.
+    fn begin(&mut self) -> bool {
+        self.running += 1;
+        self.asleep
+    }
+
+    fn end(&mut self) {
+        self.running -= 1;
+    }
+
+    /// Whether the thread, which wants to sleep, may wait.
+    fn sleeps(&mut self) -> bool {
+        self.asleep = self.running == 0 && !self.stop;
+        self.asleep
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, SeqCst);
+        self.0.state().end();
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.stop.store(true, SeqCst);
-        self.thread.unpark();
+        self.0.state().stop = true;
+        self.0.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// No tick takes as long, however busy the machine is.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A clock that sleeps at once if no call is under way, and its ticks, which are not queued.
+    fn clock() -> (Ticker, Receiver<()>) {
+        let (send, ticks) = sync_channel(0);
+        let tick = move || {
+            // Without a receiver that waits for it, the tick is dropped.
+            let _ = send.try_send(());
+            true
+        };
+        (Ticker::every(Duration::ZERO, 0, tick).unwrap(), ticks)
+    }
+
+    /// What the thread of a clock that wants to sleep does next.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    enum Thread {
+        Looks,
+        Waits { notified: bool },
+        Ticks,
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    enum Call {
+        Begins,
+        Ends,
+        Over,
+    }
+
+    #[test]
+    fn in_no_order_of_steps_does_the_clock_sleep_through_a_call() {
+        let begin = (State::default(), Thread::Looks, [Call::Begins; 3]);
+        let mut seen = HashSet::from([begin]);
+        let mut open = vec![begin];
+        while let Some((state, thread, calls)) = open.pop() {
+            let sleeps_on = thread == Thread::Waits { notified: false };
+            assert!(
+                !sleeps_on || state.running == 0,
+                "the clock sleeps through a call: {state:?}"
+            );
+            let mut next = Vec::new();
+            let mut after = state;
+            let does = match thread {
+                Thread::Looks if after.sleeps() => Thread::Waits { notified: false },
+                Thread::Looks => Thread::Ticks,
+                // Notified or not, since a condition variable may wake a thread without a cause.
+                Thread::Waits { .. } | Thread::Ticks => Thread::Looks,
+            };
+            next.push((after, does, calls));
+            for (index, call) in calls.into_iter().enumerate() {
+                let (mut after, mut does, mut calls) = (state, thread, calls);
+                calls[index] = match call {
+                    Call::Begins => {
+                        if after.begin() && matches!(does, Thread::Waits { .. }) {
+                            does = Thread::Waits { notified: true };
+                        }
+                        Call::Ends
+                    }
+                    Call::Ends => {
+                        after.end();
+                        Call::Over
+                    }
+                    Call::Over => continue,
+                };
+                next.push((after, does, calls));
+            }
+            open.extend(next.into_iter().filter(|step| seen.insert(*step)));
+        }
+        assert!(seen.len() > 50, "{} states", seen.len());
+    }
+
+    #[test]
+    fn a_clock_without_calls_sleeps_until_the_next() {
+        let (ticker, ticks) = clock();
+        for _ in 0..100 {
+            falls_asleep(&ticker);
+            let running = ticker.running();
+            ticks
+                .recv_timeout(LIMIT)
+                .expect("the clock ticks during a call");
+            drop(running);
+        }
+    }
+
+    #[test]
+    fn a_dropped_clock_ends_its_thread() {
+        for sleeping in [true, false] {
+            let (ticker, ticks) = clock();
+            if sleeping {
+                falls_asleep(&ticker);
+            }
+            drop(ticker);
+            let ended = loop {
+                match ticks.recv_timeout(LIMIT) {
+                    Ok(()) => {}
+                    Err(ended) => break ended,
+                }
+            };
+            // The sender is dropped with the thread.
+            assert_eq!(ended, RecvTimeoutError::Disconnected);
+        }
+    }
+
+    #[track_caller]
+    fn falls_asleep(ticker: &Ticker) {
+        let begun = Instant::now();
+        while !ticker.0.state().asleep {
+            assert!(begun.elapsed() < LIMIT, "the clock does not sleep");
+            thread::yield_now();
+        }
     }
 }
