@@ -32,7 +32,10 @@ use wasmtime_wasi::{
 use crate::{
     ids::{ExchangeId, PluginId},
     message::Target,
-    pipeline::bindings::{EditError, exchange, kv, log, plugin, settings},
+    pipeline::{
+        bindings::{EditError, exchange, kv, log, plugin, settings},
+        ticker::Allowance,
+    },
     store::Space,
 };
 
@@ -65,8 +68,8 @@ pub(super) struct Host {
     pub(super) table: ResourceTable,
     pub(super) limits: Limits,
     pub(super) stderr: Stderr,
-    /// Epoch ticks that the present call may still run.
-    pub(super) ticks: u32,
+    /// What the present call may still take.
+    pub(super) time: Allowance,
     /// Made when it is first called for, which for most plugins is never: making it takes as long as a call of a hook.
     wasi: Option<WasiCtx>,
     tenant: Arc<Tenant>,
@@ -76,7 +79,12 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(tenant: Arc<Tenant>, exchange: Option<ExchangeId>, memory: usize) -> Self {
+    pub(super) fn new(
+        tenant: Arc<Tenant>,
+        exchange: Option<ExchangeId>,
+        memory: usize,
+        time: Allowance,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         let limits = Limits {
@@ -88,7 +96,7 @@ impl Host {
             table,
             limits,
             stderr: Stderr::default(),
-            ticks: 0,
+            time,
             wasi: None,
             tenant,
             exchange,

@@ -15,7 +15,7 @@ use super::{
     imports::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
     plugin::Code,
     runtime::{Runtime, overloaded},
-    ticker::{TICK, Ticker},
+    ticker::{Allowance, Ticker},
 };
 use crate::{
     fault::Fault,
@@ -85,20 +85,23 @@ impl Instance {
         memory: usize,
         exchange: Option<ExchangeId>,
     ) -> Result<Self, Cause> {
-        let host = Host::new(Arc::clone(tenant), exchange, memory);
+        let time = Allowance::new(runtime.ticker.ticks());
+        let host = Host::new(Arc::clone(tenant), exchange, memory, time);
         let mut store = Store::new(&runtime.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(|mut store| {
-            let host = store.data_mut();
-            // Ticks pass only while this guest runs: those that pass while others do are not counted.
-            Ok(match host.ticks.checked_sub(1) {
-                Some(left) => {
-                    host.ticks = left;
-                    // Tokio's own yield lets sockets be looked at in between; a plain wake would only let other ready
-                    // tasks run, and a thread with nothing but a spinning guest would hear of its sockets every 61st tick.
-                    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+            Ok(match store.data_mut().time.charge() {
+                // Tokio's own yield lets sockets be looked at in between; a plain wake would only let
+                // other ready tasks run, and a thread with nothing but a spinning guest would hear of
+                // its sockets every 61st tick.
+                Some(turn) => {
+                    let others = async move {
+                        tokio::task::yield_now().await;
+                        turn.resume();
+                    };
+                    UpdateDeadline::YieldCustom(1, Box::pin(others))
                 }
                 None => UpdateDeadline::Interrupt,
             })
@@ -368,13 +371,13 @@ impl Instance {
 
 /// Gives the next call its time.
 fn arm(store: &mut Store<Host>, limit: Duration) {
-    let ticks = limit.as_millis().div_ceil(TICK.as_millis());
-    store.data_mut().ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+    store.data_mut().time.begin(limit);
     store.set_epoch_deadline(1);
 }
 
-/// Runs a call with the clock going. The outer limit is for a guest that waits instead of running, which ticks do not
-/// count; it is longer because a busy machine may leave a guest little of its time.
+/// Runs a call with the clock going. The outer limit is for a guest that waits and does not come
+/// back to its code, where its time is charged. It is longer because a busy machine may leave a
+/// guest little of its time.
 async fn watched<T>(
     ticker: &Ticker,
     limit: Duration,

@@ -420,6 +420,30 @@ fn a_plugin_that_never_returns_is_ended_at_its_deadline_and_others_run_meanwhile
 }
 
 #[test]
+fn a_plugin_that_spends_its_time_in_host_functions_is_ended_at_its_deadline() {
+    // Fewer queries than the deadline has ticks, so it passes only if a query costs several ticks.
+    let (ticks, queries) = (12, 10);
+    let settings = json!({ "in": "request", "remove_all": vec!["$.list[?@ == 1]"; queries] });
+    let mut fixture = Fixture::new()
+        .drop_in("tagger.wasm", "tagger.wasm")
+        .settings("tagger", settings);
+    fixture.plugin("tagger").deadline = Some(Duration::from_millis(5 * ticks));
+    let fixture = fixture.loaded();
+    // Each query compares all of these, which takes far longer than a tick on any machine.
+    let list = vec!["0"; 300_000].join(",");
+    let body = format!(r#"{{"model":"m","messages":[],"list":[{list}]}}"#);
+    run(async {
+        let mut run = fixture.begin();
+        let mut request = request(&body);
+        let fault = run.on_request(&mut request).await.err().unwrap();
+        assert_eq!(
+            fault.to_string(),
+            "plugin `tagger` failed: deadline of 60 ms passed (in `on-request`)"
+        );
+    });
+}
+
+#[test]
 fn a_plugin_that_takes_all_memory_is_ended_at_its_limit() {
     let mut fixture = Fixture::new().drop_in("hoards.wasm", "hoards.wasm");
     fixture.plugin("hoards").memory = Some(16 << 20);

@@ -6,7 +6,10 @@
 //! that the thread waits, and wakes it.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -14,18 +17,23 @@ use std::{
 use wasmtime::Engine;
 
 /// How finely deadlines are counted. Each tick interrupts a running plugin, so fewer are cheaper.
-pub(super) const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(5);
 /// Ticks without a call after which the thread sleeps. Waking it costs more than a call, so it does
 /// not sleep between the events of a stream.
 const IDLE_TICKS: u32 = 40;
 
 pub(super) struct Ticker(Arc<Shared>);
 
+/// How many ticks there have been.
+#[derive(Clone, Default)]
+pub(super) struct Ticks(Arc<AtomicU64>);
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     /// Signalled where `asleep` is true: a call began, or there will be none.
     wake: Condvar,
+    ticks: Ticks,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,6 +48,21 @@ struct State {
 
 /// A call under way: while it lives, the clock ticks.
 pub(super) struct Running<'a>(&'a Shared);
+
+/// The time that a call may still take, in its own code and in the host functions that it calls.
+/// Time in which it has given its thread to others does not count.
+pub(super) struct Allowance {
+    ticks: Ticks,
+    left: u64,
+    /// The tick at which the call last got its thread.
+    since: Arc<AtomicU64>,
+}
+
+/// The thread that a call gives to others, and gets back.
+pub(super) struct Turn {
+    ticks: Ticks,
+    since: Arc<AtomicU64>,
+}
 
 impl Ticker {
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
@@ -69,6 +92,7 @@ impl Ticker {
                 while let Some(running) = clock.next(unused > idle) {
                     unused = if running { 0 } else { unused + 1 };
                     thread::sleep(interval);
+                    clock.ticks.0.fetch_add(1, Relaxed);
                     if !tick() {
                         return;
                     }
@@ -83,6 +107,50 @@ impl Ticker {
             self.0.wake.notify_one();
         }
         Running(&self.0)
+    }
+
+    pub(super) fn ticks(&self) -> Ticks {
+        self.0.ticks.clone()
+    }
+}
+
+impl Ticks {
+    pub(super) fn now(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Allowance {
+    pub(super) fn new(ticks: Ticks) -> Self {
+        Self {
+            ticks,
+            left: 0,
+            since: Arc::default(),
+        }
+    }
+
+    /// Begins a call, which may take this long.
+    pub(super) fn begin(&mut self, limit: Duration) {
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis());
+        self.left = u64::try_from(ticks).unwrap_or(u64::MAX);
+        self.since.store(self.ticks.now(), Relaxed);
+    }
+
+    /// Charges all ticks since the call got its thread, at least one. `None` if no time is left.
+    pub(super) fn charge(&mut self) -> Option<Turn> {
+        let used = self.ticks.now().saturating_sub(self.since.load(Relaxed));
+        self.left = self.left.checked_sub(used.max(1))?;
+        Some(Turn {
+            ticks: self.ticks.clone(),
+            since: Arc::clone(&self.since),
+        })
+    }
+}
+
+impl Turn {
+    /// The call has its thread again.
+    pub(super) fn resume(self) {
+        self.since.store(self.ticks.now(), Relaxed);
     }
 }
 
@@ -256,5 +324,37 @@ mod tests {
             assert!(begun.elapsed() < LIMIT, "the clock does not sleep");
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_call_pays_for_every_tick_in_which_it_has_its_thread() {
+        let ticks = Ticks::default();
+        let pass = |count| ticks.0.fetch_add(count, Relaxed);
+        let mut allowance = Allowance::new(ticks.clone());
+        pass(7);
+        allowance.begin(6 * TICK);
+        pass(1);
+        let turn = allowance.charge().expect("5 left");
+        pass(100);
+        turn.resume();
+        // A host function that takes its time.
+        pass(4);
+        let turn = allowance.charge().expect("1 left");
+        turn.resume();
+        pass(2);
+        assert!(allowance.charge().is_none(), "1 left, 2 used");
+
+        allowance.begin(2 * TICK);
+        pass(3);
+        assert!(allowance.charge().is_none(), "the first turn counts, too");
+    }
+
+    #[test]
+    fn an_interrupted_call_pays_at_least_one_tick() {
+        let mut allowance = Allowance::new(Ticks::default());
+        allowance.begin(2 * TICK);
+        assert!(allowance.charge().is_some());
+        assert!(allowance.charge().is_some());
+        assert!(allowance.charge().is_none());
     }
 }
