@@ -36,7 +36,7 @@ use crate::{
     ids::ExchangeId,
     message::RequestKind,
     pipeline::Runtime,
-    shutdown::Stopping,
+    shutdown::{self, Stopping},
     telemetry::Metrics,
 };
 
@@ -122,7 +122,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
     );
     tokio::select! {
         () = graceful.shutdown() => info!("stopped"),
-        () = tokio::time::sleep(drain) => warn!("stopped, some exchanges were cut short"),
+        () = shutdown::elapsed(drain) => warn!("stopped, some exchanges were cut short"),
         () = stopping.ended() => warn!("stopped at once"),
     }
 }

@@ -1,8 +1,19 @@
 //! When to stop: the first signal ends the accepting of connections, the second ends everything.
+//!
+//! None of this needs a worker of the runtime, since all of them may be stuck. Signals and the time
+//! limit have threads of their own. The main thread waits for both, and only briefly for workers.
 
-use tokio::sync::watch;
+use std::{io, sync::mpsc, thread, time::Duration};
+
+use tokio::{
+    runtime::{self, Runtime},
+    sync::{oneshot, watch},
+};
 
 use crate::fault::Fault;
+
+/// How long workers may take to return to the runtime once everything has to end.
+const WORKERS: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Stage {
@@ -27,14 +38,61 @@ pub(crate) fn channel() -> (Stop, Stopping) {
 
 /// Listens to SIGTERM and SIGINT, on Windows to Ctrl-C, from now on.
 pub(crate) fn on_signals() -> Result<Stopping, Fault> {
-    let (mut stop, stopping) = channel();
-    let mut signals = Signals::listen()?;
-    tokio::spawn(async move {
+    let cannot = |error: io::Error| Fault::gateway("cannot listen to signals").from(error);
+    let (stop, stopping) = channel();
+    let (ready, listens) = mpsc::channel();
+    let listening = move || {
+        if let Err(error) = listen(stop, &ready) {
+            // Without a receiver there is no one left to stop.
+            let _ = ready.send(Err(error));
+        }
+    };
+    let thread = thread::Builder::new().name("signals".to_owned());
+    thread.spawn(listening).map_err(cannot)?;
+    listens
+        .recv()
+        .unwrap_or_else(|ended| Err(io::Error::other(ended)))
+        .map_err(cannot)?;
+    Ok(stopping)
+}
+
+/// Listens to signals on this thread, and says so once it is `ready`.
+fn listen(mut stop: Stop, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+    let mut runtime = runtime::Builder::new_current_thread();
+    runtime.enable_io().build()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        // Without a receiver there is no one left to stop.
+        let _ = ready.send(Ok(()));
         while signals.next().await {
             stop.advance();
         }
-    });
-    Ok(stopping)
+        Ok(())
+    })
+}
+
+/// Waits for some time on a thread of its own.
+pub(crate) async fn elapsed(time: Duration) {
+    let (done, passed) = oneshot::channel();
+    let wait = move || {
+        thread::sleep(time);
+        // Without a receiver everything else has ended first.
+        let _ = done.send(());
+    };
+    let thread = thread::Builder::new().name("drain".to_owned());
+    match thread.spawn(wait) {
+        Ok(_) => {
+            // An error means that the thread has ended, which it does when the time is over.
+            let _ = passed.await;
+        }
+        // The runtime's own timer works unless all workers are stuck.
+        Err(_) => tokio::time::sleep(time).await,
+    }
+}
+
+/// Ends a runtime and drops what is still under way. A worker that does not return in time is left
+/// to end with the process.
+pub(crate) fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(WORKERS);
 }
 
 impl Stop {
@@ -76,14 +134,11 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn listen() -> Result<Self, Fault> {
+    fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| {
-            signal(kind).map_err(|error| Fault::gateway("cannot listen to signals").from(error))
-        };
         Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
@@ -101,7 +156,7 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn listen() -> Result<Self, Fault> {
+    fn listen() -> io::Result<Self> {
         Ok(Self)
     }
 
@@ -116,6 +171,8 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(20);
+
     #[test]
     fn the_first_signal_drains_and_the_second_ends() {
         let (mut stop, mut stopping) = channel();
@@ -125,5 +182,74 @@ mod tests {
         assert!(stopping.ended().now_or_never().is_none());
         stop.advance();
         assert!(stopping.ended().now_or_never().is_some());
+    }
+
+    /// A runtime whose only worker is stuck until the sender is dropped.
+    fn stuck() -> (Runtime, mpsc::Sender<()>) {
+        let mut runtime = runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        runtime.spawn(async move {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+        });
+        begins.recv_timeout(LIMIT).unwrap();
+        (runtime, release)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn signals_are_heard_while_all_workers_are_stuck() {
+        let (runtime, release) = stuck();
+        let mut stopping = on_signals().unwrap();
+        let terminate = || {
+            let id = std::process::id().to_string();
+            let mut kill = std::process::Command::new("kill");
+            let sent = kill.args(["-s", "TERM", &id]).status();
+            assert!(sent.unwrap().success());
+        };
+        terminate();
+        let heard = runtime.block_on(async {
+            tokio::select! {
+                () = stopping.draining() => true,
+                () = elapsed(LIMIT) => false,
+            }
+        });
+        assert!(heard, "the first");
+        terminate();
+        let heard = runtime.block_on(async {
+            tokio::select! {
+                () = stopping.ended() => true,
+                () = elapsed(LIMIT) => false,
+            }
+        });
+        assert!(heard, "the second");
+        drop(release);
+    }
+
+    #[test]
+    fn time_passes_while_all_workers_are_stuck() {
+        let (runtime, release) = stuck();
+        let (send, passed) = mpsc::channel();
+        let waiter = thread::spawn(move || {
+            runtime.block_on(elapsed(Duration::from_millis(1)));
+            send.send(()).unwrap();
+        });
+        assert_eq!(passed.recv_timeout(LIMIT), Ok(()));
+        drop(release);
+        waiter.join().unwrap();
+    }
+
+    #[test]
+    fn a_stuck_worker_does_not_keep_the_runtime() {
+        let (runtime, release) = stuck();
+        let (send, ended) = mpsc::channel();
+        thread::spawn(move || {
+            end(runtime);
+            send.send(()).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(()));
+        drop(release);
     }
 }

@@ -32,7 +32,10 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     for warning in warnings {
         warn!("{warning}");
     }
-    tokio_runtime()?.block_on(serve(args, Arc::new(config), log))
+    let runtime = tokio_runtime()?;
+    let served = runtime.block_on(serve(args, Arc::new(config), log));
+    shutdown::end(runtime);
+    served
 }
 
 /// Reads the configuration, with the command line over it.
