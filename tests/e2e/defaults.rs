@@ -176,6 +176,20 @@ fn a_users_build_of_a_built_in_acts_in_its_place() {
     );
 }
 
+#[test]
+fn a_turn_of_very_many_tiny_blocks_is_joined_to_the_one_before() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::preset("compatible", &upstream).start();
+    let blocks: Vec<String> = (0..99_000).map(|number| number.to_string()).collect();
+    let blocks = blocks.join(",");
+    let body = message(&format!(
+        r#"[{{"role":"user","content":[-1]}},{{"role":"user","content":[{blocks}]}}]"#
+    ));
+    gateway.message(&body).has_status(200);
+    let joined = body.replace(r#"[-1]},{"role":"user","content":["#, "[-1,");
+    upstream.last().has_body(&joined);
+}
+
 /// The names of the built-in plugins, as `plugins list` tells them.
 fn built_in() -> Vec<String> {
     let listed = Gateway::echo().run(&["plugins", "list"]);

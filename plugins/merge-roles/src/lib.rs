@@ -4,8 +4,11 @@ mod merge;
 mod survey;
 
 use witgate_plugin::{
-    AttemptHook, Error, Guard, Manifest, Plugin, Request, Target, Verdict, export,
+    AttemptHook, EditError, Error, Guard, Manifest, Plugin, Refusal, Request, Target, Verdict,
+    export,
 };
+
+use crate::survey::Turns;
 
 #[derive(Default)]
 struct MergeRoles;
@@ -21,13 +24,30 @@ impl Plugin for MergeRoles {
 
 impl AttemptHook for MergeRoles {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        let runs = survey::same_role_runs(&request.read(survey::ROLES)?);
-        if !runs.is_empty() {
-            let turns = survey::turns(request, &runs)?;
-            request.patch(merge::plan(&turns))?;
+        match join(request) {
+            Ok(()) => Ok(Verdict::proceed()),
+            Err(EditError::TooMuch(what)) => Ok(Verdict::refuse(Refusal::new(
+                413,
+                "request_too_large",
+                format!("neighbouring messages of one role cannot be joined: {what}"),
+            ))),
+            // Every value of the patch was read from the body.
+            Err(EditError::BadValue(what)) => Err(EditError::BadDocument(what).into()),
+            Err(error) => Err(error.into()),
         }
-        Ok(Verdict::proceed())
     }
+}
+
+fn join(request: &mut Request) -> Result<(), EditError> {
+    let runs = survey::same_role_runs(&request.read(survey::ROLES)?);
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let edits = match survey::turns(request, &runs)? {
+        Turns::Few(turns) => merge::by_moving(&turns),
+        Turns::Many(turns) => merge::by_writing(&turns),
+    };
+    request.patch(edits)
 }
 
 export!(MergeRoles: AttemptHook);

@@ -2,11 +2,13 @@
 
 use witgate_plugin::{Operation, json};
 
-/// A message that stands beside another of its role.
+/// A message with a neighbour of its role.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Turn {
+pub(crate) struct Turn<C> {
     pub(crate) index: usize,
-    pub(crate) content: Content,
+    /// `None` if it is neither a text nor blocks, or the message has other members that would be
+    /// lost. Such a message stays as it is and parts its neighbours.
+    pub(crate) content: Option<C>,
 }
 
 /// What a message's content is made of.
@@ -18,24 +20,44 @@ pub(crate) enum Content {
     LongText,
     /// So many blocks.
     Blocks(usize),
-    /// None of these, or the message has other members that would be lost. It stays as it is and parts its neighbours.
-    Untouchable,
 }
 
 /// The patch that joins these runs, each of which is in the order of the document.
 ///
 /// Text and text become one text with a blank line between them; otherwise blocks are appended, a text as a text block.
 /// An empty text disappears, for an empty text block is refused by the API.
-pub(crate) fn plan(runs: &[Vec<Turn>]) -> Vec<Operation> {
+pub(crate) fn by_moving(runs: &[Vec<Turn<Content>>]) -> Vec<Operation> {
+    plan(runs, moved)
+}
+
+/// As [`by_moving`], with each joined content written as a whole: one edit for all of its blocks.
+pub(crate) fn by_writing(runs: &[Vec<Turn<String>>]) -> Vec<Operation> {
+    plan(runs, written)
+}
+
+/// Messages that become one, with their contents.
+type Part<'t, C> = [(usize, &'t C)];
+
+/// `join` makes the content of the first message of a part.
+fn plan<C>(
+    runs: &[Vec<Turn<C>>],
+    join: fn(&Part<'_, C>, &str, &mut Vec<Operation>),
+) -> Vec<Operation> {
     let mut edits = Vec::new();
     // From the end, so that the indices still to come stay right.
     for run in runs.iter().rev() {
-        let parts = run.split(|turn| turn.content == Content::Untouchable);
-        for part in parts.rev() {
-            if let [first, rest @ ..] = part
+        for part in run.split(|turn| turn.content.is_none()).rev() {
+            let known = part
+                .iter()
+                .filter_map(|turn| Some((turn.index, turn.content.as_ref()?)));
+            let part: Vec<(usize, &C)> = known.collect();
+            if let [(first, _), rest @ ..] = part.as_slice()
                 && !rest.is_empty()
             {
-                join(first, rest, &mut edits);
+                join(&part, &format!("/messages/{first}/content"), &mut edits);
+                let gone = rest.iter().rev();
+                edits
+                    .extend(gone.map(|(index, _)| Operation::remove(format!("/messages/{index}"))));
             }
         }
     }
@@ -52,38 +74,80 @@ enum Whole {
 
 const EMPTY: &str = "\"\"";
 
-fn join(first: &Turn, rest: &[Turn], edits: &mut Vec<Operation>) {
-    let at = format!("/messages/{}/content", first.index);
-    let mut whole = match &first.content {
+fn moved(part: &Part<'_, Content>, at: &str, edits: &mut Vec<Operation>) {
+    let Some(((first, content), rest)) = part.split_first() else {
+        return;
+    };
+    let mut whole = match content {
         Content::Text(text) => Whole::Text(inside(text).to_owned()),
         Content::Blocks(count) => Whole::Blocks(*count),
         Content::LongText => {
-            edits.extend(make_block(first.index));
+            edits.extend(make_block(*first));
             Whole::Blocks(1)
         }
-        Content::Untouchable => return,
     };
-    for turn in rest {
-        whole = match (whole, &turn.content) {
-            (whole, Content::Untouchable) => whole,
+    for (index, content) in rest {
+        whole = match (whole, content) {
             (whole, Content::Text(text)) if text == EMPTY => whole,
-            (Whole::Text(text), Content::Text(more)) if text.is_empty() => {
-                Whole::Text(inside(more).to_owned())
+            (Whole::Text(mut text), Content::Text(more)) => {
+                append_text(&mut text, more);
+                Whole::Text(text)
             }
-            (Whole::Text(text), Content::Text(more)) => {
-                Whole::Text(format!("{text}\\n\\n{}", inside(more)))
-            }
-            (whole, _) => {
-                let count = whole.into_blocks(&at, edits);
-                Whole::Blocks(append(turn, &at, count, edits))
+            (whole, content) => {
+                let count = whole.into_blocks(at, edits);
+                Whole::Blocks(append(*index, content, at, count, edits))
             }
         };
     }
     if let Whole::Text(text) = whole {
         edits.push(Operation::replace_json(at, format!("\"{text}\"")));
     }
-    let gone = rest.iter().rev();
-    edits.extend(gone.map(|turn| Operation::remove(format!("/messages/{}", turn.index))));
+}
+
+fn written(part: &Part<'_, String>, at: &str, edits: &mut Vec<Operation>) {
+    let mut text = String::new();
+    // The inside of the list, once there are blocks.
+    let mut blocks: Option<String> = None;
+    for (_, content) in part {
+        if let Some(list) = content.strip_prefix('[') {
+            let blocks = blocks.get_or_insert_with(|| match text.as_str() {
+                "" => String::new(),
+                text => text_block(text),
+            });
+            append_blocks(blocks, list.strip_suffix(']').unwrap_or(list).trim());
+        } else if content.as_str() != EMPTY {
+            match &mut blocks {
+                Some(blocks) => append_blocks(blocks, &text_block(inside(content))),
+                None => append_text(&mut text, content),
+            }
+        }
+    }
+    let whole = match blocks {
+        Some(blocks) => format!("[{blocks}]"),
+        None => format!("\"{text}\""),
+    };
+    edits.push(Operation::replace_json(at, whole));
+}
+
+/// Appends a text, given with its quotation marks, after a blank line.
+fn append_text(text: &mut String, more: &str) {
+    if !text.is_empty() {
+        text.push_str("\\n\\n");
+    }
+    text.push_str(inside(more));
+}
+
+/// Appends blocks, given without the brackets around them.
+fn append_blocks(blocks: &mut String, more: &str) {
+    if !blocks.is_empty() && !more.is_empty() {
+        blocks.push(',');
+    }
+    blocks.push_str(more);
+}
+
+/// A text block; the text without its quotation marks.
+fn text_block(text: &str) -> String {
+    format!(r#"{{"type":"text","text":"{text}"}}"#)
 }
 
 impl Whole {
@@ -95,7 +159,7 @@ impl Whole {
                 0
             }
             Self::Text(text) => {
-                let blocks = format!(r#"[{{"type":"text","text":"{text}"}}]"#);
+                let blocks = format!("[{}]", text_block(&text));
                 edits.push(Operation::replace_json(at, blocks));
                 1
             }
@@ -105,21 +169,26 @@ impl Whole {
 
 /// Appends what a message holds to the blocks at `at`, and tells how many there are then. Nothing is copied through
 /// here: the gateway moves the bytes.
-fn append(turn: &Turn, at: &str, count: usize, edits: &mut Vec<Operation>) -> usize {
-    let from = format!("/messages/{}/content", turn.index);
-    match turn.content {
+fn append(
+    index: usize,
+    content: &Content,
+    at: &str,
+    count: usize,
+    edits: &mut Vec<Operation>,
+) -> usize {
+    let from = format!("/messages/{index}/content");
+    match content {
         Content::Blocks(more) => {
-            // The first one each time, for those behind it move up.
+            // The first one each time, since the others move up.
             let one = || Operation::move_to(format!("{from}/0"), format!("{at}/-"));
-            edits.extend(std::iter::repeat_with(one).take(more));
-            count + more
+            edits.extend(std::iter::repeat_with(one).take(*more));
+            count + *more
         }
         Content::Text(_) | Content::LongText => {
             edits.push(Operation::add(format!("{at}/-"), json!({ "type": "text" })));
             edits.push(Operation::move_to(from, format!("{at}/{count}/text")));
             count + 1
         }
-        Content::Untouchable => count,
     }
 }
 
@@ -146,7 +215,11 @@ fn inside(json: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn run(contents: impl IntoIterator<Item = Content>) -> Vec<Turn> {
+    fn run<C>(contents: impl IntoIterator<Item = C>) -> Vec<Turn<C>> {
+        parted(contents.into_iter().map(Some))
+    }
+
+    fn parted<C>(contents: impl IntoIterator<Item = Option<C>>) -> Vec<Turn<C>> {
         let turn = |(index, content)| Turn { index, content };
         contents.into_iter().enumerate().map(turn).collect()
     }
@@ -158,7 +231,7 @@ mod tests {
     #[test]
     fn two_texts_are_joined_by_a_blank_line_with_their_escapes() {
         assert_eq!(
-            plan(&[run([text("a\\u0041"), text("b")])]),
+            by_moving(&[run([text("a\\u0041"), text("b")])]),
             [
                 Operation::replace_json("/messages/0/content", r#""a\u0041\n\nb""#),
                 Operation::remove("/messages/1"),
@@ -169,7 +242,7 @@ mod tests {
     #[test]
     fn an_empty_text_leaves_no_trace() {
         assert_eq!(
-            plan(&[run([text(""), text("b"), text("")])]),
+            by_moving(&[run([text(""), text("b"), text("")])]),
             [
                 Operation::replace_json("/messages/0/content", r#""b""#),
                 Operation::remove("/messages/2"),
@@ -177,14 +250,14 @@ mod tests {
             ]
         );
         assert_eq!(
-            plan(&[run([text(""), Content::Blocks(1)])])[0],
+            by_moving(&[run([text(""), Content::Blocks(1)])])[0],
             Operation::replace_json("/messages/0/content", "[]"),
         );
     }
 
     #[test]
     fn blocks_and_long_texts_are_moved_not_carried() {
-        let edits = plan(&[run([
+        let edits = by_moving(&[run([
             Content::Blocks(2),
             Content::LongText,
             Content::Blocks(1),
@@ -203,16 +276,11 @@ mod tests {
 
     #[test]
     fn an_untouchable_message_parts_its_neighbours() {
-        let parted = run([text("a"), Content::Untouchable, text("b")]);
-        assert_eq!(plan(&[parted]), []);
-        let parted = run([
-            text("a"),
-            text("b"),
-            Content::Untouchable,
-            text("c"),
-            text("d"),
-        ]);
-        let removed: Vec<Operation> = plan(&[parted])
+        let run = parted([Some(text("a")), None, Some(text("b"))]);
+        assert_eq!(by_moving(&[run]), []);
+        let known = |name| Some(text(name));
+        let run = parted([known("a"), known("b"), None, known("c"), known("d")]);
+        let removed: Vec<Operation> = by_moving(&[run])
             .into_iter()
             .filter(|edit| matches!(edit, Operation::Remove(_)))
             .collect();
@@ -226,8 +294,31 @@ mod tests {
     }
 
     #[test]
+    fn many_blocks_are_written_at_once() {
+        for (contents, whole) in [
+            (
+                ["[1, 2]", r#""a""#, "[ 3 ]"],
+                r#"[1, 2,{"type":"text","text":"a"},3]"#,
+            ),
+            (
+                [r#""a""#, r#""b\u0041""#, "[1]"],
+                r#"[{"type":"text","text":"a\n\nb\u0041"},1]"#,
+            ),
+            ([r#""""#, "[ ]", "[1]"], "[1]"),
+            (["[]", r#""a""#, r#""""#], r#"[{"type":"text","text":"a"}]"#),
+            ([r#""""#, r#""a""#, r#""b""#], r#""a\n\nb""#),
+        ] {
+            let edits = by_writing(&[run(contents.map(str::to_owned))]);
+            let gone = |index| Operation::remove(format!("/messages/{index}"));
+            let replace = Operation::replace_json("/messages/0/content", whole);
+            assert_eq!(edits, [replace, gone(2), gone(1)]);
+        }
+    }
+
+    #[test]
     fn nothing_to_join_is_no_edit() {
-        assert_eq!(plan(&[]), []);
-        assert_eq!(plan(&[run([text("a")])]), []);
+        assert_eq!(by_moving(&[]), []);
+        assert_eq!(by_moving(&[run([text("a")])]), []);
+        assert_eq!(by_writing(&[run(["[1]".to_owned()])]), []);
     }
 }

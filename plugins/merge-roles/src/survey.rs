@@ -8,10 +8,23 @@ use witgate_plugin::{EditError, Node, Request};
 
 use crate::merge::{Content, Turn};
 
+/// The messages of all runs, by how much there is to join.
+pub(crate) enum Turns {
+    /// Few blocks: they can be moved one by one, however long they are.
+    Few(Vec<Vec<Turn<Content>>>),
+    /// Many blocks: with each content as its JSON text, a string or an array.
+    Many(Vec<Vec<Turn<String>>>),
+}
+
 pub(crate) const ROLES: &str = "$.messages[*].role";
 
 /// In characters. A longer text is never read; it is moved where it lies, as a block.
 const SHORT: usize = 1 << 18;
+/// How many blocks are moved one by one, which takes some milliseconds. A few blocks may be long, such
+/// as images, and are better not read.
+const FEW: usize = 1_000;
+/// Slices in one query, each of which costs a pass over the messages.
+const SLICES: usize = 100;
 
 /// The indices of the messages that have a neighbour of the same role, run by run. System messages are no turns: they
 /// stay where they are and part those around them.
@@ -35,92 +48,120 @@ pub(crate) fn same_role_runs(roles: &[Node]) -> Vec<Vec<usize>> {
 }
 
 /// Looks at the messages of these runs.
-pub(crate) fn turns(request: &Request, runs: &[Vec<usize>]) -> Result<Vec<Vec<Turn>>, EditError> {
-    let members = format!("$.messages[{}]", union(runs));
-    let mut found = Found::default();
+pub(crate) fn turns(request: &Request, runs: &[Vec<usize>]) -> Result<Turns, EditError> {
+    let members = format!("$.messages[{}]", slices(runs));
+    let mut others = BTreeSet::new();
     for pointer in request.select(&format!("{members}[*]"))? {
-        found.member(&pointer);
+        if !pointer.ends_with("/role") && !pointer.ends_with("/content") {
+            others.extend(message_index(&pointer));
+        }
     }
+    match blocks(request, &members)? {
+        Some(blocks) => {
+            let contents = contents(request, &members, blocks)?;
+            Ok(Turns::Few(arranged(runs, contents, &others)))
+        }
+        None => {
+            let texts = texts(request, &members)?;
+            Ok(Turns::Many(arranged(runs, texts, &others)))
+        }
+    }
+}
+
+/// How many blocks each of the messages has, if there are [`FEW`] together.
+fn blocks(request: &Request, members: &str) -> Result<Option<BTreeMap<usize, usize>>, EditError> {
+    // A slice selects of arrays only. One message with more than `FEW` blocks settles the matter.
+    let pointers = match request.select(&format!("{members}.content[0:{}]", FEW + 1)) {
+        Ok(pointers) if pointers.len() <= FEW => pointers,
+        Ok(_) | Err(EditError::TooMuch(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut counts = BTreeMap::new();
+    for index in pointers.iter().filter_map(|pointer| message_index(pointer)) {
+        *counts.entry(index).or_insert(0) += 1;
+    }
+    Ok(Some(counts))
+}
+
+/// What the contents are made of, by the index of the message.
+fn contents(
+    request: &Request,
+    members: &str,
+    blocks: BTreeMap<usize, usize>,
+) -> Result<BTreeMap<usize, Content>, EditError> {
+    let blocks = blocks.into_iter();
+    let mut contents: BTreeMap<usize, Content> = blocks
+        .map(|(index, count)| (index, Content::Blocks(count)))
+        .collect();
     // What is not a text has nothing to be searched; what has no length is not compared.
     for node in request.read(&format!(
         r#"{members}[?search(@, "") && length(@) <= {SHORT}]"#
     ))? {
-        found.content(&node.at, Content::Text(node.value));
+        if let Some(index) = content_index(&node.at) {
+            contents.insert(index, Content::Text(node.value));
+        }
     }
     for pointer in request.select(&format!(
         r#"{members}[?search(@, "") && length(@) > {SHORT}]"#
     ))? {
-        found.content(&pointer, Content::LongText);
-    }
-    // A slice selects of arrays only.
-    for pointer in request.select(&format!("{members}.content[0:]"))? {
-        found.block(&pointer);
-    }
-    for node in request.read(&format!("{members}[?length(@) == 0]"))? {
-        if node.value.starts_with('[') {
-            found.content(&node.at, Content::Blocks(0));
+        if let Some(index) = content_index(&pointer) {
+            contents.insert(index, Content::LongText);
         }
     }
-    let turn = |&index: &usize| Turn {
-        index,
-        content: found.take(index),
-    };
-    Ok(runs
-        .iter()
-        .map(|run| run.iter().map(turn).collect())
+    for node in request.read(&format!("{members}[?length(@) == 0]"))? {
+        if let Some(index) = content_index(&node.at).filter(|_| node.value.starts_with('[')) {
+            contents.insert(index, Content::Blocks(0));
+        }
+    }
+    Ok(contents)
+}
+
+/// The contents that are a text or blocks, by the index of the message.
+fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, EditError> {
+    let nodes = request.read(&format!("{members}.content"))?.into_iter();
+    let known = nodes.filter(|node| node.value.starts_with(['"', '[']));
+    Ok(known
+        .filter_map(|node| Some((content_index(&node.at)?, node.value)))
         .collect())
 }
 
-fn union(runs: &[Vec<usize>]) -> String {
-    let indices: Vec<String> = runs.iter().flatten().map(usize::to_string).collect();
-    indices.join(",")
+/// The messages of each run. `others` are those with members besides role and content, of which it is
+/// not known what they would mean for a joined message.
+fn arranged<C>(
+    runs: &[Vec<usize>],
+    mut contents: BTreeMap<usize, C>,
+    others: &BTreeSet<usize>,
+) -> Vec<Vec<Turn<C>>> {
+    let mut turn = |&index: &usize| Turn {
+        index,
+        content: contents.remove(&index).filter(|_| !others.contains(&index)),
+    };
+    runs.iter()
+        .map(|run| run.iter().map(&mut turn).collect())
+        .collect()
 }
 
-/// What the queries found, by the index of the message.
-#[derive(Debug, Default)]
-struct Found {
-    contents: BTreeMap<usize, Content>,
-    /// Messages with other members than role and content. What they mean for the joined message nobody can say.
-    others: BTreeSet<usize>,
+/// The selectors of these messages, one for all neighbours. With too many runs, the last also selects
+/// the messages between them.
+fn slices(runs: &[Vec<usize>]) -> String {
+    let mut slices: Vec<(usize, usize)> = Vec::new();
+    for &index in runs.iter().flatten() {
+        let full = slices.len() == SLICES;
+        match slices.last_mut() {
+            Some((_, end)) if full || *end == index => *end = index + 1,
+            _ => slices.push((index, index + 1)),
+        }
+    }
+    let slices: Vec<String> = slices
+        .iter()
+        .map(|(start, end)| format!("{start}:{end}"))
+        .collect();
+    slices.join(",")
 }
 
-impl Found {
-    fn member(&mut self, pointer: &str) {
-        let Some(index) = message_index(pointer) else {
-            return;
-        };
-        if !pointer.ends_with("/role") && !pointer.ends_with("/content") {
-            self.others.insert(index);
-        }
-    }
-
-    fn content(&mut self, pointer: &str, content: Content) {
-        if let (Some(index), true) = (message_index(pointer), pointer.ends_with("/content")) {
-            self.contents.insert(index, content);
-        }
-    }
-
-    fn block(&mut self, pointer: &str) {
-        let Some(index) = message_index(pointer) else {
-            return;
-        };
-        match self.contents.get_mut(&index) {
-            Some(Content::Blocks(count)) => *count += 1,
-            _ => {
-                self.contents.insert(index, Content::Blocks(1));
-            }
-        }
-    }
-
-    fn take(&self, index: usize) -> Content {
-        if self.others.contains(&index) {
-            return Content::Untouchable;
-        }
-        self.contents
-            .get(&index)
-            .cloned()
-            .unwrap_or(Content::Untouchable)
-    }
+/// 3 for `/messages/3/content`.
+fn content_index(pointer: &str) -> Option<usize> {
+    pointer.strip_suffix("/content").and_then(message_index)
 }
 
 /// 3 for `/messages/3/role`.
@@ -159,5 +200,14 @@ mod tests {
             (7, "user"),
         ];
         assert_eq!(same_role_runs(&roles(&mixed)), [[4, 5], [6, 7]]);
+    }
+
+    #[test]
+    fn messages_are_asked_for_in_few_slices() {
+        assert_eq!(slices(&[vec![0, 1], vec![2, 3], vec![7, 8, 9]]), "0:4,7:10");
+        let runs: Vec<Vec<usize>> = (0..5_000).map(|run| vec![3 * run, 3 * run + 1]).collect();
+        let slices = slices(&runs);
+        assert_eq!(slices.split(',').count(), SLICES);
+        assert!(slices.ends_with(",297:14999"), "{slices}");
     }
 }

@@ -130,6 +130,64 @@ fn a_long_text_is_moved_into_a_block() {
 }
 
 #[test]
+fn many_tiny_blocks_are_joined_in_order() {
+    let first: Vec<Value> = (0..99_000).map(Value::from).collect();
+    let messages = json!([
+        user(json!([block("a")])),
+        user(json!(first)),
+        user(json!("b")),
+        assistant(json!("x")),
+    ]);
+    let mut expected = vec![block("a")];
+    expected.extend(first);
+    expected.push(block("b"));
+    let expected = json!([user(json!(expected)), assistant(json!("x"))]);
+    // Not by `assert_eq`, which would print both.
+    assert!(merged(messages) == expected);
+}
+
+#[test]
+fn many_messages_are_joined() {
+    let messages: Vec<Value> = (0..5_000).map(|n| user(json!(n.to_string()))).collect();
+    let texts: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    assert_eq!(
+        merged(json!(messages)),
+        json!([user(json!(texts.join("\n\n")))])
+    );
+
+    // A lone message between every two pairs, so that no slice covers more than two.
+    let pairs =
+        (0..2_000).flat_map(|_| [user(json!("a")), user(json!("b")), assistant(json!("x"))]);
+    let joined = (0..2_000).flat_map(|_| [user(json!("a\n\nb")), assistant(json!("x"))]);
+    let (pairs, joined): (Vec<Value>, Vec<Value>) = (pairs.collect(), joined.collect());
+    assert_eq!(merged(json!(pairs)), json!(joined));
+}
+
+#[test]
+fn a_request_with_too_much_to_join_is_refused_and_not_a_failure() {
+    let mut messages = vec![user(json!("a")); 100_001];
+    messages[0] = user(json!([]));
+    let mut exchange = Merge::new(json!({ "messages": messages })).lacks("same-role-turns");
+    let verdict = exchange.on_attempt().unwrap();
+    let refusal = verdict.expect_refusal();
+    assert_eq!(refusal["status"], 413);
+    assert_eq!(refusal["type"], "request_too_large");
+}
+
+#[test]
+fn contents_that_are_not_valid_json_are_the_clients_fault() {
+    let numbers = vec!["01"; 2_000].join(",");
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":[]}},{{"role":"user","content":[{numbers}]}}]}}"#
+    );
+    let mut exchange = Merge::new(body).lacks("same-role-turns");
+    assert_eq!(
+        exchange.on_attempt().unwrap().expect_refusal()["status"],
+        400
+    );
+}
+
+#[test]
 fn only_the_joined_messages_change() {
     let body = concat!(
         r#"{ "model" : "m", "messages": [ {"role":"user", "content": [ {"type":"tool_reference"} ]}"#,
