@@ -1,6 +1,7 @@
 //! Our own words for requests and answers: what travels between the gateway, the plugins and the upstreams.
 
 mod headers;
+mod path;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use crate::{
 };
 
 pub(crate) use headers::{keep_common, keep_end_to_end, take_off, take_off_own};
+pub(crate) use path::check_path;
 
 /// The one dialect that needs no plugin: the gateway's own.
 pub(crate) const ANTHROPIC: &str = "anthropic";

@@ -127,18 +127,13 @@ impl Upstream {
             Way::Echo => return Ok(echo::answer(request, edits)),
             Way::Http(http) => http,
         };
+        let url = http.url(&request.path, &request.query)?;
         let mut headers = HeaderMap::clone(&request.headers);
         // The verdict and the response hooks must read the answer.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self.sign(&mut headers, credential)?;
         let answer = http
-            .send(
-                request.method.clone(),
-                &request.path,
-                &request.query,
-                headers,
-                request.body.bytes(),
-            )
+            .send(request.method.clone(), url, headers, request.body.bytes())
             .await;
         answer
             .map(|answer| answered(answer, self.config.name.clone(), self.idle))
@@ -158,8 +153,9 @@ impl Upstream {
             );
             return Err(Fault::client(Kind::NotFound, what));
         };
+        let url = http.url(&request.path, &request.query)?;
         self.sign(&mut request.headers, credential)?;
-        let answer = http.pass(request).await;
+        let answer = http.pass(url, request).await;
         answer
             .map(|answer| answered(answer, self.config.name.clone(), self.idle))
             .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))

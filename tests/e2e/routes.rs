@@ -1,6 +1,6 @@
 //! Health, probes, and what a client reads that asks for the wrong thing.
 
-use crate::support::{Gateway, Upstream, shapes::HELLO};
+use crate::support::{Answer, Gateway, Upstream, shapes::HELLO};
 
 #[test]
 fn health_is_fifteen_bytes() {
@@ -137,7 +137,7 @@ fn a_body_may_come_in_chunks() {
 fn other_routes_are_streamed_through_to_the_first_anthropic_upstream() {
     let upstream = Upstream::with(|request| {
         let text = format!("{} {}", request.method, request.path);
-        crate::support::Answer::whole(201, "text/plain", text).header("x-of-upstream", "yes")
+        Answer::whole(201, "text/plain", text).header("x-of-upstream", "yes")
     });
     let gateway = Gateway::to(&upstream).top("body_limit = \"1KiB\"").start();
     let file = "x".repeat(20_000);
@@ -167,4 +167,102 @@ fn other_routes_are_streamed_through_to_the_first_anthropic_upstream() {
         .send()
         .has_status(201);
     assert_eq!(upstream.last().method, "DELETE");
+}
+
+/// A request for a model that has no route.
+const UNROUTED: &str = r#"{"model":"unrouted","max_tokens":16,"messages":[]}"#;
+
+#[test]
+fn no_odd_spelling_of_a_path_reaches_the_upstream() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::echo()
+        .tables(&format!(
+            "[[upstream]]\nname = \"up\"\npreset = \"anthropic\"\nbase_url = \"{}/api/anthropic\"\naccounts = [{{ name = \"ada\", key = \"sk-of-ada\" }}]",
+            upstream.url()
+        ))
+        .route("claude-*", &["up"])
+        .start();
+    gateway
+        .message(UNROUTED)
+        .is_error(404, "not_found_error")
+        .has("unrouted");
+    let illegal = [
+        "/v1/./messages",
+        "/v1/x/../messages",
+        "/v1/%2e/messages",
+        "/v1/%2E%2e/v1/messages",
+        "/v1/.%2e/v1/messages",
+        "/v1/.\\messages",
+        "/v1\\messages",
+        "/v1/x/..%5cmessages",
+        "/v1/x%2f..%2fmessages",
+        "//v1/messages",
+        "/v1//messages",
+        "/v1/%2fmessages",
+        "/v1/%6dessages",
+        "/v1/m%65ssages",
+        "/v1/%256dessages",
+        "/v1/messages;a=b",
+        "/v1/messages%3ba=b",
+        "/v1/..;/v1/messages",
+        "/v1/messages%00",
+        "/v1/messages/./count_tokens",
+        "/v1/messages/x/../count_tokens",
+        "/v1/messages/%2e%2e/messages",
+        "/v1/messages//count_tokens",
+        "/v1/messages/%63ount_tokens",
+        "/v1/messages/count%5ftokens",
+        "/v1/messages/count_tokens;a=b",
+        "/v1/messages/;a=b",
+        "/v1/messages/.",
+        "/v1/messages/..",
+        "/v1/../../paas/v4/chat/completions",
+        "/v1/../../../admin/keys",
+        "/v1/%2e%2e/%2e%2e/admin",
+        "/v1/..%2f..%2fadmin",
+        "/v1/%c0%ae%c0%ae/admin",
+    ];
+    for path in illegal {
+        gateway
+            .post(path, UNROUTED)
+            .is_error(400, "invalid_request_error")
+            .has("not a legal path");
+    }
+    let not_there = [
+        "/v1/Messages",
+        "/V1/messages",
+        "/v1/messages.json",
+        "/v1/messages%20",
+        "/v1/messages%2f",
+        "/v1/messages%2Fcount_tokens",
+        "/v1%2fmessages",
+        "/v1/messages/Count_Tokens",
+        "/v1/messages/",
+    ];
+    for path in not_there {
+        gateway
+            .post(path, UNROUTED)
+            .is_error(404, "not_found_error");
+    }
+    upstream.was_not_asked();
+}
+
+#[test]
+fn ordinary_paths_pass_byte_for_byte() {
+    let upstream = Upstream::with(|request| Answer::whole(200, "text/plain", &request.path));
+    let gateway = Gateway::to(&upstream).start();
+    for (method, path) in [
+        ("GET", "/v1/files/file_abc/content?x=1"),
+        ("GET", "/v1/files/my%20file%5B1%5D.txt?a=../b//c;d=%2e"),
+        ("DELETE", "/v1/files/100%25"),
+        ("GET", "/v1/skills/a..b/versions/1.2"),
+        ("POST", "/v1/messages/batches"),
+        ("GET", "/v1/messages/batches/msgbatch_1/results"),
+    ] {
+        gateway.request(method, path).send().has_status(200);
+        assert_eq!(upstream.last().path, path);
+    }
+    // A name with an escaped slash is looked up in the list.
+    let seen = gateway.get("/v1/models/some%2Fmodel%20x");
+    seen.is_error(404, "not_found_error").has("some/model x");
 }

@@ -1,10 +1,11 @@
 //! Which request goes where. Pure; what leads nowhere is told the right way.
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 use crate::{
     fault::{Fault, Kind},
-    message::RequestKind,
+    message::{RequestKind, check_path},
 };
 
 use super::auth::Door;
@@ -48,49 +49,95 @@ pub(super) struct NoRoute {
 }
 
 /// `host` is what the client calls this gateway.
+///
+/// The path is compared as it is and never decoded, so a path that an upstream could read as another
+/// one is refused here: it would go around the plugins, routes and limits of that other one.
 pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, NoRoute> {
-    let wrong_method = |allow: &'static str| {
-        let what = format!(
-            "{method} is not possible for `{path}`, only {allow}; {}",
-            advice(host)
-        );
+    let no_route = |kind, what| {
         Err(NoRoute {
-            fault: Fault::client(Kind::MethodNotAllowed, what),
-            allow: Some(allow),
+            fault: Fault::client(kind, what),
+            allow: None,
         })
     };
+    if let Err(why) = check_path(path) {
+        let mut what = format!("`{path}` is not a legal path: {why}");
+        if path.starts_with("//") {
+            what = format!("{what}; {}", advice(host));
+        }
+        return no_route(Kind::BadRequest, what);
+    }
+    match own(method, path) {
+        Some(Ok(route)) => return Ok(route),
+        Some(Err(allow)) => {
+            let what = format!(
+                "{method} is not possible for `{path}`, only {allow}; {}",
+                advice(host)
+            );
+            return Err(NoRoute {
+                fault: Fault::client(Kind::MethodNotAllowed, what),
+                allow: Some(allow),
+            });
+        }
+        None => {}
+    }
+    let plain = plain_spelling(path);
+    let passes = path
+        .strip_prefix("/v1/")
+        .is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/'));
+    if !passes || plain.strip_prefix("/v1/").is_some_and(is_stacked) {
+        let what = format!("no route `{method} {path}`; {}", advice(host));
+        return no_route(Kind::NotFound, what);
+    }
+    if path.to_ascii_lowercase().contains("%2f") {
+        let what = format!("no route `{method} {path}`: it has an escaped slash (`%2f`)");
+        return no_route(Kind::NotFound, what);
+    }
+    if own(method, &plain).is_some() {
+        let what = format!("no route `{method} {path}`; write it as `{plain}`");
+        return no_route(Kind::NotFound, what);
+    }
+    Ok(Route::Pass)
+}
+
+/// A route that the gateway serves itself, or the methods that are possible there.
+fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
     let get = matches!(*method, Method::GET | Method::HEAD);
-    match path {
+    Some(match path {
         "/v1/messages" if *method == Method::POST => Ok(Route::Exchange(RequestKind::Messages)),
         "/v1/messages/count_tokens" if *method == Method::POST => {
             Ok(Route::Exchange(RequestKind::CountTokens))
         }
-        "/v1/messages" | "/v1/messages/count_tokens" => wrong_method("POST"),
+        "/v1/messages" | "/v1/messages/count_tokens" => Err("POST"),
         "/v1/models" if get => Ok(Route::Models),
         "/v1/models/claude" if get => Ok(Route::ClaudeModels),
-        "/v1/models" | "/v1/models/claude" => wrong_method("GET, HEAD"),
         "/healthz" if get => Ok(Route::Health),
         "/metrics" if get => Ok(Route::Metrics),
-        "/healthz" | "/metrics" => wrong_method("GET, HEAD"),
+        "/v1/models" | "/v1/models/claude" | "/healthz" | "/metrics" => Err("GET, HEAD"),
         "/" | "/api/hello" if *method == Method::HEAD => Ok(Route::Probe),
-        "/" | "/api/hello" => wrong_method("HEAD"),
-        _ => match path.strip_prefix("/v1/") {
-            Some(rest) if !rest.is_empty() && !rest.ends_with('/') && !is_stacked(rest) => {
-                match rest.strip_prefix("models/") {
-                    Some(id) if get => Ok(Route::Model(id.to_owned())),
-                    Some(_) => wrong_method("GET, HEAD"),
-                    None => Ok(Route::Pass),
-                }
-            }
-            _ => {
-                let what = format!("no route `{method} {path}`; {}", advice(host));
-                Err(NoRoute {
-                    fault: Fault::client(Kind::NotFound, what),
-                    allow: None,
-                })
-            }
+        "/" | "/api/hello" => Err("HEAD"),
+        _ => match path.strip_prefix("/v1/models/") {
+            Some(id) if id.is_empty() || id.ends_with('/') => return None,
+            Some(id) if get => Ok(Route::Model(id.to_owned())),
+            Some(_) => Err("GET, HEAD"),
+            None => return None,
         },
+    })
+}
+
+/// The path as a lenient server could read it: without regard to case, to suffixes such as `.json`
+/// and to whatever else surrounds the first word of a segment.
+fn plain_spelling(path: &str) -> String {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_';
+    let words = decoded
+        .split('/')
+        .filter_map(|segment| segment.split(is_other).find(|word| !word.is_empty()));
+    let mut plain = String::new();
+    for word in words {
+        plain.push('/');
+        plain.push_str(&word.to_ascii_lowercase());
     }
+    plain
 }
 
 fn is_stacked(rest: &str) -> bool {
@@ -105,6 +152,8 @@ fn advice(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -177,6 +226,134 @@ mod tests {
                     .to_string()
                     .contains("http://127.0.0.1:8045, without /v1")
             );
+        }
+    }
+
+    #[test]
+    fn another_spelling_of_an_own_route_is_refused_by_name() {
+        let table = [
+            ("//v1/messages", Kind::BadRequest, "without /v1"),
+            ("/v1//messages", Kind::BadRequest, "empty segment"),
+            ("/v1/x/../messages", Kind::BadRequest, "dots"),
+            ("/v1/%6dessages", Kind::BadRequest, "escaped letter"),
+            ("/v1/messages;a=b", Kind::BadRequest, "path parameter"),
+            (
+                "/v1/messages%2fcount_tokens",
+                Kind::NotFound,
+                "escaped slash",
+            ),
+            ("/v1/files/a%2Fb", Kind::NotFound, "escaped slash"),
+            ("/v1/Messages", Kind::NotFound, "write it as `/v1/messages`"),
+            (
+                "/v1/messages.json",
+                Kind::NotFound,
+                "write it as `/v1/messages`",
+            ),
+            (
+                "/v1/messages%20",
+                Kind::NotFound,
+                "write it as `/v1/messages`",
+            ),
+            (
+                "/v1/messages/COUNT_TOKENS",
+                Kind::NotFound,
+                "write it as `/v1/messages/count_tokens`",
+            ),
+            ("/v1/V1/messages", Kind::NotFound, "without /v1"),
+        ];
+        for (path, kind, why) in table {
+            let NoRoute { fault, .. } = route(&Method::POST, path, "h").unwrap_err();
+            assert_eq!(fault.kind, kind, "{path}");
+            assert!(fault.to_string().contains(why), "{path}: {fault}");
+        }
+    }
+
+    /// What a server could make of a path that decodes as often as it can, takes `\` for `/`, cuts
+    /// parameters and suffixes off, resolves dots and merges slashes.
+    fn lenient(path: &str) -> Vec<String> {
+        let mut path = path.to_owned();
+        loop {
+            let decoded = percent_decode_str(&path).decode_utf8_lossy().into_owned();
+            if decoded == path {
+                break;
+            }
+            path = decoded;
+        }
+        let mut segments: Vec<String> = Vec::new();
+        for segment in path.split(['/', '\\']) {
+            let segment = segment.split(';').next().unwrap_or_default().trim();
+            match segment {
+                "" | "." => {}
+                ".." => {
+                    segments.pop();
+                }
+                _ => {
+                    let stem = segment.split(['.', '\0']).find(|stem| !stem.is_empty());
+                    segments.push(stem.unwrap_or_default().to_ascii_lowercase());
+                }
+            }
+        }
+        segments
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
+        let piece = proptest::sample::select(vec![
+            "/",
+            "//",
+            "\\",
+            "%2f",
+            "%5C",
+            ".",
+            "..",
+            "%2e",
+            "%2E%2e",
+            "%252e",
+            "%c0%ae",
+            ";a=b",
+            "%3b",
+            "%00",
+            "%20",
+            "%",
+            "v1",
+            "V1",
+            "messages",
+            "%6dessages",
+            "Messages",
+            "messages.json",
+            "count_tokens",
+            "count%5ftokens",
+            "batches",
+            "models",
+            "files",
+            "file_abc",
+            "content",
+        ]);
+        proptest::collection::vec(piece, 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_passes_is_no_other_spelling_of_an_own_route(
+            pieces in pieces(),
+            joined in proptest::bool::ANY,
+        ) {
+            let path = format!("/v1/{}", pieces.join(if joined { "/" } else { "" }));
+            for method in [Method::POST, Method::GET] {
+                let Ok(Route::Pass) = route(&method, &path, "h") else {
+                    continue;
+                };
+                let read = lenient(&path);
+                prop_assert_eq!(read.first().map(String::as_str), Some("v1"), "{}", path);
+                let second = read.get(1).map(String::as_str);
+                prop_assert!(second != Some("v1") && second != Some("models"), "{}", path);
+                let hooked = second == Some("messages")
+                    && read.get(2).is_none_or(|third| read.len() == 3 && third == "count_tokens");
+                prop_assert!(!hooked, "{}", path);
+                // As many segments as it seems: nothing was resolved, split or merged.
+                prop_assert_eq!(read.len(), path.split('/').skip(1).count(), "{}", path);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, Method};
 use http_body::{Frame, SizeHint};
+use percent_encoding::percent_decode_str;
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 
 use crate::{
@@ -77,7 +78,7 @@ impl Http {
         let client = client.map_err(|error| bad(failure_text(&error)))?;
         Ok(Arc::new(Self {
             transport,
-            messages: below(&base, MESSAGES),
+            messages: below(&base, MESSAGES)?,
             base,
             client,
             verbatim: OnceLock::new(),
@@ -86,22 +87,26 @@ impl Http {
         }))
     }
 
+    /// `url` is one of [`Self::url`].
     pub(super) async fn send(
         &self,
         method: Method,
-        path: &str,
-        query: &str,
+        url: Url,
         headers: HeaderMap,
         body: Bytes,
     ) -> reqwest::Result<reqwest::Response> {
-        let mut request = reqwest::Request::new(method, self.url(path, query));
+        let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
         self.client.execute(request).await
     }
 
-    pub(super) async fn pass(&self, passing: Passing) -> reqwest::Result<reqwest::Response> {
-        let url = self.url(&passing.path, &passing.query);
+    /// `url` is one of [`Self::url`].
+    pub(super) async fn pass(
+        &self,
+        url: Url,
+        passing: Passing,
+    ) -> reqwest::Result<reqwest::Response> {
         let mut request = reqwest::Request::new(passing.method, url);
         *request.headers_mut() = passing.headers;
         *request.body_mut() = match passing.length {
@@ -132,15 +137,15 @@ impl Http {
     }
 
     /// Where a path leads: below the base, whose own path stays, and whose `/v1` is not doubled.
-    fn url(&self, path: &str, query: &str) -> Url {
+    pub(super) fn url(&self, path: &str, query: &str) -> Result<Url, Fault> {
         let mut url = match path {
             MESSAGES => self.messages.clone(),
-            path => below(&self.base, path),
+            path => below(&self.base, path)?,
         };
         if !query.is_empty() {
             url.set_query(Some(query));
         }
-        url
+        Ok(url)
     }
 
     fn verbatim(&self) -> reqwest::Result<&Client> {
@@ -161,17 +166,28 @@ impl Http {
 
 const MESSAGES: &str = "/v1/messages";
 
-fn below(base: &Url, path: &str) -> Url {
+/// Joins a path to the base.
+///
+/// Legal paths are checked where they come from. Should another one come as far as here, it is an
+/// error and no request: the URL library resolves dots and `\`, and what is resolved may lie outside
+/// of the base, where the account's key must not go.
+fn below(base: &Url, path: &str) -> Result<Url, Fault> {
     let mut url = base.clone();
     let base = base.path().trim_end_matches('/');
     let base = match base.strip_suffix("/v1") {
         Some(shorter) if path.starts_with("/v1/") => shorter,
         _ => base,
     };
-    url.set_path(&format!("{base}{path}"));
+    let joined = format!("{base}{path}");
+    url.set_path(&joined);
     // What the base asks is not the request's.
     url.set_query(None);
-    url
+    let is_as_joined = percent_decode_str(url.path()).eq(percent_decode_str(&joined));
+    if !path.starts_with('/') || !is_as_joined {
+        let what = format!("`{path}` does not lead below the upstream's base URL");
+        return Err(Fault::gateway(what));
+    }
+    Ok(url)
 }
 
 impl Transport {
@@ -294,7 +310,7 @@ mod tests {
                 connect: Duration::from_secs(1),
                 silence: Duration::from_secs(1),
             },
-            messages: below(&Url::parse(base).unwrap(), MESSAGES),
+            messages: below(&Url::parse(base).unwrap(), MESSAGES).unwrap(),
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
@@ -302,7 +318,7 @@ mod tests {
             distrust: None,
         };
         assert_eq!(
-            http.url(path, "beta=true").as_str(),
+            http.url(path, "beta=true").unwrap().as_str(),
             format!("{to}?beta=true")
         );
     }
@@ -336,5 +352,31 @@ mod tests {
             "/chat/completions",
             "http://a.test/v1/chat/completions",
         );
+        leads(
+            "http://a.test/api",
+            "/v1/files/a%20b/\u{e9}",
+            "http://a.test/api/v1/files/a%20b/%C3%A9",
+        );
+    }
+
+    #[test]
+    fn what_is_not_below_the_base_is_refused() {
+        for base in ["http://a.test", "http://a.test/v1/", "http://a.test/api/x"] {
+            let base = Url::parse(base).unwrap();
+            for path in [
+                "",
+                "v1/files",
+                "/v1/../../admin",
+                "/v1/./messages",
+                "/v1/x/..",
+                "/v1/messages/.",
+                "/v1/%2e%2E/admin",
+                "/v1\\..\\admin",
+                "/v1/.\t./admin",
+            ] {
+                let refused = below(&base, path).map(|url| url.to_string());
+                assert!(refused.is_err(), "{base} {path}: {refused:?}");
+            }
+        }
     }
 }

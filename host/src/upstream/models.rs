@@ -109,10 +109,8 @@ async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Op
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     upstream.sign(&mut headers, credential).ok()?;
-    let answer = http
-        .send(Method::GET, "/v1/models", "limit=1000", headers, "".into())
-        .await
-        .ok()?;
+    let url = http.url("/v1/models", "limit=1000").ok()?;
+    let answer = http.send(Method::GET, url, headers, "".into()).await.ok()?;
     if !answer.status().is_success() {
         return None;
     }
