@@ -15,6 +15,7 @@ mod kinds;
 mod models;
 mod prompt;
 mod record;
+mod refusal;
 mod relay;
 mod route;
 mod snapshot;

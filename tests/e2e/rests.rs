@@ -247,13 +247,113 @@ fn the_last_refused_credential_is_an_error_of_the_gateway() {
             .is_error(502, "api_error")
             .has("invalid x-api-key")
             .has_header("x-should-retry", "false");
-        // Both rest from then on. That is no login problem of the client's either, and waiting would not help.
-        ask(&gateway, &session(1))
-            .body(body)
-            .send()
-            .is_error(502, "api_error")
-            .has_header("x-should-retry", "false");
-        assert_eq!(upstream.received().len(), 2);
+        // One exchange takes out one account, the next one the other. Then nothing is sent. That is no login problem of
+        // the client's either, and waiting would not help.
+        for asked in [3, 3] {
+            ask(&gateway, &session(1))
+                .body(body)
+                .send()
+                .is_error(502, "api_error")
+                .has_header("x-should-retry", "false");
+            assert_eq!(upstream.received().len(), asked);
+        }
+    }
+}
+
+#[test]
+fn a_403_that_is_about_the_request_takes_no_account_out() {
+    let page = "<html><title>WAF Block Page</title><body>Request blocked</body></html>";
+    let refusal = |message: &'static str| Answer::error(403, "permission_error", message);
+    let moderated = "Your input was flagged: your account has been suspended";
+    let model = "Your API key does not have permission to use the specified resource.";
+    let cases: [(&str, Box<dyn Fn() -> Answer + Send + Sync>); 3] = [
+        (
+            "WAF Block Page",
+            Box::new(move || Answer::whole(403, "text/html", page)),
+        ),
+        (moderated, Box::new(move || refusal(moderated))),
+        (model, Box::new(move || refusal(model))),
+    ];
+    for (cause, answer) in cases {
+        let upstream = Upstream::with(move |request: &Received| {
+            if request.text().contains("forbidden words") {
+                answer()
+            } else {
+                Answer::hello(request)
+            }
+        });
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .start();
+        for body in [HELLO, HELLO_STREAM] {
+            ask(&gateway, &session(1))
+                .body(body.replace("hi", "forbidden words"))
+                .send()
+                .is_error(403, "permission_error")
+                .has(cause)
+                .has_not("credential");
+            hello(&gateway, &session(1)).has_status(200);
+        }
+        // Each request went to the session's account, once.
+        let asked = upstream.asked_as();
+        assert_eq!(asked.len(), 4, "{cause}");
+        assert!(asked.iter().all(|key| *key == asked[0]), "{asked:?}");
+        gateway.has_no_line(&["WARN", "credential"]);
+    }
+}
+
+#[test]
+fn a_403_about_the_account_is_the_next_ones_turn() {
+    let message = "OAuth authentication is currently not allowed for this organization.";
+    let upstream = Upstream::with(move |request: &Received| match request.key().as_str() {
+        "sk-ada" => Answer::error(403, "permission_error", message),
+        _ => Answer::hello(request),
+    });
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .start();
+    for number in 0..12 {
+        hello(&gateway, &session(number)).has_status(200);
+    }
+    let asked = upstream.asked_as();
+    let as_ada = asked.iter().filter(|key| *key == "sk-ada").count();
+    assert_eq!(as_ada, 1, "{asked:?}");
+}
+
+#[test]
+fn a_refused_count_or_probe_takes_no_account_out() {
+    let probe = HELLO.replace("\"max_tokens\":16", "\"max_tokens\":1");
+    let not_enabled = "count_tokens endpoint is not enabled for this channel.";
+    for (status, kind, message) in [
+        (401, "authentication_error", "invalid x-api-key"),
+        (403, "permission_error", not_enabled),
+        (
+            403,
+            "permission_error",
+            "This organization has been disabled.",
+        ),
+    ] {
+        for (path, body) in [
+            ("/v1/messages/count_tokens", HELLO),
+            ("/v1/messages", &*probe),
+        ] {
+            let refused = probe.clone();
+            let upstream = Upstream::with(move |request: &Received| {
+                if request.path.contains("count_tokens") || request.text() == refused {
+                    Answer::error(status, kind, message)
+                } else {
+                    Answer::hello(request)
+                }
+            });
+            let gateway = Gateway::echo()
+                .pool("up", &upstream, &["ada", "bob"])
+                .start();
+            for number in 0..4 {
+                gateway.post(path, body).has(message);
+                hello(&gateway, &session(number)).has_status(200);
+            }
+            gateway.has_no_line(&["WARN", "credential"]);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     kinds::{envelope, kind_of},
-    prompt,
+    prompt, refusal,
     verdict::{Came, What, is_passing},
 };
 
@@ -104,10 +104,21 @@ impl Failed {
         }
     }
 
-    /// Whether the upstream refused a credential that the gateway holds.
+    /// Whether the upstream refused a credential that the gateway holds, or the account itself.
+    ///
+    /// A 401 always says so; a 403 only by its error type, or by words that no plugin corrected.
+    /// Any other 403 is about the request.
     pub(crate) fn refused_our_credential(&self) -> bool {
-        let fault = self.fault();
-        fault.is_none() && self.own_credential && matches!(self.failure.status, 401 | 403)
+        if self.fault().is_some() || !self.own_credential {
+            return false;
+        }
+        let failure = &self.failure;
+        match failure.status {
+            401 => true,
+            403 if failure.kind == kind_of(401) => true,
+            403 => !failure.corrected && refusal::is_about_the_account(&failure.body),
+            _ => false,
+        }
     }
 
     /// For the verdict.
@@ -129,13 +140,14 @@ impl Failed {
         Came::Failed { what, wish }
     }
 
-    /// What it says about the account. Probes, and counting, which has limits of its own, say nothing about messages.
+    /// What it says about the account. Probes, and counting, which has limits of its own, say nothing about messages,
+    /// whatever their status.
     pub(crate) fn outcome(&self, request: &Request) -> Outcome {
         let told = self.failure.rest.or(self.told);
         match self.fault() {
             _ if self.renewed => Outcome::Neutral,
-            None if self.refused_our_credential() => Outcome::BadCredential,
             _ if request.kind != RequestKind::Messages || is_probe(request) => Outcome::Neutral,
+            None if self.refused_our_credential() => Outcome::BadCredential,
             _ if self.failure.rest.is_some() => Outcome::Rest { told },
             None if is_passing(self.failure.status) => Outcome::Rest { told },
             // That the gateway cannot ask is not the account's doing either.
@@ -158,9 +170,8 @@ impl Failed {
         match (self.fault().map(|fault| &fault.kind), self.failure.status) {
             (Some(Kind::Unreachable), _) => "unreachable",
             (Some(Kind::TimedOut), _) => "timed_out",
-            (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401 | 403) => {
-                "credential"
-            }
+            (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401) => "credential",
+            (None, 403) if self.refused_our_credential() => "credential",
             (Some(Kind::Internal), _) => "other",
             (Some(_), _) => "broken_answer",
             (None, 429) => "rate_limited",
@@ -436,5 +447,45 @@ mod tests {
                 .status,
             401
         );
+    }
+
+    #[test]
+    fn a_403_is_about_the_credential_only_if_it_says_so() {
+        let table = [
+            (
+                r#"{"type":"error","error":{"type":"permission_error","message":"OAuth authentication is currently not allowed for this organization."}}"#,
+                true,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"authentication_error","message":"no"}}"#,
+                true,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"permission_error","message":"Your API key does not have permission to use the specified resource."}}"#,
+                false,
+            ),
+            ("<html><title>Request blocked</title></html>", false),
+            ("", false),
+        ];
+        for (body, is_ours) in table {
+            let failed = error(403, body, Some("ada"));
+            assert_eq!(failed.refused_our_credential(), is_ours, "{body}");
+            assert!(!error(403, body, None).refused_our_credential(), "{body}");
+            let outcome = failed.into_outcome().0;
+            let is_gateways = matches!(&outcome, Err(fault) if fault.kind == Kind::BadCredential);
+            assert_eq!(is_gateways, is_ours, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_decides_what_a_403_is_about() {
+        let suspended =
+            r#"{"type":"error","error":{"type":"permission_error","message":"Account suspended"}}"#;
+        let mut failed = error(403, suspended, Some("ada"));
+        assert!(failed.refused_our_credential());
+        failed.failure.corrected = true;
+        assert!(!failed.refused_our_credential());
+        "authentication_error".clone_into(&mut failed.failure.kind);
+        assert!(failed.refused_our_credential());
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Way {
     pinned: Option<AccountId>,
     /// Whether others could serve the request if it were sent whole.
     whole_could_go_elsewhere: bool,
+    /// Whether an account's credential was refused and reported.
+    refused: bool,
     session: Option<Arc<str>>,
     accounts: Arc<Accounts>,
     patience: Duration,
@@ -117,6 +119,7 @@ impl Way {
             closed: Vec::new(),
             pinned: None,
             whole_could_go_elsewhere: false,
+            refused: false,
             session: request.session.clone(),
             accounts: Arc::clone(&snapshot.accounts),
             patience: snapshot.config.retry.patience,
@@ -163,7 +166,16 @@ impl Way {
     }
 
     /// Tells what the present attempt says about its account.
-    pub(crate) fn report(&self, outcome: Outcome) {
+    ///
+    /// Of refused credentials only the first counts: a request that is refused for its own sake, in
+    /// words that blame the credential, takes one account out and not all of them.
+    pub(crate) fn report(&mut self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::BadCredential if std::mem::replace(&mut self.refused, true) => {
+                Outcome::Neutral
+            }
+            outcome => outcome,
+        };
         let target = self.target();
         if let Some(account) = &target.account {
             let now = Instant::now();

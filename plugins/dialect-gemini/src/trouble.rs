@@ -77,7 +77,7 @@ impl Trouble {
         let details = said.details.unwrap_or_default();
         let message = said.message.unwrap_or_default();
         let (status, kind) = match said.status.as_deref() {
-            _ if is_bad_key(&message, &details) => (401, "authentication_error"),
+            _ if is_refused_account(&message, &details) => (401, "authentication_error"),
             Some(word) => of_word(word, http),
             None => of_status(said.code.unwrap_or(http)),
         };
@@ -107,6 +107,7 @@ impl Trouble {
     pub(crate) fn found(kind: &'static str, message: impl Into<String>) -> Self {
         let status = match kind {
             "invalid_request_error" => 400,
+            "authentication_error" => 401,
             "permission_error" => 403,
             _ => 500,
         };
@@ -168,13 +169,34 @@ fn signature(status: u16, message: &str) -> Option<Signature> {
     })
 }
 
-/// A wrong key is an invalid argument to Google.
-fn is_bad_key(message: &str, details: &[Value]) -> bool {
+/// Reasons that are about the key's project or its account.
+const REFUSED: [&str; 6] = [
+    "ACCOUNT_STATE_INVALID",
+    "BILLING_DISABLED",
+    "CONSUMER_INVALID",
+    "CONSUMER_SUSPENDED",
+    "SERVICE_DISABLED",
+    "USER_PROJECT_DENIED",
+];
+
+/// What the message of a refused key, project or account begins with.
+const REFUSED_WORDS: [&str; 6] = [
+    "API key expired",
+    "API key not valid",
+    "Permission denied: Consumer",
+    "Your API key was reported as leaked",
+    "Your project has been denied access",
+    "Gemini has been disabled in this account",
+];
+
+/// Whether the key or the account behind it is refused. A wrong key is an invalid argument to Google,
+/// and most permissions that are denied are those for one model or file.
+fn is_refused_account(message: &str, details: &[Value]) -> bool {
     let reasons = details.iter().filter_map(|detail| detail.get("reason"));
     let told = reasons
         .filter_map(Value::as_str)
-        .any(|reason| reason.starts_with("API_KEY_"));
-    told || message.starts_with("API key not valid") || message.starts_with("API key expired")
+        .any(|reason| reason.starts_with("API_KEY_") || REFUSED.contains(&reason));
+    told || REFUSED_WORDS.iter().any(|words| message.starts_with(words))
 }
 
 /// `RetryInfo` and `QuotaFailure`, for those who asked too much.
@@ -247,6 +269,40 @@ mod tests {
         let reason = json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" }]);
         let error = json!({ "code": 400, "status": "INVALID_ARGUMENT", "message": "no", "details": reason });
         assert_eq!(trouble(400, &error).status, 401);
+    }
+
+    #[test]
+    fn a_denied_permission_is_about_the_account_only_if_it_says_so() {
+        let denied = |message: &str, reason: &str| {
+            let details =
+                json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason }]);
+            let error = json!({ "code": 403, "status": "PERMISSION_DENIED", "message": message, "details": details });
+            trouble(403, &error).status
+        };
+        let consumer = "Permission denied: Consumer 'api_key:x' has been suspended.";
+        for (message, reason, status) in [
+            (consumer, "", 401),
+            ("Your project has been denied access.", "", 401),
+            (
+                "Permission denied on resource project p.",
+                "CONSUMER_INVALID",
+                401,
+            ),
+            (
+                "Generative Language API is disabled.",
+                "SERVICE_DISABLED",
+                401,
+            ),
+            ("Requests are blocked.", "API_KEY_SERVICE_BLOCKED", 401),
+            (
+                "Permission 'aiplatform.endpoints.predict' denied on resource 'm'.",
+                "IAM_PERMISSION_DENIED",
+                403,
+            ),
+            ("You do not have permission to access the File f.", "", 403),
+        ] {
+            assert_eq!(denied(message, reason), status, "{message}");
+        }
     }
 
     #[test]

@@ -50,8 +50,9 @@ impl<'a> Failure<'a> {
         self.host.body()
     }
 
-    /// Corrects the status that counts: 400 to 599. 401 and 403 say that the upstream refused the account's credential:
-    /// then the account rests, and the client, whose login is not the matter, reads a 502.
+    /// Corrects the status that counts: 400 to 599. 401, or 403 of kind `authentication_error`, says that the upstream
+    /// refused the account or its credential: then the account is put on cooldown, and the client, whose login is not
+    /// the matter, reads a 502. Any other 403 is about the request.
     pub fn set_status(&mut self, status: u16) -> Result<(), EditError> {
         self.host.set_status(status)
     }

@@ -77,7 +77,13 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
             )
         }),
         "PUP_LIMITED_DISABLED" => {
-            End::Fail(failed("permission_error", "PUP_LIMITED_DISABLED", message))
+            // The account is disabled for violations of a policy. Once an answer has begun no other
+            // account can take over, and the client's login is not the matter.
+            let kind = match has_content {
+                true => "permission_error",
+                false => "authentication_error",
+            };
+            End::Fail(failed(kind, "PUP_LIMITED_DISABLED", message))
         }
         _ if has_content => End::Told(natural, of(&VAGUE).unwrap_or("unknown")),
         _ => {

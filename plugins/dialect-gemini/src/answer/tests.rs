@@ -61,7 +61,7 @@ fn every_finish_reason_has_an_end() {
         (
             "PUP_LIMITED_DISABLED",
             "permission_error",
-            "permission_error",
+            "authentication_error",
         ),
     ];
     for (reason, with_text, without) in table {

@@ -172,7 +172,7 @@ fn fail(exchange: &mut Exchange<DialectGemini>, outcome: &mut Outcome, failed: &
     let mut failed = failed.clone();
     exchange.on_failure(&mut failed).unwrap();
     outcome.status = match failed.status() {
-        401 | 403 => 502,
+        401 => 502,
         status => status,
     };
     outcome.reply = Some(parsed(&failed.body()));

@@ -31,6 +31,16 @@ const SPENT: [&str; 6] = [
     "credit_balance",
 ];
 
+/// Codes by which a 403 says that the key or the account is refused. Any other is about the request.
+const REFUSED: [&str; 6] = [
+    "authentication",
+    "deactivated",
+    "invalid_api_key",
+    "organization_restricted",
+    "suspended",
+    "unauthorized",
+];
+
 /// By its status, or where it has none (an error in a stream) by its own words.
 pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meaning {
     let status = status
@@ -50,12 +60,17 @@ pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meani
     if status == 429 && lower.contains("request too large") {
         return is(413, Next::Other);
     }
-    // A refused credential makes an account rest, and these are none.
     if status == 403 && (said.flagged || said.names(&["content", "moderation"])) {
         return is(400, Next::AsEver);
     }
     if status == 403 && (said.names(&["model_not_found"]) || lower.contains("access to model")) {
         return is(404, Next::AsEver);
+    }
+    let names_key = ["incorrect api key", "invalid api key"];
+    if status == 403
+        && (said.names(&REFUSED) || names_key.iter().any(|words| lower.starts_with(words)))
+    {
+        return is(401, Next::AsEver);
     }
     if lower.starts_with("unexpected endpoint") || (status == 404 && !lower.contains("model")) {
         let hint = format!(
@@ -185,6 +200,20 @@ mod tests {
                 r#"{"error":{"message":"no","type":"permission_error"}}"#,
                 403,
                 "permission_error",
+                AsEver,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"The account is deactivated","code":"account_deactivated"}}"#,
+                401,
+                "authentication_error",
+                AsEver,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"Incorrect API key provided","type":"forbidden"}}"#,
+                401,
+                "authentication_error",
                 AsEver,
             ),
             (
