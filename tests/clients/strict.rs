@@ -1,11 +1,11 @@
 //! What is sent to a provider and what its answers look like in the tests, held to the provider's own published types and
 //! not to our reading of its documents.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use crate::{
     install,
-    support::{component::root, gateway::finish_within},
+    support::{TempDir, case, component::root, gateway::finish_within},
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -63,17 +63,19 @@ fn every_case_is_the_providers_own(dialect: &str) {
     if install::skipped() {
         return;
     }
-    let cases = root()
-        .join("tests/cases")
-        .join(format!("dialect-{dialect}"));
-    let folders: Vec<PathBuf> = fs::read_dir(&cases)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
+    // With everything that a case takes from the defaults of its dialect.
+    let expanded = TempDir::new("cases");
+    let cases = case::all(&root().join("tests/cases"));
+    let cases = cases.into_iter().filter(|case| case.dialect() == dialect);
+    let folders: Vec<PathBuf> = cases
+        .map(|case| {
+            let folder = expanded.path().join(case.name());
+            case.expand_into(&folder);
+            folder
+        })
         .collect();
     assert!(folders.len() >= 40, "only {} cases", folders.len());
-    let lines = told("cases.py", &[cases.to_str().unwrap(), dialect]);
+    let lines = told("cases.py", &[expanded.path().to_str().unwrap(), dialect]);
     all_are_ok(&lines);
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();

@@ -31,4 +31,3 @@ mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows
 mod guests; // plugins that misbehave
 mod dialects; // upstreams that speak another protocol
-mod cases; // what the two built-in dialects make of each thing

@@ -8,6 +8,7 @@
 )]
 #![allow(unreachable_pub, reason = "what is public here is so for the tests")]
 
+pub mod case;
 pub mod client;
 pub mod component;
 pub mod gateway;

@@ -1,16 +1,21 @@
 //! However the upstream's bytes are cut, the client gets the same events: with real components, over the toy protocol and
 //! over every stream in `tests/cases/dialect-*`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use witgate_document::Document;
+
+#[path = "../../../../tests/support/case.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "only what reads a case is used here"
+)]
+mod folder;
 
 use super::stream_of;
 use crate::{
@@ -36,7 +41,8 @@ struct Case {
 #[test]
 fn cut_anywhere_a_stream_is_translated_to_the_same_events() {
     let mut cases = vec![toy()];
-    cases.extend(folders().iter().filter_map(|folder| Case::read(folder)));
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases");
+    cases.extend(folder::all(&folders).iter().filter_map(Case::read));
     assert!(cases.len() > 80, "where are the cases?");
     let mut fixture = Fixture::new().drop_in("toy_dialect.wasm", "dialect-toy.wasm");
     for case in cases {
@@ -48,27 +54,20 @@ fn cut_anywhere_a_stream_is_translated_to_the_same_events() {
 }
 
 impl Case {
-    /// None where the answer is no stream of a message.
-    fn read(folder: &Path) -> Option<Self> {
-        let text = |file: &str| fs::read(folder.join(file)).ok();
-        let upstream = text("upstream.sse")?;
-        let request: Value = serde_json::from_slice(&text("request.json")?).unwrap();
-        let settings =
-            text("settings.json").map_or(json!({}), |text| serde_json::from_slice(&text).unwrap());
+    /// None if the upstream answers with something other than the stream of a message.
+    fn read(case: &folder::Case) -> Option<Self> {
+        let upstream = case.text("upstream.sse")?;
+        let request = case.json("request.json")?;
         let streams = request["stream"] == true;
         // Without its end the gateway adds an error.
         let whole = |reply: &String| streams && reply.ends_with("\"message_stop\"}\n\n");
-        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        let dialect = name(folder.parent()?);
         Some(Self {
-            name: name(folder),
-            dialect: dialect.strip_prefix("dialect-")?.to_owned(),
-            settings,
+            name: case.name().to_owned(),
+            dialect: case.dialect().to_owned(),
+            settings: case.json("settings.json").unwrap_or_else(|| json!({})),
             request: Document::new(request.to_string()),
             upstream: upstream.into(),
-            reply: fs::read_to_string(folder.join("reply.sse"))
-                .ok()
-                .filter(whole),
+            reply: case.text("reply.sse").filter(whole),
         })
     }
 
@@ -140,16 +139,4 @@ fn toy() -> Case {
         upstream: upstream.into(),
         reply: None,
     }
-}
-
-fn folders() -> Vec<PathBuf> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases");
-    let below = |folder: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
-    };
-    let dialects = below(&cases).into_iter();
-    let mut folders: Vec<PathBuf> = dialects.flat_map(|dialect| below(&dialect)).collect();
-    folders.sort();
-    folders
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use witgate_plugin::Event;
 
-use super::{Openai, attempt, case::event, chunk, exchange, hello};
+use super::{Openai, attempt, chunk, event, exchange, hello};
 
 /// The same numbers in every run.
 struct Numbers(u64);
