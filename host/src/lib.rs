@@ -11,6 +11,8 @@
 //!
 //! ARCHITECTURE.md has the table of layers and what each may name.
 
+#![warn(clippy::disallowed_methods)]
+
 pub mod cli; // what the user typed
 mod reload; // files change: a new snapshot, or the old one and a reason
 mod gateway; // HTTP comes in here and leaves from here

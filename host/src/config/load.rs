@@ -65,6 +65,10 @@ const MAX_ATTEMPTS: u32 = 100;
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The process's environment. A variable that is not UTF-8 counts as not set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
 pub(super) fn environment(name: &str) -> Option<String> {
     env::var(name).ok()
 }

@@ -1,0 +1,282 @@
+//! What neither the compiler nor clippy checks: layers, circles of files, the border around each
+//! large library, the words of the documents, and that everything in the tree is used.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod circles; // files that need each other
+mod prose; // retired words, long lines, dead links
+mod source; // Rust sources as these checks see them
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use source::Sources;
+
+/// A place in a file that should not be as it is.
+struct Finding {
+    file: PathBuf,
+    line: usize,
+    text: String,
+}
+
+/// Files and folders of the host that decide and do not wait. ARCHITECTURE.md names them too.
+/// Clippy bans a function in a whole crate, so it cannot check single files.
+const PURE: &[&str] = &[
+    "accounts/cooldown",
+    "document",
+    "exchange/collect",
+    "exchange/expand",
+    "exchange/prompt",
+    "exchange/verdict",
+    "pipeline/guard",
+    "sse",
+];
+
+/// A large library and the one module that may name it.
+const BORDERS: &[(&str, &str)] = &[
+    ("axum", "gateway"),
+    ("clap", "cli"),
+    ("reqwest", "upstream"),
+    ("wasmtime", "pipeline"),
+    ("wasmtime_wasi", "pipeline"),
+];
+
+#[test]
+fn modules_name_only_what_is_below_them() {
+    let layers = layers();
+    let sources = Sources::read(&root().join("host/src"));
+    let mut findings = Vec::new();
+    for (module, source) in &sources.files {
+        let Some(top) = module.first() else {
+            continue;
+        };
+        let Some(layer) = layers.get(top) else {
+            findings.push(finding(&source.file, 1, format!("`{top}` is in no layer")));
+            continue;
+        };
+        for (line, path) in &source.paths {
+            let named = sources.absolute(module, path);
+            let named = named.and_then(|path| path.into_iter().next());
+            let named = named.filter(|named| named != top);
+            let above = named.filter(|named| {
+                layers
+                    .get(named)
+                    .is_some_and(|other| !other.is_below(*layer))
+            });
+            if let Some(above) = above {
+                let text = format!("`{top}` must not name `{above}`");
+                findings.push(finding(&source.file, *line, text));
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn large_libraries_are_known_in_one_place_each() {
+    let mut findings = Vec::new();
+    for (module, source) in &Sources::read(&root().join("host/src")).files {
+        for (line, path) in &source.paths {
+            for (library, home) in BORDERS {
+                let inside = module.first().is_some_and(|top| top == home);
+                if path[0] == *library && path.len() > 1 && !inside {
+                    let text = format!("only `{home}` may name `{library}`");
+                    findings.push(finding(&source.file, *line, text));
+                }
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn what_decides_does_not_wait_and_reads_no_clock() {
+    let host = Sources::read(&root().join("host/src"));
+    let document = Sources::read(&root().join("host/document/src"));
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut findings = Vec::new();
+    for pure in PURE {
+        let module: Vec<String> = pure.split('/').map(str::to_owned).collect();
+        let files: Vec<_> = match *pure {
+            "document" => document.files.values().collect(),
+            _ => host.files.get(&module).into_iter().collect(),
+        };
+        assert!(!files.is_empty(), "there is no `{pure}`; was it renamed?");
+        let named = architecture.contains(&format!("`{pure}`"));
+        assert!(named, "ARCHITECTURE.md does not name `{pure}`");
+        for source in files {
+            for (line, path) in &source.paths {
+                let path = path.join("::");
+                let words = [
+                    "Instant::now",
+                    "SystemTime::now",
+                    "std::fs",
+                    "std::net",
+                    "tokio",
+                ];
+                let waits = ["async", "await"].contains(&path.as_str());
+                if waits || words.iter().any(|word| path.contains(word)) {
+                    findings.push(finding(&source.file, *line, format!("no `{path}` here")));
+                }
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn every_guest_is_used_by_a_test() {
+    let mut tests = String::new();
+    for file in source::rust_files(&root().join("tests")) {
+        if !file.starts_with(root().join("tests/guests")) {
+            tests.push_str(&fs::read_to_string(file).unwrap());
+        }
+    }
+    let mut findings = Vec::new();
+    for entry in fs::read_dir(root().join("tests/guests")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() && !tests.contains(&format!("\"{name}\"")) {
+            findings.push(finding(&entry.path(), 0, "no test names it".to_owned()));
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let file = Path::new("docs/defects.md");
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let (mut findings, mut rows) = (Vec::new(), 0);
+    for (number, line) in text.lines().enumerate() {
+        let names = line.split('`').filter_map(|word| word.split_once("::"));
+        for (tests, name) in names.clone() {
+            let source = fs::read_to_string(root().join(tests)).unwrap_or_default();
+            if !source.contains(&format!("#[test]\nfn {name}()")) {
+                findings.push(finding(
+                    file,
+                    number + 1,
+                    format!("{tests} has no `{name}`"),
+                ));
+            }
+        }
+        let row = line
+            .strip_prefix("| ")
+            .and_then(|line| line.split_once(" |"));
+        if row.is_some_and(|(row, _)| row.parse::<u32>().is_ok()) {
+            rows += 1;
+            if names.count() == 0 {
+                findings.push(finding(file, number + 1, "no test is named".to_owned()));
+            }
+        }
+    }
+    assert!(rows > 0, "{} has no table of defects", file.display());
+    none(&findings);
+}
+
+#[test]
+fn every_flag_is_documented() {
+    let help = Command::new(env!("CARGO_BIN_EXE_witgate"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut docs = fs::read_to_string(root().join("README.md")).unwrap();
+    for entry in fs::read_dir(root().join("docs")).unwrap().flatten() {
+        docs.push_str(&fs::read_to_string(entry.path()).unwrap_or_default());
+    }
+    let words = help.split(|c: char| c.is_whitespace() || c == ',');
+    let flags = words.filter(|word| word.starts_with("--") && word.len() > 2);
+    let flags = flags.map(|flag| flag.trim_end_matches(|c: char| !c.is_ascii_alphabetic()));
+    let ours: Vec<_> = flags
+        .filter(|flag| !["--help", "--version"].contains(flag))
+        .collect();
+    assert!(!ours.is_empty(), "{help}");
+    let missing: Vec<_> = ours
+        .into_iter()
+        .filter(|flag| !docs.contains(flag))
+        .collect();
+    assert!(missing.is_empty(), "in no document: {missing:?}");
+}
+
+/// The place of a module in the table of ARCHITECTURE.md.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    layer: u32,
+    /// From left to right.
+    at: usize,
+}
+
+impl Place {
+    /// Modules of one line never name each other, except on lines 1 and 0, where a module may name
+    /// those to its right.
+    fn is_below(self, other: Self) -> bool {
+        self.layer < other.layer
+            || (self.layer == other.layer && self.layer <= 1 && self.at > other.at)
+    }
+}
+
+/// The table in ARCHITECTURE.md: lines of a number and the names of modules.
+fn layers() -> BTreeMap<String, Place> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut layers = BTreeMap::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+            continue;
+        }
+        let mut words = line.split_whitespace().filter(|_| fenced);
+        let Some(layer) = words.next().and_then(|word| word.parse().ok()) else {
+            continue;
+        };
+        for (at, module) in words.enumerate() {
+            let file = root().join(format!("host/src/{module}.rs"));
+            assert!(
+                file.exists(),
+                "ARCHITECTURE.md has a layer for `{module}`, which is no file"
+            );
+            layers.insert(module.to_owned(), Place { layer, at });
+        }
+    }
+    layers
+}
+
+/// The crates that are shipped or that plugins are made with, by their folder.
+fn crates() -> Vec<String> {
+    let mut crates = vec!["host".to_owned(), "host/document".to_owned()];
+    for entry in fs::read_dir(root().join("plugins")).unwrap().flatten() {
+        if entry.path().join("Cargo.toml").exists() {
+            crates.push(format!("plugins/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    crates.sort();
+    crates
+}
+
+fn finding(file: &Path, line: usize, text: String) -> Finding {
+    let file = file.strip_prefix(root()).unwrap_or(file).to_owned();
+    Finding { file, line, text }
+}
+
+#[track_caller]
+fn none(findings: &[Finding]) {
+    let line = |one: &Finding| format!("{}:{}: {}", one.file.display(), one.line, one.text);
+    let lines: Vec<String> = findings.iter().map(line).collect();
+    assert!(
+        lines.is_empty(),
+        "{} findings:\n{}",
+        lines.len(),
+        lines.join("\n")
+    );
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
