@@ -1,14 +1,18 @@
 //! Upstreams that fail: what the client reads, and that a failure is never an answer.
 
-use crate::support::{
-    Answer, Gateway, Upstream,
-    shapes::{HELLO, HELLO_STREAM, MESSAGE, SSE},
+use crate::{
+    retries::{PASSING, PASSING_STREAMS},
+    support::{
+        Answer, Gateway, Upstream, each,
+        shapes::{HELLO, HELLO_STREAM, MESSAGE, SSE},
+    },
 };
 
 #[test]
 fn an_error_of_the_upstream_passes_unmodified() {
     let body = r#"{"type":"error", "error":{"type":"invalid_request_error","message":"messages.1.content.0: Invalid `signature` in `thinking` block"},"request_id":"req_011"}"#;
-    for status in [400, 403, 404, 413, 422] {
+    let statuses = [400, 403, 404, 413, 422];
+    each(statuses.map(|status| (status, status)), |status| {
         let upstream =
             Upstream::with(move |_| Answer::json(status, body).header("request-id", "req_011"));
         let gateway = Gateway::preset("compatible", &upstream)
@@ -22,12 +26,12 @@ fn an_error_of_the_upstream_passes_unmodified() {
                 .has_body(body)
                 .has_header("request-id", "req_011");
         }
-    }
+    });
 }
 
 #[test]
 fn a_refused_credential_of_ours_is_no_login_problem_of_the_clients() {
-    for status in [401, 403] {
+    each([401, 403].map(|status| (status, status)), |status| {
         let upstream = Upstream::with(move |_| {
             Answer::json(
                 status,
@@ -39,48 +43,34 @@ fn a_refused_credential_of_ours_is_no_login_problem_of_the_clients() {
         seen.is_error(502, "api_error")
             .has_header("x-should-retry", "false");
         seen.has("invalid x-api-key");
-    }
+    });
 }
 
-/// An answer is used up when it is given, so it is made anew.
-type Make = fn() -> Answer;
-
 #[test]
-fn what_is_no_answer_is_a_failure() {
-    let cases: [(&str, Make); 9] = [
-        ("reset", || Answer::Reset),
-        ("an empty 200", || Answer::json(200, "")),
-        ("HTML", || {
-            Answer::whole(200, "text/html", "<html>blocked</html>")
+fn an_unusable_answer_is_a_failure_with_a_status_of_its_own() {
+    let more: [(&str, u16, fn() -> Answer); 2] = [
+        ("nonsense", 502, || {
+            Answer::Raw(b"nonsense\r\n\r\n".to_vec())
         }),
-        ("broken JSON", || Answer::json(200, "{\"id\":")),
-        ("cut JSON", || {
-            Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec())
-        }),
-        ("nonsense", || Answer::Raw(b"nonsense\r\n\r\n".to_vec())),
-        ("an empty stream", || Answer::sse("")),
-        ("only a comment", || Answer::sse(": hello\n\n")),
-        ("an error as first event", || {
-            Answer::sse(
-                "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"x\"}}\n\n",
-            )
-        }),
+        ("only a comment", 502, || Answer::sse(": hello\n\n")),
     ];
-    for (name, answer) in cases {
-        let upstream = Upstream::with(move |_| answer());
-        let gateway = Gateway::to(&upstream).start();
-        for ask in [HELLO, HELLO_STREAM] {
-            let seen = gateway.message(ask);
-            assert!(
-                seen.status >= 500,
-                "{name}: {} {}",
-                seen.status,
-                seen.text()
-            );
-            assert_eq!(seen.json()["type"], "error", "{name}");
-            seen.has_not("message_stop");
-        }
-    }
+    let cases = PASSING.iter().chain(&PASSING_STREAMS).chain(&more);
+    each(
+        cases.map(|case| (case.0, *case)),
+        |(name, status, answer)| {
+            let upstream = Upstream::with(move |_| answer());
+            for ask in [HELLO, HELLO_STREAM] {
+                let gateway = Gateway::to(&upstream).retry("max_attempts = 1").start();
+                let seen = gateway.message(ask);
+                seen.has_status(status).has_not("message_stop");
+                assert_eq!(seen.json()["type"], "error");
+                // The reader must be able to see that a proxy has answered, and not the upstream.
+                if name.ends_with("HTML") {
+                    seen.has("text/html");
+                }
+            }
+        },
+    );
 }
 
 #[test]
@@ -113,16 +103,23 @@ fn an_upstream_that_is_not_there_is_named() {
     gateway
         .message(HELLO)
         .is_error(502, "api_error")
-        .has("gone");
+        .has("`gone`");
     gateway.get("/healthz").has_status(200);
 }
 
 #[test]
 fn retry_after_reaches_the_client() {
     let body = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
-    let upstream = Upstream::with(move |_| Answer::json(429, body).header("retry-after", "7"));
+    let upstream = Upstream::with(move |_| {
+        Answer::json(429, body)
+            .header("retry-after", "7")
+            .header("x-should-retry", "true")
+    });
     let gateway = Gateway::to(&upstream).start();
-    let seen = gateway.message(HELLO);
-    seen.has_status(429).has_header("retry-after", "7");
-    assert_eq!(seen.json()["error"]["type"], "rate_limit_error");
+    gateway
+        .message(HELLO)
+        .has_status(429)
+        .has_header("retry-after", "7")
+        .has_header("x-should-retry", "true")
+        .has_body(body);
 }

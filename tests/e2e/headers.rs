@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::support::{
-    Answer, Gateway, Reply, Upstream,
+    Answer, Gateway, Reply, Upstream, each,
     shapes::{HELLO, MESSAGE},
 };
 
@@ -39,9 +39,9 @@ fn open_lists_of_headers_go_upstream_as_they_came() {
     ];
     ask(&gateway, &sent).has_status(200);
     let arrived = upstream.last();
-    for (name, value) in sent {
+    each(sent.map(|sent| (sent.0, sent)), |(name, value)| {
         arrived.has_header(name, value);
-    }
+    });
     arrived.has_header("host", &upstream.addr().to_string());
     arrived.has_header("content-length", &HELLO.len().to_string());
     arrived.has_header("accept-encoding", "identity");
@@ -79,15 +79,16 @@ fn hop_by_hop_headers_end_here() {
         .has_no_header("keep-alive")
         .has_no_header("proxy-authenticate");
     let arrived = upstream.last();
-    for name in [
+    let dropped = [
         "x-private",
         "keep-alive",
         "te",
         "proxy-authorization",
         "transfer-encoding",
-    ] {
+    ];
+    each(dropped.map(|name| (name, name)), |name| {
         arrived.has_no_header(name);
-    }
+    });
 }
 
 #[test]
@@ -195,13 +196,9 @@ fn the_clients_own_credentials_go_only_to_the_first_upstream() {
         .upstream("second", &second, "preset = \"anthropic\"")
         .start();
     let seen = ask(&gateway, &[("x-api-key", "sk-own")]);
-    assert!(seen.status >= 400, "{}", seen.status);
+    seen.is_error(502, "api_error");
     assert!(!first.received().is_empty());
-    for request in second.received() {
-        request
-            .has_no_header("x-api-key")
-            .has_no_header("authorization");
-    }
+    second.was_not_asked();
 }
 
 #[test]
@@ -228,7 +225,7 @@ fn a_redirect_is_not_followed() {
     let upstream = Upstream::with(move |_| Answer::json(307, "{}").header("location", &url));
     let gateway = Gateway::to(&upstream).start();
     let seen = ask(&gateway, &[]);
-    assert_ne!(seen.status, 200);
+    seen.is_error(502, "api_error");
     other.was_not_asked();
 }
 

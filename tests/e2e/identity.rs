@@ -66,9 +66,10 @@ fn stripping_takes_out_the_cache_marks_and_not_a_byte_more() {
             .header("x-witgate-edits")
             .unwrap_or_default()
             .to_owned();
+        let wanted = format!("strip-cache-control={marks}");
         assert!(
-            receipt.contains("strip-cache-control") && receipt.contains(&marks.to_string()),
-            "{}: {marks} marks, receipt `{receipt}`",
+            receipt.split(", ").any(|edits| edits == wanted),
+            "{}: no `{wanted}` in the receipt `{receipt}`",
             shape.name
         );
         json::is_without_members(&shape.body, &upstream.last().body, "cache_control");

@@ -151,9 +151,17 @@ fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
         .start();
     let whole = fs::read(component("tagger")).unwrap();
     let mut cases: Vec<(&str, Vec<u8>, Vec<&str>)> = vec![
-        ("garbage", b"this is no component".to_vec(), vec![]),
-        ("empty", Vec::new(), vec![]),
-        ("half written", whole[..whole.len() / 2].to_vec(), vec![]),
+        (
+            "garbage",
+            b"these bytes are something else".to_vec(),
+            vec!["WebAssembly component"],
+        ),
+        ("empty", Vec::new(), vec!["empty"]),
+        (
+            "half written",
+            whole[..whole.len() / 2].to_vec(),
+            vec!["valid component"],
+        ),
         (
             "a core module",
             b"\0asm\x01\0\0\0".to_vec(),
@@ -161,7 +169,7 @@ fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
         ),
     ];
     for (guest, words) in [
-        ("wrong-world", vec![]),
+        ("wrong-world", vec!["witgate:plugin"]),
         ("wrong-version", vec!["9.0.0", "0.1"]),
         ("ungranted", vec!["wasi:sockets"]),
     ] {

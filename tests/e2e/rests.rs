@@ -1,6 +1,6 @@
 //! When an account rests, for how long, and for whom: told, guessed, and never by a probe or by the client's own mistake.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::{
     rotation::{ask, hello, session},
@@ -121,7 +121,6 @@ fn a_short_rest_of_all_accounts_is_waited_for() {
     assert_eq!(asked[2].key(), asked[1].key());
     let waited = asked[2].at - asked[1].at;
     assert!(waited >= Duration::from_millis(690), "{waited:?}");
-    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
 
 #[test]
@@ -374,21 +373,16 @@ fn rests_outlive_a_reload() {
 
 #[test]
 fn a_client_that_has_gone_waits_for_no_rest() {
-    let upstream = Upstream::script([Answer::status(429).header("retry-after", "4")]);
+    // Longer than any wait of these tests.
+    let upstream = Upstream::script([Answer::status(429).header("retry-after", "600")]);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry("short_wait = \"0s\"\npatience = \"5s\"")
+        .retry("short_wait = \"0s\"\npatience = \"900s\"")
         .start();
     let from = gateway.mark();
-    let begun = Instant::now();
     let pending = ask(&gateway, &session(1)).body(HELLO).sent();
     upstream.request(1);
     drop(pending);
     gateway.record(from);
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
     assert_eq!(upstream.received().len(), 1);
 }

@@ -1,58 +1,56 @@
 //! What is tried again, with whom, and what the client is told when nothing is left.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::{net::TcpListener, time::Duration};
 
 use crate::{
     rotation::{ask, hello, session},
     support::{
-        Answer, Gateway, Upstream,
+        Answer, Gateway, Upstream, each,
         shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE, SSE},
     },
 };
 
-/// An answer is used up when it is given, so it is made anew.
+/// An answer is used up when it is given, so each request gets a new one.
 type Make = fn() -> Answer;
 
-/// What passes: another account is asked at once, and the client notices nothing.
-const PASSING: [(&str, Make); 17] = [
-    ("408", || Answer::status(408)),
-    ("425", || Answer::status(425)),
-    ("429", || Answer::status(429)),
-    ("500", || Answer::status(500)),
-    ("502", || Answer::status(502)),
-    ("503", || Answer::status(503)),
-    ("504", || Answer::status(504)),
-    ("529", || Answer::status(529)),
-    ("a 503 of a proxy", || {
+/// What passes: another account is asked at once, and the client notices nothing. With the status
+/// that the client gets if no attempt is left.
+pub(crate) const PASSING: [(&str, u16, Make); 17] = [
+    ("408", 408, || Answer::status(408)),
+    ("425", 425, || Answer::status(425)),
+    ("429", 429, || Answer::status(429)),
+    ("500", 500, || Answer::status(500)),
+    ("502", 502, || Answer::status(502)),
+    ("503", 503, || Answer::status(503)),
+    ("504", 504, || Answer::status(504)),
+    ("529", 529, || Answer::status(529)),
+    ("a 503 of a proxy", 503, || {
         Answer::whole(503, "text/html", "<html>down</html>")
     }),
-    ("reset before the head", || Answer::Reset),
-    ("reset after the head", || {
+    ("reset before the head", 502, || Answer::Reset),
+    ("reset after the head", 502, || {
         Answer::ResetAfter(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\""
                 .to_vec(),
         )
     }),
-    ("closed within the head", || {
+    ("closed within the head", 502, || {
         Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec())
     }),
-    ("an empty 200", || Answer::json(200, "")),
-    ("a 200 that is HTML", || {
+    ("an empty 200", 502, || Answer::json(200, "")),
+    ("a 200 that is HTML", 502, || {
         Answer::whole(200, "text/html", "<html>log in</html>")
     }),
-    ("truncated JSON", || {
+    ("truncated JSON", 502, || {
         Answer::Raw(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":\"msg"
                 .to_vec(),
         )
     }),
-    ("JSON that ends too early", || {
+    ("JSON that ends too early", 502, || {
         Answer::json(200, &MESSAGE[..MESSAGE.len() - 9])
     }),
-    ("an error in a 200", || {
+    ("an error in a 200", 529, || {
         Answer::json(
             200,
             r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
@@ -61,17 +59,17 @@ const PASSING: [(&str, Make); 17] = [
 ];
 
 /// What passes in place of a stream's first event.
-const PASSING_STREAMS: [(&str, Make); 4] = [
-    ("an empty stream", || Answer::sse("")),
-    ("only pings and comments", || {
+pub(crate) const PASSING_STREAMS: [(&str, u16, Make); 4] = [
+    ("an empty stream", 502, || Answer::sse("")),
+    ("only pings and comments", 502, || {
         Answer::sse(": hello\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n")
     }),
-    ("an error event first", || {
+    ("an error event first", 529, || {
         Answer::sse(
             "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n",
         )
     }),
-    ("a first event cut short", || {
+    ("a first event cut short", 502, || {
         Answer::Raw(
             format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 5000\r\n\r\n{}",
@@ -99,45 +97,44 @@ fn what_passes_is_tried_again_at_once_as_somebody_else() {
         } else {
             &[]
         };
-        for (name, answer) in PASSING.iter().chain(streams) {
+        let cases = PASSING.iter().chain(streams);
+        each(cases.map(|(name, _, answer)| (name, answer)), |answer| {
             let upstream = Upstream::script_for(vec![answer()], Answer::hello);
             let gateway = Gateway::echo()
                 .pool("up", &upstream, &["ada", "bob"])
                 .start();
-            let begun = Instant::now();
             let seen = ask(&gateway, &session(1)).body(body).send();
-            assert_eq!(seen.status, 200, "{name}: {}", seen.text());
-            assert!(
-                begun.elapsed() < Duration::from_secs(2),
-                "{name}: {:?}",
-                begun.elapsed()
-            );
-            seen.has_body(if body == HELLO { MESSAGE } else { SSE });
+            seen.has_status(200)
+                .has_body(if body == HELLO { MESSAGE } else { SSE });
             let asked = upstream.received();
-            assert_eq!(asked.len(), 2, "{name}");
-            assert_ne!(asked[0].key(), asked[1].key(), "{name}");
+            assert_eq!(asked.len(), 2);
+            assert_ne!(asked[0].key(), asked[1].key());
             for request in asked {
                 request.has_body(body);
             }
-        }
+        });
     }
 }
 
 #[test]
 fn what_passes_is_tried_again_with_a_single_account_too() {
     // No rest is longer than the default patience at the first failure.
-    for (name, answer) in [PASSING[3], PASSING[7], PASSING[9], PASSING[12]] {
+    for (name, _, answer) in [PASSING[3], PASSING[7], PASSING[9], PASSING[12]] {
         let upstream = Upstream::script([answer()]);
         let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
         let seen = hello(&gateway, &session(1));
         assert_eq!(seen.status, 200, "{name}: {}", seen.text());
         upstream.was_asked_as(&["sk-ada", "sk-ada"]);
+        if name.parse::<u16>().is_ok() {
+            let tried = format!("up/ada {name}, up/ada 200");
+            seen.has_header("x-witgate-attempts", &tried);
+        }
     }
 }
 
 #[test]
 fn what_is_the_requests_own_fault_is_final() {
-    for status in FINAL {
+    each(FINAL.map(|status| (status, status)), |status| {
         let upstream = Upstream::with(move |_| {
             Answer::error(status, "invalid_request_error", "no").header("request-id", "req_up")
         });
@@ -153,9 +150,9 @@ fn what_is_the_requests_own_fault_is_final() {
                 .has_status(status)
                 .has_header("request-id", "req_up");
         }
-        assert_eq!(upstream.received().len(), 2, "{status}");
+        assert_eq!(upstream.received().len(), 2);
         other.was_not_asked();
-    }
+    });
 }
 
 #[test]
@@ -163,15 +160,15 @@ fn an_upstream_that_cannot_be_reached_is_left_for_the_next() {
     let plain = Upstream::with(Answer::hello);
     // Refused, not found, and no TLS where TLS was wanted.
     let tls = plain.url().replace("http:", "https:");
-    for gone in [closed(), "http://nowhere.invalid".to_owned(), tls] {
+    let gone = [closed(), "http://nowhere.invalid".to_owned(), tls];
+    each(gone.map(|gone| (gone.clone(), gone)), |gone| {
         let other = Upstream::with(Answer::hello);
         let gateway = Gateway::echo()
             .tables(&format!("[[upstream]]\nname = \"gone\"\npreset = \"anthropic\"\nbase_url = \"{gone}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}, {{ name = \"bob\", key = \"l\" }}]"))
             .pool("other", &other, &["cyd"])
             .start();
         for body in [HELLO, HELLO_STREAM] {
-            let seen = ask(&gateway, &session(1)).body(body).send();
-            assert_eq!(seen.status, 200, "{gone}: {}", seen.text());
+            ask(&gateway, &session(1)).body(body).send().has_status(200);
         }
         assert_eq!(other.received().len(), 2);
 
@@ -181,8 +178,8 @@ fn an_upstream_that_cannot_be_reached_is_left_for_the_next() {
             .start();
         hello(&gateway, &session(1))
             .is_error(502, "api_error")
-            .has("gone");
-    }
+            .has("`gone`");
+    });
 }
 
 #[test]
@@ -215,7 +212,6 @@ fn a_short_rate_limit_is_waited_out_by_the_same_account() {
     assert_eq!(asked[0].key(), asked[1].key(), "the prompt cache is there");
     let waited = asked[1].at - asked[0].at;
     assert!(waited >= Duration::from_millis(295), "{waited:?}");
-    assert!(waited < Duration::from_secs(2), "{waited:?}");
 }
 
 #[test]
@@ -225,29 +221,26 @@ fn the_client_reads_what_was_tried() {
         _ => Answer::error(529, "overloaded_error", "busy"),
     });
     let other = Upstream::with(|_| Answer::error(529, "overloaded_error", "busy"));
-    for expose in [true, false] {
+    for (expose, body) in [
+        (true, HELLO),
+        (true, HELLO_STREAM),
+        (false, HELLO),
+        (false, HELLO_STREAM),
+    ] {
         let gateway = Gateway::echo()
             .top(&format!("expose_accounts = {expose}"))
             .pool("up", &upstream, &["ada", "bob"])
             .pool("other", &other, &["cyd"])
             .start();
-        for body in [HELLO, HELLO_STREAM] {
-            let gateway = &gateway;
-            let seen = ask(gateway, &session(1)).body(body).send();
-            if body == HELLO_STREAM {
-                // All of them rest by now, or were tried again.
-                assert!(matches!(seen.status, 429 | 503 | 529), "{}", seen.text());
-                continue;
-            }
-            // The last error as it came.
-            seen.is_error(529, "overloaded_error").has("busy");
-            let tried = seen.header("x-witgate-attempts").unwrap_or_default();
-            for word in ["up", "other", "503", "529"] {
-                assert!(tried.contains(word), "no `{word}` in `{tried}`");
-            }
-            for account in ["ada", "bob", "cyd"] {
-                assert_eq!(tried.contains(account), expose, "{account} in `{tried}`");
-            }
+        let seen = ask(&gateway, &session(1)).body(body).send();
+        // The last error as it came.
+        seen.is_error(529, "overloaded_error").has("busy");
+        let tried = seen.header("x-witgate-attempts").unwrap_or_default();
+        for word in ["up", "other", "503", "529"] {
+            assert!(tried.contains(word), "no `{word}` in `{tried}`");
+        }
+        for account in ["ada", "bob", "cyd"] {
+            assert_eq!(tried.contains(account), expose, "{account} in `{tried}`");
         }
     }
 }

@@ -70,10 +70,11 @@ impl Chance {
     }
 }
 
+/// The seed of the run: `SEED`, or another one each time.
 fn seed() -> u64 {
-    let told = std::env::var("WITGATE_SEED").ok();
-    let told = told.map(|seed| seed.parse().expect("WITGATE_SEED is a number"));
-    told.unwrap_or_else(|| {
+    let given = std::env::var("SEED").ok();
+    let given = given.map(|seed| seed.parse().expect("SEED is a number"));
+    given.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.unwrap().as_micros() as u64
     })
@@ -168,7 +169,7 @@ fn answer(met: &Met, exchange: u64, attempt: u64, streamed: bool) -> Answer {
 #[test]
 fn every_exchange_ends_in_exactly_one_way_and_no_rest_is_broken() {
     let seed = seed();
-    println!("WITGATE_SEED={seed}");
+    println!("to repeat this run: SEED={seed}");
     let attempts = Arc::new(Mutex::new(Vec::<Attempt>::new()));
     let remembered = Arc::clone(&attempts);
     let upstream = Upstream::with(move |request| meet(seed, &remembered, request));
@@ -178,7 +179,6 @@ fn every_exchange_ends_in_exactly_one_way_and_no_rest_is_broken() {
         .start();
     let next = AtomicU64::new(0);
     let ended = Mutex::new(BTreeMap::new());
-    let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
@@ -195,7 +195,6 @@ fn every_exchange_ends_in_exactly_one_way_and_no_rest_is_broken() {
             });
         }
     });
-    let took = begun.elapsed();
     let attempts = attempts.lock().unwrap().clone();
     let mut of: BTreeMap<u64, Vec<Attempt>> = BTreeMap::new();
     for attempt in &attempts {
@@ -212,11 +211,10 @@ fn every_exchange_ends_in_exactly_one_way_and_no_rest_is_broken() {
     }
     keeps_rests(&attempts);
     let retried = of.values().filter(|tried| tried.len() > 1).count();
-    println!("{complete} complete, {retried} with retries, {took:?}");
+    println!("{complete} complete, {retried} with retries");
     // Most faults pass, so most exchanges get through.
     assert!(u64::from(complete) > EXCHANGES * 8 / 10, "{complete}");
     assert!(retried > 100, "{retried}");
-    assert!(took < Duration::from_secs(30), "{took:?}");
     crate::assert_eventually!(
         records(&gateway) as u64 == EXCHANGES,
         "{} records of {EXCHANGES} exchanges",

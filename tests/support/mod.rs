@@ -18,7 +18,12 @@ pub mod shapes;
 pub mod tempdir;
 pub mod upstream;
 
-use std::time::Duration;
+use std::{
+    any::Any,
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 pub use client::{Reply, Request, Streaming};
 pub use component::component;
@@ -40,4 +45,27 @@ macro_rules! assert_eventually {
             std::thread::park_timeout(std::time::Duration::from_millis(5));
         }
     }};
+}
+
+/// Checks every item of a list, and fails with all that failed and not only with the first.
+#[track_caller]
+pub fn each<N: Display, T>(items: impl IntoIterator<Item = (N, T)>, check: impl Fn(T)) {
+    let mut failed = Vec::new();
+    for (name, item) in items {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(item))) {
+            failed.push(format!("{name}: {}", message(&*panic)));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words")
 }
