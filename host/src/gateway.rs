@@ -278,6 +278,3 @@ fn allow(origin: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
-
-#[cfg(test)]
-mod tests;

@@ -167,6 +167,11 @@ fn after_pings_the_last_failure_is_one_error_event() {
         let error: serde_json::Value = serde_json::from_str(data.trim()).unwrap();
         assert_eq!(error["type"], "error", "{name}");
         assert_eq!(error["error"]["type"], kind, "{name}: {error}");
+        if name == "overloaded" {
+            // The upstream's own error, as it came.
+            let wanted = r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
+            assert_eq!(data.trim(), wanted);
+        }
         assert!(error["error"]["message"].is_string(), "{name}");
         assert_eq!(
             stream.next_event(),
@@ -274,6 +279,7 @@ fn an_idle_stream_ends_with_an_error() {
     rest.has_status(200)
         .has(EVENTS[2])
         .has("event: error")
+        .has("0.3 s")
         .has_not("event: message_stop");
     teller.was_left(Duration::from_secs(5));
     assert_eq!(upstream.received().len(), 1);

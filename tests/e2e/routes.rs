@@ -137,7 +137,9 @@ fn a_body_may_come_in_chunks() {
 fn other_routes_are_streamed_through_to_the_first_anthropic_upstream() {
     let upstream = Upstream::with(|request| {
         let text = format!("{} {}", request.method, request.path);
-        Answer::whole(201, "text/plain", text).header("x-of-upstream", "yes")
+        Answer::whole(201, "text/plain", text)
+            .header("x-of-upstream", "yes")
+            .header("content-encoding", "br")
     });
     let gateway = Gateway::to(&upstream).top("body_limit = \"1KiB\"").start();
     let file = "x".repeat(20_000);
@@ -150,7 +152,9 @@ fn other_routes_are_streamed_through_to_the_first_anthropic_upstream() {
         .send();
     seen.has_status(201)
         .has_body("POST /v1/files?beta=true")
-        .has_header("x-of-upstream", "yes");
+        .has_header("x-of-upstream", "yes")
+        .has_header("content-encoding", "br")
+        .has_header("x-account-email", "ada");
     upstream
         .last()
         .has_body(&file)

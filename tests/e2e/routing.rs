@@ -46,6 +46,9 @@ fn the_first_match_in_the_file_wins() {
     gateway
         .post("/v1/messages/count_tokens", asking("unheard-of"))
         .is_error(404, "not_found_error");
+    let seen = gateway.message("{}");
+    seen.is_error(400, "invalid_request_error");
+    assert_eq!(seen.json()["error"]["message"], "model: Field required");
 }
 
 #[test]
@@ -77,7 +80,8 @@ fn only_the_top_model_is_mapped() {
     gateway
         .message(body)
         .has_status(200)
-        .has_header("x-mapped-model", "other");
+        .has_header("x-mapped-model", "other")
+        .has_header("x-witgate-edits", "route=1");
     upstream
         .last()
         .has_body(body.replace(" :  \"claude-1\" }", " :  \"other\" }"));

@@ -236,6 +236,12 @@ fn a_forced_stream_is_collected_for_a_client_that_wants_json() {
         "preset = \"anthropic\"\nforce_stream = true\naccounts = [{ name = \"ada\", key = \"k\" }]";
     let upstream = Upstream::with(|_| Answer::sse(&EVENTS.concat()));
     let gateway = Gateway::echo().upstream("up", &upstream, forced).start();
+    let seen = gateway.message(HELLO.replacen('{', "{\"stream\" : false,", 1));
+    seen.has_status(200)
+        .has_header("content-type", "application/json")
+        .has_header("x-witgate-edits", "force-stream=1");
+    let sent = HELLO.replacen('{', "{\"stream\" : true,", 1);
+    upstream.last().has_body(sent);
     let answer = gateway.message(HELLO).has_status(200).json();
     assert_eq!(upstream.last().json()["stream"], true);
     assert_eq!(answer["type"], "message");
