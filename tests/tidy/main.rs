@@ -23,11 +23,10 @@ struct Finding {
     text: String,
 }
 
-/// Files and folders of the host that decide and do not wait. ARCHITECTURE.md names them too.
-/// Clippy bans a function in a whole crate, so it cannot check single files.
+/// Modules of the host that decide and do not wait, as the crates below `host` do. ARCHITECTURE.md
+/// names them too. Clippy bans a function in a whole crate, so it cannot check single files.
 const PURE: &[&str] = &[
     "accounts/cooldown",
-    "document",
     "exchange/collect",
     "exchange/expand",
     "exchange/prompt",
@@ -96,32 +95,35 @@ fn large_libraries_are_known_in_one_place_each() {
 #[test]
 fn what_decides_does_not_wait_and_reads_no_clock() {
     let host = Sources::read(&root().join("host/src"));
-    let document = Sources::read(&root().join("host/document/src"));
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let mut findings = Vec::new();
+    let mut files = Vec::new();
     for pure in PURE {
         let module: Vec<String> = pure.split('/').map(str::to_owned).collect();
-        let files: Vec<_> = match *pure {
-            "document" => document.files.values().collect(),
-            _ => host.files.get(&module).into_iter().collect(),
-        };
-        assert!(!files.is_empty(), "there is no `{pure}`; was it renamed?");
+        let source = host.files.get(&module);
+        files.push(source.unwrap_or_else(|| panic!("there is no `{pure}`; was it renamed?")));
         let named = architecture.contains(&format!("`{pure}`"));
         assert!(named, "ARCHITECTURE.md does not name `{pure}`");
-        for source in files {
-            for (line, path) in &source.paths {
-                let path = path.join("::");
-                let words = [
-                    "Instant::now",
-                    "SystemTime::now",
-                    "std::fs",
-                    "std::net",
-                    "tokio",
-                ];
-                let waits = ["async", "await"].contains(&path.as_str());
-                if waits || words.iter().any(|word| path.contains(word)) {
-                    findings.push(finding(&source.file, *line, format!("no `{path}` here")));
-                }
+    }
+    let crates: Vec<Sources> = crates()
+        .iter()
+        .filter(|folder| folder.starts_with("host/"))
+        .map(|folder| Sources::read(&root().join(folder).join("src")))
+        .collect();
+    files.extend(crates.iter().flat_map(|sources| sources.files.values()));
+    let mut findings = Vec::new();
+    for source in files {
+        for (line, path) in &source.paths {
+            let path = path.join("::");
+            let words = [
+                "Instant::now",
+                "SystemTime::now",
+                "std::fs",
+                "std::net",
+                "tokio",
+            ];
+            let waits = ["async", "await"].contains(&path.as_str());
+            if waits || words.iter().any(|word| path.contains(word)) {
+                findings.push(finding(&source.file, *line, format!("no `{path}` here")));
             }
         }
     }
@@ -247,10 +249,12 @@ fn layers() -> BTreeMap<String, Place> {
 
 /// The crates that are shipped or that plugins are made with, by their folder.
 fn crates() -> Vec<String> {
-    let mut crates = vec!["host".to_owned(), "host/document".to_owned()];
-    for entry in fs::read_dir(root().join("plugins")).unwrap().flatten() {
-        if entry.path().join("Cargo.toml").exists() {
-            crates.push(format!("plugins/{}", entry.file_name().to_string_lossy()));
+    let mut crates = vec!["host".to_owned()];
+    for below in ["host", "plugins"] {
+        for entry in fs::read_dir(root().join(below)).unwrap().flatten() {
+            if entry.path().join("Cargo.toml").exists() {
+                crates.push(format!("{below}/{}", entry.file_name().to_string_lossy()));
+            }
         }
     }
     crates.sort();
