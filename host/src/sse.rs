@@ -7,10 +7,13 @@ use memchr::memchr2;
 
 use crate::message::Event;
 
+/// The largest event that is held, in bytes.
+pub(crate) const LARGEST_EVENT: usize = 32 * 1024 * 1024;
+
 /// Cuts a stream of chunks into frames.
 ///
-/// The frames of a stream and its [`Decoder::rest`], joined, are the stream.
-#[derive(Default)]
+/// The frames of a stream and its [`Decoder::rest`], joined, are the stream, unless a frame is too
+/// long. Nothing is read from then on.
 pub(crate) struct Decoder {
     /// The beginning of a frame whose end has not come yet, from earlier chunks.
     held: BytesMut,
@@ -20,6 +23,9 @@ pub(crate) struct Decoder {
     begun: bool,
     /// Bytes at the front of the next frame that belong to no line.
     skip: usize,
+    /// The largest frame, in bytes.
+    limit: usize,
+    too_long: bool,
 }
 
 /// Where in a line the decoder stands.
@@ -41,7 +47,25 @@ pub(crate) struct Frame {
     skip: usize,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::with_limit(LARGEST_EVENT)
+    }
+}
+
 impl Decoder {
+    fn with_limit(limit: usize) -> Self {
+        Self {
+            held: BytesMut::new(),
+            chunk: Bytes::new(),
+            line: Line::default(),
+            begun: false,
+            skip: 0,
+            limit,
+            too_long: false,
+        }
+    }
+
     /// Takes the next chunk. The frames of the chunk before must have been taken.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty());
@@ -50,7 +74,16 @@ impl Decoder {
 
     /// The next frame that is complete.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
-        let Some(end) = self.frame_end() else {
+        let end = self.frame_end();
+        if self.held.len() + end.unwrap_or(self.chunk.len()) > self.limit {
+            self.too_long = true;
+        }
+        if self.too_long {
+            self.held = BytesMut::new();
+            self.chunk.clear();
+            return None;
+        }
+        let Some(end) = end else {
             self.held.extend_from_slice(&self.chunk);
             self.chunk.clear();
             return None;
@@ -72,9 +105,9 @@ impl Decoder {
         Some(Frame { raw, skip })
     }
 
-    /// How much is held back because no blank line has come.
-    pub(crate) fn held(&self) -> usize {
-        self.held.len()
+    /// Whether a frame was larger than the limit. No frame comes after that.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.too_long
     }
 
     /// What came after the last frame.
@@ -126,6 +159,11 @@ impl Decoder {
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Frame {
+    /// How many bytes came.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
+    }
+
     /// The very bytes that came.
     pub(crate) fn into_raw(self) -> Bytes {
         self.raw
@@ -269,6 +307,32 @@ mod tests {
         let (frames, rest) = cut([Bytes::from_static(b"data: x\r\r")]);
         assert_eq!(frames.len(), 1);
         assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_not_held_however_the_chunks_are_cut() {
+        let limit = "data: 123\n\n".len();
+        for (text, is_too_long) in [
+            ("data: 123\n\ndata: 4\n\n", false),
+            ("data: 1234\n\ndata: 5\n\n", true),
+            ("data: 12345", false),
+            ("data: 123456", true),
+        ] {
+            let whole = Bytes::from_static(text.as_bytes());
+            for at in 0..=whole.len() {
+                let mut decoder = Decoder::with_limit(limit);
+                let mut frames = 0;
+                for chunk in [whole.slice(..at), whole.slice(at..)] {
+                    decoder.push(chunk);
+                    while decoder.next_frame().is_some() {
+                        frames += 1;
+                    }
+                    assert!(decoder.held.len() <= limit);
+                }
+                assert_eq!(decoder.is_too_long(), is_too_long, "{text:?} cut at {at}");
+                assert!(!is_too_long || frames == 0, "{text:?} cut at {at}");
+            }
+        }
     }
 
     #[test]

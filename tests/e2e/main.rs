@@ -16,6 +16,7 @@ mod streaming; // events, one by one
 mod framing; // edited bodies over both versions of HTTP
 mod models; // the list of models
 mod faults; // upstreams that fail
+mod endless; // upstreams that never stop sending
 mod rotation; // whose name an attempt goes out under
 mod rests; // who is left alone, and for how long
 mod retries; // what is tried again

@@ -177,6 +177,15 @@ impl Gateway {
         self.process.signal("TERM");
     }
 
+    /// The most memory that the process had at any time, in MiB.
+    #[track_caller]
+    pub fn peak_memory(&self) -> usize {
+        let status = self.process.proc("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        peak.expect("a peak").parse::<usize>().unwrap() / 1024
+    }
+
     /// Waits until the process has ended by itself.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
@@ -446,6 +455,12 @@ impl Process {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
+    }
+
+    /// What the system says of it in this file below `/proc`.
+    #[track_caller]
+    pub fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
     #[track_caller]

@@ -49,6 +49,13 @@ pub enum Answer {
     Later(Receiver<Answer>),
     /// Nothing comes, ever.
     Hang(Arc<Gone>),
+    /// A body that begins and then repeats the same bytes until the other side closes.
+    Endless {
+        kind: String,
+        begins: Vec<u8>,
+        repeats: Vec<u8>,
+        gone: Arc<Gone>,
+    },
 }
 
 pub enum Piece {
@@ -343,6 +350,19 @@ impl Answer {
         (answer, Teller { pieces, gone })
     }
 
+    /// A body without an end, and a way to see the client give up.
+    pub fn endless(kind: &str, begins: &str, repeats: &str) -> (Self, Arc<Gone>) {
+        let gone = Arc::new(Gone::default());
+        let answer = Self::Endless {
+            kind: kind.to_owned(),
+            begins: begins.into(),
+            // A write for each would take most of the time.
+            repeats: repeats.repeat(1 + 64 * 1024 / repeats.len()).into(),
+            gone: Arc::clone(&gone),
+        };
+        (answer, gone)
+    }
+
     /// No answer, and a way to see the client give up.
     pub fn hang() -> (Self, Arc<Gone>) {
         let gone = Arc::new(Gone::default());
@@ -458,6 +478,22 @@ impl Answer {
             Self::Hang(gone) => {
                 watch(socket, gone);
                 thread::park_timeout(Duration::from_secs(120));
+                false
+            }
+            Self::Endless {
+                kind,
+                begins,
+                repeats,
+                gone,
+            } => {
+                let mut bytes = head(200, &[("content-type".to_owned(), kind)]).into_bytes();
+                bytes.extend(b"\r\n");
+                bytes.extend(begins);
+                let mut written = socket.write_all(&bytes);
+                while written.is_ok() {
+                    written = socket.write_all(&repeats);
+                }
+                gone.now();
                 false
             }
             Self::Told {

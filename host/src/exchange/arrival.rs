@@ -15,7 +15,7 @@ use crate::{
     ids::UpstreamId,
     message::{Body, BodyStream, Event, RequestKind, Response, Target},
     pipeline::Translator,
-    sse::{Decoder, Frame},
+    sse::{Decoder, Frame, LARGEST_EVENT},
     telemetry::Usage,
 };
 
@@ -100,17 +100,22 @@ impl Due {
     }
 }
 
-/// Longer than any message.
-const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+/// Longer than any message, in bytes.
+pub(crate) const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+
+/// The most that may come before the first event of a stream, in bytes: comments and pings that say
+/// that the upstream is still at work.
+const LONGEST_PRELUDE: usize = 1024 * 1024;
+
+/// The most white space at the beginning of a response whose content type does not say what it is,
+/// in bytes. Some servers send it to keep the connection open.
+const LONGEST_BLANK: usize = 64 * 1024;
 
 /// Longer than any error that is one.
 const LARGEST_ERROR: usize = 1024 * 1024;
 
 /// An error is a line or two, sent at once.
 const ERROR_PATIENCE: Duration = Duration::from_secs(10);
-
-/// No event is longer.
-pub(crate) const LARGEST_EVENT: usize = 32 * 1024 * 1024;
 
 /// Reads as far as it must to know. What the upstream says in another protocol is translated first.
 pub(crate) async fn look(
@@ -143,20 +148,14 @@ pub(crate) async fn look(
         Form::Json => false,
         // Some upstreams call their stream plain text; what it is shows in its first bytes.
         Form::Unclear => {
-            while begun.trim_ascii_start().is_empty() {
-                match due.or_fault(chunks.next()).await {
-                    Some(Ok(chunk)) => begun.extend_from_slice(&chunk),
-                    Some(Err(fault)) => {
-                        let status = status.as_u16();
-                        return Err(Bad::Broken {
-                            status,
-                            headers,
-                            body: begun.freeze(),
-                            fault,
-                        });
-                    }
-                    None => break,
-                }
+            let read = read_blank(&mut chunks, &mut begun, target, due).await;
+            if let Err(fault) = read {
+                return Err(Bad::Broken {
+                    status: status.as_u16(),
+                    headers,
+                    body: begun.freeze(),
+                    fault,
+                });
             }
             looks_like_events(&begun)
         }
@@ -173,7 +172,7 @@ pub(crate) async fn look(
         Some(_) => LARGEST_EVENT,
         None => LARGEST_ANSWER,
     };
-    let (mut body, fault) = read(&mut chunks, begun, limit).await;
+    let (mut body, fault) = read(&mut chunks, begun, limit, &target.upstream).await;
     let broken = |headers, body, fault| Bad::Broken {
         status: status.as_u16(),
         headers,
@@ -210,7 +209,30 @@ pub(crate) async fn look(
     }))
 }
 
-/// Reads up to the first event that is no ping. Pings go along with it, but they are no sign that it will come.
+/// Reads up to the first byte that is not white space.
+async fn read_blank(
+    chunks: &mut BodyStream,
+    begun: &mut BytesMut,
+    target: &Target,
+    due: &Due,
+) -> Result<(), Fault> {
+    while let Some(chunk) = due.or_fault(chunks.next()).await {
+        let chunk = chunk?;
+        let blank = chunk.len() - chunk.trim_ascii_start().len();
+        // All of what came before is white space.
+        if begun.len() + blank > LONGEST_BLANK {
+            return Err(too_much(&target.upstream, LONGEST_BLANK, "white space"));
+        }
+        begun.extend_from_slice(&chunk);
+        if blank < chunk.len() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to the first event other than a ping. The comments and pings before it are dropped: they
+/// do not show that an event will come, and an upstream may send them for ever.
 async fn begin(
     status: StatusCode,
     headers: HeaderMap,
@@ -220,6 +242,7 @@ async fn begin(
 ) -> Result<Arrived, Bad> {
     let mut decoder = Decoder::default();
     let mut frames = Vec::new();
+    let mut prelude = 0;
     let broken = |headers, body, fault| Bad::Broken {
         status: status.as_u16(),
         headers,
@@ -241,12 +264,22 @@ async fn begin(
         }
         let mut begun = false;
         while let Some(frame) = decoder.next_frame() {
-            match &*kind(&frame) {
-                b"" | b"ping" => {}
-                b"error" if !begun => return Err(error_event(&frame, headers)),
-                _ => begun = true,
+            if !begun {
+                match &*kind(&frame) {
+                    b"" | b"ping" => {
+                        prelude += frame.len();
+                        continue;
+                    }
+                    b"error" => return Err(error_event(&frame, headers)),
+                    _ => begun = true,
+                }
             }
             frames.push(frame);
+        }
+        if prelude > LONGEST_PRELUDE {
+            let what = "comments and pings before its first event";
+            let fault = too_much(&target.upstream, LONGEST_PRELUDE, what);
+            return Err(broken(headers, Bytes::new(), fault));
         }
         if begun {
             return Ok(Arrived::Begun(Begun {
@@ -257,7 +290,7 @@ async fn begin(
                 chunks,
             }));
         }
-        if decoder.held() > LARGEST_EVENT {
+        if decoder.is_too_long() {
             return Err(broken(headers, Bytes::new(), too_long(&target.upstream)));
         }
     }
@@ -280,6 +313,16 @@ pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
         "upstream `{upstream}` sent an event of more than {} MiB",
         LARGEST_EVENT / 1024 / 1024
     );
+    Fault::upstream(Kind::BrokenAnswer, what)
+}
+
+/// The upstream sent more than the limit of `what`.
+pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault {
+    let limit = match limit >> 20 {
+        0 => format!("{} KiB", limit >> 10),
+        mebibytes => format!("{mebibytes} MiB"),
+    };
+    let what = format!("upstream `{upstream}` sent more than {limit} of {what}");
     Fault::upstream(Kind::BrokenAnswer, what)
 }
 
@@ -387,8 +430,13 @@ async fn read_error(chunks: &mut BodyStream) -> Bytes {
     body.freeze()
 }
 
-/// All that comes, and why it is not all.
-async fn read(chunks: &mut BodyStream, mut body: BytesMut, limit: usize) -> (Bytes, Option<Fault>) {
+/// All that comes, and why it is not all. Of a body over the limit only the beginning is kept.
+async fn read(
+    chunks: &mut BodyStream,
+    mut body: BytesMut,
+    limit: usize,
+    upstream: &UpstreamId,
+) -> (Bytes, Option<Fault>) {
     // Most answers come in one piece, which then is not copied.
     let mut only = Bytes::new();
     while let Some(chunk) = chunks.next().await {
@@ -400,12 +448,10 @@ async fn read(chunks: &mut BodyStream, mut body: BytesMut, limit: usize) -> (Byt
             }
             Err(fault) => return (joined(only, body), Some(fault)),
         }
-        if body.len() > limit {
-            let what = format!("the answer is larger than {} MiB", limit / 1024 / 1024);
-            return (
-                body.freeze(),
-                Some(Fault::upstream(Kind::BrokenAnswer, what)),
-            );
+        if only.len() + body.len() > limit {
+            let body = joined(only, body);
+            let kept = Bytes::copy_from_slice(&body[..body.len().min(LARGEST_ERROR)]);
+            return (kept, Some(too_much(upstream, limit, "one response")));
         }
     }
     (joined(only, body), None)
@@ -413,4 +459,170 @@ async fn read(chunks: &mut BodyStream, mut body: BytesMut, limit: usize) -> (Byt
 
 fn joined(only: Bytes, body: BytesMut) -> Bytes {
     if body.is_empty() { only } else { body.freeze() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const START: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n";
+    const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+    fn target() -> Target {
+        Target {
+            upstream: "up".parse().unwrap(),
+            index: 0,
+            dialect: "anthropic".into(),
+            account: None,
+            model: "m".into(),
+            asked_model: "m".into(),
+            attempt: 1,
+            lacks: Arc::default(),
+        }
+    }
+
+    /// What an upstream's response in these chunks is taken for.
+    async fn seen(kind: &'static str, chunks: Vec<Bytes>) -> Result<Arrived, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        let answer = Response {
+            status: StatusCode::OK,
+            headers,
+            body: Body::Stream(stream::iter(chunks.into_iter().map(Ok)).boxed()),
+        };
+        let target = target();
+        let due = Due::of(&target, "event", Duration::from_secs(60));
+        match look(answer, RequestKind::Messages, &target, &due, None).await {
+            Ok(arrived) => Ok(arrived),
+            Err(Bad::Broken { fault, .. } | Bad::Nothing(fault)) => Err(why(&fault)),
+            Err(bad) => panic!("{bad:?}"),
+        }
+    }
+
+    /// The words of a fault, which another attempt may follow.
+    fn why(fault: &Fault) -> String {
+        assert_eq!(fault.kind, Kind::BrokenAnswer);
+        assert_eq!(fault.retry, crate::fault::Retry::Again);
+        fault.to_string()
+    }
+
+    /// Comments of this size in all, a chunk each.
+    fn comments(size: usize) -> Vec<Bytes> {
+        const EACH: usize = 64 * 1024;
+        let comment = |size: usize| Bytes::from(format!(":{}\n\n", " ".repeat(size - 3)));
+        let (each, last) = (comment(EACH), comment(EACH + size % EACH));
+        let mut chunks = vec![each; size / EACH - 1];
+        chunks.push(last);
+        chunks
+    }
+
+    #[tokio::test]
+    async fn comments_and_pings_before_the_first_event_are_dropped_and_have_a_limit() {
+        let stream = |size| {
+            let mut chunks = comments(size - 15);
+            chunks.push(Bytes::from_static(b"event: ping\n\n\n\n"));
+            chunks.push(START.into());
+            chunks
+        };
+        let Ok(Arrived::Begun(begun)) = seen("text/event-stream", stream(LONGEST_PRELUDE)).await
+        else {
+            panic!("the first event did not arrive");
+        };
+        let kept = begun.frames.into_iter().map(Frame::into_raw);
+        assert_eq!(kept.collect::<Vec<_>>(), [START]);
+
+        let fault = seen("text/event-stream", stream(LONGEST_PRELUDE + 1)).await;
+        let wanted = "upstream `up` sent more than 1 MiB of comments and pings before its first event";
+        assert_eq!(fault.err().unwrap(), wanted);
+    }
+
+    #[tokio::test]
+    async fn white_space_before_a_response_has_a_limit_and_is_looked_at_once() {
+        let spaces = |size: usize| vec![Bytes::from_static(b" "); size];
+        let response = |size, rest: &'static str| {
+            let mut chunks = spaces(size);
+            chunks.push(rest.into());
+            chunks
+        };
+        let Ok(Arrived::Whole(whole)) = seen("text/plain", response(LONGEST_BLANK, "{}")).await
+        else {
+            panic!("not taken for JSON");
+        };
+        assert_eq!(whole.body.len(), LONGEST_BLANK + 2);
+        let events = seen("text/plain", response(LONGEST_BLANK, START)).await;
+        assert!(matches!(events, Ok(Arrived::Begun(_))));
+
+        let wanted = "upstream `up` sent more than 64 KiB of white space";
+        for rest in ["{}", START, ""] {
+            let fault = seen("text/plain", response(LONGEST_BLANK + 1, rest)).await;
+            assert_eq!(fault.err().unwrap(), wanted);
+        }
+        let in_one = format!("{}{{}}", " ".repeat(LONGEST_BLANK + 1));
+        let fault = seen("text/plain", vec![in_one.into()]).await;
+        assert_eq!(fault.err().unwrap(), wanted);
+    }
+
+    #[tokio::test]
+    async fn of_a_response_over_the_limit_only_the_beginning_is_kept() {
+        let body = |size: usize| {
+            let chunks = vec![Ok(Bytes::from(vec![b'x'; size / 2])); 2];
+            stream::iter(chunks).boxed()
+        };
+        let upstream = "up".parse().unwrap();
+        let limit = 4 * LARGEST_ERROR;
+        let (whole, fault) = read(&mut body(limit), BytesMut::new(), limit, &upstream).await;
+        assert!(fault.is_none());
+        assert_eq!(whole.len(), limit);
+        let (kept, fault) = read(&mut body(limit + 2), BytesMut::new(), limit, &upstream).await;
+        assert_eq!(
+            why(&fault.unwrap()),
+            "upstream `up` sent more than 4 MiB of one response"
+        );
+        assert_eq!(kept.len(), LARGEST_ERROR);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_collected_has_a_limit() {
+        let collected = async |size: usize| {
+            let mut chunks = vec![Bytes::from_static(START.as_bytes())];
+            chunks.extend(comments(size - START.len() - STOP.len()));
+            chunks.push(STOP.into());
+            let Ok(Arrived::Begun(begun)) = seen("text/event-stream", chunks).await else {
+                panic!("the first event did not arrive");
+            };
+            match begun.collected(&target().upstream).await {
+                Ok(whole) => Ok(whole.body),
+                Err(Bad::Nothing(fault)) => Err(why(&fault)),
+                Err(bad) => panic!("{bad:?}"),
+            }
+        };
+        assert_eq!(collected(LARGEST_ANSWER).await.unwrap(), r#"{"content":[]}"#);
+        assert_eq!(
+            collected(LARGEST_ANSWER + 1).await.unwrap_err(),
+            "upstream `up` sent more than 128 MiB of one response"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_event_that_does_not_end_has_a_limit_in_every_stage() {
+        let piece = Bytes::from(vec![b'x'; 1024 * 1024]);
+        let endless = |before: &'static str| {
+            let mut chunks = vec![Bytes::from(format!("{before}data: "))];
+            chunks.extend(vec![piece.clone(); LARGEST_EVENT / piece.len()]);
+            chunks
+        };
+        let wanted = "upstream `up` sent an event of more than 32 MiB";
+        let fault = seen("text/event-stream", endless("")).await;
+        assert_eq!(fault.err().unwrap(), wanted);
+
+        let Ok(Arrived::Begun(begun)) = seen("text/event-stream", endless(START)).await else {
+            panic!("the first event did not arrive");
+        };
+        match begun.collected(&target().upstream).await {
+            Err(Bad::Nothing(fault)) => assert_eq!(why(&fault), wanted),
+            _ => panic!("the limit was not asked"),
+        }
+    }
 }

@@ -294,7 +294,7 @@ async fn ask(
     };
     let translator = translator.map_err(Bad::Nothing)?;
     match arrival::look(answer, request.kind, target, &due, translator).await? {
-        Arrived::Begun(begun) if !request.stream => begun.collected().await.map(Arrived::Whole),
+        Arrived::Begun(begun) if !request.stream => begun.collected(&target.upstream).await.map(Arrived::Whole),
         arrived => Ok(arrived),
     }
 }

@@ -1,5 +1,7 @@
 //! The events of a stream put together into one JSON message. Pure; `expand` is the way back.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -12,29 +14,47 @@ type Fields = Map<String, Value>;
 
 /// The message that the events make. A stream without its end makes none.
 pub(crate) fn collect(events: &[Event]) -> Result<Bytes, Fault> {
-    let mut message = None;
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut complete = false;
+    let mut collector = Collector::default();
     for event in events {
+        collector.take(event);
+    }
+    collector.finish()
+}
+
+/// Puts a message together from its events, of which it keeps no more than the message needs.
+#[derive(Default)]
+pub(crate) struct Collector {
+    message: Option<Fields>,
+    blocks: Vec<Block>,
+    /// Where in `blocks` the latest block of each index is.
+    latest: HashMap<Option<u64>, usize>,
+    complete: bool,
+}
+
+impl Collector {
+    /// Takes the next event.
+    pub(crate) fn take(&mut self, event: &Event) {
         let Ok(mut data) = serde_json::from_str::<Fields>(&event.data) else {
-            continue;
+            return;
         };
         let index = data.get("index").and_then(Value::as_u64);
         match data.get("type").and_then(Value::as_str).unwrap_or_default() {
-            "message_start" => message = object(&mut data, "message"),
-            "content_block_start" => blocks.push(Block {
-                index,
-                fields: object(&mut data, "content_block").unwrap_or_default(),
-                input: String::new(),
-            }),
+            "message_start" => self.message = object(&mut data, "message"),
+            "content_block_start" => {
+                self.latest.insert(index, self.blocks.len());
+                self.blocks.push(Block {
+                    fields: object(&mut data, "content_block").unwrap_or_default(),
+                    input: String::new(),
+                });
+            }
             "content_block_delta" => {
-                let block = blocks.iter_mut().rfind(|block| block.index == index);
+                let block = self.latest.get(&index).map(|at| &mut self.blocks[*at]);
                 if let (Some(block), Some(delta)) = (block, object(&mut data, "delta")) {
                     block.take(delta);
                 }
             }
             "message_delta" => {
-                let message = message.get_or_insert_default();
+                let message = self.message.get_or_insert_default();
                 message.extend(object(&mut data, "delta").unwrap_or_default());
                 let usage = message.entry("usage").or_insert_with(|| json!({}));
                 if let (Some(usage), Some(more)) =
@@ -43,23 +63,27 @@ pub(crate) fn collect(events: &[Event]) -> Result<Bytes, Fault> {
                     usage.extend(more);
                 }
             }
-            "message_stop" => complete = true,
+            "message_stop" => self.complete = true,
             _ => {}
         }
     }
-    let (Some(mut message), true) = (message, complete) else {
-        return Err(broken("the stream ended before `message_stop`"));
-    };
-    let content = blocks
-        .into_iter()
-        .map(Block::finish)
-        .collect::<Result<Vec<_>, _>>()?;
-    message.insert("content".to_owned(), Value::Array(content));
-    Ok(Value::Object(message).to_string().into())
+
+    /// The message. A stream without its end makes none.
+    pub(crate) fn finish(self) -> Result<Bytes, Fault> {
+        let (Some(mut message), true) = (self.message, self.complete) else {
+            return Err(broken("the stream ended before `message_stop`"));
+        };
+        let content = self
+            .blocks
+            .into_iter()
+            .map(Block::finish)
+            .collect::<Result<Vec<_>, _>>()?;
+        message.insert("content".to_owned(), Value::Array(content));
+        Ok(Value::Object(message).to_string().into())
+    }
 }
 
 struct Block {
-    index: Option<u64>,
     fields: Fields,
     /// The text of a tool's input so far; parsed once, at the end.
     input: String,

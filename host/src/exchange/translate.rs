@@ -17,7 +17,7 @@ use crate::{
     sse::{self, Decoder, Frame},
 };
 
-use super::arrival;
+use super::arrival::{self, LARGEST_ANSWER};
 
 /// A stream of the upstream's events as a stream of Anthropic's.
 pub(crate) fn stream_of(
@@ -60,6 +60,8 @@ struct Translation {
     translator: Option<Translator>,
     /// Handed out before anything more is read.
     ready: VecDeque<Result<Bytes, Fault>>,
+    /// How much has come since something was handed out, in bytes.
+    unanswered: usize,
     /// Nothing more is read.
     ended: bool,
     upstream: UpstreamId,
@@ -72,6 +74,7 @@ impl Translation {
             decoder: Decoder::default(),
             translator: Some(translator),
             ready: VecDeque::new(),
+            unanswered: 0,
             ended: false,
             upstream: upstream.clone(),
         }
@@ -98,6 +101,7 @@ impl Translation {
         if self.translator.is_none() {
             return;
         }
+        self.unanswered += chunk.len();
         self.decoder.push(chunk);
         let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
         let mut out = BytesMut::new();
@@ -110,8 +114,15 @@ impl Translation {
                 break;
             }
         }
-        if self.translator.is_some() && self.decoder.held() > arrival::LARGEST_EVENT {
+        if !out.is_empty() {
+            self.unanswered = 0;
+        }
+        if self.translator.is_some() && self.decoder.is_too_long() {
             failed = Some(arrival::too_long(&self.upstream));
+        }
+        if self.unanswered > LARGEST_ANSWER {
+            let what = "a stream that holds no event for the client";
+            failed = Some(arrival::too_much(&self.upstream, LARGEST_ANSWER, what));
         }
         self.hand_out(out, failed);
     }

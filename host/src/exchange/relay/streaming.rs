@@ -15,17 +15,18 @@ use crate::{
     accounts::Lease,
     exchange::{
         Answer,
-        arrival::{self, Begun, Whole},
+        arrival::{self, Begun, LARGEST_ANSWER, Whole},
         attempt::Own,
-        collect::collect,
+        collect::Collector,
         failed::Bad,
         finish::Head,
         record::{Ending, Record},
     },
     fault::{Blame, Fault, Kind},
-    message::{Body, BodyStream, Event, Response},
+    ids::UpstreamId,
+    message::{Body, BodyStream, Response},
     pipeline::Answering,
-    sse::Decoder,
+    sse::{Decoder, Frame},
     telemetry::Usage,
 };
 
@@ -108,8 +109,9 @@ impl Begun {
         })
     }
 
-    /// Reads all of it, for a client that wants JSON. Still to be tried again: nothing has gone to the client.
-    pub(crate) async fn collected(self) -> Result<Whole, Bad> {
+    /// Reads all of it, for a client that wants JSON. Still to be tried again: nothing has gone to
+    /// the client.
+    pub(crate) async fn collected(self, upstream: &UpstreamId) -> Result<Whole, Bad> {
         let Self {
             status,
             mut headers,
@@ -117,8 +119,9 @@ impl Begun {
             mut decoder,
             mut chunks,
         } = self;
-        let mut events: Vec<Event> = Vec::new();
+        let mut collector = Collector::default();
         let mut arrived = frames;
+        let mut received: usize = arrived.iter().map(Frame::len).sum();
         // What comes behind the end is of no use, and it need not come.
         loop {
             let mut over = false;
@@ -128,15 +131,26 @@ impl Begun {
                     b"message_stop" => over = true,
                     _ => {}
                 }
-                events.extend(frame.event());
+                if let Some(event) = frame.event() {
+                    collector.take(&event);
+                }
+            }
+            if decoder.is_too_long() {
+                return Err(Bad::Nothing(arrival::too_long(upstream)));
             }
             let next = if over { None } else { chunks.next().await };
             let Some(chunk) = next else { break };
-            decoder.push(chunk.map_err(Bad::Nothing)?);
+            let chunk = chunk.map_err(Bad::Nothing)?;
+            received += chunk.len();
+            if received > LARGEST_ANSWER {
+                let fault = arrival::too_much(upstream, LARGEST_ANSWER, "one response");
+                return Err(Bad::Nothing(fault));
+            }
+            decoder.push(chunk);
             arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = collect(&events).map_err(Bad::Nothing)?;
+        let body = collector.finish().map_err(Bad::Nothing)?;
         let mut usage = Usage::default();
         usage.of_message(&body);
         Ok(Whole {
@@ -279,7 +293,7 @@ impl Streaming {
             Err(fault) => return self.cut(fault, Ending::Error),
         }
         self.over |= self.passage.ending == Some(Ending::Error);
-        if self.decoder.held() > arrival::LARGEST_EVENT {
+        if self.decoder.is_too_long() {
             let fault = arrival::too_long(&self.passage.answering.head().target.upstream);
             self.cut(fault, Ending::Truncated);
         }
