@@ -64,6 +64,7 @@ pub(crate) struct Config {
     /// Whether account names are shown to clients.
     pub(crate) expose_accounts: bool,
     pub(crate) auth: Auth,
+    pub(crate) connections: Connections,
     pub(crate) retry: Retry,
     /// In file order. Empty: the echo upstream answers.
     pub(crate) upstreams: Vec<Upstream>,
@@ -115,6 +116,39 @@ impl AuthMode {
             Self::Off => false,
             Self::Strict | Self::AllExceptHealth => true,
             Self::Auto => !loopback,
+        }
+    }
+}
+
+/// `[connections]`: how long a client may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Connections {
+    /// From accepting a connection to the whole head of its first request.
+    pub(crate) request_head: Duration,
+    /// For each 16 KiB of a request body.
+    pub(crate) request_body: Duration,
+    /// From the end of a request to the whole head of the next.
+    pub(crate) idle: Duration,
+    /// Until the client takes some of what is sent to it.
+    pub(crate) write: Duration,
+    /// Between two pings of an HTTP/2 connection, and for the answer to one.
+    pub(crate) http2_ping: Duration,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            // Clients connect in order to send a request.
+            request_head: seconds(30),
+            // No network that a client works over is so slow.
+            request_body: seconds(60),
+            // Long, because clients keep connections open between two turns, and closing one just
+            // when it is used again looks like an error.
+            idle: seconds(300),
+            // Longer than a person leaves a client paused that has something to read.
+            write: seconds(120),
+            http2_ping: seconds(60),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP comes in here and leaves from here: the accept loop, and which request goes where.
 
 mod auth;
+mod connection;
 mod inbound;
 mod inspect;
 mod models;
@@ -21,8 +22,12 @@ use http::{
         ACCESS_CONTROL_REQUEST_METHOD, ALLOW, VARY,
     },
 };
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
@@ -30,7 +35,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tracing::{debug, info, warn};
 
 use crate::{
-    config::AuthMode,
+    config::{AuthMode, Connections},
     exchange::{Ending, Record, Snapshot, exchange},
     fault::Fault,
     ids::ExchangeId,
@@ -41,6 +46,7 @@ use crate::{
 };
 
 use auth::{Door, wants_key};
+use connection::{RequestBody, Requests, ResponseBody, Socket, Streams, Watched};
 use routes::{NoRoute, Route};
 
 /// What the gateway serves from; a reload swaps the snapshot while exchanges under way keep theirs.
@@ -52,10 +58,6 @@ pub(crate) struct Shared {
 
 /// What a connection may buffer: a smaller buffer costs reads, a larger one memory per connection.
 const BUFFER: usize = 64 * 1024;
-
-/// From the end of one request to the headers of the next. Long, because it also ends connections that a client keeps
-/// open between two turns, and closing one just when it is used again looks like an error.
-const HEADERS: Duration = Duration::from_secs(300);
 
 /// After an accept failed for want of file handles.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -80,8 +82,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         local,
         here: local.to_string(),
     });
-    let service = TowerToHyperService::new(Router::new().fallback(handle).with_state(gateway));
-    let http = http();
+    let router = TowerToHyperService::new(Router::new().fallback(handle).with_state(gateway));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -101,17 +102,21 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "a connection sends small packets late");
         }
-        let connection = http
-            .serve_connection(TokioIo::new(stream), service.clone())
+        let limits = shared.snapshot.load().config.connections;
+        let requests = Arc::new(Requests::new());
+        let (begun, router) = (Arc::clone(&requests), router.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let running = begun.begin();
+            let request = request.map(|body| RequestBody::new(body, &limits));
+            router.call(request).map(|answered| {
+                answered.map(|response| response.map(|body| ResponseBody::new(body, running)))
+            })
+        });
+        let socket = Socket::new(TokioIo::new(stream), &limits);
+        let connection = http(&limits)
+            .serve_connection(socket, service)
             .into_owned();
-        let connection = graceful.watch(connection);
-        // How a connection ends is the client's affair; what came of its exchanges is in their records. Not an async
-        // block, which would have room for the connection twice.
-        connections.spawn(connection.map(|ended| {
-            if let Err(error) = ended {
-                debug!(%error, "a connection ended");
-            }
-        }));
+        connections.spawn(Watched::new(graceful.watch(connection), requests, limits));
     }
     drop(listener);
     let drain = shared.snapshot.load().config.drain;
@@ -127,13 +132,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
     }
 }
 
-fn http() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+fn http(limits: &Connections) -> auto::Builder<Streams> {
+    let mut http = auto::Builder::new(Streams::new(limits));
     http.http1()
-        .timer(TokioTimer::new())
         .max_buf_size(BUFFER)
-        .header_read_timeout(HEADERS);
-    http.http2().timer(TokioTimer::new());
+        // `Watched` limits the time for a head, in both versions of HTTP.
+        .header_read_timeout(None);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.http2_ping)
+        .keep_alive_timeout(limits.http2_ping);
     http
 }
 

@@ -26,6 +26,7 @@ mod config; // plain data, read once and checked
 mod store; // what outlives an exchange
 mod telemetry; // log and field names
 mod shutdown; // signal, drain, deadline
+mod idle_timeout; // a timeout for what may take long as long as something happens
 mod fault; // whose fault, what, again?
 mod secret; // a string that prints as [secret]
 mod ids; // names that are already right

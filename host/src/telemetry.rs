@@ -2,11 +2,17 @@
 //! in `metrics`.
 
 mod line; // what a line of the log looks like
+mod stderr; // where it goes, whether it is read or not
 mod metrics; // what /metrics shows
 mod usage; // tokens, as upstreams report them
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+    time::Duration,
+};
 
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
@@ -14,39 +20,66 @@ use tracing_subscriber::{
 use crate::fault::Fault;
 
 use line::{Fields, Line};
+use stderr::Queue;
 
 pub(crate) use self::{
     metrics::{Call, Ended, HookMeter, Metrics, Moment, OPEN_METRICS, OpenStream},
     usage::Usage,
 };
 
+/// How long the process waits at its end for the log to be read.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// The running log, whose filter can be changed.
 #[derive(Clone)]
-pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
+pub(crate) struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    queue: Arc<Queue>,
+}
 
 /// Begins to log. Once per process.
 pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
+    let queue = Queue::start()
+        .map_err(|error| Fault::gateway("cannot start the thread of the log").from(error))?;
     let lines = fmt::layer()
         .event_format(Line::default())
         .fmt_fields(Fields)
-        .with_writer(io::stderr)
+        .with_writer(Arc::clone(&queue))
         .with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
         .try_init()
         .map_err(|error| Fault::gateway("the log cannot be started").from(error))?;
-    Ok(Log(handle))
+    Ok(Log {
+        filter: handle,
+        queue,
+    })
 }
 
 impl Log {
     /// Logs by another filter from now on.
     pub(crate) fn filter(&self, filter: &str) -> Result<(), Fault> {
         let filter = parse(filter)?;
-        self.0
+        self.filter
             .reload(filter)
             .map_err(|error| Fault::gateway("the log's filter cannot be changed").from(error))
+    }
+
+    /// Writes a text that is no line of the log, in its order.
+    pub(crate) fn print(&self, text: &str) {
+        self.queue.add(text.as_bytes());
+    }
+
+    /// Waits for what was logged to be written, but not for a reader that has stalled. To be called
+    /// before the process ends.
+    pub(crate) fn flush(&self) {
+        self.queue.flush(FLUSH);
+    }
+
+    fn dropped_lines(&self) -> Counter {
+        self.queue.dropped()
     }
 }
 

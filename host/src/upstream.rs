@@ -158,7 +158,11 @@ impl Upstream {
         let answer = http.pass(url, request).await;
         answer
             .map(|answer| answered(answer, self.config.name.clone(), self.idle))
-            .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))
+            .map_err(|error| {
+                failure::of_request_body(&error).unwrap_or_else(|| {
+                    failure::before_answer(&self.config, http.distrust(), error)
+                })
+            })
     }
 
     /// The upstream's own list of models, as Anthropic shapes it, or the configured one where it has none.

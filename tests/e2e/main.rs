@@ -27,6 +27,7 @@ mod endings; // complete, or visibly not
 mod soak; // all of it at random
 mod metrics; // what is counted
 mod commands; // check, plugins list, wit, exit codes
+mod connections; // clients that say nothing, and clients that do not read
 mod operation; // signals, limits, the configuration file while running
 mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows

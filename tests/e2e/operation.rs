@@ -85,6 +85,38 @@ fn a_signal_to_stop_waits_no_longer_than_it_is_told() {
 }
 
 #[test]
+fn a_log_that_is_not_read_holds_up_no_request_and_no_end() {
+    let mut gateway = Gateway::echo().start();
+    // A session that makes each line so long that 200 fill the pipe and the queue before it.
+    let user = format!("_session_{}", "s".repeat(50_000));
+    let metadata = format!("{{\"metadata\":{{\"user_id\":\"{user}\"}},");
+    let body = HELLO.replacen('{', &metadata, 1);
+    let ask_often = || {
+        for _ in 0..200 {
+            gateway.message(&body).has_status(200);
+        }
+    };
+    gateway.get("/metrics").has("\nwitgate_log_lines_dropped_total 0\n");
+    gateway.stop_reading();
+    ask_often();
+    gateway
+        .get("/metrics")
+        .has("\nwitgate_log_lines_dropped_total ")
+        .has_not("\nwitgate_log_lines_dropped_total 0\n");
+    gateway.read_on();
+    gateway.line(&["WARN", " log lines dropped"]);
+    let from = gateway.mark();
+    gateway.message(HELLO).has_status(200);
+    gateway.record(from);
+
+    gateway.stop_reading();
+    ask_often();
+    gateway.terminate();
+    assert!(gateway.ended().success());
+    gateway.read_on();
+}
+
+#[test]
 fn an_idle_connection_does_not_keep_the_gateway() {
     let mut gateway = Gateway::echo().start();
     let idle = TcpStream::connect(gateway.addr).unwrap();

@@ -25,6 +25,7 @@ pub struct Builder {
     log: String,
     config: bool,
     mkdir: bool,
+    soft_files: Option<u32>,
 }
 
 /// A running gateway. It is stopped by its own process number when it is dropped.
@@ -46,6 +47,9 @@ pub struct Process {
 struct Log {
     lines: Mutex<(Vec<String>, u32)>,
     more: Condvar,
+    /// Nothing more is read of either while this is set.
+    paused: Mutex<bool>,
+    goes_on: Condvar,
 }
 
 /// What a command that ended has left.
@@ -69,6 +73,7 @@ impl Gateway {
             log: "info".to_owned(),
             config: true,
             mkdir: true,
+            soft_files: None,
         }
     }
 
@@ -175,6 +180,16 @@ impl Gateway {
 
     pub fn terminate(&self) {
         self.process.signal("TERM");
+    }
+
+    /// Leaves the log unread in its pipe.
+    pub fn stop_reading(&self) {
+        *self.process.log.paused.lock().unwrap() = true;
+    }
+
+    pub fn read_on(&self) {
+        *self.process.log.paused.lock().unwrap() = false;
+        self.process.log.goes_on.notify_all();
     }
 
     /// The most memory that the process had at any time, in MiB.
@@ -306,6 +321,12 @@ impl Builder {
         self
     }
 
+    /// With this soft limit of open files.
+    pub fn soft_files(mut self, limit: u32) -> Self {
+        self.soft_files = Some(limit);
+        self
+    }
+
     /// Without a plugin folder to begin with.
     pub fn without_folder(mut self) -> Self {
         self.mkdir = false;
@@ -397,7 +418,10 @@ impl Builder {
         for (name, value) in &self.env {
             command.env(name, value);
         }
-        command
+        match self.soft_files {
+            Some(limit) => under_limit(&command, limit),
+            None => command,
+        }
     }
 }
 
@@ -526,6 +550,25 @@ pub fn witgate(dir: &Path) -> Command {
     command
 }
 
+/// The same command, started by a shell that lowers its soft limit of open files.
+fn under_limit(command: &Command, limit: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("ulimit -S -n {limit} && exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null())
+        .env_clear();
+    if let Some(dir) = command.get_current_dir() {
+        shell.current_dir(dir);
+    }
+    for (name, value) in command.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    shell
+}
+
 /// Runs it to its end; one that does not end is killed and fails the test.
 #[track_caller]
 pub fn finish(command: Command) -> Outcome {
@@ -577,6 +620,8 @@ fn read_lines(from: impl std::io::Read + Send + 'static, log: &Arc<Log>) {
     thread::spawn(move || {
         for line in BufReader::new(from).lines() {
             let Ok(line) = line else { break };
+            let paused = log.paused.lock().unwrap();
+            drop(log.goes_on.wait_while(paused, |paused| *paused).unwrap());
             log.lines.lock().unwrap().0.push(plain(&line));
             log.more.notify_all();
         }

@@ -1,7 +1,7 @@
 //! `witgate serve`: from the arguments to a listening gateway, and to its end.
 
 use std::{
-    io::{self, Write},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -25,6 +25,10 @@ use crate::{
 /// Connections that may wait to be accepted while all threads are busy.
 const BACKLOG: u32 = 1024;
 
+/// The most open files that the process allows itself. More are of no use, and the commands of
+/// accounts inherit the limit: some programs try each file that may be open.
+const MOST_OPEN_FILES: u64 = 1 << 20;
+
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let (config, warnings) = load(&args)?;
     let log = telemetry::init(&config.log)
@@ -33,8 +37,10 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         warn!("{warning}");
     }
     let runtime = tokio_runtime()?;
-    let served = runtime.block_on(serve(args, Arc::new(config), log));
+    let served = runtime.block_on(serve(args, Arc::new(config), log.clone()));
     shutdown::end(runtime);
+    // Exchanges that were cut short have written their records.
+    log.flush();
     served
 }
 
@@ -51,11 +57,12 @@ fn load(args: &ServeArgs) -> Result<(Config, Vec<Problem>), Problems> {
 }
 
 async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Failure> {
+    raise_open_files();
     // The address first: whoever started it twice need not wait for plugins to compile to learn it.
     let socket = bind(config.listen)?;
     let stopping = shutdown::on_signals()?;
     let seen = reload::look(args.config.file(), &config);
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::of(&log));
     let (runtime, catalog) = load_plugins(&config, &metrics).await?;
 
     let snapshot = Snapshot::new(config.clone(), catalog.clone(), None)
@@ -72,10 +79,19 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
         .local_addr()
         .map_err(|error| cannot_listen(config.listen, &error))?;
 
-    tell(address, &config, &catalog);
+    tell(address, &config, &catalog, &log);
     watch(args, config, runtime, catalog, seen, shared.clone(), log)?;
     gateway::serve(listener, shared, stopping).await;
     Ok(())
+}
+
+/// Raises the soft limit of open files, 1,024 in most shells, to the hard one. Each client and each
+/// upstream that it is served from takes one.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(MOST_OPEN_FILES) {
+        Ok(limit) => debug!(limit, "open files"),
+        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
@@ -158,7 +174,7 @@ fn watch(
 }
 
 /// What an operator wants to know at the start. The line with the address comes last, when all of it is ready.
-fn tell(address: SocketAddr, config: &Config, catalog: &Catalog) {
+fn tell(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) {
     reload::announce(catalog);
     for remark in reload::remarks(config, catalog) {
         warn!("{remark}");
@@ -179,9 +195,7 @@ fn tell(address: SocketAddr, config: &Config, catalog: &Catalog) {
     }
     info!(%address, "listening");
     // For a person at a terminal; whoever reads the log has the lines above.
-    let _ = io::stderr()
-        .lock()
-        .write_all(how_to(address, config, asks).as_bytes());
+    log.print(&how_to(address, config, asks));
 }
 
 fn how_to(address: SocketAddr, config: &Config, asks: bool) -> String {

@@ -16,7 +16,7 @@ use toml::de::DeTable;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Auth, AuthMode, Config, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
+    Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
     DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, MOST_MEMORY, OnError, PluginConfig, Plugins, Problem,
     Problems, Retry,
     problem::did_you_mean,
@@ -34,6 +34,7 @@ pub(super) const TOP: &[&str] = &[
     "cors_origins",
     "expose_accounts",
     "auth",
+    "connections",
     "retry",
     "upstream",
     "route",
@@ -41,6 +42,13 @@ pub(super) const TOP: &[&str] = &[
     "plugin",
 ];
 pub(super) const AUTH: &[&str] = &["mode", "keys"];
+pub(super) const CONNECTIONS: &[&str] = &[
+    "request_head",
+    "request_body",
+    "idle",
+    "write",
+    "http2_ping",
+];
 pub(super) const RETRY: &[&str] = &[
     "max_attempts",
     "connect",
@@ -101,6 +109,7 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
             mode: AuthMode::Auto,
             keys: Vec::new(),
         },
+        connections: Connections::default(),
         retry: Retry::default(),
         upstreams: Vec::new(),
         routes: Vec::new(),
@@ -168,6 +177,9 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
         auth: top
             .table("auth", AUTH, |table| auth(source, &table))
             .unwrap_or(defaults.auth),
+        connections: top
+            .table("connections", CONNECTIONS, |table| connections(&table))
+            .unwrap_or(defaults.connections),
         retry: top
             .table("retry", RETRY, |table| retry(&table))
             .unwrap_or(defaults.retry),
@@ -262,14 +274,28 @@ fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
     }
 }
 
-/// A wait may be nothing at all, a limit may not: nothing would ever be in time.
+/// A limit cannot be zero: nothing would ever be in time.
+fn limit(table: &Table<'_>, key: &str, default: Duration) -> Duration {
+    let wanted = "a duration above zero such as `15s`";
+    table.parsed(key, wanted, some_time).unwrap_or(default)
+}
+
+fn connections(table: &Table<'_>) -> Connections {
+    let defaults = Connections::default();
+    let limit = |key, default| limit(table, key, default);
+    Connections {
+        request_head: limit("request_head", defaults.request_head),
+        request_body: limit("request_body", defaults.request_body),
+        idle: limit("idle", defaults.idle),
+        write: limit("write", defaults.write),
+        http2_ping: limit("http2_ping", defaults.http2_ping),
+    }
+}
+
 fn retry(table: &Table<'_>) -> Retry {
     let defaults = Retry::default();
     let wait = |key: &str, default| table.parsed(key, DURATION, duration).unwrap_or(default);
-    let limit = |key: &str, default| {
-        let wanted = "a duration above zero such as `15s`";
-        table.parsed(key, wanted, some_time).unwrap_or(default)
-    };
+    let limit = |key, default| limit(table, key, default);
     Retry {
         max_attempts: table
             .number("max_attempts", 1..=MAX_ATTEMPTS)

@@ -567,8 +567,8 @@ mod tests {
     #[tokio::test]
     async fn of_a_response_over_the_limit_only_the_beginning_is_kept() {
         let body = |size: usize| {
-            let chunks = vec![Ok(Bytes::from(vec![b'x'; size / 2])); 2];
-            stream::iter(chunks).boxed()
+            let chunks = vec![Bytes::from(vec![b'x'; size / 2]); 2];
+            stream::iter(chunks.into_iter().map(Ok)).boxed()
         };
         let upstream = "up".parse().unwrap();
         let limit = 4 * LARGEST_ERROR;

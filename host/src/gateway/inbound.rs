@@ -20,6 +20,8 @@ use crate::{
     message::{Request, RequestKind, keep_end_to_end},
 };
 
+use super::connection::body_fault;
+
 /// Reads a request for a message or a count. `credentials` are the client's own, which are off the headers already.
 pub(super) async fn read(
     id: ExchangeId,
@@ -102,9 +104,7 @@ async fn collect(mut body: Body, headers: &HeaderMap, limit: usize) -> Result<By
 
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Fault::client(Kind::BadRequest, "the request body was cut short").from(error)
-        })?;
+        let frame = frame.map_err(body_fault)?;
         // Trailers are no part of it.
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));

@@ -12,6 +12,8 @@ use crate::{
     upstream::{Credential, Passing},
 };
 
+use super::connection::body_fault;
+
 pub(super) async fn pass(
     snapshot: &Snapshot,
     parts: Parts,
@@ -110,9 +112,8 @@ async fn send(
 }
 
 fn incoming(body: Body) -> BodyStream {
-    let cut = |error| Fault::client(Kind::BadRequest, "the request body was cut short").from(error);
     body.into_data_stream()
-        .map(move |chunk| chunk.map_err(cut))
+        .map(|chunk| chunk.map_err(body_fault))
         .boxed()
 }
 

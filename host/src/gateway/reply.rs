@@ -41,6 +41,8 @@ fn face(fault: &Fault) -> Face<'_> {
         Kind::RateLimited => (429, "rate_limit_error", false),
         Kind::Overloaded => (529, "overloaded_error", false),
         Kind::Unreachable | Kind::BrokenAnswer => (502, "api_error", false),
+        // Some clients send what they had not sent yet once more.
+        Kind::TimedOut if fault.blame == Blame::Client => (408, "timeout_error", false),
         Kind::TimedOut => (504, "timeout_error", false),
         Kind::BadCredential => (502, "api_error", true),
         // The same request meets the same plugin.
@@ -277,6 +279,7 @@ mod tests {
             (upstream(Kind::Unreachable), 502, "api_error", false),
             (upstream(Kind::BrokenAnswer), 502, "api_error", false),
             (upstream(Kind::BadCredential), 502, "api_error", true),
+            (client(Kind::TimedOut), 408, "timeout_error", false),
             (upstream(Kind::TimedOut), 504, "timeout_error", false),
             (upstream(Kind::Overloaded), 529, "overloaded_error", false),
             (upstream(refused), 418, "teapot_error", false),

@@ -129,6 +129,7 @@ fn config(dir: &Path) -> Config {
             mode: AuthMode::Off,
             keys: Vec::new(),
         },
+        connections: Default::default(),
         retry: Default::default(),
         upstreams: Vec::new(),
         routes: Vec::new(),

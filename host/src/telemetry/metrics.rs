@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::Usage;
+use super::{Log, Usage};
 use crate::ids::{AccountId, PluginId, UpstreamId};
 
 /// The content type of what [`Metrics::write`] writes: the text format that Prometheus asks for first.
@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     failures: Family<OfHook, Counter>,
     busy: Family<OfHook, Counter<f64, Nanos>>,
     reloads: Family<OfReload, Counter>,
+    dropped_lines: Counter,
 }
 
 /// What came of an exchange.
@@ -102,6 +103,15 @@ pub(crate) struct OpenStream(Gauge);
 
 impl Metrics {
     pub(crate) fn new() -> Self {
+        Self::counting(Counter::default())
+    }
+
+    /// With the lines that this log drops.
+    pub(crate) fn of(log: &Log) -> Self {
+        Self::counting(log.dropped_lines())
+    }
+
+    fn counting(dropped_lines: Counter) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let mut metrics = Self {
             registry: Registry::with_prefix("witgate"),
@@ -118,6 +128,7 @@ impl Metrics {
             failures: Family::default(),
             busy: Family::default(),
             reloads: Family::default(),
+            dropped_lines,
         };
         metrics.register();
         for kind in KINDS {
@@ -256,6 +267,8 @@ impl Metrics {
         registry.register_with_unit("plugin_call", help, seconds(), self.busy.clone());
         let help = "Changes of files that came into force or were refused";
         registry.register("reloads", help, self.reloads.clone());
+        let help = "Lines of the log that were dropped because standard error was not read";
+        registry.register("log_lines_dropped", help, self.dropped_lines.clone());
     }
 }
 

@@ -2,16 +2,15 @@
 
 use std::{
     pin::{Pin, pin},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::failure;
-use crate::{fault::Fault, ids::UpstreamId};
+use crate::{fault::Fault, idle_timeout::IdleTimeout, ids::UpstreamId};
 
 /// No async block, whose state would be moved for each chunk.
 pub(super) struct Coming {
@@ -19,18 +18,7 @@ pub(super) struct Coming {
     answer: Option<reqwest::Response>,
     upstream: UpstreamId,
     idle: Duration,
-    silence: Silence,
-}
-
-/// The wait for a chunk. The timer stays as it was set for an earlier one and is set anew only when it rings, since setting
-/// and clearing it costs as much as to read an event.
-struct Silence {
-    timer: Pin<Box<Sleep>>,
-    /// Until when the present chunk is waited for.
-    until: Option<Instant>,
-    /// Whom the timer wakes. To tell it again, or of one who only looks, costs as much as all else about a chunk that is not
-    /// there.
-    wakes: Option<Waker>,
+    silence: IdleTimeout,
 }
 
 impl Coming {
@@ -39,7 +27,7 @@ impl Coming {
             answer: Some(answer),
             upstream,
             idle,
-            silence: Silence::new(idle),
+            silence: IdleTimeout::default(),
         }
     }
 }
@@ -61,41 +49,13 @@ impl Stream for Coming {
             return Poll::Ready(Some(Err(fault)));
         };
         let next = next.transpose();
-        this.silence.until = None;
+        this.silence.reset();
         if !matches!(next, Some(Ok(_))) {
             this.answer = None;
         }
         let next =
             next.map(|chunk| chunk.map_err(|error| failure::within_answer(&this.upstream, error)));
         Poll::Ready(next)
-    }
-}
-
-impl Silence {
-    fn new(idle: Duration) -> Self {
-        Self {
-            timer: Box::pin(sleep(idle)),
-            until: None,
-            wakes: None,
-        }
-    }
-
-    /// Ready when nothing has come for as long as is waited.
-    fn poll(&mut self, idle: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let until = *self.until.get_or_insert_with(|| Instant::now() + idle);
-        let waits = |told: &Waker| told.will_wake(cx.waker());
-        let is_told = waits(Waker::noop()) || self.wakes.as_ref().is_some_and(waits);
-        if is_told && !self.timer.is_elapsed() {
-            return Poll::Pending;
-        }
-        self.wakes = Some(cx.waker().clone());
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if self.timer.deadline() >= until {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(until);
-        }
-        Poll::Pending
     }
 }
 
@@ -117,15 +77,6 @@ mod tests {
         });
         let answer = http::Response::new(reqwest::Body::wrap_stream(chunks));
         Coming::new(answer.into(), "u".parse().unwrap(), idle)
-    }
-
-    #[tokio::test]
-    async fn what_an_earlier_chunk_was_waited_for_does_not_count_against_the_next() {
-        let mut coming = slow(Poll::Ready("late"), Duration::from_secs(60));
-        let mut long_ago = Box::pin(sleep(Duration::ZERO));
-        long_ago.as_mut().await;
-        coming.silence.timer = long_ago;
-        assert_eq!(coming.next().await.unwrap().unwrap(), "late");
     }
 
     #[tokio::test]

@@ -55,6 +55,19 @@ pub(super) fn before_answer(
     )
 }
 
+/// Why the client's request body could not be read, where that is what failed.
+pub(super) fn of_request_body(error: &reqwest::Error) -> Option<Fault> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            let (blame, kind) = (fault.blame.clone(), fault.kind.clone());
+            return Some(Fault::new(blame, kind, fault.chain()));
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Whether the handshake failed, and not the connection under it.
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut cause: Option<&dyn Error> = Some(error);

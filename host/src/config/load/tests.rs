@@ -480,9 +480,10 @@ fn the_cache_can_be_switched_off_and_needs_a_home() {
 #[test]
 fn every_key_is_in_the_reference() {
     let reference = include_str!("../../../../docs/configuration.md");
-    let tables: [(&str, &[&str]); 9] = [
+    let tables: [(&str, &[&str]); 10] = [
         ("Top level", TOP),
         ("`[auth]`", AUTH),
+        ("`[connections]`", CONNECTIONS),
         ("`[retry]`", RETRY),
         ("`[[upstream]]`", upstreams::UPSTREAM),
         ("`accounts`", upstreams::ACCOUNT),

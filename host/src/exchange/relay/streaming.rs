@@ -1,7 +1,7 @@
 //! An upstream's stream that goes to the client event by event. There is no way back from here.
 
 use std::{
-    pin::Pin,
+    future::poll_fn,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -9,8 +9,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, header::CONTENT_TYPE};
-use tokio::time::Sleep;
-
 use crate::{
     accounts::Lease,
     exchange::{
@@ -23,6 +21,7 @@ use crate::{
         record::{Ending, Record},
     },
     fault::{Blame, Fault, Kind},
+    idle_timeout::IdleTimeout,
     ids::UpstreamId,
     message::{Body, BodyStream, Response},
     pipeline::Answering,
@@ -93,7 +92,7 @@ impl Begun {
             _lease: lease,
             ping_every: wanted.ping_every,
             silent_since: Instant::now(),
-            alarm: Box::pin(tokio::time::sleep(wanted.ping_every)),
+            silence: IdleTimeout::default(),
             out,
             cut: None,
             over,
@@ -174,8 +173,7 @@ struct Streaming {
     ping_every: Duration,
     /// When the client got something for the last time.
     silent_since: Instant,
-    /// Rings when silence may have lasted too long.
-    alarm: Pin<Box<Sleep>>,
+    silence: IdleTimeout,
     /// What goes out before anything more is read.
     out: Pieces,
     /// What comes after that, and is the last.
@@ -224,25 +222,14 @@ impl Streaming {
         }
     }
 
-    /// The next chunk; None where the client has had nothing for so long. The alarm stays as it was set for an earlier chunk
-    /// until it rings, since setting it for each costs as much as to read an event.
+    /// The next chunk; None where the client has had nothing for so long.
     async fn next_within(&mut self, patience: Duration) -> Option<Option<Result<Bytes, Fault>>> {
         let until = (self.silent_since + patience).into();
-        if until < self.alarm.deadline() {
-            self.alarm.as_mut().reset(until);
-        }
-        loop {
-            tokio::select! {
-                biased;
-                next = self.chunks.next() => return Some(next),
-                () = &mut self.alarm => {
-                    if until <= self.alarm.deadline() {
-                        return None;
-                    }
-                    self.alarm.as_mut().reset(until);
-                }
-            }
-        }
+        poll_fn(|cx| match self.chunks.poll_next_unpin(cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending => self.silence.poll_until(until, cx).map(|()| None),
+        })
+        .await
     }
 
     /// What has arrived already leaves with what came first: a write for each event costs more than all else about it.

@@ -1,0 +1,265 @@
+//! Clients that say nothing, stop in the middle or do not read: each is left after its time, and none holds up others.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::support::{
+    Answer, Gateway, LIMIT, Streaming, Upstream,
+    client::closes,
+    gateway::Builder,
+    shapes::{EVENTS, HELLO, HELLO_STREAM},
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// An empty SETTINGS frame.
+const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+const POST: &str = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-api-key: k\r\n";
+
+trait Limits {
+    fn connections(self, lines: &str) -> Self;
+}
+
+impl Limits for Builder {
+    fn connections(self, lines: &str) -> Self {
+        self.tables(&format!("[connections]\n{lines}"))
+    }
+}
+
+#[track_caller]
+fn sent(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> TcpStream {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    socket.write_all(bytes.as_ref()).unwrap();
+    socket
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed() {
+    let gateway = Gateway::echo().connections("request_head = \"300ms\"").start();
+    let idle_http2 = [PREFACE, SETTINGS].concat();
+    let shapes: [(&str, &[u8]); 7] = [
+        ("nothing", b""),
+        ("half a request line", b"GET /heal"),
+        ("half a head", b"GET /healthz HTTP/1.1\r\nhost: local"),
+        ("half of the preface of HTTP/2", &PREFACE[..10]),
+        ("the preface", PREFACE),
+        ("the preface and settings", &idle_http2),
+        ("half a frame", &[PREFACE, b"\0\0"].concat()),
+    ];
+    for (name, bytes) in shapes {
+        let mut socket = sent(gateway.addr, bytes);
+        assert!(closes(&mut socket, LIMIT), "{name}");
+    }
+    gateway.get("/healthz").has_status(200);
+}
+
+#[test]
+fn a_head_that_trickles_is_closed() {
+    let gateway = Gateway::echo().connections("request_head = \"300ms\"").start();
+    let mut socket = sent(gateway.addr, "GET /healthz HTTP/1.1\r\nx: ");
+    crate::assert_eventually!(socket.write_all(b"x").is_err(), "it is closed");
+}
+
+#[test]
+fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
+    let (upstream, teller) = Upstream::told();
+    let gateway = Gateway::to(&upstream)
+        .connections("request_head = \"20s\"\nidle = \"300ms\"")
+        .start();
+    let pending = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent();
+    upstream.request(1);
+    teller.tell(EVENTS[0]);
+    let mut stream = pending.answer();
+    stream.next_event();
+
+    // Twice, so that far more than the limit passes for the exchange.
+    for _ in 0..2 {
+        let mut idle = sent(gateway.addr, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        assert!(closes(&mut idle, LIMIT));
+        one_thread().block_on(async {
+            let (mut sender, connection) = http2(gateway.addr).await;
+            let ended = tokio::spawn(connection);
+            let request = http::Request::get(format!("http://{}/healthz", gateway.addr));
+            let request = request.body(empty()).unwrap();
+            assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+            // The sender is still there: it is the gateway that ends it.
+            let ended = tokio::time::timeout(LIMIT, ended).await;
+            assert!(ended.is_ok(), "an idle connection of HTTP/2 was not closed");
+        });
+    }
+    for event in &EVENTS[1..] {
+        teller.tell(event);
+        assert_eq!(stream.next_event().as_deref(), Some(*event));
+    }
+    teller.end();
+    assert!(stream.rest().whole);
+}
+
+#[test]
+fn a_client_of_http2_that_answers_no_ping_is_left() {
+    let gateway = Gateway::echo().connections("http2_ping = \"100ms\"").start();
+    let mut socket = sent(gateway.addr, [PREFACE, SETTINGS].concat());
+    assert!(closes(&mut socket, Duration::from_secs(20)));
+}
+
+#[test]
+fn a_request_body_that_stalls_or_trickles_is_a_408() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .connections("request_body = \"300ms\"")
+        .start();
+    let heads = [
+        ("never sent", format!("{POST}content-length: 99\r\n\r\n")),
+        ("stalled", format!("{POST}content-length: 99\r\n\r\n{{\"model\"")),
+        ("chunked, never sent", format!("{POST}transfer-encoding: chunked\r\n\r\n")),
+        ("chunked, stalled", format!("{POST}transfer-encoding: chunked\r\n\r\n5\r\n{{\"m")),
+        ("passed through", format!("{}content-length: 99\r\n\r\nx", POST.replace("messages", "files"))),
+    ];
+    for (name, head) in &heads {
+        let socket = sent(gateway.addr, head);
+        let seen = Streaming::read_head(socket, false).rest();
+        eprintln!("{name}: {}", seen.text());
+        seen.is_error(408, "timeout_error").has("request body");
+    }
+
+    let mut socket = sent(gateway.addr, format!("{POST}content-length: 99999\r\n\r\n"));
+    let mut writes = socket.try_clone().unwrap();
+    let trickle = std::thread::spawn(move || {
+        while writes.write_all(b" ").is_ok() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    let seen = Streaming::read_head(socket.try_clone().unwrap(), false).rest();
+    seen.is_error(408, "timeout_error");
+    assert!(closes(&mut socket, LIMIT));
+    trickle.join().unwrap();
+    gateway.message(HELLO).has_status(200);
+}
+
+#[test]
+fn a_stalled_body_of_http2_is_a_408() {
+    let gateway = Gateway::echo().connections("request_body = \"300ms\"").start();
+    one_thread().block_on(async {
+        let (mut sender, connection) = http2(gateway.addr).await;
+        tokio::spawn(connection);
+        let request = http::Request::post(format!("http://{}/v1/messages", gateway.addr));
+        let stalls = StreamBody::new(futures_util::stream::pending());
+        let request = request.body(BodyExt::boxed_unsync(stalls)).unwrap();
+        let seen = tokio::time::timeout(LIMIT, sender.send_request(request)).await;
+        assert_eq!(seen.expect("an answer in time").unwrap().status(), 408);
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_gives_back_its_slot_and_its_upstream() {
+    let (answer, gone) = Answer::endless("text/event-stream", &EVENTS[..2].concat(), EVENTS[2]);
+    let upstream = Upstream::script([answer]);
+    let gateway = Gateway::to(&upstream)
+        .connections("write = \"300ms\"")
+        .plugin("50-events.wasm", crate::support::component("events"))
+        .start();
+    let from = gateway.mark();
+    let mut unread = gateway
+        .request("POST", "/v1/messages")
+        .header("x-api-key", "k")
+        .body(HELLO_STREAM)
+        .sent()
+        .socket;
+    gone.wait(LIMIT);
+    let record = gateway.record(from);
+    assert!(record.contains("ending=client_gone"), "{record}");
+    for free in ["plugin_slots_in_use", "open_streams"] {
+        let line = format!("\nwitgate_{free} 0\n");
+        crate::assert_eventually!(gateway.get("/metrics").text().contains(&line), "{free} is 0");
+    }
+    // What was written before is there, and then the end.
+    let mut read = Vec::new();
+    let _ = unread.read_to_end(&mut read);
+    assert!(!read.is_empty());
+}
+
+#[test]
+fn a_client_that_reads_one_stream_of_http2_and_not_another_keeps_the_one() {
+    let (told, teller) = Answer::told();
+    let (answer, gone) = Answer::endless("text/event-stream", &EVENTS[..2].concat(), EVENTS[2]);
+    let upstream = Upstream::script([told, answer]);
+    let gateway = Gateway::to(&upstream)
+        .connections("write = \"300ms\"")
+        .start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (mut sender, connection) = runtime.block_on(http2(gateway.addr));
+    runtime.spawn(connection);
+    let ask = || {
+        let body = Full::new(Bytes::from(HELLO_STREAM)).map_err(|never| match never {});
+        http::Request::post(format!("http://{}/v1/messages", gateway.addr))
+            .header("x-api-key", "k")
+            .body(body.boxed_unsync())
+            .unwrap()
+    };
+    let read = runtime.spawn(sender.send_request(ask()));
+    upstream.request(1);
+    teller.tell(EVENTS[0]);
+    let read = runtime.block_on(read).unwrap().unwrap();
+    let unread = runtime.block_on(sender.send_request(ask())).unwrap();
+    gone.wait(LIMIT);
+    for event in &EVENTS[1..] {
+        teller.tell(event);
+    }
+    teller.end();
+    let text = runtime.block_on(read.into_body().collect()).unwrap();
+    assert_eq!(text.to_bytes(), EVENTS.concat());
+    drop(unread);
+}
+
+#[test]
+fn more_clients_than_the_soft_limit_of_open_files_are_served() {
+    let gateway = Gateway::echo().log("debug").soft_files(128).start();
+    gateway.line(&["open files", "limit="]);
+    let silent: Vec<TcpStream> = (0..300).map(|_| sent(gateway.addr, b"")).collect();
+    gateway.get("/healthz").has_status(200);
+    drop(silent);
+}
+
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
+
+fn empty() -> Body {
+    http_body_util::Empty::new()
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+async fn http2(
+    addr: SocketAddr,
+) -> (
+    hyper::client::conn::http2::SendRequest<Body>,
+    impl Future<Output = hyper::Result<()>> + Send + 'static,
+) {
+    let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+    hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+        .await
+        .unwrap()
+}
+
+fn one_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
