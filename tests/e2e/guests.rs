@@ -4,7 +4,7 @@
 use crate::support::{
     Answer, Gateway, Upstream, component,
     gateway::Builder,
-    shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE},
+    shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE, message},
 };
 
 /// The guests that fail, and what can be read of it.
@@ -364,6 +364,37 @@ fn a_plugin_sees_no_credential_and_cannot_set_one() {
             ))
             .start();
         gateway.message(HELLO).is_error(500, "api_error");
+    }
+}
+
+#[test]
+fn a_guard_by_place_in_a_list_holds_where_its_path_selects() {
+    let image = r#"{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}"#;
+    let text = r#"{"type":"text","text":"nothing to take out of this one"}"#;
+    let body = |first: &str, last: &str| {
+        message(&format!(
+            r#"[{{"role":"user","content":[{first}]}},{{"role":"assistant","content":"between"}},{{"role":"user","content":[{last}]}}]"#
+        ))
+    };
+    let upstream = Upstream::ok();
+    let in_first = format!("{image},{text}");
+    for places in ["0,-1", "-1,0", "0", "0:", "0:,-1"] {
+        let path = format!("$.messages[{places}].content[?@.type == 'image']");
+        let gateway = Gateway::to(&upstream)
+            .plugin("50-tagger.wasm", component("tagger"))
+            .tables(&format!(
+                "[plugin.tagger]\nsettings = {{ path = \"{path}\", remove_all = [\"{path}\"] }}"
+            ))
+            .start();
+        let seen = gateway.message(body(&in_first, text));
+        seen.has_status(200);
+        let receipt = seen.header("x-witgate-edits").unwrap_or_default();
+        assert!(receipt.contains("tagger"), "{places}: receipt `{receipt}`");
+        upstream.last().has_body(body(text, text));
+        // Where the path selects nothing, the plugin is not called.
+        let seen = gateway.message(body(text, text));
+        assert_eq!(seen.header("x-witgate-edits"), None, "{places}");
+        upstream.last().has_body(body(text, text));
     }
 }
 

@@ -176,13 +176,14 @@ impl Segment {
         /// More of them are not worth going backwards.
         const FEW: usize = 32;
 
+        // Only a negative number counts from the end: 0 is the first element.
         let from_end = |selector: &Selector| match selector {
             Selector::Index(from)
             | Selector::Slice {
                 start: Some(from),
                 end: None,
                 step: 1,
-            } => usize::try_from(from.checked_neg()?).ok(),
+            } if *from < 0 => usize::try_from(from.unsigned_abs()).ok(),
             _ => None,
         };
         let all: Option<Vec<usize>> = self.selectors.iter().map(from_end).collect();

@@ -126,6 +126,25 @@ fn edit_everything(document: &Document) {
 }
 
 #[test]
+fn a_path_with_places_from_both_ends_of_a_list_matches_where_it_selects() {
+    // Longer than what the index passes over.
+    let last = "y".repeat(70);
+    let document = Document::new(format!(r#"[["x"],2,"{last}"]"#));
+    for places in ["0,-1", "-1,0", "0:,-1", "-1:,0", "0", "0:"] {
+        let path = path(&format!("$[{places}][*]"));
+        assert!(
+            document
+                .select(&path)
+                .expect("valid")
+                .contains(&"/0/0".into()),
+            "{path}"
+        );
+        assert_eq!(document.matches(&path), Ok(true), "{path}");
+    }
+    assert_eq!(document.matches(&path("$[-1][*]")), Ok(false));
+}
+
+#[test]
 fn a_million_brackets_are_an_error_on_a_small_stack() {
     on_a_small_stack(|| {
         for deep in [

@@ -19,6 +19,24 @@ fn everything(document: &Document) -> Vec<String> {
     all
 }
 
+/// A text with lists of up to 44 elements, long enough for the index to record where they end.
+fn lists() -> impl Strategy<Value = String> {
+    let list = |inner: BoxedStrategy<Json>| {
+        prop_oneof![
+            3 => prop::collection::vec(inner.clone(), 0..6),
+            1 => prop::collection::vec(inner, 6..45),
+        ]
+        .prop_map(Json::List)
+    };
+    let inner = prop_oneof![2 => json(), 1 => list(json().boxed())];
+    let list = list(inner.boxed());
+    let json = prop_oneof![
+        3 => list.clone(),
+        1 => (name(), list).prop_map(|(name, list)| Json::Object(vec![(name, list)])),
+    ];
+    (json, any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
+}
+
 /// Where a slice of `whole` begins in it.
 fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
@@ -279,6 +297,24 @@ proptest! {
                 prop_assert!(text.contains(&token) || text.contains('\\'));
             }
         }
+    }
+
+    /// Guards ask `matches`, which takes shortcuts that `select` does not.
+    #[test]
+    fn a_path_matches_exactly_where_it_selects(text in lists(), query in naive::list_query()) {
+        let value: Value = serde_json::from_str(&text).expect("json");
+        let path = Path::parse(&query.to_string()).expect("a path");
+        let document = Document::new(text);
+        let matched = document.matches(&path);
+        let mut ours = document.select(&path).expect("valid");
+        prop_assert_eq!(&matched, &Ok(!ours.is_empty()), "{}", path);
+        // Again, now that the index knows more of the text.
+        prop_assert_eq!(&document.matches(&path), &matched, "{}", path);
+        let mut theirs: Vec<String> = query.select(&value).into_iter().map(|(at, _)| at).collect();
+        // Members of plain values have lost their order.
+        ours.sort();
+        theirs.sort();
+        prop_assert_eq!(ours, theirs, "{}", path);
     }
 
     #[test]

@@ -22,6 +22,16 @@ pub(crate) enum Selector {
     HasNot(&'static str),
     Is(&'static str, &'static str),
     Longer(usize),
+    /// The element at this place is this text.
+    At(i64, &'static str),
+    /// A query from here selects something.
+    Some(Query),
+    /// A query from here selects nothing.
+    None(Query),
+    /// A query from here selects more nodes than this.
+    More(Query, usize),
+    /// A text that contains this piece, which is a literal pattern.
+    Holds(&'static str),
 }
 
 pub(crate) fn query() -> impl Strategy<Value = Query> {
@@ -43,9 +53,72 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
     prop::collection::vec((prop::bool::weighted(0.3), selectors), 0..4).prop_map(Query)
 }
 
+/// A query that is mostly about places in lists: from either end, several at once, in filters too.
+pub(crate) fn list_query() -> impl Strategy<Value = Query> {
+    let plain = || {
+        prop_oneof![
+            6 => place().prop_map(Selector::Index),
+            4 => (bound(), bound(), bound()).prop_map(|(start, end, step)| Selector::Slice(start, end, step)),
+            2 => place().prop_map(|start| Selector::Slice(Some(start), None, None)),
+            2 => Just(Selector::All),
+            1 => name().prop_map(Selector::Name),
+        ]
+    };
+    let text = prop::sample::select(&["1", "\"a\"", "null"][..]);
+    let inner = || segments(plain().boxed(), 3);
+    let selector = prop_oneof![
+        10 => plain(),
+        1 => name().prop_map(Selector::Has),
+        1 => (0usize..3).prop_map(Selector::Longer),
+        1 => (place(), text).prop_map(|(at, text)| Selector::At(at, text)),
+        1 => inner().prop_map(Selector::Some),
+        1 => inner().prop_map(Selector::None),
+        1 => (inner(), 0usize..3).prop_map(|(query, least)| Selector::More(query, least)),
+        1 => prop::sample::select(&["a", "brackets", "MEANING", "absent"][..]).prop_map(Selector::Holds),
+    ];
+    segments(selector.boxed(), 4)
+}
+
+fn segments(selector: BoxedStrategy<Selector>, most: usize) -> impl Strategy<Value = Query> {
+    // Nothing but places at the ends of a list: what is answered from the end alone.
+    let end = prop_oneof![
+        3 => (-3i64..2).prop_map(Selector::Index),
+        1 => (-3i64..2).prop_map(|start| Selector::Slice(Some(start), None, None)),
+    ];
+    let selectors = prop_oneof![
+        2 => prop::collection::vec(selector.clone(), 1),
+        1 => prop::collection::vec(selector, 2..5),
+        2 => prop::collection::vec(end, 1..4),
+    ];
+    prop::collection::vec((prop::bool::weighted(0.15), selectors), 1..most).prop_map(Query)
+}
+
+/// A place in a list, most often close to one of its ends.
+fn place() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        8 => -3i64..4,
+        3 => -12i64..12,
+        1 => -50i64..50,
+        1 => prop::sample::select(&[-MOST, MOST][..]),
+    ]
+}
+
+/// The largest number that a query may have in it.
+const MOST: i64 = (1 << 53) - 1;
+
+fn bound() -> impl Strategy<Value = Option<i64>> {
+    prop::option::of(place())
+}
+
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("$")?;
+        self.write(f, '$')
+    }
+}
+
+impl Query {
+    fn write(&self, f: &mut fmt::Formatter<'_>, from: char) -> fmt::Result {
+        write!(f, "{from}")?;
         for (deep, selectors) in &self.0 {
             let parts: Vec<String> = selectors.iter().map(Selector::to_string).collect();
             write!(f, "{}[{}]", if *deep { ".." } else { "" }, parts.join(", "))?;
@@ -69,6 +142,21 @@ impl fmt::Display for Selector {
             Selector::HasNot(name) => write!(f, "?!@[{}]", quoted(name)),
             Selector::Is(name, value) => write!(f, "?@[{}] == {value}", quoted(name)),
             Selector::Longer(len) => write!(f, "?length(@) > {len}"),
+            Selector::At(at, text) => write!(f, "?@[{at}] == {text}"),
+            Selector::Some(query) => {
+                write!(f, "?")?;
+                query.write(f, '@')
+            }
+            Selector::None(query) => {
+                write!(f, "?!")?;
+                query.write(f, '@')
+            }
+            Selector::More(query, least) => {
+                write!(f, "?count(")?;
+                query.write(f, '@')?;
+                write!(f, ") > {least}")
+            }
+            Selector::Holds(piece) => write!(f, "?search(@, \"{piece}\")"),
         }
     }
 }
@@ -201,6 +289,31 @@ impl Selector {
                     .filter(|(_, value)| len(value).is_some_and(|len| len > *least))
                     .collect()
             }
+            Selector::At(at, wanted) => {
+                let wanted: Value = serde_json::from_str(wanted).expect("json");
+                let element = Selector::Index(*at);
+                let is = |node: &Node<'v>| {
+                    let found = element.select(node);
+                    found.iter().any(|(_, value)| values_equal(value, &wanted))
+                };
+                all.into_iter().filter(is).collect()
+            }
+            Selector::Some(query) => all
+                .into_iter()
+                .filter(|(_, value)| !query.select(value).is_empty())
+                .collect(),
+            Selector::None(query) => all
+                .into_iter()
+                .filter(|(_, value)| query.select(value).is_empty())
+                .collect(),
+            Selector::More(query, least) => all
+                .into_iter()
+                .filter(|(_, value)| query.select(value).len() > *least)
+                .collect(),
+            Selector::Holds(piece) => all
+                .into_iter()
+                .filter(|(_, value)| value.as_str().is_some_and(|text| text.contains(piece)))
+                .collect(),
         }
     }
 }
