@@ -1,58 +1,51 @@
-//! The public compliance suites of JSONPath and JSON Patch, looked for in the folder that `WITGATE_CONFORMANCE` names
-//! or else in `../../../shared/reference/conformance` seen from this crate. Without them the tests say so and pass,
-//! except in CI, where they fail.
-
-use std::{env, fs, path::PathBuf};
+//! The public compliance suites of JSONPath and JSON Patch. `conformance/README.md` says where the
+//! cases are from.
 
 use serde_json::{Value, value::RawValue};
 use witgate_document::{Document, Error, Operation, Path};
 
-fn suite(file: &str) -> Option<String> {
-    let folder = match env::var_os("WITGATE_CONFORMANCE") {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/conformance")
-        }
-    };
-    let path = folder.join(file);
-    match fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            assert!(env::var_os("CI").is_none(), "{}: {error}", path.display());
-            eprintln!("skipped: {}: {error}", path.display());
-            None
-        }
-    }
+type RawCase<'t> = std::collections::BTreeMap<String, &'t RawValue>;
+
+/// The cases of a suite, one a line.
+#[track_caller]
+fn cases(suite: &str, count: usize) -> Vec<RawCase<'_>> {
+    let cases: Vec<RawCase> = suite
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a case"))
+        .collect();
+    assert_eq!(cases.len(), count, "cases in the suite");
+    cases
 }
 
 fn raw<'t>(case: &'t RawCase, name: &str) -> Option<&'t str> {
     case.get(name).map(|value| value.get())
 }
 
-type RawCase<'t> = std::collections::BTreeMap<String, &'t RawValue>;
+/// Fails with every fault of the cases, each by what the suite calls the case.
+#[track_caller]
+fn all_hold(cases: &[RawCase], called: &str, check: impl Fn(&RawCase) -> Result<(), String>) {
+    let fault = |(index, case): (usize, &RawCase)| {
+        let name = raw(case, called).unwrap_or_default();
+        let line = index + 1;
+        check(case)
+            .err()
+            .map(|fault| format!("line {line}, {name}: {fault}"))
+    };
+    let faults: Vec<String> = cases.iter().enumerate().filter_map(fault).collect();
+    let count = format!("{} of {}", faults.len(), cases.len());
+    assert!(faults.is_empty(), "{count}:\n{}", faults.join("\n"));
+}
 
 #[test]
 fn every_jsonpath_case_holds() {
-    let Some(text) = suite("jsonpath-cts.json") else {
-        return;
-    };
-    let suite: RawCase = serde_json::from_str(&text).expect("a suite");
-    let cases: Vec<RawCase> = serde_json::from_str(suite["tests"].get()).expect("cases");
-    let mut faults = Vec::new();
-    for case in &cases {
-        let name = raw(case, "name").expect("a name");
-        if let Err(fault) = jsonpath_case(case) {
-            faults.push(format!("{name}: {fault}"));
-        }
-    }
-    eprintln!("{} cases", cases.len());
-    assert!(
-        faults.is_empty(),
-        "{} of {}:\n{}",
-        faults.len(),
-        cases.len(),
-        faults.join("\n")
-    );
+    let cases = cases(include_str!("conformance/jsonpath.jsonl"), 703);
+    all_hold(&cases, "name", jsonpath_case);
+}
+
+#[test]
+fn every_json_patch_case_holds() {
+    let cases = cases(include_str!("conformance/json-patch.jsonl"), 112);
+    all_hold(&cases, "comment", patch_case);
 }
 
 fn jsonpath_case(case: &RawCase) -> Result<(), String> {
@@ -108,29 +101,8 @@ fn jsonpath_case(case: &RawCase) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn every_json_patch_case_holds() {
-    for file in ["json-patch-tests.json", "json-patch-spec-tests.json"] {
-        let Some(text) = suite(file) else { continue };
-        let cases: Vec<RawCase> = serde_json::from_str(&text).expect("a suite");
-        let mut faults = Vec::new();
-        let mut count = 0;
-        for (index, case) in cases.iter().enumerate() {
-            let Some(patch) = raw(case, "patch") else {
-                continue;
-            };
-            count += 1;
-            if let Err(fault) = patch_case(case, patch) {
-                let comment = raw(case, "comment").unwrap_or_default();
-                faults.push(format!("{file} {index} {comment}: {fault}"));
-            }
-        }
-        eprintln!("{count} cases");
-        assert!(faults.is_empty(), "{}", faults.join("\n"));
-    }
-}
-
-fn patch_case(case: &RawCase, patch: &str) -> Result<(), String> {
+fn patch_case(case: &RawCase) -> Result<(), String> {
+    let patch = raw(case, "patch").expect("a patch");
     let before = raw(case, "doc").expect("a document").to_owned();
     let mut document = Document::new(before.clone());
     let done: Result<(), Error> =
