@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     config::{Config, DEFAULT_FILE, Problem, Problems},
     fault::Fault,
-    pipeline::{Loaded, Runtime},
+    pipeline::{Evidence, Loaded, Refused, Runtime},
     reload,
     store::Store,
     telemetry::Metrics,
@@ -217,7 +217,11 @@ fn refused(loaded: &Loaded) -> Option<Failure> {
         .iter()
         .map(|refused| format!("{}: {}", refused.file.display(), refused.fault.chain()));
     let errors: Vec<String> = errors.collect();
-    let hint = "rebuild it, or take it out of the folder; `witgate wit` prints the contract";
+    let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
+    let hint = match loaded.refused.iter().any(unlisted) {
+        true => "make it a folder that the gateway may read, or name another as `dir` in [plugins]",
+        false => "rebuild it, or take it out of the folder; `witgate wit` prints the contract",
+    };
     (!errors.is_empty()).then(|| Failure {
         code: Code::Plugin,
         errors,

@@ -21,7 +21,10 @@ mod bindings; // the contract as Rust
 #[cfg(test)]
 pub(crate) mod tests; // real components on the real engine
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -69,13 +72,39 @@ pub(crate) struct Catalog {
 pub(crate) struct Loaded {
     /// The new set, or `None` where it would equal the previous one: same hashes, settings and order.
     pub(crate) catalog: Option<Arc<Catalog>>,
-    /// Files that were refused; the last good version of each stays in the set.
+    /// Files that were refused; the last good version of each stays in the set. Or the plugin
+    /// folder, if it could not be listed.
     pub(crate) refused: Vec<Refused>,
 }
 
 pub(crate) struct Refused {
     pub(crate) file: PathBuf,
+    pub(crate) evidence: Evidence,
     pub(crate) fault: Fault,
+}
+
+/// What a refusal is based on. The same refusal with the same evidence is reported once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// The content, by its SHA-256.
+    Content([u8; 32]),
+    /// The name, the type or the size. The content was not read.
+    Metadata,
+    /// Reading the file failed.
+    Unreadable,
+    /// Listing the folder failed. All plugins stay as they are.
+    Unlisted,
+}
+
+impl Evidence {
+    /// Whether `path` may be tried again although its metadata is the same.
+    pub(crate) fn is_outdated(&self, path: &Path) -> bool {
+        match self {
+            Self::Content(_) | Self::Metadata => false,
+            Self::Unreadable => files::is_readable(path),
+            Self::Unlisted => files::is_listable(path),
+        }
+    }
 }
 
 /// A line of `witgate plugins list`.

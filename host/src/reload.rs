@@ -8,14 +8,12 @@ mod watch; // wait for a change, and for it to be over
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf, absolute},
     sync::Arc,
     thread,
 };
 
-use sha2::{Digest, Sha256};
 use tracing::{error, info, warn};
 
 pub(crate) use self::scan::Scan;
@@ -25,7 +23,7 @@ use crate::{
     fault::Fault,
     ids::PluginId,
     message::ANTHROPIC,
-    pipeline::{Catalog, Loaded, Refused, Runtime},
+    pipeline::{Catalog, Evidence, Loaded, Refused, Runtime},
     telemetry::Metrics,
 };
 
@@ -131,17 +129,26 @@ struct Reloader {
     first: Arc<Config>,
     /// Why the configuration on the disk is not the one in force, if it is not.
     pending: Option<Pending>,
-    /// Files that were refused, with their hash and the reason; no hash where the file could not be read.
-    refused: BTreeMap<PathBuf, (Option<Hash>, String)>,
+    /// Files that were refused and the folder if it could not be read, with the evidence and the
+    /// reason.
+    refused: BTreeMap<PathBuf, (Evidence, String)>,
 }
-
-type Hash = [u8; 32];
 
 #[derive(PartialEq, Eq)]
 struct Pending {
     reason: String,
-    /// Whether it could not even be read; what it lacks may come without the file changing.
-    unread: bool,
+    waits_for: WaitsFor,
+}
+
+/// What may make a refused configuration valid.
+#[derive(PartialEq, Eq)]
+enum WaitsFor {
+    /// A change of its own.
+    OwnChange,
+    /// A file that it refers to. It could not be read.
+    Files,
+    /// This plugin folder. It could not be listed.
+    Folder(PathBuf),
 }
 
 impl Reloader {
@@ -187,11 +194,22 @@ impl Reloader {
         }
     }
 
-    /// Whether a failure may be over without a stamp that tells: an unreadable file, a file that a bad configuration misses.
+    /// Whether a failure may be over without a stamp that tells: an unreadable file or folder, or a
+    /// file that a bad configuration misses.
     fn is_worth_another_try(&self) -> bool {
-        let mut unread = self.refused.iter().filter(|(_, (hash, _))| hash.is_none());
-        self.pending.as_ref().is_some_and(|pending| pending.unread)
-            || unread.any(|(file, _)| hash(file).is_some())
+        let pending = self.pending.as_ref().map(|pending| &pending.waits_for);
+        let config = match pending {
+            None | Some(WaitsFor::OwnChange) => false,
+            Some(WaitsFor::Files) => true,
+            Some(WaitsFor::Folder(folder)) => Evidence::Unlisted.is_outdated(folder),
+        };
+        config || self.has_outdated_refusal()
+    }
+
+    /// Whether something that was refused because it could not be read now can be.
+    fn has_outdated_refusal(&self) -> bool {
+        let mut refused = self.refused.iter();
+        refused.any(|(path, (evidence, _))| evidence.is_outdated(path))
     }
 
     /// Makes what was found the running state, as far as it is good.
@@ -200,14 +218,10 @@ impl Reloader {
         if let Some(candidate) = self.candidate(&before) {
             match self.try_candidate(&candidate, &before) {
                 Ok(()) => return,
-                Err(reason) => self.refuse_config(Pending {
-                    reason,
-                    unread: false,
-                }),
+                Err(pending) => self.refuse_config(pending),
             }
         }
-        let unread = self.refused.values().any(|(hash, _)| hash.is_none());
-        if before.plugins == self.running.seen.plugins && !unread {
+        if before.plugins == self.running.seen.plugins && !self.has_outdated_refusal() {
             return;
         }
         let config = self.running.config.clone();
@@ -235,7 +249,7 @@ impl Reloader {
             Err(problems) => {
                 self.refuse_config(Pending {
                     reason: problems.to_string(),
-                    unread: true,
+                    waits_for: WaitsFor::Files,
                 });
                 None
             }
@@ -243,7 +257,7 @@ impl Reloader {
     }
 
     /// Loads the plugins by a new configuration and puts both in force, or says why the configuration cannot be.
-    fn try_candidate(&mut self, candidate: &Arc<Config>, before: &Scan) -> Result<(), String> {
+    fn try_candidate(&mut self, candidate: &Arc<Config>, before: &Scan) -> Result<(), Pending> {
         // It may name another folder and other files. Looked at before they are loaded, so that no later change is missed.
         let mut seen = look(&self.running.file, candidate);
         seen.config.extend(self.running.seen.config.clone());
@@ -254,24 +268,39 @@ impl Reloader {
             candidate,
             Some(&self.running.catalog),
         );
-        let unchanged = |file: &PathBuf| before.plugins.get(file) == seen.plugins.get(file);
+        let by = |refused: &Refused| {
+            let (file, reason) = (refused.file.display(), refused.fault.chain());
+            format!("{file}: {reason}")
+        };
+        // Its settings may be for plugins that cannot be seen now.
+        let unlisted = |refused: &&Refused| refused.evidence == Evidence::Unlisted;
+        if let Some(refused) = loaded.refused.iter().find(unlisted) {
+            return Err(Pending {
+                reason: by(refused),
+                waits_for: WaitsFor::Folder(refused.file.clone()),
+            });
+        }
+        let unchanged =
+            |file: &PathBuf| before.plugins.stamp_of(file) == seen.plugins.stamp_of(file);
         // A file that was good and is the same is refused now for its new settings.
         let by_settings = |refused: &&Refused| {
             same_folder && unchanged(&refused.file) && !self.refused.contains_key(&refused.file)
         };
         if let Some(refused) = loaded.refused.iter().find(by_settings) {
-            return Err(format!(
-                "{}: {}",
-                refused.file.display(),
-                refused.fault.chain()
-            ));
+            return Err(Pending {
+                reason: by(refused),
+                waits_for: WaitsFor::OwnChange,
+            });
         }
         self.report(&loaded.refused);
         let catalog = loaded
             .catalog
             .unwrap_or_else(|| self.running.catalog.clone());
         self.put_in_force(candidate, catalog)
-            .map_err(|fault| fault.chain())?;
+            .map_err(|fault| Pending {
+                reason: fault.chain(),
+                waits_for: WaitsFor::OwnChange,
+            })?;
 
         info!(file = %self.running.file.display(), "configuration in force");
         self.running.metrics.reload("config", true);
@@ -311,13 +340,23 @@ impl Reloader {
         self.pending = Some(pending);
     }
 
-    /// One line per refused file, not repeated while the file and the reason are the same.
+    /// One line per refused file, not repeated while the evidence and the reason are the same.
     fn report(&mut self, refused: &[Refused]) {
         let mut now = BTreeMap::new();
-        for Refused { file, fault } in refused {
-            let entry = (hash(file), fault.chain());
+        for refused in refused {
+            let file = &refused.file;
+            let entry = (refused.evidence.clone(), refused.fault.chain());
             if self.refused.get(file) != Some(&entry) {
-                warn!(file = %file.display(), "plugin refused, what ran before stays: {}", entry.1);
+                match refused.evidence {
+                    Evidence::Unlisted => warn!(
+                        folder = %file.display(),
+                        "{}; the plugins that run from it stay until it can be read, an empty folder removes them",
+                        entry.1
+                    ),
+                    _ => {
+                        warn!(file = %file.display(), "plugin refused, what ran before stays: {}", entry.1)
+                    }
+                }
                 self.running.metrics.reload("plugins", false);
             }
             now.insert(file.clone(), entry);
@@ -339,12 +378,6 @@ fn needs_restart(first: &Config, config: &Config) -> BTreeSet<&'static str> {
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))
     .collect()
-}
-
-fn hash(file: &Path) -> Option<Hash> {
-    fs::read(file)
-        .ok()
-        .map(|bytes| Sha256::digest(bytes).into())
 }
 
 #[cfg(test)]

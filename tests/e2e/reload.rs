@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::support::{
@@ -118,11 +119,173 @@ fn a_folder_may_be_made_later() {
     gateway.drop_in("tagger.wasm", &component("tagger"));
     gateway.generation(2);
     is_tagged(&gateway, true);
-    fs::remove_dir_all(gateway.plugins()).unwrap();
+}
+
+#[test]
+fn a_folder_that_goes_away_takes_no_plugin_with_it() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
+    let away = gateway.dir.path().join("away");
+    let from = gateway.mark();
+    fs::rename(gateway.plugins(), &away).unwrap();
+    let words = ["the plugin folder is missing", "stay until it can be read"];
+    let (at, line) = gateway.line_from(from, &words);
+    assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
+    is_tagged(&gateway, true);
+
+    // The folder comes back with one more file: that one is added, the other runs on.
+    fs::copy(component("declines"), away.join("60-declines.wasm")).unwrap();
+    fs::rename(&away, gateway.plugins()).unwrap();
+    gateway.generation(2);
+    is_tagged(&gateway, true);
+    let again = gateway.log().into_iter().skip(at + 1);
+    assert_eq!(again.filter(|line| line.contains(words[0])).count(), 0);
+
+    // An empty folder removes its plugins.
+    fs::rename(gateway.plugins(), &away).unwrap();
+    gateway.line_from(at + 1, &words);
+    fs::create_dir(gateway.plugins()).unwrap();
     gateway.generation(3);
     is_tagged(&gateway, false);
-    gateway.drop_in("tagger.wasm", &component("tagger"));
-    gateway.generation(4);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_changes_nothing_until_it_can() {
+    let upstream = Upstream::ok();
+    let mut gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
+    let away = gateway.dir.path().join("away");
+    fs::rename(gateway.plugins(), &away).unwrap();
+    let from = gateway.mark();
+    // Tests may run as root, which permissions do not stop. Listing a file fails for every user.
+    fs::write(gateway.plugins(), "a file").unwrap();
+    let words = [
+        "the plugin folder cannot be read",
+        "stay until it can be read",
+    ];
+    let (at, line) = gateway.line_from(from, &words);
+    assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
+    is_tagged(&gateway, true);
+
+    // New settings cannot be applied to a plugin that cannot be seen, so the configuration waits.
+    let changed = TAG.replace("true", "\"changed\"");
+    gateway.reconfigure(|config| config.replace_tables(TAG, &changed));
+    let words_of_config = ["configuration refused", "the plugin folder cannot be read"];
+    gateway.line_from(at, &words_of_config);
+    is_tagged(&gateway, true);
+    assert_eq!(upstream.last().json()["tagged"], true);
+
+    fs::remove_file(gateway.plugins()).unwrap();
+    fs::rename(&away, gateway.plugins()).unwrap();
+    gateway.line_from(at, &["configuration in force"]);
+    is_tagged(&gateway, true);
+    assert_eq!(upstream.last().json()["tagged"], "changed");
+    let log = gateway.log();
+    for words in [words, words_of_config] {
+        let said = |line: &&String| words.iter().all(|word| line.contains(word));
+        assert_eq!(log.iter().filter(said).count(), 1, "{words:?} in {log:#?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_at_the_start_stops_the_gateway() {
+    for command in ["serve", "check"] {
+        let outcome = Gateway::echo()
+            .without_folder()
+            .file("plugins", "a file")
+            .run(&[command]);
+        outcome
+            .has_code(4)
+            .says(&["/plugins: the plugin folder cannot be read", "[plugins]"]);
+    }
+}
+
+/// Makes a FIFO without a writer.
+#[track_caller]
+fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+}
+
+/// Makes a file of this length that takes no disk space.
+fn make_sparse(path: &Path, length: u64) {
+    fs::File::create(path).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn special_and_oversized_files_are_refused_unread() {
+    const HUGE: u64 = 2 << 30;
+    type Case<'a> = (&'a str, fn(&Path), &'a [&'a str]);
+    let cases: [Case<'_>; 3] = [
+        ("a FIFO", make_fifo, &["is a FIFO", "regular file"]),
+        (
+            "a link to an endless device",
+            |path| symlink("/dev/zero", path).unwrap(),
+            &["is a device", "regular file"],
+        ),
+        (
+            "a huge file",
+            |path| make_sparse(path, HUGE),
+            &["2147483648 bytes", "at most 67108864"],
+        ),
+    ];
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
+    let mut generation = 1;
+    for (name, make, words) in cases {
+        let odd = gateway.plugins().join("60-odd.wasm");
+        let from = gateway.mark();
+        make(&odd);
+        let line = gateway.line_from(from, &["refused", "60-odd.wasm"]).1;
+        for word in words {
+            assert!(line.contains(word), "{name}: no `{word}` in {line}");
+        }
+        // Later changes are seen, and the refusal is not repeated.
+        gateway.drop_in("70-declines.wasm", &component("declines"));
+        generation += 1;
+        gateway.generation(generation);
+        fs::remove_file(gateway.plugins().join("70-declines.wasm")).unwrap();
+        generation += 1;
+        gateway.generation(generation);
+        is_tagged(&gateway, true);
+        let log = gateway.log().into_iter().skip(from);
+        assert_eq!(
+            log.filter(|line| line.contains("60-odd")).count(),
+            1,
+            "{name}"
+        );
+        fs::remove_file(&odd).unwrap();
+
+        let dir = TempDir::new("odd");
+        make(&dir.path().join("60-odd.wasm"));
+        let outcome = Gateway::echo().tables(&plugins_at(dir.path(), "")).fails();
+        outcome.has_code(4).says(words).says(&["60-odd.wasm"]);
+    }
+    #[cfg(target_os = "linux")]
+    assert!(
+        gateway.peak_memory() < HUGE / 2,
+        "{}",
+        gateway.peak_memory()
+    );
+}
+
+#[test]
+fn a_file_that_was_too_large_is_looked_at_when_it_changes() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).tables(TAG).start();
+    let file = gateway.plugins().join("55-tagger.wasm");
+    make_sparse(&file, (64 << 20) + 1);
+    gateway.line(&["refused", "67108865 bytes", "at most 67108864"]);
+    fs::write(&file, fs::read(component("tagger")).unwrap()).unwrap();
+    gateway.generation(2);
     is_tagged(&gateway, true);
 }
 

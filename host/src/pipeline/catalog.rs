@@ -5,7 +5,8 @@
 
 use std::{
     borrow::Cow,
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread,
     time::Instant,
@@ -15,9 +16,9 @@ use sha2::{Digest, Sha256};
 use tracing::info;
 
 use super::{
-    Catalog, Loaded, PluginInfo, Refused, Runtime,
+    Catalog, Evidence, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
-    files::{self, Folder},
+    files::{self, Folder, Unusable},
     manifest::Hook,
     plugin::{self, Code, Hash, Plugin},
 };
@@ -47,7 +48,7 @@ struct Candidate {
     order: u8,
     name: PluginId,
     file: Option<PathBuf>,
-    content: Result<(Cow<'static, [u8]>, Hash), String>,
+    content: Result<(Cow<'static, [u8]>, Hash), Unusable>,
 }
 
 /// How the loading went, for the log.
@@ -66,11 +67,25 @@ impl Catalog {
         previous: Option<&Arc<Catalog>>,
     ) -> Loaded {
         let started = Instant::now();
-        let folder = files::read(&config.plugins.dir);
+        let dir = &config.plugins.dir;
         let mut refused = Vec::new();
+        let folder = match files::read(dir) {
+            Ok(folder) => folder,
+            Err(error) if is_yet_to_come(dir, &error, previous) => Folder::default(),
+            Err(error) => {
+                refused.push(unlisted(dir, error));
+                // Files that cannot be seen are not taken to be deleted.
+                if previous.is_some() {
+                    let catalog = None;
+                    return Loaded { catalog, refused };
+                }
+                Folder::default()
+            }
+        };
         for (file, why) in &folder.refused {
             refused.push(Refused {
                 file: file.clone(),
+                evidence: Evidence::Metadata,
                 fault: Fault::gateway(why.clone()),
             });
         }
@@ -144,6 +159,29 @@ impl Catalog {
             .iter()
             .filter_map(|plugin| plugin.manifest.dialect.clone())
             .collect()
+    }
+}
+
+/// Whether the folder could not be listed because it was never made. A missing folder that plugins
+/// run from was made, and may come back.
+fn is_yet_to_come(dir: &Path, error: &io::Error, previous: Option<&Arc<Catalog>>) -> bool {
+    let from_there = |entry: &Entry| {
+        let file = entry.file.as_deref();
+        file.and_then(Path::parent) == Some(dir)
+    };
+    error.kind() == io::ErrorKind::NotFound
+        && !previous.is_some_and(|previous| previous.entries.iter().any(from_there))
+}
+
+fn unlisted(dir: &Path, error: io::Error) -> Refused {
+    let what = match error.kind() {
+        io::ErrorKind::NotFound => "the plugin folder is missing",
+        _ => "the plugin folder cannot be read",
+    };
+    Refused {
+        file: dir.to_owned(),
+        evidence: Evidence::Unlisted,
+        fault: Fault::gateway(what).from(error),
     }
 }
 
@@ -285,7 +323,8 @@ fn enter(
             .map_or([0; 32], |(_, hash)| *hash);
         return Ok(entry(hash, None));
     }
-    let (bytes, hash) = candidate.content.as_ref().map_err(Clone::clone)?;
+    let content = candidate.content.as_ref();
+    let (bytes, hash) = content.map_err(|unusable| unusable.why.clone())?;
     let running = last.and_then(|last| last.plugin.as_ref());
     let running = running.filter(|plugin| plugin.code.hash == *hash);
     if let Some(plugin) = running.filter(|plugin| plugin.config == *wanted) {
@@ -342,6 +381,10 @@ fn refusal(candidate: &Candidate, why: &str) -> Refused {
             .file
             .clone()
             .unwrap_or_else(|| format!("{name} (built in)").into()),
+        evidence: match &candidate.content {
+            Ok((_, hash)) => Evidence::Content(*hash),
+            Err(unusable) => unusable.evidence.clone(),
+        },
         fault: Fault::plugin(name, format!("plugin `{name}` {why}")),
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File as OpenFile, FileType, OpenOptions},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
+use super::Evidence;
 use crate::ids::PluginId;
 
 /// No plugin is that large; a language run-time has some 20 MiB.
@@ -15,7 +17,15 @@ const FILE_LIMIT: u64 = 64 << 20;
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) order: Option<u8>,
-    pub(super) bytes: Result<Vec<u8>, String>,
+    pub(super) bytes: Result<Vec<u8>, Unusable>,
+}
+
+/// Why the content of a file was not taken.
+#[derive(Debug, Clone)]
+pub(super) struct Unusable {
+    pub(super) evidence: Evidence,
+    /// Completes the sentence "plugin X ...".
+    pub(super) why: String,
 }
 
 /// What lies in the folder: plugins by name, and files that are none with the reason.
@@ -25,18 +35,11 @@ pub(super) struct Folder {
     pub(super) refused: Vec<(PathBuf, String)>,
 }
 
-/// Reads the folder, top level only. A folder that is not there is an empty one.
-pub(super) fn read(dir: &Path) -> Folder {
+/// Reads the folder, top level only. Fails if the folder cannot be listed, which says nothing about
+/// the files in it.
+pub(super) fn read(dir: &Path) -> io::Result<Folder> {
     let mut folder = Folder::default();
-    let names = match names(dir) {
-        Ok(names) => names,
-        Err(error) => {
-            let why = format!("the plugin folder cannot be read: {error}");
-            folder.refused.push((dir.to_owned(), why));
-            return folder;
-        }
-    };
-    for name in names {
+    for name in names(dir)? {
         let path = dir.join(&name);
         // A link is what it leads to; one that leads nowhere is refused when it is read.
         if fs::metadata(&path).is_ok_and(|file| file.is_dir()) {
@@ -59,18 +62,23 @@ pub(super) fn read(dir: &Path) -> Folder {
             },
         }
     }
-    folder
+    Ok(folder)
+}
+
+/// Whether the folder can be listed.
+pub(super) fn is_listable(dir: &Path) -> bool {
+    names(dir).is_ok()
+}
+
+/// Whether the content of a plugin file can be read.
+pub(super) fn is_readable(file: &Path) -> bool {
+    contents(file).is_ok()
 }
 
 /// The names that end in `.wasm` and do not begin with a dot, sorted.
 fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut names = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // Editors and ConfigMap volumes keep their own files behind a dot.
         if name.ends_with(".wasm") && !name.starts_with('.') {
@@ -104,15 +112,83 @@ fn parse(file: &str) -> Result<(Option<u8>, PluginId), String> {
     Ok((order, id))
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let size = fs::metadata(path).map_err(unreadable)?.len();
+/// Reads a regular file, or the one that a link leads to. Other types are not opened, and at most
+/// one byte past the limit is read, whatever size the metadata gives.
+fn contents(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let unreadable = |error: io::Error| Unusable {
+        evidence: Evidence::Unreadable,
+        why: format!("cannot be read: {error}"),
+    };
+    let by_metadata = |why| Unusable {
+        evidence: Evidence::Metadata,
+        why,
+    };
+    let is_regular = |file: FileType| match file.is_file() {
+        true => Ok(()),
+        false => Err(by_metadata(format!(
+            "is {}, but a plugin must be a regular file or a link to one; replace or remove it",
+            kind(file)
+        ))),
+    };
+    // Opening a device may have side effects.
+    is_regular(fs::metadata(path).map_err(unreadable)?.file_type())?;
+    let file = open(path).map_err(unreadable)?;
+    // The file may have been replaced in between.
+    let metadata = file.metadata().map_err(unreadable)?;
+    is_regular(metadata.file_type())?;
+    let size = metadata.len();
     if size > FILE_LIMIT {
-        return Err(format!(
+        return Err(by_metadata(format!(
             "has {size} bytes, at most {FILE_LIMIT} are allowed"
-        ));
+        )));
     }
-    fs::read(path).map_err(unreadable)
+    let bytes = at_most(FILE_LIMIT, file).map_err(unreadable)?;
+    bytes.ok_or_else(|| {
+        by_metadata(format!(
+            "has more than {FILE_LIMIT} bytes, at most {FILE_LIMIT} are allowed"
+        ))
+    })
+}
+
+/// Reads to the end; `None` if that is past the limit. Some file systems give files a size of 0,
+/// and a file may grow while it is read, so the size in the metadata is not trusted.
+fn at_most(limit: u64, reader: impl io::Read) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = reader.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((read as u64 <= limit).then_some(bytes))
+}
+
+/// Opens a file to read, without waiting for a writer where it turns out to be a FIFO.
+fn open(path: &Path) -> io::Result<OpenFile> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NONBLOCK);
+    }
+    options.open(path)
+}
+
+/// Names the type of a file that is not a regular one.
+fn kind(file: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if file.is_fifo() {
+            return "a FIFO";
+        }
+        if file.is_char_device() || file.is_block_device() {
+            return "a device";
+        }
+        if file.is_socket() {
+            return "a socket";
+        }
+    }
+    match file.is_dir() {
+        true => "a folder",
+        false => "a special file",
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +242,7 @@ mod tests {
             fs::write(dir.join(file), file).unwrap();
         }
 
-        let folder = read(&dir);
+        let folder = read(&dir).unwrap();
 
         let names: Vec<_> = folder.files.keys().map(PluginId::as_str).collect();
         assert_eq!(names, ["other", "rule"]);
@@ -181,8 +257,51 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_empty() {
-        let folder = read(Path::new("/nonexistent/witgate"));
-        assert!(folder.files.is_empty() && folder.refused.is_empty());
+    fn a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_one() {
+        let missing = read(Path::new("/nonexistent/witgate")).err().unwrap();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let file = std::env::current_exe().unwrap();
+        let listed_file = read(&file).err().unwrap();
+        assert_eq!(listed_file.kind(), io::ErrorKind::NotADirectory);
+        assert!(!is_listable(&file) && is_readable(&file));
+    }
+
+    #[test]
+    fn reading_ends_one_byte_past_the_limit() {
+        let endless = || io::repeat(b'x');
+        assert_eq!(at_most(10, endless()).unwrap(), None);
+        assert_eq!(at_most(10, endless().take(11)).unwrap(), None);
+        let all = at_most(10, endless().take(10)).unwrap().unwrap();
+        assert_eq!(all, b"xxxxxxxxxx");
+        let mut left = endless().take(100);
+        assert_eq!(at_most(10, &mut left).unwrap(), None);
+        assert_eq!(left.limit(), 100 - 11);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_and_links_to_them_are_opened() {
+        use std::os::unix::{fs::symlink, net::UnixListener};
+        let dir = std::env::temp_dir().join(format!("witgate-files-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&dir).unwrap();
+        let at = |name: &str| dir.join(name);
+        fs::write(at("file"), "content").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+
+        assert_eq!(contents(&at("file")).unwrap(), b"content");
+        assert_eq!(contents(&at("link")).unwrap(), b"content");
+        for (name, evidence, wanted) in [
+            ("dangling", Evidence::Unreadable, "cannot be read"),
+            ("zero", Evidence::Metadata, "is a device, but"),
+            ("socket", Evidence::Metadata, "is a socket, but"),
+        ] {
+            let unusable = contents(&at(name)).unwrap_err();
+            assert_eq!(unusable.evidence, evidence, "{name}");
+            assert!(unusable.why.contains(wanted), "{name}: {}", unusable.why);
+        }
+        fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Metadata},
+    io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -22,23 +23,27 @@ pub(crate) struct Stamp {
 pub(crate) struct Scan {
     /// The configuration file and what it refers to, as far as they are there.
     pub(super) config: BTreeMap<PathBuf, Stamp>,
-    pub(super) plugins: BTreeMap<PathBuf, Stamp>,
+    pub(super) plugins: Listing,
+}
+
+/// The plugin files of a folder, as far as it can be listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    files: BTreeMap<PathBuf, Stamp>,
+    /// Why the folder could not be listed. Such a folder differs from an empty one.
+    error: Option<io::ErrorKind>,
 }
 
 impl Scan {
-    /// Looks once. A file or folder that is not there is left out: it may come later.
+    /// Looks once. A missing file is left out: it may come later.
     pub(super) fn take<'a>(
         config_files: impl IntoIterator<Item = &'a Path>,
         plugins: &Path,
     ) -> Self {
         let config = config_files.into_iter().map(Path::to_owned);
-        let in_folder = fs::read_dir(plugins).into_iter().flatten().flatten();
-        let components = in_folder
-            .map(|entry| entry.path())
-            .filter(|path| is_component(path));
         Self {
             config: stamped(config),
-            plugins: stamped(components),
+            plugins: Listing::of(plugins),
         }
     }
 
@@ -47,7 +52,30 @@ impl Scan {
         let gone = |now: &BTreeMap<PathBuf, Stamp>, then: &BTreeMap<PathBuf, Stamp>| {
             then.keys().any(|path| !now.contains_key(path))
         };
-        gone(&self.config, &earlier.config) || gone(&self.plugins, &earlier.plugins)
+        gone(&self.config, &earlier.config) || gone(&self.plugins.files, &earlier.plugins.files)
+    }
+}
+
+impl Listing {
+    fn of(folder: &Path) -> Self {
+        let listed = fs::read_dir(folder).and_then(|entries| {
+            let paths = entries.map(|entry| Ok(entry?.path()));
+            paths.collect::<io::Result<Vec<_>>>()
+        });
+        match listed {
+            Ok(paths) => Self {
+                files: stamped(paths.into_iter().filter(|path| is_component(path))),
+                error: None,
+            },
+            Err(error) => Self {
+                files: BTreeMap::new(),
+                error: Some(error.kind()),
+            },
+        }
+    }
+
+    pub(super) fn stamp_of(&self, file: &Path) -> Option<&Stamp> {
+        self.files.get(file)
     }
 }
 
@@ -132,9 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_an_empty_one() {
+    fn a_missing_folder_and_a_file_in_its_place_differ_from_an_empty_folder() {
         let folder = Folder::new();
-        assert_eq!(Scan::take([], &folder.path().join("none")), Scan::default());
+        let plugins = folder.path().join("plugins");
+        let missing = Scan::take([], &plugins);
+        fs::write(&plugins, "").unwrap();
+        let replaced = Scan::take([], &plugins);
+        fs::remove_file(&plugins).unwrap();
+        fs::create_dir(&plugins).unwrap();
+        let empty = Scan::take([], &plugins);
+        assert!(missing != replaced && missing != empty && replaced != empty);
+        assert_eq!(empty, Scan::default());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What becomes of a changed configuration file. What becomes of changed plugins is told by the tests from outside.
 
-use std::sync::Mutex;
+use std::{fs, sync::Mutex};
 
 use super::{folder::Folder, *};
 use crate::telemetry::Metrics;
