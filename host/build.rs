@@ -154,6 +154,7 @@ fn rerun_when_changed(root: &Path, built: &Path) -> Result<(), String> {
         root.join("rust-toolchain.toml"),
         root.join("wit"),
         root.join("plugins/sdk/Cargo.toml"),
+        root.join("host/contract/Cargo.toml"),
     ];
     for (_, name) in PLUGINS {
         inputs.push(root.join("plugins").join(name).join("Cargo.toml"));

@@ -23,6 +23,7 @@ use crate::{
 
 pub(crate) use problem::did_you_mean;
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use witgate_contract::manifest::OnError;
 
 /// The file that is read where none is named, if it is there.
 pub(crate) const DEFAULT_FILE: &str = "witgate.toml";
@@ -41,9 +42,6 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
 
 /// Some 300 exchanges at once with three plugins each; a live one holds a 2 MiB stack, touched in part.
 const DEFAULT_INSTANCES: u32 = 1000;
-
-/// More would reserve more address space than some kernels hand out.
-const MAX_INSTANCES: u32 = 8000;
 
 /// Polling faster than this burns more than it finds.
 const MIN_POLL: Duration = Duration::from_millis(10);
@@ -297,9 +295,6 @@ pub(crate) struct Plugins {
     pub(crate) instances: u32,
 }
 
-/// The largest memory that a plugin can be granted, in bytes: each instance slot reserves address space for that much.
-pub(crate) const MOST_MEMORY: usize = 1 << 30;
-
 /// `[plugin.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PluginConfig {
@@ -324,13 +319,4 @@ impl Default for PluginConfig {
             settings: serde_json::Map::new(),
         }
     }
-}
-
-/// What becomes of an exchange when a plugin fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnError {
-    /// It ends with a 500 that names the plugin.
-    Fail,
-    /// It goes on without the plugin, visibly.
-    Skip,
 }

@@ -1,13 +1,14 @@
 //! Our own words for requests and answers: what travels between the gateway, the plugins and the upstreams.
 
 mod headers;
-mod path;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
+use witgate_contract::guard;
+pub(crate) use witgate_contract::{RequestKind, manifest::ANTHROPIC};
 use witgate_document::Document;
 
 use crate::{
@@ -16,30 +17,6 @@ use crate::{
 };
 
 pub(crate) use headers::{keep_common, keep_end_to_end, take_off, take_off_own};
-pub(crate) use path::check_path;
-
-/// The one dialect that needs no plugin: the gateway's own.
-pub(crate) const ANTHROPIC: &str = "anthropic";
-
-/// What a request asks for, as far as hooks are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RequestKind {
-    Messages,
-    CountTokens,
-    /// The list of models of an upstream that speaks another protocol. No client's, and no exchange.
-    Models,
-}
-
-impl RequestKind {
-    /// As plugins and logs know it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::CountTokens => "count_tokens",
-            Self::Models => "models",
-        }
-    }
-}
 
 /// The client's request, as edited so far. A clone is cheap: body and headers are shared until they are edited.
 #[derive(Clone, Debug)]
@@ -83,6 +60,15 @@ impl Target {
     /// Whether it takes a plugin to speak with it.
     pub(crate) fn is_foreign(&self) -> bool {
         *self.dialect != *ANTHROPIC
+    }
+
+    /// What guards are checked against.
+    pub(crate) fn facts(&self) -> guard::Target<'_> {
+        guard::Target {
+            dialect: &self.dialect,
+            lacks: &self.lacks,
+            attempt: self.attempt,
+        }
     }
 }
 

@@ -7,8 +7,6 @@
 mod catalog; // the loaded set: layers, order, what stays when something is refused
 mod files; // the plugin folder
 mod plugin; // bytes to plugin
-mod manifest; // what it says about itself
-mod guard; // does this plugin care?
 mod seats; // the instances of one exchange
 mod instance; // one of them: deadline, memory, traps
 mod imports; // what it may call
@@ -29,15 +27,14 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tracing::warn;
+use witgate_contract::{guard::Facts, limits, manifest::Hook};
 use witgate_document::Operation;
 
 use self::{
     bindings::Verdict,
     catalog::Entry,
-    guard::Facts,
     imports::{FailureView, Journal, May, RequestView},
     instance::Cause,
-    manifest::Hook,
     plugin::Plugin,
     seats::Seats,
     translator::Loan,
@@ -254,9 +251,9 @@ impl Run {
                         let facts = Facts {
                             kind: request.kind,
                             headers: Some(&request.headers),
-                            target: Some(target),
+                            target: Some(target.facts()),
                         };
-                        speaks(plugin, target) && guard.likely(facts, &request.body)
+                        speaks(plugin, &target.dialect) && guard.likely(facts, &request.body)
                     })
                 })
             };
@@ -291,7 +288,7 @@ impl Run {
             let facts = Facts {
                 kind: request.kind,
                 headers: Some(&request.headers),
-                target: Some(target),
+                target: Some(target.facts()),
             };
             if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
                 continue;
@@ -340,14 +337,14 @@ impl Run {
         let facts = Facts {
             kind: request.kind,
             headers: Some(&request.headers),
-            target: Some(target),
+            target: Some(target.facts()),
         };
         for &at in catalog.having(Hook::Failure).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Failure);
             let holds = guard
                 .is_some_and(|guard| guard.holds_for_failure(facts, failure.status, &request.body));
-            if !holds || !speaks(plugin, target) || self.seats.is_out(at) {
+            if !holds || !speaks(plugin, &target.dialect) || self.seats.is_out(at) {
                 self.receipt.guarded(plugin, Hook::Failure);
                 continue;
             }
@@ -400,7 +397,9 @@ impl Run {
         let Some(guard) = plugin.guard(hook) else {
             return Ok(false);
         };
-        let cares = facts.target.is_none_or(|target| speaks(plugin, target))
+        let cares = facts
+            .target
+            .is_none_or(|target| speaks(plugin, target.dialect))
             && guard.holds(facts, &request.body).map_err(|error| {
                 Fault::client(
                     Kind::BadRequest,
@@ -431,7 +430,7 @@ impl Run {
 
     fn note(&mut self, plugin: &Plugin, mut journal: Journal) {
         self.receipt
-            .note(plugin.id(), std::mem::take(&mut journal.notes));
+            .note(plugin.id(), std::mem::take(&mut journal.notes).into_lines());
         if journal.count == 0 {
             return;
         }
@@ -456,13 +455,10 @@ impl Run {
     }
 }
 
-/// A dialect is for upstreams that speak it.
-fn speaks(plugin: &Plugin, target: &Target) -> bool {
-    plugin
-        .manifest
-        .dialect
-        .as_deref()
-        .is_none_or(|dialect| dialect == &*target.dialect)
+/// A dialect is for upstreams that speak it; other plugins are for every upstream.
+fn speaks(plugin: &Plugin, dialect: &str) -> bool {
+    let own = plugin.manifest.dialect.as_deref();
+    own.is_none_or(|own| own == dialect)
 }
 
 /// What response hooks may know and change of an answer besides its events.
@@ -502,9 +498,6 @@ pub(crate) struct Receipt {
     pub(crate) notes: Vec<(PluginId, String)>,
 }
 
-/// Lines in the record of one exchange.
-const NOTES: usize = 32;
-
 impl Receipt {
     /// Takes in what was done elsewhere.
     fn absorb(&mut self, other: Self) {
@@ -521,7 +514,7 @@ impl Receipt {
     fn note(&mut self, plugin: &PluginId, lines: impl IntoIterator<Item = String>) {
         for line in lines {
             let told = |(by, told): &(PluginId, String)| by == plugin && *told == line;
-            if self.notes.len() < NOTES && !self.notes.iter().any(told) {
+            if self.notes.len() < limits::NOTES && !self.notes.iter().any(told) {
                 self.notes.push((plugin.clone(), line));
             }
         }
@@ -549,7 +542,7 @@ impl Receipt {
     ) -> Result<(), Fault> {
         let ours = matches!(cause, Cause::NoSlot | Cause::Lost);
         if !ours {
-            plugin.meter(Hook::of(hook)).failed();
+            plugin.meter(Hook::of_function(hook)).failed();
         }
         // Neither is the plugin's doing, and a lost request cannot be sent.
         if on_error == OnError::Fail || ours {

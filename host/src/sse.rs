@@ -4,11 +4,9 @@
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
+use witgate_contract::limits;
 
 use crate::message::Event;
-
-/// The largest event that is held, in bytes.
-pub(crate) const LARGEST_EVENT: usize = 32 * 1024 * 1024;
 
 /// Cuts a stream of chunks into frames.
 ///
@@ -49,7 +47,7 @@ pub(crate) struct Frame {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self::with_limit(LARGEST_EVENT)
+        Self::with_limit(limits::EVENT)
     }
 }
 

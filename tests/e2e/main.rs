@@ -32,4 +32,5 @@ mod operation; // signals, limits, the configuration file while running
 mod signatures; // whose thinking goes where
 mod reload; // plugins come, change and go while traffic flows
 mod guests; // plugins that misbehave
+mod contract; // what plugins may do, in the gateway and in the SDK's test kit
 mod dialects; // upstreams that speak another protocol

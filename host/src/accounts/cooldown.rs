@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use witgate_contract::limits::COOLDOWN;
+
 /// Most overloads are over in a second or two.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// An account that has failed for so long is asked again every minute: that costs one attempt, and an upstream that is well again is not left alone for long.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// A told rest may be a weekly limit; longer than that it is a mistake of the upstream.
-const LONGEST_TOLD: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// After so long without a failure the next one counts as the first.
 const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
@@ -34,7 +33,7 @@ impl Rest {
     ) -> Self {
         match former.filter(|rest| !rest.is_forgotten(now)) {
             Some(rest) if rest.is_under_way(now) => {
-                let until = told.map_or(rest.until, |told| now + told.min(LONGEST_TOLD));
+                let until = told.map_or(rest.until, |told| now + told.min(COOLDOWN));
                 Self {
                     failures: rest.failures,
                     until: rest.until.max(until),
@@ -68,7 +67,7 @@ impl Rest {
 /// come back together.
 fn length(failures: u32, told: Option<Duration>, chance: f64) -> Duration {
     match told {
-        Some(told) => told.min(LONGEST_TOLD),
+        Some(told) => told.min(COOLDOWN),
         None => {
             let doubled = FIRST.saturating_mul(2u32.saturating_pow(failures));
             doubled
@@ -101,7 +100,7 @@ mod tests {
             (0, Some(SECOND * 90), 1.0, SECOND * 90),
             (9, Some(SECOND), 0.5, SECOND),
             (0, Some(Duration::ZERO), 0.0, Duration::ZERO),
-            (0, Some(Duration::MAX), 0.0, LONGEST_TOLD),
+            (0, Some(Duration::MAX), 0.0, COOLDOWN),
         ];
         for (failures, told, chance, rest) in table {
             assert_eq!(

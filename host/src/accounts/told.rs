@@ -4,9 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 use http::HeaderMap;
-
-/// A weekly limit and a day. Whoever says more is mistaken, or does not want to be asked at all.
-const LONGEST: Duration = Duration::from_secs(8 * 24 * 3600);
+use witgate_contract::limits::COOLDOWN;
 
 /// How long the answer's headers say to wait, measured from `now`: never nothing at all, and never more than eight days.
 ///
@@ -17,14 +15,14 @@ pub(crate) fn told(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         .and_then(|text| number(text, 1000.0))
         .or_else(|| text("retry-after").and_then(|text| seconds_or_date(text, now)))
         .or_else(|| reset(headers, now))?;
-    Some(told.min(LONGEST))
+    Some(told.min(COOLDOWN))
 }
 
 /// A number of parts of a second, fractions allowed as clients allow them.
 fn number(text: &str, of_a_second: f64) -> Option<Duration> {
     let seconds = text.parse::<f64>().ok()? / of_a_second;
     // Beyond what a duration can hold is beyond what is believed.
-    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(COOLDOWN.as_secs_f64())))
 }
 
 fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {

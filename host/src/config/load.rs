@@ -14,11 +14,11 @@ use bytesize::ByteSize;
 use http::Uri;
 use toml::de::DeTable;
 use tracing_subscriber::EnvFilter;
+use witgate_contract::limits;
 
 use super::{
     Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
-    DEFAULT_LOG, MAX_INSTANCES, MIN_POLL, MOST_MEMORY, OnError, PluginConfig, Plugins, Problem,
-    Problems, Retry,
+    DEFAULT_LOG, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems, Retry,
     problem::did_you_mean,
     table::{Source, Table},
     upstreams,
@@ -333,7 +333,7 @@ fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins
         poll: table.parsed("poll", "a duration of at least `10ms`", poll),
         cache: cache(source, table, defaults),
         instances: table
-            .number("instances", 1..=MAX_INSTANCES)
+            .number("instances", 1..=limits::INSTANCES)
             .unwrap_or(defaults.instances),
     }
 }
@@ -395,7 +395,7 @@ fn plugin(table: &Table<'_>) -> PluginConfig {
         "skip" => Some(OnError::Skip),
         _ => None,
     });
-    let pages = |text: &str| size(text).filter(|size| (PAGE..=MOST_MEMORY).contains(size));
+    let pages = |text: &str| size(text).filter(|size| (PAGE..=limits::MEMORY).contains(size));
     PluginConfig {
         enabled: table.boolean("enabled").unwrap_or(true),
         on_error,

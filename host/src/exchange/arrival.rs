@@ -9,21 +9,18 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::de::IgnoredAny;
+use witgate_contract::{error_type::status_of, event::event_type, limits};
 
 use crate::{
     fault::{Fault, Kind},
     ids::UpstreamId,
-    message::{Body, BodyStream, Event, RequestKind, Response, Target},
+    message::{Body, BodyStream, RequestKind, Response, Target},
     pipeline::Translator,
-    sse::{Decoder, Frame, LARGEST_EVENT},
+    sse::{Decoder, Frame},
     telemetry::Usage,
 };
 
-use super::{
-    failed::Bad,
-    kinds::{envelope, status_of},
-    translate,
-};
+use super::{failed::Bad, kinds::envelope, translate};
 
 /// An answer whose beginning is good. None of it has gone to the client, so another attempt is still possible.
 pub(crate) enum Arrived {
@@ -100,9 +97,6 @@ impl Due {
     }
 }
 
-/// Longer than any message, in bytes.
-pub(crate) const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
-
 /// The most that may come before the first event of a stream, in bytes: comments and pings that say
 /// that the upstream is still at work.
 const LONGEST_PRELUDE: usize = 1024 * 1024;
@@ -110,9 +104,6 @@ const LONGEST_PRELUDE: usize = 1024 * 1024;
 /// The most white space at the beginning of a response whose content type does not say what it is,
 /// in bytes. Some servers send it to keep the connection open.
 const LONGEST_BLANK: usize = 64 * 1024;
-
-/// Longer than any error that is one.
-const LARGEST_ERROR: usize = 1024 * 1024;
 
 /// An error is a line or two, sent at once.
 const ERROR_PATIENCE: Duration = Duration::from_secs(10);
@@ -169,8 +160,8 @@ pub(crate) async fn look(
         return begin(status, headers, chunks, target, due).await;
     }
     let limit = match &translator {
-        Some(_) => LARGEST_EVENT,
-        None => LARGEST_ANSWER,
+        Some(_) => limits::EVENT,
+        None => limits::RESPONSE,
     };
     let (mut body, fault) = read(&mut chunks, begun, limit, &target.upstream).await;
     let broken = |headers, body, fault| Bad::Broken {
@@ -311,7 +302,7 @@ pub(crate) fn error_event(frame: &Frame, mut headers: HeaderMap) -> Bad {
 pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
     let what = format!(
         "upstream `{upstream}` sent an event of more than {} MiB",
-        LARGEST_EVENT / 1024 / 1024
+        limits::EVENT / 1024 / 1024
     );
     Fault::upstream(Kind::BrokenAnswer, what)
 }
@@ -326,32 +317,13 @@ pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault
     Fault::upstream(Kind::BrokenAnswer, what)
 }
 
-/// What an event is: its name, or, where upstreams leave that out, the type in its data. Empty for comments.
+/// The type of an event; empty for comments, which are not events.
 pub(crate) fn kind(frame: &Frame) -> Cow<'_, [u8]> {
     match frame.name() {
-        b"" => frame
-            .data()
-            .map_or_else(Cow::default, |data| kind_of_data(&data).into()),
+        b"" => frame.data().map_or_else(Cow::default, |data| {
+            event_type(b"", &data).into_owned().into()
+        }),
         name => name.into(),
-    }
-}
-
-/// As [`kind`], for an event that was made here.
-pub(crate) fn kind_of(event: &Event) -> Cow<'_, [u8]> {
-    match event.name.as_bytes() {
-        b"" => kind_of_data(event.data.as_bytes()).into(),
-        name => name.into(),
-    }
-}
-
-fn kind_of_data(data: &[u8]) -> Vec<u8> {
-    #[derive(serde::Deserialize)]
-    struct Typed {
-        r#type: String,
-    }
-    match serde_json::from_slice::<Typed>(data) {
-        Ok(typed) => typed.r#type.into_bytes(),
-        Err(_) => b"message".to_vec(),
     }
 }
 
@@ -420,7 +392,7 @@ async fn read_error(chunks: &mut BodyStream) -> Bytes {
     let all = async {
         while let Some(Ok(chunk)) = chunks.next().await {
             body.extend_from_slice(&chunk);
-            if body.len() > LARGEST_ERROR {
+            if body.len() > limits::ERROR_BODY {
                 break;
             }
         }
@@ -450,7 +422,7 @@ async fn read(
         }
         if only.len() + body.len() > limit {
             let body = joined(only, body);
-            let kept = Bytes::copy_from_slice(&body[..body.len().min(LARGEST_ERROR)]);
+            let kept = Bytes::copy_from_slice(&body[..body.len().min(limits::ERROR_BODY)]);
             return (kept, Some(too_much(upstream, limit, "one response")));
         }
     }
@@ -571,7 +543,7 @@ mod tests {
             stream::iter(chunks.into_iter().map(Ok)).boxed()
         };
         let upstream = "up".parse().unwrap();
-        let limit = 4 * LARGEST_ERROR;
+        let limit = 4 * limits::ERROR_BODY;
         let (whole, fault) = read(&mut body(limit), BytesMut::new(), limit, &upstream).await;
         assert!(fault.is_none());
         assert_eq!(whole.len(), limit);
@@ -580,7 +552,7 @@ mod tests {
             why(&fault.unwrap()),
             "upstream `up` sent more than 4 MiB of one response"
         );
-        assert_eq!(kept.len(), LARGEST_ERROR);
+        assert_eq!(kept.len(), limits::ERROR_BODY);
     }
 
     #[tokio::test]
@@ -598,9 +570,9 @@ mod tests {
                 Err(bad) => panic!("{bad:?}"),
             }
         };
-        assert_eq!(collected(LARGEST_ANSWER).await.unwrap(), r#"{"content":[]}"#);
+        assert_eq!(collected(limits::RESPONSE).await.unwrap(), r#"{"content":[]}"#);
         assert_eq!(
-            collected(LARGEST_ANSWER + 1).await.unwrap_err(),
+            collected(limits::RESPONSE + 1).await.unwrap_err(),
             "upstream `up` sent more than 128 MiB of one response"
         );
     }
@@ -610,7 +582,7 @@ mod tests {
         let piece = Bytes::from(vec![b'x'; 1024 * 1024]);
         let endless = |before: &'static str| {
             let mut chunks = vec![Bytes::from(format!("{before}data: "))];
-            chunks.extend(vec![piece.clone(); LARGEST_EVENT / piece.len()]);
+            chunks.extend(vec![piece.clone(); limits::EVENT / piece.len()]);
             chunks
         };
         let wanted = "upstream `up` sent an event of more than 32 MiB";

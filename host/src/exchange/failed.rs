@@ -10,6 +10,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
+use witgate_contract::{ErrorType, error_type::is_transient};
 
 use crate::{
     accounts::{self, Outcome},
@@ -19,9 +20,9 @@ use crate::{
 };
 
 use super::{
-    kinds::{envelope, kind_of},
+    kinds::envelope,
     prompt, refusal,
-    verdict::{Came, What, is_passing},
+    verdict::{Came, What},
 };
 
 /// What came in place of an answer.
@@ -79,8 +80,11 @@ impl Failed {
             Bad::Nothing(fault) => (0, HeaderMap::new(), fault.chain().into(), Some(fault)),
         };
         let kind = match &fault {
-            Some(_) => "api_error".to_owned(),
-            None => envelope(&body).map_or_else(|| kind_of(status).to_owned(), |error| error.kind),
+            Some(_) => ErrorType::Api.as_str().to_owned(),
+            None => envelope(&body).map_or_else(
+                || ErrorType::from_status(status).as_str().to_owned(),
+                |error| error.kind,
+            ),
         };
         let told = told(status, &headers);
         let failure = Failure {
@@ -115,7 +119,7 @@ impl Failed {
         let failure = &self.failure;
         match failure.status {
             401 => true,
-            403 if failure.kind == kind_of(401) => true,
+            403 if failure.kind == ErrorType::Authentication.as_str() => true,
             403 => !failure.corrected && refusal::is_about_the_account(&failure.body),
             _ => false,
         }
@@ -149,7 +153,7 @@ impl Failed {
             _ if request.kind != RequestKind::Messages || is_probe(request) => Outcome::Neutral,
             None if self.refused_our_credential() => Outcome::BadCredential,
             _ if self.failure.rest.is_some() => Outcome::Rest { told },
-            None if is_passing(self.failure.status) => Outcome::Rest { told },
+            None if is_transient(self.failure.status) => Outcome::Rest { told },
             // That the gateway cannot ask is not the account's doing either.
             Some(fault) if fault.blame == Blame::Gateway => Outcome::Neutral,
             // An account without a credential rests already.
@@ -235,7 +239,7 @@ impl Failed {
         if let Some(what) =
             prompt::too_long(&said).filter(|_| matches!(status, 400 | 413 | 422 | 500))
         {
-            let kind = "invalid_request_error".to_owned();
+            let kind = ErrorType::InvalidRequest.as_str().to_owned();
             let fault = Fault::upstream(Kind::Refused { status: 400, kind }, what);
             return (Err(fault), described(headers));
         }
@@ -332,7 +336,7 @@ fn foreign(upstream: &UpstreamId, status: u16, told: Option<Duration>, body: &By
     Fault::upstream(
         Kind::Refused {
             status,
-            kind: kind_of(status).to_owned(),
+            kind: ErrorType::from_status(status).as_str().to_owned(),
         },
         what,
     )

@@ -14,7 +14,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use memchr::memmem;
+use witgate_contract::event::delta_type;
 
 use crate::{
     fault::Fault,
@@ -111,7 +111,7 @@ impl Passage {
         };
         let delta = delta.as_deref().and_then(delta_type);
         self.answering
-            .wants(name, delta)
+            .wants(name, delta.as_deref())
             .then(|| frame.event())
             .flatten()
     }
@@ -181,32 +181,9 @@ impl Pieces {
     }
 }
 
-/// The type of the delta in a `content_block_delta`, found by search: an unescaped `"delta"` before a colon is a key.
-fn delta_type(data: &[u8]) -> Option<&str> {
-    let delta = value_of(data, b"\"delta\"")?;
-    let kind = value_of(delta, b"\"type\"")?.strip_prefix(b"\"")?;
-    std::str::from_utf8(&kind[..memchr::memchr(b'"', kind)?]).ok()
-}
-
-fn value_of<'a>(data: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    memmem::find_iter(data, key).find_map(|at| {
-        let value = data[at + key.len()..]
-            .trim_ascii_start()
-            .strip_prefix(b":")?;
-        Some(value.trim_ascii_start())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_type_of_a_delta_is_found_without_parsing() {
-        let data = br#"{"type":"content_block_delta","index":0,"delta": {"type" : "text_delta","text":"\"type\":"}}"#;
-        assert_eq!(delta_type(data), Some("text_delta"));
-        assert_eq!(delta_type(br#"{"type":"message_stop"}"#), None);
-    }
 
     #[test]
     fn pieces_that_leave_together_are_one() {

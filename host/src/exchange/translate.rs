@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
+use witgate_contract::{event::event_type_str, limits};
 
 use crate::{
     fault::Fault,
@@ -17,7 +18,7 @@ use crate::{
     sse::{self, Decoder, Frame},
 };
 
-use super::arrival::{self, LARGEST_ANSWER};
+use super::arrival;
 
 /// A stream of the upstream's events as a stream of Anthropic's.
 pub(crate) fn stream_of(
@@ -120,9 +121,9 @@ impl Translation {
         if self.translator.is_some() && self.decoder.is_too_long() {
             failed = Some(arrival::too_long(&self.upstream));
         }
-        if self.unanswered > LARGEST_ANSWER {
+        if self.unanswered > limits::RESPONSE {
             let what = "a stream that holds no event for the client";
-            failed = Some(arrival::too_much(&self.upstream, LARGEST_ANSWER, what));
+            failed = Some(arrival::too_much(&self.upstream, limits::RESPONSE, what));
         }
         self.hand_out(out, failed);
     }
@@ -148,8 +149,8 @@ impl Translation {
     fn write(&mut self, events: &[Event], out: &mut BytesMut) {
         for event in events {
             sse::encode(event, out);
-            let kind = arrival::kind_of(event);
-            if matches!(&*kind, b"message_stop" | b"error") {
+            let kind = event_type_str(&event.name, &event.data);
+            if matches!(&*kind, "message_stop" | "error") {
                 self.translator = None;
                 return;
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use witgate_contract::error_type::is_transient;
+
 use crate::{
     config,
     fault::{Kind, Retry},
@@ -90,7 +92,7 @@ pub(crate) fn judge(came: &Came, chances: Chances<'_>) -> Verdict {
                 after: *told,
                 whom: Whom::Same,
             },
-            What::Status { status, told } if is_passing(*status) => {
+            What::Status { status, told } if is_transient(*status) => {
                 let or_same = told.map_or(backoff, |told| backoff.max(Some(told)));
                 let or_same = or_same.filter(|wait| *wait <= limits.patience);
                 at_once(Whom::Other { or_same })
@@ -113,11 +115,6 @@ pub(crate) fn judge(came: &Came, chances: Chances<'_>) -> Verdict {
             What::Status { .. } | What::Nothing { .. } => Verdict::Finish,
         },
     }
-}
-
-/// Whether a status tells of the upstream or the account and not of the request.
-pub(crate) fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
 /// Doubles with each attempt, up to a quarter less: exchanges that failed together shall not come back together.

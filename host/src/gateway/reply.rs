@@ -11,6 +11,7 @@ use http::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use witgate_contract::ErrorType;
 
 use crate::{
     exchange::Answer,
@@ -31,28 +32,31 @@ struct Face<'a> {
 
 /// The table.
 fn face(fault: &Fault) -> Face<'_> {
-    let (status, kind, hopeless) = match &fault.kind {
-        Kind::BadRequest => (400, "invalid_request_error", true),
-        Kind::Unauthenticated => (401, "authentication_error", true),
-        Kind::Forbidden => (403, "permission_error", true),
-        Kind::NotFound => (404, "not_found_error", true),
-        Kind::MethodNotAllowed => (405, "invalid_request_error", true),
-        Kind::TooLarge => (413, "request_too_large", true),
-        Kind::RateLimited => (429, "rate_limit_error", false),
-        Kind::Overloaded => (529, "overloaded_error", false),
-        Kind::Unreachable | Kind::BrokenAnswer => (502, "api_error", false),
+    let (status, hopeless) = match &fault.kind {
+        Kind::BadRequest => (400, true),
+        Kind::Unauthenticated => (401, true),
+        Kind::Forbidden => (403, true),
+        Kind::NotFound => (404, true),
+        Kind::MethodNotAllowed => (405, true),
+        Kind::TooLarge => (413, true),
+        Kind::RateLimited => (429, false),
+        Kind::Overloaded => (529, false),
+        Kind::Unreachable | Kind::BrokenAnswer => (502, false),
         // Some clients send what they had not sent yet once more.
-        Kind::TimedOut if fault.blame == Blame::Client => (408, "timeout_error", false),
-        Kind::TimedOut => (504, "timeout_error", false),
-        Kind::BadCredential => (502, "api_error", true),
+        Kind::TimedOut if fault.blame == Blame::Client => (408, false),
+        Kind::TimedOut => (504, false),
+        Kind::BadCredential => (502, true),
         // The same request meets the same plugin.
-        Kind::Internal => (500, "api_error", matches!(fault.blame, Blame::Plugin(_))),
+        Kind::Internal => (500, matches!(fault.blame, Blame::Plugin(_))),
         // A 400 may be cured by a smaller request, and clients try that; these are about the account or the size.
-        Kind::Refused { status, kind } => (
+        Kind::Refused { status, .. } => (
             *status,
-            kind.as_str(),
             fault.blame == Blame::Upstream && matches!(status, 401 | 402 | 403 | 413),
         ),
+    };
+    let kind = match &fault.kind {
+        Kind::Refused { kind, .. } => kind,
+        _ => ErrorType::from_status(status).as_str(),
     };
     Face {
         status,

@@ -2,10 +2,11 @@
 
 use http::Method;
 use percent_encoding::percent_decode_str;
+use witgate_contract::path;
 
 use crate::{
     fault::{Fault, Kind},
-    message::{RequestKind, check_path},
+    message::RequestKind,
 };
 
 use super::auth::Door;
@@ -59,7 +60,7 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
             allow: None,
         })
     };
-    if let Err(why) = check_path(path) {
+    if let Err(why) = path::check(path) {
         let mut what = format!("`{path}` is not a legal path: {why}");
         if path.starts_with("//") {
             what = format!("{what}; {}", advice(host));

@@ -1,23 +1,27 @@
 //! The second half of an exchange: the answer goes to the client through the response hooks, in reverse order. A dialect's
 //! plugin is not among them: what it had to translate was translated when it arrived.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
+use witgate_contract::{
+    event,
+    guard::{Facts, Guard},
+    header,
+    manifest::Hook,
+    note::Notes,
+    verdict::is_json,
+};
 
 use super::{
     AnswerHead, Catalog, Passed, Receipt, Run, Runtime,
     bindings::{Event as GuestEvent, EventVerdict},
-    guard::{Facts, Guard},
-    imports::{ResponseView, apply_headers},
+    imports::ResponseView,
     instance::Cause,
-    manifest::Hook,
     plugin::Plugin,
     seats::Seats,
     translator::Loan,
-    verdict,
 };
 use crate::{
     config::OnError,
@@ -77,7 +81,7 @@ impl Answering {
         let facts = Facts {
             kind,
             headers: None,
-            target: Some(&head.target),
+            target: Some(head.target.facts()),
         };
         let mut listeners = Vec::new();
         for &at in catalog.having(Hook::Response).iter().rev() {
@@ -187,7 +191,8 @@ impl Answering {
         self.seats.clear();
         if !complete {
             // A stream that was cut must not look complete.
-            events.retain(|event| type_of(event).0 != "message_stop");
+            events
+                .retain(|event| event::event_type_str(&event.name, &event.data) != "message_stop");
         }
         self.sent |= !events.is_empty();
         Ok(events)
@@ -234,7 +239,7 @@ impl Answering {
         Facts {
             kind: self.kind,
             headers: None,
-            target: Some(&self.head.target),
+            target: Some(self.head.target.facts()),
         }
     }
 
@@ -267,12 +272,13 @@ impl Answering {
         let asks = plugin
             .guard(Hook::Response)
             .is_some_and(Guard::asks_for_deltas);
-        let wanted = if event.name.is_empty() || (asks && event.name == "content_block_delta") {
-            let (name, delta) = type_of(&event);
-            self.wanted_by(listener, &name, delta.as_deref())
+        let name = event::event_type_str(&event.name, &event.data);
+        let delta = if asks && name == "content_block_delta" {
+            event::delta_type(event.data.as_bytes())
         } else {
-            self.wanted_by(listener, &event.name, None)
+            None
         };
+        let wanted = self.wanted_by(listener, &name, delta.as_deref());
         if !wanted {
             return Ok(Shown::Kept(event));
         }
@@ -371,7 +377,7 @@ impl Answering {
             Err(cause) => Err(cause),
         };
         let outcome = outcome.and_then(|(body, view)| match body {
-            Some(body) if !verdict::is_json(&body) => Err(Cause::Unusable(
+            Some(body) if !is_json(&body) => Err(Cause::Unusable(
                 "the body that it handed back is no JSON".to_owned(),
             )),
             body => Ok((body, view)),
@@ -393,10 +399,10 @@ impl Answering {
         let head = Arc::clone(&self.head);
         ResponseView {
             head,
-            edits: Vec::new(),
+            edits: header::Edits::default(),
             closed: self.sent.then_some("the answer has begun"),
             complete,
-            notes: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
@@ -405,11 +411,11 @@ impl Answering {
         let ResponseView {
             head, edits, notes, ..
         } = view;
-        self.receipt.note(plugin.id(), notes);
+        self.receipt.note(plugin.id(), notes.into_lines());
         // The view's own hold on the head would make the next line copy it.
         drop(head);
         if !edits.is_empty() {
-            apply_headers(&mut Arc::make_mut(&mut self.head).headers, edits);
+            edits.apply(&mut Arc::make_mut(&mut self.head).headers);
         }
     }
 
@@ -433,67 +439,20 @@ impl Answering {
     }
 }
 
-/// Events as a plugin made them. A line break where none can stand would let it write events that nobody checked.
+/// Events as a plugin made them, checked.
 pub(super) fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, Cause> {
     let check = |GuestEvent { name, data }: GuestEvent| {
-        if name.contains(['\n', '\r', '\0']) || data.contains('\r') {
-            let why = "an event that it handed back has a line break where none can stand";
-            return Err(Cause::Unusable(why.to_owned()));
-        }
+        event::check(&name, &data).map_err(|why| {
+            Cause::Unusable(format!("an event that it returned is invalid: {why}"))
+        })?;
         Ok(Event { name, data })
     };
     events.into_iter().map(check).collect()
 }
 
-/// The name of an event, or the type of its data where it has none, and the type of its delta.
-pub(super) fn type_of(event: &Event) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
-    #[derive(Deserialize, Default)]
-    struct Typed<'a> {
-        #[serde(borrow, rename = "type", default)]
-        name: Cow<'a, str>,
-        #[serde(borrow)]
-        delta: Option<Delta<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Delta<'a> {
-        #[serde(borrow, rename = "type", default)]
-        name: Option<Cow<'a, str>>,
-    }
-    // Data that is no such object has neither.
-    let typed: Typed<'_> = serde_json::from_str(&event.data).unwrap_or_default();
-    let name = if event.name.is_empty() {
-        typed.name
-    } else {
-        Cow::Borrowed(event.name.as_str())
-    };
-    (name, typed.delta.and_then(|delta| delta.name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(name: &str, data: &str) -> Event {
-        Event {
-            name: name.to_owned(),
-            data: data.to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_type_of_an_event_is_its_name_or_stands_in_its_data() {
-        let delta =
-            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#;
-        let shown = event("", delta);
-        assert_eq!(
-            type_of(&shown),
-            ("content_block_delta".into(), Some("text_delta".into()))
-        );
-        assert_eq!(type_of(&event("ping", "{}")), ("ping".into(), None));
-        assert_eq!(type_of(&event("", "[DONE]")), ("".into(), None));
-        let stop = event("message_delta", r#"{"delta":{"stop_reason":"end_turn"}}"#);
-        assert_eq!(type_of(&stop), ("message_delta".into(), None));
-    }
 
     #[test]
     fn a_plugin_cannot_smuggle_an_event_in_a_line_break() {

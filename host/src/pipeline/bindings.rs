@@ -45,3 +45,23 @@ pub(super) use plugin::witgate::plugin::{
     exchange::{self, EditError, Event, EventVerdict, Verdict},
     kv, log, settings,
 };
+
+impl From<witgate_contract::EditError> for EditError {
+    fn from(error: witgate_contract::EditError) -> Self {
+        use witgate_contract::EditError as Refused;
+        match error {
+            Refused::BadQuery(text) => Self::BadQuery(text),
+            Refused::BadDocument(text) => Self::BadDocument(text),
+            Refused::BadValue(text) => Self::BadValue(text),
+            Refused::NotApplicable(text) => Self::NotApplicable(text),
+            Refused::TooMuch(text) => Self::TooMuch(text),
+            Refused::NotAllowed(text) => Self::NotAllowed(text),
+        }
+    }
+}
+
+impl From<witgate_document::Error> for EditError {
+    fn from(error: witgate_document::Error) -> Self {
+        witgate_contract::EditError::from(error).into()
+    }
+}

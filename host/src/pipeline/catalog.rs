@@ -14,12 +14,12 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tracing::info;
+use witgate_contract::manifest::Hook;
 
 use super::{
     Catalog, Evidence, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
     files::{self, Folder, Unusable},
-    manifest::Hook,
     plugin::{self, Code, Hash, Plugin},
 };
 use crate::{

@@ -7,11 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Evidence;
-use crate::ids::PluginId;
+use witgate_contract::limits::COMPONENT as FILE_LIMIT;
 
-/// No plugin is that large; a language run-time has some 20 MiB.
-const FILE_LIMIT: u64 = 64 << 20;
+use super::Evidence;
+
+use crate::ids::PluginId;
 
 /// A file that is a plugin by its name.
 pub(super) struct File {

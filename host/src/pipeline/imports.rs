@@ -16,7 +16,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 use tokio::io::AsyncWrite;
 use tracing::{debug, error, info, warn};
 use wasmtime::{
@@ -28,33 +27,22 @@ use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamError},
 };
+use witgate_contract::{limits, note};
 
 use crate::{
     ids::{ExchangeId, PluginId},
     message::Target,
     pipeline::{
-        bindings::{EditError, exchange, kv, log, plugin, settings},
+        bindings::{exchange, kv, log, plugin, settings},
         ticker::Allowance,
     },
     store::Space,
 };
 
-/// Resources that a plugin may hold at once: those of the call, and a few streams of its run-time library.
-const RESOURCES: usize = 256;
 /// Resources that one call lends.
 const LENT: usize = 4;
-/// A line in the log.
-const LINE_LIMIT: usize = 2 << 10;
-/// Lines in the log per plugin and exchange.
-const LINES: u32 = 64;
-/// Table elements of one instance: a Rust plugin has some hundreds.
-pub(super) const TABLE_ELEMENTS: usize = 20_000;
 /// How much of its standard error is kept, to tell what a panic said.
 const STDERR_LIMIT: usize = 4 << 10;
-/// Values of one header, and the length of each.
-const HEADER_VALUES: usize = 32;
-const HEADER_VALUE_LIMIT: usize = 16 << 10;
-
 /// Who runs in an instance: its name and what hangs on the name.
 pub(super) struct Tenant {
     pub(super) id: PluginId,
@@ -86,7 +74,7 @@ impl Host {
         time: Allowance,
     ) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES);
+        table.set_max_capacity(limits::RESOURCES);
         let limits = Limits {
             memory,
             used: 0,
@@ -109,9 +97,9 @@ impl Host {
         &mut self,
         value: T,
     ) -> Result<Resource<T>, ResourceTableError> {
-        self.table.set_max_capacity(RESOURCES + LENT);
+        self.table.set_max_capacity(limits::RESOURCES + LENT);
         let handle = self.table.push(value);
-        self.table.set_max_capacity(RESOURCES);
+        self.table.set_max_capacity(limits::RESOURCES);
         handle
     }
 
@@ -122,7 +110,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let dropped = self.lines.saturating_sub(LINES);
+        let dropped = self.lines.saturating_sub(limits::LOG_LINES);
         if dropped > 0 {
             warn!(plugin = %self.tenant.id, exchange = self.exchange(), dropped, "log lines dropped");
         }
@@ -240,10 +228,10 @@ impl kv::Host for Host {
 impl log::Host for Host {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
         self.lines = self.lines.saturating_add(1);
-        if self.lines > LINES {
+        if self.lines > limits::LOG_LINES {
             return Ok(());
         }
-        let message = &message[..message.floor_char_boundary(LINE_LIMIT)];
+        let message = note::log_line(&message);
         let (plugin, exchange) = (&self.tenant.id, self.exchange());
         match level {
             log::Level::Debug => debug!(%plugin, exchange, "{message}"),
@@ -302,97 +290,6 @@ impl exchange::HostTarget for Host {
     }
 }
 
-/// A header that a plugin wants set, as it will stand in the header map.
-pub(super) type HeaderEdit = (HeaderName, Vec<HeaderValue>);
-
-/// Headers that belong to the gateway, because they say how the message travels.
-pub(super) fn is_framing(name: &HeaderName) -> bool {
-    const FRAMING: [&str; 12] = [
-        "content-length",
-        "transfer-encoding",
-        "content-encoding",
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "accept-encoding",
-        "host",
-    ];
-    FRAMING.contains(&name.as_str())
-}
-
-fn header_name(name: &str) -> Result<HeaderName, EditError> {
-    name.parse()
-        .map_err(|_| EditError::BadQuery(format!("`{}` is no header name", clip(name))))
-}
-
-fn header_edit(name: HeaderName, values: &[String]) -> Result<HeaderEdit, EditError> {
-    if values.len() > HEADER_VALUES {
-        let came = values.len();
-        let text = format!("{came} values for `{name}`, at most {HEADER_VALUES} are allowed");
-        return Err(EditError::TooMuch(text));
-    }
-    let check = |value: &String| {
-        if value.len() > HEADER_VALUE_LIMIT {
-            let came = value.len();
-            let text =
-                format!("a value of {came} bytes for `{name}`, at most {HEADER_VALUE_LIMIT}");
-            return Err(EditError::TooMuch(text));
-        }
-        value.parse::<HeaderValue>().map_err(|_| {
-            EditError::BadValue(format!(
-                "the value for `{name}` has a character that may not stand in a header"
-            ))
-        })
-    };
-    let values = values.iter().map(check).collect::<Result<_, _>>()?;
-    Ok((name, values))
-}
-
-/// The values of a header with edits over it, the last edit first.
-fn header_values<'a>(
-    name: &HeaderName,
-    headers: &'a http::HeaderMap,
-    edits: &'a [HeaderEdit],
-) -> Vec<String> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    match edits.iter().rev().find(|(edited, _)| edited == name) {
-        Some((_, values)) => values.iter().map(text).collect(),
-        None => headers.get_all(name).iter().map(text).collect(),
-    }
-}
-
-/// Puts the edits of a call that succeeded into the headers.
-pub(super) fn apply_headers(headers: &mut http::HeaderMap, edits: Vec<HeaderEdit>) {
-    for (name, values) in edits {
-        headers.remove(&name);
-        for value in values {
-            headers.append(&name, value);
-        }
-    }
-}
-
-/// What a plugin sent, short enough for an error text.
-fn clip(text: &str) -> &str {
-    &text[..text.floor_char_boundary(80)]
-}
-
-/// What one note for the record may have, in bytes.
-const NOTE_LENGTH: usize = 300;
-/// Notes of one call.
-const NOTES: usize = 32;
-
-/// Takes a line for the record.
-fn take_note(notes: &mut Vec<String>, line: &str) {
-    if notes.len() < NOTES {
-        let line = &line[..line.floor_char_boundary(NOTE_LENGTH)];
-        notes.push(line.replace(char::is_control, " "));
-    }
-}
-
 /// What an instance may take.
 pub(super) struct Limits {
     pub(super) memory: usize,
@@ -425,7 +322,7 @@ impl ResourceLimiter for Limits {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        Ok(desired <= limits::TABLE_ELEMENTS)
     }
 }
 
@@ -525,13 +422,6 @@ mod tests {
         stderr.keep(b"panicked at a.rs:1:1:\nlast");
         assert_eq!(stderr.panic().as_deref(), Some("a.rs:1:1: last"));
         assert!(stderr.0.lock().unwrap().len() <= STDERR_LIMIT);
-    }
-
-    #[test]
-    fn a_header_with_a_line_break_is_refused() {
-        let name = header_name("x-a").unwrap();
-        let edit = header_edit(name, &["1\r\nx-b: 2".to_owned()]);
-        assert!(matches!(edit, Err(EditError::BadValue(_))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{error::Elapsed, timeout};
 use wasmtime::{Store, Trap, UpdateDeadline, component::Resource};
+use witgate_contract::limits;
 
 use super::{
     bindings::{
@@ -22,16 +23,6 @@ use crate::{
     ids::{ExchangeId, PluginId},
     message::{Event, Target},
 };
-
-/// Time for one call: hundreds of times what a rule needs, and still nothing beside a model's answer.
-const DEADLINE: Duration = Duration::from_millis(250);
-/// And for each MiB that it may have to look through.
-const DEADLINE_PER_MIB: Duration = Duration::from_millis(100);
-/// What a plugin may hand over in one call of the host: twice the largest body by default, for it is counted as it
-/// stands in the host's memory.
-const HOST_CALL_BYTES: usize = 64 << 20;
-/// Handles that a plugin may make of its own resources.
-const HANDLES: usize = 10_000;
 
 pub(super) struct Instance {
     store: Store<Host>,
@@ -73,7 +64,7 @@ pub(super) enum Cause {
 pub(super) fn deadline(configured: Option<Duration>, size: usize) -> Duration {
     configured.unwrap_or_else(|| {
         let mib = u32::try_from(size >> 20).unwrap_or(u32::MAX);
-        DEADLINE + DEADLINE_PER_MIB.saturating_mul(mib)
+        limits::DEADLINE + limits::DEADLINE_PER_MIB.saturating_mul(mib)
     })
 }
 
@@ -89,8 +80,8 @@ impl Instance {
         let host = Host::new(Arc::clone(tenant), exchange, memory, time);
         let mut store = Store::new(&runtime.engine, host);
         store.limiter(|host| &mut host.limits);
-        store.set_hostcall_fuel(HOST_CALL_BYTES);
-        store.set_max_component_handles(HANDLES);
+        store.set_hostcall_fuel(limits::HOST_CALL);
+        store.set_max_component_handles(limits::OWN_HANDLES);
         store.epoch_deadline_callback(|mut store| {
             Ok(match store.data_mut().time.charge() {
                 // Tokio's own yield lets sockets be looked at in between; a plain wake would only let
@@ -106,9 +97,9 @@ impl Instance {
                 None => UpdateDeadline::Interrupt,
             })
         });
-        arm(&mut store, DEADLINE);
+        arm(&mut store, limits::DEADLINE);
         let making = code.pre.instantiate_async(&mut store);
-        let made = watched(&runtime.ticker, DEADLINE, making).await;
+        let made = watched(&runtime.ticker, limits::DEADLINE, making).await;
         match made {
             Ok(Ok(instance)) => Ok(Self {
                 store,
@@ -117,8 +108,8 @@ impl Instance {
                 runtime: Arc::clone(runtime),
                 hooks: Hooks::default(),
             }),
-            Ok(Err(error)) => Err(cause(store.data(), &error, DEADLINE)),
-            Err(_) => Err(Cause::Deadline(DEADLINE)),
+            Ok(Err(error)) => Err(cause(store.data(), &error, limits::DEADLINE)),
+            Err(_) => Err(Cause::Deadline(limits::DEADLINE)),
         }
     }
 

@@ -8,13 +8,16 @@ use std::{
 };
 
 use wasmtime::component::{Component, InstancePre};
+use witgate_contract::{
+    guard::Guard,
+    limits,
+    manifest::{Hook, Manifest},
+};
 
 use super::{
     bindings::{attempt, failure, plugin, request, response},
-    guard::Guard,
     imports::{Host, Tenant, is_granted},
     instance::{Cause, Instance, deadline, flat},
-    manifest::{Hook, Manifest},
     runtime::Runtime,
 };
 use crate::{
@@ -23,9 +26,6 @@ use crate::{
     telemetry::HookMeter,
 };
 
-/// What a plugin may use of memory if its configuration says nothing: a rule needs one or two MiB, a language run-time
-/// some tens.
-const MEMORY: usize = 64 << 20;
 /// The version of the contract, as in `wit/`. A plugin built for another patch number of it works if all that it
 /// imports is there.
 const OFFERED: (u64, u64, u64) = (0, 1, 0);
@@ -69,7 +69,7 @@ impl Plugin {
 
     /// None where the plugin does not have the hook.
     pub(super) fn guard(&self, hook: Hook) -> Option<&Guard> {
-        self.manifest.guards[hook as usize].as_ref()
+        self.manifest.guard(hook)
     }
 
     pub(super) fn meter(&self, hook: Hook) -> &HookMeter {
@@ -194,7 +194,7 @@ pub(super) async fn introduce(
         settings: settings.as_str().into(),
         space: runtime.store.space(id),
     });
-    let memory = config.memory.unwrap_or(MEMORY);
+    let memory = config.memory.unwrap_or(limits::MEMORY_DEFAULT);
     let mut trial = Instance::new(runtime, code, &tenant, memory, None)
         .await
         .map_err(|cause| format!("cannot be instantiated: {cause}"))?;
@@ -210,7 +210,7 @@ pub(super) async fn introduce(
         cause => format!("failed in `describe`: {cause}"),
     })?;
     let manifest = Manifest::parse(&text, &code.hooks())
-        .map_err(|why| format!("cannot be used because of {why}"))?;
+        .map_err(|why| format!("has an invalid manifest: {why}"))?;
     // Half a translation helps nobody.
     let on_error = if manifest.dialect.is_some() {
         OnError::Fail

@@ -8,21 +8,20 @@ use wasmtime::{
     Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
     PoolingAllocationConfig, component::Linker,
 };
+use witgate_contract::limits;
 
 use super::{
-    imports::{self, Host, TABLE_ELEMENTS},
+    imports::{self, Host},
     plugin::Tried,
     ticker::Ticker,
 };
 use crate::{
-    config::{MOST_MEMORY, Plugins},
+    config::Plugins,
     fault::{Blame, Fault, Kind},
     store::Store,
     telemetry::Metrics,
 };
 
-/// Address space is what bounds it: each slot reserves some 8 GiB of it, of 128 TiB that a process has.
-const MOST_INSTANCES: u32 = 8_000;
 /// What a plugin is tried in while it is loaded, beyond the slots of exchanges.
 const TRIALS: u32 = 8;
 /// Core instances, memories and tables per plugin instance, on average: a Rust plugin has 3, 1 and 2; one with a
@@ -62,7 +61,7 @@ impl Runtime {
         store: Arc<Store>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, Fault> {
-        let instances = config.instances.clamp(1, MOST_INSTANCES);
+        let instances = config.instances.clamp(1, limits::INSTANCES);
         let cache = config.cache.as_deref().and_then(open_cache);
         let engine = engine(instances, cache.clone())
             .map_err(|error| Fault::gateway("the plugin engine does not start").from(error))?;
@@ -158,8 +157,8 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(MOST_CORE_INSTANCES)
         .max_memories_per_component(MOST_MEMORIES)
         .max_tables_per_component(MOST_TABLES)
-        .table_elements(TABLE_ELEMENTS)
-        .max_memory_size(MOST_MEMORY)
+        .table_elements(limits::TABLE_ELEMENTS)
+        .max_memory_size(limits::MEMORY)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_TABLE)
         .pagemap_scan(Enabled::Auto);

@@ -7,18 +7,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use witgate_contract::{
+    event::event_type_str, guard::Facts, header, manifest::Hook, note::Notes, verdict::is_json,
+};
 
 use super::{
     AnswerHead, Receipt, Run,
-    answering::{events_of, type_of},
+    answering::events_of,
     bindings::EventVerdict,
-    guard::Facts,
     imports::ResponseView,
     instance::{Cause, Instance},
-    manifest::Hook,
     plugin::Plugin,
     seats::{Live, State},
-    speaks, verdict,
+    speaks,
 };
 use crate::{
     config::OnError,
@@ -66,10 +67,10 @@ impl Run {
         let facts = Facts {
             kind: self.kind,
             headers: None,
-            target: Some(&head.target),
+            target: Some(head.target.facts()),
         };
         let catalog = Arc::clone(&self.catalog);
-        let speaker = |plugin: &Plugin| plugin.is_dialect() && speaks(plugin, &head.target);
+        let speaker = |plugin: &Plugin| plugin.is_dialect() && speaks(plugin, &head.target.dialect);
         let mut places = catalog.having(Hook::Response).iter().copied();
         let Some(at) = places.find(|at| speaker(&catalog.plugins[*at])) else {
             return Ok(None);
@@ -116,7 +117,9 @@ impl Run {
     pub(super) fn untranslated(&self, target: &Target) -> Fault {
         let (upstream, dialect) = (&target.upstream, &target.dialect);
         let mut plugins = self.catalog.plugins.iter();
-        let what = match plugins.find(|plugin| plugin.is_dialect() && speaks(plugin, target)) {
+        let what = match plugins
+            .find(|plugin| plugin.is_dialect() && speaks(plugin, &target.dialect))
+        {
             Some(plugin) => format!(
                 "upstream `{upstream}` speaks `{dialect}`, and plugin `{}` does not translate `{}` for it",
                 plugin.id(),
@@ -182,7 +185,7 @@ impl Translator {
         let mut events = self.settle("on-end", outcome)?;
         if !complete {
             // A stream that was cut must not look complete.
-            events.retain(|event| type_of(event).0 != "message_stop");
+            events.retain(|event| event_type_str(&event.name, &event.data) != "message_stop");
         }
         Ok(events)
     }
@@ -199,7 +202,7 @@ impl Translator {
             Err(cause) => Err(cause),
         };
         let outcome = outcome.and_then(|(body, view)| match body {
-            Some(body) if !verdict::is_json(&body) => Err(Cause::Unusable(
+            Some(body) if !is_json(&body) => Err(Cause::Unusable(
                 "the body that it handed back is no JSON".to_owned(),
             )),
             body => Ok((body.map(Bytes::from), view)),
@@ -210,12 +213,12 @@ impl Translator {
     fn view(&self, complete: bool) -> ResponseView {
         ResponseView {
             head: Arc::clone(&self.head),
-            edits: Vec::new(),
+            edits: header::Edits::default(),
             closed: Some(
                 "a dialect cannot set headers: it is not known yet whether this is the answer",
             ),
             complete,
-            notes: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
@@ -236,7 +239,7 @@ impl Translator {
         let mut home = lock(&self.home);
         match outcome {
             Ok((value, view)) => {
-                home.receipt.note(self.plugin.id(), view.notes);
+                home.receipt.note(self.plugin.id(), view.notes.into_lines());
                 Ok(value)
             }
             Err(cause) => {

@@ -6,7 +6,7 @@ mod finish;
 use std::collections::HashSet;
 
 use witgate_plugin::{
-    Event,
+    ErrorType, Event,
     dialect::{Usage, Writer},
     serde_json::{self, value::RawValue},
 };
@@ -75,7 +75,7 @@ impl Answer {
                 }
             }
             Err(_) => self.fail(Trouble::found(
-                "api_error",
+                ErrorType::Api,
                 "the upstream sent an event that is no chunk of Gemini's",
             )),
         }
@@ -155,7 +155,7 @@ impl Answer {
         ) {
             End::Stop(_) | End::Told(..) if self.lost && !self.writer.has_content() => {
                 let what = "capability_rejected: an answer without text or calls";
-                self.fail(Trouble::found("invalid_request_error", what));
+                self.fail(Trouble::found(ErrorType::InvalidRequest, what));
             }
             End::Stop(stop) => {
                 self.begin(about);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use witgate_plugin::{
-    Value, json,
+    ErrorType, Value,
+    error_type::is_transient,
+    json,
     serde_json::{self, value::RawValue},
 };
 
@@ -77,8 +79,8 @@ impl Trouble {
         let details = said.details.unwrap_or_default();
         let message = said.message.unwrap_or_default();
         let (status, kind) = match said.status.as_deref() {
-            _ if is_refused_account(&message, &details) => (401, "authentication_error"),
-            Some(word) => of_word(word, http),
+            _ if is_refused_account(&message, &details) => of_type(ErrorType::Authentication),
+            Some(word) => of_word(word).map_or_else(|| of_status(http), of_type),
             None => of_status(said.code.unwrap_or(http)),
         };
         let signature = signature(status, &message);
@@ -96,7 +98,7 @@ impl Trouble {
         };
         Self {
             status,
-            kind,
+            kind: kind.as_str(),
             message,
             rest: rest(status, &details),
             signature,
@@ -104,16 +106,10 @@ impl Trouble {
     }
 
     /// One that the dialect finds itself, in an answer that is none.
-    pub(crate) fn found(kind: &'static str, message: impl Into<String>) -> Self {
-        let status = match kind {
-            "invalid_request_error" => 400,
-            "authentication_error" => 401,
-            "permission_error" => 403,
-            _ => 500,
-        };
+    pub(crate) fn found(kind: ErrorType, message: impl Into<String>) -> Self {
         Self {
-            status,
-            kind,
+            status: kind.status(),
+            kind: kind.as_str(),
             message: message.into(),
             rest: None,
             signature: None,
@@ -126,34 +122,35 @@ impl Trouble {
     }
 }
 
-fn of_word(word: &str, http: u16) -> (u16, &'static str) {
-    match word {
+/// The error type of one of Google's status words; `None` where the word is not known.
+fn of_word(word: &str) -> Option<ErrorType> {
+    Some(match word {
         "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" | "UNIMPLEMENTED" => {
-            (400, "invalid_request_error")
+            ErrorType::InvalidRequest
         }
-        "UNAUTHENTICATED" => (401, "authentication_error"),
-        "PERMISSION_DENIED" => (403, "permission_error"),
-        "NOT_FOUND" => (404, "not_found_error"),
-        "RESOURCE_EXHAUSTED" => (429, "rate_limit_error"),
-        "UNAVAILABLE" => (529, "overloaded_error"),
-        "DEADLINE_EXCEEDED" => (504, "timeout_error"),
-        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "ABORTED" | "CANCELLED" => (500, "api_error"),
-        _ => of_status(http),
-    }
+        "UNAUTHENTICATED" => ErrorType::Authentication,
+        "PERMISSION_DENIED" => ErrorType::Permission,
+        "NOT_FOUND" => ErrorType::NotFound,
+        "RESOURCE_EXHAUSTED" => ErrorType::RateLimit,
+        "UNAVAILABLE" => ErrorType::Overloaded,
+        "DEADLINE_EXCEEDED" => ErrorType::Timeout,
+        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "ABORTED" | "CANCELLED" => ErrorType::Api,
+        _ => return None,
+    })
 }
 
-fn of_status(status: u16) -> (u16, &'static str) {
-    match status {
-        401 => (401, "authentication_error"),
-        403 => (403, "permission_error"),
-        404 => (404, "not_found_error"),
-        413 => (413, "request_too_large"),
-        429 => (429, "rate_limit_error"),
-        503 => (529, "overloaded_error"),
-        504 => (504, "timeout_error"),
-        400..=499 => (400, "invalid_request_error"),
-        _ => (500, "api_error"),
+fn of_type(kind: ErrorType) -> (u16, ErrorType) {
+    (kind.status(), kind)
+}
+
+/// The status that Anthropic has for the meaning of this one. One that is retried (425) stays as it is where Anthropic's
+/// would not be.
+fn of_status(http: u16) -> (u16, ErrorType) {
+    let (status, kind) = of_type(ErrorType::from_status(http));
+    if is_transient(http) && !is_transient(status) {
+        return (http, kind);
     }
+    (status, kind)
 }
 
 fn signature(status: u16, message: &str) -> Option<Signature> {
@@ -251,6 +248,9 @@ mod tests {
             (504, "DEADLINE_EXCEEDED", 504, "timeout_error"),
             (500, "INTERNAL", 500, "api_error"),
             (418, "NEW_WORD", 400, "invalid_request_error"),
+            (408, "NEW_WORD", 504, "timeout_error"),
+            (409, "NEW_WORD", 409, "conflict_error"),
+            (425, "NEW_WORD", 425, "invalid_request_error"),
         ];
         for (http, word, status, kind) in table {
             let told = trouble(

@@ -81,6 +81,7 @@ pub use crate::{
 };
 pub use serde;
 pub use serde_json::{self, Value, json};
+pub use witgate_contract::error_type::{self, ErrorType};
 
 /// What [`export!`] expands to. Not for direct use.
 #[cfg(target_family = "wasm")]

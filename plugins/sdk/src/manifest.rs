@@ -103,10 +103,10 @@ impl Manifest {
         self
     }
 
-    /// The guards of a hook; empty if it is called for every exchange of kind `messages`.
+    /// Whether the plugin implements a dialect.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn guards(&self, hook: Hook) -> &[Guard] {
-        self.guards.get(&hook).map_or(&[], Vec::as_slice)
+    pub(crate) fn is_dialect(&self) -> bool {
+        self.dialect.is_some()
     }
 
     /// Sets the version where the plugin did not.
@@ -133,23 +133,23 @@ impl Manifest {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) kinds: Option<Vec<String>>,
+    kinds: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dialects: Option<Vec<String>>,
+    dialects: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lacks: Option<Vec<String>>,
+    lacks: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) headers: Option<BTreeMap<String, Vec<String>>>,
+    headers: Option<BTreeMap<String, Vec<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
+    path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retries: Option<bool>,
+    retries: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<Vec<u16>>,
+    status: Option<Vec<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) events: Option<Vec<String>>,
+    events: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) deltas: Option<Vec<String>>,
+    deltas: Option<Vec<String>>,
 }
 
 impl Guard {
@@ -260,5 +260,30 @@ mod tests {
                 r#""response":[{"events":["ping"],"deltas":["text_delta"]}]}}"#
             )
         );
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    #[test]
+    fn the_gateway_knows_every_key_that_is_written() {
+        use witgate_contract::manifest::{Hook, Manifest as Read};
+
+        let any = || Guard::new().kinds(["messages"]);
+        let target = || any().dialects(["x"]).lacks(["y"]);
+        let request = || any().header("x-a", ["b"]).path("$.a");
+        let written = Manifest::new("x")
+            .version("1")
+            .on_error(OnError::Skip)
+            .request(request())
+            .attempt(target().header("x-a", ["b"]).path("$.a").retries())
+            .failure(target().path("$.a").retries().status([400]))
+            .response(target().events(["ping"]).deltas(["text_delta"]));
+        let read = Read::parse(&written.to_json(), &Hook::ALL).unwrap();
+        let [request, attempt, failure, response] = read
+            .guards
+            .map(|guard| guard.unwrap().alternatives.remove(0));
+        assert!(request.headers.is_some() && request.path.is_some());
+        assert_eq!(attempt.retries, Some(true));
+        assert_eq!(failure.status, Some(vec![400]));
+        assert!(response.events.is_some() && response.deltas.is_some());
     }
 }

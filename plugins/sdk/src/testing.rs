@@ -25,20 +25,29 @@
 //!
 //! A hook is called as the gateway calls it: an attempt starts from the request as the request hook left it, the edits
 //! of a call that fails are taken back, and one rule lives through the whole exchange. Guards are not in the way of a
-//! call; ask [`Exchange::would_call`]. Deadlines and memory limits exist only in the gateway.
+//! call; ask [`Exchange::would_call`]. What is allowed, and every limit but deadlines and
+//! memory, is as in the gateway: `witgate_contract` decides for both.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
+use http::HeaderMap;
 use serde_json::Value;
+use witgate_contract::{
+    RequestKind,
+    event::{self, event_type_str},
+    guard::Facts,
+    manifest as contract, verdict as contract_verdict,
+    verdict::is_json,
+};
 use witgate_document::{Document, Path};
 
 use crate::{
     error::Error,
     failure::{Failure, Retry},
     hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
-    host::{self, Headers, Moment, Notes, Surroundings},
+    host::{self, Moment, Surroundings},
     log::Level,
-    manifest::{Guard, Hook, Manifest},
+    manifest::{Hook, Manifest},
     request::{Request, Target},
     response::{Event, EventVerdict, Response},
     verdict::Verdict,
@@ -66,17 +75,7 @@ impl<Rule: Plugin> Exchange<Rule> {
             .ok()
             .and_then(|nodes| serde_json::from_slice::<String>(&nodes.first()?.value).ok())
             .unwrap_or_default();
-        let asked = host::Request {
-            kind: "messages".to_owned(),
-            path: "/v1/messages".to_owned().into(),
-            query: String::new().into(),
-            session: None,
-            headers: Headers::default(),
-            body: body.into(),
-            outline: None.into(),
-            notes: Notes::default(),
-            moment: Moment::Request.into(),
-        };
+        let asked = host::Request::new(RequestKind::Messages, body);
         let target = host::Target {
             upstream: "test".to_owned(),
             dialect: "anthropic".to_owned(),
@@ -84,46 +83,47 @@ impl<Rule: Plugin> Exchange<Rule> {
             asked_model: model.clone(),
             model,
             attempt: 0,
-            lacks: Vec::new(),
+            lacks: BTreeSet::new(),
         };
-        let response = host::Response {
-            status: 200,
-            headers: Headers::default(),
-            target: target.clone(),
-            session: None,
-            streaming: true,
-            begun: false,
-            complete: false,
-            notes: Notes::default(),
-        };
+        let response = host::Response::new(target.clone());
         Self {
             rule: None,
             sent: asked.clone(),
             asked,
             target,
             response,
-            around: Surroundings::empty("{}".to_owned(), HashMap::new()),
+            around: Surroundings::default(),
         }
     }
 
     /// Makes it an exchange of kind `count_tokens`.
     #[must_use]
     pub fn count_tokens(self) -> Self {
-        self.asked.path.replace("/v1/messages/count_tokens".into());
-        self.change(|asked, _| asked.kind = "count_tokens".to_owned())
+        self.kind(RequestKind::CountTokens)
     }
 
     /// Makes it an exchange of kind `models`, which has no body.
     #[must_use]
     pub fn models(self) -> Self {
-        self.asked.path.replace("/v1/models".into());
-        self.change(|asked, _| asked.kind = "models".to_owned())
+        self.kind(RequestKind::Models)
     }
 
-    /// The client sends this header.
+    fn kind(self, kind: RequestKind) -> Self {
+        self.change(|asked, _| {
+            asked.kind = kind;
+            asked.path = kind.path().to_owned().into();
+        })
+    }
+
+    /// The client sends this header. Credentials, `host` and framing headers never reach a plugin.
+    ///
+    /// # Panics
+    ///
+    /// If the name or the value is malformed.
     #[must_use]
+    #[track_caller]
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.change(|asked, _| asked.headers.add(name, value))
+        self.change(|asked, _| host::sent_by_client(&mut asked.headers, name, value))
     }
 
     /// The client sends this query string, without the question mark.
@@ -142,7 +142,9 @@ impl<Rule: Plugin> Exchange<Rule> {
     /// The target lacks this.
     #[must_use]
     pub fn lacks(self, what: &str) -> Self {
-        self.change(|_, target| target.lacks.push(what.to_owned()))
+        self.change(|_, target| {
+            target.lacks.insert(what.to_owned());
+        })
     }
 
     /// The upstream's name.
@@ -184,8 +186,9 @@ impl<Rule: Plugin> Exchange<Rule> {
 
     /// The answer has this header.
     #[must_use]
-    pub fn answered_with(self, name: &str, value: &str) -> Self {
-        self.response.headers.add(name, value);
+    #[track_caller]
+    pub fn answered_with(mut self, name: &str, value: &str) -> Self {
+        host::sent(&mut self.response.headers, name, value);
         self
     }
 
@@ -201,14 +204,16 @@ impl<Rule: Plugin> Exchange<Rule> {
     pub fn next(self, body: impl ToString) -> Self {
         let mut next = Self::new(body);
         next.around = self.around;
+        next.around.logged = 0;
         next
     }
 
     /// Lets time pass for what [`kv`](crate::kv) holds.
     pub fn wait(&mut self, time: Duration) {
-        self.around.now_ms += crate::failure::milliseconds(time);
+        self.around.now += time;
     }
 
+    #[track_caller]
     fn change(mut self, act: impl FnOnce(&mut host::Request, &mut host::Target)) -> Self {
         act(&mut self.asked, &mut self.target);
         self.sent = self.asked.clone();
@@ -221,49 +226,38 @@ impl<Rule: Plugin> Exchange<Rule> {
         host::within(&mut self.around, Rule::describe)
     }
 
-    /// Whether the guards hold for this exchange. Only those are looked at that do not ask about the answer: `kinds`,
-    /// `dialects`, `lacks`, `headers`, `path` and `retries`, which holds if there was an attempt already.
+    /// Whether the guards of a hook hold for this exchange. The conditions on a failure and on events (`status`,
+    /// `events`, `deltas`) are taken to hold. An attempt guard is checked for the next attempt, a failure guard for the
+    /// present one.
     ///
     /// # Panics
     ///
-    /// If the plugin refuses its settings, or a guard's path is no JSONPath.
+    /// If the plugin rejects its settings, the gateway would reject its manifest, or the body is not JSON where a guard's
+    /// path reads it.
     #[track_caller]
     pub fn would_call(&mut self, hook: Hook) -> bool {
-        let manifest = self.describe().expect("the settings are accepted");
-        let guards = manifest.guards(hook);
-        match guards {
-            [] => self.holds(&Guard::new()),
-            guards => guards.iter().any(|guard| self.holds(guard)),
-        }
+        let manifest = self.described();
+        let (attempt, request) = match hook {
+            Hook::Request => (None, &self.asked),
+            Hook::Attempt => (Some(self.target.attempt + 1), &self.asked),
+            Hook::Failure | Hook::Response => (Some(self.target.attempt.max(1)), &self.sent),
+        };
+        let facts = Facts {
+            kind: request.kind,
+            headers: (hook != Hook::Response).then_some(&request.headers),
+            target: attempt.map(|attempt| self.target.facts(attempt)),
+        };
+        let body = request.body.borrow();
+        let guard = manifest.guard(hook.into());
+        guard.is_some_and(|guard| guard.holds(facts, &body).expect("the body can be read"))
     }
 
+    /// The manifest as the gateway reads it, for a plugin that has every hook.
     #[track_caller]
-    fn holds(&self, guard: &Guard) -> bool {
-        let named = |list: &Option<Vec<String>>, word: &str| {
-            list.as_ref()
-                .is_none_or(|list| list.iter().any(|own| own == word))
-        };
-        let kind = match &guard.kinds {
-            None => self.asked.kind == "messages",
-            kinds => named(kinds, &self.asked.kind),
-        };
-        let lacks = guard
-            .lacks
-            .as_ref()
-            .is_none_or(|words| words.iter().any(|word| self.target.lacks(word)));
-        let path = guard.path.as_ref().is_none_or(|path| {
-            let path = Path::parse(path).expect("the guard's path is a JSONPath");
-            let body = self.asked.body.borrow();
-            body.matches(&path).expect("the body can be read")
-        });
-        let headers = guard.headers.iter().flatten().all(|(name, values)| {
-            let said = self.asked.header(name);
-            said.iter().any(|said| values.contains(said))
-        });
-        let retries = guard
-            .retries
-            .is_none_or(|retries| retries == (self.target.attempt > 0));
-        kind && headers && retries && lacks && path && named(&guard.dialects, &self.target.dialect)
+    fn described(&mut self) -> contract::Manifest {
+        let manifest = self.describe().expect("the settings are accepted");
+        contract::Manifest::parse(&manifest.to_json(), &contract::Hook::ALL)
+            .expect("the manifest is valid")
     }
 
     /// The body as it stands: as the client sent it, with the edits made since.
@@ -299,14 +293,11 @@ impl<Rule: Plugin> Exchange<Rule> {
 
     /// What the plugin has put into the record: for the request as it stands, and for the answer.
     pub fn notes(&self) -> Vec<String> {
-        let mut lines = self.sent.notes.lines();
-        let more = self.response.notes.lines();
-        let new: Vec<String> = more
-            .into_iter()
-            .filter(|line| !lines.contains(line))
-            .collect();
-        lines.extend(new);
-        lines
+        let mut notes = self.sent.notes.clone();
+        for line in self.response.notes.lines() {
+            notes.add(line);
+        }
+        notes.into_lines()
     }
 
     /// What the plugin has written to the log.
@@ -319,7 +310,7 @@ impl<Rule: Plugin> Exchange<Rule> {
         &mut self,
         act: impl FnOnce(&mut Rule, &mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut around = self.around.clone();
+        let mut around = std::mem::take(&mut self.around);
         let rule = self.rule.take();
         let (result, rule) = host::within(&mut around, || {
             let mut rule = rule.unwrap_or_default();
@@ -343,10 +334,12 @@ impl<Rule: Plugin> Exchange<Rule> {
             let mut request = Request::over(&exchange.sent);
             act(rule, &mut request, &Target::over(&exchange.target))
         });
-        if result.is_err() {
-            self.sent = from;
+        let result = result.or_else(Error::into_verdict).and_then(checked);
+        match result {
+            Ok(_) => self.sent.settle(),
+            Err(_) => self.sent = from,
         }
-        result.or_else(Error::into_verdict)
+        result
     }
 }
 
@@ -403,30 +396,74 @@ impl<Rule: FailureHook> Exchange<Rule> {
 impl<Rule: ResponseHook> Exchange<Rule> {
     /// Calls the response hook with one event.
     pub fn on_event(&mut self, event: Event) -> Result<EventVerdict, Error> {
-        let result = self
-            .call(|rule, exchange| rule.on_event(&mut Response::over(&exchange.response), event));
-        self.response.begun |= !matches!(result, Ok(EventVerdict::Discard));
+        let result = self.respond(|rule, response| {
+            let verdict = rule.on_event(response, event)?;
+            if let EventVerdict::Replace(events) = &verdict {
+                check_events(events)?;
+            }
+            Ok(verdict)
+        });
+        match &result {
+            Ok(EventVerdict::Keep) => self.begun(),
+            Ok(EventVerdict::Replace(events)) if !events.is_empty() => self.begun(),
+            _ => {}
+        }
         result
     }
 
     /// Ends the answer as it should, and calls the response hook.
     pub fn on_end(&mut self) -> Result<Vec<Event>, Error> {
         self.response.complete = true;
-        self.call(|rule, exchange| rule.on_end(&mut Response::over(&exchange.response)))
+        self.end()
     }
 
-    /// Cuts the answer short, and calls the response hook.
+    /// Cuts the answer short, and calls the response hook. A `message_stop` that it returns does not reach the client.
     pub fn on_cut(&mut self) -> Result<Vec<Event>, Error> {
         self.response.complete = false;
-        self.call(|rule, exchange| rule.on_end(&mut Response::over(&exchange.response)))
+        let mut events = self.end()?;
+        events.retain(|event| event_type_str(&event.name, &event.data) != "message_stop");
+        Ok(events)
+    }
+
+    fn end(&mut self) -> Result<Vec<Event>, Error> {
+        self.respond(|rule, response| {
+            let events = rule.on_end(response)?;
+            check_events(&events)?;
+            Ok(events)
+        })
     }
 
     /// Calls the response hook with an answer that is no message.
     pub fn on_body(&mut self, body: impl ToString) -> Result<Option<String>, Error> {
         self.response.complete = true;
-        self.call(|rule, exchange| {
-            rule.on_body(&mut Response::over(&exchange.response), body.to_string())
+        self.respond(|rule, response| {
+            let body = rule.on_body(response, body.to_string())?;
+            match &body {
+                Some(text) if !is_json(text) => {
+                    Err(Error::new("the body that it returned is not JSON"))
+                }
+                _ => Ok(body),
+            }
         })
+    }
+
+    fn respond<T>(
+        &mut self,
+        act: impl FnOnce(&mut Rule, &mut Response) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let is_dialect = |manifest: Manifest| manifest.is_dialect();
+        if self.response.closed.is_none() && self.describe().is_ok_and(is_dialect) {
+            self.response.closed = Some(
+                "a dialect cannot set headers: it is not known yet whether this is the answer",
+            );
+        }
+        let result = self.call(|rule, exchange| act(rule, &mut Response::over(&exchange.response)));
+        self.response.settle(result.is_ok());
+        result
+    }
+
+    fn begun(&mut self) {
+        self.response.closed = Some("the answer has begun");
     }
 
     /// Sends a whole answer through the response hook and returns what the client gets.
@@ -444,6 +481,41 @@ impl<Rule: ResponseHook> Exchange<Rule> {
     }
 }
 
+/// A verdict that the gateway can use; anything else is the plugin's failure.
+fn checked(verdict: Verdict) -> Result<Verdict, Error> {
+    match &verdict {
+        Verdict::Proceed => {}
+        Verdict::Answer(answer) => {
+            contract_verdict::Answer::parse(&answer.to_json())
+                .map_err(|why| Error::new(format!("its answer cannot be used: {why}")))?;
+        }
+        Verdict::Refuse(refusal) => {
+            contract_verdict::Refusal::parse(&refusal.to_json())
+                .map_err(|why| Error::new(format!("its refusal cannot be used: {why}")))?;
+        }
+    }
+    Ok(verdict)
+}
+
+fn check_events(events: &[Event]) -> Result<(), Error> {
+    for event in events {
+        event::check(&event.name, &event.data)
+            .map_err(|why| Error::new(format!("an event that it returned is invalid: {why}")))?;
+    }
+    Ok(())
+}
+
+impl From<Hook> for contract::Hook {
+    fn from(hook: Hook) -> Self {
+        match hook {
+            Hook::Request => Self::Request,
+            Hook::Attempt => Self::Attempt,
+            Hook::Failure => Self::Failure,
+            Hook::Response => Self::Response,
+        }
+    }
+}
+
 /// A failed attempt, and what the failure hook made of it.
 #[derive(Debug, Clone)]
 pub struct Failed {
@@ -457,7 +529,7 @@ impl Failed {
             host: host::Failure {
                 status: status.into(),
                 kind: kind.to_owned().into(),
-                headers: Headers::default(),
+                headers: HeaderMap::new(),
                 body: body.to_string().into(),
                 retry: None.into(),
                 rest: None.into(),
@@ -467,8 +539,9 @@ impl Failed {
 
     /// The upstream's answer has this header.
     #[must_use]
-    pub fn header(self, name: &str, value: &str) -> Self {
-        self.host.headers.add(name, value);
+    #[track_caller]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        host::sent(&mut self.host.headers, name, value);
         self
     }
 
@@ -484,23 +557,23 @@ impl Failed {
 
     /// The body that the client reads.
     pub fn body(&self) -> String {
-        self.host.body()
+        self.host.body.borrow().clone()
     }
 
     /// Whether to try again, if the hook has said so.
     pub fn retry(&self) -> Option<(Retry, Duration)> {
-        let (whom, after_ms) = self.host.retry.borrow().clone()?;
+        let (whom, after) = self.host.retry.borrow().clone()?;
         let whom = match whom.as_str() {
             "same" => Retry::Same,
             "other" => Retry::Other,
             _ => Retry::Never,
         };
-        Some((whom, Duration::from_millis(after_ms)))
+        Some((whom, after))
     }
 
     /// How long the account rests, if the hook has said so.
     pub fn rest(&self) -> Option<Duration> {
-        self.host.rest.get().map(Duration::from_millis)
+        self.host.rest.get()
     }
 }
 

@@ -9,11 +9,12 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, header::CONTENT_TYPE};
+use witgate_contract::limits;
 use crate::{
     accounts::Lease,
     exchange::{
         Answer,
-        arrival::{self, Begun, LARGEST_ANSWER, Whole},
+        arrival::{self, Begun, Whole},
         attempt::Own,
         collect::Collector,
         failed::Bad,
@@ -141,8 +142,8 @@ impl Begun {
             let Some(chunk) = next else { break };
             let chunk = chunk.map_err(Bad::Nothing)?;
             received += chunk.len();
-            if received > LARGEST_ANSWER {
-                let fault = arrival::too_much(upstream, LARGEST_ANSWER, "one response");
+            if received > limits::RESPONSE {
+                let fault = arrival::too_much(upstream, limits::RESPONSE, "one response");
                 return Err(Bad::Nothing(fault));
             }
             decoder.push(chunk);

@@ -81,7 +81,8 @@ async fn through(
     let asks = answering.asks_for_deltas();
     for event in events {
         let data = asks.then_some(event.data.as_bytes());
-        if !answering.wants(&event.name, data.and_then(delta_type)) {
+        let delta = data.and_then(delta_type);
+        if !answering.wants(&event.name, delta.as_deref()) {
             out.push(event);
             continue;
         }

@@ -1,23 +1,13 @@
 //! A failed attempt as a plugin sees it, and what it may say about it.
 
-use std::time::Duration;
-
-use serde_json::value::RawValue;
 use wasmtime::component::Resource;
+use witgate_contract::{failure, header, status};
 
-use super::{Host, clip, header_name, header_values};
+use super::Host;
 use crate::{
     message::{Failure, RetryWish},
     pipeline::bindings::{EditError, exchange::HostFailure},
 };
-
-/// How much of the upstream's answer is shown.
-const SHOWN: usize = 64 << 10;
-const BODY_LIMIT: usize = 1 << 20;
-/// The client would not wait longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// Longer than any quota's window; accounts take no more.
-const LONGEST_REST: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// One call's view of a failure; what it says counts when the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -25,53 +15,34 @@ pub struct FailureView(pub(in crate::pipeline) Failure);
 
 impl FailureView {
     fn set_status(&mut self, status: u16) -> Result<(), EditError> {
-        if !(400..=599).contains(&status) {
-            return Err(EditError::BadValue(format!(
-                "status {status} is no error, 400 to 599 is"
-            )));
-        }
+        status::check_error(status)?;
         self.0.status = status;
         self.0.corrected = true;
         Ok(())
     }
 
     fn set_kind(&mut self, kind: String) -> Result<(), EditError> {
-        let simple = |c: char| c.is_ascii_lowercase() || c == '_';
-        if kind.is_empty() || kind.len() > 64 || !kind.chars().all(simple) {
-            let text = format!(
-                "`{}` is no error type such as `rate_limit_error`",
-                clip(&kind)
-            );
-            return Err(EditError::BadValue(text));
-        }
+        failure::check_error_type(&kind)?;
         self.0.kind = kind;
         self.0.corrected = true;
         Ok(())
     }
 
     fn set_body(&mut self, body: String) -> Result<(), EditError> {
-        if body.len() > BODY_LIMIT {
-            let text = format!(
-                "a body of {} bytes, at most {BODY_LIMIT} are allowed",
-                body.len()
-            );
-            return Err(EditError::TooMuch(text));
-        }
-        serde_json::from_str::<&RawValue>(&body)
-            .map_err(|error| EditError::BadValue(format!("the body is not JSON: {error}")))?;
+        failure::check_body(&body)?;
         self.0.body = body.into();
         self.0.corrected = true;
         Ok(())
     }
 
     fn set_retry(&mut self, whom: &str, after_ms: u64) -> Result<(), EditError> {
-        let after = Duration::from_millis(after_ms).min(LONGEST_WAIT);
+        let after = failure::retry_delay(after_ms);
         self.0.retry = Some(match whom {
             "same" => RetryWish::Same(after),
             "other" => RetryWish::Other(after),
             "never" => RetryWish::Never,
             _ => {
-                let text = format!("`{}` is none of `same`, `other` and `never`", clip(whom));
+                let text = format!("expected `same`, `other` or `never`, got `{whom:.80}`");
                 return Err(EditError::BadValue(text));
             }
         });
@@ -95,16 +66,15 @@ impl HostFailure for Host {
         view: Resource<FailureView>,
         name: String,
     ) -> wasmtime::Result<Vec<String>> {
-        let failure = &self.table.get(&view)?.0;
-        Ok(match header_name(&name) {
-            Ok(name) => header_values(&name, &failure.headers, &[]),
+        let headers = &self.table.get(&view)?.0.headers;
+        Ok(match header::name(&name) {
+            Ok(name) => header::Edits::default().values(&name, headers),
             Err(_) => Vec::new(),
         })
     }
 
     fn body(&mut self, view: Resource<FailureView>) -> wasmtime::Result<String> {
-        let body = &self.table.get(&view)?.0.body;
-        Ok(String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).into_owned())
+        Ok(failure::shown(&self.table.get(&view)?.0.body).into_owned())
     }
 
     fn set_status(&mut self, view: Resource<FailureView>, status: u16) -> Edited<()> {
@@ -129,7 +99,7 @@ impl HostFailure for Host {
     }
 
     fn set_rest(&mut self, view: Resource<FailureView>, ms: u64) -> Edited<()> {
-        self.table.get_mut(&view)?.0.rest = Some(Duration::from_millis(ms).min(LONGEST_REST));
+        self.table.get_mut(&view)?.0.rest = Some(failure::cooldown(ms));
         Ok(Ok(()))
     }
 

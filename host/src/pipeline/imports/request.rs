@@ -2,11 +2,10 @@
 
 use http::HeaderMap;
 use wasmtime::component::Resource;
-use witgate_document::{Document, Error, Operation as Edit, Outline, Path};
+use witgate_contract::{body, header, limits, note::Notes, path};
+use witgate_document::{Document, Operation as Edit, Outline};
 
-use super::{
-    HeaderEdit, Host, clip, header_edit, header_name, header_values, is_framing, take_note,
-};
+use super::Host;
 use crate::{
     ids::ExchangeId,
     message::{self, Request, RequestKind},
@@ -16,15 +15,6 @@ use crate::{
     },
 };
 use std::sync::Arc;
-
-/// How much of the edits of one call is kept as text for the receipt.
-const PATCH_LIMIT: usize = 16 << 10;
-/// The JSON text that one `read` may hand out: more than any rule needs, less than would take the plugin's memory.
-const READ_LIMIT: usize = 16 << 20;
-const QUERY_LIMIT: usize = 16 << 10;
-const PATH_LIMIT: usize = 8 << 10;
-/// Header edits of one call.
-const HEADER_EDITS: usize = 64;
 
 /// What the hook allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +32,12 @@ pub(in crate::pipeline) enum May {
 pub struct RequestView {
     may: May,
     kind: RequestKind,
-    method: http::Method,
     path: String,
     query: String,
     id: ExchangeId,
     session: Option<Arc<str>>,
     headers: Arc<HeaderMap>,
-    header_edits: Vec<HeaderEdit>,
+    header_edits: header::Edits,
     redirect: Option<(String, String)>,
     body: Document,
     /// The last that was asked for.
@@ -61,12 +50,12 @@ pub struct RequestView {
 pub(in crate::pipeline) struct Journal {
     /// Edits of body, headers and path.
     pub(in crate::pipeline) count: u32,
-    /// Those of the body, in order, as far as [`PATCH_LIMIT`] goes.
+    /// Those of the body, in order, as far as [`limits::RECEIPT_EDITS`] goes.
     pub(in crate::pipeline) edits: Vec<Edit>,
     /// Edits of the body beyond it.
     pub(in crate::pipeline) left_out: u32,
     /// Lines for the record.
-    pub(in crate::pipeline) notes: Vec<String>,
+    pub(in crate::pipeline) notes: Notes,
     size: usize,
 }
 
@@ -96,13 +85,12 @@ impl RequestView {
         Self {
             may,
             kind: request.kind,
-            method: request.method.clone(),
             path,
             query,
             id: request.id.clone(),
             session: request.session.clone(),
             headers,
-            header_edits: Vec::new(),
+            header_edits: header::Edits::default(),
             redirect: None,
             body: request.body.clone(),
             outline: None,
@@ -119,7 +107,7 @@ impl RequestView {
             return Journal::default();
         }
         if !self.header_edits.is_empty() {
-            super::apply_headers(Arc::make_mut(&mut request.headers), self.header_edits);
+            self.header_edits.apply(Arc::make_mut(&mut request.headers));
         }
         if let Some((path, query)) = self.redirect {
             request.path = path;
@@ -143,19 +131,9 @@ impl RequestView {
 
     fn set_header(&mut self, name: &str, values: &[String]) -> Result<(), EditError> {
         self.editable()?;
-        let name = header_name(name)?;
-        if is_hidden(&name) {
-            let text = format!(
-                "`{name}` belongs to the gateway: credentials, host and framing are its own"
-            );
-            return Err(EditError::NotAllowed(text));
-        }
-        if self.header_edits.len() >= HEADER_EDITS {
-            return Err(EditError::TooMuch(format!(
-                "more than {HEADER_EDITS} header edits in one call"
-            )));
-        }
-        self.header_edits.push(header_edit(name, values)?);
+        let name = header::name(name)?;
+        header::check_in_request(&name)?;
+        self.header_edits.set(name, values)?;
         self.journal.count += 1;
         Ok(())
     }
@@ -167,37 +145,24 @@ impl RequestView {
                 "the path can be set in `on-attempt` only".to_owned(),
             ));
         }
-        let (path, query) = check_path(target)?;
-        self.redirect = Some((path, query));
+        let (path, query) = path::parse(target)?;
+        self.redirect = Some((path.to_owned(), query.to_owned()));
         self.journal.count += 1;
         Ok(())
     }
 
     fn read(&self, query: &str) -> Result<Vec<Node>, EditError> {
-        let nodes = self.body.read(&parse(query)?).map_err(edit_error)?;
-        let size: usize = nodes.iter().map(|node| node.value.len()).sum();
-        if size > READ_LIMIT {
-            let text = format!(
-                "the query selects {size} bytes, at most {READ_LIMIT} are handed out at once"
-            );
-            return Err(EditError::TooMuch(text));
-        }
-        let text = |node: witgate_document::Node| {
-            let value = std::str::from_utf8(&node.value).map_err(|_| {
-                EditError::BadDocument(format!("the value at `{}` is not UTF-8", clip(&node.at)))
-            })?;
-            Ok(Node {
-                value: value.to_owned(),
-                at: node.at,
-            })
-        };
-        nodes.into_iter().map(text).collect()
+        let node = |body::Node { at, value }| Node { at, value };
+        Ok(body::read(&self.body, query)?
+            .into_iter()
+            .map(node)
+            .collect())
     }
 
     fn patch(&mut self, edits: Vec<Operation>) -> Result<(), EditError> {
         self.editable()?;
         let edits: Vec<Edit> = edits.into_iter().map(edit).collect();
-        self.body.patch(&edits).map_err(edit_error)?;
+        self.body.patch(&edits)?;
         for edit in edits {
             self.journal.note(edit);
         }
@@ -206,8 +171,8 @@ impl RequestView {
 
     fn remove_all(&mut self, query: &str) -> Result<u32, EditError> {
         self.editable()?;
-        let path = parse(query)?;
-        let (removed, places) = self.body.remove_all_noted(&path).map_err(edit_error)?;
+        let path = body::query(query).map_err(EditError::from)?;
+        let (removed, places) = self.body.remove_all_noted(&path)?;
         // From the last to the first, so that what is written down is a patch that can be applied in order.
         for at in places.into_iter().rev() {
             self.journal.note(Edit::Remove { at });
@@ -216,18 +181,7 @@ impl RequestView {
     }
 
     fn outline(&mut self, longest: u32) -> Result<Outlined, EditError> {
-        let longest = usize::try_from(longest).unwrap_or(usize::MAX);
-        let outline = self
-            .body
-            .outline(longest, fastrand::u64(..))
-            .map_err(edit_error)?;
-        let size = outline.text().len();
-        if size > READ_LIMIT {
-            let text = format!(
-                "the outline has {size} bytes, at most {READ_LIMIT} are handed out at once"
-            );
-            return Err(EditError::TooMuch(text));
-        }
+        let outline = body::outline(&self.body, longest, fastrand::u64(..))?;
         let outlined = Outlined {
             body: outline.text().to_owned(),
             prefix: outline.prefix().to_owned(),
@@ -238,12 +192,7 @@ impl RequestView {
 
     fn rewrite(&mut self, body: String) -> Result<(), EditError> {
         self.editable()?;
-        let text = match &self.outline {
-            Some(outline) => outline.fill(&body),
-            None => Outline::none().fill(&body),
-        };
-        let value = text.map_err(edit_error)?;
-        self.body.rewrite(value.clone());
+        let value = body::rewrite(&mut self.body, self.outline.as_ref(), &body)?;
         self.journal.note(Edit::Replace {
             at: String::new(),
             value,
@@ -264,56 +213,12 @@ impl Journal {
         self.count = self.count.saturating_add(1);
         // What an operation's own words take.
         self.size = self.size.saturating_add(size + 32);
-        if self.size > PATCH_LIMIT {
+        if self.size > limits::RECEIPT_EDITS {
             self.left_out = self.left_out.saturating_add(1);
         } else {
             self.edits.push(edit);
         }
     }
-}
-
-/// Credentials, `host` and framing headers: never shown to a plugin, never set by one.
-fn is_hidden(name: &http::HeaderName) -> bool {
-    const CREDENTIALS: [&str; 5] = [
-        "authorization",
-        "proxy-authorization",
-        "x-api-key",
-        "x-goog-api-key",
-        "cookie",
-    ];
-    CREDENTIALS.contains(&name.as_str()) || is_framing(name)
-}
-
-fn parse(query: &str) -> Result<Path, EditError> {
-    if query.len() > QUERY_LIMIT {
-        let text = format!(
-            "a query of {} bytes, at most {QUERY_LIMIT} are allowed",
-            query.len()
-        );
-        return Err(EditError::TooMuch(text));
-    }
-    Path::parse(query).map_err(edit_error)
-}
-
-/// Splits a legal path from its query.
-fn check_path(text: &str) -> Result<(String, String), EditError> {
-    let refuse = |why: &str| {
-        Err(EditError::BadQuery(format!(
-            "`{}` is not a legal path: {why}",
-            clip(text)
-        )))
-    };
-    if text.len() > PATH_LIMIT {
-        return refuse("it is too long");
-    }
-    let (path, query) = text.split_once('?').unwrap_or((text, ""));
-    if let Err(why) = message::check_path(path) {
-        return refuse(why);
-    }
-    if query.contains('#') || text.parse::<http::uri::PathAndQuery>().is_err() {
-        return refuse("it has a character that must be escaped");
-    }
-    Ok((path.to_owned(), query.to_owned()))
 }
 
 fn edit(operation: Operation) -> Edit {
@@ -342,17 +247,6 @@ fn edit(operation: Operation) -> Edit {
     }
 }
 
-fn edit_error(error: Error) -> EditError {
-    let text = error.to_string();
-    match error {
-        Error::BadPath(_) => EditError::BadQuery(text),
-        Error::BadDocument { .. } => EditError::BadDocument(text),
-        Error::BadValue(_) => EditError::BadValue(text),
-        Error::NotApplicable(_) => EditError::NotApplicable(text),
-        Error::TooMuch(_) => EditError::TooMuch(text),
-    }
-}
-
 type Edited<T> = wasmtime::Result<Result<T, EditError>>;
 
 impl HostRequest for Host {
@@ -361,7 +255,7 @@ impl HostRequest for Host {
     }
 
     fn method(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&view)?.method.to_string())
+        Ok(self.table.get(&view)?.kind.method().to_owned())
     }
 
     fn path(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
@@ -396,9 +290,9 @@ impl HostRequest for Host {
         name: String,
     ) -> wasmtime::Result<Vec<String>> {
         let view = self.table.get(&view)?;
-        Ok(match header_name(&name) {
-            Ok(name) if !is_hidden(&name) => {
-                header_values(&name, &view.headers, &view.header_edits)
+        Ok(match header::name(&name) {
+            Ok(name) if !header::is_reserved_in_requests(&name) => {
+                view.header_edits.values(&name, &view.headers)
             }
             _ => Vec::new(),
         })
@@ -419,7 +313,7 @@ impl HostRequest for Host {
 
     fn select(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<String>> {
         let view = self.table.get(&view)?;
-        Ok(parse(&query).and_then(|path| view.body.select(&path).map_err(edit_error)))
+        Ok(body::select(&view.body, &query).map_err(EditError::from))
     }
 
     fn read(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<Node>> {
@@ -443,7 +337,7 @@ impl HostRequest for Host {
     }
 
     fn note(&mut self, view: Resource<RequestView>, line: String) -> wasmtime::Result<()> {
-        take_note(&mut self.table.get_mut(&view)?.journal.notes, &line);
+        self.table.get_mut(&view)?.journal.notes.add(&line);
         Ok(())
     }
 
@@ -456,67 +350,6 @@ impl HostRequest for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_stays_below_the_base_url() {
-        let good = [
-            ("/v1/messages", ("/v1/messages", "")),
-            (
-                "/v1beta/models/m:generate?alt=sse",
-                ("/v1beta/models/m:generate", "alt=sse"),
-            ),
-            ("/a/..b/c", ("/a/..b/c", "")),
-            ("/m%2Fn/x?a=../b//c;d", ("/m%2Fn/x", "a=../b//c;d")),
-        ];
-        for (text, (path, query)) in good {
-            let checked = check_path(text).map_err(|error| format!("{error:?}"));
-            assert_eq!(checked, Ok((path.to_owned(), query.to_owned())));
-        }
-        let bad = [
-            "",
-            "v1",
-            "//evil.example/x",
-            "/../x",
-            "/a/..",
-            "/a/%2e%2E/x",
-            "/a/%2e.%2fx",
-            "/a/%6d",
-            "/a//b",
-            "/a;b=c/d",
-            "/a\\..\\x",
-            "/a b",
-            "/a#b",
-            "/a?b#c",
-            "/a\r\nx: y",
-            "http://evil.example/",
-        ];
-        for text in bad {
-            assert!(
-                matches!(check_path(text), Err(EditError::BadQuery(_))),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn credentials_host_and_framing_are_hidden() {
-        for name in [
-            "Authorization",
-            "x-api-key",
-            "x-goog-api-key",
-            "host",
-            "content-length",
-            "te",
-        ] {
-            assert!(
-                is_hidden(&header_name(name).map_err(|_| name).unwrap()),
-                "{name}"
-            );
-        }
-        assert!(!is_hidden(
-            &header_name("anthropic-beta").map_err(|_| ()).unwrap()
-        ));
-    }
 
     #[test]
     fn the_journal_keeps_a_bounded_text_and_counts_the_rest() {
@@ -532,6 +365,6 @@ mod tests {
         });
         assert_eq!(journal.count, 2_000, "a test is no edit");
         assert_eq!(journal.edits.len() + journal.left_out as usize, 2_000);
-        assert!(Edit::write_list(&journal.edits).len() <= PATCH_LIMIT);
+        assert!(Edit::write_list(&journal.edits).len() <= limits::RECEIPT_EDITS);
     }
 }

@@ -3,46 +3,35 @@
 use std::sync::Arc;
 
 use wasmtime::component::Resource;
+use witgate_contract::{header, note::Notes};
 
-use super::{HeaderEdit, Host, header_edit, header_name, header_values, is_framing, take_note};
+use super::Host;
 use crate::pipeline::{
     AnswerHead,
     bindings::{EditError, exchange::HostResponse},
 };
 
-/// Header edits of one call.
-const HEADER_EDITS: usize = 64;
-
 /// One call's view of the answer. Header edits stay in it until the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct ResponseView {
     pub(in crate::pipeline) head: Arc<AnswerHead>,
-    pub(in crate::pipeline) edits: Vec<HeaderEdit>,
+    pub(in crate::pipeline) edits: header::Edits,
     /// Why no header can be set, where that is so.
     pub(in crate::pipeline) closed: Option<&'static str>,
     pub(in crate::pipeline) complete: bool,
     /// Lines for the record.
-    pub(in crate::pipeline) notes: Vec<String>,
+    pub(in crate::pipeline) notes: Notes,
 }
 
 impl ResponseView {
     fn set_header(&mut self, name: &str, values: &[String]) -> Result<(), EditError> {
-        let name = header_name(name)?;
+        let name = header::name(name)?;
         if let Some(why) = self.closed {
             let text = format!("{why}, `{name}` cannot be set");
             return Err(EditError::NotAllowed(text));
         }
-        if is_framing(&name) {
-            return Err(EditError::NotAllowed(format!(
-                "`{name}` belongs to the gateway"
-            )));
-        }
-        if self.edits.len() >= HEADER_EDITS {
-            let text = format!("more than {HEADER_EDITS} header edits in one call");
-            return Err(EditError::TooMuch(text));
-        }
-        self.edits.push(header_edit(name, values)?);
-        Ok(())
+        header::check_in_response(&name)?;
+        Ok(self.edits.set(name, values)?)
     }
 }
 
@@ -57,8 +46,8 @@ impl HostResponse for Host {
         name: String,
     ) -> wasmtime::Result<Vec<String>> {
         let view = self.table.get(&view)?;
-        Ok(match header_name(&name) {
-            Ok(name) => header_values(&name, &view.head.headers, &view.edits),
+        Ok(match header::name(&name) {
+            Ok(name) => view.edits.values(&name, &view.head.headers),
             Err(_) => Vec::new(),
         })
     }
@@ -111,7 +100,7 @@ impl HostResponse for Host {
     }
 
     fn note(&mut self, view: Resource<ResponseView>, line: String) -> wasmtime::Result<()> {
-        take_note(&mut self.table.get_mut(&view)?.notes, &line);
+        self.table.get_mut(&view)?.notes.add(&line);
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Why the model stopped, in Anthropic's words.
 
+use witgate_plugin::ErrorType;
+
 use crate::trouble::{Signature, Trouble};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
         return End::Told("refusal", reason);
     }
     if let Some(reason) = of(&BROKEN) {
-        return End::Fail(failed("api_error", reason, message));
+        return End::Fail(failed(ErrorType::Api, reason, message));
     }
     match reason {
         "STOP" => End::Stop(natural),
@@ -71,7 +73,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
         "MISSING_THOUGHT_SIGNATURE" => End::Fail(Trouble {
             signature: Some(Signature::Missing),
             ..failed(
-                "invalid_request_error",
+                ErrorType::InvalidRequest,
                 "MISSING_THOUGHT_SIGNATURE",
                 message,
             )
@@ -80,15 +82,15 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
             // The account is disabled for violations of a policy. Once an answer has begun no other
             // account can take over, and the client's login is not the matter.
             let kind = match has_content {
-                true => "permission_error",
-                false => "authentication_error",
+                true => ErrorType::Permission,
+                false => ErrorType::Authentication,
             };
             End::Fail(failed(kind, "PUP_LIMITED_DISABLED", message))
         }
         _ if has_content => End::Told(natural, of(&VAGUE).unwrap_or("unknown")),
         _ => {
             let reason = of(&VAGUE).unwrap_or("an unknown reason");
-            End::Fail(failed("api_error", reason, message))
+            End::Fail(failed(ErrorType::Api, reason, message))
         }
     }
 }
@@ -101,7 +103,7 @@ pub(super) fn known_block(reason: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-fn failed(kind: &'static str, reason: &str, message: Option<&str>) -> Trouble {
+fn failed(kind: ErrorType, reason: &str, message: Option<&str>) -> Trouble {
     let more = message.map(|message| format!(": {message}"));
     let more = more.unwrap_or_default();
     Trouble::found(kind, format!("the model stopped with {reason}{more}"))

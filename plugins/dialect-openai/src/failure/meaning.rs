@@ -1,5 +1,7 @@
 //! What an upstream's error means in Anthropic's words. Pure.
 
+use witgate_plugin::ErrorType;
+
 use super::said::Said;
 
 /// An error as the client reads it, and what it means for further attempts.
@@ -49,7 +51,7 @@ pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meani
     let lower = said.message.to_ascii_lowercase();
     let is = |status, next| Meaning {
         status,
-        kind: kind(status),
+        kind: ErrorType::from_status(status).as_str(),
         message: message(said, &lower),
         next,
     };
@@ -95,22 +97,6 @@ fn message(said: &Said, lower: &str) -> String {
         return format!("{} ({TOO_LONG})", said.message);
     }
     said.message.clone()
-}
-
-/// The type that Anthropic gives to a status.
-fn kind(status: u16) -> &'static str {
-    match status {
-        401 => "authentication_error",
-        402 => "billing_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        408 | 504 => "timeout_error",
-        503 | 529 => "overloaded_error",
-        400..=499 => "invalid_request_error",
-        _ => "api_error",
-    }
 }
 
 fn status_in_words(said: &Said) -> u16 {
@@ -242,6 +228,13 @@ mod tests {
                 r#"{"error":{"code":408,"message":"late"}}"#,
                 408,
                 "timeout_error",
+                AsEver,
+            ),
+            (
+                409,
+                r#"{"error":{"code":409,"message":"busy"}}"#,
+                409,
+                "conflict_error",
                 AsEver,
             ),
             (

@@ -1,36 +1,26 @@
-//! The gateway's side natively: the same functions that the bindings have on wasm, over values that a test sets.
+//! The gateway's side natively: the functions that the bindings have on wasm, over values that a test sets. What is
+//! allowed is decided by `witgate_contract`, as in the gateway.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::BTreeSet,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use witgate_document::{
-    Document, Error as DocumentError, Operation as DocumentOperation, Outline, Path,
+use http::HeaderMap;
+use witgate_contract::{
+    EditError as Refused, RequestKind, body, failure, guard, header, kv, limits,
+    note::{self, Notes},
+    path, status,
 };
+use witgate_document::{Document, Error as DocumentError, Operation as DocumentOperation, Outline};
 
 use crate::{
     edit::{EditError, FromTo, Node, Operation},
     log::Level,
     outline::Outline as Outlined,
 };
-
-/// Headers that the gateway neither shows nor lets a plugin set.
-const RESERVED: &[&str] = &[
-    "authorization",
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-api-key",
-    "x-goog-api-key",
-];
 
 /// Which edits the hook that is being called may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,26 +30,55 @@ pub(crate) enum Moment {
     Failure,
 }
 
+/// What one call has done besides edits of the body; it lasts if the call succeeds.
+#[derive(Debug, Clone, Default)]
+struct Journal {
+    headers: header::Edits,
+    notes: Notes,
+    outline: Option<Outline>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    pub(crate) kind: String,
+    pub(crate) kind: RequestKind,
     pub(crate) path: RefCell<String>,
     pub(crate) query: RefCell<String>,
     pub(crate) session: Option<String>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: RefCell<Document>,
-    pub(crate) outline: RefCell<Option<Outline>>,
     pub(crate) notes: Notes,
     pub(crate) moment: Cell<Moment>,
+    call: RefCell<Journal>,
 }
 
 impl Request {
+    pub(crate) fn new(kind: RequestKind, body: Document) -> Self {
+        Self {
+            kind,
+            path: kind.path().to_owned().into(),
+            query: String::new().into(),
+            session: None,
+            headers: HeaderMap::new(),
+            body: body.into(),
+            notes: Notes::default(),
+            moment: Moment::Request.into(),
+            call: RefCell::default(),
+        }
+    }
+
+    /// Keeps what the call has done.
+    pub(crate) fn settle(&mut self) {
+        let Journal { headers, notes, .. } = self.call.take();
+        headers.apply(&mut self.headers);
+        keep(&mut self.notes, notes);
+    }
+
     pub(crate) fn kind(&self) -> String {
-        self.kind.clone()
+        self.kind.as_str().to_owned()
     }
 
     pub(crate) fn method(&self) -> String {
-        "POST".to_owned()
+        self.kind.method().to_owned()
     }
 
     pub(crate) fn path(&self) -> String {
@@ -79,48 +98,42 @@ impl Request {
     }
 
     pub(crate) fn header(&self, name: &str) -> Vec<String> {
-        self.headers.values(name)
+        match header::name(name) {
+            Ok(name) if !header::is_reserved_in_requests(&name) => {
+                self.call.borrow().headers.values(&name, &self.headers)
+            }
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn set_header(&self, name: &str, values: &[String]) -> Result<(), EditError> {
         self.may_edit()?;
-        self.headers.set(name, values)
+        let name = header::name(name)?;
+        header::check_in_request(&name)?;
+        Ok(self.call.borrow_mut().headers.set(name, values)?)
     }
 
     pub(crate) fn set_path(&self, path_and_query: &str) -> Result<(), EditError> {
+        self.may_edit()?;
         if self.moment.get() != Moment::Attempt {
             return Err(EditError::NotAllowed(
-                "the path is set in `on-attempt` only".to_owned(),
+                "the path can be set in `on-attempt` only".to_owned(),
             ));
         }
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
-        let climbs = path.split('/').any(|part| part == "..");
-        if !path.starts_with('/') || path.starts_with("//") || climbs {
-            return Err(EditError::BadValue(format!(
-                "`{path_and_query}` is no path below the base URL"
-            )));
-        }
+        let (path, query) = path::parse(path_and_query)?;
         self.path.replace(path.to_owned());
         self.query.replace(query.to_owned());
         Ok(())
     }
 
     pub(crate) fn select(&self, path: &str) -> Result<Vec<String>, EditError> {
-        Ok(self.body.borrow().select(&parsed(path)?)?)
+        Ok(body::select(&self.body.borrow(), path)?)
     }
 
     pub(crate) fn read(&self, path: &str) -> Result<Vec<Node>, EditError> {
-        let nodes = self.body.borrow().read(&parsed(path)?)?;
-        nodes
-            .into_iter()
-            .map(|node| {
-                let value = String::from_utf8(node.value.to_vec())
-                    .map_err(|_| EditError::BadDocument(format!("no UTF-8 at `{}`", node.at)))?;
-                Ok(Node { at: node.at, value })
-            })
-            .collect()
+        let nodes = body::read(&self.body.borrow(), path)?;
+        let node = |body::Node { at, value }| Node { at, value };
+        Ok(nodes.into_iter().map(node).collect())
     }
 
     pub(crate) fn patch(&self, edits: &[Operation]) -> Result<(), EditError> {
@@ -131,81 +144,98 @@ impl Request {
 
     pub(crate) fn remove_all(&self, path: &str) -> Result<u32, EditError> {
         self.may_edit()?;
-        Ok(self.body.borrow_mut().remove_all(&parsed(path)?)?)
+        let path = body::query(path)?;
+        Ok(self.body.borrow_mut().remove_all(&path)?)
     }
 
     pub(crate) fn outline(&self, longest: u32) -> Result<Outlined, EditError> {
-        let outline = self.body.borrow().outline(longest as usize, SEED)?;
+        let outline = body::outline(&self.body.borrow(), longest, SEED)?;
         let outlined = Outlined {
             body: outline.text().to_owned(),
             prefix: outline.prefix().to_owned(),
         };
-        self.outline.replace(Some(outline));
+        self.call.borrow_mut().outline = Some(outline);
         Ok(outlined)
     }
 
     pub(crate) fn rewrite(&self, body: &str) -> Result<(), EditError> {
         self.may_edit()?;
-        let text = match &*self.outline.borrow() {
-            Some(outline) => outline.fill(body)?,
-            None => Outline::none().fill(body)?,
-        };
-        self.body.borrow_mut().rewrite(text);
+        let call = self.call.borrow();
+        body::rewrite(&mut self.body.borrow_mut(), call.outline.as_ref(), body)?;
         Ok(())
     }
 
     pub(crate) fn note(&self, line: &str) {
-        self.notes.take(line);
+        if self.moment.get() != Moment::Failure {
+            self.call.borrow_mut().notes.add(line);
+        }
     }
 
     fn may_edit(&self) -> Result<(), EditError> {
         if self.moment.get() == Moment::Failure {
             return Err(EditError::NotAllowed(
-                "the request is read-only in `on-failure`".to_owned(),
+                "the request cannot be edited in `on-failure`; ask for a retry and edit in the next `on-attempt`"
+                    .to_owned(),
             ));
         }
         Ok(())
     }
 }
 
-/// What stand-ins are made of; in the gateway it is random.
+/// The seed of placeholders; in the gateway it is random.
 const SEED: u64 = 0x5eed_5eed_5eed_5eed;
 
-/// Lines for the record, each once.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Notes(RefCell<Vec<String>>);
-
-impl Notes {
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.borrow().clone()
+/// Adds the lines of a call that succeeded to those of the exchange.
+fn keep(kept: &mut Notes, of_call: Notes) {
+    for line in of_call.lines() {
+        kept.add(line);
     }
+}
 
-    fn take(&self, line: &str) {
-        let mut lines = self.0.borrow_mut();
-        if !lines.iter().any(|told| told == line) {
-            lines.push(line.to_owned());
-        }
+/// Adds a header that the client sends. Reserved headers never reach a plugin or a guard.
+///
+/// # Panics
+///
+/// If the name or the value is malformed.
+#[track_caller]
+pub(crate) fn sent_by_client(headers: &mut HeaderMap, name: &str, value: &str) {
+    let reserved = header::name(name).is_ok_and(|name| header::is_reserved_in_requests(&name));
+    if !reserved {
+        sent(headers, name, value);
     }
+}
+
+/// Adds a header that the upstream sends.
+///
+/// # Panics
+///
+/// If the name or the value is malformed.
+#[track_caller]
+pub(crate) fn sent(headers: &mut HeaderMap, name: &str, value: &str) {
+    let name = header::name(name).expect("the header's name is valid");
+    let value = value.parse().expect("the header's value is valid");
+    headers.append(name, value);
 }
 
 /// The id of every exchange in tests.
 const ID: &str = "exchange-1";
 
-fn parsed(path: &str) -> Result<Path, EditError> {
-    Ok(Path::parse(path)?)
+impl From<Refused> for EditError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::BadQuery(what) => Self::BadQuery(what),
+            Refused::BadDocument(what) => Self::BadDocument(what),
+            Refused::BadValue(what) => Self::BadValue(what),
+            Refused::NotApplicable(what) => Self::NotApplicable(what),
+            Refused::TooMuch(what) => Self::TooMuch(what),
+            Refused::NotAllowed(what) => Self::NotAllowed(what),
+        }
+    }
 }
 
 impl From<DocumentError> for EditError {
     fn from(error: DocumentError) -> Self {
-        match error {
-            DocumentError::BadPath(what) => Self::BadQuery(what),
-            DocumentError::BadDocument { at, what } => {
-                Self::BadDocument(format!("{what} at byte {at}"))
-            }
-            DocumentError::BadValue(what) => Self::BadValue(what),
-            DocumentError::NotApplicable(what) => Self::NotApplicable(what),
-            DocumentError::TooMuch(what) => Self::TooMuch(what),
-        }
+        Refused::from(error).into()
     }
 }
 
@@ -231,62 +261,6 @@ impl From<Operation> for DocumentOperation {
     }
 }
 
-/// Header lines in order; names are compared without case.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Headers(RefCell<Vec<(String, String)>>);
-
-impl Headers {
-    pub(crate) fn add(&self, name: &str, value: &str) {
-        self.0
-            .borrow_mut()
-            .push((name.to_owned(), value.to_owned()));
-    }
-
-    pub(crate) fn values(&self, name: &str) -> Vec<String> {
-        if is_reserved(name) {
-            return Vec::new();
-        }
-        self.0
-            .borrow()
-            .iter()
-            .filter(|(own, _)| own.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.clone())
-            .collect()
-    }
-
-    fn set(&self, name: &str, values: &[String]) -> Result<(), EditError> {
-        if is_reserved(name) {
-            return Err(EditError::NotAllowed(format!(
-                "the header `{name}` belongs to the gateway"
-            )));
-        }
-        if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(EditError::BadQuery(format!("`{name}` is no header name")));
-        }
-        if let Some(bad) = values
-            .iter()
-            .find(|value| value.contains(['\r', '\n', '\0']))
-        {
-            return Err(EditError::BadValue(format!("{bad:?} is no header value")));
-        }
-        let mut lines = self.0.borrow_mut();
-        lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
-        lines.extend(values.iter().map(|value| (name.to_owned(), value.clone())));
-        Ok(())
-    }
-}
-
-fn is_reserved(name: &str) -> bool {
-    RESERVED
-        .iter()
-        .any(|reserved| reserved.eq_ignore_ascii_case(name))
-}
-
-/// What RFC 9110 allows in a header name.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) upstream: String,
@@ -295,7 +269,7 @@ pub(crate) struct Target {
     pub(crate) model: String,
     pub(crate) asked_model: String,
     pub(crate) attempt: u32,
-    pub(crate) lacks: Vec<String>,
+    pub(crate) lacks: BTreeSet<String>,
 }
 
 impl Target {
@@ -324,7 +298,16 @@ impl Target {
     }
 
     pub(crate) fn lacks(&self, what: &str) -> bool {
-        self.lacks.iter().any(|word| word == what)
+        self.lacks.contains(what)
+    }
+
+    /// What guards are checked against.
+    pub(crate) fn facts(&self, attempt: u32) -> guard::Target<'_> {
+        guard::Target {
+            dialect: &self.dialect,
+            lacks: &self.lacks,
+            attempt,
+        }
     }
 }
 
@@ -332,10 +315,10 @@ impl Target {
 pub(crate) struct Failure {
     pub(crate) status: Cell<u16>,
     pub(crate) kind: RefCell<String>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: RefCell<String>,
-    pub(crate) retry: RefCell<Option<(String, u64)>>,
-    pub(crate) rest: Cell<Option<u64>>,
+    pub(crate) retry: RefCell<Option<(String, Duration)>>,
+    pub(crate) rest: Cell<Option<Duration>>,
 }
 
 impl Failure {
@@ -348,31 +331,27 @@ impl Failure {
     }
 
     pub(crate) fn header(&self, name: &str) -> Vec<String> {
-        self.headers.values(name)
+        values(name, &header::Edits::default(), &self.headers)
     }
 
     pub(crate) fn body(&self) -> String {
-        self.body.borrow().clone()
+        failure::shown(self.body.borrow().as_bytes()).into_owned()
     }
 
     pub(crate) fn set_status(&self, status: u16) -> Result<(), EditError> {
-        if !(400..600).contains(&status) {
-            return Err(EditError::BadValue(format!(
-                "{status} is no status of a failure (400 to 599)"
-            )));
-        }
+        status::check_error(status)?;
         self.status.set(status);
         Ok(())
     }
 
     pub(crate) fn set_kind(&self, kind: &str) -> Result<(), EditError> {
+        failure::check_error_type(kind)?;
         self.kind.replace(kind.to_owned());
         Ok(())
     }
 
     pub(crate) fn set_body(&self, body: &str) -> Result<(), EditError> {
-        serde_json::from_str::<serde::de::IgnoredAny>(body)
-            .map_err(|error| EditError::BadValue(error.to_string()))?;
+        failure::check_body(body)?;
         self.body.replace(body.to_owned());
         Ok(())
     }
@@ -380,15 +359,16 @@ impl Failure {
     pub(crate) fn set_retry(&self, whom: &str, after_ms: u64) -> Result<(), EditError> {
         if !["same", "other", "never"].contains(&whom) {
             return Err(EditError::BadValue(format!(
-                "`{whom}` is not `same`, `other` or `never`"
+                "expected `same`, `other` or `never`, got `{whom:.80}`"
             )));
         }
-        self.retry.replace(Some((whom.to_owned(), after_ms)));
+        let after = failure::retry_delay(after_ms);
+        self.retry.replace(Some((whom.to_owned(), after)));
         Ok(())
     }
 
     pub(crate) fn set_rest(&self, ms: u64) -> Result<(), EditError> {
-        self.rest.set(Some(ms));
+        self.rest.set(Some(failure::cooldown(ms)));
         Ok(())
     }
 }
@@ -396,19 +376,43 @@ impl Failure {
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) headers: Headers,
+    pub(crate) headers: HeaderMap,
     pub(crate) target: Target,
     pub(crate) session: Option<String>,
     pub(crate) streaming: bool,
-    /// The first event or the body has gone to the client.
-    pub(crate) begun: bool,
+    /// Why no header can be set, if that is so.
+    pub(crate) closed: Option<&'static str>,
     pub(crate) complete: bool,
     pub(crate) notes: Notes,
+    call: RefCell<Journal>,
 }
 
 impl Response {
+    pub(crate) fn new(target: Target) -> Self {
+        Self {
+            status: 200,
+            headers: HeaderMap::new(),
+            target,
+            session: None,
+            streaming: true,
+            closed: None,
+            complete: false,
+            notes: Notes::default(),
+            call: RefCell::default(),
+        }
+    }
+
+    /// Keeps what the call has done, or forgets it.
+    pub(crate) fn settle(&mut self, succeeded: bool) {
+        let Journal { headers, notes, .. } = self.call.take();
+        if succeeded {
+            headers.apply(&mut self.headers);
+            keep(&mut self.notes, notes);
+        }
+    }
+
     pub(crate) fn note(&self, line: &str) {
-        self.notes.take(line);
+        self.call.borrow_mut().notes.add(line);
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -416,16 +420,18 @@ impl Response {
     }
 
     pub(crate) fn header(&self, name: &str) -> Vec<String> {
-        self.headers.values(name)
+        values(name, &self.call.borrow().headers, &self.headers)
     }
 
     pub(crate) fn set_header(&self, name: &str, values: &[String]) -> Result<(), EditError> {
-        if self.begun {
-            return Err(EditError::NotAllowed(
-                "the answer's head has gone to the client".to_owned(),
-            ));
+        let name = header::name(name)?;
+        if let Some(why) = self.closed {
+            return Err(EditError::NotAllowed(format!(
+                "{why}, `{name}` cannot be set"
+            )));
         }
-        self.headers.set(name, values)
+        header::check_in_response(&name)?;
+        Ok(self.call.borrow_mut().headers.set(name, values)?)
     }
 
     pub(crate) fn id(&self) -> String {
@@ -461,48 +467,42 @@ impl Response {
     }
 }
 
+fn values(name: &str, edits: &header::Edits, headers: &HeaderMap) -> Vec<String> {
+    header::name(name).map_or_else(|_| Vec::new(), |name| edits.values(&name, headers))
+}
+
 /// What a plugin reaches by plain functions: settings, state and the log.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) settings: String,
-    pub(crate) kv: HashMap<String, Entry>,
+    pub(crate) kv: kv::Space,
     pub(crate) lines: Vec<(Level, String)>,
-    /// The time on the test's own clock.
-    pub(crate) now_ms: u64,
+    /// Lines that this exchange has written, with those that were dropped.
+    pub(crate) logged: u32,
+    /// The time on the test's own clock, which only the test moves.
+    pub(crate) now: Instant,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    value: Vec<u8>,
-    until_ms: u64,
-}
-
-impl Surroundings {
-    pub(crate) const fn empty(settings: String, kv: HashMap<String, Entry>) -> Self {
+impl Default for Surroundings {
+    fn default() -> Self {
         Self {
-            settings,
-            kv,
+            settings: "{}".to_owned(),
+            kv: kv::Space::default(),
             lines: Vec::new(),
-            now_ms: 0,
+            logged: 0,
+            now: Instant::now(),
         }
-    }
-
-    fn live(&self, key: &str) -> Option<&Entry> {
-        self.kv
-            .get(key)
-            .filter(|entry| self.now_ms < entry.until_ms)
     }
 }
 
 thread_local! {
-    /// Those of the exchange whose hook is being called; of nobody in the test of a plain function.
-    static AROUND: RefCell<Surroundings> =
-        RefCell::new(Surroundings::empty("{}".to_owned(), HashMap::new()));
+    /// Those of the exchange whose hook is running; of no exchange in the test of a plain function.
+    static AROUND: RefCell<Surroundings> = RefCell::default();
 }
 
 /// Calls a hook in these surroundings, and leaves in them what it did.
 pub(crate) fn within<T>(around: &mut Surroundings, act: impl FnOnce() -> T) -> T {
-    let before = AROUND.replace(around.clone());
+    let before = AROUND.replace(std::mem::take(around));
     let result = act();
     *around = AROUND.replace(before);
     result
@@ -513,56 +513,37 @@ pub(crate) fn settings() -> String {
 }
 
 pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, String> {
-    Ok(AROUND.with_borrow(|around| around.live(key).map(|entry| entry.value.clone())))
+    in_kv(|space, now| space.get(key, now))
 }
 
 pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), String> {
-    if key.len() > 1 << 10 {
-        return Err(format!(
-            "the key has {} bytes, at most 1 KiB is kept",
-            key.len()
-        ));
-    }
-    if value.len() > 1 << 20 {
-        return Err(format!(
-            "the value has {} bytes, at most 1 MiB is kept",
-            value.len()
-        ));
-    }
-    AROUND.with_borrow_mut(|around| {
-        let until_ms = around.now_ms.saturating_add(ttl_ms);
-        let value = value.to_vec();
-        around.kv.insert(key.to_owned(), Entry { value, until_ms });
-    });
-    Ok(())
+    let ttl = Duration::from_millis(ttl_ms);
+    in_kv(|space, now| space.set(key, value.to_vec(), ttl, now))
 }
 
 pub(crate) fn kv_delete(key: &str) -> Result<(), String> {
-    AROUND.with_borrow_mut(|around| around.kv.remove(key));
-    Ok(())
+    in_kv(|space, _| space.delete(key))
 }
 
 pub(crate) fn kv_increment(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, String> {
-    AROUND.with_borrow_mut(|around| {
-        let (number, until_ms) = match around.live(key) {
-            None => (0, around.now_ms.saturating_add(ttl_ms)),
-            Some(entry) => {
-                let number = std::str::from_utf8(&entry.value)
-                    .ok()
-                    .and_then(|text| text.parse::<i64>().ok())
-                    .ok_or_else(|| format!("`{key}` is no number"))?;
-                (number, entry.until_ms)
-            }
-        };
-        let sum = number
-            .checked_add(delta)
-            .ok_or_else(|| format!("`{key}` overflows"))?;
-        let value = sum.to_string().into_bytes();
-        around.kv.insert(key.to_owned(), Entry { value, until_ms });
-        Ok(sum)
-    })
+    let ttl = Duration::from_millis(ttl_ms);
+    in_kv(|space, now| space.increment(key, delta, ttl, now))
+}
+
+fn in_kv<T>(
+    act: impl FnOnce(&mut kv::Space, Instant) -> Result<T, kv::KvError>,
+) -> Result<T, String> {
+    AROUND
+        .with_borrow_mut(|around| act(&mut around.kv, around.now))
+        .map_err(|error| error.to_string())
 }
 
 pub(crate) fn log(level: Level, message: &str) {
-    AROUND.with_borrow_mut(|around| around.lines.push((level, message.to_owned())));
+    AROUND.with_borrow_mut(|around| {
+        around.logged = around.logged.saturating_add(1);
+        if around.logged <= limits::LOG_LINES {
+            let line = note::log_line(message).to_owned();
+            around.lines.push((level, line));
+        }
+    });
 }

@@ -1,4 +1,4 @@
-//! Legal request paths: one rule for what clients request and for what plugins set. Pure.
+//! Legal request paths: one rule for what clients request and for what plugins set.
 //!
 //! Servers differ in what they do to a path before they route it: some decode escapes, take `\` for
 //! `/`, merge slashes, resolve dots or cut off path parameters. A legal path has nothing of this
@@ -6,11 +6,48 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Says what is wrong with a path that a server could read in two ways.
+use crate::{EditError, limits, text::clip};
+
+/// Reads a path with an optional query string after `?`: the path, and the query string without the
+/// question mark.
 ///
-/// An escaped slash is legal: names of models have slashes. It still separates segments here, since
-/// some servers decode before they split.
-pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
+/// # Errors
+///
+/// [`EditError::BadQuery`] if it is longer than [`limits::PATH`], if [`check`] refuses the path, or
+/// for a character that a query string cannot contain.
+pub fn parse(text: &str) -> Result<(&str, &str), EditError> {
+    let refuse = |why: &str| {
+        let text = clip(text);
+        Err(EditError::BadQuery(format!(
+            "`{text}` is not a legal path: {why}"
+        )))
+    };
+    if text.len() > limits::PATH {
+        return refuse(&format!(
+            "it has {} bytes, the limit is {}",
+            text.len(),
+            limits::PATH
+        ));
+    }
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    if let Err(why) = check(path) {
+        return refuse(why);
+    }
+    if query.contains('#') || text.parse::<http::uri::PathAndQuery>().is_err() {
+        return refuse("it has a character that must be escaped");
+    }
+    Ok((path, query))
+}
+
+/// Checks a path, without a query string. An escaped slash is legal, since names of models have
+/// slashes, but it separates segments all the same: some servers decode before they split.
+///
+/// # Errors
+///
+/// What a server could read in two ways: an empty segment, a segment of dots or spaces, a
+/// backslash, a path parameter, a needless or double escape, a control character; and what a path
+/// cannot contain.
+pub fn check(path: &str) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         return Err("it must begin with `/`");
     }
@@ -71,6 +108,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_is_split_from_its_query() {
+        let good = [
+            ("/v1/messages", ("/v1/messages", "")),
+            (
+                "/v1beta/models/m:generate?alt=sse",
+                ("/v1beta/models/m:generate", "alt=sse"),
+            ),
+            ("/m%2Fn/x?a=../b//c;d", ("/m%2Fn/x", "a=../b//c;d")),
+        ];
+        for (text, wanted) in good {
+            assert_eq!(parse(text), Ok(wanted));
+        }
+        let long = format!("/{}", "a".repeat(limits::PATH));
+        for text in ["", "v1", "/a/../b", "/a?b#c", "/a?b c", "/a?b\r\nc", &long] {
+            assert!(matches!(parse(text), Err(EditError::BadQuery(_))), "{text}");
+        }
+        parse(&long[..limits::PATH]).unwrap();
+    }
+
+    #[test]
     fn ordinary_paths_are_legal() {
         for path in [
             "/",
@@ -88,7 +145,7 @@ mod tests {
             "/~me/a+b,c=d&e@f!$'()*",
             "/v1/{id}|\"^[x]",
         ] {
-            assert_eq!(check_path(path), Ok(()), "{path}");
+            assert_eq!(check(path), Ok(()), "{path}");
         }
     }
 
@@ -133,7 +190,7 @@ mod tests {
             ("/v1/a#b", "must be escaped"),
         ];
         for (path, why) in table {
-            let refused = check_path(path).unwrap_err();
+            let refused = check(path).unwrap_err();
             assert!(refused.contains(why), "{path}: {refused}");
         }
     }

@@ -1,45 +1,69 @@
-//! Does this plugin care? Answered from the plugin's manifest, without calling it, the cheap parts first.
+//! Guards: whether a hook is called, decided from the plugin's manifest without calling the plugin.
+//!
+//! The cheap conditions are checked first, the JSONPath last.
+
+use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName};
 use witgate_document::{Document, Error, Path};
 
-use crate::message::{RequestKind, Target};
+use crate::RequestKind;
 
-/// When a hook is called: if in one alternative everything holds.
+/// When a hook is called: if all conditions of at least one alternative hold.
 #[derive(Debug)]
-pub(super) struct Guard {
-    pub(super) alternatives: Vec<Alternative>,
+pub struct Guard {
+    /// The alternatives, in the order of the manifest. With none of them the hook is never called.
+    pub alternatives: Vec<Alternative>,
 }
 
-/// Parts that are not there hold.
+/// Conditions of which all must hold. One that is `None` holds.
 #[derive(Debug, Default)]
-pub(super) struct Alternative {
-    /// Without it: messages only.
-    pub(super) kinds: Option<Vec<String>>,
-    pub(super) dialects: Option<Vec<String>>,
-    pub(super) lacks: Option<Vec<String>>,
-    /// Each of them has one of its values.
-    pub(super) headers: Option<Vec<(HeaderName, Vec<String>)>>,
-    pub(super) path: Option<Path>,
-    /// Whether the attempt is not the first one.
-    pub(super) retries: Option<bool>,
-    pub(super) status: Option<Vec<u16>>,
-    pub(super) events: Option<Vec<String>>,
-    pub(super) deltas: Option<Vec<String>>,
+pub struct Alternative {
+    /// The request's kind is one of these. `None` means `messages` only.
+    pub kinds: Option<Vec<String>>,
+    /// The target's dialect is one of these.
+    pub dialects: Option<Vec<String>>,
+    /// The target lacks one of these features.
+    pub lacks: Option<Vec<String>>,
+    /// The request has each of these headers with one of its values, compared byte by byte.
+    pub headers: Option<Vec<(HeaderName, Vec<String>)>>,
+    /// This query selects something in the request's body.
+    pub path: Option<Path>,
+    /// Whether the attempt is the exchange's second or a later one.
+    pub retries: Option<bool>,
+    /// The failure's status is one of these.
+    pub status: Option<Vec<u16>>,
+    /// The event's type is one of these. `None` means every type but `ping`.
+    pub events: Option<Vec<String>>,
+    /// The type of the delta in a `content_block_delta` is one of these; other events are not
+    /// affected.
+    pub deltas: Option<Vec<String>>,
 }
 
-/// What a guard is asked about.
-#[derive(Clone, Copy)]
-pub(super) struct Facts<'a> {
-    pub(super) kind: RequestKind,
-    /// The client's. None where the answer is under way, where no guard asks for them.
-    pub(super) headers: Option<&'a HeaderMap>,
-    /// None in the request hook.
-    pub(super) target: Option<&'a Target>,
+/// What a guard is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The request's kind.
+    pub kind: RequestKind,
+    /// The request's headers; `None` for a response hook, whose guards have no `headers`.
+    pub headers: Option<&'a HeaderMap>,
+    /// The target of the attempt; `None` for a request hook, which is called before there is one.
+    pub target: Option<Target<'a>>,
+}
+
+/// The target of an attempt, as far as guards go.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The dialect that the upstream speaks.
+    pub dialect: &'a str,
+    /// The features that the target lacks.
+    pub lacks: &'a BTreeSet<String>,
+    /// 1 for the first attempt of the exchange.
+    pub attempt: u32,
 }
 
 impl Default for Guard {
-    /// A hook without a guard is called for every exchange of kind `messages`.
+    /// The guard of a hook without one: it is called for every exchange of kind `messages`.
     fn default() -> Self {
         Self {
             alternatives: vec![Alternative::default()],
@@ -48,15 +72,18 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// Whether the parts hold that are known before the body is looked at and the answer has come.
-    pub(super) fn may_hold(&self, facts: Facts<'_>) -> bool {
+    /// Whether the conditions hold that do not depend on the body, the failure or the event.
+    #[must_use]
+    pub fn may_hold(&self, facts: Facts<'_>) -> bool {
         self.alternatives
             .iter()
             .any(|alternative| alternative.may_hold(facts))
     }
 
-    /// As [`Self::may_hold`], and the names that the path speaks of occur in the body.
-    pub(super) fn likely(&self, facts: Facts<'_>, body: &Document) -> bool {
+    /// As [`Self::may_hold`], and the names in the query occur in the body. Never false where
+    /// [`Self::holds`] is true.
+    #[must_use]
+    pub fn likely(&self, facts: Facts<'_>, body: &Document) -> bool {
         self.alternatives.iter().any(|alternative| {
             alternative.may_hold(facts)
                 && alternative
@@ -66,9 +93,12 @@ impl Guard {
         })
     }
 
-    /// Whether a request or attempt hook is to be called. The error is the body's: it is not JSON where a path had to
-    /// read, or more than can be searched.
-    pub(super) fn holds(&self, facts: Facts<'_>, body: &Document) -> Result<bool, Error> {
+    /// Whether a request or attempt hook is called.
+    ///
+    /// # Errors
+    ///
+    /// The body is not JSON where a query had to read it, or exceeds what can be searched.
+    pub fn holds(&self, facts: Facts<'_>, body: &Document) -> Result<bool, Error> {
         for alternative in &self.alternatives {
             if !alternative.may_hold(facts) {
                 continue;
@@ -83,9 +113,10 @@ impl Guard {
         Ok(false)
     }
 
-    /// Whether a failure hook is to be called. A body that a path cannot read was sent nevertheless, so there the hook has
-    /// to look for itself.
-    pub(super) fn holds_for_failure(&self, facts: Facts<'_>, status: u16, body: &Document) -> bool {
+    /// Whether a failure hook is called. If a query cannot read the body, the condition holds: the
+    /// body was sent all the same, so the hook has to look for itself.
+    #[must_use]
+    pub fn holds_for_failure(&self, facts: Facts<'_>, status: u16, body: &Document) -> bool {
         self.alternatives.iter().any(|alternative| {
             let listed = alternative
                 .status
@@ -96,20 +127,18 @@ impl Guard {
         })
     }
 
-    /// Whether a response hook is to be shown this event.
-    pub(super) fn holds_for_event(
-        &self,
-        facts: Facts<'_>,
-        name: &str,
-        delta: Option<&str>,
-    ) -> bool {
+    /// Whether a response hook is called with this event. `event` is its type
+    /// ([`crate::event::event_type`]), `delta` the type of its delta if it has one.
+    #[must_use]
+    pub fn holds_for_event(&self, facts: Facts<'_>, event: &str, delta: Option<&str>) -> bool {
         self.alternatives
             .iter()
-            .any(|alternative| alternative.wants(name, delta) && alternative.may_hold(facts))
+            .any(|alternative| alternative.wants(event, delta) && alternative.may_hold(facts))
     }
 
-    /// Whether it matters which type a delta has.
-    pub(super) fn asks_for_deltas(&self) -> bool {
+    /// Whether some alternative has a condition on the type of a delta.
+    #[must_use]
+    pub fn asks_for_deltas(&self) -> bool {
         self.alternatives
             .iter()
             .any(|alternative| alternative.deltas.is_some())
@@ -123,21 +152,23 @@ impl Alternative {
             Some(kinds) => kinds.iter().any(|kind| kind == facts.kind.as_str()),
         };
         kind && facts.target.is_none_or(|target| self.fits(target))
-            && facts.headers.is_none_or(|headers| self.is_said(headers))
+            && facts
+                .headers
+                .is_none_or(|headers| self.has_headers(headers))
     }
 
-    fn is_said(&self, headers: &HeaderMap) -> bool {
+    fn has_headers(&self, headers: &HeaderMap) -> bool {
         let has = |(name, values): &(HeaderName, Vec<String>)| {
-            let mut said = headers.get_all(name).iter();
-            said.any(|said| values.iter().any(|value| said == value))
+            let mut sent = headers.get_all(name).iter();
+            sent.any(|sent| values.iter().any(|value| sent == value))
         };
         self.headers
             .as_ref()
             .is_none_or(|wanted| wanted.iter().all(has))
     }
 
-    fn fits(&self, target: &Target) -> bool {
-        let speaks = |list: &Vec<String>| list.iter().any(|dialect| **dialect == *target.dialect);
+    fn fits(&self, target: Target<'_>) -> bool {
+        let speaks = |list: &Vec<String>| list.iter().any(|dialect| dialect == target.dialect);
         let lacks = |list: &Vec<String>| list.iter().any(|word| target.lacks.contains(word));
         self.dialects.as_ref().is_none_or(speaks)
             && self.lacks.as_ref().is_none_or(lacks)
@@ -146,26 +177,24 @@ impl Alternative {
                 .is_none_or(|retries| retries == (target.attempt > 1))
     }
 
-    fn wants(&self, name: &str, delta: Option<&str>) -> bool {
-        let event = match &self.events {
-            // Pings are noise to all but those who ask for them.
-            None => name != "ping",
-            Some(events) => events.iter().any(|event| event == name),
+    fn wants(&self, event: &str, delta: Option<&str>) -> bool {
+        let listed = match &self.events {
+            // Pings are noise to every plugin that does not name them.
+            None => event != "ping",
+            Some(events) => events.iter().any(|listed| listed == event),
         };
         let delta = match (&self.deltas, delta) {
-            (Some(deltas), Some(delta)) if name == "content_block_delta" => {
+            (Some(deltas), Some(delta)) if event == "content_block_delta" => {
                 deltas.iter().any(|wanted| wanted == delta)
             }
             _ => true,
         };
-        event && delta
+        listed && delta
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
-
     use super::*;
 
     fn words(words: &[&str]) -> Option<Vec<String>> {
@@ -178,21 +207,15 @@ mod tests {
         }
     }
 
-    fn target(dialect: &str, lacks: &[&str]) -> Target {
+    fn features(words: &[&str]) -> BTreeSet<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn target<'a>(dialect: &'a str, lacks: &'a BTreeSet<String>) -> Target<'a> {
         Target {
-            upstream: "up".parse().unwrap(),
-            index: 0,
-            dialect: dialect.into(),
-            account: None,
-            model: "m".into(),
-            asked_model: "m".into(),
+            dialect,
+            lacks,
             attempt: 1,
-            lacks: Arc::new(
-                lacks
-                    .iter()
-                    .map(|word| (*word).to_owned())
-                    .collect::<BTreeSet<_>>(),
-            ),
         }
     }
 
@@ -226,11 +249,12 @@ mod tests {
         ];
         let guard = one(both);
         for (dialect, lacks, holds) in table {
-            let target = target(dialect, lacks);
+            let lacks = features(lacks);
+            let target = target(dialect, &lacks);
             let facts = Facts {
                 kind: RequestKind::Messages,
                 headers: None,
-                target: Some(&target),
+                target: Some(target),
             };
             assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
         }
@@ -247,16 +271,17 @@ mod tests {
                 },
             ],
         };
-        let other = target("b", &[]);
+        let none = BTreeSet::new();
+        let other = target("b", &none);
         assert!(either.may_hold(Facts {
             kind: RequestKind::CountTokens,
             headers: None,
-            target: Some(&other),
+            target: Some(other),
         }));
         assert!(!either.may_hold(Facts {
             kind: RequestKind::Messages,
             headers: None,
-            target: Some(&other),
+            target: Some(other),
         }));
     }
 
@@ -268,15 +293,16 @@ mod tests {
                 ..Default::default()
             })
         };
+        let none = BTreeSet::new();
         for (attempt, holds) in [(1, false), (2, true), (3, true)] {
             let target = Target {
                 attempt,
-                ..target("a", &[])
+                ..target("a", &none)
             };
             let facts = Facts {
                 kind: RequestKind::Messages,
                 headers: None,
-                target: Some(&target),
+                target: Some(target),
             };
             assert_eq!(guard(true).may_hold(facts), holds, "{attempt}");
             assert_eq!(guard(false).may_hold(facts), !holds, "{attempt}");
@@ -321,11 +347,12 @@ mod tests {
 
     #[test]
     fn a_failure_guard_asks_for_the_status() {
-        let target = target("a", &[]);
+        let none = BTreeSet::new();
+        let target = target("a", &none);
         let facts = Facts {
             kind: RequestKind::Messages,
             headers: None,
-            target: Some(&target),
+            target: Some(target),
         };
         let guard = one(Alternative {
             status: Some(vec![400, 422]),
@@ -337,7 +364,7 @@ mod tests {
         };
         assert!(holds(&guard, 400, "{}"));
         assert!(!holds(&guard, 429, "{}"));
-        assert!(holds(&Guard::default(), 0, "{}"), "no answer at all");
+        assert!(holds(&Guard::default(), 0, "{}"), "no response at all");
 
         let asks_for_a = one(Alternative {
             path: Some(Path::parse("$.a").unwrap()),
@@ -345,16 +372,20 @@ mod tests {
         });
         assert!(holds(&asks_for_a, 400, r#"{"a": 1}"#));
         assert!(!holds(&asks_for_a, 400, "{}"));
-        assert!(holds(&asks_for_a, 400, r#"{"a":"#), "nobody can say");
+        assert!(
+            holds(&asks_for_a, 400, r#"{"a":"#),
+            "the body cannot be read"
+        );
     }
 
     #[test]
     fn an_event_guard_asks_for_name_and_delta() {
-        let target = target("a", &[]);
+        let none = BTreeSet::new();
+        let target = target("a", &none);
         let facts = Facts {
             kind: RequestKind::Messages,
             headers: None,
-            target: Some(&target),
+            target: Some(target),
         };
         let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
 
@@ -362,7 +393,7 @@ mod tests {
         assert!(wants(&all, "message_start", None));
         assert!(
             !wants(&all, "ping", None),
-            "pings go only to those who name them"
+            "pings are shown only where they are named"
         );
         assert!(wants(
             &one(Alternative {

@@ -1,0 +1,352 @@
+//! Does the operations that the settings list, and reports the result of each as a text.
+//!
+//! | setting | meaning |
+//! | --- | --- |
+//! | `request`, `attempt` | operations of that hook if the request has `x-run` with the hook's name; it then answers with their results |
+//! | `failure` | operations of the failure hook; their results become the message of the error |
+//! | `first`, `later` | operations of the response hook at its first and second event; their results become an event at the end |
+//! | `body` | operations of the response hook for a body; their results become the body |
+//! | `models` | operations of the attempt hook for kind `models`; their results go to the log |
+//! | `verdicts` | by the value of `x-run`: an answer or a refusal with which the request hook ends |
+//! | `events` | events that replace the first one, before any results |
+//!
+//! Each result is a string: `ok` with what was returned, or the error.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
+use witgate_plugin::{
+    Answer, AttemptHook, EditError, Error, Event, EventVerdict, Failure, FailureHook, Guard,
+    Manifest, Node, Operation as Edit, Plugin, Refusal, Request, RequestHook, Response,
+    ResponseHook, Retry, Target, Value, Verdict, export, json, kv, log, settings,
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    request: Vec<Operation>,
+    attempt: Vec<Operation>,
+    failure: Vec<Operation>,
+    first: Vec<Operation>,
+    later: Vec<Operation>,
+    body: Vec<Operation>,
+    models: Vec<Operation>,
+    verdicts: BTreeMap<String, Decision>,
+    events: Vec<(String, String)>,
+}
+
+/// A text, or one that is repeated, for the sake of limits.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Plain(String),
+    Times(String, usize),
+}
+
+impl Text {
+    fn text(&self) -> String {
+        match self {
+            Self::Plain(text) => text.clone(),
+            Self::Times(text, times) => text.repeat(*times),
+        }
+    }
+}
+
+/// One operation: `{"set_header": ["x-a", ["b"]]}`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Operation {
+    /// Kind, method, path and query.
+    Head,
+    Header(String),
+    SetHeader(Text, Vec<Text>),
+    SetPath(Text),
+    Select(Text),
+    /// Only the lengths are reported.
+    Read(Text),
+    RemoveAll(Text),
+    Add(String, Text),
+    Remove(String),
+    Test(String, Value),
+    /// Only the length is reported.
+    Outline(u32),
+    Rewrite(Text),
+    Note(Text),
+    Log(Text),
+    KvGet(Text),
+    KvSet(Text, Text),
+    KvDelete(Text),
+    KvIncrement(Text, i64),
+    FailureHead,
+    SetStatus(u16),
+    SetKind(Text),
+    SetBody(Value),
+    /// A JSON string of this length.
+    SetLongBody(usize),
+    /// `same`, `other` or `never`, and milliseconds.
+    SetRetry(String, u64),
+    SetRest(u64),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Decision {
+    Answer(u16, BTreeMap<String, String>),
+    Refuse(u16, String),
+}
+
+/// What the operations of a hook act on.
+enum Scene<'a, 'b, 'c> {
+    Request(&'a mut Request<'b>),
+    Failure(&'a Request<'b>, &'a mut Failure<'c>),
+    Response(&'a mut Response<'b>),
+}
+
+/// The rule.
+#[derive(Debug, Default)]
+pub struct Operations {
+    events: u32,
+    results: Vec<String>,
+}
+
+impl Plugin for Operations {
+    fn describe() -> Result<Manifest, Error> {
+        let _: Settings = settings()?;
+        let every = || Guard::new().kinds(["messages", "count_tokens", "models"]);
+        Ok(Manifest::new("does operations and reports their results")
+            .request(every())
+            .attempt(every())
+            .failure(every())
+            .response(every()))
+    }
+}
+
+impl RequestHook for Operations {
+    fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
+        let mut settings: Settings = settings()?;
+        let run = request.header("x-run").pop().unwrap_or_default();
+        if run == "request" {
+            return Ok(answer(in_request(request, &settings.request)));
+        }
+        Ok(match settings.verdicts.remove(&run) {
+            None => Verdict::proceed(),
+            Some(Decision::Answer(status, headers)) => {
+                let answer = Answer::new(json!({"run": run})).status(status);
+                let named = headers.into_iter();
+                Verdict::answer(
+                    named.fold(answer, |answer, (name, value)| answer.header(name, value)),
+                )
+            }
+            Some(Decision::Refuse(status, kind)) => {
+                Verdict::refuse(Refusal::new(status, kind, run))
+            }
+        })
+    }
+}
+
+impl AttemptHook for Operations {
+    fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
+        let settings: Settings = settings()?;
+        if request.kind() == "models" {
+            for line in in_request(request, &settings.models) {
+                log::info(line);
+            }
+        }
+        Ok(match request.header("x-run").first() {
+            Some(run) if run == "attempt" => answer(in_request(request, &settings.attempt)),
+            _ => Verdict::proceed(),
+        })
+    }
+}
+
+impl FailureHook for Operations {
+    fn on_failure(
+        &mut self,
+        request: &Request,
+        _: &Target,
+        failure: &mut Failure,
+    ) -> Result<(), Error> {
+        let settings: Settings = settings()?;
+        let results = run(&settings.failure, Scene::Failure(request, failure));
+        let message = Value::from(results).to_string();
+        failure
+            .set_body(json!({"type": "error", "error": {"type": "results", "message": message}}))?;
+        Ok(())
+    }
+}
+
+impl ResponseHook for Operations {
+    fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
+        let settings: Settings = settings()?;
+        self.events += 1;
+        let operations = match self.events {
+            1 => &settings.first,
+            2 => &settings.later,
+            _ => return Ok(EventVerdict::Keep),
+        };
+        self.results.extend(in_response(response, operations));
+        if self.events == 1 && !settings.events.is_empty() {
+            let events = settings.events.into_iter();
+            let events = events.map(|(name, data)| Event { name, data });
+            return Ok(EventVerdict::Replace(events.chain([event]).collect()));
+        }
+        Ok(EventVerdict::Keep)
+    }
+
+    fn on_end(&mut self, _: &mut Response) -> Result<Vec<Event>, Error> {
+        Ok(vec![Event::new(
+            "results",
+            json!({ "results": self.results }),
+        )])
+    }
+
+    fn on_body(&mut self, response: &mut Response, _: String) -> Result<Option<String>, Error> {
+        let settings: Settings = settings()?;
+        let results = in_response(response, &settings.body);
+        Ok(Some(json!({ "results": results }).to_string()))
+    }
+}
+
+fn answer(results: Vec<String>) -> Verdict {
+    Verdict::answer(Answer::new(json!({ "results": results })))
+}
+
+fn in_request(request: &mut Request, operations: &[Operation]) -> Vec<String> {
+    run(operations, Scene::Request(request))
+}
+
+fn in_response(response: &mut Response, operations: &[Operation]) -> Vec<String> {
+    run(operations, Scene::Response(response))
+}
+
+fn run(operations: &[Operation], mut scene: Scene<'_, '_, '_>) -> Vec<String> {
+    let one = |operation| match scene.act(operation) {
+        Ok(value) => format!("ok: {value}"),
+        Err(error) => error,
+    };
+    operations.iter().map(one).collect()
+}
+
+impl Scene<'_, '_, '_> {
+    fn act(&mut self, operation: &Operation) -> Result<Value, String> {
+        match operation {
+            Operation::Log(line) => log::info(line.text()),
+            Operation::KvGet(key) => {
+                let value = kv::get(&key.text()).map_err(|error| error.to_string())?;
+                return Ok(value.map(|value| value.len()).into());
+            }
+            Operation::KvSet(key, value) => {
+                kv::set(&key.text(), value.text(), LONG).map_err(|error| error.to_string())?;
+            }
+            Operation::KvDelete(key) => {
+                kv::delete(&key.text()).map_err(|error| error.to_string())?
+            }
+            Operation::KvIncrement(key, delta) => {
+                let sum = kv::increment(&key.text(), *delta, LONG);
+                return sum.map(Value::from).map_err(|error| error.to_string());
+            }
+            other => {
+                let done = match self {
+                    Self::Request(request) => in_a_request(request, other),
+                    Self::Failure(request, failure) => in_a_failure(request, failure, other),
+                    Self::Response(response) => in_a_response(response, other),
+                };
+                return done.map_err(|error| error.to_string());
+            }
+        }
+        Ok(Value::Null)
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn in_a_request(request: &mut Request, operation: &Operation) -> Result<Value, EditError> {
+    match operation {
+        Operation::SetHeader(name, values) => {
+            request.set_header(&name.text(), values.iter().map(Text::text))?;
+        }
+        Operation::SetPath(path) => request.set_path(&path.text())?,
+        Operation::RemoveAll(query) => return Ok(request.remove_all(&query.text())?.into()),
+        Operation::Add(at, value) => request.patch([Edit::add_json(at, value.text())])?,
+        Operation::Remove(at) => request.patch([Edit::remove(at)])?,
+        Operation::Test(at, value) => request.patch([Edit::test(at, value.clone())])?,
+        Operation::Outline(longest) => {
+            let outline = request.outline(*longest)?;
+            return Ok(outline.body.len().into());
+        }
+        Operation::Rewrite(body) => request.rewrite(body.text())?,
+        Operation::Note(line) => request.note(&line.text()),
+        read => return in_a_readable(request, read),
+    }
+    Ok(Value::Null)
+}
+
+fn in_a_readable(request: &Request, operation: &Operation) -> Result<Value, EditError> {
+    Ok(match operation {
+        Operation::Head => json!([
+            request.kind(),
+            request.method(),
+            request.path(),
+            request.query()
+        ]),
+        Operation::Header(name) => request.header(name).into(),
+        Operation::Select(query) => request.select(&query.text())?.into(),
+        Operation::Read(query) => {
+            let nodes = request.read(&query.text())?;
+            let length = |node: &Node| json!([node.at, node.value.len()]);
+            nodes.iter().map(length).collect()
+        }
+        other => unknown(other),
+    })
+}
+
+fn in_a_failure(
+    request: &Request,
+    failure: &mut Failure,
+    operation: &Operation,
+) -> Result<Value, EditError> {
+    match operation {
+        Operation::FailureHead => {
+            return Ok(json!([
+                failure.status(),
+                failure.kind(),
+                failure.body().len()
+            ]));
+        }
+        Operation::Header(name) => return Ok(failure.header(name).into()),
+        Operation::SetStatus(status) => failure.set_status(*status)?,
+        Operation::SetKind(kind) => failure.set_kind(&kind.text())?,
+        Operation::SetBody(body) => failure.set_body(body.clone())?,
+        Operation::SetLongBody(length) => failure.set_body("x".repeat(*length - 2))?,
+        Operation::SetRetry(whom, ms) => {
+            let whom = match whom.as_str() {
+                "same" => Retry::Same,
+                "other" => Retry::Other,
+                _ => Retry::Never,
+            };
+            failure.set_retry(whom, Duration::from_millis(*ms))?;
+        }
+        Operation::SetRest(ms) => failure.set_rest(Duration::from_millis(*ms))?,
+        read => return in_a_readable(request, read),
+    }
+    Ok(Value::Null)
+}
+
+fn in_a_response(response: &mut Response, operation: &Operation) -> Result<Value, EditError> {
+    match operation {
+        Operation::Header(name) => return Ok(response.header(name).into()),
+        Operation::SetHeader(name, values) => {
+            response.set_header(&name.text(), values.iter().map(Text::text))?;
+        }
+        Operation::Note(line) => response.note(&line.text()),
+        other => return Ok(unknown(other)),
+    }
+    Ok(Value::Null)
+}
+
+/// A mistake in the test: there is no such operation in this hook.
+fn unknown(operation: &Operation) -> Value {
+    panic!("{operation:?} is not an operation of this hook")
+}
+
+export!(Operations: RequestHook, AttemptHook, FailureHook, ResponseHook);
