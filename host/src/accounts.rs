@@ -4,12 +4,12 @@
 //! credential) is shared with the snapshots before and after, as long as its configuration stays the same.
 
 mod cooldown; // how long an account rests after a failure
-mod standing; // what is known of one account
-mod fresh; // a credential that is made anew from time to time,
+mod availability; // what is known of one account
+mod credential_cache; // a credential that is made anew from time to time,
 mod command; // by a program,
 mod token; // by a token server
-mod told; // how long an upstream says to wait
-mod threads; // which account made which message
+mod retry_after; // how long an upstream says to wait
+mod thread_affinity; // which account made which message
 
 use std::{
     sync::Arc,
@@ -26,17 +26,17 @@ use crate::{
     secret::Secret,
 };
 
+pub(crate) use retry_after::retry_after;
 pub(crate) use token::Fetch;
-pub(crate) use told::told;
 
-use standing::{Load, Standing};
-use threads::Threads;
+use availability::{Availability, Load};
+use thread_affinity::ThreadAffinity;
 
 /// The accounts of all upstreams.
 pub(crate) struct Accounts {
     /// By place in the configuration.
     upstreams: Vec<Held>,
-    threads: Arc<Threads>,
+    threads: Arc<ThreadAffinity>,
 }
 
 /// An upstream's accounts, in file order.
@@ -48,13 +48,13 @@ struct Held {
 struct Account {
     upstream: UpstreamId,
     config: config::Account,
-    credential_rest: Duration,
+    credential_cooldown: Duration,
     fetch: Fetch,
-    standing: Arc<Standing>,
+    availability: Arc<Availability>,
 }
 
 /// What an account is wanted for.
-pub(crate) struct Ask<'a> {
+pub(crate) struct AccountQuery<'a> {
     pub(crate) upstream: usize,
     pub(crate) model: &'a str,
     pub(crate) session: Option<&'a str>,
@@ -64,10 +64,10 @@ pub(crate) struct Ask<'a> {
     pub(crate) avoid: &'a [AccountId],
 }
 
-pub(crate) enum Pick {
-    Ready(Lease),
+pub(crate) enum Selection {
+    Available(Lease),
     /// All that would do rest, the first of them until then.
-    Resting {
+    OnCooldown {
         until: Instant,
     },
     /// All are to be avoided, or there is none.
@@ -82,11 +82,11 @@ pub(crate) struct Lease {
 
 /// What an attempt says about its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum AccountOutcome {
     Success,
     /// Limited, overloaded or out of order; for as long as the upstream told, where it did.
-    Rest {
-        told: Option<Duration>,
+    Cooldown {
+        retry_after: Option<Duration>,
     },
     /// The upstream refused the credential.
     BadCredential,
@@ -96,7 +96,7 @@ pub(crate) enum Outcome {
 
 /// An account that rests, for those who look on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Resting {
+pub(crate) struct AccountCooldown {
     pub(crate) upstream: UpstreamId,
     pub(crate) account: AccountId,
     /// None: for all models.
@@ -109,7 +109,7 @@ impl Accounts {
     /// account's configuration is the same.
     pub(crate) fn new(
         upstreams: Vec<(Upstream, Fetch)>,
-        credential_rest: Duration,
+        credential_cooldown: Duration,
         previous: Option<&Accounts>,
     ) -> Self {
         let held = |(upstream, fetch): (Upstream, Fetch)| {
@@ -118,9 +118,9 @@ impl Accounts {
                 Arc::new(Account {
                     upstream: upstream.name.clone(),
                     config,
-                    credential_rest,
+                    credential_cooldown,
                     fetch: Arc::clone(&fetch),
-                    standing: same.unwrap_or_default(),
+                    availability: same.unwrap_or_default(),
                 })
             };
             Held {
@@ -157,7 +157,7 @@ impl Accounts {
     /// A session keeps its account for as long as it is ready, because the upstream's prompt cache belongs to the account.
     /// Replicas of the gateway agree on it without talking, and an account more or less moves only its own share. Without
     /// a session the least busy goes, the first in the file among equals.
-    pub(crate) fn pick(&self, ask: &Ask<'_>, now: Instant) -> Pick {
+    pub(crate) fn pick(&self, ask: &AccountQuery<'_>, now: Instant) -> Selection {
         let fits = |account: &&Arc<Account>| {
             let name = &account.config.name;
             ask.only.is_none_or(|only| only == name) && !ask.avoid.contains(name)
@@ -165,7 +165,7 @@ impl Accounts {
         let mut soonest = None;
         let mut ready = Vec::new();
         for account in self.of(ask.upstream).iter().filter(fits) {
-            match account.standing.rests(ask.model, now) {
+            match account.availability.cooldown_until(ask.model, now) {
                 None => ready.push(account),
                 Some(until) => {
                     soonest = Some(soonest.map_or(until, |soonest: Instant| soonest.min(until)));
@@ -179,15 +179,15 @@ impl Accounts {
                 .max_by_key(|account| weight(session, &account.config.name)),
             _ => ready
                 .into_iter()
-                .min_by_key(|account| account.standing.load()),
+                .min_by_key(|account| account.availability.load()),
         };
         match (chosen, soonest) {
-            (Some(account), _) => Pick::Ready(Lease {
+            (Some(account), _) => Selection::Available(Lease {
                 account: account.config.name.clone(),
-                _load: Standing::busy(&account.standing),
+                _load: Availability::busy(&account.availability),
             }),
-            (None, Some(until)) => Pick::Resting { until },
-            (None, None) => Pick::None,
+            (None, Some(until)) => Selection::OnCooldown { until },
+            (None, None) => Selection::None,
         }
     }
 
@@ -197,18 +197,20 @@ impl Accounts {
         upstream: usize,
         account: &AccountId,
         model: &str,
-        outcome: Outcome,
+        outcome: AccountOutcome,
         now: Instant,
     ) {
         let Some(account) = self.find(upstream, account) else {
             return;
         };
-        let standing = &account.standing;
+        let availability = &account.availability;
         match outcome {
-            Outcome::Success => standing.succeeded(model, now),
-            Outcome::Rest { told } => standing.rest(model, told, fastrand::f64(), now),
-            Outcome::BadCredential => account.rest_until_it_changes(now),
-            Outcome::Neutral => {}
+            AccountOutcome::Success => availability.succeeded(model, now),
+            AccountOutcome::Cooldown { retry_after } => {
+                availability.start_cooldown(model, retry_after, fastrand::f64(), now)
+            }
+            AccountOutcome::BadCredential => account.credential_refused_cooldown(now),
+            AccountOutcome::Neutral => {}
         }
     }
 
@@ -225,7 +227,7 @@ impl Accounts {
         };
         match &account.config.access {
             Access::Key(key) => Ok(key.clone()),
-            Access::Command(_) | Access::OAuth2(_) => fresh::credential(account).await,
+            Access::Command(_) | Access::OAuth2(_) => credential_cache::credential(account).await,
         }
     }
 
@@ -242,12 +244,12 @@ impl Accounts {
         };
         match &account.config.access {
             Access::Key(_) => false,
-            Access::Command(_) | Access::OAuth2(_) => account.standing.fresh.refused(used),
+            Access::Command(_) | Access::OAuth2(_) => account.availability.credential.refused(used),
         }
     }
 
     /// Remembers which account made a message.
-    pub(crate) fn made(
+    pub(crate) fn remember_message(
         &self,
         message_id: &str,
         upstream: usize,
@@ -256,31 +258,35 @@ impl Accounts {
     ) {
         if let Some(held) = self.upstreams.get(upstream) {
             self.threads
-                .made(message_id, held.name.clone(), account.clone(), now);
+                .remember_message(message_id, held.name.clone(), account.clone(), now);
         }
     }
 
     /// The account that made a message, where that is known and the account still there.
-    pub(crate) fn maker(&self, message_id: &str, now: Instant) -> Option<(usize, AccountId)> {
-        let (name, account) = self.threads.maker(message_id, now)?;
+    pub(crate) fn account_of_message(
+        &self,
+        message_id: &str,
+        now: Instant,
+    ) -> Option<(usize, AccountId)> {
+        let (name, account) = self.threads.account_of_message(message_id, now)?;
         let upstream = self.upstreams.iter().position(|held| held.name == name)?;
         self.find(upstream, &account)?;
         Some((upstream, account))
     }
 
     /// Whether each account of an upstream, of which there is one at least, rests for want of a good credential.
-    pub(crate) fn all_refused(&self, upstream: usize, now: Instant) -> bool {
+    pub(crate) fn all_credentials_refused(&self, upstream: usize, now: Instant) -> bool {
         let accounts = self.of(upstream);
-        let refused = |account: &Arc<Account>| account.standing.wants_credential(now);
+        let refused = |account: &Arc<Account>| account.availability.on_credential_cooldown(now);
         !accounts.is_empty() && accounts.iter().all(refused)
     }
 
-    pub(crate) fn resting(&self, now: Instant) -> Vec<Resting> {
+    pub(crate) fn cooldowns(&self, now: Instant) -> Vec<AccountCooldown> {
         let mut all = Vec::new();
         for held in &self.upstreams {
             for account in &held.accounts {
-                let rests = account.standing.resting(now).into_iter();
-                all.extend(rests.map(|(model, until)| Resting {
+                let cooldowns = account.availability.cooldowns(now).into_iter();
+                all.extend(cooldowns.map(|(model, until)| AccountCooldown {
                     upstream: held.name.clone(),
                     account: account.config.name.clone(),
                     model,
@@ -303,29 +309,29 @@ impl Accounts {
             .find(|account| account.config.name == *name)
     }
 
-    fn same(&self, upstream: &UpstreamId, account: &config::Account) -> Option<Arc<Standing>> {
+    fn same(&self, upstream: &UpstreamId, account: &config::Account) -> Option<Arc<Availability>> {
         let held = self.upstreams.iter().find(|held| held.name == *upstream)?;
         let mut accounts = held.accounts.iter();
         let same = accounts.find(|known| {
             known.config.name == account.name && known.config.access == account.access
         })?;
-        Some(Arc::clone(&same.standing))
+        Some(Arc::clone(&same.availability))
     }
 }
 
 impl Account {
     /// The upstream refused the credential, so other models are no use either.
-    fn rest_until_it_changes(&self, now: Instant) {
-        let rests = self
-            .standing
-            .without_credential(Some(self.credential_rest), 0.0, now);
-        self.standing.fresh.condemn();
+    fn credential_refused_cooldown(&self, now: Instant) {
+        let cooldowns =
+            self.availability
+                .start_credential_cooldown(Some(self.credential_cooldown), 0.0, now);
+        self.availability.credential.discard_refused();
         // One line for all exchanges that met the refusal.
-        if rests {
+        if cooldowns {
             warn!(
                 upstream = %self.upstream,
                 account = %self.config.name,
-                rest = %humantime::format_duration(self.credential_rest),
+                cooldown = %humantime::format_duration(self.credential_cooldown),
                 "the upstream refused the account's credential and the account rests: {}",
                 self.config.access.way_out()
             );

@@ -237,7 +237,7 @@ pub(crate) struct Retry {
     /// Between two pings.
     pub(crate) ping_every: Duration,
     /// How long an account rests whose credential was refused, unless the credential changes before.
-    pub(crate) credential_rest: Duration,
+    pub(crate) credential_cooldown: Duration,
 }
 
 impl Default for Retry {
@@ -262,7 +262,7 @@ impl Default for Retry {
             ping_after: seconds(15),
             ping_every: seconds(10),
             // So that a key that was revived at the provider is found without a reload.
-            credential_rest: seconds(600),
+            credential_cooldown: seconds(600),
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) enum Kind {
     /// The upstream did not answer in time.
     TimedOut,
     /// The upstream's answer is none: empty, not JSON, reset.
-    BrokenAnswer,
+    InvalidResponse,
     /// The upstream refused the credential that the gateway holds for it.
     BadCredential,
     /// A plugin or the gateway failed.
@@ -71,16 +71,16 @@ pub(crate) enum Retry {
     /// With the same account or another one.
     Again,
     /// Only with another account or upstream.
-    Elsewhere,
+    Failover,
 }
 
 impl Fault {
     pub(crate) fn new(blame: Blame, kind: Kind, what: impl Into<Cow<'static, str>>) -> Self {
         let retry = match kind {
-            Kind::Unreachable | Kind::TimedOut | Kind::BrokenAnswer | Kind::RateLimited => {
+            Kind::Unreachable | Kind::TimedOut | Kind::InvalidResponse | Kind::RateLimited => {
                 Retry::Again
             }
-            Kind::BadCredential => Retry::Elsewhere,
+            Kind::BadCredential => Retry::Failover,
             _ => Retry::Never,
         };
         Self {

@@ -3,10 +3,10 @@
 mod auth;
 mod connection;
 mod inbound;
-mod inspect;
+mod metrics;
 mod models;
-mod pass;
-mod reply;
+mod passthrough;
+mod respond;
 mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -45,7 +45,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-use auth::{Door, wants_key};
+use auth::{AuthRequirement, wants_key};
 use connection::{RequestBody, Requests, ResponseBody, Socket, Streams, Watched};
 use routes::{NoRoute, Route};
 
@@ -76,7 +76,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
     let local = listener
         .local_addr()
         .unwrap_or_else(|_| shared.snapshot.load().config.listen);
-    warn_of_open_door(&shared, local);
+    warn_if_open(&shared, local);
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
         local,
@@ -113,9 +113,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
             })
         });
         let socket = Socket::new(TokioIo::new(stream), &limits);
-        let connection = http(&limits)
-            .serve_connection(socket, service)
-            .into_owned();
+        let connection = http(&limits).serve_connection(socket, service).into_owned();
         connections.spawn(Watched::new(graceful.watch(connection), requests, limits));
     }
     drop(listener);
@@ -146,7 +144,7 @@ fn http(limits: &Connections) -> auto::Builder<Streams> {
 }
 
 /// That no key is configured where one is asked for is said at the start, by whoever reads the configuration.
-fn warn_of_open_door(shared: &Shared, local: SocketAddr) {
+fn warn_if_open(shared: &Shared, local: SocketAddr) {
     let mode = shared.snapshot.load().config.auth.mode;
     if mode == AuthMode::Off && !local.ip().is_loopback() {
         warn!(%local, "everyone who reaches this address may use the gateway: `auth.mode` is `off`");
@@ -181,7 +179,7 @@ async fn answer(
     let config = &snapshot.config;
     let host = auth::host(&parts.uri, &parts.headers).unwrap_or(&gateway.here);
     let route = routes::route(&parts.method, parts.uri.path(), host);
-    let door = route.as_ref().map_or(Door::Locked, Route::door);
+    let door = route.as_ref().map_or(AuthRequirement::Locked, Route::door);
     let wants_key = wants_key(config.auth.mode, gateway.local.ip().is_loopback(), door);
     let own = match auth::admit(&config.auth, wants_key, &mut parts.headers) {
         Ok(own) => own,
@@ -200,13 +198,16 @@ async fn answer(
         }
     };
     match route {
-        Route::Health => reply::json(&id, r#"{"status":"ok"}"#),
-        Route::Metrics => inspect::metrics(&id, &gateway.shared, snapshot),
-        Route::Probe => reply::empty(&id, StatusCode::OK),
+        Route::Health => respond::json(&id, r#"{"status":"ok"}"#),
+        Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot),
+        Route::Probe => respond::empty(&id, StatusCode::OK),
         Route::Exchange(kind) => converse(gateway, snapshot, id, kind, parts, body, own).await,
-        Route::Pass => {
+        Route::Passthrough => {
             let record = Record::begin(id.clone(), "pass", &gateway.shared.metrics);
-            reply::answer(&id, pass::pass(snapshot, parts, body, own, record).await)
+            respond::answer(
+                &id,
+                passthrough::pass(snapshot, parts, body, own, record).await,
+            )
         }
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
             let models = models::union(&gateway.shared.runtime, snapshot, &own).await;
@@ -218,8 +219,8 @@ async fn answer(
                 _ => models::page(&models, parts.uri.query().unwrap_or_default()),
             };
             match list {
-                Ok(list) => reply::json(&id, list.to_string()),
-                Err(fault) => reply::fault(&id, &fault),
+                Ok(list) => respond::json(&id, list.to_string()),
+                Err(fault) => respond::fault(&id, &fault),
             }
         }
     }
@@ -240,7 +241,7 @@ async fn converse(
     let request = match request {
         Ok(request) => request,
         Err(fault) => {
-            let response = reply::fault(&id, &fault);
+            let response = respond::fault(&id, &fault);
             record.status = response.status().as_u16();
             record.note = Some(fault.chain());
             record.end(Ending::Error);
@@ -251,12 +252,12 @@ async fn converse(
     let (runtime, snapshot) = (&gateway.shared.runtime, Arc::clone(snapshot));
     // By far the largest of what a request waits for: everything above would move it along with itself.
     let exchange = Box::pin(exchange(Arc::clone(runtime), snapshot, request, record));
-    reply::answer(&id, exchange.await)
+    respond::answer(&id, exchange.await)
 }
 
 /// A fault before there was an exchange; it has no record.
 fn refuse(id: &ExchangeId, parts: &http::request::Parts, fault: &Fault) -> Response {
-    let response = reply::fault(id, fault);
+    let response = respond::fault(id, fault);
     let status = response.status().as_u16();
     info!(%id, status, method = %parts.method, path = parts.uri.path(), reason = %fault, "refused");
     response
@@ -268,7 +269,7 @@ fn is_preflight(parts: &http::request::Parts) -> bool {
 
 /// A page asks whether it may ask. It carries no key, and nothing is given away.
 fn preflight(id: &ExchangeId, origin: HeaderValue, asked: &HeaderMap) -> Response {
-    let mut response = reply::empty(id, StatusCode::NO_CONTENT);
+    let mut response = respond::empty(id, StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     allow(origin, headers);
     let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");

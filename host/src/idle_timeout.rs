@@ -117,7 +117,11 @@ mod tests {
         // Polled by a task that cannot be woken, and by one that is gone.
         assert!(poll_fn(|cx| idle.poll(limit, cx)).now_or_never().is_none());
         let mut idle = tokio::spawn(async move {
-            assert!(poll_fn(|cx| Poll::Ready(idle.poll(limit, cx))).await.is_pending());
+            assert!(
+                poll_fn(|cx| Poll::Ready(idle.poll(limit, cx)))
+                    .await
+                    .is_pending()
+            );
             idle
         })
         .await

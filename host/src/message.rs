@@ -36,7 +36,7 @@ pub(crate) struct Request {
     /// Whether the client wants a stream.
     pub(crate) stream: bool,
     /// The model that the client asked for.
-    pub(crate) asked_model: Arc<str>,
+    pub(crate) requested_model: Arc<str>,
     pub(crate) body: Document,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Target {
     pub(crate) account: Option<AccountId>,
     /// The model that is sent.
     pub(crate) model: Arc<str>,
-    pub(crate) asked_model: Arc<str>,
+    pub(crate) requested_model: Arc<str>,
     /// 1 for the first attempt.
     pub(crate) attempt: u32,
     pub(crate) lacks: Arc<BTreeSet<String>>,
@@ -110,17 +110,17 @@ pub(crate) struct Failure {
     /// The answer's body, or the reason in words.
     pub(crate) body: Bytes,
     /// What a failure hook asked for.
-    pub(crate) retry: Option<RetryWish>,
+    pub(crate) retry: Option<RetryRequest>,
     /// How long the account shall rest for this model.
-    pub(crate) rest: Option<Duration>,
+    pub(crate) cooldown: Option<Duration>,
     /// Whether a hook changed status, kind or body: then the client reads those and not the upstream's bytes.
     pub(crate) corrected: bool,
 }
 
 /// Whether to try again, as a failure hook wishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RetryWish {
-    Same(Duration),
-    Other(Duration),
+pub(crate) enum RetryRequest {
+    SameAccount(Duration),
+    OtherAccount(Duration),
     Never,
 }

@@ -1,10 +1,10 @@
 //! It leaves the building: the HTTP clients, whose words become ours here and nowhere else.
 
 mod client;
-mod coming;
+mod body_stream;
 mod echo;
-mod failure;
-mod fetch;
+mod error_map;
+mod token_request;
 mod models;
 
 use std::{
@@ -29,8 +29,8 @@ use crate::{
 
 pub(crate) use models::Model;
 
+use body_stream::UpstreamBody;
 use client::Http;
-use coming::Coming;
 
 /// All upstreams, by their place in the configuration; the echo upstream where none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);
@@ -40,12 +40,12 @@ pub(crate) struct Upstream {
     pub(crate) config: config::Upstream,
     /// Without a byte for so long an answer that has begun is taken for dead.
     idle: Duration,
-    way: Way,
+    transport: Transport,
     /// The list of models and when it was asked for; only lists that were asked for with an account's credential.
     listed: Mutex<Option<(Instant, Arc<[Model]>)>>,
 }
 
-enum Way {
+enum Transport {
     Http(Arc<Http>),
     Echo,
 }
@@ -60,7 +60,7 @@ pub(crate) enum Credential<'a> {
 }
 
 /// A request that is streamed through, both ways, without a look into it.
-pub(crate) struct Passing {
+pub(crate) struct PassthroughRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
@@ -82,7 +82,7 @@ impl Upstreams {
             return Ok(Self(vec![Upstream {
                 config: echo::config(),
                 idle: limits.idle,
-                way: Way::Echo,
+                transport: Transport::Echo,
                 listed,
             }]));
         }
@@ -96,7 +96,7 @@ impl Upstreams {
             Ok(Upstream {
                 config: config.clone(),
                 idle: limits.idle,
-                way: Way::Http(http),
+                transport: Transport::Http(http),
                 listed: Mutex::default(),
             })
         });
@@ -123,9 +123,9 @@ impl Upstream {
         credential: Credential<'_>,
         edits: &str,
     ) -> Result<Response, Fault> {
-        let http = match &self.way {
-            Way::Echo => return Ok(echo::answer(request, edits)),
-            Way::Http(http) => http,
+        let http = match &self.transport {
+            Transport::Echo => return Ok(echo::answer(request, edits)),
+            Transport::Http(http) => http,
         };
         let url = http.url(&request.path, &request.query)?;
         let mut headers = HeaderMap::clone(&request.headers);
@@ -137,16 +137,16 @@ impl Upstream {
             .await;
         answer
             .map(|answer| answered(answer, self.config.name.clone(), self.idle))
-            .map_err(|error| failure::before_answer(&self.config, http.distrust(), error))
+            .map_err(|error| error_map::before_answer(&self.config, http.distrust(), error))
     }
 
     /// Streams a request through and the answer back, compression and all.
-    pub(crate) async fn pass(
+    pub(crate) async fn passthrough(
         &self,
-        mut request: Passing,
+        mut request: PassthroughRequest,
         credential: Credential<'_>,
     ) -> Result<Response, Fault> {
-        let Way::Http(http) = &self.way else {
+        let Transport::Http(http) = &self.transport else {
             let what = format!(
                 "the echo upstream has no `{} {}`",
                 request.method, request.path
@@ -155,12 +155,12 @@ impl Upstream {
         };
         let url = http.url(&request.path, &request.query)?;
         self.sign(&mut request.headers, credential)?;
-        let answer = http.pass(url, request).await;
+        let answer = http.passthrough(url, request).await;
         answer
             .map(|answer| answered(answer, self.config.name.clone(), self.idle))
             .map_err(|error| {
-                failure::of_request_body(&error).unwrap_or_else(|| {
-                    failure::before_answer(&self.config, http.distrust(), error)
+                error_map::of_request_body(&error).unwrap_or_else(|| {
+                    error_map::before_answer(&self.config, http.distrust(), error)
                 })
             })
     }
@@ -178,7 +178,7 @@ impl Upstream {
 
     /// As [`Self::models`], for an upstream that speaks another protocol: `asking` gives its list in Anthropic's shape.
     /// `own` says that it asks with an account's credential.
-    pub(crate) async fn models_told(
+    pub(crate) async fn models_with(
         &self,
         asking: Option<impl Future<Output = Option<Bytes>>>,
         own: bool,
@@ -188,9 +188,9 @@ impl Upstream {
     }
 
     fn http(&self) -> Option<&Arc<Http>> {
-        match &self.way {
-            Way::Http(http) => Some(http),
-            Way::Echo => None,
+        match &self.transport {
+            Transport::Http(http) => Some(http),
+            Transport::Echo => None,
         }
     }
 
@@ -234,7 +234,7 @@ impl Upstream {
              gateway's own; configure `accounts` or send the upstream's key",
             self.config.name
         );
-        Fault::client(Kind::Unauthenticated, what).retry(Retry::Elsewhere)
+        Fault::client(Kind::Unauthenticated, what).retry(Retry::Failover)
     }
 }
 
@@ -247,6 +247,6 @@ fn answered(mut answer: reqwest::Response, upstream: UpstreamId, idle: Duration)
     Response {
         status: answer.status(),
         headers,
-        body: Body::Stream(Coming::new(answer, upstream, idle).boxed()),
+        body: Body::Stream(UpstreamBody::new(answer, upstream, idle).boxed()),
     }
 }

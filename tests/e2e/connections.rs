@@ -44,7 +44,9 @@ fn sent(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> TcpStream {
 
 #[test]
 fn a_connection_without_a_request_is_closed() {
-    let gateway = Gateway::echo().connections("request_head = \"300ms\"").start();
+    let gateway = Gateway::echo()
+        .connections("request_head = \"300ms\"")
+        .start();
     let idle_http2 = [PREFACE, SETTINGS].concat();
     let shapes: [(&str, &[u8]); 7] = [
         ("nothing", b""),
@@ -64,7 +66,9 @@ fn a_connection_without_a_request_is_closed() {
 
 #[test]
 fn a_head_that_trickles_is_closed() {
-    let gateway = Gateway::echo().connections("request_head = \"300ms\"").start();
+    let gateway = Gateway::echo()
+        .connections("request_head = \"300ms\"")
+        .start();
     let mut socket = sent(gateway.addr, "GET /healthz HTTP/1.1\r\nx: ");
     crate::assert_eventually!(socket.write_all(b"x").is_err(), "it is closed");
 }
@@ -87,7 +91,10 @@ fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
 
     // Twice, so that far more than the limit passes for the exchange.
     for _ in 0..2 {
-        let mut idle = sent(gateway.addr, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let mut idle = sent(
+            gateway.addr,
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        );
         assert!(closes(&mut idle, LIMIT));
         one_thread().block_on(async {
             let (mut sender, connection) = http2(gateway.addr).await;
@@ -110,7 +117,9 @@ fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
 
 #[test]
 fn a_client_of_http2_that_answers_no_ping_is_left() {
-    let gateway = Gateway::echo().connections("http2_ping = \"100ms\"").start();
+    let gateway = Gateway::echo()
+        .connections("http2_ping = \"100ms\"")
+        .start();
     let mut socket = sent(gateway.addr, [PREFACE, SETTINGS].concat());
     assert!(closes(&mut socket, Duration::from_secs(20)));
 }
@@ -123,10 +132,25 @@ fn a_request_body_that_stalls_or_trickles_is_a_408() {
         .start();
     let heads = [
         ("never sent", format!("{POST}content-length: 99\r\n\r\n")),
-        ("stalled", format!("{POST}content-length: 99\r\n\r\n{{\"model\"")),
-        ("chunked, never sent", format!("{POST}transfer-encoding: chunked\r\n\r\n")),
-        ("chunked, stalled", format!("{POST}transfer-encoding: chunked\r\n\r\n5\r\n{{\"m")),
-        ("passed through", format!("{}content-length: 99\r\n\r\nx", POST.replace("messages", "files"))),
+        (
+            "stalled",
+            format!("{POST}content-length: 99\r\n\r\n{{\"model\""),
+        ),
+        (
+            "chunked, never sent",
+            format!("{POST}transfer-encoding: chunked\r\n\r\n"),
+        ),
+        (
+            "chunked, stalled",
+            format!("{POST}transfer-encoding: chunked\r\n\r\n5\r\n{{\"m"),
+        ),
+        (
+            "passed through",
+            format!(
+                "{}content-length: 99\r\n\r\nx",
+                POST.replace("messages", "files")
+            ),
+        ),
     ];
     for (name, head) in &heads {
         let socket = sent(gateway.addr, head);
@@ -151,7 +175,9 @@ fn a_request_body_that_stalls_or_trickles_is_a_408() {
 
 #[test]
 fn a_stalled_body_of_http2_is_a_408() {
-    let gateway = Gateway::echo().connections("request_body = \"300ms\"").start();
+    let gateway = Gateway::echo()
+        .connections("request_body = \"300ms\"")
+        .start();
     one_thread().block_on(async {
         let (mut sender, connection) = http2(gateway.addr).await;
         tokio::spawn(connection);
@@ -183,7 +209,10 @@ fn a_client_that_does_not_read_gives_back_its_slot_and_its_upstream() {
     assert!(record.contains("ending=client_gone"), "{record}");
     for free in ["plugin_slots_in_use", "open_streams"] {
         let line = format!("\nwitgate_{free} 0\n");
-        crate::assert_eventually!(gateway.get("/metrics").text().contains(&line), "{free} is 0");
+        crate::assert_eventually!(
+            gateway.get("/metrics").text().contains(&line),
+            "{free} is 0"
+        );
     }
     // What was written before is there, and then the end.
     let mut read = Vec::new();

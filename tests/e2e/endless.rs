@@ -34,14 +34,70 @@ fn an_upstream_without_an_end_is_an_error_that_names_the_limit() {
     let delta = delta();
     let forced = "force_stream = true\n";
     let cases = [
-        ("comments for a stream", HELLO_STREAM, "", STREAM, "", COMMENT, prelude),
-        ("pings for a stream", HELLO_STREAM, "", STREAM, "", PING, prelude),
-        ("comments for JSON", HELLO, forced, STREAM, "", COMMENT, prelude),
-        ("a line for a stream", HELLO_STREAM, "", STREAM, "data: ", LINE, event),
+        (
+            "comments for a stream",
+            HELLO_STREAM,
+            "",
+            STREAM,
+            "",
+            COMMENT,
+            prelude,
+        ),
+        (
+            "pings for a stream",
+            HELLO_STREAM,
+            "",
+            STREAM,
+            "",
+            PING,
+            prelude,
+        ),
+        (
+            "comments for JSON",
+            HELLO,
+            forced,
+            STREAM,
+            "",
+            COMMENT,
+            prelude,
+        ),
+        (
+            "a line for a stream",
+            HELLO_STREAM,
+            "",
+            STREAM,
+            "data: ",
+            LINE,
+            event,
+        ),
         ("a line for JSON", HELLO, forced, STREAM, &line, LINE, event),
-        ("deltas for JSON", HELLO, forced, STREAM, &begun, &delta, response),
-        ("pings within JSON", HELLO, forced, STREAM, &begun, PING, response),
-        ("spaces for a stream", HELLO_STREAM, "", "text/plain", "", " ", blank),
+        (
+            "deltas for JSON",
+            HELLO,
+            forced,
+            STREAM,
+            &begun,
+            &delta,
+            response,
+        ),
+        (
+            "pings within JSON",
+            HELLO,
+            forced,
+            STREAM,
+            &begun,
+            PING,
+            response,
+        ),
+        (
+            "spaces for a stream",
+            HELLO_STREAM,
+            "",
+            "text/plain",
+            "",
+            " ",
+            blank,
+        ),
         ("spaces for JSON", HELLO, "", "text/plain", "", " ", blank),
     ];
     for (name, asked, lines, kind, begins, repeats, limit) in cases {
@@ -69,7 +125,9 @@ fn a_dialects_upstream_without_an_end_is_an_error_that_names_the_limit() {
         .retry("max_attempts = 1")
         .start();
     let seen = gateway.message(HELLO_STREAM);
-    seen.is_error(502, "api_error").has("`up`").has("more than 128 MiB");
+    seen.is_error(502, "api_error")
+        .has("`up`")
+        .has("more than 128 MiB");
     gone.wait(Duration::from_secs(20));
     let peak = gateway.peak_memory();
     assert!(peak < MOST_MEMORY, "{peak} MiB");

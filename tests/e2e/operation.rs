@@ -96,7 +96,9 @@ fn a_log_that_is_not_read_holds_up_no_request_and_no_end() {
             gateway.message(&body).has_status(200);
         }
     };
-    gateway.get("/metrics").has("\nwitgate_log_lines_dropped_total 0\n");
+    gateway
+        .get("/metrics")
+        .has("\nwitgate_log_lines_dropped_total 0\n");
     gateway.stop_reading();
     ask_often();
     gateway

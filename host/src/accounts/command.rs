@@ -6,14 +6,14 @@ use tokio::process;
 
 use crate::{config::Command, secret::Secret};
 
-use super::fresh::{Issued, Trouble, is_credential};
+use super::credential_cache::{CredentialError, Issued, is_credential};
 
 /// What is told of a program's complaint.
 const SHOWN: usize = 200;
 
 /// Runs it to its end; dropping the future kills it. What it prints is never shown.
-pub(super) async fn run(command: &Command) -> Result<Issued, Trouble> {
-    let failed = |detail: String| Trouble {
+pub(super) async fn run(command: &Command) -> Result<Issued, CredentialError> {
+    let failed = |detail: String| CredentialError {
         what: "its command failed",
         detail,
         lasting: false,
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    async fn shell(script: &str) -> Result<Issued, Trouble> {
+    async fn shell(script: &str) -> Result<Issued, CredentialError> {
         let command = Command {
             program: "sh".into(),
             arguments: vec!["-c".to_owned(), script.to_owned()],

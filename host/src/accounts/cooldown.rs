@@ -15,35 +15,37 @@ const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
 
 /// A rest, under way or over, and how many failures in a row led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rest {
+pub(super) struct Cooldown {
     failures: u32,
     until: Instant,
 }
 
-impl Rest {
+impl Cooldown {
     /// The rest after a failure. `chance` is from 0 to 1.
     ///
     /// A failure that comes while the account rests is of an attempt that began before; it tells nothing new, so it does
     /// not escalate, but the upstream's word may make the rest longer. Nothing makes it shorter.
     pub(super) fn after(
         former: Option<Self>,
-        told: Option<Duration>,
+        retry_after: Option<Duration>,
         chance: f64,
         now: Instant,
     ) -> Self {
-        match former.filter(|rest| !rest.is_forgotten(now)) {
-            Some(rest) if rest.is_under_way(now) => {
-                let until = told.map_or(rest.until, |told| now + told.min(COOLDOWN));
+        match former.filter(|cooldown| !cooldown.is_stale(now)) {
+            Some(cooldown) if cooldown.is_active(now) => {
+                let until = retry_after.map_or(cooldown.until, |retry_after| {
+                    now + retry_after.min(COOLDOWN)
+                });
                 Self {
-                    failures: rest.failures,
-                    until: rest.until.max(until),
+                    failures: cooldown.failures,
+                    until: cooldown.until.max(until),
                 }
             }
             former => {
-                let failures = former.map_or(0, |rest| rest.failures);
+                let failures = former.map_or(0, |cooldown| cooldown.failures);
                 Self {
                     failures: failures.saturating_add(1),
-                    until: now + length(failures, told, chance),
+                    until: now + length(failures, retry_after, chance),
                 }
             }
         }
@@ -53,21 +55,21 @@ impl Rest {
         self.until
     }
 
-    pub(super) fn is_under_way(self, now: Instant) -> bool {
+    pub(super) fn is_active(self, now: Instant) -> bool {
         now < self.until
     }
 
     /// So long ago that it means nothing any more.
-    pub(super) fn is_forgotten(self, now: Instant) -> bool {
+    pub(super) fn is_stale(self, now: Instant) -> bool {
         now.saturating_duration_since(self.until) > FORGOTTEN
     }
 }
 
 /// As told, else doubling with each failure before this one, less up to a quarter: exchanges that failed together shall not
 /// come back together.
-fn length(failures: u32, told: Option<Duration>, chance: f64) -> Duration {
-    match told {
-        Some(told) => told.min(COOLDOWN),
+fn length(failures: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
+    match retry_after {
+        Some(retry_after) => retry_after.min(COOLDOWN),
         None => {
             let doubled = FIRST.saturating_mul(2u32.saturating_pow(failures));
             doubled
@@ -102,11 +104,11 @@ mod tests {
             (0, Some(Duration::ZERO), 0.0, Duration::ZERO),
             (0, Some(Duration::MAX), 0.0, COOLDOWN),
         ];
-        for (failures, told, chance, rest) in table {
+        for (failures, retry_after, chance, cooldown) in table {
             assert_eq!(
-                length(failures, told, chance),
-                rest,
-                "{failures} {told:?} {chance}"
+                length(failures, retry_after, chance),
+                cooldown,
+                "{failures} {retry_after:?} {chance}"
             );
         }
     }
@@ -114,36 +116,36 @@ mod tests {
     #[test]
     fn failures_of_attempts_that_went_out_together_count_once() {
         let now = Instant::now();
-        let one = Rest::after(None, None, 0.0, now);
-        let two = Rest::after(Some(one), None, 0.0, now);
+        let one = Cooldown::after(None, None, 0.0, now);
+        let two = Cooldown::after(Some(one), None, 0.0, now);
         assert_eq!(one, two);
         let later = now + SECOND;
-        let next = Rest::after(Some(two), None, 0.0, later);
+        let next = Cooldown::after(Some(two), None, 0.0, later);
         assert_eq!(next.until(), later + SECOND * 2);
     }
 
     #[test]
     fn a_rest_under_way_becomes_longer_by_what_is_told_and_never_shorter() {
         let now = Instant::now();
-        let rest = Rest::after(None, Some(SECOND * 60), 0.0, now);
-        let shorter = Rest::after(Some(rest), Some(SECOND), 0.0, now);
+        let cooldown = Cooldown::after(None, Some(SECOND * 60), 0.0, now);
+        let shorter = Cooldown::after(Some(cooldown), Some(SECOND), 0.0, now);
         assert_eq!(shorter.until(), now + SECOND * 60);
-        let longer = Rest::after(Some(rest), Some(SECOND * 90), 0.0, now);
+        let longer = Cooldown::after(Some(cooldown), Some(SECOND * 90), 0.0, now);
         assert_eq!(longer.until(), now + SECOND * 90);
     }
 
     #[test]
     fn after_a_quiet_while_a_failure_is_the_first_again() {
         let now = Instant::now();
-        let mut rest = Rest::after(None, None, 0.0, now);
+        let mut cooldown = Cooldown::after(None, None, 0.0, now);
         for _ in 0..20 {
-            rest = Rest::after(Some(rest), None, 0.0, rest.until());
+            cooldown = Cooldown::after(Some(cooldown), None, 0.0, cooldown.until());
         }
-        let soon = rest.until() + FORGOTTEN;
-        let again = Rest::after(Some(rest), None, 0.0, soon);
+        let soon = cooldown.until() + FORGOTTEN;
+        let again = Cooldown::after(Some(cooldown), None, 0.0, soon);
         assert_eq!(again.until(), soon + LONGEST);
         let late = soon + SECOND;
-        let first = Rest::after(Some(rest), None, 0.0, late);
+        let first = Cooldown::after(Some(cooldown), None, 0.0, late);
         assert_eq!(first.until(), late + SECOND);
     }
 }

@@ -1,4 +1,4 @@
-//! Who is picked, who rests, and what a reload changes. The kinds of credentials have tests of their own in `fresh`.
+//! Who is picked, who rests, and what a reload changes. The kinds of credentials have tests of their own in `cache`.
 
 use std::{
     io,
@@ -50,8 +50,8 @@ fn id(name: &str) -> AccountId {
     name.parse().unwrap()
 }
 
-fn ask(session: Option<&str>) -> Ask<'_> {
-    Ask {
+fn ask(session: Option<&str>) -> AccountQuery<'_> {
+    AccountQuery {
         upstream: 0,
         model: MODEL,
         session,
@@ -61,30 +61,32 @@ fn ask(session: Option<&str>) -> Ask<'_> {
 }
 
 #[track_caller]
-fn lease(accounts: &Accounts, ask: &Ask<'_>, now: Instant) -> Lease {
+fn lease(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> Lease {
     match accounts.pick(ask, now) {
-        Pick::Ready(lease) => lease,
-        Pick::Resting { .. } => panic!("all rest"),
-        Pick::None => panic!("there is none"),
+        Selection::Available(lease) => lease,
+        Selection::OnCooldown { .. } => panic!("all rest"),
+        Selection::None => panic!("there is none"),
     }
 }
 
 #[track_caller]
-fn picked(accounts: &Accounts, ask: &Ask<'_>, now: Instant) -> String {
+fn picked(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> String {
     lease(accounts, ask, now).account().to_string()
 }
 
 #[track_caller]
-fn rest_until(accounts: &Accounts, ask: &Ask<'_>, now: Instant) -> Instant {
+fn rest_until(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> Instant {
     match accounts.pick(ask, now) {
-        Pick::Resting { until } => until,
-        Pick::Ready(lease) => panic!("{} is ready", lease.account()),
-        Pick::None => panic!("there is none"),
+        Selection::OnCooldown { until } => until,
+        Selection::Available(lease) => panic!("{} is ready", lease.account()),
+        Selection::None => panic!("there is none"),
     }
 }
 
-fn rests(accounts: &Accounts, account: &str, told: Duration, now: Instant) {
-    let outcome = Outcome::Rest { told: Some(told) };
+fn rests(accounts: &Accounts, account: &str, retry_after: Duration, now: Instant) {
+    let outcome = AccountOutcome::Cooldown {
+        retry_after: Some(retry_after),
+    };
     accounts.report(0, &id(account), MODEL, outcome, now);
 }
 
@@ -145,7 +147,7 @@ fn a_rest_is_of_one_account_and_one_model() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     rests(&accounts, "ada", MINUTE, now);
     assert_eq!(picked(&accounts, &ask(None), now), "bob");
-    let other_model = Ask {
+    let other_model = AccountQuery {
         model: "m-2",
         ..ask(None)
     };
@@ -160,40 +162,40 @@ fn none_is_left_where_all_are_to_be_avoided_even_if_they_rest() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     rests(&accounts, "ada", MINUTE, now);
     let avoid = [id("ada"), id("bob")];
-    let both = Ask {
+    let both = AccountQuery {
         avoid: &avoid,
         ..ask(None)
     };
-    assert!(matches!(accounts.pick(&both, now), Pick::None));
+    assert!(matches!(accounts.pick(&both, now), Selection::None));
     let avoid = [id("bob")];
-    let one = Ask {
+    let one = AccountQuery {
         avoid: &avoid,
         ..ask(Some("s"))
     };
     assert_eq!(rest_until(&accounts, &one, now), now + MINUTE);
-    let nowhere = Ask {
+    let nowhere = AccountQuery {
         upstream: 7,
         ..ask(None)
     };
-    assert!(matches!(accounts.pick(&nowhere, now), Pick::None));
+    assert!(matches!(accounts.pick(&nowhere, now), Selection::None));
 }
 
 #[test]
 fn a_pinned_account_is_the_only_one_that_will_do() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     let (bob, eve) = (id("bob"), id("eve"));
-    let pinned = Ask {
+    let pinned = AccountQuery {
         only: Some(&bob),
         ..ask(None)
     };
     assert_eq!(picked(&accounts, &pinned, now), "bob");
     rests(&accounts, "bob", MINUTE, now);
     assert_eq!(rest_until(&accounts, &pinned, now), now + MINUTE);
-    let gone = Ask {
+    let gone = AccountQuery {
         only: Some(&eve),
         ..ask(None)
     };
-    assert!(matches!(accounts.pick(&gone, now), Pick::None));
+    assert!(matches!(accounts.pick(&gone, now), Selection::None));
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn untold_rests_escalate_until_a_success() {
         accounts.report(0, &ada, MODEL, outcome, now);
         rest_until(&accounts, &ask(None), now) - now
     };
-    let untold = Outcome::Rest { told: None };
+    let untold = AccountOutcome::Cooldown { retry_after: None };
     let mut before = Duration::ZERO;
     for doubled in [1, 2, 4, 8] {
         let length = rest(untold, now);
@@ -212,18 +214,18 @@ fn untold_rests_escalate_until_a_success() {
         before = length;
         now += length;
     }
-    accounts.report(0, &ada, MODEL, Outcome::Success, now);
+    accounts.report(0, &ada, MODEL, AccountOutcome::Success, now);
     assert!(rest(untold, now) <= SECOND);
 }
 
 #[test]
 fn nothing_but_time_ends_a_rest_and_neutral_ends_begin_none() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
-    accounts.report(0, &ada, MODEL, Outcome::Neutral, now);
+    accounts.report(0, &ada, MODEL, AccountOutcome::Neutral, now);
     assert_eq!(picked(&accounts, &ask(None), now), "ada");
     rests(&accounts, "ada", MINUTE, now);
     // A stream that began before the rest has come to its end.
-    accounts.report(0, &ada, MODEL, Outcome::Success, now + SECOND);
+    accounts.report(0, &ada, MODEL, AccountOutcome::Success, now + SECOND);
     assert_eq!(
         rest_until(&accounts, &ask(None), now + SECOND),
         now + MINUTE
@@ -234,15 +236,15 @@ fn nothing_but_time_ends_a_rest_and_neutral_ends_begin_none() {
 fn a_refused_key_rests_for_all_models_and_is_told_once() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
     let log = logged(|| {
-        accounts.report(0, &ada, MODEL, Outcome::BadCredential, now);
-        accounts.report(0, &ada, "m-2", Outcome::BadCredential, now + SECOND);
+        accounts.report(0, &ada, MODEL, AccountOutcome::BadCredential, now);
+        accounts.report(0, &ada, "m-2", AccountOutcome::BadCredential, now + SECOND);
     });
     assert_eq!(log.lines().count(), 1, "{log}");
     for part in ["upstream=up", "account=ada", "rest=1m", "put a valid `key`"] {
         assert!(log.contains(part), "no {part} in {log}");
     }
     assert!(!log.contains("sk-test"), "{log}");
-    let other_model = Ask {
+    let other_model = AccountQuery {
         model: "m-3",
         ..ask(None)
     };
@@ -256,14 +258,14 @@ fn rests_survive_a_reload_unless_the_credential_changes() {
     let now = Instant::now();
     let before = accounts(vec![upstream("up", &[("ada", "a"), ("bob", "b")])], None);
     rests(&before, "ada", MINUTE, now);
-    before.report(0, &id("bob"), MODEL, Outcome::BadCredential, now);
+    before.report(0, &id("bob"), MODEL, AccountOutcome::BadCredential, now);
     let busy = lease(&before, &ask(None), now + MINUTE);
     assert_eq!(busy.account().as_str(), "ada");
     // Another place in the file, another upstream before it, and a new key for one.
     let other = upstream("other", &[("ada", "a")]);
     let same = upstream("up", &[("bob", "b2"), ("ada", "a")]);
     let after = accounts(vec![other, same], Some(&before));
-    let at = |upstream, only| Ask {
+    let at = |upstream, only| AccountQuery {
         upstream,
         only: Some(only),
         ..ask(None)
@@ -273,13 +275,21 @@ fn rests_survive_a_reload_unless_the_credential_changes() {
     assert_eq!(picked(&after, &at(1, &bob), now), "bob");
     assert_eq!(picked(&after, &at(0, &ada), now), "ada");
     // What those under way on the old configuration report of the old key does not concern the new one.
-    before.report(0, &bob, MODEL, Outcome::Rest { told: Some(MINUTE) }, now);
+    before.report(
+        0,
+        &bob,
+        MODEL,
+        AccountOutcome::Cooldown {
+            retry_after: Some(MINUTE),
+        },
+        now,
+    );
     assert_eq!(picked(&after, &at(1, &bob), now), "bob");
     // And what they report of the same key does.
     rests(&before, "ada", MINUTE * 2, now);
     assert_eq!(rest_until(&after, &at(1, &ada), now), now + MINUTE * 2);
     let without = accounts(vec![upstream("up", &[("bob", "b2")])], Some(&after));
-    assert_eq!(without.resting(now), []);
+    assert_eq!(without.cooldowns(now), []);
 }
 
 #[test]
@@ -287,25 +297,27 @@ fn all_who_rest_are_listed_with_what_for() {
     let (accounts, now) = (named(&["ada", "bob", "cyd"]), Instant::now());
     rests(&accounts, "ada", MINUTE, now);
     rests(&accounts, "cyd", SECOND, now);
-    logged(|| accounts.report(0, &id("bob"), MODEL, Outcome::BadCredential, now));
-    let resting = |account, model: Option<&str>| Resting {
+    logged(|| accounts.report(0, &id("bob"), MODEL, AccountOutcome::BadCredential, now));
+    let resting = |account, model: Option<&str>| AccountCooldown {
         upstream: "up".parse().unwrap(),
         account: id(account),
         model: model.map(Arc::from),
         until: now + MINUTE,
     };
-    let all = accounts.resting(now + SECOND);
+    let all = accounts.cooldowns(now + SECOND);
     assert_eq!(all, [resting("ada", Some(MODEL)), resting("bob", None)]);
 }
 
 #[test]
 fn any_number_of_models_takes_a_bounded_room() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
-    let outcome = Outcome::Rest { told: Some(SECOND) };
+    let outcome = AccountOutcome::Cooldown {
+        retry_after: Some(SECOND),
+    };
     for n in 0..1000 {
         accounts.report(0, &ada, &format!("m-{n}"), outcome, now + SECOND * n);
     }
-    assert!(accounts.upstreams[0].accounts[0].standing.remembered() <= 256);
+    assert!(accounts.upstreams[0].accounts[0].availability.remembered() <= 256);
 }
 
 #[test]
@@ -313,12 +325,15 @@ fn the_maker_of_a_message_is_found_after_a_reload_too() {
     let now = Instant::now();
     let up = || upstream("up", &[("ada", "a")]);
     let before = accounts(vec![up()], None);
-    before.made("msg_1", 0, &id("ada"), now);
-    assert_eq!(before.maker("msg_1", now), Some((0, id("ada"))));
+    before.remember_message("msg_1", 0, &id("ada"), now);
+    assert_eq!(
+        before.account_of_message("msg_1", now),
+        Some((0, id("ada")))
+    );
     let after = accounts(vec![upstream("other", &[]), up()], Some(&before));
-    assert_eq!(after.maker("msg_1", now), Some((1, id("ada"))));
+    assert_eq!(after.account_of_message("msg_1", now), Some((1, id("ada"))));
     let without = accounts(vec![upstream("up", &[])], Some(&after));
-    assert_eq!(without.maker("msg_1", now), None);
+    assert_eq!(without.account_of_message("msg_1", now), None);
 }
 
 #[tokio::test]

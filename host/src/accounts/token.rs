@@ -14,7 +14,7 @@ use oauth2::{
 
 use crate::{config::OAuth2, fault::Fault, secret::Secret};
 
-use super::fresh::{Flight, Issued, Trouble, is_credential};
+use super::credential_cache::{CredentialError, InFlight, Issued, is_credential};
 
 /// Sends a request to a token server. It comes from outside, since how is not this module's business.
 pub(crate) type Fetch =
@@ -29,10 +29,10 @@ const SHOWN: usize = 200;
 /// Asks for a new access token. Another refresh token that comes along takes the place of the one before.
 pub(super) async fn refresh(
     access: &OAuth2,
-    flight: &mut Flight,
+    in_flight: &mut InFlight,
     fetch: &Fetch,
-) -> Result<Issued, Trouble> {
-    let url = TokenUrl::new(access.token_url.clone()).map_err(|error| Trouble {
+) -> Result<Issued, CredentialError> {
+    let url = TokenUrl::new(access.token_url.clone()).map_err(|error| CredentialError {
         what: "its `token_url` is no URL",
         detail: error.to_string(),
         lasting: true,
@@ -41,22 +41,22 @@ pub(super) async fn refresh(
     if let Some(secret) = &access.client_secret {
         client = client.set_client_secret(ClientSecret::new(secret.expose().to_owned()));
     }
-    let present = flight
+    let current = in_flight
         .refresh_token
         .as_ref()
         .unwrap_or(&access.refresh_token);
-    let present = RefreshToken::new(present.expose().to_owned());
+    let current = RefreshToken::new(current.expose().to_owned());
     let scopes = access.scopes.iter().cloned().map(Scope::new);
     let by = By(Arc::clone(fetch));
     let asked = Instant::now();
     let answer = client
-        .exchange_refresh_token(&present)
+        .exchange_refresh_token(&current)
         .add_scopes(scopes)
         .request_async(&by)
         .await
         .map_err(trouble)?;
     if let Some(next) = answer.refresh_token() {
-        flight.refresh_token = Some(Secret::new(next.secret()));
+        in_flight.refresh_token = Some(Secret::new(next.secret()));
     }
     let token = answer.access_token().secret();
     if !is_credential(token) {
@@ -91,7 +91,7 @@ fn until_renewal(lifetime: Duration) -> Duration {
 
 type Refusal = oauth2::basic::BasicErrorResponse;
 
-fn trouble(error: RequestTokenError<Fault, Refusal>) -> Trouble {
+fn trouble(error: RequestTokenError<Fault, Refusal>) -> CredentialError {
     match error {
         RequestTokenError::ServerResponse(refusal) => {
             let code = refusal.error().as_ref();
@@ -107,13 +107,13 @@ fn trouble(error: RequestTokenError<Fault, Refusal>) -> Trouble {
             );
             let said = format!("{code} {said}");
             let shown = said.trim_end().chars().filter(|c| !c.is_control());
-            Trouble {
+            CredentialError {
                 what: "the token server refused to give one",
                 detail: shown.take(SHOWN).collect(),
                 lasting,
             }
         }
-        RequestTokenError::Request(fault) => Trouble {
+        RequestTokenError::Request(fault) => CredentialError {
             what: "the token server did not answer",
             detail: fault.chain(),
             lasting: false,
@@ -124,8 +124,8 @@ fn trouble(error: RequestTokenError<Fault, Refusal>) -> Trouble {
     }
 }
 
-fn broken(detail: &str) -> Trouble {
-    Trouble {
+fn broken(detail: &str) -> CredentialError {
+    CredentialError {
         what: "the token server's answer is none",
         detail: detail.to_owned(),
         lasting: false,

@@ -17,8 +17,9 @@ use tracing_subscriber::EnvFilter;
 use witgate_contract::limits;
 
 use super::{
-    Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES, DEFAULT_LISTEN,
-    DEFAULT_LOG, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems, Retry,
+    Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES,
+    DEFAULT_LISTEN, DEFAULT_LOG, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems,
+    Retry,
     problem::did_you_mean,
     table::{Source, Table},
     upstreams,
@@ -308,7 +309,7 @@ fn retry(table: &Table<'_>) -> Retry {
         short_wait: wait("short_wait", defaults.short_wait),
         ping_after: limit("ping_after", defaults.ping_after),
         ping_every: limit("ping_every", defaults.ping_every),
-        credential_rest: limit("credential_rest", defaults.credential_rest),
+        credential_cooldown: limit("credential_rest", defaults.credential_cooldown),
     }
 }
 

@@ -249,7 +249,7 @@ async fn begin(
                     "the stream of upstream `{}` ended before its first event",
                     target.upstream
                 );
-                let fault = Fault::upstream(Kind::BrokenAnswer, what);
+                let fault = Fault::upstream(Kind::InvalidResponse, what);
                 return Err(broken(headers, decoder.rest(), fault));
             }
         }
@@ -304,7 +304,7 @@ pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
         "upstream `{upstream}` sent an event of more than {} MiB",
         limits::EVENT / 1024 / 1024
     );
-    Fault::upstream(Kind::BrokenAnswer, what)
+    Fault::upstream(Kind::InvalidResponse, what)
 }
 
 /// The upstream sent more than the limit of `what`.
@@ -314,7 +314,7 @@ pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault
         mebibytes => format!("{mebibytes} MiB"),
     };
     let what = format!("upstream `{upstream}` sent more than {limit} of {what}");
-    Fault::upstream(Kind::BrokenAnswer, what)
+    Fault::upstream(Kind::InvalidResponse, what)
 }
 
 /// The type of an event; empty for comments, which are not events.
@@ -366,7 +366,7 @@ fn looks_like_events(begun: &[u8]) -> bool {
 /// What a JSON answer cost, or why the body is none.
 fn usage(body: &Bytes, headers: &HeaderMap, target: &Target) -> Result<Usage, Fault> {
     let upstream = &target.upstream;
-    let broken = |what: String| Err(Fault::upstream(Kind::BrokenAnswer, what));
+    let broken = |what: String| Err(Fault::upstream(Kind::InvalidResponse, what));
     let trimmed = body.trim_ascii();
     if trimmed.is_empty() {
         return broken(format!("upstream `{upstream}` answered with an empty body"));
@@ -439,7 +439,8 @@ mod tests {
 
     use super::*;
 
-    const START: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n";
+    const START: &str =
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n";
     const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
     fn target() -> Target {
@@ -449,7 +450,7 @@ mod tests {
             dialect: "anthropic".into(),
             account: None,
             model: "m".into(),
-            asked_model: "m".into(),
+            requested_model: "m".into(),
             attempt: 1,
             lacks: Arc::default(),
         }
@@ -475,7 +476,7 @@ mod tests {
 
     /// The words of a fault, which another attempt may follow.
     fn why(fault: &Fault) -> String {
-        assert_eq!(fault.kind, Kind::BrokenAnswer);
+        assert_eq!(fault.kind, Kind::InvalidResponse);
         assert_eq!(fault.retry, crate::fault::Retry::Again);
         fault.to_string()
     }
@@ -506,7 +507,8 @@ mod tests {
         assert_eq!(kept.collect::<Vec<_>>(), [START]);
 
         let fault = seen("text/event-stream", stream(LONGEST_PRELUDE + 1)).await;
-        let wanted = "upstream `up` sent more than 1 MiB of comments and pings before its first event";
+        let wanted =
+            "upstream `up` sent more than 1 MiB of comments and pings before its first event";
         assert_eq!(fault.err().unwrap(), wanted);
     }
 
@@ -570,7 +572,10 @@ mod tests {
                 Err(bad) => panic!("{bad:?}"),
             }
         };
-        assert_eq!(collected(limits::RESPONSE).await.unwrap(), r#"{"content":[]}"#);
+        assert_eq!(
+            collected(limits::RESPONSE).await.unwrap(),
+            r#"{"content":[]}"#
+        );
         assert_eq!(
             collected(limits::RESPONSE + 1).await.unwrap_err(),
             "upstream `up` sent more than 128 MiB of one response"

@@ -10,7 +10,7 @@ use http::{
 use witgate_document::{Operation, string};
 
 use crate::{
-    accounts::Outcome,
+    accounts::AccountOutcome,
     fault::{Blame, Fault, Kind, Retry},
     ids::{AccountId, PluginId},
     message::{Request, RequestKind, Response, Target, take_off_own},
@@ -78,11 +78,11 @@ impl End {
     }
 
     /// What it says about the account.
-    pub(crate) fn outcome(&self, request: &Request) -> Outcome {
+    pub(crate) fn outcome(&self, request: &Request) -> AccountOutcome {
         match self {
-            Self::Arrived(_) if request.kind == RequestKind::Messages => Outcome::Success,
+            Self::Arrived(_) if request.kind == RequestKind::Messages => AccountOutcome::Success,
             Self::Failed(failed) => failed.outcome(request),
-            _ => Outcome::Neutral,
+            _ => AccountOutcome::Neutral,
         }
     }
 
@@ -137,7 +137,7 @@ pub(crate) async fn run(
     match End::of(run.on_attempt(&mut request, target).await) {
         None => {}
         // Nobody speaks with this upstream. Others may serve the request.
-        Some(End::Broken(fault)) if fault.retry == Retry::Elsewhere => {
+        Some(End::Broken(fault)) if fault.retry == Retry::Failover => {
             return End::Failed(Box::new(Failed::new(Bad::Nothing(fault), target)));
         }
         Some(end) => return end,
@@ -294,7 +294,9 @@ async fn ask(
     };
     let translator = translator.map_err(Bad::Nothing)?;
     match arrival::look(answer, request.kind, target, &due, translator).await? {
-        Arrived::Begun(begun) if !request.stream => begun.collected(&target.upstream).await.map(Arrived::Whole),
+        Arrived::Begun(begun) if !request.stream => {
+            begun.collected(&target.upstream).await.map(Arrived::Whole)
+        }
         arrived => Ok(arrived),
     }
 }

@@ -133,7 +133,7 @@ fn object(data: &mut Fields, key: &str) -> Option<Fields> {
 }
 
 fn broken(what: &'static str) -> Fault {
-    Fault::upstream(Kind::BrokenAnswer, what)
+    Fault::upstream(Kind::InvalidResponse, what)
 }
 
 #[cfg(test)]

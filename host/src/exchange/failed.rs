@@ -13,7 +13,7 @@ use http::{
 use witgate_contract::{ErrorType, error_type::is_transient};
 
 use crate::{
-    accounts::{self, Outcome},
+    accounts::{self, AccountOutcome},
     fault::{Blame, Fault, Kind, Retry},
     ids::UpstreamId,
     message::{Body, Failure, Request, RequestKind, Response, Target, keep_common},
@@ -93,7 +93,7 @@ impl Failed {
             headers,
             body,
             retry: None,
-            rest: None,
+            cooldown: None,
             corrected: false,
         };
         Self {
@@ -137,7 +137,7 @@ impl Failed {
             },
             None => What::Status {
                 status: self.failure.status,
-                told: self.failure.rest.or(self.told),
+                told: self.failure.cooldown.or(self.told),
             },
         };
         let wish = self.failure.retry;
@@ -146,23 +146,27 @@ impl Failed {
 
     /// What it says about the account. Probes, and counting, which has limits of its own, say nothing about messages,
     /// whatever their status.
-    pub(crate) fn outcome(&self, request: &Request) -> Outcome {
-        let told = self.failure.rest.or(self.told);
+    pub(crate) fn outcome(&self, request: &Request) -> AccountOutcome {
+        let told = self.failure.cooldown.or(self.told);
         match self.fault() {
-            _ if self.renewed => Outcome::Neutral,
-            _ if request.kind != RequestKind::Messages || is_probe(request) => Outcome::Neutral,
-            None if self.refused_our_credential() => Outcome::BadCredential,
-            _ if self.failure.rest.is_some() => Outcome::Rest { told },
-            None if is_transient(self.failure.status) => Outcome::Rest { told },
+            _ if self.renewed => AccountOutcome::Neutral,
+            _ if request.kind != RequestKind::Messages || is_probe(request) => {
+                AccountOutcome::Neutral
+            }
+            None if self.refused_our_credential() => AccountOutcome::BadCredential,
+            _ if self.failure.cooldown.is_some() => AccountOutcome::Cooldown { retry_after: told },
+            None if is_transient(self.failure.status) => {
+                AccountOutcome::Cooldown { retry_after: told }
+            }
             // That the gateway cannot ask is not the account's doing either.
-            Some(fault) if fault.blame == Blame::Gateway => Outcome::Neutral,
+            Some(fault) if fault.blame == Blame::Gateway => AccountOutcome::Neutral,
             // An account without a credential rests already.
-            Some(fault) if fault.kind == Kind::BadCredential => Outcome::Neutral,
+            Some(fault) if fault.kind == Kind::BadCredential => AccountOutcome::Neutral,
             // That nobody gets through to the upstream is not the account's doing.
             Some(fault) if fault.kind != Kind::Unreachable && fault.retry != Retry::Never => {
-                Outcome::Rest { told }
+                AccountOutcome::Cooldown { retry_after: told }
             }
-            _ => Outcome::Neutral,
+            _ => AccountOutcome::Neutral,
         }
     }
 
@@ -215,7 +219,7 @@ impl Failed {
             kind,
             mut headers,
             body,
-            rest,
+            cooldown,
             corrected,
             ..
         } = failure;
@@ -227,8 +231,8 @@ impl Failed {
             let seconds = HeaderValue::from(wait.as_secs() + 1);
             headers.entry(RETRY_AFTER).or_insert(seconds);
         }
-        if let Some(rest) = rest.filter(|_| matches!(status, 429 | 503 | 529)) {
-            let seconds = HeaderValue::from(rest.as_millis().div_ceil(1000) as u64);
+        if let Some(cooldown) = cooldown.filter(|_| matches!(status, 429 | 503 | 529)) {
+            let seconds = HeaderValue::from(cooldown.as_millis().div_ceil(1000) as u64);
             headers.entry(RETRY_AFTER).or_insert(seconds);
         }
         let in_envelope = envelope(&body);
@@ -300,13 +304,13 @@ impl fmt::Display for Mark {
 fn told(status: u16, headers: &HeaderMap) -> Option<Duration> {
     let now = SystemTime::now();
     if status == 429 {
-        return accounts::told(headers, now);
+        return accounts::retry_after(headers, now);
     }
     let retry_after = headers
         .iter()
         .filter(|(name, _)| name.as_str().starts_with("retry-after"));
     let retry_after = retry_after.map(|(name, value)| (name.clone(), value.clone()));
-    accounts::told(&retry_after.collect(), now)
+    accounts::retry_after(&retry_after.collect(), now)
 }
 
 /// Clients ask for a single token to see whether a key or a model is good.
@@ -324,7 +328,7 @@ fn foreign(upstream: &UpstreamId, status: u16, told: Option<Duration>, body: &By
     let what = format!("upstream `{upstream}` answered with status {status} {said}");
     // A redirect is not followed, because it would carry the credential elsewhere.
     if !(400..600).contains(&status) {
-        return Fault::upstream(Kind::BrokenAnswer, what).retry(Retry::Never);
+        return Fault::upstream(Kind::InvalidResponse, what).retry(Retry::Never);
     }
     if status == 429 {
         let fault = Fault::upstream(Kind::RateLimited, what);
@@ -390,7 +394,7 @@ mod tests {
             dialect: "anthropic".into(),
             account: account.map(|name| name.parse().unwrap()),
             model: "m".into(),
-            asked_model: "m".into(),
+            requested_model: "m".into(),
             attempt: 1,
             lacks: Arc::default(),
         }

@@ -178,7 +178,9 @@ fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arriv
         && let Some(message) = thread::message_id(arrived)
     {
         let now = std::time::Instant::now();
-        snapshot.accounts.made(&message, target.index, account, now);
+        snapshot
+            .accounts
+            .remember_message(&message, target.index, account, now);
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn models(
         told.map_err(|fault| complain(&target, &fault)).ok()
     });
     let own = matches!(credential, Some(Credential::Account(_)));
-    upstream.models_told(asking, own, now).await
+    upstream.models_with(asking, own, now).await
 }
 
 /// A plugin that fails has to be looked at; an upstream without a list has not.
@@ -103,7 +103,7 @@ fn target(snapshot: &Snapshot, index: usize) -> Option<Target> {
         dialect: Arc::clone(&config.dialect),
         account,
         model: "".into(),
-        asked_model: "".into(),
+        requested_model: "".into(),
         attempt: 1,
         lacks: snapshot.lacks(index, false),
     })
@@ -121,7 +121,7 @@ fn blank() -> Request {
         credentials: HeaderMap::new(),
         session: None,
         stream: false,
-        asked_model: "".into(),
+        requested_model: "".into(),
         body: Document::new(Bytes::new()),
     }
 }

@@ -116,7 +116,7 @@ impl Record {
 
     pub(crate) fn request(&mut self, request: &Request) {
         self.session = request.session.clone();
-        self.model = Arc::clone(&request.asked_model);
+        self.model = Arc::clone(&request.requested_model);
         self.bytes_in = request.body.len();
     }
 

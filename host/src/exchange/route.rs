@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    accounts::{Accounts, Ask, Lease, Outcome, Pick},
+    accounts::{AccountOutcome, AccountQuery, Accounts, Lease, Selection},
     config::{Config, Destination},
     fault::{Blame, Fault, Kind},
     ids::AccountId,
@@ -51,7 +51,7 @@ pub(crate) struct Nobody {
 /// Who could go now.
 enum Found {
     Ready(usize, Option<Lease>),
-    Resting(Instant),
+    OnCooldown(Instant),
     Nobody,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn model_of(request: &Request) -> Arc<str> {
         .is_edited()
         .then(|| request.body.top_str("model"))
         .flatten();
-    edited.map_or_else(|| Arc::clone(&request.asked_model), Arc::from)
+    edited.map_or_else(|| Arc::clone(&request.requested_model), Arc::from)
 }
 
 impl Way {
@@ -169,10 +169,10 @@ impl Way {
     ///
     /// Of refused credentials only the first counts: a request that is refused for its own sake, in
     /// words that blame the credential, takes one account out and not all of them.
-    pub(crate) fn report(&mut self, outcome: Outcome) {
+    pub(crate) fn report(&mut self, outcome: AccountOutcome) {
         let outcome = match outcome {
-            Outcome::BadCredential if std::mem::replace(&mut self.refused, true) => {
-                Outcome::Neutral
+            AccountOutcome::BadCredential if std::mem::replace(&mut self.refused, true) => {
+                AccountOutcome::Neutral
             }
             outcome => outcome,
         };
@@ -206,8 +206,8 @@ impl Way {
             let mut found = self.find(true, now);
             if !matches!(found, Found::Ready(..)) && or_same.is_some() {
                 found = match self.find(false, now) {
-                    Found::Ready(..) if now < earliest => Found::Resting(earliest),
-                    Found::Resting(until) => Found::Resting(until.max(earliest)),
+                    Found::Ready(..) if now < earliest => Found::OnCooldown(earliest),
+                    Found::OnCooldown(until) => Found::OnCooldown(until.max(earliest)),
                     found => found,
                 };
             }
@@ -216,10 +216,10 @@ impl Way {
                     self.take(place, lease);
                     return Ok(());
                 }
-                Found::Resting(until) if until <= begun + self.patience => {
+                Found::OnCooldown(until) if until <= begun + self.patience => {
                     tokio::time::sleep_until(until.into()).await;
                 }
-                Found::Resting(until) => return Err(Nobody { until: Some(until) }),
+                Found::OnCooldown(until) => return Err(Nobody { until: Some(until) }),
                 Found::Nobody => return Err(Nobody { until: None }),
             }
         }
@@ -232,11 +232,11 @@ impl Way {
             return true;
         };
         match self.pick(self.at, Some(account), &[], Instant::now()) {
-            Pick::Ready(lease) => {
+            Selection::Available(lease) => {
                 self.take(self.at, Some(lease));
                 true
             }
-            Pick::Resting { .. } | Pick::None => false,
+            Selection::OnCooldown { .. } | Selection::None => false,
         }
     }
 
@@ -265,14 +265,14 @@ impl Way {
             }
             let avoid: Vec<AccountId> = spent.into_iter().flatten().collect();
             match self.pick(place, self.pinned.as_ref(), &avoid, now) {
-                Pick::Ready(lease) => return Found::Ready(place, Some(lease)),
-                Pick::Resting { until } => {
+                Selection::Available(lease) => return Found::Ready(place, Some(lease)),
+                Selection::OnCooldown { until } => {
                     soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
                 }
-                Pick::None => {}
+                Selection::None => {}
             }
         }
-        soonest.map_or(Found::Nobody, Found::Resting)
+        soonest.map_or(Found::Nobody, Found::OnCooldown)
     }
 
     fn pick(
@@ -281,9 +281,9 @@ impl Way {
         only: Option<&AccountId>,
         avoid: &[AccountId],
         now: Instant,
-    ) -> Pick {
+    ) -> Selection {
         let target = &self.places[place];
-        let ask = Ask {
+        let ask = AccountQuery {
             upstream: target.index,
             model: &target.model,
             session: self.session.as_deref(),
@@ -309,7 +309,7 @@ impl Way {
             .map(number)
             .sum();
         self.whole_could_go_elsewhere = choices > 1 || !self.places.iter().all(can);
-        match self.accounts.maker(message, Instant::now()) {
+        match self.accounts.account_of_message(message, Instant::now()) {
             Some((upstream, account))
                 if self.places.iter().any(|place| place.index == upstream) =>
             {
@@ -336,7 +336,7 @@ impl Way {
         let names = names.join(", ");
         let now = Instant::now();
         // Waiting does not help against a wrong key, and a client that is told to wait would look as if it hung.
-        let refused = |place: &Target| self.accounts.all_refused(place.index, now);
+        let refused = |place: &Target| self.accounts.all_credentials_refused(place.index, now);
         if self.places.iter().all(refused) {
             let what = format!(
                 "no account of {names} has a credential that is accepted; the gateway's log says why"
@@ -380,7 +380,7 @@ fn places(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Targe
             dialect: Arc::clone(&upstream.config.dialect),
             account: None,
             model: to.model.map_or_else(|| Arc::clone(model), Arc::from),
-            asked_model: Arc::clone(&request.asked_model),
+            requested_model: Arc::clone(&request.requested_model),
             attempt: 1,
             lacks: snapshot.lacks(to.upstream, beside_others),
         })

@@ -40,7 +40,7 @@ impl Snapshot {
             Some(same) => Arc::clone(&same.accounts),
             None => Arc::new(Accounts::new(
                 with_their_fetch(&upstreams),
-                config.retry.credential_rest,
+                config.retry.credential_cooldown,
                 previous.map(|previous| &*previous.accounts),
             )),
         };

@@ -7,7 +7,7 @@ use witgate_contract::error_type::is_transient;
 use crate::{
     config,
     fault::{Kind, Retry},
-    message::RetryWish,
+    message::RetryRequest,
 };
 
 /// What an attempt came to, as far as the decision goes.
@@ -21,7 +21,7 @@ pub(crate) enum Came {
     Failed {
         what: What,
         /// What a failure hook asks for.
-        wish: Option<RetryWish>,
+        wish: Option<RetryRequest>,
     },
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn judge(came: &Came, chances: Chances<'_>) -> Verdict {
                 ..
             } => at_once(Whom::Other { or_same: backoff }),
             What::Nothing {
-                retry: Retry::Elsewhere,
+                retry: Retry::Failover,
                 ..
             } => at_once(Whom::Other { or_same: None }),
             What::Status { .. } | What::Nothing { .. } => Verdict::Finish,
@@ -124,11 +124,11 @@ fn backoff(chances: Chances<'_>) -> Duration {
 }
 
 /// A plugin may not keep the client waiting for longer than the gateway would.
-fn granted(wish: RetryWish, limits: &config::Retry) -> Verdict {
+fn granted(wish: RetryRequest, limits: &config::Retry) -> Verdict {
     let (after, whom) = match wish {
-        RetryWish::Same(after) => (after, Whom::Same),
-        RetryWish::Other(after) => (after, Whom::Other { or_same: None }),
-        RetryWish::Never => return Verdict::Finish,
+        RetryRequest::SameAccount(after) => (after, Whom::Same),
+        RetryRequest::OtherAccount(after) => (after, Whom::Other { or_same: None }),
+        RetryRequest::Never => return Verdict::Finish,
     };
     if after > limits.patience {
         return Verdict::Finish;
@@ -166,7 +166,7 @@ mod tests {
         came(What::Nothing { kind, retry })
     }
 
-    fn wished(wish: RetryWish) -> Came {
+    fn wished(wish: RetryRequest) -> Came {
         Came::Failed {
             what: What::Status {
                 status: 400,
@@ -258,17 +258,23 @@ mod tests {
             (came(What::OurCredential { renewed: false }), OTHER),
             // Connect refused and DNS failure; TLS failure.
             (nothing(Kind::Unreachable, again), ELSEWHERE_OR_SAME),
-            (nothing(Kind::Unreachable, Retry::Elsewhere), ELSEWHERE),
+            (nothing(Kind::Unreachable, Retry::Failover), ELSEWHERE),
             // Reset before or after headers, empty or HTML 200, truncated JSON or SSE; silence.
-            (nothing(Kind::BrokenAnswer, again), OTHER_OR_SAME),
+            (nothing(Kind::InvalidResponse, again), OTHER_OR_SAME),
             (nothing(Kind::TimedOut, again), OTHER_OR_SAME),
-            (nothing(Kind::BadCredential, Retry::Elsewhere), OTHER),
+            (nothing(Kind::BadCredential, Retry::Failover), OTHER),
             (nothing(Kind::Internal, never), Verdict::Finish),
             // Failure hooks.
-            (wished(RetryWish::Same(seconds(1))), same(seconds(1))),
-            (wished(RetryWish::Same(seconds(6))), Verdict::Finish),
-            (wished(RetryWish::Other(seconds(0))), OTHER),
-            (wished(RetryWish::Never), Verdict::Finish),
+            (
+                wished(RetryRequest::SameAccount(seconds(1))),
+                same(seconds(1)),
+            ),
+            (
+                wished(RetryRequest::SameAccount(seconds(6))),
+                Verdict::Finish,
+            ),
+            (wished(RetryRequest::OtherAccount(seconds(0))), OTHER),
+            (wished(RetryRequest::Never), Verdict::Finish),
         ];
         for (came, wanted) in table {
             assert_eq!(verdict(&came, 1), wanted, "{came:?}");

@@ -21,7 +21,7 @@ const KEYS: [HeaderName; 3] = [
 
 /// How much of a secret a route is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum AuthRequirement {
     /// Wants a key whenever keys are wanted.
     Locked,
     /// Wants a key only where the mode is `strict`.
@@ -31,11 +31,11 @@ pub(super) enum Door {
 }
 
 /// Whether a request needs a key here.
-pub(super) fn wants_key(mode: AuthMode, loopback: bool, door: Door) -> bool {
+pub(super) fn wants_key(mode: AuthMode, loopback: bool, door: AuthRequirement) -> bool {
     match door {
-        Door::Open => false,
-        Door::Health => mode == AuthMode::Strict,
-        Door::Locked => mode.asks(loopback),
+        AuthRequirement::Open => false,
+        AuthRequirement::Health => mode == AuthMode::Strict,
+        AuthRequirement::Locked => mode.asks(loopback),
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn who_needs_a_key() {
         use AuthMode::{AllExceptHealth, Auto, Off, Strict};
-        use Door::{Health, Locked, Open};
+        use AuthRequirement::{Health, Locked, Open};
         let table = [
             (Off, false, Locked, false),
             (Strict, true, Locked, true),

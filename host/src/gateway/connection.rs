@@ -279,9 +279,7 @@ where
 pub(super) fn body_fault(error: axum::Error) -> Fault {
     match error.into_inner().downcast::<Fault>() {
         Ok(fault) => *fault,
-        Err(error) => {
-            Fault::client(Kind::BadRequest, "the request body was cut short").from(error)
-        }
+        Err(error) => Fault::client(Kind::BadRequest, "the request body was cut short").from(error),
     }
 }
 
@@ -394,7 +392,10 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             return Poll::Pending;
         }
         ready!(this.stalled.poll(this.limit, cx));
-        debug!("reset a stream whose client read nothing for {:?}", this.limit);
+        debug!(
+            "reset a stream whose client read nothing for {:?}",
+            this.limit
+        );
         Poll::Ready(())
     }
 }
@@ -446,7 +447,10 @@ mod tests {
             let received = receiver.poll_recv(cx);
             received.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes.into()))))
         });
-        (sender, RequestBody::new(StreamBody::new(frames), &limits(limit)))
+        (
+            sender,
+            RequestBody::new(StreamBody::new(frames), &limits(limit)),
+        )
     }
 
     /// Receives this much of a body after a wait that was too long for more, and then waits again.
@@ -513,7 +517,12 @@ mod tests {
     #[tokio::test]
     async fn a_connection_without_a_request_is_closed() {
         let open = || std::future::pending::<io::Result<()>>();
-        soon(Watched::new(open(), Arc::new(Requests::new()), limits(SHORT))).await;
+        soon(Watched::new(
+            open(),
+            Arc::new(Requests::new()),
+            limits(SHORT),
+        ))
+        .await;
 
         let requests = Arc::new(Requests::new());
         let running = requests.begin();
@@ -588,12 +597,16 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_when_its_client_takes_nothing_and_not_when_there_is_nothing() {
         let chunk = || Ok::<_, Infallible>(Bytes::from_static(b"x"));
-        let one = || Body::from_stream(stream::once(async move { chunk() }).chain(stream::pending()));
+        let one =
+            || Body::from_stream(stream::once(async move { chunk() }).chain(stream::pending()));
         let stuck = std::future::pending;
         soon(streams(takes(1, one(), stuck()))).await;
 
         let ended = timeout(20 * SHORT, streams(takes(2, one(), stuck()))).await;
-        assert!(ended.is_err(), "ended while the gateway had nothing to send");
+        assert!(
+            ended.is_err(),
+            "ended while the gateway had nothing to send"
+        );
         let ended = timeout(20 * SHORT, streams(takes(0, one(), stuck()))).await;
         assert!(ended.is_err(), "ended before its response began");
     }

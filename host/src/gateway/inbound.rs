@@ -54,7 +54,7 @@ pub(super) async fn read(
         stream: body
             .top("stream")
             .is_some_and(|value| &value[..] == b"true"),
-        asked_model: model(&body, !config.routes.is_empty())?,
+        requested_model: model(&body, !config.routes.is_empty())?,
         headers: Arc::new(headers),
         body,
     })

@@ -9,7 +9,7 @@ use crate::{
     message::RequestKind,
 };
 
-use super::auth::Door;
+use super::auth::AuthRequirement;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -28,15 +28,15 @@ pub(super) enum Route {
     /// `HEAD /` and `HEAD /api/hello`: clients warm up their connection.
     Probe,
     /// Everything else below `/v1/`.
-    Pass,
+    Passthrough,
 }
 
 impl Route {
-    pub(super) fn door(&self) -> Door {
+    pub(super) fn door(&self) -> AuthRequirement {
         match self {
-            Self::Health => Door::Health,
-            Self::Probe => Door::Open,
-            _ => Door::Locked,
+            Self::Health => AuthRequirement::Health,
+            Self::Probe => AuthRequirement::Open,
+            _ => AuthRequirement::Locked,
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
         let what = format!("no route `{method} {path}`; write it as `{plain}`");
         return no_route(Kind::NotFound, what);
     }
-    Ok(Route::Pass)
+    Ok(Route::Passthrough)
 }
 
 /// A route that the gateway serves itself, or the methods that are possible there.
@@ -182,8 +182,8 @@ mod tests {
             (Method::HEAD, "/metrics", Route::Metrics),
             (Method::HEAD, "/", Route::Probe),
             (Method::HEAD, "/api/hello", Route::Probe),
-            (Method::POST, "/v1/messages/batches", Route::Pass),
-            (Method::DELETE, "/v1/files/file_1", Route::Pass),
+            (Method::POST, "/v1/messages/batches", Route::Passthrough),
+            (Method::DELETE, "/v1/files/file_1", Route::Passthrough),
         ];
         for (method, path, wanted) in table {
             assert_eq!(
@@ -342,7 +342,7 @@ mod tests {
         ) {
             let path = format!("/v1/{}", pieces.join(if joined { "/" } else { "" }));
             for method in [Method::POST, Method::GET] {
-                let Ok(Route::Pass) = route(&method, &path, "h") else {
+                let Ok(Route::Passthrough) = route(&method, &path, "h") else {
                     continue;
                 };
                 let read = lenient(&path);

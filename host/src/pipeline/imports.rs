@@ -273,7 +273,7 @@ impl exchange::HostTarget for Host {
     }
 
     fn asked_model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&target)?.0.asked_model.to_string())
+        Ok(self.table.get(&target)?.0.requested_model.to_string())
     }
 
     fn attempt(&mut self, target: Resource<TargetView>) -> wasmtime::Result<u32> {

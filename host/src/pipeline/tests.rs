@@ -20,7 +20,7 @@ use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
     fault::{Blame, Kind},
     ids::ExchangeId,
-    message::{Event, Failure, Request, RequestKind, RetryWish, Target},
+    message::{Event, Failure, Request, RequestKind, RetryRequest, Target},
     telemetry::Metrics,
 };
 
@@ -198,7 +198,7 @@ pub(crate) fn request(body: &str) -> Request {
         credentials: HeaderMap::new(),
         session: Some("s-1".into()),
         stream: false,
-        asked_model: "m".into(),
+        requested_model: "m".into(),
         body: Document::new(body.to_owned()),
     }
 }
@@ -210,7 +210,7 @@ pub(crate) fn target(lacks: &[&str]) -> Target {
         dialect: "anthropic".into(),
         account: Some("ada".parse().unwrap()),
         model: "m".into(),
-        asked_model: "m".into(),
+        requested_model: "m".into(),
         attempt: 1,
         lacks: Arc::new(
             lacks
@@ -239,7 +239,7 @@ fn failure(status: u16) -> Failure {
         headers: HeaderMap::new(),
         body: "{}".into(),
         retry: None,
-        rest: None,
+        cooldown: None,
         corrected: false,
     }
 }
@@ -785,9 +785,9 @@ fn a_failure_hook_corrects_the_failure_and_wishes_for_a_retry() {
         );
         assert_eq!(
             told.retry,
-            Some(RetryWish::Other(Duration::from_millis(20)))
+            Some(RetryRequest::OtherAccount(Duration::from_millis(20)))
         );
-        assert_eq!(told.rest, Some(Duration::from_secs(1)));
+        assert_eq!(told.cooldown, Some(Duration::from_secs(1)));
 
         let untouched = run
             .on_failure(&request, &target(&[]), failure(400))

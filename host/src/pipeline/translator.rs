@@ -127,7 +127,7 @@ impl Run {
             ),
             None => format!("upstream `{upstream}` speaks `{dialect}`, which no plugin translates"),
         };
-        Fault::gateway(what).retry(Retry::Elsewhere)
+        Fault::gateway(what).retry(Retry::Failover)
     }
 }
 

@@ -46,7 +46,7 @@ fn fault(refusal: Refusal, plugin: &PluginId) -> Fault {
     };
     let mut fault = Fault::new(Blame::Plugin(plugin.clone()), kind, refusal.message);
     if refusal.try_next {
-        fault = fault.retry(Retry::Elsewhere);
+        fault = fault.retry(Retry::Failover);
     }
     if let Some(details) = refusal.details {
         fault = fault.with_details(details);

@@ -20,10 +20,10 @@ use crate::{
     message::BodyStream,
 };
 
-use super::Passing;
+use super::PassthroughRequest;
 
 pub(super) struct Http {
-    transport: Transport,
+    transport: TransportSettings,
     base: Url,
     /// Where nearly all requests go, so that it is put together once.
     messages: Url,
@@ -32,14 +32,14 @@ pub(super) struct Http {
     /// Leaves answers as they are. Made when first needed.
     verbatim: OnceLock<Client>,
     /// Reaches other addresses, with the platform's authorities where `client` has none. Made when first needed.
-    elsewhere: OnceLock<Client>,
+    client_for: OnceLock<Client>,
     /// Why no authority is trusted, where that is so: a fault only for those who connect by TLS.
     distrust: Option<String>,
 }
 
 /// What a client is made from: as long as it is the same, so is the client.
 #[derive(Clone, PartialEq, Eq)]
-struct Transport {
+struct TransportSettings {
     base_url: String,
     proxy: Option<String>,
     /// The content of the file, which may change while its name stays.
@@ -56,7 +56,7 @@ impl Http {
         limits: &Retry,
         former: &[&Arc<Self>],
     ) -> Result<Arc<Self>, Fault> {
-        let transport = Transport::of(config, limits)?;
+        let transport = TransportSettings::of(config, limits)?;
         if let Some(same) = former.iter().find(|http| http.transport == transport) {
             return Ok(Arc::clone(same));
         }
@@ -82,7 +82,7 @@ impl Http {
             base,
             client,
             verbatim: OnceLock::new(),
-            elsewhere: OnceLock::new(),
+            client_for: OnceLock::new(),
             distrust,
         }))
     }
@@ -102,10 +102,10 @@ impl Http {
     }
 
     /// `url` is one of [`Self::url`].
-    pub(super) async fn pass(
+    pub(super) async fn passthrough(
         &self,
         url: Url,
-        passing: Passing,
+        passing: PassthroughRequest,
     ) -> reqwest::Result<reqwest::Response> {
         let mut request = reqwest::Request::new(passing.method, url);
         *request.headers_mut() = passing.headers;
@@ -120,15 +120,15 @@ impl Http {
     }
 
     /// The client for an address that is not below the base.
-    pub(super) fn elsewhere(&self, tls: bool) -> reqwest::Result<&Client> {
+    pub(super) fn client_for(&self, tls: bool) -> reqwest::Result<&Client> {
         if !tls || self.transport.needs_tls() {
             return Ok(&self.client);
         }
-        if let Some(client) = self.elsewhere.get() {
+        if let Some(client) = self.client_for.get() {
             return Ok(client);
         }
         let client = self.transport.builder_with(true)?.build()?;
-        Ok(self.elsewhere.get_or_init(|| client))
+        Ok(self.client_for.get_or_init(|| client))
     }
 
     /// Why nobody's certificate is trusted, where that matters.
@@ -190,7 +190,7 @@ fn below(base: &Url, path: &str) -> Result<Url, Fault> {
     Ok(url)
 }
 
-impl Transport {
+impl TransportSettings {
     fn of(config: &Upstream, limits: &Retry) -> Result<Self, Fault> {
         let read = |path| {
             std::fs::read(path).map_err(|error| {
@@ -303,7 +303,7 @@ mod tests {
     #[track_caller]
     fn leads(base: &str, path: &str, to: &str) {
         let http = Http {
-            transport: Transport {
+            transport: TransportSettings {
                 base_url: base.into(),
                 proxy: None,
                 authorities: None,
@@ -314,7 +314,7 @@ mod tests {
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
-            elsewhere: OnceLock::new(),
+            client_for: OnceLock::new(),
             distrust: None,
         };
         assert_eq!(

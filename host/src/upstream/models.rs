@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT_ENCODING};
 use serde_json::{Map, Value, json};
 
-use super::{Credential, Http, Upstream, Way, echo};
+use super::{Credential, Http, Transport, Upstream, echo};
 
 /// New models do not come oftener.
 const FRESH: Duration = Duration::from_secs(300);
@@ -52,9 +52,9 @@ pub(super) async fn list(
     credential: Option<Credential<'_>>,
     now: Instant,
 ) -> Arc<[Model]> {
-    let http = match &upstream.way {
-        Way::Echo => return echo::models().into(),
-        Way::Http(http) => http,
+    let http = match &upstream.transport {
+        Transport::Echo => return echo::models().into(),
+        Transport::Http(http) => http,
     };
     let asking = credential.map(|credential| ask(upstream, http, credential));
     let own = matches!(credential, Some(Credential::Account(_)));

@@ -283,7 +283,7 @@ fn every_limit_of_retry_means_what_it_says() {
         short_wait = "6s"
         ping_after = "7s"
         ping_every = "8s"
-        credential_rest = "9s"
+        credential_cooldown = "9s"
         "#,
     )
     .retry;
@@ -298,7 +298,7 @@ fn every_limit_of_retry_means_what_it_says() {
         short_wait: seconds(6),
         ping_after: seconds(7),
         ping_every: seconds(8),
-        credential_rest: seconds(9),
+        credential_cooldown: seconds(9),
     };
     assert_eq!(retry, wanted);
 }

@@ -6,10 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::{HeaderValue, header::CONTENT_TYPE};
-use witgate_contract::limits;
 use crate::{
     accounts::Lease,
     exchange::{
@@ -29,6 +25,10 @@ use crate::{
     sse::{Decoder, Frame},
     telemetry::Usage,
 };
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, header::CONTENT_TYPE};
+use witgate_contract::limits;
 
 use super::{PING, Passage, Pieces, Wanted, note, streamed};
 
@@ -306,7 +306,7 @@ impl Streaming {
                 let upstream = &self.passage.answering.head().target.upstream;
                 let what =
                     format!("the stream of upstream `{upstream}` ended before `message_stop`");
-                Fault::upstream(Kind::BrokenAnswer, what)
+                Fault::upstream(Kind::InvalidResponse, what)
             });
             let ending = match fault.blame {
                 Blame::Plugin(_) => Ending::Error,

@@ -72,7 +72,7 @@ async fn through(
         // As a stream it cannot be told.
         if wanted.head == Head::Sent {
             let what = "the upstream answered with JSON that is no message";
-            return Err(Fault::upstream(Kind::BrokenAnswer, what));
+            return Err(Fault::upstream(Kind::InvalidResponse, what));
         }
         return Ok(Through::Json(body.clone()));
     };

@@ -96,7 +96,7 @@ impl Case {
         let target = Target {
             dialect: self.dialect.as_str().into(),
             model: model.as_str().into(),
-            asked_model: model.as_str().into(),
+            requested_model: model.as_str().into(),
             ..target(&[])
         };
         let mut request = Request {

@@ -5,7 +5,7 @@ use witgate_contract::{failure, header, status};
 
 use super::Host;
 use crate::{
-    message::{Failure, RetryWish},
+    message::{Failure, RetryRequest},
     pipeline::bindings::{EditError, exchange::HostFailure},
 };
 
@@ -38,9 +38,9 @@ impl FailureView {
     fn set_retry(&mut self, whom: &str, after_ms: u64) -> Result<(), EditError> {
         let after = failure::retry_delay(after_ms);
         self.0.retry = Some(match whom {
-            "same" => RetryWish::Same(after),
-            "other" => RetryWish::Other(after),
-            "never" => RetryWish::Never,
+            "same" => RetryRequest::SameAccount(after),
+            "other" => RetryRequest::OtherAccount(after),
+            "never" => RetryRequest::Never,
             _ => {
                 let text = format!("expected `same`, `other` or `never`, got `{whom:.80}`");
                 return Err(EditError::BadValue(text));
@@ -99,7 +99,7 @@ impl HostFailure for Host {
     }
 
     fn set_rest(&mut self, view: Resource<FailureView>, ms: u64) -> Edited<()> {
-        self.table.get_mut(&view)?.0.rest = Some(failure::cooldown(ms));
+        self.table.get_mut(&view)?.0.cooldown = Some(failure::cooldown(ms));
         Ok(Ok(()))
     }
 

@@ -78,7 +78,13 @@ impl HostResponse for Host {
     }
 
     fn asked_model(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&view)?.head.target.asked_model.to_string())
+        Ok(self
+            .table
+            .get(&view)?
+            .head
+            .target
+            .requested_model
+            .to_string())
     }
 
     fn session(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<Option<String>> {

@@ -8,7 +8,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 
-use super::{Shared, reply};
+use super::{Shared, respond};
 use crate::{
     exchange::Snapshot,
     fault::Fault,
@@ -25,7 +25,7 @@ pub(super) fn metrics(id: &ExchangeId, shared: &Shared, snapshot: &Snapshot) -> 
     };
     match shared.metrics.write(&moment) {
         Ok(text) => {
-            let mut response = reply::json(id, text);
+            let mut response = respond::json(id, text);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -33,7 +33,7 @@ pub(super) fn metrics(id: &ExchangeId, shared: &Shared, snapshot: &Snapshot) -> 
         }
         Err(error) => {
             let fault = Fault::gateway("the metrics cannot be written").from(error);
-            reply::fault(id, &fault)
+            respond::fault(id, &fault)
         }
     }
 }
@@ -44,7 +44,7 @@ fn resting(snapshot: &Snapshot, now: Instant) -> Vec<(UpstreamId, Option<Account
     // An account may rest for several models.
     let resting: BTreeSet<(UpstreamId, AccountId)> = snapshot
         .accounts
-        .resting(now)
+        .cooldowns(now)
         .into_iter()
         .map(|rest| (rest.upstream, rest.account))
         .collect();

@@ -26,7 +26,7 @@ impl Upstream {
             Fault::upstream(Kind::Unreachable, what)
         };
         let client = http
-            .elsewhere(request.uri().scheme_str() == Some("https"))
+            .client_for(request.uri().scheme_str() == Some("https"))
             .map_err(failed)?;
         let mut request = reqwest::Request::try_from(request).map_err(failed)?;
         let identity = HeaderValue::from_static("identity");
@@ -41,7 +41,7 @@ impl Upstream {
             body.extend_from_slice(&chunk.map_err(failed)?);
             if body.len() > LIMIT {
                 let what = format!("the answer from `{host}` is over {LIMIT} bytes");
-                return Err(Fault::upstream(Kind::BrokenAnswer, what));
+                return Err(Fault::upstream(Kind::InvalidResponse, what));
             }
         }
         Ok(response)

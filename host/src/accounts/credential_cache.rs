@@ -23,14 +23,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(super) struct Fresh {
-    present: Mutex<Present>,
+pub(super) struct CredentialCache {
+    current: Mutex<Current>,
     /// Held by the one that makes the next.
-    flight: Arc<tokio::sync::Mutex<Flight>>,
+    in_flight: Arc<tokio::sync::Mutex<InFlight>>,
 }
 
 #[derive(Default)]
-struct Present {
+struct Current {
     issued: Option<Issued>,
     /// It was made, or shall be, because the one before was refused. A success ends that.
     on_trial: bool,
@@ -49,16 +49,16 @@ pub(super) struct Issued {
 
 /// What the makers hand on to each other.
 #[derive(Default)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     /// In place of the configured one, where the token server gave another.
     pub(super) refresh_token: Option<Secret>,
     /// Those who asked before it failed share the failure.
-    failed: Option<(Instant, Trouble)>,
+    failed: Option<(Instant, CredentialError)>,
 }
 
 /// Why there is no credential.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
+pub(super) struct CredentialError {
     /// For everyone.
     pub(super) what: &'static str,
     /// For the log: it may name what is nobody else's business.
@@ -75,27 +75,27 @@ pub(super) async fn credential(account: &Arc<Account>) -> Result<Secret, Fault> 
 }
 
 async fn within(account: &Arc<Account>, limit: Duration) -> Result<Secret, Fault> {
-    let fresh = &account.standing.fresh;
+    let cache = &account.availability.credential;
     let asked = Instant::now();
-    if let Some(secret) = fresh.unless_old(asked) {
+    if let Some(secret) = cache.unless_old(asked) {
         return Ok(secret);
     }
-    let flight = Arc::clone(&fresh.flight);
-    let flight = match (flight.clone().try_lock_owned(), fresh.still_good(asked)) {
-        (Ok(flight), _) => flight,
+    let in_flight = Arc::clone(&cache.in_flight);
+    let in_flight = match (in_flight.clone().try_lock_owned(), cache.still_good(asked)) {
+        (Ok(in_flight), _) => in_flight,
         // Another exchange renews it in good time.
         (Err(_), Some(secret)) => return Ok(secret),
-        (Err(_), None) => flight.lock_owned().await,
+        (Err(_), None) => in_flight.lock_owned().await,
     };
-    if let Some(secret) = fresh.unless_old(Instant::now()) {
+    if let Some(secret) = cache.unless_old(Instant::now()) {
         return Ok(secret);
     }
-    if let Some((at, trouble)) = &flight.failed
+    if let Some((at, trouble)) = &in_flight.failed
         && asked <= *at
     {
         return Err(fault(account, trouble));
     }
-    let made = tokio::spawn(make(Arc::clone(account), flight, limit)).await;
+    let made = tokio::spawn(make(Arc::clone(account), in_flight, limit)).await;
     match made {
         Ok(made) => made.map_err(|trouble| fault(account, &trouble)),
         Err(error) => Err(Fault::gateway("a credential could not be made").from(error)),
@@ -104,10 +104,10 @@ async fn within(account: &Arc<Account>, limit: Duration) -> Result<Secret, Fault
 
 async fn make(
     account: Arc<Account>,
-    mut flight: OwnedMutexGuard<Flight>,
+    mut in_flight: OwnedMutexGuard<InFlight>,
     limit: Duration,
-) -> Result<Secret, Trouble> {
-    let fresh = &account.standing.fresh;
+) -> Result<Secret, CredentialError> {
+    let cache = &account.availability.credential;
     let making = async {
         match &account.config.access {
             Access::Key(key) => Ok(Issued {
@@ -116,25 +116,25 @@ async fn make(
                 renew: None,
             }),
             Access::Command(line) => command::run(line).await,
-            Access::OAuth2(access) => token::refresh(access, &mut flight, &account.fetch).await,
+            Access::OAuth2(access) => token::refresh(access, &mut in_flight, &account.fetch).await,
         }
     };
     let made = match tokio::time::timeout(limit, making).await {
         Ok(made) => made,
-        Err(_) => Err(Trouble {
+        Err(_) => Err(CredentialError {
             what: "it did not come in time",
             detail: format!("nothing within {}", humantime::format_duration(limit)),
             lasting: false,
         }),
     };
     let now = Instant::now();
-    if account.standing.has_rested_for_its_credential(now) {
-        fresh.give_another_chance();
+    if account.availability.credential_cooldown_ended(now) {
+        cache.forget_refused();
     }
-    let trouble = match made.and_then(|issued| fresh.accept(issued)) {
+    let trouble = match made.and_then(|issued| cache.accept(issued)) {
         Ok(secret) => {
-            flight.failed = None;
-            account.standing.credential_is_new();
+            in_flight.failed = None;
+            account.availability.credential_is_new();
             return Ok(secret);
         }
         Err(trouble) => trouble,
@@ -142,18 +142,18 @@ async fn make(
     let upstream = &account.upstream;
     let name = &account.config.name;
     let detail = &trouble.detail;
-    if let Some(secret) = fresh.put_off(now) {
+    if let Some(secret) = cache.put_off(now) {
         warn!(%upstream, account = %name, detail, "the account's credential could not be renewed yet");
         return Ok(secret);
     }
-    let rest = trouble.lasting.then_some(account.credential_rest);
+    let cooldown = trouble.lasting.then_some(account.credential_cooldown);
     let begins = account
-        .standing
-        .without_credential(rest, fastrand::f64(), now);
-    match rest.map(humantime::format_duration) {
+        .availability
+        .start_credential_cooldown(cooldown, fastrand::f64(), now);
+    match cooldown.map(humantime::format_duration) {
         _ if !begins => {}
-        Some(rest) => warn!(
-            %upstream, account = %name, detail, %rest,
+        Some(cooldown) => warn!(
+            %upstream, account = %name, detail, %cooldown,
             "the account has no credential and rests: renew it where it comes from"
         ),
         None => warn!(
@@ -161,38 +161,38 @@ async fn make(
             "the account has no credential and rests for a while: see that what makes it works"
         ),
     }
-    flight.failed = Some((now, trouble.clone()));
+    in_flight.failed = Some((now, trouble.clone()));
     Err(trouble)
 }
 
-impl Fresh {
+impl CredentialCache {
     /// Tells that this one was refused. True: there may be another one.
     pub(super) fn refused(&self, used: &Secret) -> bool {
-        let mut present = self.lock();
-        match &present.issued {
+        let mut current = self.lock();
+        match &current.issued {
             // Another exchange met the refusal first.
             None => true,
             Some(issued) if issued.secret != *used => true,
-            Some(_) if present.on_trial => false,
+            Some(_) if current.on_trial => false,
             Some(_) => {
-                present.issued = None;
-                present.on_trial = true;
-                present.refused = Some(used.clone());
+                current.issued = None;
+                current.on_trial = true;
+                current.refused = Some(used.clone());
                 true
             }
         }
     }
 
     /// The account rests because the present one is no good: the next shall be another.
-    pub(super) fn condemn(&self) {
-        let mut present = self.lock();
-        if let Some(issued) = present.issued.take() {
-            present.refused = Some(issued.secret);
+    pub(super) fn discard_refused(&self) {
+        let mut current = self.lock();
+        if let Some(issued) = current.issued.take() {
+            current.refused = Some(issued.secret);
         }
     }
 
     /// A key may be revived, so after its rest the account may go out with the refused one again.
-    fn give_another_chance(&self) {
+    fn forget_refused(&self) {
         self.lock().refused = None;
     }
 
@@ -209,24 +209,24 @@ impl Fresh {
     }
 
     fn before(&self, now: Instant, end: fn(&Issued) -> Option<Instant>) -> Option<Secret> {
-        let present = self.lock();
-        let issued = present.issued.as_ref()?;
+        let current = self.lock();
+        let issued = current.issued.as_ref()?;
         end(issued)
             .is_none_or(|end| now < end)
             .then(|| issued.secret.clone())
     }
 
-    fn accept(&self, issued: Issued) -> Result<Secret, Trouble> {
-        let mut present = self.lock();
-        if present.refused.as_ref() == Some(&issued.secret) {
-            return Err(Trouble {
+    fn accept(&self, issued: Issued) -> Result<Secret, CredentialError> {
+        let mut current = self.lock();
+        if current.refused.as_ref() == Some(&issued.secret) {
+            return Err(CredentialError {
                 what: "what came is what the upstream refused",
                 detail: "it came again, though the upstream has refused it".to_owned(),
                 lasting: true,
             });
         }
         let secret = issued.secret.clone();
-        present.issued = Some(issued);
+        current.issued = Some(issued);
         Ok(secret)
     }
 
@@ -239,9 +239,9 @@ impl Fresh {
         Some(secret)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Present> {
+    fn lock(&self) -> MutexGuard<'_, Current> {
         // Nothing in here can be half done.
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -250,7 +250,7 @@ pub(super) fn is_credential(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
 }
 
-fn fault(account: &Account, trouble: &Trouble) -> Fault {
+fn fault(account: &Account, trouble: &CredentialError) -> Fault {
     let what = format!(
         "no credential for an account of upstream `{}`: {}; the gateway's log has more",
         account.upstream, trouble.what

@@ -9,30 +9,30 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::failure;
+use super::error_map;
 use crate::{fault::Fault, idle_timeout::IdleTimeout, ids::UpstreamId};
 
 /// No async block, whose state would be moved for each chunk.
-pub(super) struct Coming {
+pub(super) struct UpstreamBody {
     /// None when it has ended.
     answer: Option<reqwest::Response>,
     upstream: UpstreamId,
     idle: Duration,
-    silence: IdleTimeout,
+    idle_timer: IdleTimeout,
 }
 
-impl Coming {
+impl UpstreamBody {
     pub(super) fn new(answer: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Self {
         Self {
             answer: Some(answer),
             upstream,
             idle,
-            silence: IdleTimeout::default(),
+            idle_timer: IdleTimeout::default(),
         }
     }
 }
 
-impl Stream for Coming {
+impl Stream for UpstreamBody {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -43,18 +43,18 @@ impl Stream for Coming {
         // What it has read stays with the answer, so that the future need not.
         let next = pin!(answer.chunk()).poll(cx);
         let Poll::Ready(next) = next else {
-            ready!(this.silence.poll(this.idle, cx));
+            ready!(this.idle_timer.poll(this.idle, cx));
             this.answer = None;
-            let fault = failure::silence(&this.upstream, this.idle);
+            let fault = error_map::silence(&this.upstream, this.idle);
             return Poll::Ready(Some(Err(fault)));
         };
         let next = next.transpose();
-        this.silence.reset();
+        this.idle_timer.reset();
         if !matches!(next, Some(Ok(_))) {
             this.answer = None;
         }
-        let next =
-            next.map(|chunk| chunk.map_err(|error| failure::within_answer(&this.upstream, error)));
+        let next = next
+            .map(|chunk| chunk.map_err(|error| error_map::within_answer(&this.upstream, error)));
         Poll::Ready(next)
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     /// An answer that has nothing when it is asked for the first time.
-    fn slow(then: Poll<&'static str>, idle: Duration) -> Coming {
+    fn slow(then: Poll<&'static str>, idle: Duration) -> UpstreamBody {
         let mut asked = false;
         let chunks = stream::poll_fn(move |context| {
             if std::mem::replace(&mut asked, true) {
@@ -76,7 +76,7 @@ mod tests {
             Poll::Pending
         });
         let answer = http::Response::new(reqwest::Body::wrap_stream(chunks));
-        Coming::new(answer.into(), "u".parse().unwrap(), idle)
+        UpstreamBody::new(answer.into(), "u".parse().unwrap(), idle)
     }
 
     #[tokio::test]

@@ -22,17 +22,17 @@ use crate::{
 };
 
 /// A fault as the client sees it.
-struct Face<'a> {
+struct ErrorResponse<'a> {
     status: u16,
     kind: &'a str,
     /// Whether it is said that another try cannot help. Otherwise clients go by the status, and Claude Code repeats a
     /// 401 or a 500 for three minutes, which looks like a hang.
-    hopeless: bool,
+    no_retry: bool,
 }
 
 /// The table.
-fn face(fault: &Fault) -> Face<'_> {
-    let (status, hopeless) = match &fault.kind {
+fn error_response(fault: &Fault) -> ErrorResponse<'_> {
+    let (status, no_retry) = match &fault.kind {
         Kind::BadRequest => (400, true),
         Kind::Unauthenticated => (401, true),
         Kind::Forbidden => (403, true),
@@ -41,7 +41,7 @@ fn face(fault: &Fault) -> Face<'_> {
         Kind::TooLarge => (413, true),
         Kind::RateLimited => (429, false),
         Kind::Overloaded => (529, false),
-        Kind::Unreachable | Kind::BrokenAnswer => (502, false),
+        Kind::Unreachable | Kind::InvalidResponse => (502, false),
         // Some clients send what they had not sent yet once more.
         Kind::TimedOut if fault.blame == Blame::Client => (408, false),
         Kind::TimedOut => (504, false),
@@ -58,10 +58,10 @@ fn face(fault: &Fault) -> Face<'_> {
         Kind::Refused { kind, .. } => kind,
         _ => ErrorType::from_status(status).as_str(),
     };
-    Face {
+    ErrorResponse {
         status,
         kind,
-        hopeless,
+        no_retry,
     }
 }
 
@@ -173,7 +173,7 @@ fn with_last_words(
 
 fn last_words(id: &ExchangeId, fault: &Fault) -> Bytes {
     let mut out = BytesMut::new();
-    let data = envelope(id, face(fault).kind, fault);
+    let data = envelope(id, error_response(fault).kind, fault);
     sse::encode(
         &Event {
             name: "error".to_owned(),
@@ -185,13 +185,13 @@ fn last_words(id: &ExchangeId, fault: &Fault) -> Bytes {
 }
 
 fn from_fault(id: &ExchangeId, fault: &Fault) -> Response {
-    let face = face(fault);
+    let face = error_response(fault);
     let mut response = Response::new(Body::from(envelope(id, face.kind, fault)));
     *response.status_mut() =
         StatusCode::from_u16(face.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    if face.hopeless {
+    if face.no_retry {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     if let Some(wait) = fault.retry_after {
@@ -281,7 +281,7 @@ mod tests {
                 true,
             ),
             (upstream(Kind::Unreachable), 502, "api_error", false),
-            (upstream(Kind::BrokenAnswer), 502, "api_error", false),
+            (upstream(Kind::InvalidResponse), 502, "api_error", false),
             (upstream(Kind::BadCredential), 502, "api_error", true),
             (client(Kind::TimedOut), 408, "timeout_error", false),
             (upstream(Kind::TimedOut), 504, "timeout_error", false),
@@ -289,11 +289,11 @@ mod tests {
             (upstream(refused), 418, "teapot_error", false),
             (upstream(forbidden), 403, "permission_error", true),
         ];
-        for (fault, status, kind, hopeless) in table {
-            let face = face(&fault);
+        for (fault, status, kind, no_retry) in table {
+            let face = error_response(&fault);
             assert_eq!(
-                (face.status, face.kind, face.hopeless),
-                (status, kind, hopeless),
+                (face.status, face.kind, face.no_retry),
+                (status, kind, no_retry),
                 "{fault:?}"
             );
         }

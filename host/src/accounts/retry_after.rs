@@ -9,13 +9,13 @@ use witgate_contract::limits::COOLDOWN;
 /// How long the answer's headers say to wait, measured from `now`: never nothing at all, and never more than eight days.
 ///
 /// None where they say nothing that can be read, or name a time that is over: then it is not known how long.
-pub(crate) fn told(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let told = text("retry-after-ms")
+    let retry_after = text("retry-after-ms")
         .and_then(|text| number(text, 1000.0))
         .or_else(|| text("retry-after").and_then(|text| seconds_or_date(text, now)))
         .or_else(|| reset(headers, now))?;
-    Some(told.min(COOLDOWN))
+    Some(retry_after.min(COOLDOWN))
 }
 
 /// A number of parts of a second, fractions allowed as clients allow them.
@@ -38,7 +38,7 @@ fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let limit = name
             .as_str()
             .strip_prefix("anthropic-ratelimit-")
-            .and_then(|rest| rest.strip_suffix("-reset"));
+            .and_then(|cooldown| cooldown.strip_suffix("-reset"));
         let (Some(limit), Ok(value)) = (limit, value.to_str()) else {
             continue;
         };
@@ -87,7 +87,7 @@ mod tests {
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
         assert_eq!(
-            told(&map, now()),
+            retry_after(&map, now()),
             wait.map(Duration::from_secs_f64),
             "{headers:?}"
         );

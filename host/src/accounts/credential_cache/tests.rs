@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    accounts::{Accounts, Ask, Fetch, Outcome, Pick},
+    accounts::{AccountOutcome, AccountQuery, Accounts, Fetch, Selection},
     config::{self, AuthStyle, Command, OAuth2, Upstream},
     ids::AccountId,
     upstream::Upstreams,
@@ -42,7 +42,7 @@ impl TokenServer {
             .iter()
             .map(|(status, body)| (*status, (*body).to_owned()))
             .collect();
-        let (told, asked) = mpsc::unbounded_channel();
+        let (retry_after, asked) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -56,7 +56,7 @@ impl TokenServer {
                     1 => answers[0].clone(),
                     _ => answers.pop_front().unwrap(),
                 };
-                let _ = told.send(String::from_utf8(seen).unwrap());
+                let _ = retry_after.send(String::from_utf8(seen).unwrap());
                 let answer = format!(
                     "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n\
                      content-length: {}\r\n\r\n{body}",
@@ -137,7 +137,7 @@ fn accounts(access: Access) -> Accounts {
     resting_for(access, Duration::from_secs(600))
 }
 
-fn resting_for(access: Access, credential_rest: Duration) -> Accounts {
+fn resting_for(access: Access, credential_cooldown: Duration) -> Accounts {
     let upstream = upstream(access);
     let all = Upstreams::new(
         std::slice::from_ref(&upstream),
@@ -150,7 +150,7 @@ fn resting_for(access: Access, credential_rest: Duration) -> Accounts {
         let all = Arc::clone(&all);
         Box::pin(async move { all.at(0).unwrap().fetch(request).await })
     });
-    Accounts::new(vec![(upstream, fetch)], credential_rest, None)
+    Accounts::new(vec![(upstream, fetch)], credential_cooldown, None)
 }
 
 async fn secret(accounts: &Accounts) -> Secret {
@@ -167,7 +167,7 @@ async fn trouble(accounts: &Accounts) -> Fault {
 
 /// How long it still rests for all models.
 fn rest(accounts: &Accounts) -> Option<Duration> {
-    let ask = Ask {
+    let ask = AccountQuery {
         upstream: 0,
         model: "any",
         session: None,
@@ -176,8 +176,8 @@ fn rest(accounts: &Accounts) -> Option<Duration> {
     };
     let now = Instant::now();
     match accounts.pick(&ask, now) {
-        Pick::Resting { until } => Some(until - now),
-        Pick::Ready(_) | Pick::None => None,
+        Selection::OnCooldown { until } => Some(until - now),
+        Selection::Available(_) | Selection::None => None,
     }
 }
 
@@ -241,7 +241,13 @@ async fn a_refused_token_is_renewed_once_and_then_the_account_rests() {
     // One more who comes late: there is a new one already.
     assert!(accounts.credential_refused(0, &ada(), &first));
     assert!(!accounts.credential_refused(0, &ada(), &second));
-    accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
+    accounts.report(
+        0,
+        &ada(),
+        "any",
+        AccountOutcome::BadCredential,
+        Instant::now(),
+    );
     assert!(rest(&accounts).is_some());
     for _ in 0..2 {
         server.request().await;
@@ -261,7 +267,7 @@ async fn after_a_success_a_refused_token_is_renewed_again() {
     let first = secret(&accounts).await;
     assert!(accounts.credential_refused(0, &ada(), &first));
     let second = secret(&accounts).await;
-    accounts.report(0, &ada(), "any", Outcome::Success, Instant::now());
+    accounts.report(0, &ada(), "any", AccountOutcome::Success, Instant::now());
     assert!(accounts.credential_refused(0, &ada(), &second));
     assert!(secret(&accounts).await.matches(b"at-3"));
 }
@@ -318,7 +324,7 @@ async fn while_the_old_one_is_good_a_failed_renewal_harms_nobody() {
     let accounts = accounts(refreshed_at(&server.url));
     let now = Instant::now();
     let account = accounts.find(0, &ada()).unwrap();
-    account.standing.fresh.lock().issued = Some(Issued {
+    account.availability.credential.lock().issued = Some(Issued {
         secret: Secret::new("at-0"),
         expires: Some(now + Duration::from_secs(60)),
         renew: Some(now),
@@ -376,7 +382,13 @@ async fn a_command_that_prints_the_refused_key_again_saves_the_attempt() {
     assert!(!fault.chain().contains("sk-always"), "{fault}");
     assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
     // Whoever asks meanwhile does not end the rest.
-    accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
+    accounts.report(
+        0,
+        &ada(),
+        "any",
+        AccountOutcome::BadCredential,
+        Instant::now(),
+    );
     trouble(&accounts).await;
     assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
 }
@@ -385,7 +397,13 @@ async fn a_command_that_prints_the_refused_key_again_saves_the_attempt() {
 async fn a_refused_key_has_another_chance_after_its_rest() {
     let accounts = resting_for(shell("echo sk-always"), Duration::from_millis(20));
     let first = secret(&accounts).await;
-    accounts.report(0, &ada(), "any", Outcome::BadCredential, Instant::now());
+    accounts.report(
+        0,
+        &ada(),
+        "any",
+        AccountOutcome::BadCredential,
+        Instant::now(),
+    );
     let over = async {
         while rest(&accounts).is_some() {
             tokio::task::yield_now().await;

@@ -37,7 +37,7 @@ pub(super) fn before_answer(
         let fault = Fault::upstream(Kind::Unreachable, what);
         // A certificate does not get better by itself.
         return if is_tls(&error) {
-            fault.retry(Retry::Elsewhere)
+            fault.retry(Retry::Failover)
         } else {
             fault
         };
@@ -50,7 +50,7 @@ pub(super) fn before_answer(
         return Fault::gateway(format!("upstream `{name}` cannot be asked: {cause}"));
     }
     Fault::upstream(
-        Kind::BrokenAnswer,
+        Kind::InvalidResponse,
         format!("the connection to upstream `{name}` broke before an answer: {cause}"),
     )
 }
@@ -99,7 +99,7 @@ pub(super) fn within_answer(name: &UpstreamId, error: reqwest::Error) -> Fault {
         return Fault::upstream(Kind::TimedOut, what);
     }
     Fault::upstream(
-        Kind::BrokenAnswer,
+        Kind::InvalidResponse,
         format!("the answer of upstream `{name}` was cut short: {cause}"),
     )
 }

@@ -9,7 +9,7 @@ use crate::{
     exchange::{Answer, Ending, Record, Snapshot},
     fault::{Fault, Kind},
     message::{self, ANTHROPIC, BodyStream, keep_end_to_end},
-    upstream::{Credential, Passing},
+    upstream::{Credential, PassthroughRequest},
 };
 
 use super::connection::body_fault;
@@ -93,7 +93,7 @@ async fn send(
     }
     keep_end_to_end(&mut headers);
     headers.remove(EXPECT);
-    let passing = Passing {
+    let passing = PassthroughRequest {
         method,
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),
@@ -108,7 +108,7 @@ async fn send(
     let credential = key
         .as_ref()
         .map_or(Credential::Client(&own), Credential::Account);
-    upstream.pass(passing, credential).await
+    upstream.passthrough(passing, credential).await
 }
 
 fn incoming(body: Body) -> BodyStream {

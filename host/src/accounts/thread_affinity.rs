@@ -15,17 +15,23 @@ const MESSAGES: usize = 10_000;
 const TTL: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Default)]
-pub(super) struct Threads(Mutex<Makers>);
+pub(super) struct ThreadAffinity(Mutex<MessageAccounts>);
 
 #[derive(Default)]
-struct Makers {
+struct MessageAccounts {
     by_message: HashMap<String, (UpstreamId, AccountId)>,
     /// Each message once, the oldest first.
     order: VecDeque<(Instant, String)>,
 }
 
-impl Threads {
-    pub(super) fn made(&self, id: &str, upstream: UpstreamId, account: AccountId, now: Instant) {
+impl ThreadAffinity {
+    pub(super) fn remember_message(
+        &self,
+        id: &str,
+        upstream: UpstreamId,
+        account: AccountId,
+        now: Instant,
+    ) {
         let mut makers = self.lock();
         makers.forget_the_old(now);
         let known = makers.by_message.insert(id.to_owned(), (upstream, account));
@@ -37,19 +43,23 @@ impl Threads {
         }
     }
 
-    pub(super) fn maker(&self, id: &str, now: Instant) -> Option<(UpstreamId, AccountId)> {
+    pub(super) fn account_of_message(
+        &self,
+        id: &str,
+        now: Instant,
+    ) -> Option<(UpstreamId, AccountId)> {
         let mut makers = self.lock();
         makers.forget_the_old(now);
         makers.by_message.get(id).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Makers> {
+    fn lock(&self) -> MutexGuard<'_, MessageAccounts> {
         // Nothing in here calls out, so nothing is left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Makers {
+impl MessageAccounts {
     fn forget_the_old(&mut self, now: Instant) {
         let old = |(at, _): &(Instant, String)| now.saturating_duration_since(*at) >= TTL;
         while self.order.front().is_some_and(old) {
@@ -68,17 +78,17 @@ impl Makers {
 mod tests {
     use super::*;
 
-    fn made(threads: &Threads, id: &str, account: &str, now: Instant) {
-        threads.made(id, "up".parse().unwrap(), account.parse().unwrap(), now);
+    fn made(threads: &ThreadAffinity, id: &str, account: &str, now: Instant) {
+        threads.remember_message(id, "up".parse().unwrap(), account.parse().unwrap(), now);
     }
 
-    fn maker(threads: &Threads, id: &str, now: Instant) -> Option<String> {
-        Some(threads.maker(id, now)?.1.to_string())
+    fn maker(threads: &ThreadAffinity, id: &str, now: Instant) -> Option<String> {
+        Some(threads.account_of_message(id, now)?.1.to_string())
     }
 
     #[test]
     fn a_message_is_forgotten_after_a_day() {
-        let (threads, now) = (Threads::default(), Instant::now());
+        let (threads, now) = (ThreadAffinity::default(), Instant::now());
         made(&threads, "msg_1", "ada", now);
         let later = now + TTL - Duration::from_secs(1);
         made(&threads, "msg_2", "bob", later);
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_the_oldest_is_forgotten() {
-        let (threads, now) = (Threads::default(), Instant::now());
+        let (threads, now) = (ThreadAffinity::default(), Instant::now());
         for n in 0..=MESSAGES {
             made(&threads, &format!("msg_{n}"), "ada", now);
             // Told twice it still counts once.
