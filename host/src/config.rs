@@ -229,9 +229,9 @@ pub(crate) struct Retry {
     /// Without a byte of an answer that has begun.
     pub(crate) idle: Duration,
     /// The longest that an exchange waits for an account to end its rest.
-    pub(crate) patience: Duration,
+    pub(crate) max_cooldown_wait: Duration,
     /// The longest told wait after which the same account is asked again instead of another.
-    pub(crate) short_wait: Duration,
+    pub(crate) same_account_wait: Duration,
     /// How long a client that wants a stream hears nothing before the first ping.
     pub(crate) ping_after: Duration,
     /// Between two pings.
@@ -255,9 +255,9 @@ impl Default for Retry {
             // Upstreams send pings far oftener.
             idle: seconds(300),
             // What a person takes for slow and not for broken.
-            patience: seconds(5),
+            max_cooldown_wait: seconds(5),
             // Shorter than what the other account's cold prompt cache costs.
-            short_wait: seconds(2),
+            same_account_wait: seconds(2),
             // Below the shortest idle limit of known clients and proxies, beyond the usual time to the first token.
             ping_after: seconds(15),
             ping_every: seconds(10),

@@ -1,27 +1,20 @@
-//! The loop of an exchange: attempt, judge, again or out.
+//! The retry loop of an exchange: attempt, decide, retry or respond.
 //!
-//! It runs in the future of whoever asked, and nothing of it is spawned: when the client goes, the future is dropped, and
-//! with it the upstream's connection, the plugins' instances and the record, which writes its line.
+//! It runs inside the future of the request's handler and spawns nothing. When the client disconnects,
+//! the future is dropped, and with it the upstream connection, the plugin instances and the record,
+//! which writes its log line.
 
-mod arrival;
-mod attempt;
-mod collect;
+mod attempt; // one try: edits, send, first event, error
+mod retry; // stop, or retry on which target
+mod respond; // the client's response, JSON or stream
+mod record; // what happened, for log and metrics
+mod snapshot; // configuration, plugins and clients of one moment
+mod thread; // message threads, which continue at one account
+mod collect; // events to a message (pure)
+mod expand; // a message to events (pure)
+mod models; // the model list of an upstream with another dialect
 #[cfg(test)]
 mod cost;
-mod expand;
-mod failed;
-mod finish;
-mod kinds;
-mod models;
-mod prompt;
-mod record;
-mod refusal;
-mod relay;
-mod route;
-mod snapshot;
-mod thread;
-mod translate;
-mod verdict;
 
 use std::sync::Arc;
 
@@ -33,23 +26,21 @@ use crate::{
     pipeline::{Run, Runtime},
 };
 
-use attempt::End;
-use finish::{Finished, Head};
-use relay::Held;
-use route::Way;
-use verdict::{Chances, Verdict, judge};
+use attempt::AttemptEnd;
+use respond::{ClientHead, Finished, Held};
+use retry::{Failover, RetryContext, RetryDecision, decide};
 
 pub(crate) use models::models;
 pub(crate) use record::{Ending, Record};
-pub(crate) use route::leads_somewhere;
+pub(crate) use retry::is_routed;
 pub(crate) use snapshot::Snapshot;
 
-/// What an exchange came to.
+/// The result of an exchange.
 pub(crate) struct Answer {
     pub(crate) outcome: Result<Response, Fault>,
-    /// What the client is told besides: where its answer came from.
+    /// Additional response headers that say where the response came from.
     pub(crate) headers: HeaderMap,
-    /// None where the body has it.
+    /// `None` if the body holds it.
     pub(crate) record: Option<Box<Record>>,
 }
 
@@ -60,18 +51,18 @@ pub(crate) async fn exchange(
     request: Request,
     record: Box<Record>,
 ) -> Answer {
-    // Each branch makes its own: a future in a variable takes its room twice, there and where it is awaited.
+    // Each branch makes its own future: one in a variable would take its space twice.
     if request.stream && request.kind == RequestKind::Messages {
         let config = Arc::clone(&snapshot.config);
         let finished = Held::new(drive(runtime, snapshot, request, record));
         finished.answer(&config.retry).await
     } else {
         let finished = drive(runtime, snapshot, request, record).await;
-        finished.answer(Head::Open).await
+        finished.answer(ClientHead::Unsent).await
     }
 }
 
-/// Drives an exchange to its end, or to the beginning of its answer: until then nothing of one has gone to the client.
+/// Drives an exchange to the end of its attempts. Nothing of a response has been sent to the client.
 async fn drive(
     runtime: Arc<Runtime>,
     snapshot: Arc<Snapshot>,
@@ -79,56 +70,58 @@ async fn drive(
     mut record: Box<Record>,
 ) -> Finished {
     let mut run = snapshot.catalog.begin(&runtime);
-    let begun = match End::of(run.on_request(&mut request).await) {
+    let begun = match AttemptEnd::of(run.on_request(&mut request).await) {
         Some(end) => Err(end),
-        None => Way::begin(&snapshot, &request, &mut run)
+        None => Failover::begin(&snapshot, &request, &mut run)
             .await
-            .map_err(End::Broken),
+            .map_err(AttemptEnd::Fault),
     };
-    let (end, way) = match begun {
+    let (end, failover) = match begun {
         Err(end) => (end, None),
-        Ok(mut way) => {
-            let end = attempts(&mut way, &mut run, &snapshot, &request, &mut record).await;
-            (end, Some(way))
+        Ok(mut failover) => {
+            let end = attempts(&mut failover, &mut run, &snapshot, &request, &mut record).await;
+            (end, Some(failover))
         }
     };
     Finished {
         end,
         run,
-        way,
+        failover,
         snapshot,
         request,
         record,
     }
 }
 
-/// The loop: attempt, judge, again or out.
+/// The retry loop: attempt, decide, retry or stop.
 async fn attempts(
-    way: &mut Way,
+    failover: &mut Failover,
     run: &mut Run,
     snapshot: &Snapshot,
     request: &Request,
     record: &mut Record,
-) -> End {
-    // Ends because `judge` finishes on the last allowed attempt.
+) -> AttemptEnd {
+    // Ends because `decide` stops after the last allowed attempt.
     loop {
-        record.attempt(way.target());
-        let end = attempt::run(run, snapshot, request, way.target(), way.may_renew()).await;
-        record.attempted(end.mark());
-        way.report(end.outcome(request));
-        let chances = Chances {
-            attempt: way.target().attempt,
+        record.attempt(failover.target());
+        let may_renew = failover.may_renew();
+        let end = attempt::run(run, snapshot, request, failover.target(), may_renew).await;
+        let status = end.status();
+        record.attempted(status);
+        failover.report(end.account_outcome(request));
+        let context = RetryContext {
+            attempt: failover.target().attempt,
             limits: &snapshot.config.retry,
-            chance: fastrand::f64(),
+            jitter: fastrand::f64(),
         };
-        let Verdict::Again { after, whom } = judge(&end.came(), chances) else {
+        let RetryDecision::Retry { after, target } = decide(&end, context) else {
             return end;
         };
-        let (id, ended) = (&request.id, end.mark());
-        tracing::debug!(%id, upstream = %way.target().upstream, %ended, ?after, ?whom, "again");
-        if let Err(nobody) = way.advance(after, whom).await {
-            return end.for_want_of_others(way, &nobody);
+        let (id, upstream) = (&request.id, &failover.target().upstream);
+        tracing::debug!(%id, %upstream, ended = %status, ?after, ?target, "retrying");
+        if let Err(no_target) = failover.advance(after, target).await {
+            return failover.give_up(end, &no_target);
         }
-        record.retried(end.cause());
+        record.retried(end.retry_cause());
     }
 }

@@ -40,6 +40,18 @@ pub(crate) struct Request {
     pub(crate) body: Document,
 }
 
+impl Request {
+    /// The model in the body as it is now: the requested one, unless a plugin changed it.
+    pub(crate) fn effective_model(&self) -> Arc<str> {
+        let edited = self
+            .body
+            .is_edited()
+            .then(|| self.body.top_str("model"))
+            .flatten();
+        edited.map_or_else(|| Arc::clone(&self.requested_model), Arc::from)
+    }
+}
+
 /// Where one attempt goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {

@@ -2,9 +2,11 @@
 //!
 //! The format is that of the "server-sent events" section of the HTML standard. No I/O, not async.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
-use witgate_contract::limits;
+use witgate_contract::{event, limits};
 
 use crate::message::Event;
 
@@ -157,6 +159,16 @@ impl Decoder {
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Frame {
+    /// The type of the event; empty for comments, which are not events.
+    pub(crate) fn event_type(&self) -> Cow<'_, [u8]> {
+        match self.name() {
+            b"" => self.data().map_or_else(Cow::default, |data| {
+                event::event_type(b"", &data).into_owned().into()
+            }),
+            name => name.into(),
+        }
+    }
+
     /// How many bytes came.
     pub(crate) fn len(&self) -> usize {
         self.raw.len()

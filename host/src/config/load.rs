@@ -56,11 +56,11 @@ pub(super) const RETRY: &[&str] = &[
     "first_event",
     "answer",
     "idle",
-    "patience",
-    "short_wait",
+    "max_cooldown_wait",
+    "same_account_wait",
     "ping_after",
     "ping_every",
-    "credential_rest",
+    "credential_cooldown",
 ];
 pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
 pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
@@ -305,11 +305,11 @@ fn retry(table: &Table<'_>) -> Retry {
         first_event: limit("first_event", defaults.first_event),
         answer: limit("answer", defaults.answer),
         idle: limit("idle", defaults.idle),
-        patience: wait("patience", defaults.patience),
-        short_wait: wait("short_wait", defaults.short_wait),
+        max_cooldown_wait: wait("max_cooldown_wait", defaults.max_cooldown_wait),
+        same_account_wait: wait("same_account_wait", defaults.same_account_wait),
         ping_after: limit("ping_after", defaults.ping_after),
         ping_every: limit("ping_every", defaults.ping_every),
-        credential_cooldown: limit("credential_rest", defaults.credential_cooldown),
+        credential_cooldown: limit("credential_cooldown", defaults.credential_cooldown),
     }
 }
 

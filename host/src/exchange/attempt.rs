@@ -1,4 +1,15 @@
-//! One try of an exchange: this target's copy of the request, the attempt hooks, out, and a look at what comes back.
+//! One attempt of an exchange: a copy of the request for this target, the attempt hooks, the request to
+//! the upstream, and the beginning of its response.
+
+mod response; // the beginning of a response: usable, or a failed attempt
+mod translate; // a response in another dialect, translated as it arrives
+mod collected; // a stream read to its end
+mod error; // why an attempt failed
+mod refusal; // which 403 is about the account (pure)
+mod context_overflow; // "prompt is too long" in other words (pure)
+mod limit; // faults for responses over a limit
+mod envelope; // Anthropic's error envelope
+mod status; // how an attempt ended, in a word
 
 use std::sync::Arc;
 
@@ -19,40 +30,40 @@ use crate::{
     upstream::Credential,
 };
 
-use super::{
-    Snapshot,
-    arrival::{self, Arrived, Due},
-    failed::{Bad, Failed, Mark},
-    route::{self, Nobody, Way},
-    verdict::Came,
-};
+use super::Snapshot;
+
+pub(crate) use error::{AttemptError, CredentialState};
+pub(crate) use limit::too_long;
+pub(crate) use response::{Deadline, JsonResponse, Received, StreamResponse, read_response};
+pub(crate) use status::AttemptStatus;
 
 /// How an attempt ended.
-pub(crate) enum End {
-    Arrived(Arrived),
-    /// A plugin answered in the upstream's place.
-    Local {
+pub(crate) enum AttemptEnd {
+    /// A usable response.
+    Received(Received),
+    /// A plugin answered instead of the upstream.
+    Answered {
         plugin: PluginId,
         answer: LocalAnswer,
     },
-    /// A plugin will not have this target.
+    /// A plugin refused this target.
     Refused {
         plugin: PluginId,
         fault: Fault,
         try_next: bool,
     },
-    /// The failure hooks have seen it.
-    Failed(Box<Failed>),
+    /// An error, after the failure hooks.
+    Failed(Box<AttemptError>),
     /// A plugin failed, or the gateway.
-    Broken(Fault),
+    Fault(Fault),
 }
 
-impl End {
-    /// What a hook decided, unless the exchange goes on.
+impl AttemptEnd {
+    /// What a hook decided; `None` if the exchange goes on.
     pub(crate) fn of(decided: Result<Decision, Fault>) -> Option<Self> {
         match decided {
             Ok(Decision::Proceed) => None,
-            Ok(Decision::Answer { plugin, answer }) => Some(Self::Local { plugin, answer }),
+            Ok(Decision::Answer { plugin, answer }) => Some(Self::Answered { plugin, answer }),
             Ok(Decision::Refuse {
                 plugin,
                 fault,
@@ -62,58 +73,36 @@ impl End {
                 fault,
                 try_next,
             }),
-            Err(fault) => Some(Self::Broken(fault)),
+            Err(fault) => Some(Self::Fault(fault)),
         }
-    }
-
-    /// Another attempt was worth it, but nobody is left to make it.
-    pub(crate) fn for_want_of_others(mut self, way: &Way, nobody: &Nobody) -> Self {
-        if let Some(lost) = way.lost_thread() {
-            return Self::Broken(lost);
-        }
-        if let Self::Failed(failed) = &mut self {
-            failed.comes_back = nobody.until;
-        }
-        self
     }
 
     /// What it says about the account.
-    pub(crate) fn outcome(&self, request: &Request) -> AccountOutcome {
+    pub(crate) fn account_outcome(&self, request: &Request) -> AccountOutcome {
         match self {
-            Self::Arrived(_) if request.kind == RequestKind::Messages => AccountOutcome::Success,
-            Self::Failed(failed) => failed.outcome(request),
+            Self::Received(_) if request.kind == RequestKind::Messages => AccountOutcome::Success,
+            Self::Failed(error) => error.account_outcome(request),
             _ => AccountOutcome::Neutral,
         }
     }
 
     /// How it ended, in a word.
-    pub(crate) fn mark(&self) -> Mark {
+    pub(crate) fn status(&self) -> AttemptStatus {
         match self {
-            Self::Arrived(arrived) => Mark::Status(arrived.status().as_u16()),
-            Self::Failed(failed) => failed.mark(),
-            Self::Local { .. } => Mark::Word("answered"),
-            Self::Refused { .. } => Mark::Word("refused"),
-            Self::Broken(_) => Mark::Word("failed"),
+            Self::Received(received) => AttemptStatus::Code(received.status().as_u16()),
+            Self::Failed(error) => error.attempt_status(),
+            Self::Answered { .. } => AttemptStatus::Word("answered"),
+            Self::Refused { .. } => AttemptStatus::Word("refused"),
+            Self::Fault(_) => AttemptStatus::Word("failed"),
         }
     }
 
-    /// For the verdict.
-    pub(crate) fn came(&self) -> Came {
-        match self {
-            Self::Arrived(_) | Self::Local { .. } | Self::Broken(_) => Came::Final,
-            Self::Refused { try_next, .. } => Came::Refused {
-                try_next: *try_next,
-            },
-            Self::Failed(failed) => failed.came(),
-        }
-    }
-
-    /// Why there is another attempt after this one.
-    pub(crate) fn cause(&self) -> &'static str {
+    /// Why it is retried, as a metrics label.
+    pub(crate) fn retry_cause(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
-            Self::Failed(failed) => failed.cause(),
-            Self::Arrived(_) | Self::Local { .. } | Self::Broken(_) => "other",
+            Self::Failed(error) => error.cause(),
+            Self::Received(_) | Self::Answered { .. } | Self::Fault(_) => "other",
         }
     }
 }
@@ -126,19 +115,19 @@ pub(crate) async fn run(
     request: &Request,
     target: &Target,
     may_renew: bool,
-) -> End {
+) -> AttemptEnd {
     let came = request;
     let mut request = came.clone();
-    let own = Own::of(snapshot, &request, target);
+    let own = HostEdits::of(snapshot, &request, target);
     if let Err(error) = request.body.patch(&own.edits(target)) {
         let what = "the request cannot be edited as the route wants it";
-        return End::Broken(Fault::client(Kind::BadRequest, what).from(error));
+        return AttemptEnd::Fault(Fault::client(Kind::BadRequest, what).from(error));
     }
-    match End::of(run.on_attempt(&mut request, target).await) {
+    match AttemptEnd::of(run.on_attempt(&mut request, target).await) {
         None => {}
         // Nobody speaks with this upstream. Others may serve the request.
-        Some(End::Broken(fault)) if fault.retry == Retry::Failover => {
-            return End::Failed(Box::new(Failed::new(Bad::Nothing(fault), target)));
+        Some(AttemptEnd::Fault(fault)) if fault.retry == Retry::Failover => {
+            return AttemptEnd::Failed(Box::new(AttemptError::no_response(target, fault)));
         }
         Some(end) => return end,
     }
@@ -146,29 +135,28 @@ pub(crate) async fn run(
         suit_foreigners(&mut request, came);
     }
     let mut used = None;
-    let bad = match ask(run, snapshot, &request, target, own, &mut used).await {
-        Ok(arrived) => return End::Arrived(arrived),
+    let mut error = match send(run, snapshot, &request, target, own, &mut used).await {
+        Ok(received) => return AttemptEnd::Received(received),
         // Another attempt would fail in the same way.
-        Err(Bad::Broken { fault, .. } | Bad::Nothing(fault)) if is_ours(&fault) => {
-            return End::Broken(fault);
+        Err(error) if error.fault().is_some_and(is_ours) => {
+            return AttemptEnd::Fault(error.into_fault());
         }
-        Err(bad) => bad,
+        Err(error) => error,
     };
-    let mut failed = Failed::new(bad, target);
-    let shown = failed.failure.clone();
+    let shown = error.failure.clone();
     // Boxed: most attempts do not fail, and all would have room for it.
     match Box::pin(run.on_failure(&request, target, shown)).await {
-        Ok(failure) => failed.failure = failure,
-        Err(fault) => return End::Broken(fault),
+        Ok(failure) => error.failure = failure,
+        Err(fault) => return AttemptEnd::Fault(fault),
     }
     if let (Some(account), Some(used)) = (&target.account, &used)
-        && failed.refused_our_credential()
+        && error.credential() == CredentialState::Rejected
     {
         let accounts = &snapshot.accounts;
         let renewed = accounts.credential_refused(target.index, account, used);
-        failed.renewed = renewed && may_renew;
+        error.renewed = renewed && may_renew;
     }
-    End::Failed(Box::new(failed))
+    AttemptEnd::Failed(error)
 }
 
 /// Headers for an upstream that is no server of Anthropic's API: it is told what is wanted of it, and not what the client
@@ -196,21 +184,21 @@ fn is_ours(fault: &Fault) -> bool {
 
 /// What the gateway itself changes in the body that goes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Own {
+pub(crate) struct HostEdits {
     /// The route sends another model than the one in the request.
     pub(crate) route: bool,
     /// The upstream is asked for a stream though the client wants JSON.
     pub(crate) force_stream: bool,
 }
 
-impl Own {
+impl HostEdits {
     pub(crate) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
         let upstream = snapshot.upstreams.at(target.index);
         // A dialect translates streams.
         let forces =
             target.is_foreign() || upstream.is_some_and(|upstream| upstream.config.force_stream);
         Self {
-            route: target.model != route::model_of(request),
+            route: target.model != request.effective_model(),
             force_stream: forces && request.kind == RequestKind::Messages && !request.stream,
         }
     }
@@ -229,7 +217,7 @@ impl Own {
 }
 
 /// What plugins and the gateway did to the request, in a line: `strip-cache-control=4, route=1`.
-pub(crate) fn edits(receipt: &Receipt, own: Own) -> String {
+pub(crate) fn edits(receipt: &Receipt, own: HostEdits) -> String {
     let mut edited: Vec<(&str, u32)> = Vec::new();
     for edits in &receipt.edits {
         let name = edits.plugin.as_str();
@@ -252,24 +240,25 @@ pub(crate) fn edits(receipt: &Receipt, own: Own) -> String {
 
 /// Asks the upstream and looks at what comes back, in Anthropic's words. `used` is the gateway's credential that the
 /// request went out with.
-async fn ask(
+async fn send(
     run: &mut Run,
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
-    own: Own,
+    own: HostEdits,
     used: &mut Option<Secret>,
-) -> Result<Arrived, Bad> {
+) -> Result<Received, Box<AttemptError>> {
+    let no_response = |fault| Box::new(AttemptError::no_response(target, fault));
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
         let what = format!(
             "upstream `{}` is gone from the configuration",
             target.upstream
         );
-        return Err(Bad::Nothing(Fault::gateway(what)));
+        return Err(no_response(Fault::gateway(what)));
     };
     if let Some(account) = &target.account {
         let key = snapshot.accounts.credential(target.index, account).await;
-        *used = Some(key.map_err(Bad::Nothing)?);
+        *used = Some(key.map_err(no_response)?);
     }
     let credential = used.as_ref().map_or(
         Credential::Client(&request.credentials),
@@ -277,27 +266,27 @@ async fn ask(
     );
     let limits = &snapshot.config.retry;
     let due = if request.kind == RequestKind::Messages && (request.stream || own.force_stream) {
-        Due::of(target, "event", limits.first_event)
+        Deadline::of(target, "event", limits.first_event)
     } else {
-        Due::of(target, "answer", limits.answer)
+        Deadline::of(target, "answer", limits.answer)
     };
     let edits = edits(run.receipt(), own);
     let answer = due
         .wait(upstream.send(request, credential, &edits))
         .await
         .and_then(|sent| sent)
-        .map_err(Bad::Nothing)?;
+        .map_err(no_response)?;
     // Errors are the failure hooks' to translate.
     let translator = match target.is_foreign() && answer.status.is_success() {
         true => run.translator(head_of(request, target, &answer)).await,
         false => Ok(None),
     };
-    let translator = translator.map_err(Bad::Nothing)?;
-    match arrival::look(answer, request.kind, target, &due, translator).await? {
-        Arrived::Begun(begun) if !request.stream => {
-            begun.collected(&target.upstream).await.map(Arrived::Whole)
+    let translator = translator.map_err(no_response)?;
+    match read_response(answer, request.kind, target, &due, translator).await? {
+        Received::Stream(stream) if !request.stream => {
+            stream.collect(target).await.map(Received::Json)
         }
-        arrived => Ok(arrived),
+        received => Ok(received),
     }
 }
 
@@ -330,4 +319,19 @@ pub(crate) fn origin(target: &Target, expose_account: bool, edits: &str) -> Head
         ))
     });
     told.collect()
+}
+
+/// A target for unit tests, without an account.
+#[cfg(test)]
+pub(super) fn test_target() -> Target {
+    Target {
+        upstream: "up".parse().unwrap(),
+        index: 0,
+        dialect: "anthropic".into(),
+        account: None,
+        model: "m".into(),
+        requested_model: "m".into(),
+        attempt: 1,
+        lacks: Arc::default(),
+    }
 }

@@ -17,9 +17,7 @@ use crate::{
 
 use super::{
     Snapshot,
-    arrival::{self, Arrived, Due, Whole},
-    attempt::{head_of, suit_foreigners},
-    failed::Bad,
+    attempt::{Deadline, JsonResponse, Received, head_of, read_response, suit_foreigners},
 };
 
 /// What the upstream at this place lists, in Anthropic's shape, or what is configured where it lists nothing.
@@ -38,8 +36,8 @@ pub(crate) async fn models(
     };
     let asking = credential.map(async |credential| {
         let run = snapshot.catalog.begin(runtime);
-        let told = ask(run, snapshot, &target, credential).await;
-        told.map_err(|fault| complain(&target, &fault)).ok()
+        let listed = ask(run, snapshot, &target, credential).await;
+        listed.map_err(|fault| complain(&target, &fault)).ok()
     });
     let own = matches!(credential, Some(Credential::Account(_)));
     upstream.models_with(asking, own, now).await
@@ -82,15 +80,14 @@ async fn ask(
         true => run.translator(head.clone()).await?,
         false => None,
     };
-    let due = Due::of(target, "answer", snapshot.config.retry.answer);
-    match arrival::look(answer, request.kind, target, &due, translator).await {
-        Ok(Arrived::Whole(Whole { body, .. })) => {
+    let due = Deadline::of(target, "answer", snapshot.config.retry.answer);
+    match read_response(answer, request.kind, target, &due, translator).await {
+        Ok(Received::Json(JsonResponse { body, .. })) => {
             let changed = run.answering(head).on_body(&body).await?;
             Ok(changed.unwrap_or(body))
         }
-        Ok(Arrived::Begun(_)) => Err(none("a stream came".to_owned())),
-        Err(Bad::Error { status, .. }) => Err(none(format!("it answered with status {status}"))),
-        Err(Bad::Broken { fault, .. } | Bad::Nothing(fault)) => Err(fault),
+        Ok(Received::Stream(_)) => Err(none("a stream came".to_owned())),
+        Err(error) => Err(error.into_fault()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use tracing::{Level, debug, enabled, info};
 use witgate_document::Operation;
 
-use super::failed::Mark;
+use super::attempt::AttemptStatus;
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
@@ -48,7 +48,7 @@ pub(crate) struct Tried {
     pub(crate) upstream: UpstreamId,
     pub(crate) account: Option<AccountId>,
     /// What it came to; None while it is under way.
-    pub(crate) mark: Option<Mark>,
+    pub(crate) status: Option<AttemptStatus>,
 }
 
 /// How an exchange ended.
@@ -132,19 +132,19 @@ impl Record {
         self.tried.push(Tried {
             upstream: upstream.clone(),
             account: account.clone(),
-            mark: None,
+            status: None,
         });
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
     }
 
     /// The attempt has ended.
-    pub(crate) fn attempted(&mut self, mark: Mark) {
+    pub(crate) fn attempted(&mut self, status: AttemptStatus) {
         if let Some(tried) = self.tried.last_mut() {
-            tried.mark = Some(mark);
-            match mark {
-                Mark::Status(status) => self.metrics.attempt(&tried.upstream, status),
-                Mark::Word("answered" | "refused" | "failed") => {}
-                Mark::Word(_) => self.metrics.attempt(&tried.upstream, 0),
+            tried.status = Some(status);
+            match status {
+                AttemptStatus::Code(code) => self.metrics.attempt(&tried.upstream, code),
+                AttemptStatus::Word("answered" | "refused" | "failed") => {}
+                AttemptStatus::Word(_) => self.metrics.attempt(&tried.upstream, 0),
             }
         }
     }
@@ -174,8 +174,8 @@ impl Record {
                 line.push('/');
                 line.push_str(account.as_str());
             }
-            if let Some(mark) = tried.mark {
-                line.push_str(&format!(" {mark}"));
+            if let Some(status) = tried.status {
+                line.push_str(&format!(" {status}"));
             }
             line
         });

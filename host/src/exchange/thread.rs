@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{message::Request, sse::Frame};
 
-use super::arrival::Arrived;
+use super::attempt::Received;
 
 /// What a request says of its thread.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Thread {
 }
 
 /// The id of the message that has come, or begun to.
-pub(crate) fn message_id(arrived: &Arrived) -> Option<String> {
+pub(crate) fn message_id(arrived: &Received) -> Option<String> {
     #[derive(Deserialize)]
     struct Message {
         id: String,
@@ -47,8 +47,8 @@ pub(crate) fn message_id(arrived: &Arrived) -> Option<String> {
         message: Message,
     }
     match arrived {
-        Arrived::Whole(whole) => Some(serde_json::from_slice::<Message>(&whole.body).ok()?.id),
-        Arrived::Begun(begun) => {
+        Received::Json(whole) => Some(serde_json::from_slice::<Message>(&whole.body).ok()?.id),
+        Received::Stream(begun) => {
             let data = begun.frames.iter().filter_map(Frame::data);
             let mut starts = data.filter_map(|data| serde_json::from_slice::<Start>(&data).ok());
             Some(starts.next()?.message.id)

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::{
-    exchange::{Snapshot, leads_somewhere, models},
+    exchange::{Snapshot, is_routed, models},
     fault::{Fault, Kind},
     pipeline::Runtime,
     upstream::{Credential, Model},
@@ -46,7 +46,7 @@ pub(super) async fn union(
     let mut seen = HashSet::new();
     let models = lists.iter().flat_map(|list| list.iter());
     models
-        .filter(|model| leads_somewhere(&snapshot.config, &model.id) && seen.insert(&*model.id))
+        .filter(|model| is_routed(&snapshot.config, &model.id) && seen.insert(&*model.id))
         .cloned()
         .collect()
 }

@@ -205,7 +205,7 @@ const LINES: &[(&str, &str)] = &[
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { scope = [], token_url = \"http://t\", client_id = \"c\", refresh_token = \"r\" } }] }]", "upstream[0].accounts[0].oauth2.scope: unknown key, did you mean `scopes`?"),
     ("retry.max_attempts = 0", "retry.max_attempts: got 0, wanted a whole number from 1 to 100"),
     ("retry.idle = \"0s\"", "retry.idle: got \"0s\", wanted a duration above zero such as `15s`"),
-    ("retry.patience = 5", "retry.patience: got an integer, wanted a duration such as `15s`"),
+    ("retry.max_cooldown_wait = 5", "retry.max_cooldown_wait: got an integer, wanted a duration such as `15s`"),
     ("retry.attempts = 5", "retry.attempts: unknown key, did you mean `max_attempts`?"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"\" }] }]", "upstream[0].accounts[0].key: got an empty key, which is never valid"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"x\" }, { name = \"a\", key = \"y\" }] }]", "upstream[0].accounts[1].name: an account above has the same name"),
@@ -279,8 +279,8 @@ fn every_limit_of_retry_means_what_it_says() {
         first_event = "2s"
         answer = "3s"
         idle = "4s"
-        patience = "0s"
-        short_wait = "6s"
+        max_cooldown_wait = "0s"
+        same_account_wait = "6s"
         ping_after = "7s"
         ping_every = "8s"
         credential_cooldown = "9s"
@@ -294,8 +294,8 @@ fn every_limit_of_retry_means_what_it_says() {
         first_event: seconds(2),
         answer: seconds(3),
         idle: seconds(4),
-        patience: seconds(0),
-        short_wait: seconds(6),
+        max_cooldown_wait: seconds(0),
+        same_account_wait: seconds(6),
         ping_after: seconds(7),
         ping_every: seconds(8),
         credential_cooldown: seconds(9),

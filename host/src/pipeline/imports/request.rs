@@ -8,7 +8,7 @@ use witgate_document::{Document, Operation as Edit, Outline};
 use super::Host;
 use crate::{
     ids::ExchangeId,
-    message::{self, Request, RequestKind},
+    message::{Request, RequestKind},
     pipeline::bindings::{
         EditError,
         exchange::{HostRequest, Node, Operation, Outlined},

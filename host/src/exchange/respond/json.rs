@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use witgate_contract::event::delta_type;
 
 use crate::{
     exchange::{
         Answer,
         collect::collect,
         expand::expand,
-        finish::Head,
         record::{Ending, Record},
     },
     fault::{Fault, Kind},
@@ -16,25 +16,25 @@ use crate::{
     pipeline::{Answering, Passed},
 };
 
-use super::{Wanted, delta_type, note, streamed, written};
+use super::relay::{ClientHead, ResponseMode, note, streamed, written};
 
 /// A JSON answer through the hooks. If they keep everything, the upstream's bytes go out.
-pub(crate) async fn whole(
+pub(crate) async fn respond_json(
     status: StatusCode,
     body: Bytes,
     mut answering: Answering,
     mut record: Box<Record>,
-    wanted: Wanted,
+    wanted: ResponseMode,
 ) -> Answer {
-    if wanted.head == Head::Sent {
+    if wanted.head == ClientHead::Sent {
         answering.head_is_sent();
     }
-    let through = through(&body, &mut answering, wanted).await;
+    let output = run_hooks(&body, &mut answering, wanted).await;
     note(&mut answering, &mut record, wanted.own);
     let headers = answering.take_headers();
-    let (headers, body) = match through {
-        Ok(Through::Json(body)) => (headers, body),
-        Ok(Through::Events(body)) => {
+    let (headers, body) = match output {
+        Ok(JsonOutput::Json(body)) => (headers, body),
+        Ok(JsonOutput::Events(body)) => {
             record.first_event();
             (streamed(headers), body)
         }
@@ -51,30 +51,30 @@ pub(crate) async fn whole(
     )
 }
 
-enum Through {
+enum JsonOutput {
     Json(Bytes),
     Events(Bytes),
 }
 
-async fn through(
+async fn run_hooks(
     body: &Bytes,
     answering: &mut Answering,
-    wanted: Wanted,
-) -> Result<Through, Fault> {
+    wanted: ResponseMode,
+) -> Result<JsonOutput, Fault> {
     if wanted.kind != RequestKind::Messages {
         let changed = answering.on_body(body).await?;
-        return Ok(Through::Json(changed.unwrap_or_else(|| body.clone())));
+        return Ok(JsonOutput::Json(changed.unwrap_or_else(|| body.clone())));
     }
     if !wanted.stream && !answering.listens() {
-        return Ok(Through::Json(body.clone()));
+        return Ok(JsonOutput::Json(body.clone()));
     }
     let Some(events) = expand(body) else {
         // As a stream it cannot be told.
-        if wanted.head == Head::Sent {
+        if wanted.head == ClientHead::Sent {
             let what = "the upstream answered with JSON that is no message";
             return Err(Fault::upstream(Kind::InvalidResponse, what));
         }
-        return Ok(Through::Json(body.clone()));
+        return Ok(JsonOutput::Json(body.clone()));
     };
     let mut out = Vec::with_capacity(events.len());
     let mut changed = false;
@@ -98,9 +98,9 @@ async fn through(
     changed |= !held.is_empty();
     out.extend(held);
     if wanted.stream {
-        return Ok(Through::Events(written(&out)));
+        return Ok(JsonOutput::Events(written(&out)));
     }
-    Ok(Through::Json(if changed {
+    Ok(JsonOutput::Json(if changed {
         collect(&out)?
     } else {
         body.clone()
@@ -112,7 +112,7 @@ pub(crate) fn local(
     status: StatusCode,
     mut headers: HeaderMap,
     body: Bytes,
-    wanted: Wanted,
+    wanted: ResponseMode,
 ) -> Response {
     let streams = wanted.stream && wanted.kind == RequestKind::Messages && status.is_success();
     let (headers, body) = match expand(&body).filter(|_| streams) {

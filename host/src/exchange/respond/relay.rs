@@ -1,11 +1,5 @@
-//! The answer on its way to the client: through the response hooks, the bytes kept wherever the hooks keep them.
-//!
-//! A client that wants a stream is [`Held`] until it gets its answer's head; after a long silence it is told 200 and hears
-//! pings (`Pinging`); from the first event on the answer is `Streaming`, and what could be tried again is gone.
-
-mod held; // nothing has gone to the client, or nothing but pings
-mod streaming; // events go to the client
-mod whole; // an answer that is here at once
+//! What JSON and streamed responses share: events through the response hooks, byte for byte unless a
+//! hook changes them.
 
 use std::time::Duration;
 
@@ -24,42 +18,47 @@ use crate::{
     telemetry::Usage,
 };
 
-use super::{
-    arrival,
-    attempt::{self, Own},
-    finish::Head,
+use crate::exchange::{
+    attempt::{self, HostEdits},
     record::{Ending, Record},
 };
 
-pub(crate) use held::Held;
-pub(crate) use whole::{local, whole};
+/// Whether status and headers have been sent to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientHead {
+    Unsent,
+    Sent,
+}
 
-/// What the client wants of an answer, what it has of it, and what the gateway changed in its request.
+/// How the client wants its response, and what the gateway changed in its request.
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct ResponseMode {
     pub(crate) kind: RequestKind,
     pub(crate) stream: bool,
-    pub(crate) own: Own,
-    pub(crate) head: Head,
+    pub(crate) own: HostEdits,
+    pub(crate) head: ClientHead,
     pub(crate) ping_every: Duration,
 }
 
-/// What is sent so that a client does not take silence for death.
-const PING: Bytes = Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
+/// Sent so that a client does not give up during silence.
+pub(super) const PING: Bytes = Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
 
-/// The hooks, and what was seen of the answer's end.
-struct Passage {
-    answering: Answering,
-    usage: Usage,
-    ending: Option<Ending>,
+/// Passes events through the response hooks, and notices how the response ends.
+pub(super) struct Relay {
+    pub(super) answering: Answering,
+    pub(super) usage: Usage,
+    pub(super) ending: Option<Ending>,
 }
 
-impl Passage {
-    /// Shows frames to the hooks that want them and gives what is to go out.
-    async fn show(&mut self, frames: impl Iterator<Item = Frame>) -> Result<Bytes, Fault> {
-        let mut out = Pieces::default();
+impl Relay {
+    /// Shows frames to the hooks that want them, and returns what to send.
+    pub(super) async fn show(
+        &mut self,
+        frames: impl Iterator<Item = Frame>,
+    ) -> Result<Bytes, Fault> {
+        let mut out = WriteBuffer::default();
         for frame in frames {
-            let kind = arrival::kind(&frame);
+            let kind = frame.event_type();
             let passed = match self.wanted(&frame, &kind) {
                 // Boxed, as each call into plugins here: a stream that calls none has no room for it.
                 Some(event) => Box::pin(self.answering.on_event(event)).await?,
@@ -117,8 +116,8 @@ impl Passage {
     }
 }
 
-/// The headers of a stream: nobody on the way may keep it or hold it back.
-fn streamed(mut headers: HeaderMap) -> HeaderMap {
+/// The headers of a stream: no proxy in between may cache or buffer it.
+pub(super) fn streamed(mut headers: HeaderMap) -> HeaderMap {
     let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
     if !headers.get(CONTENT_TYPE).is_some_and(is_stream) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -128,31 +127,31 @@ fn streamed(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn note(answering: &mut Answering, record: &mut Record, own: Own) {
+pub(super) fn note(answering: &mut Answering, record: &mut Record, own: HostEdits) {
     let receipt = answering.receipt();
     record.receipt(receipt, attempt::edits(receipt, own));
 }
 
-fn written(events: &[Event]) -> Bytes {
-    let mut out = Pieces::default();
+pub(super) fn written(events: &[Event]) -> Bytes {
+    let mut out = WriteBuffer::default();
     out.events(events);
     out.joined()
 }
 
-/// What goes out in one write.
+/// What is sent in one write.
 #[derive(Default)]
-struct Pieces {
+pub(super) struct WriteBuffer {
     /// Not copied as long as it is the only one.
     only: Bytes,
     joined: BytesMut,
 }
 
-impl Pieces {
-    fn is_empty(&self) -> bool {
+impl WriteBuffer {
+    pub(super) fn is_empty(&self) -> bool {
         self.only.is_empty() && self.joined.is_empty()
     }
 
-    fn raw(&mut self, bytes: Bytes) {
+    pub(super) fn raw(&mut self, bytes: Bytes) {
         if self.is_empty() {
             self.only = bytes;
         } else if !bytes.is_empty() {
@@ -160,7 +159,7 @@ impl Pieces {
         }
     }
 
-    fn events(&mut self, events: &[Event]) {
+    pub(super) fn events(&mut self, events: &[Event]) {
         for event in events {
             sse::encode(event, self.flow());
         }
@@ -172,7 +171,7 @@ impl Pieces {
         &mut self.joined
     }
 
-    fn joined(self) -> Bytes {
+    pub(super) fn joined(self) -> Bytes {
         if self.joined.is_empty() {
             self.only
         } else {
@@ -187,7 +186,7 @@ mod tests {
 
     #[test]
     fn pieces_that_leave_together_are_one() {
-        let mut out = Pieces::default();
+        let mut out = WriteBuffer::default();
         let kept = Bytes::from_static(b"data: 1\r\n\r\n");
         out.raw(kept.clone());
         out.events(&[Event {

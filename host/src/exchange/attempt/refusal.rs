@@ -139,8 +139,8 @@ fn said(body: &[u8]) -> Option<Cow<'_, str>> {
     let Ok(json) = serde_json::from_str::<Value>(text) else {
         return Some(text.into());
     };
-    let places = ["/error/message", "/message", "/error", "/detail"];
-    let mut said = places.iter().filter_map(|place| json.pointer(place));
+    let targets = ["/error/message", "/message", "/error", "/detail"];
+    let mut said = targets.iter().filter_map(|at| json.pointer(at));
     said.find_map(Value::as_str)
         .map(|message| message.to_owned().into())
 }

@@ -1,108 +1,116 @@
-//! An attempt that failed: what hooks and verdict read of it, and what the client gets if it stays the last.
+//! A failed attempt: what hooks and the retry policy read of it, and what the client gets if it is the
+//! last one.
 
-use std::{
-    fmt,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
-use witgate_contract::{ErrorType, error_type::is_transient};
+use witgate_contract::{
+    ErrorType,
+    error_type::{is_transient, status_of},
+};
 
 use crate::{
     accounts::{self, AccountOutcome},
     fault::{Blame, Fault, Kind, Retry},
     ids::UpstreamId,
     message::{Body, Failure, Request, RequestKind, Response, Target, keep_common},
+    sse::Frame,
 };
 
-use super::{
-    kinds::envelope,
-    prompt, refusal,
-    verdict::{Came, What},
-};
+use super::{context_overflow, envelope::envelope, refusal, status::AttemptStatus};
 
-/// What came in place of an answer.
+/// Why an attempt failed, with everything a decision needs.
 #[derive(Debug)]
-pub(crate) enum Bad {
-    /// An error, by its status or in place of a stream's first event.
-    Error {
-        status: u16,
-        headers: HeaderMap,
-        body: Bytes,
-    },
-    /// An answer that is none, with as much of it as came.
-    Broken {
-        status: u16,
-        headers: HeaderMap,
-        body: Bytes,
-        fault: Fault,
-    },
-    /// Nothing.
-    Nothing(Fault),
-}
-
-pub(crate) struct Failed {
+pub(crate) struct AttemptError {
     /// As failure hooks left it.
     pub(crate) failure: Failure,
-    /// Where there was no error status, why there is no answer.
+    /// Why there is no usable response, if there was no error status.
     fault: Option<Fault>,
-    /// How long the upstream says to wait.
-    told: Option<Duration>,
+    /// How long the upstream asks to wait.
+    retry_after: Option<Duration>,
     /// Whether the credential was the gateway's own.
     own_credential: bool,
-    /// Whether there may be another credential for the same account.
+    /// Whether there may be another credential for the same account now.
     pub(crate) renewed: bool,
-    /// When the first of the accounts comes back that all rest now.
-    pub(crate) comes_back: Option<Instant>,
+    /// When the first account becomes available, if all of them are on cooldown now.
+    pub(crate) available_at: Option<Instant>,
     upstream: UpstreamId,
-    /// Whether the upstream speaks another protocol.
+    /// Whether the upstream speaks another dialect.
     foreign: bool,
 }
 
-impl Failed {
-    pub(crate) fn new(bad: Bad, target: &Target) -> Self {
-        let (status, headers, body, fault) = match bad {
-            Bad::Error {
-                status,
-                headers,
-                body,
-            } => (status, headers, body, None),
-            Bad::Broken {
-                status,
-                headers,
-                body,
-                fault,
-            } => (status, headers, body, Some(fault)),
-            Bad::Nothing(fault) => (0, HeaderMap::new(), fault.chain().into(), Some(fault)),
-        };
-        let kind = match &fault {
-            Some(_) => ErrorType::Api.as_str().to_owned(),
-            None => envelope(&body).map_or_else(
-                || ErrorType::from_status(status).as_str().to_owned(),
-                |error| error.kind,
-            ),
-        };
-        let told = told(status, &headers);
-        let failure = Failure {
-            status,
-            kind,
-            headers,
-            body,
-            retry: None,
-            cooldown: None,
-            corrected: false,
-        };
+/// What an error says about the gateway's credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialState {
+    NotBlamed,
+    Rejected,
+    /// Rejected, and another one for the same account may be available now.
+    Renewed,
+}
+
+impl AttemptError {
+    /// An error status, or an error as the first event of a stream.
+    pub(crate) fn status(target: &Target, status: u16, headers: HeaderMap, body: Bytes) -> Self {
+        let kind = envelope(&body).map_or_else(
+            || ErrorType::from_status(status).as_str().to_owned(),
+            |error| error.kind,
+        );
+        Self::new(target, (status, kind), headers, body, None)
+    }
+
+    /// An error event, as if it had been an error response.
+    pub(crate) fn event(target: &Target, frame: &Frame, mut headers: HeaderMap) -> Self {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = frame.data().unwrap_or_default();
+        let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
+        Self::status(target, status, headers, body)
+    }
+
+    /// An invalid response, with whatever was received of it.
+    pub(crate) fn invalid_response(
+        target: &Target,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        fault: Fault,
+    ) -> Self {
+        let kind = ErrorType::Api.as_str().to_owned();
+        Self::new(target, (status.as_u16(), kind), headers, body, Some(fault))
+    }
+
+    /// No response at all.
+    pub(crate) fn no_response(target: &Target, fault: Fault) -> Self {
+        let kind = ErrorType::Api.as_str().to_owned();
+        let body = fault.chain().into();
+        Self::new(target, (0, kind), HeaderMap::new(), body, Some(fault))
+    }
+
+    fn new(
+        target: &Target,
+        (status, kind): (u16, String),
+        headers: HeaderMap,
+        body: Bytes,
+        fault: Option<Fault>,
+    ) -> Self {
         Self {
-            failure,
+            retry_after: retry_after(status, &headers),
+            failure: Failure {
+                status,
+                kind,
+                headers,
+                body,
+                retry: None,
+                cooldown: None,
+                corrected: false,
+            },
             fault,
-            told,
             own_credential: target.account.is_some(),
             renewed: false,
-            comes_back: None,
+            available_at: None,
             upstream: target.upstream.clone(),
             foreign: target.is_foreign(),
         }
@@ -125,63 +133,56 @@ impl Failed {
         }
     }
 
-    /// For the verdict.
-    pub(crate) fn came(&self) -> Came {
-        let what = match self.fault() {
-            Some(fault) => What::Nothing {
-                kind: fault.kind.clone(),
-                retry: fault.retry,
-            },
-            None if self.refused_our_credential() => What::OurCredential {
-                renewed: self.renewed,
-            },
-            None => What::Status {
-                status: self.failure.status,
-                told: self.failure.cooldown.or(self.told),
-            },
-        };
-        let wish = self.failure.retry;
-        Came::Failed { what, wish }
+    /// What it says about the gateway's credential.
+    pub(crate) fn credential(&self) -> CredentialState {
+        match (self.refused_our_credential(), self.renewed) {
+            (false, _) => CredentialState::NotBlamed,
+            (true, false) => CredentialState::Rejected,
+            (true, true) => CredentialState::Renewed,
+        }
     }
 
-    /// What it says about the account. Probes, and counting, which has limits of its own, say nothing about messages,
-    /// whatever their status.
-    pub(crate) fn outcome(&self, request: &Request) -> AccountOutcome {
-        let told = self.failure.cooldown.or(self.told);
+    /// How long to wait: as a failure hook says, or the upstream.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.failure.cooldown.or(self.retry_after)
+    }
+
+    /// What it says about the account. Probes and `count_tokens` requests, which have limits of their
+    /// own, say nothing about messages, whatever their status.
+    pub(crate) fn account_outcome(&self, request: &Request) -> AccountOutcome {
+        let retry_after = self.retry_after();
         match self.fault() {
             _ if self.renewed => AccountOutcome::Neutral,
             _ if request.kind != RequestKind::Messages || is_probe(request) => {
                 AccountOutcome::Neutral
             }
             None if self.refused_our_credential() => AccountOutcome::BadCredential,
-            _ if self.failure.cooldown.is_some() => AccountOutcome::Cooldown { retry_after: told },
-            None if is_transient(self.failure.status) => {
-                AccountOutcome::Cooldown { retry_after: told }
-            }
-            // That the gateway cannot ask is not the account's doing either.
+            _ if self.failure.cooldown.is_some() => AccountOutcome::Cooldown { retry_after },
+            None if is_transient(self.failure.status) => AccountOutcome::Cooldown { retry_after },
+            // The gateway could not send: not the account's fault.
             Some(fault) if fault.blame == Blame::Gateway => AccountOutcome::Neutral,
-            // An account without a credential rests already.
+            // An account without a credential is on cooldown already.
             Some(fault) if fault.kind == Kind::BadCredential => AccountOutcome::Neutral,
-            // That nobody gets through to the upstream is not the account's doing.
+            // An unreachable upstream is not the account's fault.
             Some(fault) if fault.kind != Kind::Unreachable && fault.retry != Retry::Never => {
-                AccountOutcome::Cooldown { retry_after: told }
+                AccountOutcome::Cooldown { retry_after }
             }
             _ => AccountOutcome::Neutral,
         }
     }
 
-    /// What it failed for, in the words of the metrics.
+    /// The cause of a retry, as a metrics label.
     pub(crate) fn cause(&self) -> &'static str {
         if self.failure.retry.is_some() {
             return "plugin";
         }
         match (self.fault().map(|fault| &fault.kind), self.failure.status) {
             (Some(Kind::Unreachable), _) => "unreachable",
-            (Some(Kind::TimedOut), _) => "timed_out",
+            (Some(Kind::TimedOut), _) => "timeout",
             (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401) => "credential",
             (None, 403) if self.refused_our_credential() => "credential",
             (Some(Kind::Internal), _) => "other",
-            (Some(_), _) => "broken_answer",
+            (Some(_), _) => "invalid_response",
             (None, 429) => "rate_limited",
             (None, 503 | 529) => "overloaded",
             (None, 408 | 425 | 500..=599) => "server_error",
@@ -189,17 +190,26 @@ impl Failed {
         }
     }
 
-    /// Its status, or its cause where there was none.
-    pub(crate) fn mark(&self) -> Mark {
+    /// Its status, or its cause if there was none.
+    pub(crate) fn attempt_status(&self) -> AttemptStatus {
         match self.fault() {
-            None => Mark::Status(self.failure.status),
-            Some(_) => Mark::Word(self.cause()),
+            None => AttemptStatus::Code(self.failure.status),
+            Some(_) => AttemptStatus::Word(self.cause()),
         }
     }
 
-    /// Why there is no answer, unless a hook knows better.
-    fn fault(&self) -> Option<&Fault> {
+    /// Why there is no usable response, unless a failure hook corrected it.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref().filter(|_| !self.failure.corrected)
+    }
+
+    /// The fault, or one that says what status the upstream answered with.
+    pub(crate) fn into_fault(self) -> Fault {
+        let Self { failure, fault, .. } = self;
+        fault.unwrap_or_else(|| {
+            let what = format!("it answered with status {}", failure.status);
+            Fault::upstream(Kind::NotFound, what)
+        })
     }
 
     /// What the client gets, with the headers of the upstream that go with it.
@@ -208,8 +218,8 @@ impl Failed {
         let Self {
             failure,
             fault,
-            told,
-            comes_back,
+            retry_after,
+            available_at,
             upstream,
             foreign: is_foreign,
             ..
@@ -226,7 +236,7 @@ impl Failed {
         if is_foreign {
             keep_common(&mut headers);
         }
-        if let Some(until) = comes_back.filter(|_| status == 429) {
+        if let Some(until) = available_at.filter(|_| status == 429) {
             let wait = until.saturating_duration_since(Instant::now());
             let seconds = HeaderValue::from(wait.as_secs() + 1);
             headers.entry(RETRY_AFTER).or_insert(seconds);
@@ -241,7 +251,7 @@ impl Failed {
             None => String::from_utf8_lossy(&body),
         };
         if let Some(what) =
-            prompt::too_long(&said).filter(|_| matches!(status, 400 | 413 | 422 | 500))
+            context_overflow::too_long(&said).filter(|_| matches!(status, 400 | 413 | 422 | 500))
         {
             let kind = ErrorType::InvalidRequest.as_str().to_owned();
             let fault = Fault::upstream(Kind::Refused { status: 400, kind }, what);
@@ -277,31 +287,15 @@ impl Failed {
         match (in_envelope, StatusCode::from_u16(status)) {
             (Some(_), Ok(status)) => (Ok(whole(status, headers, body)), HeaderMap::new()),
             _ => (
-                Err(foreign(&upstream, status, told, &body)),
+                Err(foreign(&upstream, status, retry_after, &body)),
                 described(headers),
             ),
         }
     }
 }
 
-/// How an attempt ended, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Status(u16),
-    Word(&'static str),
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "{status}"),
-            Self::Word(word) => f.write_str(word),
-        }
-    }
-}
-
-/// How long the upstream says to wait. The state of its limits is a reason to wait only where one of them was met.
-fn told(status: u16, headers: &HeaderMap) -> Option<Duration> {
+/// How long the upstream asks to wait. The state of its limits matters only if one of them was reached.
+fn retry_after(status: u16, headers: &HeaderMap) -> Option<Duration> {
     let now = SystemTime::now();
     if status == 429 {
         return accounts::retry_after(headers, now);
@@ -319,8 +313,13 @@ fn is_probe(request: &Request) -> bool {
     most.is_some_and(|most| most.trim_ascii() == b"1")
 }
 
-/// An error that is not in Anthropic's words; `told` is how long it says to wait.
-fn foreign(upstream: &UpstreamId, status: u16, told: Option<Duration>, body: &Bytes) -> Fault {
+/// An error outside Anthropic's envelope.
+fn foreign(
+    upstream: &UpstreamId,
+    status: u16,
+    retry_after: Option<Duration>,
+    body: &Bytes,
+) -> Fault {
     let said = match text(body) {
         said if said.is_empty() => "with an empty body".to_owned(),
         said => format!("and said: {said}"),
@@ -332,8 +331,8 @@ fn foreign(upstream: &UpstreamId, status: u16, told: Option<Duration>, body: &By
     }
     if status == 429 {
         let fault = Fault::upstream(Kind::RateLimited, what);
-        return match told {
-            Some(told) => fault.after(told),
+        return match retry_after {
+            Some(wait) => fault.after(wait),
             None => fault,
         };
     }
@@ -383,30 +382,15 @@ fn text(body: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::exchange::attempt::test_target;
 
-    fn target(account: Option<&str>) -> Target {
-        Target {
-            upstream: "up".parse().unwrap(),
-            index: 0,
-            dialect: "anthropic".into(),
+    fn error(status: u16, body: &'static str, account: Option<&str>) -> AttemptError {
+        let target = Target {
             account: account.map(|name| name.parse().unwrap()),
-            model: "m".into(),
-            requested_model: "m".into(),
-            attempt: 1,
-            lacks: Arc::default(),
-        }
-    }
-
-    fn error(status: u16, body: &'static str, account: Option<&str>) -> Failed {
-        let bad = Bad::Error {
-            status,
-            headers: HeaderMap::new(),
-            body: body.into(),
+            ..test_target()
         };
-        Failed::new(bad, &target(account))
+        AttemptError::status(&target, status, HeaderMap::new(), body.into())
     }
 
     const ENVELOPE: &str =
@@ -456,7 +440,6 @@ mod tests {
             401
         );
     }
-
     #[test]
     fn a_403_is_about_the_credential_only_if_it_says_so() {
         let table = [

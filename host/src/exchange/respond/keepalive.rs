@@ -8,17 +8,16 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     config,
-    exchange::{
-        Answer,
-        finish::{Finished, Head},
-        record::Record,
-    },
+    exchange::{Answer, record::Record},
     fault::Fault,
     message::{Body, BodyStream, Event, Response},
     sse,
 };
 
-use super::{PING, streamed};
+use super::{
+    Finished,
+    relay::{ClientHead, PING, streamed},
+};
 
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -34,7 +33,7 @@ struct Pinging {
 }
 
 /// What the stream of a committed exchange goes on with.
-enum Going {
+enum KeepaliveStream {
     Pinging(Pinging),
     Streaming(BodyStream),
     /// The last bytes are out; the record is written when they are gone.
@@ -49,19 +48,22 @@ impl Held {
     /// The answer, if it begins soon enough; else 200 and pings until it does.
     pub(crate) async fn answer(mut self, limits: &config::Retry) -> Answer {
         match tokio::time::timeout(limits.ping_after, &mut self.0).await {
-            Ok(finished) => finished.answer(Head::Open).await,
+            Ok(finished) => finished.answer(ClientHead::Unsent).await,
             Err(_) => self.commit(limits.ping_every),
         }
     }
 
     fn commit(self, every: Duration) -> Answer {
-        let exchange = self.0.then(|finished| finished.answer(Head::Sent)).boxed();
+        let exchange = self
+            .0
+            .then(|finished| finished.answer(ClientHead::Sent))
+            .boxed();
         let pinging = Pinging {
             exchange,
             every,
             pinged: PING.len(),
         };
-        let rest = stream::unfold(Going::Pinging(pinging), Going::next);
+        let rest = stream::unfold(KeepaliveStream::Pinging(pinging), KeepaliveStream::next);
         let body = stream::iter([Ok(PING)]).chain(rest);
         Answer::streaming(Response {
             status: StatusCode::OK,
@@ -71,14 +73,14 @@ impl Held {
     }
 }
 
-impl Going {
+impl KeepaliveStream {
     async fn next(self) -> Option<(Result<Bytes, Fault>, Self)> {
         let mut chunks = match self {
             Self::Pinging(mut pinging) => {
                 match tokio::time::timeout(pinging.every, &mut pinging.exchange).await {
                     Ok(answer) => match begun(answer, pinging.pinged) {
-                        Begins::Stream(chunks) => chunks,
-                        Begins::Last(last, record) => return Some((last, Self::Said(record))),
+                        FirstOutput::Stream(chunks) => chunks,
+                        FirstOutput::Last(last, record) => return Some((last, Self::Said(record))),
                     },
                     Err(_) => {
                         pinging.pinged += PING.len();
@@ -95,16 +97,16 @@ impl Going {
 }
 
 /// How the answer goes on after the pings.
-enum Begins {
+enum FirstOutput {
     Stream(BodyStream),
     /// With this and nothing more.
     Last(Result<Bytes, Fault>, Option<Box<Record>>),
 }
 
-fn begun(answer: Answer, pinged: usize) -> Begins {
+fn begun(answer: Answer, pinged: usize) -> FirstOutput {
     let (last, mut record) = match (answer.outcome, answer.record) {
         (Ok(response), record) => match response.body {
-            Body::Stream(chunks) => return Begins::Stream(chunks),
+            Body::Stream(chunks) => return FirstOutput::Stream(chunks),
             Body::Whole(bytes) if response.status.is_success() => (Ok(bytes), record),
             Body::Whole(bytes) => (Ok(error_event(&bytes)), record),
         },
@@ -114,7 +116,7 @@ fn begun(answer: Answer, pinged: usize) -> Begins {
         record.status = StatusCode::OK.as_u16();
         record.bytes_out = pinged + last.as_ref().map_or(0, Bytes::len);
     }
-    Begins::Last(last, record)
+    FirstOutput::Last(last, record)
 }
 
 /// An error answer as the event that says the same.

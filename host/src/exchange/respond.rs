@@ -1,4 +1,12 @@
-//! What the last attempt came to becomes the client's answer.
+//! Turns the end of the last attempt into the client's response.
+//!
+//! A streaming client is [`Held`] until its response has begun. After a long silence it gets status 200
+//! and pings. From the first event on the response is streamed, and nothing can be retried.
+
+mod keepalive; // nothing was sent, or only pings
+mod stream; // events are sent
+mod json; // a response that is complete
+mod relay; // events through the response hooks
 
 use std::sync::Arc;
 
@@ -15,51 +23,46 @@ use crate::{
 
 use super::{
     Answer, Ending, Record, Snapshot,
-    arrival::{Arrived, Whole},
-    attempt::{self, End, Own},
-    failed::Failed,
-    relay::{self, Wanted},
-    route::Way,
+    attempt::{self, AttemptEnd, AttemptError, HostEdits, JsonResponse, Received},
+    retry::Failover,
     thread,
 };
 
+use relay::ResponseMode;
+
+pub(crate) use keepalive::Held;
+pub(crate) use relay::ClientHead;
+
 /// An exchange at the end of its attempts. If an answer has begun, none of it has gone to the client.
 pub(crate) struct Finished {
-    pub(crate) end: End,
+    pub(crate) end: AttemptEnd,
     pub(crate) run: Run,
     /// None where no attempt was made.
-    pub(crate) way: Option<Way>,
+    pub(crate) failover: Option<Failover>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) request: Request,
     pub(crate) record: Box<Record>,
 }
 
-/// Whether the client knows status and headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Head {
-    Open,
-    Sent,
-}
-
 impl Finished {
     /// Makes the answer of the last attempt's end, or of a plugin's in place of any.
-    pub(crate) fn answer(self, head: Head) -> BoxFuture<'static, Answer> {
+    pub(crate) fn answer(self, head: ClientHead) -> BoxFuture<'static, Answer> {
         self.answered(head).boxed()
     }
 
-    async fn answered(self, head: Head) -> Answer {
+    async fn answered(self, head: ClientHead) -> Answer {
         let Self {
             end,
             mut run,
-            way,
+            failover,
             snapshot,
             request,
             mut record,
         } = self;
-        let target = way.as_ref().map(|way| way.target().clone());
+        let target = failover.as_ref().map(|failover| failover.target().clone());
         let own = target
             .as_ref()
-            .map(|target| Own::of(&snapshot, &request, target))
+            .map(|target| HostEdits::of(&snapshot, &request, target))
             .unwrap_or_default();
         let edits = attempt::edits(run.receipt(), own);
         let expose = snapshot.config.expose_accounts;
@@ -68,13 +71,13 @@ impl Finished {
             .map(|target| attempt::origin(target, expose, &edits))
             .unwrap_or_default();
         // One attempt that went well is nothing to tell of.
-        if (record.tried.len() > 1 || matches!(end, End::Failed(_)))
+        if (record.tried.len() > 1 || matches!(end, AttemptEnd::Failed(_)))
             && let Ok(tried) = HeaderValue::from_str(&record.attempts_line(expose))
         {
             origin.insert("x-witgate-attempts", tried);
         }
         record.receipt(run.receipt(), edits);
-        let wanted = Wanted {
+        let wanted = ResponseMode {
             kind: request.kind,
             stream: request.stream,
             own,
@@ -82,17 +85,17 @@ impl Finished {
             ping_every: snapshot.config.retry.ping_every,
         };
         let mut answer = match (end, target) {
-            (End::Arrived(arrived), Some(target)) => {
+            (AttemptEnd::Received(arrived), Some(target)) => {
                 remember_maker(&snapshot, &request, &target, &arrived);
                 let head = HeadOf {
                     request: &request,
                     target,
                     origin: &origin,
                 };
-                let lease = way.and_then(Way::into_lease);
+                let lease = failover.and_then(Failover::into_lease);
                 begin(arrived, run, head, lease, wanted, record).await
             }
-            (End::Local { plugin, answer }, target) => {
+            (AttemptEnd::Answered { plugin, answer }, target) => {
                 record.saved = target.is_none() && answer.status.is_success();
                 // No account was used.
                 origin.remove("x-account-email");
@@ -100,13 +103,15 @@ impl Finished {
                     .note
                     .or_else(|| Some(format!("answered by `{plugin}`")));
                 record.end(Ending::Answered);
-                let response = relay::local(answer.status, answer.headers, answer.body, wanted);
+                let response = json::local(answer.status, answer.headers, answer.body, wanted);
                 Answer::whole(response, record)
             }
-            (End::Failed(failed), _) => give_up(*failed, record),
-            (End::Refused { plugin, fault, .. }, _) => Answer::refused(&plugin, fault, record),
-            (End::Broken(fault), _) => Answer::fault(fault, record),
-            (End::Arrived(_), None) => {
+            (AttemptEnd::Failed(failed), _) => give_up(*failed, record),
+            (AttemptEnd::Refused { plugin, fault, .. }, _) => {
+                Answer::refused(&plugin, fault, record)
+            }
+            (AttemptEnd::Fault(fault), _) => Answer::fault(fault, record),
+            (AttemptEnd::Received(_), None) => {
                 Answer::fault(Fault::gateway("an answer came without a target"), record)
             }
         };
@@ -124,11 +129,11 @@ struct HeadOf<'a> {
 
 /// The answer begins, and with it the hooks' second half.
 async fn begin(
-    arrived: Arrived,
+    arrived: Received,
     run: Run,
     head: HeadOf<'_>,
     lease: Option<Lease>,
-    wanted: Wanted,
+    wanted: ResponseMode,
     mut record: Box<Record>,
 ) -> Answer {
     let HeadOf {
@@ -152,11 +157,11 @@ async fn begin(
         }
     };
     match arrived {
-        Arrived::Begun(mut begun) => {
+        Received::Stream(mut begun) => {
             let answering = run.answering(head(begun.status, std::mem::take(&mut begun.headers)));
             begun.deliver(answering, lease, record, wanted).await
         }
-        Arrived::Whole(Whole {
+        Received::Json(JsonResponse {
             status,
             headers,
             body,
@@ -166,13 +171,13 @@ async fn begin(
                 record.usage = usage;
             }
             let answering = run.answering(head(status, headers));
-            relay::whole(status, body, answering, record, wanted).await
+            json::respond_json(status, body, answering, record, wanted).await
         }
     }
 }
 
 /// Where a thread goes on. Requests of no thread are not looked at.
-fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arrived: &Arrived) {
+fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arrived: &Received) {
     if let Some(account) = &target.account
         && thread::Thread::of(request).is_some()
         && let Some(message) = thread::message_id(arrived)
@@ -185,7 +190,7 @@ fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arriv
 }
 
 /// The last failure is what the client gets.
-fn give_up(failed: Failed, mut record: Box<Record>) -> Answer {
+fn give_up(failed: AttemptError, mut record: Box<Record>) -> Answer {
     let (outcome, headers) = failed.into_outcome();
     match outcome {
         Ok(response) => {

@@ -6,31 +6,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
 use crate::{
     accounts::Lease,
     exchange::{
         Answer,
-        arrival::{self, Begun, Whole},
-        attempt::Own,
-        collect::Collector,
-        failed::Bad,
-        finish::Head,
+        attempt::{HostEdits, StreamResponse, too_long},
         record::{Ending, Record},
     },
     fault::{Blame, Fault, Kind},
     idle_timeout::IdleTimeout,
-    ids::UpstreamId,
     message::{Body, BodyStream, Response},
     pipeline::Answering,
-    sse::{Decoder, Frame},
+    sse::Decoder,
     telemetry::Usage,
 };
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::{HeaderValue, header::CONTENT_TYPE};
-use witgate_contract::limits;
 
-use super::{PING, Passage, Pieces, Wanted, note, streamed};
+use super::relay::{ClientHead, PING, Relay, ResponseMode, WriteBuffer, note, streamed};
 
 /// No more than this is gathered before it goes out, in bytes.
 const ENOUGH: usize = 64 * 1024;
@@ -41,7 +35,7 @@ const TURNS: u32 = 2;
 /// How long an upstream may take to close a stream after its last event.
 const LINGER: Duration = Duration::from_secs(5);
 
-impl Begun {
+impl StreamResponse {
     /// Begins to answer the client. The first events pass the hooks before the head is made, so that hooks can set
     /// headers, and a hook that fails now still has its real status.
     pub(crate) async fn deliver(
@@ -49,7 +43,7 @@ impl Begun {
         answering: Answering,
         lease: Option<Lease>,
         mut record: Box<Record>,
-        wanted: Wanted,
+        wanted: ResponseMode,
     ) -> Answer {
         let Self {
             frames,
@@ -60,34 +54,34 @@ impl Begun {
         } = self;
         record.first_event();
         record.streams();
-        let mut passage = Passage {
+        let mut relay = Relay {
             answering,
             usage: Usage::default(),
             ending: None,
         };
-        if wanted.head == Head::Sent {
-            passage.answering.head_is_sent();
+        if wanted.head == ClientHead::Sent {
+            relay.answering.head_is_sent();
         }
-        let first = match passage.show(frames.into_iter()).await {
+        let first = match relay.show(frames.into_iter()).await {
             Ok(first) => first,
             Err(fault) => {
-                record.usage = passage.usage;
-                note(&mut passage.answering, &mut record, wanted.own);
+                record.usage = relay.usage;
+                note(&mut relay.answering, &mut record, wanted.own);
                 return Answer::fault(fault, record);
             }
         };
         // Also where no hook was shown an event.
-        passage.answering.head_is_sent();
-        let headers = streamed(passage.answering.take_headers());
+        relay.answering.head_is_sent();
+        let headers = streamed(relay.answering.take_headers());
         record.status = status.as_u16();
-        let over = passage.ending == Some(Ending::Error);
+        let over = relay.ending == Some(Ending::Error);
         let own = wanted.own;
-        let mut out = Pieces::default();
+        let mut out = WriteBuffer::default();
         out.raw(first);
         let streaming = Streaming {
             decoder,
             chunks,
-            passage,
+            relay,
             record,
             own,
             _lease: lease,
@@ -108,67 +102,15 @@ impl Begun {
             body: Body::Stream(body.boxed()),
         })
     }
-
-    /// Reads all of it, for a client that wants JSON. Still to be tried again: nothing has gone to
-    /// the client.
-    pub(crate) async fn collected(self, upstream: &UpstreamId) -> Result<Whole, Bad> {
-        let Self {
-            status,
-            mut headers,
-            frames,
-            mut decoder,
-            mut chunks,
-        } = self;
-        let mut collector = Collector::default();
-        let mut arrived = frames;
-        let mut received: usize = arrived.iter().map(Frame::len).sum();
-        // What comes behind the end is of no use, and it need not come.
-        loop {
-            let mut over = false;
-            for frame in &arrived {
-                match &*arrival::kind(frame) {
-                    b"error" => return Err(arrival::error_event(frame, headers)),
-                    b"message_stop" => over = true,
-                    _ => {}
-                }
-                if let Some(event) = frame.event() {
-                    collector.take(&event);
-                }
-            }
-            if decoder.is_too_long() {
-                return Err(Bad::Nothing(arrival::too_long(upstream)));
-            }
-            let next = if over { None } else { chunks.next().await };
-            let Some(chunk) = next else { break };
-            let chunk = chunk.map_err(Bad::Nothing)?;
-            received += chunk.len();
-            if received > limits::RESPONSE {
-                let fault = arrival::too_much(upstream, limits::RESPONSE, "one response");
-                return Err(Bad::Nothing(fault));
-            }
-            decoder.push(chunk);
-            arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = collector.finish().map_err(Bad::Nothing)?;
-        let mut usage = Usage::default();
-        usage.of_message(&body);
-        Ok(Whole {
-            status,
-            headers,
-            body,
-            usage,
-        })
-    }
 }
 
 /// A stream that has begun to go to the client.
 struct Streaming {
     decoder: Decoder,
     chunks: BodyStream,
-    passage: Passage,
+    relay: Relay,
     record: Box<Record>,
-    own: Own,
+    own: HostEdits,
     /// The account is busy until the answer has ended.
     _lease: Option<Lease>,
     ping_every: Duration,
@@ -176,7 +118,7 @@ struct Streaming {
     silent_since: Instant,
     silence: IdleTimeout,
     /// What goes out before anything more is read.
-    out: Pieces,
+    out: WriteBuffer,
     /// What comes after that, and is the last.
     cut: Option<Box<Fault>>,
     /// Nothing more is read.
@@ -196,7 +138,7 @@ impl Streaming {
     /// What goes out ends with an event, so a ping between two pieces is never inside of one.
     async fn piece(&mut self) -> Option<Result<Bytes, Fault>> {
         loop {
-            if let Some(ending) = self.passage.ending {
+            if let Some(ending) = self.relay.ending {
                 // The client has all of it, even if it goes before the upstream does.
                 self.record.end(ending);
             }
@@ -209,7 +151,7 @@ impl Streaming {
             if self.over {
                 return None;
             }
-            let complete = self.passage.ending == Some(Ending::Complete);
+            let complete = self.relay.ending == Some(Ending::Complete);
             let patience = if complete { LINGER } else { self.ping_every };
             match self.next_within(patience).await {
                 Some(next) => {
@@ -257,8 +199,8 @@ impl Streaming {
 
     /// Asked by nobody who could be woken, so nothing is set up to wake him.
     fn next_now(&mut self) -> Poll<Option<Result<Bytes, Fault>>> {
-        let mut nobody = Context::from_waker(Waker::noop());
-        self.chunks.poll_next_unpin(&mut nobody)
+        let mut none_left = Context::from_waker(Waker::noop());
+        self.chunks.poll_next_unpin(&mut none_left)
     }
 
     async fn taken(&mut self, next: Option<Result<Bytes, Fault>>) {
@@ -271,18 +213,16 @@ impl Streaming {
 
     /// The frames that end in this chunk leave together.
     async fn take(&mut self, chunk: Bytes) {
-        let Self {
-            decoder, passage, ..
-        } = self;
+        let Self { decoder, relay, .. } = self;
         decoder.push(chunk);
         let frames = std::iter::from_fn(|| decoder.next_frame());
-        match passage.show(frames).await {
+        match relay.show(frames).await {
             Ok(out) => self.out.raw(out),
             Err(fault) => return self.cut(fault, Ending::Error),
         }
-        self.over |= self.passage.ending == Some(Ending::Error);
+        self.over |= self.relay.ending == Some(Ending::Error);
         if self.decoder.is_too_long() {
-            let fault = arrival::too_long(&self.passage.answering.head().target.upstream);
+            let fault = too_long(&self.relay.answering.head().target.upstream);
             self.cut(fault, Ending::Truncated);
         }
     }
@@ -291,19 +231,19 @@ impl Streaming {
     /// half an event before our error would spoil it.
     async fn end(&mut self, fault: Option<Fault>) {
         self.over = true;
-        let complete = self.passage.ending == Some(Ending::Complete);
-        let mut out = Pieces::default();
+        let complete = self.relay.ending == Some(Ending::Complete);
+        let mut out = WriteBuffer::default();
         if complete {
             out.raw(self.decoder.rest());
         }
-        match Box::pin(self.passage.answering.on_end(complete)).await {
+        match Box::pin(self.relay.answering.on_end(complete)).await {
             Ok(events) => out.events(&events),
             Err(fault) => return self.cut(fault, Ending::Error),
         }
         self.out.raw(out.joined());
         if !complete {
             let fault = fault.unwrap_or_else(|| {
-                let upstream = &self.passage.answering.head().target.upstream;
+                let upstream = &self.relay.answering.head().target.upstream;
                 let what =
                     format!("the stream of upstream `{upstream}` ended before `message_stop`");
                 Fault::upstream(Kind::InvalidResponse, what)
@@ -319,7 +259,7 @@ impl Streaming {
     fn cut(&mut self, fault: Fault, ending: Ending) {
         self.over = true;
         self.record.note = Some(fault.chain());
-        self.passage.ending = Some(ending);
+        self.relay.ending = Some(ending);
         self.cut = Some(Box::new(fault));
     }
 }
@@ -339,7 +279,7 @@ async fn let_others_run() {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        self.record.usage = self.passage.usage;
-        note(&mut self.passage.answering, &mut self.record, self.own);
+        self.record.usage = self.relay.usage;
+        note(&mut self.relay.answering, &mut self.record, self.own);
     }
 }

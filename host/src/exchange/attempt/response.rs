@@ -1,15 +1,12 @@
-//! The beginning of an upstream's answer: good enough to be given to the client, or a failed attempt.
+//! The beginning of an upstream's response: a usable one, or a failed attempt.
 
-use std::{
-    borrow::Cow,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde::de::IgnoredAny;
-use witgate_contract::{error_type::status_of, event::event_type, limits};
+use witgate_contract::{error_type::status_of, limits};
 
 use crate::{
     fault::{Fault, Kind},
@@ -20,53 +17,58 @@ use crate::{
     telemetry::Usage,
 };
 
-use super::{failed::Bad, kinds::envelope, translate};
+use super::{
+    envelope::envelope,
+    error::AttemptError,
+    limit::{too_long, too_much},
+    translate,
+};
 
-/// An answer whose beginning is good. None of it has gone to the client, so another attempt is still possible.
-pub(crate) enum Arrived {
-    Whole(Whole),
-    Begun(Begun),
+/// A usable response. Nothing of it has been sent to the client, so a retry is still possible.
+pub(crate) enum Received {
+    Json(JsonResponse),
+    Stream(StreamResponse),
 }
 
-impl Arrived {
+impl Received {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Whole(whole) => whole.status,
-            Self::Begun(begun) => begun.status,
+            Self::Json(response) => response.status,
+            Self::Stream(response) => response.status,
         }
     }
 }
 
-/// A JSON answer, all of it.
-pub(crate) struct Whole {
+/// A complete JSON response.
+pub(crate) struct JsonResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// As it stands in the body, which thus is read only once.
+    /// Read from the body, so that it is parsed only once.
     pub(crate) usage: Usage,
 }
 
-/// A stream whose first event is here.
-pub(crate) struct Begun {
+/// A stream whose first event has arrived.
+pub(crate) struct StreamResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Up to the last that has come whole.
+    /// The complete frames received so far.
     pub(crate) frames: Vec<Frame>,
     pub(crate) decoder: Decoder,
     pub(crate) chunks: BodyStream,
 }
 
-/// Until when an answer must have begun.
-pub(crate) struct Due {
+/// The time by which a response must have begun.
+pub(crate) struct Deadline {
     upstream: UpstreamId,
-    /// What is waited for.
+    /// What is awaited, for the error message.
     what: &'static str,
     limit: Duration,
     by: Instant,
 }
 
-impl Due {
-    /// Counted from now.
+impl Deadline {
+    /// `limit` from now.
     pub(crate) fn of(target: &Target, what: &'static str, limit: Duration) -> Self {
         Self {
             upstream: target.upstream.clone(),
@@ -76,7 +78,7 @@ impl Due {
         }
     }
 
-    /// Waits for it until then.
+    /// Waits for `future` until the deadline; a timeout is a fault that names the upstream.
     pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Fault> {
         let waited = tokio::time::timeout_at(self.by.into(), future).await;
         waited.map_err(|_| {
@@ -105,17 +107,17 @@ const LONGEST_PRELUDE: usize = 1024 * 1024;
 /// in bytes. Some servers send it to keep the connection open.
 const LONGEST_BLANK: usize = 64 * 1024;
 
-/// An error is a line or two, sent at once.
-const ERROR_PATIENCE: Duration = Duration::from_secs(10);
+/// An error body is a line or two, sent at once.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads as far as it must to know. What the upstream says in another protocol is translated first.
-pub(crate) async fn look(
+/// Reads as much as is needed to tell. A response in another dialect is translated first.
+pub(crate) async fn read_response(
     answer: Response,
     kind: RequestKind,
     target: &Target,
-    due: &Due,
+    due: &Deadline,
     translator: Option<Translator>,
-) -> Result<Arrived, Bad> {
+) -> Result<Received, Box<AttemptError>> {
     let Response {
         status,
         headers,
@@ -127,26 +129,23 @@ pub(crate) async fn look(
     };
     if !status.is_success() {
         let body = read_error(&mut chunks).await;
-        return Err(Bad::Error {
-            status: status.as_u16(),
-            headers,
-            body,
-        });
+        let error = AttemptError::status(target, status.as_u16(), headers, body);
+        return Err(Box::new(error));
     }
+    let invalid = |headers, body, fault| {
+        Box::new(AttemptError::invalid_response(
+            target, status, headers, body, fault,
+        ))
+    };
     let mut begun = BytesMut::new();
     let streamed = match form(&headers) {
         Form::Events => true,
         Form::Json => false,
-        // Some upstreams call their stream plain text; what it is shows in its first bytes.
+        // Some upstreams label their stream as plain text; its first bytes show what it is.
         Form::Unclear => {
             let read = read_blank(&mut chunks, &mut begun, target, due).await;
             if let Err(fault) = read {
-                return Err(Bad::Broken {
-                    status: status.as_u16(),
-                    headers,
-                    body: begun.freeze(),
-                    fault,
-                });
+                return Err(invalid(headers, begun.freeze(), fault));
             }
             looks_like_events(&begun)
         }
@@ -164,16 +163,10 @@ pub(crate) async fn look(
         None => limits::RESPONSE,
     };
     let (mut body, fault) = read(&mut chunks, begun, limit, &target.upstream).await;
-    let broken = |headers, body, fault| Bad::Broken {
-        status: status.as_u16(),
-        headers,
-        body,
-        fault,
-    };
     let read = fault.map_or_else(|| usage(&body, &headers, target), Err);
     let usage = match read {
         Ok(usage) => usage,
-        Err(fault) => return Err(broken(headers, body, fault)),
+        Err(fault) => return Err(invalid(headers, body, fault)),
     };
     if let Some(mut translator) = translator {
         if kind == RequestKind::Messages {
@@ -182,17 +175,16 @@ pub(crate) async fn look(
         }
         match translator.on_body(&body).await {
             Ok(translated) => body = translated.unwrap_or(body),
-            Err(fault) => return Err(broken(headers, body, fault)),
+            Err(fault) => return Err(invalid(headers, body, fault)),
         }
     }
     if let Some(error) = envelope(&body) {
-        return Err(Bad::Error {
-            status: status_of(&error.kind),
-            headers,
-            body,
-        });
+        let status = status_of(&error.kind);
+        return Err(Box::new(AttemptError::status(
+            target, status, headers, body,
+        )));
     }
-    Ok(Arrived::Whole(Whole {
+    Ok(Received::Json(JsonResponse {
         status,
         headers,
         body,
@@ -205,7 +197,7 @@ async fn read_blank(
     chunks: &mut BodyStream,
     begun: &mut BytesMut,
     target: &Target,
-    due: &Due,
+    due: &Deadline,
 ) -> Result<(), Fault> {
     while let Some(chunk) = due.or_fault(chunks.next()).await {
         let chunk = chunk?;
@@ -229,39 +221,40 @@ async fn begin(
     headers: HeaderMap,
     mut chunks: BodyStream,
     target: &Target,
-    due: &Due,
-) -> Result<Arrived, Bad> {
+    due: &Deadline,
+) -> Result<Received, Box<AttemptError>> {
     let mut decoder = Decoder::default();
     let mut frames = Vec::new();
     let mut prelude = 0;
-    let broken = |headers, body, fault| Bad::Broken {
-        status: status.as_u16(),
-        headers,
-        body,
-        fault,
+    let invalid = |headers, body, fault| {
+        Box::new(AttemptError::invalid_response(
+            target, status, headers, body, fault,
+        ))
     };
     loop {
         match due.or_fault(chunks.next()).await {
             Some(Ok(chunk)) => decoder.push(chunk),
-            Some(Err(fault)) => return Err(broken(headers, Bytes::new(), fault)),
+            Some(Err(fault)) => return Err(invalid(headers, Bytes::new(), fault)),
             None => {
                 let what = format!(
                     "the stream of upstream `{}` ended before its first event",
                     target.upstream
                 );
                 let fault = Fault::upstream(Kind::InvalidResponse, what);
-                return Err(broken(headers, decoder.rest(), fault));
+                return Err(invalid(headers, decoder.rest(), fault));
             }
         }
         let mut begun = false;
         while let Some(frame) = decoder.next_frame() {
             if !begun {
-                match &*kind(&frame) {
+                match &*frame.event_type() {
                     b"" | b"ping" => {
                         prelude += frame.len();
                         continue;
                     }
-                    b"error" => return Err(error_event(&frame, headers)),
+                    b"error" => {
+                        return Err(Box::new(AttemptError::event(target, &frame, headers)));
+                    }
                     _ => begun = true,
                 }
             }
@@ -270,10 +263,10 @@ async fn begin(
         if prelude > LONGEST_PRELUDE {
             let what = "comments and pings before its first event";
             let fault = too_much(&target.upstream, LONGEST_PRELUDE, what);
-            return Err(broken(headers, Bytes::new(), fault));
+            return Err(invalid(headers, Bytes::new(), fault));
         }
         if begun {
-            return Ok(Arrived::Begun(Begun {
+            return Ok(Received::Stream(StreamResponse {
                 status,
                 headers,
                 frames,
@@ -282,48 +275,8 @@ async fn begin(
             }));
         }
         if decoder.is_too_long() {
-            return Err(broken(headers, Bytes::new(), too_long(&target.upstream)));
+            return Err(invalid(headers, Bytes::new(), too_long(&target.upstream)));
         }
-    }
-}
-
-/// An error that came as an event, as if it had come as an answer.
-pub(crate) fn error_event(frame: &Frame, mut headers: HeaderMap) -> Bad {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = frame.data().unwrap_or_default();
-    let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
-    Bad::Error {
-        status,
-        headers,
-        body,
-    }
-}
-
-pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
-    let what = format!(
-        "upstream `{upstream}` sent an event of more than {} MiB",
-        limits::EVENT / 1024 / 1024
-    );
-    Fault::upstream(Kind::InvalidResponse, what)
-}
-
-/// The upstream sent more than the limit of `what`.
-pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault {
-    let limit = match limit >> 20 {
-        0 => format!("{} KiB", limit >> 10),
-        mebibytes => format!("{mebibytes} MiB"),
-    };
-    let what = format!("upstream `{upstream}` sent more than {limit} of {what}");
-    Fault::upstream(Kind::InvalidResponse, what)
-}
-
-/// The type of an event; empty for comments, which are not events.
-pub(crate) fn kind(frame: &Frame) -> Cow<'_, [u8]> {
-    match frame.name() {
-        b"" => frame.data().map_or_else(Cow::default, |data| {
-            event_type(b"", &data).into_owned().into()
-        }),
-        name => name.into(),
     }
 }
 
@@ -363,7 +316,7 @@ fn looks_like_events(begun: &[u8]) -> bool {
         .any(|field| begun.starts_with(field))
 }
 
-/// What a JSON answer cost, or why the body is none.
+/// The token usage of a JSON response, or why the body is invalid.
 fn usage(body: &Bytes, headers: &HeaderMap, target: &Target) -> Result<Usage, Fault> {
     let upstream = &target.upstream;
     let broken = |what: String| Err(Fault::upstream(Kind::InvalidResponse, what));
@@ -371,7 +324,7 @@ fn usage(body: &Bytes, headers: &HeaderMap, target: &Target) -> Result<Usage, Fa
     if trimmed.is_empty() {
         return broken(format!("upstream `{upstream}` answered with an empty body"));
     }
-    // In other protocols a list is an answer as well.
+    // In other dialects a list is a response as well.
     let begins = trimmed.starts_with(b"{") || (target.is_foreign() && trimmed.starts_with(b"["));
     let mut usage = Usage::default();
     if begins && (usage.of_message(body) || serde_json::from_slice::<IgnoredAny>(body).is_ok()) {
@@ -381,12 +334,12 @@ fn usage(body: &Bytes, headers: &HeaderMap, target: &Target) -> Result<Usage, Fa
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     broken(format!(
-        "upstream `{upstream}` answered with {}, where a JSON object was wanted",
+        "upstream `{upstream}` sent {}, expected a JSON object",
         kind.unwrap_or("something without a content type")
     ))
 }
 
-/// As much of an error as comes while it is worth waiting for.
+/// As much of an error body as arrives within its timeout.
 async fn read_error(chunks: &mut BodyStream) -> Bytes {
     let mut body = BytesMut::new();
     let all = async {
@@ -397,19 +350,19 @@ async fn read_error(chunks: &mut BodyStream) -> Bytes {
             }
         }
     };
-    // Its status says the most of it, and that is here.
-    let _ = tokio::time::timeout(ERROR_PATIENCE, all).await;
+    // The status says most of it, and that has arrived.
+    let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, all).await;
     body.freeze()
 }
 
-/// All that comes, and why it is not all. Of a body over the limit only the beginning is kept.
+/// The whole body, or what was received of it and why it is incomplete. Of a body over the limit only the beginning is kept.
 async fn read(
     chunks: &mut BodyStream,
     mut body: BytesMut,
     limit: usize,
     upstream: &UpstreamId,
 ) -> (Bytes, Option<Fault>) {
-    // Most answers come in one piece, which then is not copied.
+    // Most responses arrive in one chunk, which is not copied.
     let mut only = Bytes::new();
     while let Some(chunk) = chunks.next().await {
         match chunk {
@@ -435,29 +388,17 @@ fn joined(only: Bytes, body: BytesMut) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use http::HeaderValue;
 
     use super::*;
+    use crate::exchange::attempt::test_target as target;
 
     const START: &str =
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n";
     const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
-    fn target() -> Target {
-        Target {
-            upstream: "up".parse().unwrap(),
-            index: 0,
-            dialect: "anthropic".into(),
-            account: None,
-            model: "m".into(),
-            requested_model: "m".into(),
-            attempt: 1,
-            lacks: Arc::default(),
-        }
-    }
-
     /// What an upstream's response in these chunks is taken for.
-    async fn seen(kind: &'static str, chunks: Vec<Bytes>) -> Result<Arrived, String> {
+    async fn seen(kind: &'static str, chunks: Vec<Bytes>) -> Result<Received, String> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let answer = Response {
@@ -466,11 +407,10 @@ mod tests {
             body: Body::Stream(stream::iter(chunks.into_iter().map(Ok)).boxed()),
         };
         let target = target();
-        let due = Due::of(&target, "event", Duration::from_secs(60));
-        match look(answer, RequestKind::Messages, &target, &due, None).await {
+        let due = Deadline::of(&target, "event", Duration::from_secs(60));
+        match read_response(answer, RequestKind::Messages, &target, &due, None).await {
             Ok(arrived) => Ok(arrived),
-            Err(Bad::Broken { fault, .. } | Bad::Nothing(fault)) => Err(why(&fault)),
-            Err(bad) => panic!("{bad:?}"),
+            Err(error) => Err(why(error.fault().unwrap())),
         }
     }
 
@@ -499,7 +439,7 @@ mod tests {
             chunks.push(START.into());
             chunks
         };
-        let Ok(Arrived::Begun(begun)) = seen("text/event-stream", stream(LONGEST_PRELUDE)).await
+        let Ok(Received::Stream(begun)) = seen("text/event-stream", stream(LONGEST_PRELUDE)).await
         else {
             panic!("the first event did not arrive");
         };
@@ -520,13 +460,13 @@ mod tests {
             chunks.push(rest.into());
             chunks
         };
-        let Ok(Arrived::Whole(whole)) = seen("text/plain", response(LONGEST_BLANK, "{}")).await
+        let Ok(Received::Json(whole)) = seen("text/plain", response(LONGEST_BLANK, "{}")).await
         else {
             panic!("not taken for JSON");
         };
         assert_eq!(whole.body.len(), LONGEST_BLANK + 2);
         let events = seen("text/plain", response(LONGEST_BLANK, START)).await;
-        assert!(matches!(events, Ok(Arrived::Begun(_))));
+        assert!(matches!(events, Ok(Received::Stream(_))));
 
         let wanted = "upstream `up` sent more than 64 KiB of white space";
         for rest in ["{}", START, ""] {
@@ -563,13 +503,12 @@ mod tests {
             let mut chunks = vec![Bytes::from_static(START.as_bytes())];
             chunks.extend(comments(size - START.len() - STOP.len()));
             chunks.push(STOP.into());
-            let Ok(Arrived::Begun(begun)) = seen("text/event-stream", chunks).await else {
+            let Ok(Received::Stream(begun)) = seen("text/event-stream", chunks).await else {
                 panic!("the first event did not arrive");
             };
-            match begun.collected(&target().upstream).await {
+            match begun.collect(&target()).await {
                 Ok(whole) => Ok(whole.body),
-                Err(Bad::Nothing(fault)) => Err(why(&fault)),
-                Err(bad) => panic!("{bad:?}"),
+                Err(error) => Err(why(error.fault().unwrap())),
             }
         };
         assert_eq!(
@@ -594,11 +533,11 @@ mod tests {
         let fault = seen("text/event-stream", endless("")).await;
         assert_eq!(fault.err().unwrap(), wanted);
 
-        let Ok(Arrived::Begun(begun)) = seen("text/event-stream", endless(START)).await else {
+        let Ok(Received::Stream(begun)) = seen("text/event-stream", endless(START)).await else {
             panic!("the first event did not arrive");
         };
-        match begun.collected(&target().upstream).await {
-            Err(Bad::Nothing(fault)) => assert_eq!(why(&fault), wanted),
+        match begun.collect(&target()).await {
+            Err(error) => assert_eq!(why(error.fault().unwrap()), wanted),
             _ => panic!("the limit was not asked"),
         }
     }

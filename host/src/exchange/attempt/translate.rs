@@ -1,8 +1,8 @@
-//! The answer of an upstream that speaks another protocol, made Anthropic's as it arrives.
+//! Translates the response of an upstream with another dialect to Anthropic's as it arrives.
 //!
-//! It happens here, below everything that judges, collects or relays an answer, so that all of that knows one protocol
-//! only: an error in the upstream's own words is a failed attempt like any other, and an answer that is translated to
-//! nothing is no answer.
+//! It happens below everything that judges, collects or relays a response, so that all of that knows
+//! one dialect only. An error in the upstream's own words is a failed attempt like any other, and a
+//! response that is translated to nothing is an invalid one.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ use crate::{
     sse::{self, Decoder, Frame},
 };
 
-use super::arrival;
+use super::limit::{too_long, too_much};
 
 /// A stream of the upstream's events as a stream of Anthropic's.
 pub(crate) fn stream_of(
@@ -119,11 +119,11 @@ impl Translation {
             self.unanswered = 0;
         }
         if self.translator.is_some() && self.decoder.is_too_long() {
-            failed = Some(arrival::too_long(&self.upstream));
+            failed = Some(too_long(&self.upstream));
         }
         if self.unanswered > limits::RESPONSE {
             let what = "a stream that holds no event for the client";
-            failed = Some(arrival::too_much(&self.upstream, limits::RESPONSE, what));
+            failed = Some(too_much(&self.upstream, limits::RESPONSE, what));
         }
         self.hand_out(out, failed);
     }

@@ -1,0 +1,70 @@
+//! A stream that is read to its end, for a client that wants JSON.
+
+use futures_util::StreamExt;
+use http::{HeaderValue, header::CONTENT_TYPE};
+use witgate_contract::limits;
+
+use crate::{exchange::collect::Collector, message::Target, sse::Frame, telemetry::Usage};
+
+use super::{
+    error::AttemptError,
+    limit::{too_long, too_much},
+    response::{JsonResponse, StreamResponse},
+};
+
+impl StreamResponse {
+    /// Reads the whole stream, for a client that wants JSON. It can still be retried: nothing has been
+    /// sent to the client.
+    pub(crate) async fn collect(self, target: &Target) -> Result<JsonResponse, Box<AttemptError>> {
+        let Self {
+            status,
+            mut headers,
+            frames,
+            mut decoder,
+            mut chunks,
+        } = self;
+        let failed = |fault| Box::new(AttemptError::no_response(target, fault));
+        let mut collector = Collector::default();
+        let mut arrived = frames;
+        let mut received: usize = arrived.iter().map(Frame::len).sum();
+        // Nothing after the end is needed, and it may never arrive.
+        loop {
+            let mut over = false;
+            for frame in &arrived {
+                match &*frame.event_type() {
+                    b"error" => {
+                        return Err(Box::new(AttemptError::event(target, frame, headers)));
+                    }
+                    b"message_stop" => over = true,
+                    _ => {}
+                }
+                if let Some(event) = frame.event() {
+                    collector.take(&event);
+                }
+            }
+            if decoder.is_too_long() {
+                return Err(failed(too_long(&target.upstream)));
+            }
+            let next = if over { None } else { chunks.next().await };
+            let Some(chunk) = next else { break };
+            let chunk = chunk.map_err(failed)?;
+            received += chunk.len();
+            if received > limits::RESPONSE {
+                let fault = too_much(&target.upstream, limits::RESPONSE, "one response");
+                return Err(failed(fault));
+            }
+            decoder.push(chunk);
+            arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = collector.finish().map_err(failed)?;
+        let mut usage = Usage::default();
+        usage.of_message(&body);
+        Ok(JsonResponse {
+            status,
+            headers,
+            body,
+            usage,
+        })
+    }
+}

@@ -1,0 +1,27 @@
+//! Faults for responses that are larger than a limit.
+
+use witgate_contract::limits;
+
+use crate::{
+    fault::{Fault, Kind},
+    ids::UpstreamId,
+};
+
+/// An event is larger than [`limits::EVENT`].
+pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
+    let what = format!(
+        "upstream `{upstream}` sent an event of more than {} MiB",
+        limits::EVENT / 1024 / 1024
+    );
+    Fault::upstream(Kind::InvalidResponse, what)
+}
+
+/// The upstream sent more than the limit of `what`.
+pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault {
+    let limit = match limit >> 20 {
+        0 => format!("{} KiB", limit >> 10),
+        mebibytes => format!("{mebibytes} MiB"),
+    };
+    let what = format!("upstream `{upstream}` sent more than {limit} of {what}");
+    Fault::upstream(Kind::InvalidResponse, what)
+}

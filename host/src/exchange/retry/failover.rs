@@ -1,0 +1,396 @@
+//! Failover: the targets of a request's route, and which of them makes the next attempt.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    accounts::{AccountOutcome, AccountQuery, Accounts, Lease, Selection},
+    config::{Config, Destination},
+    fault::{Blame, Fault, Kind},
+    ids::AccountId,
+    message::{Request, Target},
+    pipeline::Run,
+};
+
+use crate::exchange::{Snapshot, attempt::AttemptEnd, thread::Thread};
+
+use super::policy::RetryTarget;
+
+/// The targets of one exchange, which of them is used now, and which are used up.
+pub(crate) struct Failover {
+    /// One for each destination of the route, in order.
+    targets: Vec<Target>,
+    /// The index of the current target.
+    at: usize,
+    /// The account of the current attempt; it counts as busy while this is held.
+    lease: Option<Lease>,
+    attempt: u32,
+    /// How many attempts in a row before the current one used the same account.
+    repeats: u32,
+    /// What was tried, by target; `None` is the client's own credential.
+    tried: Vec<(usize, Option<AccountId>)>,
+    /// Unreachable upstreams.
+    unreachable: Vec<usize>,
+    /// The only account that may be used: it made the message that the request continues.
+    pinned: Option<AccountId>,
+    /// Whether other accounts could serve the request if the client sent the whole conversation.
+    whole_could_fail_over: bool,
+    /// Whether an account's credential was rejected and reported.
+    rejected: bool,
+    session: Option<Arc<str>>,
+    accounts: Arc<Accounts>,
+    max_cooldown_wait: Duration,
+}
+
+/// There is no target for another attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoTarget {
+    /// When the first account on cooldown becomes available; `None` if none is on cooldown.
+    pub(crate) available_at: Option<Instant>,
+}
+
+/// What can be used now.
+enum Found {
+    Available(usize, Option<Lease>),
+    OnCooldown(Instant),
+    NoTarget,
+}
+
+/// Whether any route serves a model.
+pub(crate) fn is_routed(config: &Config, model: &str) -> bool {
+    !destinations(config, model, 1).is_empty()
+}
+
+/// The destinations of a model: those of the first route that matches; without any route, all upstreams in file order.
+fn destinations(config: &Config, model: &str, upstreams: usize) -> Vec<Destination> {
+    if config.routes.is_empty() {
+        return (0..upstreams)
+            .map(|upstream| Destination {
+                upstream,
+                model: None,
+            })
+            .collect();
+    }
+    let route = config
+        .routes
+        .iter()
+        .find(|route| route.model.is_match(model));
+    route.map_or_else(Vec::new, |route| route.to.clone())
+}
+
+impl Failover {
+    /// Picks the first attempt's target, waiting for an account on cooldown if necessary.
+    pub(crate) async fn begin(
+        snapshot: &Snapshot,
+        request: &Request,
+        run: &mut Run,
+    ) -> Result<Self, Fault> {
+        let mut failover = Self::plan(snapshot, request)?;
+        if let Err(none_left) = failover.go(None).await {
+            return Err(failover.all_on_cooldown(&none_left));
+        }
+        run.reserve(request, &failover.targets)?;
+        Ok(failover)
+    }
+
+    /// Uses the model in the body, which a request hook may have changed.
+    fn plan(snapshot: &Snapshot, request: &Request) -> Result<Self, Fault> {
+        let model = request.effective_model();
+        let targets = targets(snapshot, request, &model);
+        if targets.is_empty() {
+            return Err(Fault::client(Kind::NotFound, format!("model: {model}")));
+        }
+        let mut failover = Self {
+            targets,
+            at: 0,
+            lease: None,
+            attempt: 0,
+            repeats: 0,
+            tried: Vec::new(),
+            unreachable: Vec::new(),
+            pinned: None,
+            whole_could_fail_over: false,
+            rejected: false,
+            session: request.session.clone(),
+            accounts: Arc::clone(&snapshot.accounts),
+            max_cooldown_wait: snapshot.config.retry.max_cooldown_wait,
+        };
+        if let Some(Thread::Continues(message)) = Thread::of(request) {
+            failover.pin_to_message_account(&message)?;
+        }
+        Ok(failover)
+    }
+
+    /// The target of the current attempt.
+    pub(crate) fn target(&self) -> &Target {
+        &self.targets[self.at]
+    }
+
+    /// Moves to the next attempt's target, after its wait.
+    pub(crate) async fn advance(
+        &mut self,
+        after: Duration,
+        target: RetryTarget,
+    ) -> Result<(), NoTarget> {
+        let account = self.target().account.clone();
+        tokio::time::sleep(after).await;
+        let or_same = match target {
+            RetryTarget::SameAccount => {
+                if self.go_as(account.as_ref()) {
+                    self.repeats += 1;
+                    return Ok(());
+                }
+                // It went on cooldown meanwhile.
+                Some(Duration::ZERO)
+            }
+            RetryTarget::OtherAccount { or_same } => or_same,
+            RetryTarget::OtherUpstream { or_same } => {
+                self.unreachable.push(self.target().index);
+                or_same
+            }
+        };
+        self.tried.push((self.at, account));
+        self.lease = None;
+        self.repeats = 0;
+        self.go(or_same).await
+    }
+
+    /// Whether a rejected credential may be renewed and retried: once, then another account is used.
+    pub(crate) fn may_renew(&self) -> bool {
+        self.repeats == 0
+    }
+
+    /// Reports what the current attempt says about its account.
+    ///
+    /// Only the first rejected credential of an exchange counts: a request that is rejected for its
+    /// own sake, in words that blame the credential, takes out one account and not all of them.
+    pub(crate) fn report(&mut self, outcome: AccountOutcome) {
+        let outcome = match outcome {
+            AccountOutcome::BadCredential if std::mem::replace(&mut self.rejected, true) => {
+                AccountOutcome::Neutral
+            }
+            outcome => outcome,
+        };
+        let target = self.target();
+        if let Some(account) = &target.account {
+            let now = Instant::now();
+            self.accounts
+                .report(target.index, account, &target.model, outcome, now);
+        }
+    }
+
+    /// The end of an exchange that should be retried but has no target left.
+    pub(crate) fn give_up(&self, mut end: AttemptEnd, no_target: &NoTarget) -> AttemptEnd {
+        if let Some(lost) = self.lost_thread() {
+            return AttemptEnd::Fault(lost);
+        }
+        if let AttemptEnd::Failed(error) = &mut end {
+            error.available_at = no_target.available_at;
+        }
+        end
+    }
+
+    /// The error for a message thread whose account cannot be used: any account can continue it once
+    /// the client sends the whole conversation.
+    fn lost_thread(&self) -> Option<Fault> {
+        let lost = self.pinned.is_some() && self.whole_could_fail_over;
+        lost.then(thread_not_found)
+    }
+
+    /// The account stays busy until the response has ended.
+    pub(crate) fn into_lease(self) -> Option<Lease> {
+        self.lease
+    }
+
+    /// Moves to the first untried, available target. If there is none and `or_same` is set, falls back
+    /// to any available target after that delay. Waits for cooldowns up to `max_cooldown_wait`.
+    async fn go(&mut self, or_same: Option<Duration>) -> Result<(), NoTarget> {
+        let begun = Instant::now();
+        let earliest = begun + or_same.unwrap_or_default();
+        loop {
+            let now = Instant::now();
+            let mut found = self.find(true, now);
+            if !matches!(found, Found::Available(..)) && or_same.is_some() {
+                found = match self.find(false, now) {
+                    Found::Available(..) if now < earliest => Found::OnCooldown(earliest),
+                    Found::OnCooldown(until) => Found::OnCooldown(until.max(earliest)),
+                    found => found,
+                };
+            }
+            match found {
+                Found::Available(at, lease) => {
+                    self.take(at, lease);
+                    return Ok(());
+                }
+                Found::OnCooldown(until) if until <= begun + self.max_cooldown_wait => {
+                    tokio::time::sleep_until(until.into()).await;
+                }
+                Found::OnCooldown(until) => {
+                    return Err(NoTarget {
+                        available_at: Some(until),
+                    });
+                }
+                Found::NoTarget => return Err(NoTarget { available_at: None }),
+            }
+        }
+    }
+
+    /// Uses the current target again, with the same account unless it is on cooldown.
+    fn go_as(&mut self, account: Option<&AccountId>) -> bool {
+        let Some(account) = account else {
+            self.take(self.at, None);
+            return true;
+        };
+        match self.pick(self.at, Some(account), &[], Instant::now()) {
+            Selection::Available(lease) => {
+                self.take(self.at, Some(lease));
+                true
+            }
+            Selection::OnCooldown { .. } | Selection::None => false,
+        }
+    }
+
+    fn take(&mut self, at: usize, lease: Option<Lease>) {
+        self.attempt += 1;
+        self.at = at;
+        let target = &mut self.targets[at];
+        target.attempt = self.attempt;
+        target.account = lease.as_ref().map(|lease| lease.account().clone());
+        self.lease = lease;
+    }
+
+    fn find(&self, untried: bool, now: Instant) -> Found {
+        let mut soonest: Option<Instant> = None;
+        for (index, target) in self.targets.iter().enumerate() {
+            if untried && self.unreachable.contains(&target.index) {
+                continue;
+            }
+            let tried = self
+                .tried
+                .iter()
+                .filter(|(tried, _)| untried && *tried == index);
+            let tried: Vec<_> = tried.map(|(_, account)| account.clone()).collect();
+            if !self.accounts.any(target.index) {
+                if tried.is_empty() {
+                    return Found::Available(index, None);
+                }
+                continue;
+            }
+            let avoid: Vec<AccountId> = tried.into_iter().flatten().collect();
+            match self.pick(index, self.pinned.as_ref(), &avoid, now) {
+                Selection::Available(lease) => return Found::Available(index, Some(lease)),
+                Selection::OnCooldown { until } => {
+                    soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+                }
+                Selection::None => {}
+            }
+        }
+        soonest.map_or(Found::NoTarget, Found::OnCooldown)
+    }
+
+    fn pick(
+        &self,
+        at: usize,
+        only: Option<&AccountId>,
+        avoid: &[AccountId],
+        now: Instant,
+    ) -> Selection {
+        let target = &self.targets[at];
+        let ask = AccountQuery {
+            upstream: target.index,
+            model: &target.model,
+            session: self.session.as_deref(),
+            only,
+            avoid,
+        };
+        self.accounts.pick(&ask, now)
+    }
+
+    /// A message thread continues at the account that made its last message. If that account is
+    /// unknown and there are several, the client must send the whole conversation.
+    fn pin_to_message_account(&mut self, message: &str) -> Result<(), Fault> {
+        let can = |target: &Target| !target.lacks.contains("message-threads");
+        if !self.targets.iter().any(can) {
+            // A plugin answers this, or the upstream does.
+            return Ok(());
+        }
+        let number = |target: &Target| self.accounts.count(target.index).max(1);
+        let choices: usize = self.targets.iter().filter(|at| can(at)).map(number).sum();
+        self.whole_could_fail_over = choices > 1 || !self.targets.iter().all(can);
+        match self.accounts.account_of_message(message, Instant::now()) {
+            Some((upstream, account)) if self.targets.iter().any(|at| at.index == upstream) => {
+                self.targets.retain(|at| at.index == upstream);
+                self.pinned = Some(account);
+            }
+            _ if choices > 1 => return Err(thread_not_found()),
+            _ => self.targets.retain(can),
+        }
+        Ok(())
+    }
+
+    fn all_on_cooldown(&self, none_left: &NoTarget) -> Fault {
+        if let Some(lost) = self.lost_thread() {
+            return lost;
+        }
+        let mut names: Vec<String> = Vec::new();
+        for at in &self.targets {
+            let name = format!("`{}`", at.upstream);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let names = names.join(", ");
+        let now = Instant::now();
+        // Waiting does not help against a wrong key, and a waiting client would look as if it hung.
+        let refused = |at: &Target| self.accounts.all_credentials_refused(at.index, now);
+        if self.targets.iter().all(refused) {
+            let what =
+                format!("no account of {names} has an accepted credential; see the gateway's log");
+            return Fault::upstream(Kind::BadCredential, what);
+        }
+        let what = format!(
+            "all accounts of {names} are on cooldown for model `{}`",
+            self.target().model
+        );
+        let fault = Fault::new(Blame::Upstream, Kind::RateLimited, what);
+        match none_left.available_at {
+            Some(until) => fault.after(until.saturating_duration_since(now)),
+            None => fault,
+        }
+    }
+}
+
+/// The error by which clients know that they must send the whole conversation.
+fn thread_not_found() -> Fault {
+    let what = "thread: the account that made `previous_message_id` is not known or not ready; send all messages \
+                again with `thread: {\"type\": \"create\"}`";
+    Fault::client(Kind::NotFound, what)
+        .with_details(r#"{"error_code":"thread_not_found"}"#.to_owned())
+}
+
+/// The targets of a model's destinations, without accounts.
+fn targets(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Target> {
+    let destinations = destinations(&snapshot.config, model, snapshot.upstreams.iter().count());
+    let first = destinations.first().map(|to| to.upstream);
+    let beside_others = destinations.iter().any(|to| Some(to.upstream) != first);
+    let targets = destinations.into_iter().filter_map(|to| {
+        // The client's own credential goes to the first upstream only, so another without accounts has none.
+        if Some(to.upstream) != first && !snapshot.accounts.any(to.upstream) {
+            return None;
+        }
+        let upstream = snapshot.upstreams.at(to.upstream)?;
+        Some(Target {
+            upstream: upstream.config.name.clone(),
+            index: to.upstream,
+            dialect: Arc::clone(&upstream.config.dialect),
+            account: None,
+            model: to.model.map_or_else(|| Arc::clone(model), Arc::from),
+            requested_model: Arc::clone(&request.requested_model),
+            attempt: 1,
+            lacks: snapshot.lacks(to.upstream, beside_others),
+        })
+    });
+    targets.collect()
+}
