@@ -152,7 +152,7 @@ fn rerun_when_changed(root: &Path, built: &Path) -> Result<(), String> {
         root.join("Cargo.toml"),
         root.join("Cargo.lock"),
         root.join("rust-toolchain.toml"),
-        root.join("wit"),
+        root.join("plugins/sdk/wit"),
         root.join("plugins/sdk/Cargo.toml"),
         root.join("host/contract/Cargo.toml"),
     ];

@@ -31,13 +31,13 @@ use witgate_contract::{guard::Facts, limits, manifest::Hook};
 use witgate_document::Operation;
 
 use self::{
-    bindings::Verdict,
     catalog::Entry,
     imports::{FailureView, Journal, May, RequestView},
     instance::Cause,
     plugin::Plugin,
     seats::Seats,
     translator::Loan,
+    verdict::Returned,
 };
 use crate::{
     config::OnError,
@@ -417,15 +417,26 @@ impl Run {
         &mut self,
         plugin: &Plugin,
         request: &mut Request,
-        outcome: Result<Verdict, Cause>,
+        outcome: Result<Returned, Cause>,
         view: Option<RequestView>,
     ) -> Result<Decision, Cause> {
         let decided = outcome
-            .and_then(|verdict| verdict::read(&verdict, plugin.id()).map_err(Cause::Unusable));
+            .and_then(|verdict| verdict::read(verdict, plugin.id()).map_err(Cause::Unusable));
         let view = view.ok_or(Cause::Lost)?;
         let journal = view.give_back(request, decided.is_ok());
         self.note(plugin, journal);
-        decided
+        match decided {
+            // The client's fault, so the plugin has not failed.
+            Err(Cause::BadDocument(why)) => Ok(Decision::Refuse {
+                plugin: plugin.id().clone(),
+                fault: Fault::client(
+                    Kind::BadRequest,
+                    format!("the body is not valid JSON: {why}"),
+                ),
+                try_next: false,
+            }),
+            decided => decided,
+        }
     }
 
     fn note(&mut self, plugin: &Plugin, mut journal: Journal) {

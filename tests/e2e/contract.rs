@@ -1,7 +1,7 @@
 //! One policy: a list of operations does the same in the gateway and in the SDK's test kit.
 //!
-//! The guest `operations` does what its settings list and reports a result for each. Here it runs
-//! as a component in the built gateway and as the same Rust code in [`Exchange`].
+//! The guest `operations` does what its settings list and reports a result for each. Here it runs as a component in the
+//! built gateway and as the same Rust code in [`Exchange`].
 
 use std::fmt::Write as _;
 
@@ -80,8 +80,7 @@ fn the_gateway_and_the_test_kit_do_the_same() {
     }
 }
 
-/// The body of the request hook: one value of exactly as many bytes as can be read at once, and a
-/// small one.
+/// The body of the request hook: one value of exactly as many bytes as can be read at once, and a small one.
 fn large() -> String {
     let large = "x".repeat(limits::READ - 2);
     format!(r#"{{"model":"m","max_tokens":16,"messages":[],"small":1,"large":"{large}"}}"#)
@@ -215,13 +214,13 @@ fn settings() -> Value {
         &longer,
         "teapot_error",
     ];
-    failure.extend(kinds.map(|kind| json!({ "set_kind": kind })));
+    failure.extend(kinds.map(|kind| json!({ "set_error_type": kind })));
     failure.extend([
         json!({"set_long_body": limits::FAILURE_BODY}),
         json!({"set_long_body": limits::FAILURE_BODY + 1}),
-        json!({"set_retry": ["same", u32::MAX]}),
-        json!({"set_rest": u32::MAX}),
-        json!({"set_rest": 1}),
+        json!({"set_retry": ["same-account", u32::MAX]}),
+        json!({"set_cooldown": u32::MAX}),
+        json!({"set_cooldown": 1}),
         json!({"set_retry": ["never", 0]}),
         json!("failure_head"),
     ]);

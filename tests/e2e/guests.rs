@@ -292,7 +292,9 @@ fn a_failure_hook_may_ask_for_another_attempt_and_correct_what_the_client_reads(
     ]);
     let gateway = Gateway::to(&upstream)
         .plugin("50-retries.wasm", component("retries"))
-        .tables("[plugin.retries]\nsettings = { when = [400], retry = \"same\", mark = true }")
+        .tables(
+            "[plugin.retries]\nsettings = { when = [400], retry = \"same-account\", mark = true }",
+        )
         .start();
     gateway.message(HELLO).has_status(200).has_body(MESSAGE);
     let second = upstream.request(2).json();

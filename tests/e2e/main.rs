@@ -26,6 +26,7 @@ mod liveness; // signs of life
 mod endings; // complete, or visibly not
 mod soak; // all of it at random
 mod metrics; // what is counted
+mod readme; // what the README shows
 mod commands; // check, plugins list, wit, exit codes
 mod connections; // clients that say nothing, and clients that do not read
 mod operation; // signals, limits, the configuration file while running

@@ -333,7 +333,7 @@ fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
     ];
     for (guest, words) in [
         ("wrong-world", vec!["witgate:plugin"]),
-        ("wrong-version", vec!["9.0.0", "0.1"]),
+        ("wrong-version", vec!["0.1.0", "0.2.0", "rebuild it"]),
         ("ungranted", vec!["wasi:sockets"]),
     ] {
         cases.push((guest, fs::read(component(guest)).unwrap(), words));
@@ -401,7 +401,9 @@ fn a_bad_file_at_the_start_stops_the_gateway() {
     let outcome = Gateway::echo()
         .plugin("55-redact.wasm", component("wrong-version"))
         .fails();
-    outcome.has_code(4).says(&["55-redact.wasm", "0.1"]);
+    outcome
+        .has_code(4)
+        .says(&["55-redact.wasm", "`0.1.0`", "rebuild it"]);
 }
 
 #[test]

@@ -9,13 +9,13 @@
 use serde::Deserialize;
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Operation,
-    Plugin, Request, RequestHook, Response, ResponseHook, Target, Verdict, settings,
+    Plugin, Request, RequestHook, Response, ResponseHook, Target, Verdict,
 };
 
 /// Where and how, from the settings.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Plan {
+pub(crate) struct Plan {
     r#in: String,
     call: u32,
     edits: bool,
@@ -31,22 +31,22 @@ impl Default for Plan {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Everywhere {
+    plan: Plan,
     calls: u32,
 }
 
 impl Everywhere {
     fn at(&mut self, hook: &str, request: Option<&mut Request>) -> Result<(), Error> {
-        let plan: Plan = settings()?;
-        if plan.r#in != hook {
+        if self.plan.r#in != hook {
             return Ok(());
         }
         self.calls += 1;
-        if self.calls != plan.call {
+        if self.calls != self.plan.call {
             return Ok(());
         }
-        if let (Some(request), true) = (request, plan.edits) {
+        if let (Some(request), true) = (request, self.plan.edits) {
             request.patch([Operation::add("/spoiled", true)])?;
         }
         crate::misbehave(hook)
@@ -54,28 +54,35 @@ impl Everywhere {
 }
 
 impl Plugin for Everywhere {
-    fn describe() -> Result<Manifest, Error> {
-        Self::default().at("describe", None)?;
+    type Settings = Plan;
+
+    fn new(plan: Plan) -> Result<Self, Error> {
+        let mut made = Self { plan, calls: 0 };
+        made.at("describe", None)?;
+        Ok(made)
+    }
+
+    fn describe(&self) -> Manifest {
         let every = || Guard::new().kinds(["messages", "count_tokens"]);
-        Ok(Manifest::new("misbehaves where the settings say")
+        Manifest::new("misbehaves where the settings say")
             .request(every())
             .attempt(every())
             .failure(every())
-            .response(every()))
+            .response(every())
     }
 }
 
 impl RequestHook for Everywhere {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
         self.at("request", Some(request))?;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
 impl AttemptHook for Everywhere {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
         self.at("attempt", Some(request))?;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 

@@ -39,7 +39,15 @@ impl EditError {
 
 impl fmt::Display for EditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        let case = match self {
+            Self::BadQuery(_) => "bad query",
+            Self::BadDocument(_) => "bad document",
+            Self::BadValue(_) => "bad value",
+            Self::NotApplicable(_) => "not applicable",
+            Self::TooMuch(_) => "too much",
+            Self::NotAllowed(_) => "not allowed",
+        };
+        write!(f, "{case}: {}", self.text())
     }
 }
 

@@ -111,6 +111,10 @@ pub const HOST_CALL: usize = 64 << 20;
 /// streams of its runtime library.
 pub const RESOURCES: usize = 256;
 
+/// Answers and refusals that a plugin has made and not returned, as a count. One is enough: a hook
+/// returns one.
+pub const DRAFTS: usize = 4;
+
 /// Handles that a plugin makes of its own resources, as a count.
 pub const OWN_HANDLES: usize = 10_000;
 

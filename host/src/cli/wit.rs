@@ -4,28 +4,46 @@ use super::{Failure, print};
 
 /// The files of the package, from what all of them use to what puts them together.
 const FILES: &[(&str, &str)] = &[
-    ("exchange.wit", include_str!("../../../wit/exchange.wit")),
-    ("manifest.wit", include_str!("../../../wit/manifest.wit")),
+    (
+        "exchange.wit",
+        include_str!("../../../plugins/sdk/wit/0.2.0/exchange.wit"),
+    ),
+    (
+        "manifest.wit",
+        include_str!("../../../plugins/sdk/wit/0.2.0/manifest.wit"),
+    ),
     (
         "request-hook.wit",
-        include_str!("../../../wit/request-hook.wit"),
+        include_str!("../../../plugins/sdk/wit/0.2.0/request-hook.wit"),
     ),
     (
         "attempt-hook.wit",
-        include_str!("../../../wit/attempt-hook.wit"),
+        include_str!("../../../plugins/sdk/wit/0.2.0/attempt-hook.wit"),
     ),
     (
         "failure-hook.wit",
-        include_str!("../../../wit/failure-hook.wit"),
+        include_str!("../../../plugins/sdk/wit/0.2.0/failure-hook.wit"),
     ),
     (
         "response-hook.wit",
-        include_str!("../../../wit/response-hook.wit"),
+        include_str!("../../../plugins/sdk/wit/0.2.0/response-hook.wit"),
     ),
-    ("settings.wit", include_str!("../../../wit/settings.wit")),
-    ("kv.wit", include_str!("../../../wit/kv.wit")),
-    ("log.wit", include_str!("../../../wit/log.wit")),
-    ("worlds.wit", include_str!("../../../wit/worlds.wit")),
+    (
+        "settings.wit",
+        include_str!("../../../plugins/sdk/wit/0.2.0/settings.wit"),
+    ),
+    (
+        "kv.wit",
+        include_str!("../../../plugins/sdk/wit/0.2.0/kv.wit"),
+    ),
+    (
+        "log.wit",
+        include_str!("../../../plugins/sdk/wit/0.2.0/log.wit"),
+    ),
+    (
+        "worlds.wit",
+        include_str!("../../../plugins/sdk/wit/0.2.0/worlds.wit"),
+    ),
 ];
 
 pub(super) fn run() -> Result<(), Failure> {
@@ -48,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_contract_is_the_whole_folder() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/sdk/wit/0.2.0");
         let names = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name());

@@ -1,4 +1,4 @@
-//! The contract as Rust, generated from `wit/`; generated names stop here.
+//! The contract as Rust, generated from `wit/0.2.0`. Generated names stay inside `pipeline`.
 //!
 //! One world for what every plugin imports and exports, and a tiny one per hook: a plugin exports only the hooks it has,
 //! so each hook is looked up on its own in the same instance.
@@ -6,7 +6,7 @@
 /// What every plugin imports, and `manifest`.
 pub(super) mod plugin {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../plugins/sdk/wit/0.2.0",
         world: "plugin",
         imports: { default: trappable },
         exports: { default: async },
@@ -16,6 +16,8 @@ pub(super) mod plugin {
             "witgate:plugin/exchange.target": crate::pipeline::imports::TargetView,
             "witgate:plugin/exchange.failure": crate::pipeline::imports::FailureView,
             "witgate:plugin/exchange.response": crate::pipeline::imports::ResponseView,
+            "witgate:plugin/exchange.answer": witgate_contract::verdict::AnswerDraft,
+            "witgate:plugin/exchange.refusal": witgate_contract::verdict::RefusalDraft,
         },
     });
 }
@@ -24,7 +26,7 @@ macro_rules! hook {
     ($module:ident, $world:literal) => {
         pub(super) mod $module {
             wasmtime::component::bindgen!({
-                path: "../wit",
+                path: "../plugins/sdk/wit/0.2.0",
                 world: $world,
                 exports: { default: async },
                 require_store_data_send: true,
@@ -42,7 +44,7 @@ hook!(failure, "failure-plugin");
 hook!(response, "response-plugin");
 
 pub(super) use plugin::witgate::plugin::{
-    exchange::{self, EditError, Event, EventVerdict, Verdict},
+    exchange::{self, EditError, Event, EventVerdict, HookError, RetryTarget, Verdict},
     kv, log, settings,
 };
 
@@ -63,5 +65,17 @@ impl From<witgate_contract::EditError> for EditError {
 impl From<witgate_document::Error> for EditError {
     fn from(error: witgate_document::Error) -> Self {
         witgate_contract::EditError::from(error).into()
+    }
+}
+
+impl From<witgate_contract::kv::KvError> for kv::KvError {
+    fn from(error: witgate_contract::kv::KvError) -> Self {
+        use witgate_contract::kv::KvError as Refused;
+        match error {
+            Refused::KeyTooLong(_) => Self::KeyTooLong,
+            Refused::ValueTooLong(_) => Self::ValueTooLong,
+            Refused::NotANumber => Self::NotANumber,
+            Refused::Overflow => Self::Overflow,
+        }
     }
 }

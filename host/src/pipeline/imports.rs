@@ -5,6 +5,7 @@
 mod failure;
 mod request;
 mod response;
+mod verdict;
 
 pub(super) use self::request::{Journal, May};
 #[allow(unreachable_pub, reason = "the generated bindings re-export them")]
@@ -58,6 +59,8 @@ pub(super) struct Host {
     pub(super) stderr: Stderr,
     /// What the present call may still take.
     pub(super) time: Allowance,
+    /// Answers and refusals that the plugin has made and not returned.
+    drafts: usize,
     /// Made when it is first called for, which for most plugins is never: making it takes as long as a call of a hook.
     wasi: Option<WasiCtx>,
     tenant: Arc<Tenant>,
@@ -85,6 +88,7 @@ impl Host {
             limits,
             stderr: Stderr::default(),
             time,
+            drafts: 0,
             wasi: None,
             tenant,
             exchange,
@@ -183,45 +187,38 @@ impl settings::Host for Host {
 }
 
 impl kv::Host for Host {
-    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
-        Ok(self
-            .tenant
-            .space
-            .get(&key, Instant::now())
-            .map_err(|error| error.to_string()))
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, kv::KvError>> {
+        let found = self.tenant.space.get(&key, Instant::now());
+        Ok(found.map_err(Into::into))
     }
 
     fn set(
         &mut self,
         key: String,
         value: Vec<u8>,
-        ttl_ms: u64,
-    ) -> wasmtime::Result<Result<(), String>> {
-        let ttl = Duration::from_millis(ttl_ms);
+        ttl_ms: u32,
+    ) -> wasmtime::Result<Result<(), kv::KvError>> {
+        let ttl = Duration::from_millis(ttl_ms.into());
         let done = self.tenant.space.set(&key, value, ttl, Instant::now());
-        Ok(done.map_err(|error| error.to_string()))
+        Ok(done.map_err(Into::into))
     }
 
-    fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), String>> {
-        Ok(self
-            .tenant
-            .space
-            .delete(&key)
-            .map_err(|error| error.to_string()))
+    fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), kv::KvError>> {
+        Ok(self.tenant.space.delete(&key).map_err(Into::into))
     }
 
     fn increment(
         &mut self,
         key: String,
         delta: i64,
-        ttl_ms: u64,
-    ) -> wasmtime::Result<Result<i64, String>> {
-        let ttl = Duration::from_millis(ttl_ms);
+        ttl_ms: u32,
+    ) -> wasmtime::Result<Result<i64, kv::KvError>> {
+        let ttl = Duration::from_millis(ttl_ms.into());
         let done = self
             .tenant
             .space
             .increment(&key, delta, ttl, Instant::now());
-        Ok(done.map_err(|error| error.to_string()))
+        Ok(done.map_err(Into::into))
     }
 }
 
@@ -268,11 +265,11 @@ impl exchange::HostTarget for Host {
             .map(ToString::to_string))
     }
 
-    fn model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+    fn mapped_model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
         Ok(self.table.get(&target)?.0.model.to_string())
     }
 
-    fn asked_model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+    fn requested_model(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
         Ok(self.table.get(&target)?.0.requested_model.to_string())
     }
 
@@ -280,8 +277,8 @@ impl exchange::HostTarget for Host {
         Ok(self.table.get(&target)?.0.attempt)
     }
 
-    fn lacks(&mut self, target: Resource<TargetView>, what: String) -> wasmtime::Result<bool> {
-        Ok(self.table.get(&target)?.0.lacks.contains(&what))
+    fn lacks(&mut self, target: Resource<TargetView>, feature: String) -> wasmtime::Result<bool> {
+        Ok(self.table.get(&target)?.0.lacks.contains(&feature))
     }
 
     fn drop(&mut self, target: Resource<TargetView>) -> wasmtime::Result<()> {
@@ -427,7 +424,7 @@ mod tests {
     #[test]
     fn only_granted_interfaces_may_be_imported() {
         assert!(is_granted("wasi:cli/stderr@0.2.6"));
-        assert!(is_granted("witgate:plugin/kv@0.1.0"));
+        assert!(is_granted("witgate:plugin/kv@0.2.0"));
         for import in [
             "wasi:filesystem/types@0.2.6",
             "wasi:sockets/tcp@0.2.6",

@@ -11,12 +11,14 @@ use witgate_contract::limits;
 
 use super::{
     bindings::{
-        Event as GuestEvent, EventVerdict, Verdict, attempt, failure, plugin, request, response,
+        Event as GuestEvent, EventVerdict, HookError, Verdict, attempt, failure, plugin, request,
+        response,
     },
     imports::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
     plugin::Code,
     runtime::{Runtime, overloaded},
     ticker::{Allowance, Ticker},
+    verdict::Returned,
 };
 use crate::{
     fault::Fault,
@@ -52,6 +54,8 @@ pub(super) enum Cause {
     Trapped(String),
     /// The hook's own error.
     Failed(String),
+    /// The client's body is not JSON where the hook had to read it.
+    BadDocument(String),
     /// What it handed back cannot be used.
     Unusable(String),
     /// The pool has no room.
@@ -151,12 +155,13 @@ impl Instance {
         &mut self,
         view: RequestView,
         limit: Duration,
-    ) -> (Result<Verdict, Cause>, Option<RequestView>) {
+    ) -> (Result<Returned, Cause>, Option<RequestView>) {
         let view = match self.lend(view) {
             Ok(view) => view,
             Err(cause) => return (Err(cause), None),
         };
-        let outcome = self.call_on_request(view.rep(), limit).await;
+        let verdict = self.call_on_request(view.rep(), limit).await;
+        let outcome = verdict.and_then(|verdict| self.returned(verdict));
         (outcome, self.take_back(view))
     }
 
@@ -184,16 +189,16 @@ impl Instance {
         view: RequestView,
         target: Target,
         limit: Duration,
-    ) -> (Result<Verdict, Cause>, Option<RequestView>) {
+    ) -> (Result<Returned, Cause>, Option<RequestView>) {
         let view = match self.lend(view) {
             Ok(view) => view,
             Err(cause) => return (Err(cause), None),
         };
         let outcome = match self.lend(TargetView(target)) {
             Ok(target) => {
-                let outcome = self.call_on_attempt(view.rep(), target.rep(), limit).await;
+                let verdict = self.call_on_attempt(view.rep(), target.rep(), limit).await;
                 self.take_back(target);
-                outcome
+                verdict.and_then(|verdict| self.returned(verdict))
             }
             Err(cause) => Err(cause),
         };
@@ -346,14 +351,25 @@ impl Instance {
         self.store.data_mut().table.delete(handle).ok()
     }
 
-    fn judge<T>(
+    /// The verdict with what the plugin made for it.
+    fn returned(&mut self, verdict: Verdict) -> Result<Returned, Cause> {
+        let host = self.store.data_mut();
+        let returned = match verdict {
+            Verdict::Proceed => Ok(Returned::Proceed),
+            Verdict::Answer(answer) => host.take_draft(answer).map(Returned::Answer),
+            Verdict::Refuse(refusal) => host.take_draft(refusal).map(Returned::Refuse),
+        };
+        returned.map_err(|error| Cause::Trapped(flat(&error)))
+    }
+
+    fn judge<T, E: Into<Cause>>(
         &self,
-        ended: Result<wasmtime::Result<Result<T, String>>, Elapsed>,
+        ended: Result<wasmtime::Result<Result<T, E>>, Elapsed>,
         limit: Duration,
     ) -> Result<T, Cause> {
         match ended {
             Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(text))) => Err(Cause::Failed(one_line(&text))),
+            Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(error)) => Err(cause(self.store.data(), &error, limit)),
             Err(_) => Err(Cause::Deadline(limit)),
         }
@@ -430,6 +446,21 @@ impl Cause {
     }
 }
 
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self::Failed(one_line(&text))
+    }
+}
+
+impl From<HookError> for Cause {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Failed(text) => text.into(),
+            HookError::BadDocument(text) => Self::BadDocument(one_line(&text)),
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -439,7 +470,10 @@ impl fmt::Display for Cause {
                 write!(f, "memory limit of {} MiB reached", limit >> 20)
             }
             Self::Memory(limit) => write!(f, "memory limit of {} KiB reached", limit >> 10),
-            Self::Trapped(text) | Self::Failed(text) | Self::Unusable(text) => f.write_str(text),
+            Self::Trapped(text)
+            | Self::Failed(text)
+            | Self::BadDocument(text)
+            | Self::Unusable(text) => f.write_str(text),
             Self::NoSlot => f.write_str("no plugin instance is free"),
             Self::Lost => f.write_str("the instance lost what it was lent"),
         }

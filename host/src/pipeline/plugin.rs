@@ -26,9 +26,9 @@ use crate::{
     telemetry::HookMeter,
 };
 
-/// The version of the contract, as in `wit/`. A plugin built for another patch number of it works if all that it
+/// The version of the contract, as in `plugins/sdk/wit/`. A plugin built for another patch number of it works if all that it
 /// imports is there.
-const OFFERED: (u64, u64, u64) = (0, 1, 0);
+const OFFERED: (u64, u64, u64) = (0, 2, 0);
 const PACKAGE: &str = "witgate:plugin/";
 
 /// SHA-256 of a component.
@@ -296,8 +296,8 @@ fn check_version(name: &str) -> Result<(), String> {
     match (numbers.next(), numbers.next(), numbers.next()) {
         (Some(Ok(0)), Some(Ok(asked)), Some(Ok(_))) if (major, minor) == (0, asked) => Ok(()),
         _ => Err(format!(
-            "needs `witgate:plugin` `{asked}` but this gateway offers `{major}.{minor}.{patch}`: rebuild it with the SDK \
-             of `{major}.{minor}`, or use another gateway"
+            "was built for `witgate:plugin` `{asked}`, but this gateway offers `{major}.{minor}.{patch}`: \
+             rebuild it with the SDK of `{major}.{minor}`"
         )),
     }
 }
@@ -327,16 +327,16 @@ mod tests {
     #[test]
     fn only_versions_of_the_same_track_are_taken() {
         for good in [
-            "witgate:plugin/manifest@0.1.0",
-            "witgate:plugin/kv@0.1.9",
+            "witgate:plugin/manifest@0.2.0",
+            "witgate:plugin/kv@0.2.9",
             "wasi:io/poll@0.2.6",
         ] {
             assert_eq!(check_version(good), Ok(()));
         }
-        for bad in ["0.2.0", "1.0.0", "0.1.0-rc.1", "0.1", "x"] {
+        for bad in ["0.1.0", "1.0.0", "0.2.0-rc.1", "0.2", "x"] {
             let why = check_version(&format!("witgate:plugin/manifest@{bad}")).unwrap_err();
             assert!(
-                why.contains(&format!("needs `witgate:plugin` `{bad}`")),
+                why.contains(&format!("was built for `witgate:plugin` `{bad}`")),
                 "{why}"
             );
         }

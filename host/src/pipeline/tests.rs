@@ -488,7 +488,7 @@ fn each_bad_file_is_refused_in_one_line_and_the_others_are_loaded() {
         ("a-world.wasm", "exports no hook of `witgate:plugin`"),
         (
             "b-version.wasm",
-            "needs `witgate:plugin` `9.0.0` but this gateway offers `0.1.0`",
+            "was built for `witgate:plugin` `0.1.0`, but this gateway offers `0.2.0`: rebuild it",
         ),
         ("c-ungranted.wasm", "imports `wasi:sockets/"),
         ("d-core.wasm", "--target wasm32-wasip2"),
@@ -766,8 +766,8 @@ fn a_body_that_is_no_message_is_shown_whole() {
 
 #[test]
 fn a_failure_hook_corrects_the_failure_and_wishes_for_a_retry() {
-    let settings = json!({ "when": [500], "retry": "other", "after_ms": 20, "rest_ms": 1000,
-                           "status": 429, "kind": "rate_limit_error" });
+    let settings = json!({ "when": [500], "retry": "other-account", "after_ms": 20, "cooldown_ms": 1000,
+                           "status": 429, "error_type": "rate_limit_error" });
     let fixture = Fixture::new()
         .drop_in("retries.wasm", "retries.wasm")
         .settings("retries", settings)

@@ -1,21 +1,29 @@
 //! What a request or attempt hook decided. What cannot be used is the plugin's failure.
 
 use bytes::Bytes;
-use witgate_contract::verdict::{Answer, Refusal};
+use witgate_contract::verdict::{AnswerDraft, Refusal, RefusalDraft};
 
-use super::{Decision, LocalAnswer, bindings::Verdict};
+use super::{Decision, LocalAnswer};
 use crate::{
     fault::{Blame, Fault, Kind, Retry},
     ids::PluginId,
 };
 
+/// A verdict as the hook returned it.
+pub(super) enum Returned {
+    Proceed,
+    Answer(AnswerDraft),
+    Refuse(RefusalDraft),
+}
+
 /// The error says what is wrong with what the plugin returned.
-pub(super) fn read(verdict: &Verdict, plugin: &PluginId) -> Result<Decision, String> {
+pub(super) fn read(verdict: Returned, plugin: &PluginId) -> Result<Decision, String> {
     match verdict {
-        Verdict::Proceed => Ok(Decision::Proceed),
-        Verdict::Answer(text) => {
-            let answer =
-                Answer::parse(text).map_err(|why| format!("its answer cannot be used: {why}"))?;
+        Returned::Proceed => Ok(Decision::Proceed),
+        Returned::Answer(draft) => {
+            let answer = draft
+                .finish()
+                .map_err(|why| format!("its answer cannot be used: {why}"))?;
             Ok(Decision::Answer {
                 plugin: plugin.clone(),
                 answer: LocalAnswer {
@@ -26,9 +34,10 @@ pub(super) fn read(verdict: &Verdict, plugin: &PluginId) -> Result<Decision, Str
                 },
             })
         }
-        Verdict::Refuse(text) => {
-            let refusal =
-                Refusal::parse(text).map_err(|why| format!("its refusal cannot be used: {why}"))?;
+        Returned::Refuse(draft) => {
+            let refusal = draft
+                .finish()
+                .map_err(|why| format!("its refusal cannot be used: {why}"))?;
             let try_next = refusal.try_next;
             Ok(Decision::Refuse {
                 plugin: plugin.clone(),
@@ -58,19 +67,20 @@ fn fault(refusal: Refusal, plugin: &PluginId) -> Fault {
 mod tests {
     use super::*;
 
-    fn of(verdict: Verdict) -> Result<Decision, String> {
-        read(&verdict, &"rule".parse().unwrap())
+    fn of(verdict: Returned) -> Result<Decision, String> {
+        read(verdict, &"rule".parse().unwrap())
     }
 
     #[test]
     fn a_refusal_says_status_type_details_and_where_to_go_on() {
-        let text = r#"{"status": 422, "type": "invalid_request_error", "message": "no",
-            "details": {"code": 1}, "try_next": true}"#;
+        let mut draft = RefusalDraft::new(422, "invalid_request_error".to_owned(), "no".to_owned());
+        draft.set_details(r#"{"code": 1}"#.to_owned());
+        draft.set_try_next(true);
         let Ok(Decision::Refuse {
             fault, try_next, ..
-        }) = of(Verdict::Refuse(text.to_owned()))
+        }) = of(Returned::Refuse(draft))
         else {
-            panic!("no refusal");
+            panic!("not a refusal");
         };
         assert!(try_next);
         assert_eq!(fault.to_string(), "no");
@@ -86,12 +96,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_says_which_verdict_it_was() {
-        let answer = of(Verdict::Answer("{}".to_owned())).err().unwrap();
+        let answer = of(Returned::Answer(AnswerDraft::new("OK".to_owned()))).err();
+        let answer = answer.unwrap();
         assert!(
             answer.starts_with("its answer cannot be used: "),
             "{answer}"
         );
-        let refusal = of(Verdict::Refuse("{}".to_owned())).err().unwrap();
+        let draft = RefusalDraft::new(200, "a".to_owned(), String::new());
+        let refusal = of(Returned::Refuse(draft)).err().unwrap();
         assert!(
             refusal.starts_with("its refusal cannot be used: "),
             "{refusal}"

@@ -34,5 +34,7 @@ pub(crate) fn is_one(request: &Request, unmarked: bool) -> Result<bool, EditErro
     if !class.is_empty() || !unmarked {
         return Ok(class == [AUXILIARY]);
     }
-    Ok(!request.header(SESSION).is_empty() && request.has(SHAPE)? && !request.has(CACHED)?)
+    Ok(!request.header(SESSION).is_empty()
+        && request.matches(SHAPE)?
+        && !request.matches(CACHED)?)
 }

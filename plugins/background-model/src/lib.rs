@@ -5,54 +5,60 @@ mod auxiliary;
 
 use serde::Deserialize;
 use witgate_plugin::{
-    Error, Guard, Manifest, Operation, Plugin, Request, RequestHook, Verdict, export, log, settings,
+    Error, Guard, Manifest, Operation, Plugin, Request, RequestHook, Verdict, export, log,
 };
 
-#[derive(Default)]
-struct BackgroundModel;
+struct BackgroundModel {
+    settings: Settings,
+}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct Settings {
     /// What auxiliary requests are sent to; without it they stay where they are.
     model: Option<String>,
     /// Whether requests without the header that says so may be recognised by their shape.
-    #[serde(default)]
     unmarked: bool,
 }
 
 impl Plugin for BackgroundModel {
-    fn describe() -> Result<Manifest, Error> {
-        let Settings { model, unmarked } = settings()?;
-        if model.as_ref().is_some_and(String::is_empty) {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        if settings.model.as_ref().is_some_and(String::is_empty) {
             return Err(Error::new(
-                "settings: `model` is empty, a model's name was wanted",
+                "settings: `model` is empty, expected the name of a model",
             ));
         }
+        Ok(Self { settings })
+    }
+
+    fn describe(&self) -> Manifest {
         let manifest = Manifest::new("sends auxiliary requests to the model in `settings.model`");
-        Ok(match (model, unmarked) {
+        match (&self.settings.model, self.settings.unmarked) {
             (None, _) => manifest.request(Guard::never()),
             (Some(_), false) => manifest.request(auxiliary::marked()),
             (Some(_), true) => manifest
                 .request(auxiliary::marked())
                 .request(auxiliary::shaped_like_one()),
-        })
+        }
     }
 }
 
 impl RequestHook for BackgroundModel {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
-        let Settings { model, unmarked } = settings()?;
-        let (Some(model), Some(asked)) = (model, request.first::<String>("$.model")?) else {
-            return Ok(Verdict::proceed());
+        let (Some(model), Some(requested)) =
+            (&self.settings.model, request.first::<String>("$.model")?)
+        else {
+            return Ok(Verdict::Proceed);
         };
-        if asked != model && auxiliary::is_one(request, unmarked)? {
+        if requested != *model && auxiliary::is_one(request, self.settings.unmarked)? {
             log::info(format!(
-                "auxiliary request moved from `{asked}` to `{model}`"
+                "auxiliary request moved from `{requested}` to `{model}`"
             ));
-            request.patch([Operation::replace("/model", model)])?;
+            request.patch([Operation::replace("/model", model.as_str())])?;
         }
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, Retry, Target, Verdict, dialect::Asked, export, log,
+    Refusal, Request, Response, ResponseHook, RetryTarget, Target, Verdict, dialect::Asked, export,
+    log,
 };
 
 use self::{
@@ -36,6 +37,7 @@ const LONGEST: u32 = 256;
 
 #[derive(Default)]
 struct DialectGemini {
+    settings: Settings,
     /// The client's names of the functions that the present attempt declares.
     names: Names,
     answer: Answer,
@@ -45,32 +47,40 @@ struct DialectGemini {
 }
 
 impl Plugin for DialectGemini {
-    fn describe() -> Result<Manifest, Error> {
-        Settings::load()?;
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        settings.check()?;
+        Ok(Self {
+            settings,
+            ..Self::default()
+        })
+    }
+
+    fn describe(&self) -> Manifest {
         let guard = || Guard::new().kinds(KINDS);
-        Ok(Manifest::new("speaks the Gemini API")
+        Manifest::new("speaks the Gemini API")
             .dialect("gemini")
             .attempt(guard())
             .failure(guard())
-            .response(guard()))
+            .response(guard())
     }
 }
 
 impl AttemptHook for DialectGemini {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
-        let settings = Settings::load()?;
         self.answer = Answer::default();
         self.kind = request.kind();
         if self.kind == "models" {
-            if settings.is_vertex(&target.upstream()) {
-                return Ok(Verdict::refuse(no_list()));
+            if self.settings.is_vertex(&target.upstream()) {
+                return Ok(no_list().into());
             }
             request.set_path("/models?pageSize=1000")?;
-            return Ok(Verdict::proceed());
+            return Ok(Verdict::Proceed);
         }
-        match self.translate(request, target, &settings)? {
-            Ok(()) => Ok(Verdict::proceed()),
-            Err(refusal) => Ok(Verdict::refuse(refusal)),
+        match self.translate(request, target)? {
+            Ok(()) => Ok(Verdict::Proceed),
+            Err(refusal) => Ok(refusal.into()),
         }
     }
 }
@@ -80,22 +90,22 @@ impl DialectGemini {
         &mut self,
         request: &mut Request,
         target: &Target,
-        settings: &Settings,
     ) -> Result<Result<(), Refusal>, Error> {
         let (outline, asked) = Asked::read(request, LONGEST)?;
-        let model = target.model();
+        let model = target.mapped_model();
         let path = in_path(&model);
         let to = To {
             model: Model::named(&model),
             path: &path,
-            vertex: settings.is_vertex(&target.upstream()),
+            vertex: self.settings.is_vertex(&target.upstream()),
             signatures: self.signatures,
         };
         let (told, method) = if self.kind == "count_tokens" {
             let told = asked.and_then(|mut asked| ask::count(&mut asked, &outline, to));
             (told, "countTokens")
         } else {
-            let told = asked.and_then(|mut asked| ask::message(&mut asked, &outline, to, settings));
+            let told =
+                asked.and_then(|mut asked| ask::message(&mut asked, &outline, to, &self.settings));
             (told, "streamGenerateContent?alt=sse")
         };
         let told = match told {
@@ -121,10 +131,10 @@ impl FailureHook for DialectGemini {
             return Ok(());
         };
         failure.set_body(trouble.body())?;
-        failure.set_kind(trouble.kind)?;
+        failure.set_error_type(trouble.kind)?;
         failure.set_status(trouble.status)?;
         if let Some(rest) = trouble.rest {
-            failure.set_rest(rest)?;
+            failure.set_cooldown(rest);
         }
         let said = match trouble.signature {
             Some(Signature::Missing) => &mut self.signatures.wanted,
@@ -133,9 +143,9 @@ impl FailureHook for DialectGemini {
         };
         if !std::mem::replace(said, true) {
             log::info(
-                "the upstream does not accept the signatures: trying once more with the documented stand-in",
+                "the upstream does not accept the signatures: trying once more with the documented placeholder",
             );
-            failure.set_retry(Retry::Same, Duration::ZERO)?;
+            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         }
         Ok(())
     }
@@ -143,7 +153,7 @@ impl FailureHook for DialectGemini {
 
 impl ResponseHook for DialectGemini {
     fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
-        let (exchange, model) = (response.id(), response.asked_model());
+        let (exchange, model) = (response.id(), response.requested_model());
         let about = About {
             names: &self.names,
             exchange: &exchange,

@@ -26,15 +26,15 @@ struct Model {
 
 /// The answer of `countTokens`.
 pub(crate) fn count(body: &str) -> Result<String, Error> {
-    let count: Count = serde_json::from_str(body)
-        .map_err(|error| Error::from(error).while_doing("countTokens"))?;
+    let count: Count =
+        serde_json::from_str(body).map_err(|error| Error::from(error).context("countTokens"))?;
     Ok(json!({ "input_tokens": count.total_tokens }).to_string())
 }
 
 /// The models that answer messages.
 pub(crate) fn models(body: &str) -> Result<String, Error> {
     let list: Models =
-        serde_json::from_str(body).map_err(|error| Error::from(error).while_doing("models"))?;
+        serde_json::from_str(body).map_err(|error| Error::from(error).context("models"))?;
     let answers = |model: &&Model| {
         model
             .supported_generation_methods

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use witgate_plugin::{
-    Hook, Retry, Value, json, serde_json,
+    Hook, RetryTarget, Value, json, serde_json,
     testing::{Exchange, Failed},
 };
 
@@ -122,7 +122,10 @@ fn a_model_that_turns_out_to_want_signatures_gets_them_at_the_second_try() {
         "message": "Function call is missing a thought_signature in functionCall parts." } });
     let mut failed = Failed::new(400, "invalid_request_error", &missing);
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     exchange.on_attempt().unwrap();
     assert!(
         exchange
@@ -150,8 +153,11 @@ fn after_a_refused_signature_none_is_sent() {
     let refused = json!({ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": "Corrupted thought signature." } });
     let mut failed = Failed::new(400, "api_error", &refused);
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
-    assert_eq!(failed.kind(), "invalid_request_error");
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
+    assert_eq!(failed.error_type(), "invalid_request_error");
     exchange.on_attempt().unwrap();
     assert!(!exchange.body().contains("Zm9yZWlnbg=="));
     assert_eq!(exchange.notes(), ["left out: thinking.signature"]);
@@ -171,7 +177,7 @@ fn a_failure_within_a_stream_keeps_its_words_and_tells_how_long_to_rest() {
     let mut failed = Failed::new(200, "rate_limit_error", envelope);
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!((failed.status(), failed.body().as_str()), (429, envelope));
-    assert_eq!(failed.rest(), Some(Duration::from_secs(12)));
+    assert_eq!(failed.cooldown(), Some(Duration::from_secs(12)));
 }
 
 #[test]

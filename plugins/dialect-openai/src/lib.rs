@@ -12,14 +12,15 @@ mod settings;
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, Target, Verdict, dialect::Asked, export,
+    Refusal, Request, Response, ResponseHook, Target, Value, Verdict, dialect::Asked, export,
+    serde_json::Map,
 };
 
 use answer::{Answer, Around};
 use failure::{Failed, Used, react};
 use names::Names;
 use request::Wanted;
-use settings::{Options, Settings, Thoughts};
+use settings::{Settings, Thoughts};
 
 const DIALECT: &str = "openai";
 
@@ -28,6 +29,7 @@ const LONGEST: u32 = 1_024;
 
 #[derive(Default)]
 struct DialectOpenai {
+    settings: Settings,
     answer: Answer,
     names: Names,
     stop_sequences: Vec<String>,
@@ -40,16 +42,22 @@ struct DialectOpenai {
 }
 
 impl Plugin for DialectOpenai {
-    fn describe() -> Result<Manifest, Error> {
-        Settings::read(witgate_plugin::settings()?)?;
+    type Settings = Map<String, Value>;
+
+    fn new(settings: Map<String, Value>) -> Result<Self, Error> {
+        Ok(Self {
+            settings: Settings::read(settings)?,
+            ..Self::default()
+        })
+    }
+
+    fn describe(&self) -> Manifest {
         let guard = || Guard::new().kinds(["messages", "count_tokens", "models"]);
-        Ok(
-            Manifest::new("translates to OpenAI's chat completions and back")
-                .dialect(DIALECT)
-                .attempt(guard())
-                .failure(guard())
-                .response(guard()),
-        )
+        Manifest::new("translates to OpenAI's chat completions and back")
+            .dialect(DIALECT)
+            .attempt(guard())
+            .failure(guard())
+            .response(guard())
     }
 }
 
@@ -58,11 +66,12 @@ impl AttemptHook for DialectOpenai {
         match request.kind().as_str() {
             "models" => {
                 request.set_path("/models")?;
-                Ok(Verdict::proceed())
+                Ok(Verdict::Proceed)
             }
-            "count_tokens" => Ok(Verdict::refuse(Refusal::invalid_request(
+            "count_tokens" => Ok(Refusal::invalid_request(
                 "capability_rejected: count_tokens (a server of chat completions does not count; the plugin `estimate-tokens` does, where the upstream `lacks` it)",
-            ))),
+            )
+            .into()),
             _ => self.messages(request, target),
         }
     }
@@ -71,10 +80,10 @@ impl AttemptHook for DialectOpenai {
 impl DialectOpenai {
     fn messages(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let learned = react::recall(target)?;
-        let mut options = options(target)?;
+        let mut options = self.settings.of(&target.upstream());
         learned.apply(&mut options);
         let wanted = Wanted {
-            model: target.model(),
+            model: target.mapped_model(),
             session: request.session(),
             options: &options,
             learned: &learned,
@@ -83,14 +92,14 @@ impl DialectOpenai {
         let (outline, asked) = Asked::read(request, LONGEST)?;
         let asked = match asked {
             Ok(asked) => asked,
-            Err(refusal) => return Ok(Verdict::refuse(refusal)),
+            Err(refusal) => return Ok(refusal.into()),
         };
         // A thought that the upstream wants to read again must have been seen.
         self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
         self.stop_sequences.clone_from(&asked.stop_sequences);
         let translated = match request::translate(asked, &outline, &wanted) {
             Ok(translated) => translated,
-            Err(refusal) => return Ok(Verdict::refuse(refusal)),
+            Err(refusal) => return Ok(refusal.into()),
         };
         request.rewrite(serde_json::to_string(&translated.body)?)?;
         request.set_path("/chat/completions")?;
@@ -100,7 +109,7 @@ impl DialectOpenai {
         self.answer = Answer::default();
         self.names = translated.names;
         self.used = translated.used;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
@@ -135,7 +144,7 @@ impl DialectOpenai {
     ) -> T {
         let around = Around {
             id: &response.id(),
-            model: &response.asked_model(),
+            model: &response.requested_model(),
             upstream: &response.upstream(),
             names: &self.names,
             stop_sequences: &self.stop_sequences,
@@ -172,10 +181,6 @@ impl ResponseHook for DialectOpenai {
     fn on_body(&mut self, _: &mut Response, body: String) -> Result<Option<String>, Error> {
         Ok(Some(models::models(&body)?.to_string()))
     }
-}
-
-fn options(target: &Target) -> Result<Options, Error> {
-    Ok(Settings::read(witgate_plugin::settings()?)?.of(&target.upstream()))
 }
 
 export!(DialectOpenai: AttemptHook, FailureHook, ResponseHook);

@@ -133,14 +133,14 @@ fn check(said: Value, place: &str) -> Result<Said, Error> {
     let said: Said = parse(said, place)?;
     if said.max_output == Some(0) {
         return Err(Error::new(format!(
-            "{place}: `max_output` is 0, a number of tokens was wanted"
+            "{place}: `max_output` is 0, expected a number of tokens"
         )));
     }
     Ok(said)
 }
 
 fn parse<T: DeserializeOwned>(value: Value, place: &str) -> Result<T, Error> {
-    serde_json::from_value(value).map_err(|error| Error::from(error).while_doing(place))
+    serde_json::from_value(value).map_err(|error| Error::from(error).context(place))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use witgate_plugin::{
-    Event, Hook, Retry,
+    Event, Hook, RetryTarget,
     testing::{Exchange, Failed},
 };
 
@@ -101,7 +101,10 @@ fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
         "max_tokens",
     );
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     let again = attempt(&mut exchange);
     assert_eq!(
         (&again["max_completion_tokens"], again.get("max_tokens")),
@@ -113,7 +116,10 @@ fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
         "temperature",
     );
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     let mut later = exchange.next(hello()).dialect("openai").upstream("up");
     let body = attempt(&mut later);
     assert_eq!(
@@ -129,7 +135,10 @@ fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
 #[test]
 fn what_is_refused_once_more_is_not_asked_again() {
     let mut exchange = exchange(&hello());
-    for (turn, retry) in [(1, Some((Retry::Same, Duration::ZERO))), (2, None)] {
+    for (turn, retry) in [
+        (1, Some((RetryTarget::SameAccount, Duration::ZERO))),
+        (2, None),
+    ] {
         attempt(&mut exchange);
         let mut failed = refused("Unsupported parameter: 'stream_options'", "stream_options");
         exchange.on_failure(&mut failed).unwrap();
@@ -149,7 +158,10 @@ fn a_server_that_takes_system_messages_only_at_first_gets_them_as_user_messages(
     let mut failed = Failed::new(500, "api_error", json!({ "error": error }));
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!(failed.status(), 400, "it is not the account's fault");
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     assert_eq!(
         attempt(&mut exchange)["messages"].as_array().map(Vec::len),
         Some(1)
@@ -165,7 +177,10 @@ fn an_answer_for_which_the_context_has_no_room_is_asked_for_shorter() {
         "",
     );
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     assert!(
         !failed.body().contains("context length"),
         "it is no prompt that is too long: {}",
@@ -187,11 +202,14 @@ fn an_account_without_money_rests_and_another_is_asked() {
     let mut failed = Failed::new(429, "rate_limit_error", json!({ "error": error }));
     exchange(&hello()).on_failure(&mut failed).unwrap();
     assert_eq!(
-        (failed.status(), failed.kind().as_str()),
+        (failed.status(), failed.error_type().as_str()),
         (402, "billing_error")
     );
-    assert_eq!(failed.rest(), Some(Duration::from_secs(3600)));
-    assert_eq!(failed.retry(), Some((Retry::Other, Duration::ZERO)));
+    assert_eq!(failed.cooldown(), Some(Duration::from_secs(3600)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::OtherAccount, Duration::ZERO))
+    );
 }
 
 #[test]
@@ -210,7 +228,7 @@ fn a_wait_is_a_rest_wherever_it_is_told() {
         ),
     ] {
         exchange(&hello()).on_failure(&mut failed).unwrap();
-        assert_eq!(failed.rest(), rest.map(Duration::from_millis));
+        assert_eq!(failed.cooldown(), rest.map(Duration::from_millis));
     }
 }
 
@@ -231,7 +249,7 @@ fn an_error_in_place_of_the_first_event_is_understood_as_one_with_a_status() {
     let mut failed = Failed::new(429, "rate_limit_error", &event.data);
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!(failed.body(), event.data);
-    assert_eq!(failed.rest(), Some(Duration::from_secs(20)));
+    assert_eq!(failed.cooldown(), Some(Duration::from_secs(20)));
 }
 
 #[test]
@@ -354,7 +372,10 @@ fn a_server_that_wants_thoughts_back_gets_them() {
         "",
     );
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     assert_eq!(
         attempt(&mut exchange)["messages"][0]["reasoning_content"],
         ""

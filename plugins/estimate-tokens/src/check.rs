@@ -39,7 +39,7 @@ impl Shapes {
             empty_lists: empty
                 .into_iter()
                 .filter(|node| node.value.starts_with('['))
-                .map(|node| node.at)
+                .map(|node| node.pointer)
                 .collect(),
         })
     }

@@ -45,7 +45,7 @@ pub(crate) fn look(request: &Request) -> Result<Content, EditError> {
         }
         Ok(nodes.len() as u64)
     };
-    if request.has("$.system[0:1]")? {
+    if request.matches("$.system[0:1]")? {
         read("$.system[*].text")?;
     } else {
         read("$.system")?;

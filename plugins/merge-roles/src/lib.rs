@@ -4,21 +4,26 @@ mod merge;
 mod survey;
 
 use witgate_plugin::{
-    AttemptHook, EditError, Error, Guard, Manifest, Plugin, Refusal, Request, Target, Verdict,
-    export,
+    AttemptHook, EditError, Error, Guard, Manifest, NoSettings, Plugin, Refusal, Request, Target,
+    Verdict, export,
 };
 
 use crate::survey::Turns;
 
-#[derive(Default)]
 struct MergeRoles;
 
 impl Plugin for MergeRoles {
-    fn describe() -> Result<Manifest, Error> {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
         let guard = Guard::new()
             .kinds(["messages", "count_tokens"])
             .lacks(["same-role-turns"]);
-        Ok(Manifest::new("joins neighbouring messages of one role").attempt(guard))
+        Manifest::new("joins neighbouring messages of one role").attempt(guard)
     }
 }
 

@@ -31,7 +31,7 @@ const SLICES: usize = 100;
 pub(crate) fn same_role_runs(roles: &[Node]) -> Vec<Vec<usize>> {
     let mut runs: Vec<(String, Vec<usize>)> = Vec::new();
     for node in roles {
-        let (Some(index), Ok(role)) = (message_index(&node.at), node.parse::<String>()) else {
+        let (Some(index), Ok(role)) = (message_index(&node.pointer), node.parse::<String>()) else {
             continue;
         };
         match runs.last_mut() {
@@ -97,7 +97,7 @@ fn contents(
     for node in request.read(&format!(
         r#"{members}[?search(@, "") && length(@) <= {SHORT}]"#
     ))? {
-        if let Some(index) = content_index(&node.at) {
+        if let Some(index) = content_index(&node.pointer) {
             contents.insert(index, Content::Text(node.value));
         }
     }
@@ -109,7 +109,7 @@ fn contents(
         }
     }
     for node in request.read(&format!("{members}[?length(@) == 0]"))? {
-        if let Some(index) = content_index(&node.at).filter(|_| node.value.starts_with('[')) {
+        if let Some(index) = content_index(&node.pointer).filter(|_| node.value.starts_with('[')) {
             contents.insert(index, Content::Blocks(0));
         }
     }
@@ -121,7 +121,7 @@ fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, Ed
     let nodes = request.read(&format!("{members}.content"))?.into_iter();
     let known = nodes.filter(|node| node.value.starts_with(['"', '[']));
     Ok(known
-        .filter_map(|node| Some((content_index(&node.at)?, node.value)))
+        .filter_map(|node| Some((content_index(&node.pointer)?, node.value)))
         .collect())
 }
 
@@ -178,7 +178,7 @@ mod tests {
     fn runs_are_neighbours_of_one_role() {
         let roles = |roles: &[(usize, &str)]| -> Vec<Node> {
             let node = |(index, role): &(usize, &str)| Node {
-                at: format!("/messages/{index}/role"),
+                pointer: format!("/messages/{index}/role"),
                 value: format!("\"{role}\""),
             };
             roles.iter().map(node).collect()

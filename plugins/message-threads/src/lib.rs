@@ -3,20 +3,25 @@
 
 mod refuse_threads;
 
-use witgate_plugin::{AttemptHook, Error, Guard, Manifest, Plugin, Request, Target, Verdict};
+use witgate_plugin::{
+    AttemptHook, Error, Guard, Manifest, NoSettings, Plugin, Request, Target, Verdict,
+};
 
-#[derive(Default)]
 struct MessageThreads;
 
 impl Plugin for MessageThreads {
-    fn describe() -> Result<Manifest, Error> {
-        Ok(
-            Manifest::new("refuses message threads where the target lacks them").attempt(
-                Guard::new()
-                    .kinds(["messages", "count_tokens"])
-                    .lacks(["message-threads"])
-                    .path("$.thread"),
-            ),
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("refuses message threads where the target lacks them").attempt(
+            Guard::new()
+                .kinds(["messages", "count_tokens"])
+                .lacks(["message-threads"])
+                .path("$.thread"),
         )
     }
 }

@@ -5,10 +5,11 @@ use witgate_plugin::{Refusal, Value, Verdict, json};
 /// A thread that is null is none.
 pub(crate) fn judge(thread: Option<&Value>) -> Verdict {
     match thread {
-        None | Some(Value::Null) => Verdict::proceed(),
-        Some(_) => Verdict::refuse(
+        None | Some(Value::Null) => Verdict::Proceed,
+        Some(_) => {
             Refusal::invalid_request("thread: this upstream does not support message threads")
-                .details(json!({ "error_code": "thread_unsupported_request" })),
-        ),
+                .details(json!({ "error_code": "thread_unsupported_request" }))
+                .into()
+        }
     }
 }

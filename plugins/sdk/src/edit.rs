@@ -1,16 +1,17 @@
-//! Places in a document, and what may be done at them.
-
-use std::fmt;
+//! Values in a document, and edits of them.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A place in a document and the JSON text that stands there, or shall stand there.
+pub use witgate_contract::EditError;
+
+/// A value in a document: its location and its JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// A JSON Pointer (RFC 6901): `/messages/0/content`. The empty string is the whole document.
-    pub at: String,
-    /// One JSON text. When read, the very bytes of the document, spacing and escapes included.
+    /// The location as a JSON Pointer (RFC 6901): `/messages/0/content`. The empty string is the whole
+    /// document.
+    pub pointer: String,
+    /// One JSON text. What is read are the exact bytes of the document, with spacing and escapes.
     pub value: String,
 }
 
@@ -21,12 +22,12 @@ impl Node {
     }
 }
 
-/// From where to where, two JSON Pointers.
+/// The two locations of a `move` or `copy`, as JSON Pointers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromTo {
-    /// Where the value stands.
+    /// The location of the value.
     pub from: String,
-    /// Where it shall stand.
+    /// The location that it is moved or copied to.
     pub to: String,
 }
 
@@ -35,63 +36,65 @@ pub struct FromTo {
 pub enum Operation {
     /// Sets a member of an object, or inserts into an array before the index (`-` appends).
     Add(Node),
-    /// Removes the value, which must be there. Of an object that has the name more than once, all go.
+    /// Removes the value, which must exist. If an object has the name more than once, all of them are
+    /// removed.
     Remove(String),
-    /// Replaces the value, which must be there.
+    /// Replaces the value, which must exist.
     Replace(Node),
     /// Removes the value at `from` and adds the same bytes at `to`.
     Move(FromTo),
     /// Adds the bytes of the value at `from` at `to`.
     Copy(FromTo),
-    /// Holds if the value is there and is equal as a JSON value (`1.0` equals `1`).
+    /// Fails the patch unless the value exists and is equal as a JSON value (`1.0` equals `1`).
     Test(Node),
 }
 
 impl Operation {
-    /// Adds a value: `Operation::add("/tools/-", json!({"name": "ls"}))`. A string becomes a JSON string.
-    pub fn add(at: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self::add_json(at, value.into().to_string())
+    /// An `add` of a value: `Operation::add("/tools/-", json!({"name": "ls"}))`. A string becomes a JSON
+    /// string.
+    pub fn add(pointer: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::add_json(pointer, value.into().to_string())
     }
 
-    /// Adds a JSON text as it is, for instance one that was read.
-    pub fn add_json(at: impl Into<String>, json: impl Into<String>) -> Self {
-        Self::Add(node(at, json))
+    /// An `add` of a JSON text as it is, for instance one that was read.
+    pub fn add_json(pointer: impl Into<String>, json: impl Into<String>) -> Self {
+        Self::Add(node(pointer, json))
     }
 
-    /// Removes what stands there.
-    pub fn remove(at: impl Into<String>) -> Self {
-        Self::Remove(at.into())
+    /// A `remove` of the value at this location.
+    pub fn remove(pointer: impl Into<String>) -> Self {
+        Self::Remove(pointer.into())
     }
 
-    /// Replaces what stands there by a value: `Operation::replace("/temperature", 1)`.
-    pub fn replace(at: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self::replace_json(at, value.into().to_string())
+    /// A `replace` by a value: `Operation::replace("/temperature", 1)`.
+    pub fn replace(pointer: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::replace_json(pointer, value.into().to_string())
     }
 
-    /// Replaces what stands there by a JSON text as it is.
-    pub fn replace_json(at: impl Into<String>, json: impl Into<String>) -> Self {
-        Self::Replace(node(at, json))
+    /// A `replace` by a JSON text as it is.
+    pub fn replace_json(pointer: impl Into<String>, json: impl Into<String>) -> Self {
+        Self::Replace(node(pointer, json))
     }
 
-    /// Moves a value, whose bytes stay with the gateway however long they are.
+    /// A `move` (a reserved word in Rust). The bytes stay with the gateway, however long they are.
     pub fn move_to(from: impl Into<String>, to: impl Into<String>) -> Self {
         Self::Move(from_to(from, to))
     }
 
-    /// Copies a value, whose bytes stay with the gateway however long they are.
+    /// A `copy`. The bytes stay with the gateway, however long they are.
     pub fn copy_to(from: impl Into<String>, to: impl Into<String>) -> Self {
         Self::Copy(from_to(from, to))
     }
 
-    /// Lets the patch fail unless this value stands there.
-    pub fn test(at: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self::Test(node(at, value.into().to_string()))
+    /// A `test`: the patch fails unless the location has this value.
+    pub fn test(pointer: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Test(node(pointer, value.into().to_string()))
     }
 }
 
-fn node(at: impl Into<String>, value: impl Into<String>) -> Node {
+fn node(pointer: impl Into<String>, value: impl Into<String>) -> Node {
     Node {
-        at: at.into(),
+        pointer: pointer.into(),
         value: value.into(),
     }
 }
@@ -102,36 +105,3 @@ fn from_to(from: impl Into<String>, to: impl Into<String>) -> FromTo {
         to: to.into(),
     }
 }
-
-/// Why a query or an edit was not done. The document is as it was before the call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EditError {
-    /// The query is no JSONPath, or a header name or a pointer is not well formed.
-    BadQuery(String),
-    /// The document is not valid JSON at a place that the query had to read.
-    BadDocument(String),
-    /// A value handed in is not one valid JSON text, or not a valid header value.
-    BadValue(String),
-    /// An operation points at nothing, or its `test` does not hold.
-    NotApplicable(String),
-    /// The query or edit went over a limit: nodes visited, nodes selected, depth, or size of the result.
-    TooMuch(String),
-    /// This hook or this moment does not allow the edit, or the header belongs to the gateway.
-    NotAllowed(String),
-}
-
-impl fmt::Display for EditError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, what) = match self {
-            Self::BadQuery(what) => ("bad query", what),
-            Self::BadDocument(what) => ("bad document", what),
-            Self::BadValue(what) => ("bad value", what),
-            Self::NotApplicable(what) => ("not applicable", what),
-            Self::TooMuch(what) => ("too much", what),
-            Self::NotAllowed(what) => ("not allowed", what),
-        };
-        write!(f, "{kind}: {what}")
-    }
-}
-
-impl std::error::Error for EditError {}

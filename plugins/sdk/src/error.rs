@@ -1,19 +1,17 @@
-//! How a hook says that the plugin itself failed.
+//! How a hook reports that the plugin itself failed.
 
 use std::fmt;
 
-use crate::{
-    edit::EditError,
-    verdict::{Refusal, Verdict},
-};
+use crate::{edit::EditError, kv::KvError};
 
 /// The plugin failed: a sentence for the log.
 ///
-/// It is no way to refuse a request; that is [`Verdict::refuse`]. `?` makes one of an [`EditError`], a
-/// `serde_json::Error` or a text.
+/// To refuse a request, return [`Verdict::Refuse`](crate::Verdict::Refuse) instead. `?` makes an error
+/// of an [`EditError`], a [`KvError`], a `serde_json::Error` or a text.
 ///
-/// One error is nobody's but the client's: [`EditError::BadDocument`]. Where a request or attempt hook passes it up, the
-/// request is refused as an `invalid_request_error` and the plugin has not failed.
+/// One error is the client's fault and not the plugin's: [`EditError::BadDocument`]. If a request or
+/// attempt hook passes it up, the client gets a 400 `invalid_request_error` and the plugin has not
+/// failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     what: String,
@@ -37,22 +35,16 @@ impl Error {
 
     /// The same error, with what was being done in front of it.
     #[must_use]
-    pub fn while_doing(self, what: impl fmt::Display) -> Self {
+    pub fn context(self, what: impl fmt::Display) -> Self {
         Self {
             what: format!("{what}: {}", self.what),
             ..self
         }
     }
 
-    /// What a request or attempt hook comes to when it ends like this.
-    pub(crate) fn into_verdict(self) -> Result<Verdict, Self> {
-        match self.blame {
-            Blame::Plugin => Err(self),
-            Blame::Client => Ok(Verdict::refuse(Refusal::invalid_request(format!(
-                "the body is not valid JSON: {}",
-                self.what
-            )))),
-        }
+    /// Whether the client's body is at fault: it is not valid JSON where the plugin had to read it.
+    pub(crate) fn is_bad_document(&self) -> bool {
+        self.blame == Blame::Client
     }
 }
 
@@ -73,6 +65,12 @@ impl From<EditError> for Error {
             },
             other => Self::new(other.to_string()),
         }
+    }
+}
+
+impl From<KvError> for Error {
+    fn from(error: KvError) -> Self {
+        Self::new(error.to_string())
     }
 }
 

@@ -1,9 +1,9 @@
-//! From a rule to a component.
+//! From a plugin to a component.
 
-/// Makes a component of a rule: `export!(MyRule: AttemptHook, ResponseHook);`, once per crate.
+/// Makes a component of a plugin: `export!(MyRule: AttemptHook, ResponseHook);`, once per crate.
 ///
-/// Exactly the hooks that are listed are exported, and the gateway calls no other. Natively nothing is exported; the
-/// compiler still checks that the rule has the hooks.
+/// Exactly the listed hooks are exported, and the gateway calls no other. Natively nothing is exported;
+/// the compiler still checks that the plugin has the hooks.
 #[macro_export]
 macro_rules! export {
     ($rule:ty: $($hook:ident),+ $(,)?) => {
@@ -24,8 +24,13 @@ macro_rules! export {
             impl $crate::__wasm::Held for $rule {
                 const VERSION: &'static str = ::std::env!("CARGO_PKG_VERSION");
 
-                fn with<T>(act: impl ::std::ops::FnOnce(&mut Self) -> T) -> T {
-                    RULE.with_borrow_mut(|rule| act(rule.get_or_insert_with(::std::default::Default::default)))
+                fn with<T>(
+                    act: impl ::std::ops::FnOnce(&mut Self) -> ::std::result::Result<T, $crate::Error>,
+                ) -> ::std::result::Result<T, $crate::Error> {
+                    RULE.with_borrow_mut(|held| match held {
+                        ::std::option::Option::Some(rule) => act(rule),
+                        ::std::option::Option::None => act(held.insert($crate::__wasm::make()?)),
+                    })
                 }
             }
 

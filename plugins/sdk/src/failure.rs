@@ -1,4 +1,4 @@
-//! An attempt that failed, and what becomes of it.
+//! A failed attempt, and what happens next.
 
 use std::time::Duration;
 
@@ -6,22 +6,23 @@ use serde_json::Value;
 
 use crate::{edit::EditError, host};
 
-/// An attempt that failed: what came back in place of an answer.
+/// A failed attempt: what came back instead of a response.
 ///
-/// The setters change what the gateway decides, and what the client reads if this stays the last attempt.
+/// The setters change what the gateway decides, and what the client gets if there is no further
+/// attempt.
 #[derive(Debug)]
 pub struct Failure<'a> {
     host: &'a host::Failure,
 }
 
-/// As whom to try again.
+/// Which account a retry uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// With the same account.
-    Same,
-    /// With another account or upstream.
-    Other,
-    /// Not at all.
+pub enum RetryTarget {
+    /// The account of the failed attempt, at the same upstream.
+    SameAccount,
+    /// Another account of the upstream, or another upstream of the route.
+    OtherAccount,
+    /// No retry: the failure goes to the client.
     Never,
 }
 
@@ -30,65 +31,58 @@ impl<'a> Failure<'a> {
         Self { host }
     }
 
-    /// The HTTP status of the upstream's answer; 0 if there was none.
+    /// The HTTP status of the upstream's response; 0 without one.
     pub fn status(&self) -> u16 {
         self.host.status()
     }
 
-    /// The Anthropic error type, as the gateway understands the failure so far: `rate_limit_error`, ...
-    pub fn kind(&self) -> String {
-        self.host.kind()
+    /// The Anthropic error type, as understood so far: `rate_limit_error`, ...
+    pub fn error_type(&self) -> String {
+        self.host.error_type()
     }
 
-    /// All values of a header of the upstream's answer.
+    /// All values of a header of the upstream's response; the case of the name does not matter.
     pub fn header(&self, name: &str) -> Vec<String> {
         self.host.header(name)
     }
 
-    /// The body of the upstream's answer as text, up to 64 KiB; without an answer, the reason in words.
+    /// The body of the upstream's response as text, cut at 64 KiB. Without a response, the reason in
+    /// words.
     pub fn body(&self) -> String {
         self.host.body()
     }
 
-    /// Corrects the status that counts: 400 to 599. 401, or 403 of kind `authentication_error`, says that the upstream
-    /// refused the account or its credential: then the account is put on cooldown, and the client, whose login is not
-    /// the matter, reads a 502. Any other 403 is about the request.
+    /// Sets the status, 400 to 599, that decides about retries and cooldowns. 401, or 403 with the error
+    /// type `authentication_error`, means that the upstream refused the account or its credential: the
+    /// account goes on cooldown. The client gets a 502, because its own login is not at fault. Any
+    /// other 403 is about the request.
     pub fn set_status(&mut self, status: u16) -> Result<(), EditError> {
         self.host.set_status(status)
     }
 
-    /// Corrects the error type that the client reads.
-    pub fn set_kind(&mut self, kind: &str) -> Result<(), EditError> {
-        self.host.set_kind(kind)
+    /// Sets the error type that the client gets: lower case letters and `_`, at most 64.
+    pub fn set_error_type(&mut self, error_type: &str) -> Result<(), EditError> {
+        self.host.set_error_type(error_type)
     }
 
-    /// Corrects the body that the client reads: an error in Anthropic's envelope.
+    /// Sets the body that the client gets: an error in Anthropic's envelope, at most 1 MiB.
     pub fn set_body(&mut self, body: impl Into<Value>) -> Result<(), EditError> {
         self.host.set_body(&body.into().to_string())
     }
 
-    /// Says whether to try again, as whom, and not before how long. The gateway's limit of attempts still holds.
-    pub fn set_retry(&mut self, whom: Retry, after: Duration) -> Result<(), EditError> {
-        self.host.set_retry(whom.word(), milliseconds(after))
+    /// Decides whether there is another attempt, on which account, and after which delay at the
+    /// earliest. The gateway's limit of attempts still holds, and so does its longest wait.
+    pub fn set_retry(&mut self, target: RetryTarget, after: Duration) {
+        self.host.set_retry(target, milliseconds(after));
     }
 
-    /// Says that the account rests for this model for so long.
-    pub fn set_rest(&mut self, how_long: Duration) -> Result<(), EditError> {
-        self.host.set_rest(milliseconds(how_long))
-    }
-}
-
-impl Retry {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Other => "other",
-            Self::Never => "never",
-        }
+    /// Puts the account on cooldown for this model, for eight days at most.
+    pub fn set_cooldown(&mut self, cooldown: Duration) {
+        self.host.set_cooldown(milliseconds(cooldown));
     }
 }
 
-/// A duration longer than the contract can say is as good as for ever.
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// The contract's milliseconds. A longer time than they can express exceeds every limit of the gateway.
+pub(crate) fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

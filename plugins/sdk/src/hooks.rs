@@ -1,5 +1,7 @@
 //! The points of an exchange at which the gateway calls a plugin, one trait each.
 
+use serde::de::DeserializeOwned;
+
 use crate::{
     error::Error,
     failure::Failure,
@@ -9,40 +11,59 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What every plugin is: something made by `Default`, once per exchange, that can describe itself.
-pub trait Plugin: Default {
-    /// Called when the plugin is loaded and each time its settings change, in an instance that sees no exchange.
+/// What every plugin is: something that is made of its settings, once per exchange, and can describe
+/// itself.
+pub trait Plugin: Sized {
+    /// The object from `[plugin.NAME] settings` of the gateway's configuration. Without settings it is
+    /// the default; [`NoSettings`](crate::NoSettings) is for a plugin that has none.
     ///
-    /// Check the settings here, by [`settings`](crate::settings()): an error refuses the plugin, or the changed
-    /// configuration, with its text, and whatever ran before goes on.
-    fn describe() -> Result<Manifest, Error>;
+    /// With `#[serde(deny_unknown_fields)]` a misspelt key is an error when the plugin is loaded.
+    type Settings: DeserializeOwned + Default;
+
+    /// Makes the plugin for one exchange, before its first hook is called.
+    ///
+    /// Also called when the plugin is loaded, and each time its settings change: an error then rejects
+    /// the plugin, or the changed configuration, with this text, and the previous version keeps
+    /// running. So check the settings here.
+    fn new(settings: Self::Settings) -> Result<Self, Error>;
+
+    /// Describes the plugin: what it does, and when it is worth calling.
+    ///
+    /// Called when the plugin is loaded and each time its settings change, right after
+    /// [`new`](Self::new), on a plugin that sees no exchange.
+    fn describe(&self) -> Manifest;
 }
 
 /// Called once per exchange, before a route or an upstream is chosen, in the order of the plugins.
 pub trait RequestHook: Plugin {
-    /// May edit the request for all attempts, answer it at once, or refuse it.
+    /// Edits the request for all attempts, answers it, or refuses it.
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
         let _ = request;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
-/// Called once per attempt, after upstream, account and model are chosen and before the request is sent, in the order
-/// of the plugins.
+/// Called once per attempt, after upstream, account and model are chosen and before the request is
+/// sent, in the order of the plugins.
 pub trait AttemptHook: Plugin {
-    /// May edit the request for this target. An exchange that is tried again passes here again, with the request as
-    /// the request hook left it, so do not count requests here.
+    /// Edits the request for this target, answers it, or refuses it.
+    ///
+    /// A retried exchange is shown here again, with the request as the request hooks left it, so do not
+    /// count requests here.
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let _ = (request, target);
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
-/// Called after an attempt failed, in reverse order of the plugins: no connection, an error status, an answer that is
-/// none, or an error as first event. Never after the first event has gone to the client.
+/// Called after a failed attempt, in reverse order of the plugins: no connection, an error status, an
+/// unusable response, or a stream whose first event is an error. Never after the first event has been
+/// sent to the client.
 pub trait FailureHook: Plugin {
-    /// May correct what the failure means and ask for another attempt. The request is there to be read: ask for the
-    /// retry here and make the edits in the next [`AttemptHook::on_attempt`].
+    /// Corrects what the failure means, and may ask for another attempt.
+    ///
+    /// The request can be read but not edited: ask for the retry here, and edit in the next
+    /// [`AttemptHook::on_attempt`].
     fn on_failure(
         &mut self,
         request: &Request,
@@ -54,27 +75,29 @@ pub trait FailureHook: Plugin {
     }
 }
 
-/// Called while the answer goes to the client, in reverse order of the plugins. Answers that were made locally do not
-/// pass here.
+/// Called while the response goes to the client, in reverse order of the plugins. Answers of plugins
+/// are not shown.
 ///
-/// The client's stream and the client's JSON look the same: a JSON message arrives as the events that would have made
-/// it.
+/// A response looks the same whether the client wants a stream or JSON: a JSON message is shown as the
+/// events that make it up.
 pub trait ResponseHook: Plugin {
-    /// Called for each event of a message, in order.
+    /// Called for each event of a message, in order. [`Event::typed`] reads it.
     fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
         let _ = (response, event);
         Ok(EventVerdict::Keep)
     }
 
-    /// Called once after the last event, if the plugin was shown any, also when the answer was cut short
-    /// ([`Response::complete`] tells). Events handed back are sent to the client; after a cut only text that was held back, never a `message_stop`.
+    /// Called once after the last event, if the plugin was shown any, also after the response was cut
+    /// short ([`Response::complete`] tells which). The returned events are sent to the client.
+    ///
+    /// After a cut return only text that was held back, and never a `message_stop`.
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
         let _ = response;
         Ok(Vec::new())
     }
 
-    /// Called with the JSON text of an answer that is no message, such as that of `count_tokens`. `None` keeps it,
-    /// a JSON text replaces it.
+    /// Called with the JSON text of a response that is not a message, such as a token count. `None`
+    /// keeps it, a JSON text replaces it.
     fn on_body(&mut self, response: &mut Response, body: String) -> Result<Option<String>, Error> {
         let _ = (response, body);
         Ok(None)

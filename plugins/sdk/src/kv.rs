@@ -1,30 +1,60 @@
 //! State that outlives an exchange.
 //!
-//! Each plugin name has a space of its own, which survives a reload of the plugin and ends with the gateway's process. It
-//! is bounded (16 MiB per plugin, keys up to 1 KiB, values up to 1 MiB); when it is full, what was not used for the
-//! longest time goes first. Treat it as a memory that may forget.
+//! Each plugin name has a space of its own. It survives a reload of the plugin and ends with the
+//! gateway's process. It holds 16 MiB; when it is full, the entries that were not used for the longest
+//! time are dropped, so treat it as a memory that may forget. Keys have at most 1 KiB, values 1 MiB, and
+//! a lifetime longer than 49 days counts as 49 days.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use crate::{error::Error, failure::milliseconds, host};
+use crate::{failure::milliseconds, host};
 
-/// The value, or none if it was never set, has expired or was pushed out.
-pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
-    Ok(host::kv_get(key)?)
+/// Why a call failed. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KvError {
+    /// The key is longer than 1 KiB.
+    KeyTooLong,
+    /// The value is longer than 1 MiB.
+    ValueTooLong,
+    /// The value is not a number: [`increment`] works only on keys that it made.
+    NotANumber,
+    /// The sum does not fit into a signed 64-bit number.
+    Overflow,
+    /// Any other reason, in words.
+    Other(String),
 }
 
-/// Sets a value for so long. The error says which limit the key or the value is over.
-pub fn set(key: &str, value: impl AsRef<[u8]>, ttl: Duration) -> Result<(), Error> {
-    Ok(host::kv_set(key, value.as_ref(), milliseconds(ttl))?)
+impl fmt::Display for KvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyTooLong => "the key is longer than 1 KiB",
+            Self::ValueTooLong => "the value is longer than 1 MiB",
+            Self::NotANumber => "the value is not a number",
+            Self::Overflow => "the sum does not fit into a 64-bit number",
+            Self::Other(what) => what,
+        })
+    }
 }
 
-/// Removes a value; a key that is not there is no error.
-pub fn delete(key: &str) -> Result<(), Error> {
-    Ok(host::kv_delete(key)?)
+impl std::error::Error for KvError {}
+
+/// The value of a key; none if it was never set, has expired or was dropped.
+pub fn get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
+    host::kv_get(key)
 }
 
-/// Adds to a number in one step and returns the sum. A key that is not there counts as 0 and lives for `ttl` from now; a
-/// later increment does not prolong it. The error says that the value is no number or that the sum overflows.
-pub fn increment(key: &str, delta: i64, ttl: Duration) -> Result<i64, Error> {
-    Ok(host::kv_increment(key, delta, milliseconds(ttl))?)
+/// Sets a key to a value for this time.
+pub fn set(key: &str, value: impl AsRef<[u8]>, ttl: Duration) -> Result<(), KvError> {
+    host::kv_set(key, value.as_ref(), milliseconds(ttl))
+}
+
+/// Removes a key. A key that does not exist is not an error.
+pub fn delete(key: &str) -> Result<(), KvError> {
+    host::kv_delete(key)
+}
+
+/// Adds to a number in one atomic step and returns the sum. A key that does not exist counts as 0 and
+/// lives for `ttl` from now; later increments do not prolong it.
+pub fn increment(key: &str, delta: i64, ttl: Duration) -> Result<i64, KvError> {
+    host::kv_increment(key, delta, milliseconds(ttl))
 }

@@ -1,20 +1,20 @@
-//! Lines in the gateway's log, under the plugin's name and the exchange's id.
+//! Lines in the gateway's log, with the plugin's name and the exchange's id.
 //!
-//! A line is cut at 2 KiB; after 64 lines in one exchange the rest is dropped and counted. Never write request or answer
-//! texts at [`info`] or above: they are the user's.
+//! A line is cut at 2 KiB. After 64 lines in one exchange further lines are dropped and counted. Never
+//! write the text of requests or responses at [`info`] or above: it is the user's.
 
 use crate::host;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For who looks for the cause of something.
+    /// For someone who searches for the cause of a problem.
     Debug,
-    /// For who wants to know what goes on.
+    /// For someone who wants to know what happens.
     Info,
-    /// For who has to do something before long.
+    /// For someone who has to act soon.
     Warn,
-    /// For who has to do something now.
+    /// For someone who has to act now.
     Error,
 }
 
@@ -23,22 +23,22 @@ pub fn write(level: Level, message: impl AsRef<str>) {
     host::log(level, message.as_ref());
 }
 
-/// Writes a line for who looks for the cause of something.
+/// Writes a line for someone who searches for the cause of a problem.
 pub fn debug(message: impl AsRef<str>) {
     write(Level::Debug, message);
 }
 
-/// Writes a line for who wants to know what goes on.
+/// Writes a line for someone who wants to know what happens.
 pub fn info(message: impl AsRef<str>) {
     write(Level::Info, message);
 }
 
-/// Writes a line for who has to do something before long.
+/// Writes a line for someone who has to act soon.
 pub fn warn(message: impl AsRef<str>) {
     write(Level::Warn, message);
 }
 
-/// Writes a line for who has to do something now.
+/// Writes a line for someone who has to act now.
 pub fn error(message: impl AsRef<str>) {
     write(Level::Error, message);
 }

@@ -16,6 +16,10 @@ pub struct Manifest {
     on_error: Option<OnError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<Stage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reload: Option<Reload>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     guards: BTreeMap<Hook, Vec<Guard>>,
 }
@@ -34,13 +38,34 @@ pub enum Hook {
     Response,
 }
 
-/// What becomes of an exchange when the plugin fails in it.
+/// Where a plugin sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Before the dialect: the plugin sees the shapes of the Messages API. The default.
+    Messages,
+    /// Between the dialect and the upstream: the plugin sees the upstream's own shapes. It has no request
+    /// hook, and each of its guards names the dialects that it understands.
+    Wire,
+}
+
+/// When a new version of a plugin replaces the running one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reload {
+    /// From the next request on. The default.
+    Request,
+    /// For new conversations: one that began with the old version keeps it.
+    Conversation,
+}
+
+/// What happens to an exchange when the plugin fails in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
-    /// It ends with a 500 that names the plugin. The default, and the only choice of a dialect.
+    /// The exchange ends with a 500 that names the plugin. The default, and always so for a dialect.
     Fail,
-    /// It goes on without the plugin, visibly.
+    /// The exchange continues without the plugin, and the receipt says so.
     Skip,
 }
 
@@ -53,46 +78,61 @@ impl Manifest {
         }
     }
 
-    /// The plugin's own version, free text. Without it the version of the plugin's crate is taken.
+    /// Sets the plugin's own version, free text; without it, the version of the plugin's crate.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
         self
     }
 
-    /// What becomes of an exchange when the plugin fails, unless the configuration says otherwise.
+    /// Sets what happens when the plugin fails, unless the configuration says otherwise.
     #[must_use]
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = Some(on_error);
         self
     }
 
-    /// The protocol that the plugin translates. It then runs innermost, and only for upstreams of that dialect.
+    /// Sets the protocol that the plugin translates. The plugin is then called innermost, and only for
+    /// upstreams of that dialect.
     #[must_use]
     pub fn dialect(mut self, dialect: impl Into<String>) -> Self {
         self.dialect = Some(dialect.into());
         self
     }
 
-    /// One more case in which the request hook is called.
+    /// Sets where the plugin sits.
+    #[must_use]
+    pub fn stage(mut self, stage: Stage) -> Self {
+        self.stage = Some(stage);
+        self
+    }
+
+    /// Sets when a new version replaces the running one.
+    #[must_use]
+    pub fn reload(mut self, reload: Reload) -> Self {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// Adds a case in which the request hook is called.
     #[must_use]
     pub fn request(self, guard: Guard) -> Self {
         self.guard(Hook::Request, guard)
     }
 
-    /// One more case in which the attempt hook is called.
+    /// Adds a case in which the attempt hook is called.
     #[must_use]
     pub fn attempt(self, guard: Guard) -> Self {
         self.guard(Hook::Attempt, guard)
     }
 
-    /// One more case in which the failure hook is called.
+    /// Adds a case in which the failure hook is called.
     #[must_use]
     pub fn failure(self, guard: Guard) -> Self {
         self.guard(Hook::Failure, guard)
     }
 
-    /// One more case in which the response hook is called.
+    /// Adds a case in which the response hook is called.
     #[must_use]
     pub fn response(self, guard: Guard) -> Self {
         self.guard(Hook::Response, guard)
@@ -119,7 +159,7 @@ impl Manifest {
         self
     }
 
-    /// The JSON text of the contract (`wit/manifest.wit`).
+    /// The JSON text that `manifest.describe` of the contract returns.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers always serialise")
     }
@@ -127,9 +167,9 @@ impl Manifest {
 
 /// One case in which a hook is called: everything that is set must hold.
 ///
-/// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so a good guard makes a
-/// rule cost nothing where it does not apply. A hook with several guards is called if one of them holds; a hook without
-/// any is called for every exchange of kind `messages`.
+/// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so a good
+/// guard makes a rule cost nothing where it does not apply. A hook with several guards is called if one
+/// of them holds; a hook without any is called for every exchange of kind `messages`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,8 +224,8 @@ impl Guard {
         self
     }
 
-    /// The request has this header with one of these values; of several headers, each. Values are compared as they are.
-    /// Not for the response hook.
+    /// The request has this header with one of these values, compared byte by byte. Of several headers,
+    /// each. Not for the response hook.
     #[must_use]
     pub fn header<V: Into<String>>(
         mut self,
@@ -206,8 +246,8 @@ impl Guard {
 
     /// This JSONPath selects something in the request's body. Not for the response hook.
     #[must_use]
-    pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.path = Some(path.into());
+    pub fn path(mut self, json_path: impl Into<String>) -> Self {
+        self.path = Some(json_path.into());
         self
     }
 
@@ -218,7 +258,8 @@ impl Guard {
         self
     }
 
-    /// The event's name is one of these. For the response hook; naming `ping` shows the upstream's pings.
+    /// The event's type is one of these. For the response hook; pings of the upstream are shown only if
+    /// `ping` is named.
     #[must_use]
     pub fn events<V: Into<String>>(mut self, names: impl IntoIterator<Item = V>) -> Self {
         self.events = Some(owned(names));
@@ -244,6 +285,8 @@ mod tests {
             .version("1")
             .on_error(OnError::Skip)
             .dialect("gemini")
+            .stage(Stage::Messages)
+            .reload(Reload::Conversation)
             .attempt(Guard::new().lacks(["cache_control"]).path("$.a"))
             .failure(Guard::new().status([400]))
             .response(Guard::new().events(["ping"]).deltas(["text_delta"]))
@@ -253,7 +296,8 @@ mod tests {
         assert_eq!(
             full.to_json(),
             concat!(
-                r#"{"summary":"x","version":"1","on_error":"skip","dialect":"gemini","guards":{"#,
+                r#"{"summary":"x","version":"1","on_error":"skip","dialect":"gemini","#,
+                r#""stage":"messages","reload":"conversation","guards":{"#,
                 r#""request":[{"headers":{"x-class":["a"]}},{"kinds":[]}],"#,
                 r#""attempt":[{"lacks":["cache_control"],"path":"$.a"},{"kinds":["count_tokens"],"retries":true}],"#,
                 r#""failure":[{"status":[400]}],"#,

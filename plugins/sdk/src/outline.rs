@@ -1,26 +1,27 @@
-//! A body without its long texts.
+//! A body without its long strings.
 
 use serde::Serialize;
 
-/// A body in which a stand-in takes the place of each long string, as [`Request::outline`](crate::Request::outline) makes it.
+/// A body with a placeholder instead of each long string, as
+/// [`Request::outline`](crate::Request::outline) makes it.
 ///
-/// A stand-in is treated like any other text: put where the text belongs, alone or among other characters.
-/// [`Request::rewrite`](crate::Request::rewrite) puts the texts themselves there.
+/// Treat a placeholder like any other text: put it where the text belongs, alone or among other
+/// characters. [`Request::rewrite`](crate::Request::rewrite) replaces it by the text itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// The whole body as JSON text, with stand-ins.
+    /// The whole body as JSON text, with placeholders.
     pub body: String,
-    /// What every stand-in begins with. It occurs nowhere in the body itself.
+    /// The beginning of every placeholder. It occurs nowhere in the body itself.
     pub prefix: String,
 }
 
 impl Outline {
-    /// The value as JSON text, to be put into a string: what some protocols want of a tool's arguments. Its stand-ins say
-    /// that what they stand for is to be escaped once more.
+    /// The value as JSON text that goes into a string, as some protocols send a tool's arguments. Its
+    /// placeholders say that their texts are escaped once more.
     ///
     /// # Panics
     ///
-    /// If the value has a map whose keys are no strings.
+    /// If the value has a map with keys that are not strings.
     pub fn quoted(&self, value: &impl Serialize) -> String {
         let text = serde_json::to_string(value).expect("a value prints as valid JSON");
         if !text.contains(&self.prefix) {
@@ -39,8 +40,8 @@ impl Outline {
         quoted
     }
 
-    /// Whether a long text stands in this one.
-    pub fn stands_in(&self, text: &str) -> bool {
+    /// Whether this text contains a placeholder.
+    pub fn has_placeholder(&self, text: &str) -> bool {
         text.contains(&self.prefix)
     }
 }
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stand_ins_in_a_quoted_text_say_how_deep_they_are() {
+    fn placeholders_in_a_quoted_text_say_how_deep_they_are() {
         let outline = Outline {
             body: String::new(),
             prefix: "~00ff:".to_owned(),
@@ -60,6 +61,6 @@ mod tests {
         let value = json!({ "a": "~00ff:1~", "b": "x~00ff:12:1~~0fff:1~" });
         let quoted = outline.quoted(&value);
         assert_eq!(quoted, r#"{"a":"~00ff:1:1~","b":"x~00ff:12:2~~0fff:1~"}"#);
-        assert!(outline.stands_in(&quoted));
+        assert!(outline.has_placeholder(&quoted));
     }
 }

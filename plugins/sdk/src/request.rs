@@ -1,4 +1,4 @@
-//! The client's request, and where the present attempt takes it.
+//! The client's request, and the target of the current attempt.
 
 use serde::de::DeserializeOwned;
 
@@ -7,16 +7,17 @@ use crate::{
     error::Error,
     host,
     outline::Outline,
+    text::{self, Text},
 };
 
-/// The client's request, as edited so far by the plugins before this one.
+/// The client's request, with the edits of the plugins that were called before this one.
 ///
-/// The body stays with the gateway: ask for the parts that the rule needs (JSONPath, RFC 9535) and hand back edits (JSON
-/// Patch, RFC 6902). Every byte outside of the edited places stays as it was.
+/// The body stays with the gateway: query the parts that the rule needs (JSONPath, RFC 9535) and hand
+/// back edits (JSON Patch, RFC 6902). Every byte outside of the edited places stays as it was.
 ///
 /// In [`on_request`](crate::RequestHook::on_request) an edit holds for the whole exchange, in
 /// [`on_attempt`](crate::AttemptHook::on_attempt) for this attempt only. In
-/// [`on_failure`](crate::FailureHook::on_failure) there is nothing but reading.
+/// [`on_failure`](crate::FailureHook::on_failure) the request can only be read.
 #[derive(Debug)]
 pub struct Request<'a> {
     host: &'a host::Request,
@@ -27,7 +28,8 @@ impl<'a> Request<'a> {
         Self { host }
     }
 
-    /// What is asked for: `messages` or `count_tokens`. New kinds may come; leave what you do not know alone.
+    /// What is requested: `messages`, `count_tokens` or `models`. Kinds may be added: leave alone what you
+    /// do not know.
     pub fn kind(&self) -> String {
         self.host.kind()
     }
@@ -42,28 +44,28 @@ impl<'a> Request<'a> {
         self.host.path()
     }
 
-    /// The query string as it came, without the question mark, or empty: `beta=true`.
+    /// The query string as it arrived, without the question mark, or empty: `beta=true`.
     pub fn query(&self) -> String {
         self.host.query()
     }
 
-    /// The exchange's id, as it stands in the log.
+    /// The id of the exchange, as in the log.
     pub fn id(&self) -> String {
         self.host.id()
     }
 
-    /// The conversation that the request belongs to, if the client tells.
+    /// The session, if the client names one.
     pub fn session(&self) -> Option<String> {
         self.host.session()
     }
 
-    /// All values of a header, in order; the name's case does not matter. Credentials, `host` and framing headers are
-    /// never shown.
+    /// All values of a header, in order; the case of the name does not matter. Empty for credentials,
+    /// `host` and framing headers, which are never shown.
     pub fn header(&self, name: &str) -> Vec<String> {
         self.host.header(name)
     }
 
-    /// Sets a header to exactly these values; none removes it.
+    /// Sets a header to exactly these values; no values remove it.
     pub fn set_header<V: Into<String>>(
         &mut self,
         name: &str,
@@ -72,65 +74,88 @@ impl<'a> Request<'a> {
         self.host.set_header(name, &owned(values))
     }
 
-    /// Sends the request to another path below the upstream's base URL, with an optional query string behind `?`. Only
-    /// in [`on_attempt`](crate::AttemptHook::on_attempt).
+    /// Sends the request to another path below the upstream's base URL, with an optional query string
+    /// after `?`. Only in [`on_attempt`](crate::AttemptHook::on_attempt).
     pub fn set_path(&mut self, path_and_query: &str) -> Result<(), EditError> {
         self.host.set_path(path_and_query)
     }
 
-    /// Where: the pointers of all nodes of the body that the JSONPath selects.
-    pub fn select(&self, path: &str) -> Result<Vec<String>, EditError> {
-        self.host.select(path)
+    /// Whether the JSONPath selects anything in the body.
+    pub fn matches(&self, json_path: &str) -> Result<bool, EditError> {
+        self.host.matches(json_path)
     }
 
-    /// Where and what: as [`select`](Self::select), with the JSON text of each node.
-    pub fn read(&self, path: &str) -> Result<Vec<Node>, EditError> {
-        self.host.read(path)
+    /// The locations, as JSON Pointers, of all nodes that the JSONPath selects in the body.
+    pub fn select(&self, json_path: &str) -> Result<Vec<String>, EditError> {
+        self.host.select(json_path)
+    }
+
+    /// The locations and the JSON texts of all nodes that the JSONPath selects in the body.
+    pub fn read(&self, json_path: &str) -> Result<Vec<Node>, EditError> {
+        self.host.read(json_path)
     }
 
     /// The first node that the JSONPath selects, as a Rust value: `request.first::<String>("$.model")?`.
-    pub fn first<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
-        let nodes = self.read(path)?;
+    pub fn first<T: DeserializeOwned>(&self, json_path: &str) -> Result<Option<T>, Error> {
+        let nodes = self.read(json_path)?;
         Ok(nodes.first().map(Node::parse).transpose()?)
     }
 
-    /// Whether the JSONPath selects anything.
-    pub fn has(&self, path: &str) -> Result<bool, EditError> {
-        Ok(!self.select(path)?.is_empty())
+    /// Every text that the model reads: of the system prompt, of messages and of tools' results, each
+    /// whether it is a string or in a block. All of them cross into the plugin, so prefer
+    /// [`texts_matching`](Self::texts_matching) where a pattern can tell which are of interest.
+    pub fn texts(&self) -> Result<Vec<Text>, Error> {
+        text::matching(self, "")
     }
 
-    /// Applies a JSON Patch to the body: all of it, or nothing and an error.
+    /// As [`texts`](Self::texts), but only those in which the gateway finds this regular expression
+    /// (I-Regexp, RFC 9485). The others never cross into the plugin.
+    ///
+    /// ```
+    /// # use witgate_plugin::{Error, Request};
+    /// fn redact(request: &mut Request) -> Result<(), Error> {
+    ///     let texts = request.texts_matching("sk-[a-z0-9]{20}")?;
+    ///     request.patch(texts.iter().map(|text| text.replace("(removed)")))?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn texts_matching(&self, regex: &str) -> Result<Vec<Text>, Error> {
+        text::matching(self, regex)
+    }
+
+    /// Applies a JSON Patch to the body, as a whole or not at all.
     pub fn patch(&mut self, edits: impl IntoIterator<Item = Operation>) -> Result<(), EditError> {
         let edits: Vec<Operation> = edits.into_iter().collect();
         self.host.patch(&edits)
     }
 
-    /// Removes every node that the JSONPath selects and tells how many: the commonest rule in one call.
-    pub fn remove_all(&mut self, path: &str) -> Result<u32, EditError> {
-        self.host.remove_all(path)
+    /// Removes every node that the JSONPath selects, and returns how many there were.
+    pub fn remove_all(&mut self, json_path: &str) -> Result<u32, EditError> {
+        self.host.remove_all(json_path)
     }
 
-    /// The body without its long texts, to be written anew: every string that is a value and is spelt with more than `longest`
-    /// bytes is replaced by a stand-in. What is built from it goes back by [`rewrite`](Self::rewrite);
-    /// [`dialect::Asked`](crate::dialect::Asked) reads it.
+    /// The body without its long strings, for a plugin that replaces the body: every string value that
+    /// takes more than `longest` bytes is replaced by a placeholder. [`rewrite`](Self::rewrite) puts the
+    /// strings back; [`dialect::Asked`](crate::dialect::Asked) reads an outline.
     pub fn outline(&mut self, longest: u32) -> Result<Outline, EditError> {
         self.host.outline(longest)
     }
 
-    /// Replaces the whole body. Stand-ins of the last [`outline`](Self::outline) in this call become the texts they stand
-    /// for, wherever they are in a string; in a string that is itself a JSON text, see [`Outline::quoted`].
+    /// Replaces the whole body. Each placeholder of the last [`outline`](Self::outline) in this call
+    /// becomes the text that it represents, wherever it is in a string. For a string that is itself a JSON
+    /// text see [`Outline::quoted`].
     pub fn rewrite(&mut self, body: impl ToString) -> Result<(), EditError> {
         self.host.rewrite(&body.to_string())
     }
 
-    /// Puts a line into the exchange's record: what could not be expressed and was left out, or done otherwise. Without any
-    /// content of the client's, for the record stands in the log.
+    /// Adds a line to the record of the exchange: what could not be expressed and was left out, or was
+    /// done in another way. The line goes to the log, so keep the client's content out of it.
     pub fn note(&mut self, line: &str) {
         self.host.note(line);
     }
 }
 
-/// Where the present attempt goes.
+/// Where the current attempt goes: upstream, account and model.
 #[derive(Debug)]
 pub struct Target<'a> {
     host: &'a host::Target,
@@ -141,40 +166,40 @@ impl<'a> Target<'a> {
         Self { host }
     }
 
-    /// The upstream's name from the gateway's configuration.
+    /// The upstream's name in the gateway's configuration.
     pub fn upstream(&self) -> String {
         self.host.upstream()
     }
 
-    /// The protocol that the upstream speaks: `anthropic`, or the one that a dialect plugin implements.
+    /// The protocol that the upstream speaks: `anthropic`, or the dialect of a dialect plugin.
     pub fn dialect(&self) -> String {
         self.host.dialect()
     }
 
-    /// The account's name, if the upstream has accounts. Never its credential.
+    /// The account's name, if the upstream has accounts. The credential is never shown.
     pub fn account(&self) -> Option<String> {
         self.host.account()
     }
 
-    /// The model that is sent: the client's, or what the route maps it to.
-    pub fn model(&self) -> String {
-        self.host.model()
+    /// The model that is sent: the requested one, or what the route maps it to.
+    pub fn mapped_model(&self) -> String {
+        self.host.mapped_model()
     }
 
-    /// The model that the client asked for.
-    pub fn asked_model(&self) -> String {
-        self.host.asked_model()
+    /// The model that the client requested.
+    pub fn requested_model(&self) -> String {
+        self.host.requested_model()
     }
 
-    /// 1 for the first attempt of the exchange, 2 for the second, and so on.
+    /// The number of this attempt in the exchange: 1 for the first.
     pub fn attempt(&self) -> u32 {
         self.host.attempt()
     }
 
-    /// Whether the target lacks a feature: `cache_control`, `same-role-turns`, or any other word that the
-    /// configuration's `lacks` names.
-    pub fn lacks(&self, what: &str) -> bool {
-        self.host.lacks(what)
+    /// Whether the target lacks a feature: `cache_control`, `same-role-turns`, or any other word in the
+    /// configuration's `lacks`.
+    pub fn lacks(&self, feature: &str) -> bool {
+        self.host.lacks(feature)
     }
 }
 

@@ -1,11 +1,11 @@
-//! The upstream's answer on its way to the client.
+//! The upstream's response on its way to the client, and its events.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{edit::EditError, host, request::owned};
 
-/// The upstream's answer on its way to the client.
+/// The upstream's response on its way to the client.
 #[derive(Debug)]
 pub struct Response<'a> {
     host: &'a host::Response,
@@ -21,13 +21,13 @@ impl<'a> Response<'a> {
         self.host.status()
     }
 
-    /// All values of a header of the answer, as the client will get it.
+    /// All values of a header of the response, as the client will get it.
     pub fn header(&self, name: &str) -> Vec<String> {
         self.host.header(name)
     }
 
-    /// Sets a header of the answer; no value removes it. Possible until the first event or the body has gone to the
-    /// client. Framing headers are refused.
+    /// Sets a header to exactly these values; no values remove it. Refused once the first event or the
+    /// body has been sent to the client, and always for framing headers.
     pub fn set_header<V: Into<String>>(
         &mut self,
         name: &str,
@@ -36,12 +36,12 @@ impl<'a> Response<'a> {
         self.host.set_header(name, &owned(values))
     }
 
-    /// The exchange's id, as in [`Request::id`](crate::Request::id).
+    /// The id of the exchange, as in [`Request::id`](crate::Request::id).
     pub fn id(&self) -> String {
         self.host.id()
     }
 
-    /// The upstream's name from the gateway's configuration.
+    /// The upstream's name in the gateway's configuration.
     pub fn upstream(&self) -> String {
         self.host.upstream()
     }
@@ -52,16 +52,16 @@ impl<'a> Response<'a> {
     }
 
     /// The model that was sent to the upstream.
-    pub fn model(&self) -> String {
-        self.host.model()
+    pub fn mapped_model(&self) -> String {
+        self.host.mapped_model()
     }
 
-    /// The model that the client asked for.
-    pub fn asked_model(&self) -> String {
-        self.host.asked_model()
+    /// The model that the client requested.
+    pub fn requested_model(&self) -> String {
+        self.host.requested_model()
     }
 
-    /// The conversation, as in [`Request::session`](crate::Request::session).
+    /// The session, as in [`Request::session`](crate::Request::session).
     pub fn session(&self) -> Option<String> {
         self.host.session()
     }
@@ -71,23 +71,25 @@ impl<'a> Response<'a> {
         self.host.streaming()
     }
 
-    /// Whether the answer has come to its own end. False while it is under way, and for good after it was cut short.
+    /// Whether the response reached its own end. False until then, and for good after it was cut
+    /// short.
     pub fn complete(&self) -> bool {
         self.host.complete()
     }
 
-    /// Puts a line into the exchange's record, as [`Request::note`](crate::Request::note) does.
+    /// Adds a line to the record of the exchange, as [`Request::note`](crate::Request::note) does.
     pub fn note(&mut self, line: &str) {
         self.host.note(line);
     }
 }
 
-/// One event of a stream, as the HTML standard's "server-sent events" defines it.
+/// One event of a stream, as the HTML standard's section "Server-sent events" defines it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The `event:` field; empty when the event has none.
+    /// The `event:` field; empty if the event has none.
     pub name: String,
-    /// The `data:` lines, joined by line feeds. Mostly one JSON text, but not always: some upstreams end with `[DONE]`.
+    /// The `data:` lines, joined by line feeds. Mostly one JSON text, but not always: some upstreams end
+    /// with `[DONE]`.
     pub data: String,
 }
 
@@ -106,13 +108,13 @@ impl Event {
     }
 }
 
-/// What becomes of one event.
+/// The decision about one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventVerdict {
-    /// It goes to the client as it came: the very bytes of the upstream.
+    /// The event goes to the client with the very bytes of the upstream.
     Keep,
-    /// It does not go to the client.
+    /// The event does not go to the client.
     Discard,
-    /// These events go to the client in its place, in this order.
+    /// These events go to the client instead, in this order.
     Replace(Vec<Event>),
 }

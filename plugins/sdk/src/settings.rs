@@ -1,15 +1,50 @@
-//! The plugin's own settings.
+//! The plugin's own settings, read once per instance.
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{error::Error, host};
+use crate::error::Error;
 
-/// The object from `[plugin.NAME] settings` of the gateway's configuration, `{}` if there is none.
-///
-/// The same for the whole exchange, even if the configuration is changed meanwhile. In
-/// [`describe`](crate::Plugin::describe) these are the settings that are being proposed, so a type with
-/// `#[serde(deny_unknown_fields)]` refuses a misspelt key there.
-pub fn settings<T: DeserializeOwned>() -> Result<T, Error> {
-    serde_json::from_str(&host::settings())
-        .map_err(|error| Error::from(error).while_doing("settings"))
+/// The settings of a plugin that has none: any key in the configuration is an error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+/// Reads the JSON object of the configuration. Without any settings it is the type's default.
+pub(crate) fn read<T: DeserializeOwned + Default>(text: &str) -> Result<T, Error> {
+    if text == "{}" {
+        return Ok(T::default());
+    }
+    serde_json::from_str(text).map_err(|error| Error::from(error).context("settings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_without_settings_refuses_any() {
+        assert!(read::<NoSettings>("{}").is_ok());
+        let refused = read::<NoSettings>(r#"{"model":"m"}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.starts_with("settings: unknown field `model`"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn without_settings_the_default_is_used() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Strict {
+            most: u64,
+        }
+        impl Default for Strict {
+            fn default() -> Self {
+                Self { most: 5 }
+            }
+        }
+        assert_eq!(read::<Strict>("{}"), Ok(Strict { most: 5 }));
+        assert_eq!(read::<Strict>(r#"{"most":6}"#), Ok(Strict { most: 6 }));
+    }
 }

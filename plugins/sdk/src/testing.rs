@@ -1,18 +1,23 @@
 //! Runs a rule natively, in `cargo test`, on the gateway's own document engine.
 //!
 //! ```
-//! # use witgate_plugin::{AttemptHook, Error, Guard, Manifest, Plugin, Request, Target, Verdict};
-//! # #[derive(Default)]
+//! # use witgate_plugin::{
+//! #     AttemptHook, Error, Guard, Manifest, NoSettings, Plugin, Request, Target, Verdict,
+//! # };
 //! # struct NoTopK;
 //! # impl Plugin for NoTopK {
-//! #     fn describe() -> Result<Manifest, Error> {
-//! #         Ok(Manifest::new("removes top_k").attempt(Guard::new().path("$.top_k")))
+//! #     type Settings = NoSettings;
+//! #     fn new(_: NoSettings) -> Result<Self, Error> {
+//! #         Ok(Self)
+//! #     }
+//! #     fn describe(&self) -> Manifest {
+//! #         Manifest::new("removes top_k").attempt(Guard::new().path("$.top_k"))
 //! #     }
 //! # }
 //! # impl AttemptHook for NoTopK {
 //! #     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
 //! #         request.remove_all("$.top_k")?;
-//! #         Ok(Verdict::proceed())
+//! #         Ok(Verdict::Proceed)
 //! #     }
 //! # }
 //! use witgate_plugin::{Hook, testing::Exchange};
@@ -36,21 +41,22 @@ use witgate_contract::{
     RequestKind,
     event::{self, event_type_str},
     guard::Facts,
-    manifest as contract, verdict as contract_verdict,
+    manifest as contract,
     verdict::is_json,
 };
 use witgate_document::{Document, Path};
 
 use crate::{
     error::Error,
-    failure::{Failure, Retry},
+    failure::{Failure, RetryTarget},
     hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
     host::{self, Moment, Surroundings},
     log::Level,
     manifest::{Hook, Manifest},
     request::{Request, Target},
     response::{Event, EventVerdict, Response},
-    verdict::Verdict,
+    settings,
+    verdict::{Refusal, Verdict},
 };
 
 /// One exchange: a request, where it goes, and the one instance of a rule that sees it.
@@ -80,8 +86,8 @@ impl<Rule: Plugin> Exchange<Rule> {
             upstream: "test".to_owned(),
             dialect: "anthropic".to_owned(),
             account: None,
-            asked_model: model.clone(),
-            model,
+            requested_model: model.clone(),
+            mapped_model: model,
             attempt: 0,
             lacks: BTreeSet::new(),
         };
@@ -174,7 +180,7 @@ impl<Rule: Plugin> Exchange<Rule> {
     /// The model that the route maps to. It is written into the body when an attempt begins.
     #[must_use]
     pub fn mapped_to(self, model: &str) -> Self {
-        self.change(|_, target| target.model = model.to_owned())
+        self.change(|_, target| target.mapped_model = model.to_owned())
     }
 
     /// The client wants JSON, not a stream.
@@ -223,7 +229,10 @@ impl<Rule: Plugin> Exchange<Rule> {
 
     /// What the plugin says about itself, with the present settings.
     pub fn describe(&mut self) -> Result<Manifest, Error> {
-        host::within(&mut self.around, Rule::describe)
+        let settings = self.around.settings.clone();
+        host::within(&mut self.around, || {
+            Ok(Rule::new(settings::read(&settings)?)?.describe())
+        })
     }
 
     /// Whether the guards of a hook hold for this exchange. The conditions on a failure and on events (`status`,
@@ -311,14 +320,20 @@ impl<Rule: Plugin> Exchange<Rule> {
         act: impl FnOnce(&mut Rule, &mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut around = std::mem::take(&mut self.around);
+        let settings = around.settings.clone();
         let rule = self.rule.take();
         let (result, rule) = host::within(&mut around, || {
-            let mut rule = rule.unwrap_or_default();
-            let result = act(&mut rule, self);
-            (result, rule)
+            let made = match rule {
+                Some(rule) => Ok(rule),
+                None => settings::read(&settings).and_then(Rule::new),
+            };
+            match made {
+                Ok(mut rule) => (act(&mut rule, self), Some(rule)),
+                Err(error) => (Err(error), None),
+            }
         });
         self.around = around;
-        self.rule = Some(rule);
+        self.rule = rule;
         result
     }
 
@@ -334,7 +349,7 @@ impl<Rule: Plugin> Exchange<Rule> {
             let mut request = Request::over(&exchange.sent);
             act(rule, &mut request, &Target::over(&exchange.target))
         });
-        let result = result.or_else(Error::into_verdict).and_then(checked);
+        let result = result.or_else(refused).and_then(checked);
         match result {
             Ok(_) => self.sent.settle(),
             Err(_) => self.sent = from,
@@ -365,8 +380,9 @@ impl<Rule: AttemptHook> Exchange<Rule> {
         self.target.attempt += 1;
         self.response.target = self.target.clone();
         let from = self.asked.clone();
-        if self.target.model != self.target.asked_model {
-            let model = serde_json::to_string(&self.target.model).expect("a text serialises");
+        if self.target.mapped_model != self.target.requested_model {
+            let model =
+                serde_json::to_string(&self.target.mapped_model).expect("a text serialises");
             let edit = crate::Operation::replace_json("/model", model);
             from.patch(&[edit]).expect("the body has a model");
         }
@@ -481,16 +497,29 @@ impl<Rule: ResponseHook> Exchange<Rule> {
     }
 }
 
+/// What a body that cannot be read comes to: the client gets an error, and the plugin has not failed.
+fn refused(error: Error) -> Result<Verdict, Error> {
+    if error.is_bad_document() {
+        let message = format!("the body is not valid JSON: {error}");
+        return Ok(Refusal::invalid_request(message).into());
+    }
+    Err(error)
+}
+
 /// A verdict that the gateway can use; anything else is the plugin's failure.
 fn checked(verdict: Verdict) -> Result<Verdict, Error> {
     match &verdict {
         Verdict::Proceed => {}
         Verdict::Answer(answer) => {
-            contract_verdict::Answer::parse(&answer.to_json())
+            answer
+                .draft()
+                .finish()
                 .map_err(|why| Error::new(format!("its answer cannot be used: {why}")))?;
         }
         Verdict::Refuse(refusal) => {
-            contract_verdict::Refusal::parse(&refusal.to_json())
+            refusal
+                .draft()
+                .finish()
                 .map_err(|why| Error::new(format!("its refusal cannot be used: {why}")))?;
         }
     }
@@ -524,15 +553,15 @@ pub struct Failed {
 
 impl Failed {
     /// An upstream's answer with this status, Anthropic error type and body; status 0 if there was no answer.
-    pub fn new(status: u16, kind: &str, body: impl ToString) -> Self {
+    pub fn new(status: u16, error_type: &str, body: impl ToString) -> Self {
         Self {
             host: host::Failure {
                 status: status.into(),
-                kind: kind.to_owned().into(),
+                error_type: error_type.to_owned().into(),
                 headers: HeaderMap::new(),
                 body: body.to_string().into(),
                 retry: None.into(),
-                rest: None.into(),
+                cooldown: None.into(),
             },
         }
     }
@@ -551,8 +580,8 @@ impl Failed {
     }
 
     /// The error type that the client reads.
-    pub fn kind(&self) -> String {
-        self.host.kind()
+    pub fn error_type(&self) -> String {
+        self.host.error_type()
     }
 
     /// The body that the client reads.
@@ -561,25 +590,19 @@ impl Failed {
     }
 
     /// Whether to try again, if the hook has said so.
-    pub fn retry(&self) -> Option<(Retry, Duration)> {
-        let (whom, after) = self.host.retry.borrow().clone()?;
-        let whom = match whom.as_str() {
-            "same" => Retry::Same,
-            "other" => Retry::Other,
-            _ => Retry::Never,
-        };
-        Some((whom, after))
+    pub fn retry(&self) -> Option<(RetryTarget, Duration)> {
+        self.host.retry.get()
     }
 
-    /// How long the account rests, if the hook has said so.
-    pub fn rest(&self) -> Option<Duration> {
-        self.host.rest.get()
+    /// The cooldown of the account, if the hook has set one.
+    pub fn cooldown(&self) -> Option<Duration> {
+        self.host.cooldown.get()
     }
 }
 
 /// What a test of a verdict asks for.
 impl Verdict {
-    /// The answer's JSON text of the contract.
+    /// The answer as `{"body", "status", "headers", "note"}`, with what was set.
     ///
     /// # Panics
     ///
@@ -592,7 +615,7 @@ impl Verdict {
         }
     }
 
-    /// The refusal's JSON text of the contract.
+    /// The refusal as `{"status", "type", "message", "details", "try_next"}`, with what was set.
     ///
     /// # Panics
     ///
@@ -612,5 +635,5 @@ impl Verdict {
 }
 
 fn as_value(json: &str) -> Value {
-    serde_json::from_str(json).expect("the contract's JSON is valid")
+    serde_json::from_str(json).expect("a verdict prints as valid JSON")
 }

@@ -1,4 +1,4 @@
-//! What becomes of the exchange after a request or attempt hook.
+//! The decision of a request or attempt hook.
 
 use std::collections::BTreeMap;
 
@@ -7,50 +7,42 @@ use serde_json::{Value, value::RawValue};
 
 use crate::error::Error;
 
-/// What becomes of the exchange after a request or attempt hook.
+/// The decision of a request or attempt hook. An [`Answer`] and a [`Refusal`] become one by `into()`.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// Go on, with whatever edits were made.
+    /// The exchange continues, with the edits that were made.
     Proceed,
-    /// Answer the client at once, without asking the upstream.
+    /// The client gets this answer at once, and no upstream is asked.
     Answer(Answer),
-    /// End the exchange, or this attempt, with an error.
+    /// The exchange, or only this attempt, ends with this error.
     Refuse(Refusal),
 }
 
-impl Verdict {
-    /// Go on, with whatever edits were made.
-    #[must_use]
-    pub fn proceed() -> Self {
-        Self::Proceed
-    }
-
-    /// Answer the client at once, without asking the upstream.
-    #[must_use]
-    pub fn answer(answer: Answer) -> Self {
+impl From<Answer> for Verdict {
+    fn from(answer: Answer) -> Self {
         Self::Answer(answer)
     }
+}
 
-    /// End the exchange, or this attempt, with an error that is the request's fault or the target's.
-    #[must_use]
-    pub fn refuse(refusal: Refusal) -> Self {
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
         Self::Refuse(refusal)
     }
 }
 
-/// An answer that the plugin makes itself.
+/// A response that the plugin makes itself.
 ///
-/// For kind `messages` the body is a whole message object of the Messages API; a client that wants a stream gets the events
-/// that would have made it.
+/// For kind `messages` the body is a whole message object of the Messages API. A client that wants a
+/// stream gets the events that make up this message.
 #[derive(Debug, Clone, Serialize)]
 pub struct Answer {
-    body: Box<RawValue>,
+    pub(crate) body: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
+    pub(crate) status: Option<u16>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 impl Answer {
@@ -60,7 +52,7 @@ impl Answer {
         Self::with_body(RawValue::from_string(text).expect("a value prints as valid JSON"))
     }
 
-    /// An answer with this JSON text as its body, byte for byte. The error says why it is no JSON text.
+    /// An answer with this JSON text as its body, byte for byte. The error says why it is not one.
     pub fn from_json(text: impl Into<String>) -> Result<Self, Error> {
         Ok(Self::with_body(RawValue::from_string(text.into())?))
     }
@@ -74,52 +66,70 @@ impl Answer {
         }
     }
 
-    /// The HTTP status in place of 200.
+    /// Sets the HTTP status, 200 to 599; without it, 200.
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// A header of the answer.
+    /// Sets a header. Framing headers cannot be set.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// Why the answer was made here, for the log and the record.
+    /// Sets the reason why the answer was made here, for the log and the record.
     #[must_use]
     pub fn note(mut self, why: impl Into<String>) -> Self {
         self.note = Some(why.into());
         self
     }
 
-    /// The JSON text of the contract (`verdict.answer` in `wit/exchange.wit`).
-    pub fn to_json(&self) -> String {
+    /// As the gateway gets it, for tests.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn draft(&self) -> witgate_contract::verdict::AnswerDraft {
+        let body = self.body.get().to_owned();
+        let mut draft = witgate_contract::verdict::AnswerDraft::new(body);
+        if let Some(status) = self.status {
+            draft.set_status(status);
+        }
+        for (name, value) in &self.headers {
+            draft.set_header(name, value);
+        }
+        if let Some(note) = &self.note {
+            draft.set_note(note);
+        }
+        draft
+    }
+
+    /// `{"body", "status", "headers", "note"}`, for tests.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers always serialise")
     }
 }
 
-/// An error that ends the exchange, or this attempt.
+/// An error that the client gets, because of its request or of the target.
 #[derive(Debug, Clone, Serialize)]
 pub struct Refusal {
-    status: u16,
+    pub(crate) status: u16,
     #[serde(rename = "type")]
-    kind: String,
-    message: String,
+    pub(crate) error_type: String,
+    pub(crate) message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Value>,
+    pub(crate) details: Option<Value>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    try_next: bool,
+    pub(crate) try_next: bool,
 }
 
 impl Refusal {
     /// A refusal with this HTTP status, Anthropic error type (`permission_error`, ...) and message.
-    pub fn new(status: u16, kind: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(status: u16, error_type: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             status,
-            kind: kind.into(),
+            error_type: error_type.into(),
             message: message.into(),
             details: None,
             try_next: false,
@@ -131,22 +141,37 @@ impl Refusal {
         Self::new(400, "invalid_request_error", message)
     }
 
-    /// What goes into the error object as `details`.
+    /// Sets the member `details` of the error object.
     #[must_use]
     pub fn details(mut self, details: impl Into<Value>) -> Self {
         self.details = Some(details.into());
         self
     }
 
-    /// In an attempt hook: only this target is refused, the gateway tries the next upstream or account if there is one.
+    /// Refuses only this target: the gateway tries the next upstream or account, if there is one. Only in
+    /// an attempt hook.
     #[must_use]
     pub fn try_next(mut self) -> Self {
         self.try_next = true;
         self
     }
 
-    /// The JSON text of the contract (`verdict.refuse` in `wit/exchange.wit`).
-    pub fn to_json(&self) -> String {
+    /// As the gateway gets it, for tests.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn draft(&self) -> witgate_contract::verdict::RefusalDraft {
+        let (error_type, message) = (self.error_type.clone(), self.message.clone());
+        let mut draft =
+            witgate_contract::verdict::RefusalDraft::new(self.status, error_type, message);
+        if let Some(details) = &self.details {
+            draft.set_details(details.to_string());
+        }
+        draft.set_try_next(self.try_next);
+        draft
+    }
+
+    /// `{"status", "type", "message", "details", "try_next"}`, for tests.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers always serialise")
     }
 }
@@ -172,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_json_is_an_error() {
+    fn an_answer_that_is_not_json_is_an_error() {
         assert!(Answer::from_json("OK").is_err());
     }
 

@@ -1,8 +1,8 @@
-//! The gateway behind the types of this crate, and the way from the component's exports to a rule's hooks.
+//! The gateway's functions on wasm, and the path from the component's exports to a plugin's hooks.
 //!
-//! Each hook has a world and bindings of its own, so that a component exports just the hooks it has; the types are those of
-//! the first world. Only what a plugin calls becomes an import of the component, so a plugin that uses no new function
-//! runs on an older gateway.
+//! Each hook has a world and bindings of its own, so that a component exports only the hooks it has. All
+//! share the types of the first world. Only what a plugin calls becomes an import of the component, so a
+//! plugin that uses no new function runs on an older gateway.
 
 #![allow(
     missing_docs,
@@ -10,31 +10,35 @@
     reason = "generated code, reached only by `export!`"
 )]
 
-use std::{cell::RefCell, marker::PhantomData};
+use std::marker::PhantomData;
 
 use crate::{
     error::Error,
     hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
+    kv::KvError,
     log::Level,
     response::{Event, EventVerdict},
-    verdict,
+    settings, verdict,
 };
 
 pub mod plugin_world {
     wit_bindgen::generate!({
         world: "plugin",
-        path: "../../wit",
+        path: "wit/0.2.0",
         pub_export_macro: true,
         export_macro_name: "export_plugin",
         generate_unused_types: true,
         with: {
-            "witgate:plugin/exchange@0.1.0/node": crate::Node,
-            "witgate:plugin/exchange@0.1.0/from-to": crate::FromTo,
-            "witgate:plugin/exchange@0.1.0/operation": crate::Operation,
-            "witgate:plugin/exchange@0.1.0/outlined": crate::Outline,
-            "witgate:plugin/exchange@0.1.0/edit-error": crate::EditError,
-            "witgate:plugin/exchange@0.1.0/event": crate::Event,
-            "witgate:plugin/exchange@0.1.0/event-verdict": crate::EventVerdict,
+            "witgate:plugin/exchange@0.2.0/node": crate::Node,
+            "witgate:plugin/exchange@0.2.0/from-to": crate::FromTo,
+            "witgate:plugin/exchange@0.2.0/operation": crate::Operation,
+            "witgate:plugin/exchange@0.2.0/outline": crate::Outline,
+            "witgate:plugin/exchange@0.2.0/edit-error": crate::EditError,
+            "witgate:plugin/exchange@0.2.0/event": crate::Event,
+            "witgate:plugin/exchange@0.2.0/event-verdict": crate::EventVerdict,
+            "witgate:plugin/exchange@0.2.0/retry-target": crate::RetryTarget,
+            "witgate:plugin/kv@0.2.0/kv-error": crate::kv::KvError,
+            "witgate:plugin/log@0.2.0/level": crate::log::Level,
         },
     });
 }
@@ -42,75 +46,76 @@ pub mod plugin_world {
 pub mod request_world {
     wit_bindgen::generate!({
         world: "request-plugin",
-        path: "../../wit",
+        path: "wit/0.2.0",
         pub_export_macro: true,
         export_macro_name: "export_request",
-        with: { "witgate:plugin/exchange@0.1.0": crate::host::exchange },
+        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
     });
 }
 
 pub mod attempt_world {
     wit_bindgen::generate!({
         world: "attempt-plugin",
-        path: "../../wit",
+        path: "wit/0.2.0",
         pub_export_macro: true,
         export_macro_name: "export_attempt",
-        with: { "witgate:plugin/exchange@0.1.0": crate::host::exchange },
+        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
     });
 }
 
 pub mod failure_world {
     wit_bindgen::generate!({
         world: "failure-plugin",
-        path: "../../wit",
+        path: "wit/0.2.0",
         pub_export_macro: true,
         export_macro_name: "export_failure",
-        with: { "witgate:plugin/exchange@0.1.0": crate::host::exchange },
+        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
     });
 }
 
 pub mod response_world {
     wit_bindgen::generate!({
         world: "response-plugin",
-        path: "../../wit",
+        path: "wit/0.2.0",
         pub_export_macro: true,
         export_macro_name: "export_response",
-        with: { "witgate:plugin/exchange@0.1.0": crate::host::exchange },
+        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
     });
 }
 
 /// The types that all worlds share: the gateway's resources, and this crate's own records and variants.
 pub mod exchange {
     pub use super::plugin_world::witgate::plugin::exchange::{
-        Failure, Json, Request, Response, Target, Verdict,
+        Answer, Failure, HookError, Json, Refusal, Request, Response, Target, Verdict,
     };
     pub use crate::{Event, EventVerdict};
 }
 
+use exchange::HookError;
 pub(crate) use exchange::{Failure, Request, Response, Target};
 use plugin_world::witgate::plugin::{kv, log as log_lines, settings as own_settings};
 
-/// A rule with the place in which the component keeps it.
+/// A plugin with the place in which the component keeps it.
 pub trait Held: Plugin + 'static {
     /// The version of the plugin's crate.
     const VERSION: &'static str;
 
-    /// Acts on the one rule of this instance, which is made on first use.
-    fn with<T>(act: impl FnOnce(&mut Self) -> T) -> T;
+    /// Acts on the one plugin of this instance, which is [made](make) on first use.
+    fn with<T>(act: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error>;
 }
 
-/// The component's exports, for a rule.
+/// Makes the plugin of the settings that are in force.
+pub fn make<Rule: Plugin>() -> Result<Rule, Error> {
+    Rule::new(settings::read(&own_settings::get())?)
+}
+
+/// The component's exports, for a plugin.
 pub struct Exports<Rule>(PhantomData<Rule>);
-
-thread_local! {
-    /// The settings that `describe` was called with, which are not in force yet.
-    static PROPOSED: RefCell<Option<String>> = const { RefCell::new(None) };
-}
 
 impl<Rule: Held> plugin_world::exports::witgate::plugin::manifest::Guest for Exports<Rule> {
     fn describe(settings: String) -> Result<String, String> {
-        PROPOSED.set(Some(settings));
-        let manifest = Rule::describe().map_err(in_words)?;
+        let rule = settings::read(&settings).and_then(Rule::new);
+        let manifest = rule.map_err(|error| error.to_string())?.describe();
         Ok(manifest.or_version(Rule::VERSION).to_json())
     }
 }
@@ -118,55 +123,53 @@ impl<Rule: Held> plugin_world::exports::witgate::plugin::manifest::Guest for Exp
 impl<Rule: Held + RequestHook> request_world::exports::witgate::plugin::request_hook::Guest
     for Exports<Rule>
 {
-    fn on_request(request: &Request) -> Result<exchange::Verdict, String> {
+    fn on_request(request: &Request) -> Result<exchange::Verdict, HookError> {
         let mut request = crate::Request::over(request);
         Rule::with(|rule| rule.on_request(&mut request))
-            .or_else(Error::into_verdict)
             .map(exchange::Verdict::from)
-            .map_err(in_words)
+            .map_err(HookError::from)
     }
 }
 
 impl<Rule: Held + AttemptHook> attempt_world::exports::witgate::plugin::attempt_hook::Guest
     for Exports<Rule>
 {
-    fn on_attempt(request: &Request, target: &Target) -> Result<exchange::Verdict, String> {
+    fn on_attempt(request: &Request, target: &Target) -> Result<exchange::Verdict, HookError> {
         let mut request = crate::Request::over(request);
         let target = crate::Target::over(target);
         Rule::with(|rule| rule.on_attempt(&mut request, &target))
-            .or_else(Error::into_verdict)
             .map(exchange::Verdict::from)
-            .map_err(in_words)
+            .map_err(HookError::from)
     }
 }
 
 impl<Rule: Held + FailureHook> failure_world::exports::witgate::plugin::failure_hook::Guest
     for Exports<Rule>
 {
-    fn on_failure(request: &Request, target: &Target, failure: &Failure) -> Result<(), String> {
+    fn on_failure(request: &Request, target: &Target, failure: &Failure) -> Result<(), HookError> {
         let request = crate::Request::over(request);
         let target = crate::Target::over(target);
         let mut failure = crate::Failure::over(failure);
-        Rule::with(|rule| rule.on_failure(&request, &target, &mut failure)).map_err(in_words)
+        Rule::with(|rule| rule.on_failure(&request, &target, &mut failure)).map_err(HookError::from)
     }
 }
 
 impl<Rule: Held + ResponseHook> response_world::exports::witgate::plugin::response_hook::Guest
     for Exports<Rule>
 {
-    fn on_event(response: &Response, event: Event) -> Result<EventVerdict, String> {
+    fn on_event(response: &Response, event: Event) -> Result<EventVerdict, HookError> {
         let mut response = crate::Response::over(response);
-        Rule::with(|rule| rule.on_event(&mut response, event)).map_err(in_words)
+        Rule::with(|rule| rule.on_event(&mut response, event)).map_err(HookError::from)
     }
 
-    fn on_end(response: &Response) -> Result<Vec<Event>, String> {
+    fn on_end(response: &Response) -> Result<Vec<Event>, HookError> {
         let mut response = crate::Response::over(response);
-        Rule::with(|rule| rule.on_end(&mut response)).map_err(in_words)
+        Rule::with(|rule| rule.on_end(&mut response)).map_err(HookError::from)
     }
 
-    fn on_body(response: &Response, body: String) -> Result<Option<String>, String> {
+    fn on_body(response: &Response, body: String) -> Result<Option<String>, HookError> {
         let mut response = crate::Response::over(response);
-        Rule::with(|rule| rule.on_body(&mut response, body)).map_err(in_words)
+        Rule::with(|rule| rule.on_body(&mut response, body)).map_err(HookError::from)
     }
 }
 
@@ -174,44 +177,67 @@ impl From<verdict::Verdict> for exchange::Verdict {
     fn from(verdict: verdict::Verdict) -> Self {
         match verdict {
             verdict::Verdict::Proceed => Self::Proceed,
-            verdict::Verdict::Answer(answer) => Self::Answer(answer.to_json()),
-            verdict::Verdict::Refuse(refusal) => Self::Refuse(refusal.to_json()),
+            verdict::Verdict::Answer(answer) => Self::Answer(answer.into()),
+            verdict::Verdict::Refuse(refusal) => Self::Refuse(refusal.into()),
         }
     }
 }
 
-fn in_words(error: Error) -> String {
-    error.to_string()
+impl From<verdict::Answer> for exchange::Answer {
+    fn from(answer: verdict::Answer) -> Self {
+        let made = Self::new(answer.body.get());
+        if let Some(status) = answer.status {
+            made.set_status(status);
+        }
+        for (name, value) in &answer.headers {
+            made.set_header(name, value);
+        }
+        if let Some(note) = &answer.note {
+            made.set_note(note);
+        }
+        made
+    }
 }
 
-pub(crate) fn settings() -> String {
-    PROPOSED
-        .with_borrow(Clone::clone)
-        .unwrap_or_else(own_settings::get)
+impl From<verdict::Refusal> for exchange::Refusal {
+    fn from(refusal: verdict::Refusal) -> Self {
+        let made = Self::new(refusal.status, &refusal.error_type, &refusal.message);
+        if let Some(details) = &refusal.details {
+            made.set_details(&details.to_string());
+        }
+        if refusal.try_next {
+            made.set_try_next(true);
+        }
+        made
+    }
 }
 
-pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, String> {
+impl From<Error> for HookError {
+    fn from(error: Error) -> Self {
+        if error.is_bad_document() {
+            Self::BadDocument(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
     kv::get(key)
 }
 
-pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), String> {
+pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u32) -> Result<(), KvError> {
     kv::set(key, value, ttl_ms)
 }
 
-pub(crate) fn kv_delete(key: &str) -> Result<(), String> {
+pub(crate) fn kv_delete(key: &str) -> Result<(), KvError> {
     kv::delete(key)
 }
 
-pub(crate) fn kv_increment(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, String> {
+pub(crate) fn kv_increment(key: &str, delta: i64, ttl_ms: u32) -> Result<i64, KvError> {
     kv::increment(key, delta, ttl_ms)
 }
 
 pub(crate) fn log(level: Level, message: &str) {
-    let level = match level {
-        Level::Debug => log_lines::Level::Debug,
-        Level::Info => log_lines::Level::Info,
-        Level::Warn => log_lines::Level::Warn,
-        Level::Error => log_lines::Level::Error,
-    };
     log_lines::write(level, message);
 }

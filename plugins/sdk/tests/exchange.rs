@@ -1,12 +1,12 @@
-//! What `testing::Exchange` promises: that a rule meets natively what it meets in the gateway.
+//! What `testing::Exchange` promises: a plugin meets natively what it meets in the gateway.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use witgate_plugin::{
     AttemptHook, EditError, Error, Event, EventVerdict, Failure, FailureHook, Guard, Hook,
-    Manifest, Operation, Plugin, Request, RequestHook, Response, ResponseHook, Retry, Target,
-    Verdict, export, json, kv, log, settings,
+    Manifest, NoSettings, Operation, Plugin, Request, RequestHook, Response, ResponseHook,
+    RetryTarget, Target, TextPosition, Verdict, export, json, kv, log,
     testing::{Exchange, Failed},
 };
 
@@ -26,31 +26,40 @@ impl Default for Settings {
     }
 }
 
-/// A rule that uses everything once.
-#[derive(Debug, Default)]
+/// A plugin that uses everything once.
+#[derive(Debug)]
 struct Everything {
+    settings: Settings,
     attempts: u32,
     events: u32,
 }
 
 impl Plugin for Everything {
-    fn describe() -> Result<Manifest, Error> {
-        let _: Settings = settings()?;
-        Ok(Manifest::new("uses everything once")
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            attempts: 0,
+            events: 0,
+        })
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("uses everything once")
             .attempt(Guard::new().lacks(["x"]).path("$.model"))
-            .attempt(Guard::new().dialects(["gemini"]).kinds(["count_tokens"])))
+            .attempt(Guard::new().dialects(["gemini"]).kinds(["count_tokens"]))
     }
 }
 
 impl RequestHook for Everything {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
-        let Settings { tag, fail } = settings()?;
-        request.patch([Operation::add("/tag", tag)])?;
+        request.patch([Operation::add("/tag", self.settings.tag.as_str())])?;
         request.set_header("x-seen", ["yes"])?;
-        if fail {
+        if self.settings.fail {
             return Err(Error::new("failed on purpose"));
         }
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
@@ -62,7 +71,7 @@ impl AttemptHook for Everything {
         request.set_path("/v2/messages?a=b")?;
         let sum = kv::increment("attempts", 1, Duration::from_secs(10))?;
         log::info(format!("attempt {sum} in all"));
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
@@ -73,9 +82,9 @@ impl FailureHook for Everything {
         _: &Target,
         failure: &mut Failure,
     ) -> Result<(), Error> {
-        if request.has("$.attempt")? && failure.status() == 400 {
-            failure.set_retry(Retry::Same, Duration::from_millis(5))?;
-            failure.set_rest(Duration::from_secs(1))?;
+        if request.matches("$.attempt")? && failure.status() == 400 {
+            failure.set_retry(RetryTarget::SameAccount, Duration::from_millis(5));
+            failure.set_cooldown(Duration::from_secs(1));
         }
         failure.set_status(200)?;
         Ok(())
@@ -181,9 +190,9 @@ fn a_failure_hook_that_fails_leaves_the_failure_as_it_was() {
     let mut exchange = Exchange::<Everything>::new(BODY);
     exchange.on_attempt().unwrap();
     let mut failed = Failed::new(400, "invalid_request_error", "{}");
-    // 200 is no failure, so the hook errs after it has asked for a retry.
+    // A failure cannot have 200, so the hook errs after it has asked for a retry.
     assert!(exchange.on_failure(&mut failed).is_err());
-    assert_eq!((failed.retry(), failed.rest()), (None, None));
+    assert_eq!((failed.retry(), failed.cooldown()), (None, None));
     assert_eq!(failed.status(), 400);
 }
 
@@ -208,13 +217,19 @@ fn a_cut_answer_is_not_complete() {
     assert_eq!(exchange.on_cut().unwrap()[0].data, "false");
 }
 
-/// A rule that tries what is not allowed.
-#[derive(Debug, Default)]
+/// A plugin that tries what is not allowed.
+#[derive(Debug)]
 struct Forbidden;
 
 impl Plugin for Forbidden {
-    fn describe() -> Result<Manifest, Error> {
-        Ok(Manifest::new("tries what is not allowed"))
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("tries what is not allowed")
     }
 }
 
@@ -234,7 +249,7 @@ impl RequestHook for Forbidden {
             matches!(nothing, Err(EditError::NotApplicable(_))),
             "{nothing:?}"
         );
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
@@ -243,4 +258,81 @@ fn what_is_not_allowed_is_an_error_and_no_edit() {
     let mut exchange = Exchange::<Forbidden>::new(BODY).header("x-api-key", "secret");
     exchange.on_request().unwrap();
     assert_eq!(exchange.body(), BODY);
+}
+
+/// A plugin that removes keys from every text.
+#[derive(Debug)]
+struct Redacts;
+
+impl Plugin for Redacts {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("removes keys")
+    }
+}
+
+impl RequestHook for Redacts {
+    fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
+        for text in request.texts()? {
+            log::debug(format!(
+                "{:?} {} {}",
+                text.position, text.pointer, text.text
+            ));
+        }
+        let texts = request.texts_matching(r"it's\-[0-9]+")?;
+        request.patch(texts.iter().map(|text| text.replace("(gone)")))?;
+        Ok(Verdict::Proceed)
+    }
+}
+
+#[test]
+fn every_text_is_found_wherever_it_is() {
+    let body = r#"{ "model": "it's-1", "system": "be\u0020it's-2",
+        "messages": [
+            {"role": "user", "content": "plain"},
+            {"role": "user", "content": [
+                {"type": "text", "text": "it's-3"},
+                {"type": "image", "text": "it's-4"},
+                {"type": "tool_result", "tool_use_id": "t", "content": "it's-5"},
+                {"type": "tool_result", "tool_use_id": "u", "content": [{"type": "text", "text": "it's-6"}]}]}] }"#;
+    let mut exchange = Exchange::<Redacts>::new(body);
+    exchange.on_request().unwrap();
+    let mut wanted = body.to_owned();
+    for found in ["be\\u0020it's-2", "it's-3", "it's-5", "it's-6"] {
+        wanted = wanted.replace(found, "(gone)");
+    }
+    assert_eq!(exchange.body(), wanted);
+    let lines: Vec<&str> = exchange
+        .log()
+        .iter()
+        .map(|(_, line)| line.as_str())
+        .collect();
+    let (system, message, result) = (
+        TextPosition::System,
+        TextPosition::Message,
+        TextPosition::ToolResult,
+    );
+    assert_eq!(
+        lines,
+        [
+            format!("{system:?} /system be it's-2"),
+            format!("{message:?} /messages/0/content plain"),
+            format!("{message:?} /messages/1/content/0/text it's-3"),
+            format!("{result:?} /messages/1/content/2/content it's-5"),
+            format!("{result:?} /messages/1/content/3/content/0/text it's-6"),
+        ]
+    );
+}
+
+#[test]
+fn a_system_prompt_in_blocks_is_text_as_well() {
+    let body = r#"{"model":"m","system":[{"type":"text","text":"it's-1"}],"messages":[]}"#;
+    let mut exchange = Exchange::<Redacts>::new(body);
+    exchange.on_request().unwrap();
+    assert_eq!(exchange.body(), body.replace("it's-1", "(gone)"));
 }

@@ -96,7 +96,7 @@ fn leaves_no_thinking_where_it_must_be(
     request: &Request,
     blocks: &BTreeSet<Block>,
 ) -> Result<bool, Error> {
-    if !request.has(r#"$.thinking[?@ == "enabled"]"#)? {
+    if !request.matches(r#"$.thinking[?@ == "enabled"]"#)? {
         return Ok(false);
     }
     let assistants = request.select(r#"$.messages[?@.role == "assistant"]"#)?;
@@ -109,7 +109,7 @@ fn leaves_no_thinking_where_it_must_be(
     let began_with_thinking = types.first().is_some_and(|node| is_thinking(&node.value));
     let mut left = types
         .iter()
-        .filter(|node| Block::at(&node.at).is_none_or(|block| !blocks.contains(&block)))
+        .filter(|node| Block::at(&node.pointer).is_none_or(|block| !blocks.contains(&block)))
         .map(|node| node.value.as_str());
     let calls_tools = left.clone().any(|kind| kind == r#""tool_use""#);
     let begins_with_thinking = left.next().is_some_and(is_thinking);

@@ -15,8 +15,8 @@ mod refusal;
 use std::{collections::BTreeSet, time::Duration};
 
 use witgate_plugin::{
-    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Request, Response, ResponseHook, Retry, Target, Verdict, export, log,
+    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, NoSettings,
+    Plugin, Request, Response, ResponseHook, RetryTarget, Target, Verdict, export, log,
 };
 
 use drop_blocks::{Block, drop_blocks};
@@ -36,7 +36,13 @@ struct SignatureFallback {
 }
 
 impl Plugin for SignatureFallback {
-    fn describe() -> Result<Manifest, Error> {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self::default())
+    }
+
+    fn describe(&self) -> Manifest {
         let foreign = Guard::new()
             .kinds(KINDS)
             .lacks([LACK])
@@ -59,14 +65,12 @@ impl Plugin for SignatureFallback {
             .lacks([LACK])
             .events(["content_block_delta"])
             .deltas(["signature_delta"]);
-        Ok(
-            Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
-                .attempt(foreign)
-                .attempt(unsigned)
-                .attempt(again)
-                .failure(refusals)
-                .response(signatures),
-        )
+        Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
+            .attempt(foreign)
+            .attempt(unsigned)
+            .attempt(again)
+            .failure(refusals)
+            .response(signatures)
     }
 }
 
@@ -86,7 +90,7 @@ impl AttemptHook for SignatureFallback {
             }
         }
         drop_blocks(request, &blocks)?;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
@@ -98,14 +102,14 @@ impl FailureHook for SignatureFallback {
         failure: &mut Failure,
     ) -> Result<(), Error> {
         let asks = self.refused_by.is_none()
-            && request.has(drop_blocks::THINKING)?
-            && refusal::is_one(&failure.kind(), &failure.body());
+            && request.matches(drop_blocks::THINKING)?
+            && refusal::is_one(&failure.error_type(), &failure.body());
         if asks {
             let upstream = target.upstream();
             log::info(format!(
                 "`{upstream}` refused a thinking block's signature: trying once more without thinking blocks"
             ));
-            failure.set_retry(Retry::Same, Duration::ZERO)?;
+            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
             self.refused_by = Some(upstream);
         }
         Ok(())

@@ -5,36 +5,28 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde::Deserialize;
-use witgate_plugin::{Error, Event, Request, Response, kv};
+use witgate_plugin::{Delta, Error, Event, Request, Response, StreamEvent, kv};
 
 use crate::drop_blocks::{Block, REDACTED, SIGNATURES};
 
 /// Longer than a working day's conversation rests, short enough that the memory is bounded by use.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-#[derive(Deserialize)]
-struct Signed {
-    delta: Delta,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    #[serde(default)]
-    signature: String,
-}
-
 /// Remembers who signed the block to which this `signature_delta` belongs.
 pub(crate) fn learn(response: &Response, event: &Event) -> Result<(), Error> {
     // What is not shaped like a signature is the client's business.
-    let Ok(Signed { delta }) = event.parse() else {
+    let StreamEvent::ContentBlockDelta {
+        delta: Delta::Signature { signature },
+        ..
+    } = event.typed()
+    else {
         return Ok(());
     };
-    if delta.signature.is_empty() {
+    if signature.is_empty() {
         return Ok(());
     }
-    let key = key(response.session().as_deref(), &delta.signature);
-    kv::set(&key, response.upstream(), REMEMBERED)
+    let key = key(response.session().as_deref(), &signature);
+    Ok(kv::set(&key, response.upstream(), REMEMBERED)?)
 }
 
 /// The blocks that are known to be signed by another upstream than this one.
@@ -47,7 +39,8 @@ pub(crate) fn foreign(request: &Request, upstream: &str) -> Result<BTreeSet<Bloc
     let mut own = BTreeSet::new();
     for node in request.read(SIGNATURES)? {
         // A text that Rust cannot hold was never learned.
-        let (Ok(signature), Some(block)) = (node.parse::<String>(), Block::at(&node.at)) else {
+        let (Ok(signature), Some(block)) = (node.parse::<String>(), Block::at(&node.pointer))
+        else {
             continue;
         };
         match kv::get(&key(session.as_deref(), &signature))? {

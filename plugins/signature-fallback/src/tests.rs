@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use witgate_plugin::{
-    Event, Hook, Retry, Value, json,
+    Event, Hook, RetryTarget, Value, json,
     testing::{Exchange, Failed},
 };
 
@@ -187,7 +187,10 @@ fn a_refused_signature_is_tried_once_more_without_thinking() {
 
     let mut failed = Failed::new(400, "invalid_request_error", REFUSED);
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.retry(), Some((Retry::Same, Duration::ZERO)));
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::SameAccount, Duration::ZERO))
+    );
     assert_eq!(failed.body(), REFUSED);
     assert!(exchange.would_call(Hook::Attempt));
     exchange.on_attempt().unwrap();

@@ -3,19 +3,25 @@
 mod marks;
 
 use witgate_plugin::{
-    AttemptHook, Error, Guard, Manifest, Operation, Plugin, Request, Target, Verdict, export,
+    AttemptHook, Error, Guard, Manifest, NoSettings, Operation, Plugin, Request, Target, Verdict,
+    export,
 };
 
-#[derive(Default)]
 struct StripCacheControl;
 
 impl Plugin for StripCacheControl {
-    fn describe() -> Result<Manifest, Error> {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
         let guard = Guard::new()
             .kinds(["messages", "count_tokens"])
             .lacks(["cache_control"])
             .path(marks::ANYWHERE);
-        Ok(Manifest::new("removes cache_control where the target lacks it").attempt(guard))
+        Manifest::new("removes cache_control where the target lacks it").attempt(guard)
     }
 }
 
@@ -25,7 +31,7 @@ impl AttemptHook for StripCacheControl {
         if !marks.is_empty() {
             request.patch(marks.into_iter().map(Operation::Remove))?;
         }
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 

@@ -6,7 +6,7 @@ use witgate_contract::{failure, header, status};
 use super::Host;
 use crate::{
     message::{Failure, RetryRequest},
-    pipeline::bindings::{EditError, exchange::HostFailure},
+    pipeline::bindings::{EditError, RetryTarget, exchange::HostFailure},
 };
 
 /// One call's view of a failure; what it says counts when the call has succeeded.
@@ -21,9 +21,9 @@ impl FailureView {
         Ok(())
     }
 
-    fn set_kind(&mut self, kind: String) -> Result<(), EditError> {
-        failure::check_error_type(&kind)?;
-        self.0.kind = kind;
+    fn set_error_type(&mut self, error_type: String) -> Result<(), EditError> {
+        failure::check_error_type(&error_type)?;
+        self.0.kind = error_type;
         self.0.corrected = true;
         Ok(())
     }
@@ -35,18 +35,13 @@ impl FailureView {
         Ok(())
     }
 
-    fn set_retry(&mut self, whom: &str, after_ms: u64) -> Result<(), EditError> {
-        let after = failure::retry_delay(after_ms);
-        self.0.retry = Some(match whom {
-            "same" => RetryRequest::SameAccount(after),
-            "other" => RetryRequest::OtherAccount(after),
-            "never" => RetryRequest::Never,
-            _ => {
-                let text = format!("expected `same`, `other` or `never`, got `{whom:.80}`");
-                return Err(EditError::BadValue(text));
-            }
+    fn set_retry(&mut self, target: RetryTarget, after_ms: u32) {
+        let after = failure::retry_delay(after_ms.into());
+        self.0.retry = Some(match target {
+            RetryTarget::SameAccount => RetryRequest::SameAccount(after),
+            RetryTarget::OtherAccount => RetryRequest::OtherAccount(after),
+            RetryTarget::Never => RetryRequest::Never,
         });
-        Ok(())
     }
 }
 
@@ -57,7 +52,7 @@ impl HostFailure for Host {
         Ok(self.table.get(&view)?.0.status)
     }
 
-    fn kind(&mut self, view: Resource<FailureView>) -> wasmtime::Result<String> {
+    fn error_type(&mut self, view: Resource<FailureView>) -> wasmtime::Result<String> {
         Ok(self.table.get(&view)?.0.kind.clone())
     }
 
@@ -81,8 +76,8 @@ impl HostFailure for Host {
         Ok(self.table.get_mut(&view)?.set_status(status))
     }
 
-    fn set_kind(&mut self, view: Resource<FailureView>, kind: String) -> Edited<()> {
-        Ok(self.table.get_mut(&view)?.set_kind(kind))
+    fn set_error_type(&mut self, view: Resource<FailureView>, error_type: String) -> Edited<()> {
+        Ok(self.table.get_mut(&view)?.set_error_type(error_type))
     }
 
     fn set_body(&mut self, view: Resource<FailureView>, body: String) -> Edited<()> {
@@ -92,15 +87,16 @@ impl HostFailure for Host {
     fn set_retry(
         &mut self,
         view: Resource<FailureView>,
-        whom: String,
-        after_ms: u64,
-    ) -> Edited<()> {
-        Ok(self.table.get_mut(&view)?.set_retry(&whom, after_ms))
+        target: RetryTarget,
+        after_ms: u32,
+    ) -> wasmtime::Result<()> {
+        self.table.get_mut(&view)?.set_retry(target, after_ms);
+        Ok(())
     }
 
-    fn set_rest(&mut self, view: Resource<FailureView>, ms: u64) -> Edited<()> {
-        self.table.get_mut(&view)?.0.cooldown = Some(failure::cooldown(ms));
-        Ok(Ok(()))
+    fn set_cooldown(&mut self, view: Resource<FailureView>, ms: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&view)?.0.cooldown = Some(failure::cooldown(ms.into()));
+        Ok(())
     }
 
     fn drop(&mut self, view: Resource<FailureView>) -> wasmtime::Result<()> {

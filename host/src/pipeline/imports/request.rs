@@ -11,7 +11,7 @@ use crate::{
     message::{Request, RequestKind},
     pipeline::bindings::{
         EditError,
-        exchange::{HostRequest, Node, Operation, Outlined},
+        exchange::{self, HostRequest, Node, Operation},
     },
 };
 use std::sync::Arc;
@@ -151,8 +151,13 @@ impl RequestView {
         Ok(())
     }
 
+    fn matches(&self, query: &str) -> Result<bool, EditError> {
+        let path = body::query(query)?;
+        Ok(self.body.matches(&path)?)
+    }
+
     fn read(&self, query: &str) -> Result<Vec<Node>, EditError> {
-        let node = |body::Node { at, value }| Node { at, value };
+        let node = |body::Node { at, value }| Node { pointer: at, value };
         Ok(body::read(&self.body, query)?
             .into_iter()
             .map(node)
@@ -180,9 +185,9 @@ impl RequestView {
         Ok(removed)
     }
 
-    fn outline(&mut self, longest: u32) -> Result<Outlined, EditError> {
+    fn outline(&mut self, longest: u32) -> Result<exchange::Outline, EditError> {
         let outline = body::outline(&self.body, longest, fastrand::u64(..))?;
-        let outlined = Outlined {
+        let outlined = exchange::Outline {
             body: outline.text().to_owned(),
             prefix: outline.prefix().to_owned(),
         };
@@ -223,13 +228,13 @@ impl Journal {
 
 fn edit(operation: Operation) -> Edit {
     match operation {
-        Operation::Add(Node { at, value }) => Edit::Add {
-            at,
+        Operation::Add(Node { pointer, value }) => Edit::Add {
+            at: pointer,
             value: value.into(),
         },
-        Operation::Remove(at) => Edit::Remove { at },
-        Operation::Replace(Node { at, value }) => Edit::Replace {
-            at,
+        Operation::Remove(pointer) => Edit::Remove { at: pointer },
+        Operation::Replace(Node { pointer, value }) => Edit::Replace {
+            at: pointer,
             value: value.into(),
         },
         Operation::Move(way) => Edit::Move {
@@ -240,8 +245,8 @@ fn edit(operation: Operation) -> Edit {
             from: way.from,
             to: way.to,
         },
-        Operation::Test(Node { at, value }) => Edit::Test {
-            at,
+        Operation::Test(Node { pointer, value }) => Edit::Test {
+            at: pointer,
             value: value.into(),
         },
     }
@@ -311,6 +316,10 @@ impl HostRequest for Host {
         Ok(self.table.get_mut(&view)?.set_path(&path_and_query))
     }
 
+    fn matches(&mut self, view: Resource<RequestView>, query: String) -> Edited<bool> {
+        Ok(self.table.get(&view)?.matches(&query))
+    }
+
     fn select(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<String>> {
         let view = self.table.get(&view)?;
         Ok(body::select(&view.body, &query).map_err(EditError::from))
@@ -328,7 +337,7 @@ impl HostRequest for Host {
         Ok(self.table.get_mut(&view)?.remove_all(&query))
     }
 
-    fn outline(&mut self, view: Resource<RequestView>, longest: u32) -> Edited<Outlined> {
+    fn outline(&mut self, view: Resource<RequestView>, longest: u32) -> Edited<exchange::Outline> {
         Ok(self.table.get_mut(&view)?.outline(longest))
     }
 

@@ -73,18 +73,13 @@ impl HostResponse for Host {
         Ok(self.table.get(&view)?.head.target.dialect.to_string())
     }
 
-    fn model(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
+    fn mapped_model(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
         Ok(self.table.get(&view)?.head.target.model.to_string())
     }
 
-    fn asked_model(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
-        Ok(self
-            .table
-            .get(&view)?
-            .head
-            .target
-            .requested_model
-            .to_string())
+    fn requested_model(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
+        let target = &self.table.get(&view)?.head.target;
+        Ok(target.requested_model.to_string())
     }
 
     fn session(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<Option<String>> {

@@ -112,7 +112,7 @@ impl<'a, 'b> Contents<'a, 'b> {
             return None;
         }
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
-        let strange = !self.outline.stands_in(signature) && !signature.chars().all(base64);
+        let strange = !self.outline.has_placeholder(signature) && !signature.chars().all(base64);
         if strange || self.to.signatures.refused {
             self.account.left_out.add("thinking.signature");
             return None;

@@ -97,7 +97,7 @@ impl<'a> Contents<'a, '_> {
         let known = ["https://", "http://", "gs://"]
             .iter()
             .any(|scheme| url.starts_with(scheme));
-        if !known && !self.outline.stands_in(url) {
+        if !known && !self.outline.has_placeholder(url) {
             return Err(rejected("source.url that is not http"));
         }
         let path = url

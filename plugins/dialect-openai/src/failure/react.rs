@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use witgate_plugin::{Error, Failure, Retry, Target, kv, log};
+use witgate_plugin::{Error, Failure, RetryTarget, Target, kv, log};
 
 use super::{Failed, Learned, Meaning, Next, Room, Said, Used, meaning, room, wait};
 use crate::names::hash;
@@ -31,7 +31,7 @@ pub(crate) fn tell(failure: &mut Failure, meaning: &Meaning) -> Result<(), Error
     if failure.status() != meaning.status {
         failure.set_status(meaning.status)?;
     }
-    failure.set_kind(meaning.kind)?;
+    failure.set_error_type(meaning.kind)?;
     say(failure, meaning.kind, &meaning.message)
 }
 
@@ -47,15 +47,15 @@ pub(crate) fn rest(failure: &mut Failure, failed: &Failed) -> Result<(), Error> 
             };
             let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             if let Some(wait) = wait(header, &said.message, since_1970.unwrap_or_default()) {
-                failure.set_rest(wait)?;
+                failure.set_cooldown(wait);
             }
         }
         Next::AsEver => {}
         Next::Spent => {
-            failure.set_rest(SPENT_FOR)?;
-            failure.set_retry(Retry::Other, Duration::ZERO)?;
+            failure.set_cooldown(SPENT_FOR);
+            failure.set_retry(RetryTarget::OtherAccount, Duration::ZERO);
         }
-        Next::Other => failure.set_retry(Retry::Other, Duration::ZERO)?,
+        Next::Other => failure.set_retry(RetryTarget::OtherAccount, Duration::ZERO),
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(crate) fn learn(
             "max_tokens: {asked} > {left}, which is what the prompt leaves of the model's context (`max_output` in the settings of `dialect-openai` limits it)"
         );
         say(failure, meaning.kind, &message)?;
-        failure.set_retry(Retry::Same, Duration::ZERO)?;
+        failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         return Ok(Some(left));
     }
     let mut learned = recall(target)?;
@@ -83,7 +83,7 @@ pub(crate) fn learn(
         log::info(format!(
             "`{}` refused `{}` something that can be said otherwise: trying again",
             target.upstream(),
-            target.model()
+            target.mapped_model()
         ));
         kv::set(&key(target), serde_json::to_vec(&learned)?, LEARNT_FOR)?;
         // Whatever status it came with, it is the request's fault: the account need not rest.
@@ -93,7 +93,7 @@ pub(crate) fn learn(
             ..meaning.clone()
         };
         tell(failure, &fault)?;
-        failure.set_retry(Retry::Same, Duration::ZERO)?;
+        failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
     }
     Ok(None)
 }
@@ -108,7 +108,10 @@ pub(crate) fn recall(target: &Target) -> Result<Learned, Error> {
 
 /// A client's name for a model may be longer than a key.
 fn key(target: &Target) -> String {
-    format!("{:016x}", hash(&[&target.upstream(), &target.model()]))
+    format!(
+        "{:016x}",
+        hash(&[&target.upstream(), &target.mapped_model()])
+    )
 }
 
 fn say(failure: &mut Failure, kind: &str, message: &str) -> Result<(), Error> {

@@ -10,14 +10,16 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use witgate_contract::{
-    EditError as Refused, RequestKind, body, failure, guard, header, kv, limits,
+    RequestKind, body, failure, guard, header, kv, limits,
     note::{self, Notes},
     path, status,
 };
-use witgate_document::{Document, Error as DocumentError, Operation as DocumentOperation, Outline};
+use witgate_document::{Document, Operation as DocumentOperation, Outline};
 
 use crate::{
     edit::{EditError, FromTo, Node, Operation},
+    failure::RetryTarget,
+    kv::KvError,
     log::Level,
     outline::Outline as Outlined,
 };
@@ -126,13 +128,18 @@ impl Request {
         Ok(())
     }
 
+    pub(crate) fn matches(&self, path: &str) -> Result<bool, EditError> {
+        let path = body::query(path)?;
+        Ok(self.body.borrow().matches(&path)?)
+    }
+
     pub(crate) fn select(&self, path: &str) -> Result<Vec<String>, EditError> {
         Ok(body::select(&self.body.borrow(), path)?)
     }
 
     pub(crate) fn read(&self, path: &str) -> Result<Vec<Node>, EditError> {
         let nodes = body::read(&self.body.borrow(), path)?;
-        let node = |body::Node { at, value }| Node { at, value };
+        let node = |body::Node { at, value }| Node { pointer: at, value };
         Ok(nodes.into_iter().map(node).collect())
     }
 
@@ -220,41 +227,22 @@ pub(crate) fn sent(headers: &mut HeaderMap, name: &str, value: &str) {
 /// The id of every exchange in tests.
 const ID: &str = "exchange-1";
 
-impl From<Refused> for EditError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::BadQuery(what) => Self::BadQuery(what),
-            Refused::BadDocument(what) => Self::BadDocument(what),
-            Refused::BadValue(what) => Self::BadValue(what),
-            Refused::NotApplicable(what) => Self::NotApplicable(what),
-            Refused::TooMuch(what) => Self::TooMuch(what),
-            Refused::NotAllowed(what) => Self::NotAllowed(what),
-        }
-    }
-}
-
-impl From<DocumentError> for EditError {
-    fn from(error: DocumentError) -> Self {
-        Refused::from(error).into()
-    }
-}
-
 impl From<Operation> for DocumentOperation {
     fn from(operation: Operation) -> Self {
         match operation {
-            Operation::Add(Node { at, value }) => Self::Add {
-                at,
+            Operation::Add(Node { pointer, value }) => Self::Add {
+                at: pointer,
                 value: Bytes::from(value),
             },
-            Operation::Remove(at) => Self::Remove { at },
-            Operation::Replace(Node { at, value }) => Self::Replace {
-                at,
+            Operation::Remove(pointer) => Self::Remove { at: pointer },
+            Operation::Replace(Node { pointer, value }) => Self::Replace {
+                at: pointer,
                 value: Bytes::from(value),
             },
             Operation::Move(FromTo { from, to }) => Self::Move { from, to },
             Operation::Copy(FromTo { from, to }) => Self::Copy { from, to },
-            Operation::Test(Node { at, value }) => Self::Test {
-                at,
+            Operation::Test(Node { pointer, value }) => Self::Test {
+                at: pointer,
                 value: Bytes::from(value),
             },
         }
@@ -266,8 +254,8 @@ pub(crate) struct Target {
     pub(crate) upstream: String,
     pub(crate) dialect: String,
     pub(crate) account: Option<String>,
-    pub(crate) model: String,
-    pub(crate) asked_model: String,
+    pub(crate) mapped_model: String,
+    pub(crate) requested_model: String,
     pub(crate) attempt: u32,
     pub(crate) lacks: BTreeSet<String>,
 }
@@ -285,12 +273,12 @@ impl Target {
         self.account.clone()
     }
 
-    pub(crate) fn model(&self) -> String {
-        self.model.clone()
+    pub(crate) fn mapped_model(&self) -> String {
+        self.mapped_model.clone()
     }
 
-    pub(crate) fn asked_model(&self) -> String {
-        self.asked_model.clone()
+    pub(crate) fn requested_model(&self) -> String {
+        self.requested_model.clone()
     }
 
     pub(crate) fn attempt(&self) -> u32 {
@@ -314,11 +302,11 @@ impl Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) status: Cell<u16>,
-    pub(crate) kind: RefCell<String>,
+    pub(crate) error_type: RefCell<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: RefCell<String>,
-    pub(crate) retry: RefCell<Option<(String, Duration)>>,
-    pub(crate) rest: Cell<Option<Duration>>,
+    pub(crate) retry: Cell<Option<(RetryTarget, Duration)>>,
+    pub(crate) cooldown: Cell<Option<Duration>>,
 }
 
 impl Failure {
@@ -326,8 +314,8 @@ impl Failure {
         self.status.get()
     }
 
-    pub(crate) fn kind(&self) -> String {
-        self.kind.borrow().clone()
+    pub(crate) fn error_type(&self) -> String {
+        self.error_type.borrow().clone()
     }
 
     pub(crate) fn header(&self, name: &str) -> Vec<String> {
@@ -344,9 +332,9 @@ impl Failure {
         Ok(())
     }
 
-    pub(crate) fn set_kind(&self, kind: &str) -> Result<(), EditError> {
-        failure::check_error_type(kind)?;
-        self.kind.replace(kind.to_owned());
+    pub(crate) fn set_error_type(&self, error_type: &str) -> Result<(), EditError> {
+        failure::check_error_type(error_type)?;
+        self.error_type.replace(error_type.to_owned());
         Ok(())
     }
 
@@ -356,20 +344,13 @@ impl Failure {
         Ok(())
     }
 
-    pub(crate) fn set_retry(&self, whom: &str, after_ms: u64) -> Result<(), EditError> {
-        if !["same", "other", "never"].contains(&whom) {
-            return Err(EditError::BadValue(format!(
-                "expected `same`, `other` or `never`, got `{whom:.80}`"
-            )));
-        }
-        let after = failure::retry_delay(after_ms);
-        self.retry.replace(Some((whom.to_owned(), after)));
-        Ok(())
+    pub(crate) fn set_retry(&self, target: RetryTarget, after_ms: u32) {
+        let after = failure::retry_delay(after_ms.into());
+        self.retry.set(Some((target, after)));
     }
 
-    pub(crate) fn set_rest(&self, ms: u64) -> Result<(), EditError> {
-        self.rest.set(Some(failure::cooldown(ms)));
-        Ok(())
+    pub(crate) fn set_cooldown(&self, ms: u32) {
+        self.cooldown.set(Some(failure::cooldown(ms.into())));
     }
 }
 
@@ -446,12 +427,12 @@ impl Response {
         self.target.dialect()
     }
 
-    pub(crate) fn model(&self) -> String {
-        self.target.model()
+    pub(crate) fn mapped_model(&self) -> String {
+        self.target.mapped_model()
     }
 
-    pub(crate) fn asked_model(&self) -> String {
-        self.target.asked_model()
+    pub(crate) fn requested_model(&self) -> String {
+        self.target.requested_model()
     }
 
     pub(crate) fn session(&self) -> Option<String> {
@@ -508,34 +489,35 @@ pub(crate) fn within<T>(around: &mut Surroundings, act: impl FnOnce() -> T) -> T
     result
 }
 
-pub(crate) fn settings() -> String {
-    AROUND.with_borrow(|around| around.settings.clone())
-}
-
-pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, String> {
+pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
     in_kv(|space, now| space.get(key, now))
 }
 
-pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), String> {
-    let ttl = Duration::from_millis(ttl_ms);
+pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u32) -> Result<(), KvError> {
+    let ttl = Duration::from_millis(ttl_ms.into());
     in_kv(|space, now| space.set(key, value.to_vec(), ttl, now))
 }
 
-pub(crate) fn kv_delete(key: &str) -> Result<(), String> {
+pub(crate) fn kv_delete(key: &str) -> Result<(), KvError> {
     in_kv(|space, _| space.delete(key))
 }
 
-pub(crate) fn kv_increment(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, String> {
-    let ttl = Duration::from_millis(ttl_ms);
+pub(crate) fn kv_increment(key: &str, delta: i64, ttl_ms: u32) -> Result<i64, KvError> {
+    let ttl = Duration::from_millis(ttl_ms.into());
     in_kv(|space, now| space.increment(key, delta, ttl, now))
 }
 
 fn in_kv<T>(
     act: impl FnOnce(&mut kv::Space, Instant) -> Result<T, kv::KvError>,
-) -> Result<T, String> {
+) -> Result<T, KvError> {
     AROUND
         .with_borrow_mut(|around| act(&mut around.kv, around.now))
-        .map_err(|error| error.to_string())
+        .map_err(|error| match error {
+            kv::KvError::KeyTooLong(_) => KvError::KeyTooLong,
+            kv::KvError::ValueTooLong(_) => KvError::ValueTooLong,
+            kv::KvError::NotANumber => KvError::NotANumber,
+            kv::KvError::Overflow => KvError::Overflow,
+        })
 }
 
 pub(crate) fn log(level: Level, message: &str) {

@@ -1,20 +1,26 @@
 //! Is called at every hook and does nothing: everything has to pass as if it were not there. No settings.
 
 use witgate_plugin::{
-    AttemptHook, Error, FailureHook, Guard, Manifest, Plugin, RequestHook, ResponseHook, export,
+    AttemptHook, Error, FailureHook, Guard, Manifest, NoSettings, Plugin, RequestHook,
+    ResponseHook, export,
 };
 
-#[derive(Default)]
 struct Declines;
 
 impl Plugin for Declines {
-    fn describe() -> Result<Manifest, Error> {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
         let every = || Guard::new().kinds(["messages", "count_tokens"]);
-        Ok(Manifest::new("is called and does nothing")
+        Manifest::new("is called and does nothing")
             .request(every())
             .attempt(every())
             .failure(every())
-            .response(every()))
+            .response(every())
     }
 }
 

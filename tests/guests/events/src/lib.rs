@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use witgate_plugin::{
-    AttemptHook, Error, Event, EventVerdict, Guard, Manifest, Node, Plugin, Request, Response,
-    ResponseHook, Target, Value, Verdict, export, json, settings,
+    AttemptHook, Delta, Error, Event, EventVerdict, Guard, Manifest, Plugin, Request, Response,
+    ResponseHook, StreamEvent, Target, Value, Verdict, export,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -28,86 +28,110 @@ struct Settings {
     deltas: Option<Vec<String>>,
     kinds: Option<Vec<String>>,
     discard: Vec<String>,
-    replace: BTreeMap<String, Vec<Told>>,
+    replace: BTreeMap<String, Vec<Sent>>,
     shout: bool,
     hold: bool,
-    at_end: Vec<Told>,
+    at_end: Vec<Sent>,
     body: Option<Value>,
     headers: BTreeMap<String, Vec<String>>,
     remember: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct Sent {
     name: String,
     data: Value,
 }
 
-impl From<Told> for Event {
-    fn from(told: Told) -> Self {
-        Self::new(told.name, told.data)
+impl From<&Sent> for Event {
+    fn from(sent: &Sent) -> Self {
+        Self::new(sent.name.as_str(), sent.data.clone())
     }
 }
 
-/// What it knows of the exchange it serves.
-#[derive(Default)]
 struct Events {
+    settings: Settings,
     begun: bool,
-    held: Option<Event>,
+    /// The index of the block and its text.
+    held: Option<(u64, String)>,
     remembered: Option<String>,
 }
 
 impl Plugin for Events {
-    fn describe() -> Result<Manifest, Error> {
-        let settings: Settings = settings()?;
-        let kinds = settings
-            .kinds
-            .unwrap_or_else(|| vec!["messages".to_owned(), "count_tokens".to_owned()]);
-        let attempt = Guard::new().kinds(kinds);
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            begun: false,
+            held: None,
+            remembered: None,
+        })
+    }
+
+    fn describe(&self) -> Manifest {
+        let settings = &self.settings;
+        let attempt = match &settings.kinds {
+            Some(kinds) => Guard::new().kinds(kinds),
+            None => Guard::new().kinds(["messages", "count_tokens"]),
+        };
         let mut response = attempt.clone();
-        if let Some(events) = settings.events {
+        if let Some(events) = &settings.events {
             response = response.events(events);
         }
-        if let Some(deltas) = settings.deltas {
+        if let Some(deltas) = &settings.deltas {
             response = response.deltas(deltas);
         }
-        Ok(Manifest::new("changes answers as it is told")
+        Manifest::new("changes responses as the settings say")
             .attempt(attempt)
-            .response(response))
+            .response(response)
     }
 }
 
 impl AttemptHook for Events {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        let settings: Settings = settings()?;
-        if let Some(path) = settings.remember {
-            let nodes: Vec<Node> = request.read(&path)?;
+        if let Some(path) = &self.settings.remember {
+            let nodes = request.read(path)?;
             self.remembered = nodes.into_iter().next().map(|node| node.value);
         }
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
 impl ResponseHook for Events {
-    fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
-        let mut settings: Settings = settings()?;
-        self.begin(response, &settings)?;
-        if settings.discard.contains(&event.name) {
+    fn on_event(
+        &mut self,
+        response: &mut Response,
+        mut event: Event,
+    ) -> Result<EventVerdict, Error> {
+        self.begin(response)?;
+        if self.settings.discard.contains(&event.name) {
             return Ok(EventVerdict::Discard);
         }
-        if let Some(others) = settings.replace.remove(&event.name) {
-            let others = others.into_iter().map(Event::from).collect();
-            return Ok(EventVerdict::Replace(others));
+        if let Some(others) = self.settings.replace.get(&event.name) {
+            return Ok(EventVerdict::Replace(
+                others.iter().map(Event::from).collect(),
+            ));
         }
-        match text_delta(&event) {
-            Some(delta) if settings.shout => Ok(EventVerdict::Replace(vec![delta.shouted()])),
-            Some(delta) if settings.hold => {
-                self.hold(delta);
+        match event.typed() {
+            StreamEvent::ContentBlockDelta {
+                delta: Delta::Text { text },
+                ..
+            } if self.settings.shout => {
+                event.replace("/delta/text", text.to_uppercase())?;
+                Ok(EventVerdict::Replace(vec![event]))
+            }
+            StreamEvent::ContentBlockDelta {
+                index,
+                delta: Delta::Text { text },
+            } if self.settings.hold => {
+                let held = self.held.get_or_insert((index, String::new()));
+                held.1.push_str(&text);
                 Ok(EventVerdict::Discard)
             }
-            _ if event.name == "content_block_stop" && self.held.is_some() => {
-                let held = self.held.take();
+            StreamEvent::ContentBlockStop { .. } if self.held.is_some() => {
+                let held = self.let_go();
                 Ok(EventVerdict::Replace(
                     held.into_iter().chain([event]).collect(),
                 ))
@@ -117,25 +141,24 @@ impl ResponseHook for Events {
     }
 
     fn on_end(&mut self, _: &mut Response) -> Result<Vec<Event>, Error> {
-        let settings: Settings = settings()?;
-        let told = settings.at_end.into_iter().map(Event::from);
-        Ok(self.held.take().into_iter().chain(told).collect())
+        let held = self.let_go();
+        let at_end = self.settings.at_end.iter().map(Event::from);
+        Ok(held.into_iter().chain(at_end).collect())
     }
 
     fn on_body(&mut self, response: &mut Response, _: String) -> Result<Option<String>, Error> {
-        let settings: Settings = settings()?;
-        self.begin(response, &settings)?;
-        Ok(settings.body.map(|body| body.to_string()))
+        self.begin(response)?;
+        Ok(self.settings.body.as_ref().map(Value::to_string))
     }
 }
 
 impl Events {
-    /// The head of the answer can be changed until something has gone out.
-    fn begin(&mut self, response: &mut Response, settings: &Settings) -> Result<(), Error> {
+    /// Sets headers, which is possible until something has been sent.
+    fn begin(&mut self, response: &mut Response) -> Result<(), Error> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
-        for (name, values) in &settings.headers {
+        for (name, values) in &self.settings.headers {
             response.set_header(name, values)?;
         }
         if let Some(remembered) = &self.remembered {
@@ -144,44 +167,9 @@ impl Events {
         Ok(())
     }
 
-    fn hold(&mut self, delta: Delta) {
-        let before = self.held.take().as_ref().and_then(text_delta);
-        let text = before.map_or(String::new(), |before| before.text) + &delta.text;
-        self.held = Some(Delta { text, ..delta }.event());
-    }
-}
-
-struct Delta {
-    index: u64,
-    text: String,
-}
-
-fn text_delta(event: &Event) -> Option<Delta> {
-    let data: Value = event.parse().ok()?;
-    if data["delta"]["type"] != "text_delta" {
-        return None;
-    }
-    Some(Delta {
-        index: data["index"].as_u64()?,
-        text: data["delta"]["text"].as_str()?.to_owned(),
-    })
-}
-
-impl Delta {
-    fn shouted(self) -> Event {
-        let text = self.text.to_uppercase();
-        Self { text, ..self }.event()
-    }
-
-    fn event(self) -> Event {
-        Event::new(
-            "content_block_delta",
-            json!({
-                "type": "content_block_delta",
-                "index": self.index,
-                "delta": { "type": "text_delta", "text": self.text },
-            }),
-        )
+    fn let_go(&mut self) -> Option<Event> {
+        let (index, text) = self.held.take()?;
+        Some(Event::text_delta(index, &text))
     }
 }
 
@@ -189,13 +177,12 @@ export!(Events: AttemptHook, ResponseHook);
 
 #[cfg(test)]
 mod tests {
-    use witgate_plugin::testing::Exchange;
+    use witgate_plugin::{json, testing::Exchange};
 
     use super::*;
 
     fn delta(text: &str) -> Event {
-        let text = text.to_owned();
-        Delta { index: 0, text }.event()
+        Event::text_delta(0, text)
     }
 
     fn answered(settings: Value) -> Exchange<Events> {
@@ -204,7 +191,10 @@ mod tests {
 
     #[test]
     fn held_text_comes_out_before_its_block_stops() {
-        let stop = Event::new("content_block_stop", json!({"type": "content_block_stop"}));
+        let stop = Event::new(
+            "content_block_stop",
+            json!({"type": "content_block_stop", "index": 0}),
+        );
         let out = answered(json!({"hold": true}))
             .stream([delta("a"), delta("b"), stop.clone()])
             .unwrap();
@@ -219,9 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn events_are_replaced_and_added_as_told() {
-        let told = json!({"name": "x", "data": {"type": "x"}});
-        let settings = json!({"shout": true, "discard": ["ping"], "replace": {"old": [told]}, "at_end": [told]});
+    fn events_are_replaced_and_added_as_the_settings_say() {
+        let sent = json!({"name": "x", "data": {"type": "x"}});
+        let settings = json!({"shout": true, "discard": ["ping"], "replace": {"old": [sent]}, "at_end": [sent]});
         let event = |name: &str| Event::new(name, json!({"type": name}));
         let out = answered(settings)
             .stream([event("ping"), delta("a"), event("old"), event("other")])
@@ -230,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_attempt_saw_stands_in_the_answer() {
+    fn what_the_attempt_saw_is_in_the_response() {
         let mut exchange = answered(json!({"remember": "$.model", "headers": {"x-a": ["b"]}}));
         exchange.on_attempt().unwrap();
         exchange.on_event(delta("a")).unwrap();

@@ -18,12 +18,13 @@ use serde::Deserialize;
 use witgate_plugin::{
     Answer, AttemptHook, EditError, Error, Event, EventVerdict, Failure, FailureHook, Guard,
     Manifest, Node, Operation as Edit, Plugin, Refusal, Request, RequestHook, Response,
-    ResponseHook, Retry, Target, Value, Verdict, export, json, kv, log, settings,
+    ResponseHook, RetryTarget, Target, Value, Verdict, export, json, kv, log,
 };
 
+/// What the hooks do.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Settings {
+pub struct Settings {
     request: Vec<Operation>,
     attempt: Vec<Operation>,
     failure: Vec<Operation>,
@@ -79,13 +80,13 @@ enum Operation {
     KvIncrement(Text, i64),
     FailureHead,
     SetStatus(u16),
-    SetKind(Text),
+    SetErrorType(Text),
     SetBody(Value),
     /// A JSON string of this length.
     SetLongBody(usize),
-    /// `same`, `other` or `never`, and milliseconds.
+    /// `same-account`, `other-account` or `never`, and milliseconds.
     SetRetry(String, u64),
-    SetRest(u64),
+    SetCooldown(u64),
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,42 +104,50 @@ enum Scene<'a, 'b, 'c> {
 }
 
 /// The rule.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Operations {
+    settings: Settings,
     events: u32,
     results: Vec<String>,
 }
 
 impl Plugin for Operations {
-    fn describe() -> Result<Manifest, Error> {
-        let _: Settings = settings()?;
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            events: 0,
+            results: Vec::new(),
+        })
+    }
+
+    fn describe(&self) -> Manifest {
         let every = || Guard::new().kinds(["messages", "count_tokens", "models"]);
-        Ok(Manifest::new("does operations and reports their results")
+        Manifest::new("does operations and reports their results")
             .request(every())
             .attempt(every())
             .failure(every())
-            .response(every()))
+            .response(every())
     }
 }
 
 impl RequestHook for Operations {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
-        let mut settings: Settings = settings()?;
         let run = request.header("x-run").pop().unwrap_or_default();
         if run == "request" {
-            return Ok(answer(in_request(request, &settings.request)));
+            return Ok(answer(in_request(request, &self.settings.request)));
         }
-        Ok(match settings.verdicts.remove(&run) {
-            None => Verdict::proceed(),
+        Ok(match self.settings.verdicts.get(&run) {
+            None => Verdict::Proceed,
             Some(Decision::Answer(status, headers)) => {
-                let answer = Answer::new(json!({"run": run})).status(status);
-                let named = headers.into_iter();
-                Verdict::answer(
-                    named.fold(answer, |answer, (name, value)| answer.header(name, value)),
-                )
+                let answer = Answer::new(json!({"run": run})).status(*status);
+                let named = headers.iter();
+                let named = named.fold(answer, |answer, (name, value)| answer.header(name, value));
+                named.into()
             }
-            Some(Decision::Refuse(status, kind)) => {
-                Verdict::refuse(Refusal::new(status, kind, run))
+            Some(Decision::Refuse(status, error_type)) => {
+                Refusal::new(*status, error_type, run).into()
             }
         })
     }
@@ -146,15 +155,14 @@ impl RequestHook for Operations {
 
 impl AttemptHook for Operations {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        let settings: Settings = settings()?;
         if request.kind() == "models" {
-            for line in in_request(request, &settings.models) {
+            for line in in_request(request, &self.settings.models) {
                 log::info(line);
             }
         }
         Ok(match request.header("x-run").first() {
-            Some(run) if run == "attempt" => answer(in_request(request, &settings.attempt)),
-            _ => Verdict::proceed(),
+            Some(run) if run == "attempt" => answer(in_request(request, &self.settings.attempt)),
+            _ => Verdict::Proceed,
         })
     }
 }
@@ -166,8 +174,7 @@ impl FailureHook for Operations {
         _: &Target,
         failure: &mut Failure,
     ) -> Result<(), Error> {
-        let settings: Settings = settings()?;
-        let results = run(&settings.failure, Scene::Failure(request, failure));
+        let results = run(&self.settings.failure, Scene::Failure(request, failure));
         let message = Value::from(results).to_string();
         failure
             .set_body(json!({"type": "error", "error": {"type": "results", "message": message}}))?;
@@ -177,16 +184,15 @@ impl FailureHook for Operations {
 
 impl ResponseHook for Operations {
     fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
-        let settings: Settings = settings()?;
         self.events += 1;
         let operations = match self.events {
-            1 => &settings.first,
-            2 => &settings.later,
+            1 => &self.settings.first,
+            2 => &self.settings.later,
             _ => return Ok(EventVerdict::Keep),
         };
         self.results.extend(in_response(response, operations));
-        if self.events == 1 && !settings.events.is_empty() {
-            let events = settings.events.into_iter();
+        if self.events == 1 && !self.settings.events.is_empty() {
+            let events = self.settings.events.clone().into_iter();
             let events = events.map(|(name, data)| Event { name, data });
             return Ok(EventVerdict::Replace(events.chain([event]).collect()));
         }
@@ -201,14 +207,13 @@ impl ResponseHook for Operations {
     }
 
     fn on_body(&mut self, response: &mut Response, _: String) -> Result<Option<String>, Error> {
-        let settings: Settings = settings()?;
-        let results = in_response(response, &settings.body);
+        let results = in_response(response, &self.settings.body);
         Ok(Some(json!({ "results": results }).to_string()))
     }
 }
 
 fn answer(results: Vec<String>) -> Verdict {
-    Verdict::answer(Answer::new(json!({ "results": results })))
+    Answer::new(json!({ "results": results })).into()
 }
 
 fn in_request(request: &mut Request, operations: &[Operation]) -> Vec<String> {
@@ -293,7 +298,7 @@ fn in_a_readable(request: &Request, operation: &Operation) -> Result<Value, Edit
         Operation::Select(query) => request.select(&query.text())?.into(),
         Operation::Read(query) => {
             let nodes = request.read(&query.text())?;
-            let length = |node: &Node| json!([node.at, node.value.len()]);
+            let length = |node: &Node| json!([node.pointer, node.value.len()]);
             nodes.iter().map(length).collect()
         }
         other => unknown(other),
@@ -309,24 +314,24 @@ fn in_a_failure(
         Operation::FailureHead => {
             return Ok(json!([
                 failure.status(),
-                failure.kind(),
+                failure.error_type(),
                 failure.body().len()
             ]));
         }
         Operation::Header(name) => return Ok(failure.header(name).into()),
         Operation::SetStatus(status) => failure.set_status(*status)?,
-        Operation::SetKind(kind) => failure.set_kind(&kind.text())?,
+        Operation::SetErrorType(name) => failure.set_error_type(&name.text())?,
         Operation::SetBody(body) => failure.set_body(body.clone())?,
         Operation::SetLongBody(length) => failure.set_body("x".repeat(*length - 2))?,
-        Operation::SetRetry(whom, ms) => {
-            let whom = match whom.as_str() {
-                "same" => Retry::Same,
-                "other" => Retry::Other,
-                _ => Retry::Never,
+        Operation::SetRetry(target, ms) => {
+            let target = match target.as_str() {
+                "same-account" => RetryTarget::SameAccount,
+                "other-account" => RetryTarget::OtherAccount,
+                _ => RetryTarget::Never,
             };
-            failure.set_retry(whom, Duration::from_millis(*ms))?;
+            failure.set_retry(target, Duration::from_millis(*ms));
         }
-        Operation::SetRest(ms) => failure.set_rest(Duration::from_millis(*ms))?,
+        Operation::SetCooldown(ms) => failure.set_cooldown(Duration::from_millis(*ms)),
         read => return in_a_readable(request, read),
     }
     Ok(Value::Null)

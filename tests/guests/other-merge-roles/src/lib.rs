@@ -2,22 +2,27 @@
 //! the member `merged_by` to every body. No settings.
 
 use witgate_plugin::{
-    AttemptHook, Error, Manifest, Operation, Plugin, Request, Target, Verdict, export,
+    AttemptHook, Error, Manifest, NoSettings, Operation, Plugin, Request, Target, Verdict, export,
 };
 
-#[derive(Default)]
 struct OtherMergeRoles;
 
 impl Plugin for OtherMergeRoles {
-    fn describe() -> Result<Manifest, Error> {
-        Ok(Manifest::new("another rule in the place of merge-roles").version("other"))
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("another rule in the place of merge-roles").version("other")
     }
 }
 
 impl AttemptHook for OtherMergeRoles {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
         request.patch([Operation::add("/merged_by", "another rule")])?;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 

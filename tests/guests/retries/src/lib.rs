@@ -3,94 +3,105 @@
 //! | setting | meaning |
 //! | --- | --- |
 //! | `when` | the statuses of its guard; by default all |
-//! | `retry` | `same`, `other` or `never` |
+//! | `retry` | `same-account`, `other-account` or `never` |
 //! | `after_ms` | how long to wait before; 0 by default |
-//! | `rest_ms` | how long the account rests |
-//! | `status`, `kind`, `body` | what the client reads in place of what came |
+//! | `cooldown_ms` | the cooldown of the account |
+//! | `status`, `error_type`, `body` | what the client gets instead |
 //! | `mark` | after a failure, add the member `failed_with` (status, error type, body) to the body of the next attempt |
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use witgate_plugin::{
-    AttemptHook, Error, Failure, FailureHook, Guard, Manifest, Operation, Plugin, Request, Retry,
-    Target, Value, Verdict, export, json, settings,
+    AttemptHook, Error, Failure, FailureHook, Guard, Manifest, Operation, Plugin, Request,
+    RetryTarget, Target, Value, Verdict, export, json,
 };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     when: Option<Vec<u16>>,
-    retry: Option<Whom>,
+    retry: Option<Account>,
     after_ms: u64,
-    rest_ms: Option<u64>,
+    cooldown_ms: Option<u64>,
     status: Option<u16>,
-    kind: Option<String>,
+    error_type: Option<String>,
     body: Option<Value>,
     mark: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Whom {
-    Same,
-    Other,
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Account {
+    SameAccount,
+    OtherAccount,
     Never,
 }
 
 /// What the last attempt came to, remembered for the next.
-#[derive(Default)]
 struct Retries {
+    settings: Settings,
     failed_with: Option<Value>,
 }
 
 impl Plugin for Retries {
-    fn describe() -> Result<Manifest, Error> {
-        let settings: Settings = settings()?;
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            failed_with: None,
+        })
+    }
+
+    fn describe(&self) -> Manifest {
         let kinds = || Guard::new().kinds(["messages", "count_tokens"]);
-        let failure = match settings.when {
-            Some(when) => kinds().status(when),
+        let failure = match &self.settings.when {
+            Some(when) => kinds().status(when.iter().copied()),
             None => kinds(),
         };
-        Ok(Manifest::new("asks for retries as it is told")
+        Manifest::new("asks for retries as the settings say")
             .attempt(kinds())
-            .failure(failure))
+            .failure(failure)
     }
 }
 
 impl AttemptHook for Retries {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        let settings: Settings = settings()?;
-        if let (Some(failed_with), true) = (self.failed_with.take(), settings.mark) {
+        if let (Some(failed_with), true) = (self.failed_with.take(), self.settings.mark) {
             request.patch([Operation::add("/failed_with", failed_with)])?;
         }
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
 impl FailureHook for Retries {
     fn on_failure(&mut self, _: &Request, _: &Target, failure: &mut Failure) -> Result<(), Error> {
-        let settings: Settings = settings()?;
-        self.failed_with = Some(json!([failure.status(), failure.kind(), failure.body()]));
-        if let Some(whom) = settings.retry {
-            let whom = match whom {
-                Whom::Same => Retry::Same,
-                Whom::Other => Retry::Other,
-                Whom::Never => Retry::Never,
+        let settings = &self.settings;
+        self.failed_with = Some(json!([
+            failure.status(),
+            failure.error_type(),
+            failure.body()
+        ]));
+        if let Some(account) = settings.retry {
+            let target = match account {
+                Account::SameAccount => RetryTarget::SameAccount,
+                Account::OtherAccount => RetryTarget::OtherAccount,
+                Account::Never => RetryTarget::Never,
             };
-            failure.set_retry(whom, Duration::from_millis(settings.after_ms))?;
+            failure.set_retry(target, Duration::from_millis(settings.after_ms));
         }
-        if let Some(ms) = settings.rest_ms {
-            failure.set_rest(Duration::from_millis(ms))?;
+        if let Some(ms) = settings.cooldown_ms {
+            failure.set_cooldown(Duration::from_millis(ms));
         }
         if let Some(status) = settings.status {
             failure.set_status(status)?;
         }
-        if let Some(kind) = settings.kind {
-            failure.set_kind(&kind)?;
+        if let Some(error_type) = &settings.error_type {
+            failure.set_error_type(error_type)?;
         }
-        if let Some(body) = settings.body {
-            failure.set_body(body)?;
+        if let Some(body) = &settings.body {
+            failure.set_body(body.clone())?;
         }
         Ok(())
     }

@@ -21,10 +21,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Deserialize;
 use witgate_plugin::{
     Answer, AttemptHook, EditError, Error, Guard, Manifest, Operation, Plugin, Refusal, Request,
-    RequestHook, Target, Value, Verdict, export, kv, log, settings,
+    RequestHook, Target, Value, Verdict, export, kv, log,
 };
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     r#in: Option<String>,
@@ -43,7 +43,7 @@ struct Settings {
     refuse: Option<Refuse>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Edit {
     Add { path: String, value: Value },
@@ -54,7 +54,7 @@ enum Edit {
     Test { path: String, value: Value },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refuse {
     status: u16,
@@ -78,14 +78,21 @@ impl From<Edit> for Operation {
     }
 }
 
-#[derive(Default)]
-struct Tagger;
+struct Tagger {
+    settings: Settings,
+}
 
 impl Plugin for Tagger {
-    fn describe() -> Result<Manifest, Error> {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self { settings })
+    }
+
+    fn describe(&self) -> Manifest {
         let Settings {
             kinds, path, lacks, ..
-        } = settings()?;
+        } = self.settings.clone();
         let mut guard = Guard::new();
         if let Some(kinds) = kinds {
             guard = guard.kinds(kinds);
@@ -97,32 +104,31 @@ impl Plugin for Tagger {
         if let Some(lacks) = lacks {
             guard = guard.lacks(lacks);
         }
-        Ok(Manifest::new("edits as it is told")
+        Manifest::new("edits as the settings say")
             .request(request)
-            .attempt(guard))
+            .attempt(guard)
     }
 }
 
 impl RequestHook for Tagger {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
-        let settings: Settings = settings()?;
-        match settings.r#in.as_deref() {
-            Some("request") => act(settings, request, None),
-            _ => Ok(Verdict::proceed()),
+        match self.settings.r#in.as_deref() {
+            Some("request") => act(self.settings.clone(), request, None),
+            _ => Ok(Verdict::Proceed),
         }
     }
 }
 
 impl AttemptHook for Tagger {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
-        let settings: Settings = settings()?;
+        let settings = self.settings.clone();
         let elsewhere = settings.r#in.as_deref().unwrap_or("attempt") != "attempt";
         if elsewhere
             || settings
                 .only_attempt
                 .is_some_and(|only| only != target.attempt())
         {
-            return Ok(Verdict::proceed());
+            return Ok(Verdict::Proceed);
         }
         act(settings, request, Some(target))
     }
@@ -135,7 +141,7 @@ fn act(
 ) -> Result<Verdict, Error> {
     if let Some(path) = settings.echo {
         for node in request.read(&path)? {
-            log::info(format!("{} {}", node.at, node.value));
+            log::info(format!("{} {}", node.pointer, node.value));
         }
     }
     for path in settings.remove_all {
@@ -159,7 +165,7 @@ fn act(
     }
     if let Some(body) = settings.answer {
         let answer = Answer::new(body).header("x-tagger", "answered");
-        return Ok(Verdict::answer(answer.note("tagged")));
+        return Ok(answer.note("tagged").into());
     }
     Ok(settings.refuse.map_or(Verdict::Proceed, refusal))
 }
@@ -180,8 +186,8 @@ fn show(request: &mut Request, target: Option<&Target>) -> Result<(), EditError>
             target.upstream(),
             target.dialect(),
             target.account().unwrap_or_default(),
-            target.model(),
-            target.asked_model(),
+            target.mapped_model(),
+            target.requested_model(),
             target.attempt(),
         ));
     }
@@ -196,7 +202,7 @@ fn refusal(refuse: Refuse) -> Verdict {
     if refuse.try_next {
         refusal = refusal.try_next();
     }
-    Verdict::refuse(refusal)
+    refusal.into()
 }
 
 export!(Tagger: RequestHook, AttemptHook);

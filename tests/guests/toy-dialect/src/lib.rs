@@ -26,7 +26,7 @@ use serde::Deserialize;
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Operation,
     Plugin, Refusal, Request, Response, ResponseHook, Target, Value, Verdict, export, json,
-    serde_json, settings,
+    serde_json,
 };
 
 #[derive(Deserialize)]
@@ -52,6 +52,7 @@ impl Default for Settings {
 /// What it knows of the exchange it serves.
 #[derive(Default)]
 struct Toy {
+    settings: Settings,
     /// Events that it was shown in all attempts.
     seen: u32,
     /// What a failure said, for the next attempt.
@@ -71,43 +72,50 @@ struct Message {
 }
 
 impl Plugin for Toy {
-    fn describe() -> Result<Manifest, Error> {
-        let settings: Settings = settings()?;
-        let guard = || Guard::new().kinds(settings.kinds.clone());
-        Ok(Manifest::new("translates a toy protocol")
-            .dialect(&settings.dialect)
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            ..Self::default()
+        })
+    }
+
+    fn describe(&self) -> Manifest {
+        let guard = || Guard::new().kinds(self.settings.kinds.clone());
+        Manifest::new("translates a toy protocol")
+            .dialect(&self.settings.dialect)
             .attempt(guard())
             .failure(guard())
-            .response(guard()))
+            .response(guard())
     }
 }
 
 impl AttemptHook for Toy {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         self.message = Message::default();
-        let settings: Settings = settings()?;
         let kind = request.kind();
-        if settings.refuses.contains(&kind) {
+        if self.settings.refuses.contains(&kind) {
             let refusal = Refusal::invalid_request(format!("capability_rejected: {kind}"));
-            return Ok(Verdict::refuse(refusal));
+            return Ok(refusal.into());
         }
         match kind.as_str() {
             "messages" => request.set_path("/SHOUT?HOW=LOUD")?,
             "count_tokens" => request.set_path("/COUNT")?,
             _ => {
                 request.set_path("/MODELS?ALL=1")?;
-                return Ok(Verdict::proceed());
+                return Ok(Verdict::Proceed);
             }
         }
         let said: Option<Value> = request.first("$.messages[-1:].content")?;
         let stream: Option<Value> = request.first("$.stream")?;
         let body = json!({
-            "MODEL": target.model(), "SAY": said, "STREAM": stream,
+            "MODEL": target.mapped_model(), "SAY": said, "STREAM": stream,
             "SEEN": self.seen, "FAILED": self.failed,
         });
         request.note("left out: manners");
         request.patch([Operation::replace("", body)])?;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 
@@ -115,7 +123,7 @@ impl FailureHook for Toy {
     fn on_failure(&mut self, _: &Request, _: &Target, failure: &mut Failure) -> Result<(), Error> {
         self.failed += 1;
         if let Some(seconds) = self.wait.take() {
-            failure.set_rest(Duration::from_secs(seconds))?;
+            failure.set_cooldown(Duration::from_secs(seconds));
         }
         // What was translated as an event is Anthropic's already.
         let Ok(Value::Object(woe)) = serde_json::from_str(&failure.body()) else {
@@ -126,9 +134,9 @@ impl FailureHook for Toy {
         };
         if woe["WOE"] == "BUSY" {
             failure.set_status(529)?;
-            failure.set_kind("overloaded_error")?;
+            failure.set_error_type("overloaded_error")?;
         }
-        failure.set_body(error(&failure.kind(), says))?;
+        failure.set_body(error(&failure.error_type(), says))?;
         Ok(())
     }
 }
@@ -256,7 +264,7 @@ impl Message {
         self.begun = true;
         let message = json!({
             "id": format!("msg_{id}"), "type": "message", "role": "assistant",
-            "model": response.asked_model(), "content": [],
+            "model": response.requested_model(), "content": [],
             "stop_reason": null, "stop_sequence": null,
             "usage": { "input_tokens": input, "output_tokens": 0 },
         });

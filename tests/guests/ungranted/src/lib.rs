@@ -2,21 +2,26 @@
 
 use std::net::TcpStream;
 
-use witgate_plugin::{Error, Manifest, Plugin, Request, RequestHook, Verdict, export};
+use witgate_plugin::{Error, Manifest, NoSettings, Plugin, Request, RequestHook, Verdict, export};
 
-#[derive(Default)]
 struct Ungranted;
 
 impl Plugin for Ungranted {
-    fn describe() -> Result<Manifest, Error> {
-        Ok(Manifest::new("calls home"))
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("calls home")
     }
 }
 
 impl RequestHook for Ungranted {
     fn on_request(&mut self, _: &mut Request) -> Result<Verdict, Error> {
         TcpStream::connect("127.0.0.1:9").map_err(|error| error.to_string())?;
-        Ok(Verdict::proceed())
+        Ok(Verdict::Proceed)
     }
 }
 

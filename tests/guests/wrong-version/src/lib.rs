@@ -1,4 +1,5 @@
-//! A plugin for `witgate:plugin@9.0.0`, which no gateway offers yet: it has to be refused by name and number.
+//! A plugin built for `witgate:plugin@0.1.0`, which the gateway does not offer any more: it is rejected
+//! with a line that says to rebuild it.
 
 #[cfg(target_family = "wasm")]
 #[allow(
@@ -8,14 +9,14 @@
 mod component {
     wit_bindgen::generate!({ world: "plugin", path: "wit" });
 
-    struct FromTheFuture;
+    struct Old;
 
-    impl exports::witgate::plugin::manifest::Guest for FromTheFuture {
+    impl exports::witgate::plugin::manifest::Guest for Old {
         fn describe(settings: String) -> Result<String, String> {
-            witgate::plugin::log::write(&settings);
+            witgate::plugin::log::write(witgate::plugin::log::Level::Info, &settings);
             Ok("{}".to_owned())
         }
     }
 
-    export!(FromTheFuture);
+    export!(Old);
 }
