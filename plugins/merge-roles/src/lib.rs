@@ -30,8 +30,8 @@ impl Plugin for MergeRoles {
 impl AttemptHook for MergeRoles {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
         match join(request) {
-            Ok(()) => Ok(Verdict::proceed()),
-            Err(EditError::TooMuch(what)) => Ok(Verdict::refuse(Refusal::new(
+            Ok(()) => Ok(Verdict::Proceed),
+            Err(EditError::TooMuch(what)) => Ok(Verdict::Refuse(Refusal::new(
                 413,
                 "request_too_large",
                 format!("neighbouring messages of one role cannot be joined: {what}"),

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use witgate_document::Document;
 
-#[path = "../../../../tests/support/case.rs"]
+#[path = "../../../../../tests/support/case.rs"]
 #[allow(
     dead_code,
     unreachable_pub,
