@@ -1,4 +1,5 @@
-//! Clients that say nothing, stop in the middle or do not read: each is left after its time, and none holds up others.
+//! Clients that say nothing, stop in the middle or do not read: each connection is closed after its
+//! time, and none holds up others.
 
 use std::{
     io::{Read, Write},
@@ -78,6 +79,8 @@ fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
     let (upstream, teller) = Upstream::told();
     let gateway = Gateway::to(&upstream)
         .connections("request_head = \"20s\"\nidle = \"300ms\"")
+        // None of the gateway's own pings, however long this takes.
+        .retry("ping_every = \"1h\"")
         .start();
     let pending = gateway
         .request("POST", "/v1/messages")

@@ -1,4 +1,5 @@
-//! Upstreams that never stop sending: each exchange ends with an error that names the limit, and memory stays flat.
+//! Upstreams that never stop sending: each exchange ends with an error that names the limit, and
+//! memory stays flat.
 
 use std::time::Duration;
 

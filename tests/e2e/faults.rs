@@ -1,7 +1,7 @@
 //! Upstreams that fail: what the client reads, and that a failure is never an answer.
 
 use crate::{
-    retries::{PASSING, PASSING_STREAMS},
+    retries::{Case, PASSING, PASSING_STREAMS},
     support::{
         Answer, Gateway, Upstream, each,
         shapes::{HELLO, HELLO_STREAM, MESSAGE, SSE},
@@ -48,7 +48,7 @@ fn a_refused_credential_of_ours_is_no_login_problem_of_the_clients() {
 
 #[test]
 fn an_unusable_answer_is_a_failure_with_a_status_of_its_own() {
-    let more: [(&str, u16, fn() -> Answer); 2] = [
+    let more: [Case; 2] = [
         ("nonsense", 502, || {
             Answer::Raw(b"nonsense\r\n\r\n".to_vec())
         }),

@@ -13,9 +13,11 @@ use crate::{
 /// An answer is used up when it is given, so each request gets a new one.
 type Make = fn() -> Answer;
 
-/// What passes: another account is asked at once, and the client notices nothing. With the status
-/// that the client gets if no attempt is left.
-pub(crate) const PASSING: [(&str, u16, Make); 17] = [
+/// An answer by its name, with the status that the client gets if it was the last attempt.
+pub(crate) type Case = (&'static str, u16, Make);
+
+/// What passes: another account is asked at once, and the client notices nothing.
+pub(crate) const PASSING: [Case; 17] = [
     ("408", 408, || Answer::status(408)),
     ("425", 425, || Answer::status(425)),
     ("429", 429, || Answer::status(429)),
@@ -59,7 +61,7 @@ pub(crate) const PASSING: [(&str, u16, Make); 17] = [
 ];
 
 /// What passes in place of a stream's first event.
-pub(crate) const PASSING_STREAMS: [(&str, u16, Make); 4] = [
+pub(crate) const PASSING_STREAMS: [Case; 4] = [
     ("an empty stream", 502, || Answer::sse("")),
     ("only pings and comments", 502, || {
         Answer::sse(": hello\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n")

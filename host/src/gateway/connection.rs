@@ -1,8 +1,8 @@
 //! Client connections: each may be silent for some time and no longer, whatever it is silent about.
 //!
 //! [`Watched`] ends a connection without a request, [`RequestBody`] a request whose body stalls,
-//! [`Socket`] and [`Streams`] a response that the client does not read. What a stalled exchange holds,
-//! its plugin instances and its connection to the upstream, is free from then on.
+//! [`Socket`] and [`Streams`] a response that the client does not read. What a stalled exchange
+//! holds, its plugin instances and its connection to the upstream, is free from then on.
 
 use std::{
     cell::Cell,
@@ -99,18 +99,18 @@ pub(super) struct Watched<C> {
     requests: Arc<Requests>,
     limits: Connections,
     timeout: IdleTimeout,
+    /// When the requests are looked at next.
     until: Instant,
 }
 
 impl<C> Watched<C> {
     pub(super) fn new(connection: C, requests: Arc<Requests>, limits: Connections) -> Self {
-        let until = requests.open_until(Instant::now(), &limits);
         Self {
             connection: Box::pin(connection),
+            until: requests.accepted + limits.request_head.min(limits.idle),
             requests,
             limits,
             timeout: IdleTimeout::default(),
-            until,
         }
     }
 }
@@ -135,11 +135,13 @@ where
         loop {
             ready!(this.timeout.poll_until(this.until, cx));
             let now = Instant::now();
-            this.until = this.requests.open_until(now, &this.limits);
-            if this.until <= now {
+            let open_until = this.requests.open_until(now, &this.limits);
+            if open_until <= now {
                 debug!("closed a connection without a request");
                 return Poll::Ready(());
             }
+            // Before that, a request may begin and end.
+            this.until = open_until.min(now + this.limits.idle);
         }
     }
 }
@@ -293,8 +295,8 @@ enum WaitsFor {
 }
 
 thread_local! {
-    /// What a response body says to the HTTP/2 stream that polls it: hyper has no other way from one
-    /// to the other. `None` until the body is polled.
+    /// What a response body says to the HTTP/2 stream that polls it: hyper has no other way from
+    /// one to the other. `None` until the body is polled.
     static WAITS_FOR: Cell<Option<WaitsFor>> = const { Cell::new(None) };
 }
 
@@ -532,6 +534,12 @@ mod tests {
         assert!(ended.is_err(), "closed in the middle of a request");
         drop(running);
         soon(watched).await;
+
+        // However long the first request may take to come.
+        let (requests, mut limits) = (Arc::new(Requests::new()), limits(SHORT));
+        limits.request_head = LONG;
+        drop(requests.begin());
+        soon(Watched::new(open(), requests, limits)).await;
     }
 
     /// A socket that takes bytes, or does not.

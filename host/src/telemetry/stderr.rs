@@ -1,9 +1,9 @@
 //! A queue before standard error: a thread of its own writes, so a reader that stalls holds up no
 //! request.
 //!
-//! A full queue drops lines and counts them. `tracing-appender` does the same, but its queue has a limit
-//! in lines and not in bytes, it does not say where lines are missing, and its guard may block on
-//! standard output.
+//! A full queue drops lines and counts them. `tracing-appender` does the same, but its queue has a
+//! limit in lines and not in bytes, it does not say where lines are missing, and its guard may block
+//! on standard output.
 
 use std::{
     io::{self, Write},
@@ -97,15 +97,16 @@ impl Queue {
                 let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
                 let now = humantime::format_rfc3339_micros(now);
                 let module = module_path!();
-                let _ = writeln!(out, "{now}  WARN {module}: {dropped} log lines dropped");
+                let line = format!("{now}  WARN {module}: {dropped} log lines dropped\n");
+                let _ = out.write_all(line.as_bytes());
             }
             lines.clear();
             lines.shrink_to(KEPT);
         }
     }
 
-    /// Waits for lines and swaps them with those that are written. Returns how many are missing after
-    /// them.
+    /// Waits for lines and swaps them with those that are written. Returns how many are missing
+    /// after them.
     fn take(&self, lines: &mut Vec<u8>) -> u64 {
         let mut state = self.state();
         state.is_writing = false;
