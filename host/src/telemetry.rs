@@ -14,7 +14,12 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::{
-    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Registry,
+    filter::{ParseError, Targets},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
 
 use crate::fault::Fault;
@@ -33,7 +38,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// The running log, whose filter can be changed.
 #[derive(Clone)]
 pub(crate) struct Log {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     queue: Arc<Queue>,
 }
 
@@ -83,13 +88,21 @@ impl Log {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, Fault> {
-    EnvFilter::builder().parse(filter).map_err(|error| {
+fn parse(filter: &str) -> Result<Targets, Fault> {
+    targets(filter).map_err(|error| {
         Fault::gateway(format!(
             "`{filter}` is no log filter; wanted is a level or a list like `info,witgate=debug`"
         ))
         .from(error)
     })
+}
+
+/// Reads a filter: a level, or levels by module. Empty parts are ignored, because the parser would
+/// take one for the level `error`.
+pub(crate) fn targets(filter: &str) -> Result<Targets, ParseError> {
+    let parts = filter.split(',').map(str::trim);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join(",").parse()
 }
 
 #[cfg(test)]
@@ -100,5 +113,11 @@ mod tests {
     fn a_bad_filter_is_named() {
         assert!(parse("info,witgate=debug").is_ok());
         assert!(parse("witgate=loud").is_err_and(|fault| fault.to_string().contains("loud")));
+    }
+
+    #[test]
+    fn an_empty_part_of_a_filter_is_ignored() {
+        let filter = targets("info,witgate=debug").unwrap();
+        assert_eq!(targets(" info,, witgate=debug,").unwrap(), filter);
     }
 }

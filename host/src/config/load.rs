@@ -13,7 +13,6 @@ use std::{
 use bytesize::ByteSize;
 use http::Uri;
 use toml::de::DeTable;
-use tracing_subscriber::EnvFilter;
 use witgate_contract::limits;
 
 use super::{
@@ -24,7 +23,7 @@ use super::{
     table::{Source, Table},
     upstreams,
 };
-use crate::{ids::PluginId, secret::Secret};
+use crate::{ids::PluginId, secret::Secret, telemetry};
 
 /// The keys of each table, which docs/configuration.md explains. The table of accounts stands in `upstreams`.
 pub(super) const TOP: &[&str] = &[
@@ -152,7 +151,7 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
         "an address with a port such as `127.0.0.1:8045`",
         address,
     );
-    let filter = |text: &str| EnvFilter::try_new(text).is_ok().then(|| text.to_owned());
+    let filter = |text: &str| telemetry::targets(text).is_ok().then(|| text.to_owned());
     let log = top.parsed(
         "log",
         "a filter such as `info` or `warn,witgate=debug`",
