@@ -41,7 +41,7 @@ const BORDERS: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("reqwest", "upstream"),
     ("wasmtime", "pipeline"),
-    ("wasmtime_wasi", "pipeline"),
+    ("wasmtime_wasi_io", "pipeline"),
 ];
 
 #[test]

@@ -6,6 +6,7 @@ mod failure;
 mod request;
 mod response;
 mod verdict;
+mod wasi;
 
 pub(super) use self::request::{Journal, May};
 #[allow(unreachable_pub, reason = "the generated bindings re-export them")]
@@ -17,16 +18,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
 use tracing::{debug, error, info, warn};
 use wasmtime::{
     ResourceLimiter,
     component::{Linker, Resource, ResourceTable, ResourceTableError},
 };
-use wasmtime_wasi::{
-    WasiCtx, WasiCtxView, WasiView,
-    cli::{IsTerminal, StdoutStream},
-    p2::{OutputStream, Pollable, StreamError},
+use wasmtime_wasi_io::{
+    async_trait,
+    poll::Pollable,
+    streams::{OutputStream, StreamError},
 };
 use witgate_contract::{limits, note};
 
@@ -57,12 +57,12 @@ pub(super) struct Host {
     pub(super) table: ResourceTable,
     pub(super) limits: Limits,
     pub(super) stderr: Stderr,
-    /// What the present call may still take.
+    /// What the current call may still take.
     pub(super) time: Allowance,
     /// Answers and refusals that the plugin has made and not returned.
     drafts: usize,
-    /// Made when it is first called for, which for most plugins is never: making it takes as long as a call of a hook.
-    wasi: Option<WasiCtx>,
+    /// Where the plugin's monotonic clock begins: at its first look, which most plugins never take.
+    clock_zero: Option<Instant>,
     tenant: Arc<Tenant>,
     /// None while the plugin is loaded.
     exchange: Option<ExchangeId>,
@@ -89,7 +89,7 @@ impl Host {
             stderr: Stderr::default(),
             time,
             drafts: 0,
-            wasi: None,
+            clock_zero: None,
             tenant,
             exchange,
             lines: 0,
@@ -121,63 +121,16 @@ impl Drop for Host {
     }
 }
 
-impl WasiView for Host {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        // Nothing is inherited: no arguments, no environment, nothing to read; what it prints is kept to explain a panic.
-        let inert = || WasiCtx::builder().stderr(self.stderr.clone()).build();
-        WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(inert),
-            table: &mut self.table,
-        }
-    }
-}
-
 /// Offers all that plugins are granted. What is not linked here cannot be used: linking is the permission.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::{
-        cli::{WasiCli, WasiCliView as _},
-        clocks::{WasiClocks, WasiClocksView as _},
-        p2::bindings::{cli, clocks, random},
-        random::WasiRandom,
-    };
-    use wasmtime_wasi_io::bindings::wasi::io;
-
     plugin::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(linker, |host| host)?;
-
-    io::error::add_to_linker::<Host, HasTable>(linker, |host| &mut host.table)?;
-    io::poll::add_to_linker::<Host, HasTable>(linker, |host| &mut host.table)?;
-    io::streams::add_to_linker::<Host, HasTable>(linker, |host| &mut host.table)?;
-
-    cli::environment::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::exit::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::stdin::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::stdout::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_input::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_output::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stdin::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stdout::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-
-    clocks::wall_clock::add_to_linker::<Host, WasiClocks>(linker, Host::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<Host, WasiClocks>(linker, Host::clocks)?;
-
-    random::random::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())
+    wasi::link(linker)
 }
 
 /// Whether a plugin may import this; the names are those that [`link`] offers.
 pub(super) fn is_granted(import: &str) -> bool {
     const GRANTED: [&str; 4] = ["wasi:cli/", "wasi:io/", "wasi:random/", "wasi:clocks/"];
     import.starts_with("witgate:plugin/") || GRANTED.iter().any(|name| import.starts_with(name))
-}
-
-/// `wasi:io` needs the table alone.
-struct HasTable;
-
-impl wasmtime::component::HasData for HasTable {
-    type Data<'a> = &'a mut ResourceTable;
 }
 
 impl settings::Host for Host {
@@ -360,28 +313,12 @@ fn panic_text(stderr: &str) -> Option<String> {
     )
 }
 
-impl IsTerminal for Stderr {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Stderr {
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink())
-    }
-}
-
-#[wasmtime_wasi::async_trait]
+#[async_trait]
 impl Pollable for Stderr {
     async fn ready(&mut self) {}
 }
 
-#[wasmtime_wasi::async_trait]
+#[async_trait]
 impl OutputStream for Stderr {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         self.keep(&bytes);
