@@ -205,15 +205,6 @@ impl Gateway {
         self.process.log.goes_on.notify_all();
     }
 
-    /// The most memory that the process had at any time, in MiB.
-    #[track_caller]
-    pub fn peak_memory(&self) -> usize {
-        let status = self.process.proc("status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-        peak.expect("a peak").parse::<usize>().unwrap() / 1024
-    }
-
     /// Waits until the process has ended by itself.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {

@@ -330,7 +330,14 @@ mod tests {
     use wasmtime_wasi_io::bindings::wasi::io::poll::HostPollable as _;
 
     use super::{insecure::Host as _, monotonic_clock::Host as _, random::Host as _, *};
-    use crate::{ids::PluginId, pipeline::imports::Tenant, store::Store};
+    use crate::{
+        ids::PluginId,
+        pipeline::{
+            imports::Tenant,
+            ticker::{Allowance, Ticks},
+        },
+        store::Store,
+    };
 
     fn host() -> Host {
         let id: PluginId = "tested".parse().unwrap();
@@ -339,7 +346,7 @@ mod tests {
             settings: "{}".into(),
             space: Store::default().space(&id),
         };
-        Host::new(Arc::new(tenant), None, 0)
+        Host::new(Arc::new(tenant), None, 0, Allowance::new(Ticks::default()))
     }
 
     #[test]
