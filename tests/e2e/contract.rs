@@ -408,7 +408,11 @@ fn in_the_gateway(settings: &Value) -> Outcome {
             run,
             match broken {
                 // The rest of the message, up to its end in the envelope.
-                Some(why) if reply.status == 500 => format!("unusable: {}", quoted(why)),
+                Some(why) if reply.status == 500 => {
+                    let why = quoted(why);
+                    let why = why.strip_suffix(" (in `on-request`)").unwrap_or(&why);
+                    format!("unusable: {why}")
+                }
                 _ => reply.status.to_string(),
             },
         );

@@ -307,7 +307,7 @@ fn a_failure_hook_may_ask_for_another_attempt_and_correct_what_the_client_reads(
     let upstream = Upstream::with(|_| Answer::json(400, "{}"));
     let gateway = Gateway::to(&upstream)
         .plugin("50-retries.wasm", component("retries"))
-        .tables("[plugin.retries]\nsettings = { retry = \"never\", status = 404, kind = \"not_found_error\" }")
+        .tables("[plugin.retries]\nsettings = { retry = \"never\", status = 404, error_type = \"not_found_error\" }")
         .start();
     gateway.message(HELLO).is_error(404, "not_found_error");
     assert_eq!(upstream.received().len(), 1);

@@ -1,16 +1,16 @@
-//! Is called at every hook and does nothing: everything has to pass as if it were not there. No settings.
+//! Is called at every hook and does nothing: everything has to pass as if it were not there. Any settings.
 
 use witgate_plugin::{
-    AttemptHook, Error, FailureHook, Guard, Manifest, NoSettings, Plugin, RequestHook,
-    ResponseHook, export,
+    AttemptHook, Error, FailureHook, Guard, Manifest, Plugin, RequestHook, ResponseHook, Value,
+    export, serde_json::Map,
 };
 
 struct Declines;
 
 impl Plugin for Declines {
-    type Settings = NoSettings;
+    type Settings = Map<String, Value>;
 
-    fn new(_: NoSettings) -> Result<Self, Error> {
+    fn new(_: Map<String, Value>) -> Result<Self, Error> {
         Ok(Self)
     }
 
