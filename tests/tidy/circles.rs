@@ -11,20 +11,13 @@ use crate::{
 const KNOWN: &[(&str, &[&str])] = &[
     (
         "host",
-        &["accounts/command", "accounts/fresh", "accounts/token"],
-    ),
-    ("host", &["config/load", "config/upstreams"]),
-    ("host", &["exchange/arrival", "exchange/translate"]),
-    (
-        "host",
         &[
-            "exchange/finish",
-            "exchange/relay",
-            "exchange/relay/held",
-            "exchange/relay/streaming",
-            "exchange/relay/whole",
+            "accounts/command",
+            "accounts/credential_cache",
+            "accounts/token",
         ],
     ),
+    ("host", &["config/load", "config/upstreams"]),
     ("host", &["pipeline/answering", "pipeline/translator"]),
     (
         "host",
