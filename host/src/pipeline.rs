@@ -1,18 +1,18 @@
 //! One exchange's run through its plugins.
 //!
 //! [`Runtime`] is the process's: engine, linker, ticker, instance slots. [`Catalog`] is one loaded set of plugins, immutable
-//! and numbered. [`Run`] is one exchange's way through a catalog, [`Answering`] its second half, in which nothing can be
+//! and numbered. [`Run`] is one exchange's way through a catalog, [`ResponseRun`] its second half, in which nothing can be
 //! retried.
 
 mod catalog; // the loaded set: layers, order, what stays when something is refused
 mod files; // the plugin folder
 mod plugin; // bytes to plugin
-mod seats; // the instances of one exchange
+mod instance_slots; // the instances of one exchange
 mod instance; // one of them: deadline, memory, traps
-mod imports; // what it may call
+mod host_functions; // what it may call
 mod verdict; // what it decided
 mod translator; // a dialect's plugin, on loan to an answer that arrives
-mod answering; // the second half of an exchange
+mod response_hooks; // the second half of an exchange
 mod runtime; // what they all run on
 mod ticker; // the clock of deadlines
 mod bindings; // the contract as Rust
@@ -32,11 +32,11 @@ use witgate_document::Operation;
 
 use self::{
     catalog::Entry,
-    imports::{FailureView, Journal, May, RequestView},
-    instance::Cause,
+    host_functions::{EditScope, FailureView, Journal, RequestView},
+    instance::PluginError,
+    instance_slots::InstanceSlots,
     plugin::Plugin,
-    seats::Seats,
-    translator::Loan,
+    translator::LentInstance,
     verdict::Returned,
 };
 use crate::{
@@ -47,7 +47,7 @@ use crate::{
     telemetry::Call,
 };
 
-pub(crate) use self::{answering::Answering, runtime::Runtime, translator::Translator};
+pub(crate) use self::{response_hooks::ResponseRun, runtime::Runtime, translator::Translator};
 
 /// The built-in plugins and the text of the contract, put together by the build script.
 mod builtin {
@@ -129,16 +129,16 @@ impl Catalog {
             runtime: Arc::clone(runtime),
             kind: RequestKind::Messages,
             size: 0,
-            seats: Seats::default(),
+            slots: InstanceSlots::default(),
             lasting_edits: 0,
             lasting_notes: 0,
-            plain: None,
-            loan: None,
+            messages_request: None,
+            lent: None,
             receipt: Receipt::default(),
         }
     }
 
-    fn having(&self, hook: Hook) -> &[usize] {
+    fn with_hook(&self, hook: Hook) -> &[usize] {
         &self.hooks[hook as usize]
     }
 }
@@ -150,15 +150,15 @@ pub(crate) struct Run {
     kind: RequestKind,
     /// Of the client's body, which is what deadlines go by.
     size: usize,
-    seats: Seats,
+    slots: InstanceSlots,
     /// How many of the receipt's edits hold for all attempts.
     lasting_edits: usize,
     /// How many of its notes do.
     lasting_notes: usize,
     /// The request as it was before a dialect translated it, where one did: plugins see Messages only, also of a failed attempt.
-    plain: Option<Request>,
+    messages_request: Option<Request>,
     /// The dialect's plugin, where it translates the answer of the present attempt.
-    loan: Option<Loan>,
+    lent: Option<LentInstance>,
     receipt: Receipt,
 }
 
@@ -192,40 +192,40 @@ impl Run {
         self.kind = request.kind;
         self.size = request.body.len();
         let catalog = Arc::clone(&self.catalog);
-        for &at in catalog.having(Hook::Request) {
+        for &at in catalog.with_hook(Hook::Request) {
             let plugin = &catalog.plugins[at];
             let facts = Facts {
                 kind: request.kind,
                 headers: Some(&request.headers),
                 target: None,
             };
-            if !self.cares(at, plugin, Hook::Request, facts, request)? {
+            if !self.guard_holds(at, plugin, Hook::Request, facts, request)? {
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
             let decided = match self
-                .seats
+                .slots
                 .instance(runtime, at, plugin, &request.id, receipt)
                 .await
             {
                 Ok(instance) => {
                     let _call = self.receipt.call(plugin, Hook::Request);
-                    let view = RequestView::lend(request, May::Edit);
+                    let view = RequestView::lend(request, EditScope::Edit);
                     let (outcome, view) =
                         instance.on_request(view, plugin.deadline(self.size)).await;
                     self.settle(plugin, request, outcome, view)
                 }
-                Err(cause) => Err(cause),
+                Err(error) => Err(error),
             };
             self.lasting_edits = self.receipt.edits.len();
             self.lasting_notes = self.receipt.notes.len();
             match decided {
                 Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
-                Err(cause) => self.failed(at, plugin, "on-request", &cause)?,
+                Err(error) => self.failed(at, plugin, "on-request", &error)?,
             }
-            if plugin.code.hooks() == [Hook::Request] && !self.seats.is_out(at) {
-                self.seats.release(at);
+            if plugin.code.hooks() == [Hook::Request] && !self.slots.is_out(at) {
+                self.slots.release(at);
             }
         }
         Ok(Decision::Proceed)
@@ -237,12 +237,12 @@ impl Run {
         let Self {
             catalog,
             runtime,
-            seats,
+            slots,
             ..
         } = self;
         let mut wanted = Vec::new();
         for (at, plugin) in catalog.plugins.iter().enumerate() {
-            if seats.is_out(at) {
+            if slots.is_out(at) {
                 continue;
             }
             let likely = |hook: Hook| {
@@ -258,13 +258,13 @@ impl Run {
                 })
             };
             let needed = likely(Hook::Attempt) || likely(Hook::Response);
-            match (needed, seats.has(at)) {
+            match (needed, slots.has(at)) {
                 (true, false) => wanted.push(at),
-                (false, true) if !likely(Hook::Failure) => seats.release(at),
+                (false, true) if !likely(Hook::Failure) => slots.release(at),
                 _ => {}
             }
         }
-        seats.reserve(runtime, &wanted)
+        slots.reserve(runtime, &wanted)
     }
 
     /// Runs the attempt hooks in order, a dialect last. `request` is this attempt's own clone.
@@ -277,44 +277,44 @@ impl Run {
     ) -> Result<Decision, Fault> {
         self.recall();
         self.kind = request.kind;
-        self.plain = None;
+        self.messages_request = None;
         let mut translated = !target.is_foreign();
         // What an earlier attempt was edited to is not sent.
         self.receipt.edits.truncate(self.lasting_edits);
         self.receipt.notes.truncate(self.lasting_notes);
         let catalog = Arc::clone(&self.catalog);
-        for &at in catalog.having(Hook::Attempt) {
+        for &at in catalog.with_hook(Hook::Attempt) {
             let plugin = &catalog.plugins[at];
             let facts = Facts {
                 kind: request.kind,
                 headers: Some(&request.headers),
                 target: Some(target.facts()),
             };
-            if !self.cares(at, plugin, Hook::Attempt, facts, request)? {
+            if !self.guard_holds(at, plugin, Hook::Attempt, facts, request)? {
                 continue;
             }
             if plugin.is_dialect() {
-                self.plain = Some(request.clone());
+                self.messages_request = Some(request.clone());
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
             let decided = match self
-                .seats
+                .slots
                 .instance(runtime, at, plugin, &request.id, receipt)
                 .await
             {
                 Ok(instance) => {
                     let _call = self.receipt.call(plugin, Hook::Attempt);
-                    let view = RequestView::lend(request, May::Redirect);
+                    let view = RequestView::lend(request, EditScope::Redirect);
                     let limit = plugin.deadline(self.size);
                     let (outcome, view) = instance.on_attempt(view, target.clone(), limit).await;
                     self.settle(plugin, request, outcome, view)
                 }
-                Err(cause) => Err(cause),
+                Err(error) => Err(error),
             };
             match decided {
                 Ok(Decision::Proceed) => translated |= plugin.is_dialect(),
                 Ok(decision) => return Ok(decision),
-                Err(cause) => self.failed(at, plugin, "on-attempt", &cause)?,
+                Err(error) => self.failed(at, plugin, "on-attempt", &error)?,
             }
         }
         if !translated {
@@ -331,26 +331,26 @@ impl Run {
         mut failure: Failure,
     ) -> Result<Failure, Fault> {
         self.recall();
-        let plain = self.plain.take();
-        let request = plain.as_ref().unwrap_or(request);
+        let messages_request = self.messages_request.take();
+        let request = messages_request.as_ref().unwrap_or(request);
         let catalog = Arc::clone(&self.catalog);
         let facts = Facts {
             kind: request.kind,
             headers: Some(&request.headers),
             target: Some(target.facts()),
         };
-        for &at in catalog.having(Hook::Failure).iter().rev() {
+        for &at in catalog.with_hook(Hook::Failure).iter().rev() {
             let plugin = &catalog.plugins[at];
             let guard = plugin.guard(Hook::Failure);
             let holds = guard
                 .is_some_and(|guard| guard.holds_for_failure(facts, failure.status, &request.body));
-            if !holds || !speaks(plugin, &target.dialect) || self.seats.is_out(at) {
+            if !holds || !speaks(plugin, &target.dialect) || self.slots.is_out(at) {
                 self.receipt.guarded(plugin, Hook::Failure);
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
             let told = match self
-                .seats
+                .slots
                 .instance(runtime, at, plugin, &request.id, receipt)
                 .await
             {
@@ -365,19 +365,19 @@ impl Run {
                         .on_failure(views.0, target.clone(), views.1, limit)
                         .await
                 }
-                Err(cause) => Err(cause),
+                Err(error) => Err(error),
             };
             match told {
                 Ok(FailureView(told)) => failure = told,
-                Err(cause) => self.failed(at, plugin, "on-failure", &cause)?,
+                Err(error) => self.failed(at, plugin, "on-failure", &error)?,
             }
         }
         Ok(failure)
     }
 
     /// The answer begins; from here on only response hooks are called. What no response hook can need is dropped.
-    pub(crate) fn answering(self, head: AnswerHead) -> Answering {
-        Answering::begin(self, head)
+    pub(crate) fn begin_response(self, head: ResponseHead) -> ResponseRun {
+        ResponseRun::begin(self, head)
     }
 
     pub(crate) fn receipt(&mut self) -> &Receipt {
@@ -386,7 +386,7 @@ impl Run {
     }
 
     /// Whether a hook is to be called that looks at the request.
-    fn cares(
+    fn guard_holds(
         &mut self,
         at: usize,
         plugin: &Plugin,
@@ -397,7 +397,7 @@ impl Run {
         let Some(guard) = plugin.guard(hook) else {
             return Ok(false);
         };
-        let cares = facts
+        let guard_holds = facts
             .target
             .is_none_or(|target| speaks(plugin, target.dialect))
             && guard.holds(facts, &request.body).map_err(|error| {
@@ -406,10 +406,10 @@ impl Run {
                     format!("the body cannot be read: {error}"),
                 )
             })?;
-        if !cares {
+        if !guard_holds {
             self.receipt.guarded(plugin, hook);
         }
-        Ok(cares && !self.seats.is_out(at))
+        Ok(guard_holds && !self.slots.is_out(at))
     }
 
     /// Gives the request back what was lent, with the edits if the call succeeded.
@@ -417,17 +417,17 @@ impl Run {
         &mut self,
         plugin: &Plugin,
         request: &mut Request,
-        outcome: Result<Returned, Cause>,
+        outcome: Result<Returned, PluginError>,
         view: Option<RequestView>,
-    ) -> Result<Decision, Cause> {
+    ) -> Result<Decision, PluginError> {
         let decided = outcome
-            .and_then(|verdict| verdict::read(verdict, plugin.id()).map_err(Cause::Unusable));
-        let view = view.ok_or(Cause::Lost)?;
+            .and_then(|verdict| verdict::read(verdict, plugin.id()).map_err(PluginError::Unusable));
+        let view = view.ok_or(PluginError::Lost)?;
         let journal = view.give_back(request, decided.is_ok());
         self.note(plugin, journal);
         match decided {
             // The client's fault, so the plugin has not failed.
-            Err(Cause::BadDocument(why)) => Ok(Decision::Refuse {
+            Err(PluginError::BadDocument(why)) => Ok(Decision::Refuse {
                 plugin: plugin.id().clone(),
                 fault: Fault::client(
                     Kind::BadRequest,
@@ -459,10 +459,10 @@ impl Run {
         at: usize,
         plugin: &Plugin,
         hook: &'static str,
-        cause: &Cause,
+        error: &PluginError,
     ) -> Result<(), Fault> {
-        self.seats.dismiss(at);
-        self.receipt.failed(plugin, hook, cause, plugin.on_error)
+        self.slots.dismiss(at);
+        self.receipt.failed(plugin, hook, error, plugin.on_error)
     }
 }
 
@@ -474,7 +474,7 @@ fn speaks(plugin: &Plugin, dialect: &str) -> bool {
 
 /// What response hooks may know and change of an answer besides its events.
 #[derive(Clone)]
-pub(crate) struct AnswerHead {
+pub(crate) struct ResponseHead {
     pub(crate) id: ExchangeId,
     pub(crate) session: Option<Arc<str>>,
     pub(crate) status: StatusCode,
@@ -485,11 +485,11 @@ pub(crate) struct AnswerHead {
 
 /// What became of one event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Passed {
+pub(crate) enum EventOutcome {
     /// All plugins kept it: the upstream's bytes go out.
     Kept,
     /// These go out in its place; none if it was discarded.
-    Became(Vec<Event>),
+    Replaced(Vec<Event>),
 }
 
 /// What plugins did in one exchange, for the answer's headers, the log and the record.
@@ -548,20 +548,20 @@ impl Receipt {
         &mut self,
         plugin: &Plugin,
         hook: &'static str,
-        cause: &Cause,
+        error: &PluginError,
         on_error: OnError,
     ) -> Result<(), Fault> {
-        let ours = matches!(cause, Cause::NoSlot | Cause::Lost);
+        let ours = matches!(error, PluginError::NoSlot | PluginError::Lost);
         if !ours {
             plugin.meter(Hook::of_function(hook)).failed();
         }
         // Neither is the plugin's doing, and a lost request cannot be sent.
         if on_error == OnError::Fail || ours {
-            return Err(cause.fault(plugin.id(), hook));
+            return Err(error.fault(plugin.id(), hook));
         }
-        warn!(plugin = %plugin.id(), hook, %cause, "plugin failed and is skipped");
+        warn!(plugin = %plugin.id(), hook, cause = %error, "plugin failed and is skipped");
         self.skipped
-            .push((plugin.id().clone(), format!("{cause} (in `{hook}`)")));
+            .push((plugin.id().clone(), format!("{error} (in `{hook}`)")));
         Ok(())
     }
 }

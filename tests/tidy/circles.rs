@@ -18,15 +18,15 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("host", &["config/load", "config/upstreams"]),
-    ("host", &["pipeline/answering", "pipeline/translator"]),
+    ("host", &["pipeline/response_hooks", "pipeline/translator"]),
     (
         "host",
         &[
             "pipeline/bindings",
-            "pipeline/imports",
-            "pipeline/imports/failure",
-            "pipeline/imports/request",
-            "pipeline/imports/response",
+            "pipeline/host_functions",
+            "pipeline/host_functions/failure",
+            "pipeline/host_functions/request",
+            "pipeline/host_functions/response",
         ],
     ),
     (

@@ -25,7 +25,7 @@ use crate::{
     fault::{Blame, Fault, Kind, Retry},
     ids::{AccountId, PluginId},
     message::{Request, RequestKind, Response, Target, take_off_own},
-    pipeline::{AnswerHead, Decision, LocalAnswer, Receipt, Run},
+    pipeline::{Decision, LocalAnswer, Receipt, ResponseHead, Run},
     secret::Secret,
     upstream::Credential,
 };
@@ -291,8 +291,8 @@ async fn send(
 }
 
 /// What a dialect's plugin may know of an answer: its headers are those of the upstream.
-pub(crate) fn head_of(request: &Request, target: &Target, answer: &Response) -> AnswerHead {
-    AnswerHead {
+pub(crate) fn head_of(request: &Request, target: &Target, answer: &Response) -> ResponseHead {
+    ResponseHead {
         id: request.id.clone(),
         session: request.session.clone(),
         status: answer.status,

@@ -83,7 +83,7 @@ async fn ask(
     let due = Deadline::of(target, "answer", snapshot.config.retry.answer);
     match read_response(answer, request.kind, target, &due, translator).await {
         Ok(Received::Json(JsonResponse { body, .. })) => {
-            let changed = run.answering(head).on_body(&body).await?;
+            let changed = run.begin_response(head).on_body(&body).await?;
             Ok(changed.unwrap_or(body))
         }
         Ok(Received::Stream(_)) => Err(none("a stream came".to_owned())),

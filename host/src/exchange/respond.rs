@@ -18,7 +18,7 @@ use crate::{
     fault::Fault,
     ids::PluginId,
     message::{Request, RequestKind, Response, Target, keep_common},
-    pipeline::{AnswerHead, Run},
+    pipeline::{ResponseHead, Run},
 };
 
 use super::{
@@ -147,7 +147,7 @@ async fn begin(
         }
         // Hooks read the headers as the client will get them.
         headers.extend(origin.clone());
-        AnswerHead {
+        ResponseHead {
             id: request.id.clone(),
             session: request.session.clone(),
             status,
@@ -158,7 +158,8 @@ async fn begin(
     };
     match arrived {
         Received::Stream(mut begun) => {
-            let answering = run.answering(head(begun.status, std::mem::take(&mut begun.headers)));
+            let answering =
+                run.begin_response(head(begun.status, std::mem::take(&mut begun.headers)));
             begun.deliver(answering, lease, record, wanted).await
         }
         Received::Json(JsonResponse {
@@ -170,7 +171,7 @@ async fn begin(
             if wanted.kind == RequestKind::Messages {
                 record.usage = usage;
             }
-            let answering = run.answering(head(status, headers));
+            let answering = run.begin_response(head(status, headers));
             json::respond_json(status, body, answering, record, wanted).await
         }
     }

@@ -132,14 +132,14 @@ impl Catalog {
             .iter()
             .filter_map(|entry| entry.plugin.clone())
             .collect();
-        let having = |hook: Hook| {
+        let with_hook = |hook: Hook| {
             let plugins = plugins.iter().enumerate();
             plugins
                 .filter(|(_, plugin)| plugin.guard(hook).is_some())
                 .map(|(at, _)| at)
                 .collect()
         };
-        let hooks = Hook::ALL.map(having);
+        let hooks = Hook::ALL.map(with_hook);
         Self {
             generation,
             entries,
@@ -334,8 +334,8 @@ fn enter(
         Some(plugin) => Arc::clone(&plugin.code),
         None => compile(runtime, bytes, *hash, tally)?,
     };
-    let plugin = introduce(runtime, &code, &candidate.name, wanted)?;
-    runtime.tried.forget(hash);
+    let plugin = load_plugin(runtime, &code, &candidate.name, wanted)?;
+    runtime.compiled.forget(hash);
     Ok(entry(*hash, Some(Arc::new(plugin))))
 }
 
@@ -357,7 +357,7 @@ fn compile(
 
 /// Calls into the component, so it needs a runtime; one of its own on a thread of its own, because loading must not take
 /// turns with exchanges, wherever it was called from.
-fn introduce(
+fn load_plugin(
     runtime: &Arc<Runtime>,
     code: &Arc<Code>,
     name: &PluginId,
@@ -368,7 +368,7 @@ fn introduce(
             .enable_time()
             .build()
             .map_err(|error| format!("cannot be tried: {error}"))?
-            .block_on(plugin::introduce(runtime, code, name, config))
+            .block_on(plugin::load(runtime, code, name, config))
     };
     thread::scope(|scope| scope.spawn(trial).join())
         .unwrap_or_else(|_| Err("cannot be tried: the gateway itself failed".to_owned()))

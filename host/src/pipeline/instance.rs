@@ -1,6 +1,6 @@
 //! One store and instance per plugin and exchange: deadline, memory limit, and what a trap means in words.
 //!
-//! After any error a store is of no use any more (a trap or a dropped call poisons it), so whoever gets a [`Cause`] drops
+//! After any error a store is of no use any more (a trap or a dropped call poisons it), so whoever gets a [`PluginError`] drops
 //! the instance.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use super::{
         Event as GuestEvent, EventVerdict, HookError, Verdict, attempt, failure, plugin, request,
         response,
     },
-    imports::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
+    host_functions::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
     plugin::Code,
     runtime::{Runtime, overloaded},
     ticker::{Allowance, Ticker},
@@ -45,7 +45,7 @@ struct Hooks {
 
 /// Why a call did not come to its end.
 #[derive(Debug)]
-pub(super) enum Cause {
+pub(super) enum PluginError {
     /// The text of the panic.
     Panicked(String),
     Deadline(Duration),
@@ -79,7 +79,7 @@ impl Instance {
         tenant: &Arc<Tenant>,
         memory: usize,
         exchange: Option<ExchangeId>,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, PluginError> {
         let time = Allowance::new(runtime.ticker.ticks());
         let host = Host::new(Arc::clone(tenant), exchange, memory, time);
         let mut store = Store::new(&runtime.engine, host);
@@ -112,8 +112,8 @@ impl Instance {
                 runtime: Arc::clone(runtime),
                 hooks: Hooks::default(),
             }),
-            Ok(Err(error)) => Err(cause(store.data(), &error, limits::DEADLINE)),
-            Err(_) => Err(Cause::Deadline(limits::DEADLINE)),
+            Ok(Err(error)) => Err(plugin_error(store.data(), &error, limits::DEADLINE)),
+            Err(_) => Err(PluginError::Deadline(limits::DEADLINE)),
         }
     }
 
@@ -139,9 +139,9 @@ impl Instance {
         &mut self,
         settings: String,
         limit: Duration,
-    ) -> Result<String, Cause> {
+    ) -> Result<String, PluginError> {
         let bound = self.code.manifest.load(&mut self.store, &self.instance);
-        let bound: plugin::Plugin = bound.map_err(|error| Cause::Trapped(flat(&error)))?;
+        let bound: plugin::Plugin = bound.map_err(|error| PluginError::Trapped(flat(&error)))?;
         arm(&mut self.store, limit);
         let call = bound
             .witgate_plugin_manifest()
@@ -155,22 +155,26 @@ impl Instance {
         &mut self,
         view: RequestView,
         limit: Duration,
-    ) -> (Result<Returned, Cause>, Option<RequestView>) {
+    ) -> (Result<Returned, PluginError>, Option<RequestView>) {
         let view = match self.lend(view) {
             Ok(view) => view,
-            Err(cause) => return (Err(cause), None),
+            Err(error) => return (Err(error), None),
         };
         let verdict = self.call_on_request(view.rep(), limit).await;
         let outcome = verdict.and_then(|verdict| self.returned(verdict));
         (outcome, self.take_back(view))
     }
 
-    async fn call_on_request(&mut self, view: u32, limit: Duration) -> Result<Verdict, Cause> {
+    async fn call_on_request(
+        &mut self,
+        view: u32,
+        limit: Duration,
+    ) -> Result<Verdict, PluginError> {
         if self.hooks.request.is_none()
             && let Some(hook) = &self.code.request
         {
             let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.request = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+            self.hooks.request = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
         }
         let Some(hook) = &self.hooks.request else {
             return Ok(Verdict::Proceed);
@@ -189,10 +193,10 @@ impl Instance {
         view: RequestView,
         target: Target,
         limit: Duration,
-    ) -> (Result<Returned, Cause>, Option<RequestView>) {
+    ) -> (Result<Returned, PluginError>, Option<RequestView>) {
         let view = match self.lend(view) {
             Ok(view) => view,
-            Err(cause) => return (Err(cause), None),
+            Err(error) => return (Err(error), None),
         };
         let outcome = match self.lend(TargetView(target)) {
             Ok(target) => {
@@ -200,7 +204,7 @@ impl Instance {
                 self.take_back(target);
                 verdict.and_then(|verdict| self.returned(verdict))
             }
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         (outcome, self.take_back(view))
     }
@@ -210,12 +214,12 @@ impl Instance {
         view: u32,
         target: u32,
         limit: Duration,
-    ) -> Result<Verdict, Cause> {
+    ) -> Result<Verdict, PluginError> {
         if self.hooks.attempt.is_none()
             && let Some(hook) = &self.code.attempt
         {
             let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.attempt = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+            self.hooks.attempt = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
         }
         let Some(hook) = &self.hooks.attempt else {
             return Ok(Verdict::Proceed);
@@ -236,12 +240,12 @@ impl Instance {
         target: Target,
         failure: FailureView,
         limit: Duration,
-    ) -> Result<FailureView, Cause> {
+    ) -> Result<FailureView, PluginError> {
         if self.hooks.failure.is_none()
             && let Some(hook) = &self.code.failure
         {
             let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.failure = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+            self.hooks.failure = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
         }
         let (request, target) = (self.lend(request)?, self.lend(TargetView(target))?);
         let failure = self.lend(failure)?;
@@ -267,7 +271,7 @@ impl Instance {
         view: ResponseView,
         event: &mut Event,
         limit: Duration,
-    ) -> Result<(EventVerdict, ResponseView), Cause> {
+    ) -> Result<(EventVerdict, ResponseView), PluginError> {
         self.bind_response()?;
         let view = self.lend(view)?;
         let Some(hook) = &self.hooks.response else {
@@ -293,7 +297,7 @@ impl Instance {
         &mut self,
         view: ResponseView,
         limit: Duration,
-    ) -> Result<(Vec<GuestEvent>, ResponseView), Cause> {
+    ) -> Result<(Vec<GuestEvent>, ResponseView), PluginError> {
         self.bind_response()?;
         let view = self.lend(view)?;
         let Some(hook) = &self.hooks.response else {
@@ -313,7 +317,7 @@ impl Instance {
         view: ResponseView,
         body: String,
         limit: Duration,
-    ) -> Result<(Option<String>, ResponseView), Cause> {
+    ) -> Result<(Option<String>, ResponseView), PluginError> {
         self.bind_response()?;
         let view = self.lend(view)?;
         let Some(hook) = &self.hooks.response else {
@@ -330,21 +334,21 @@ impl Instance {
         Ok((body, self.take_back(view).ok_or_else(lost)?))
     }
 
-    fn bind_response(&mut self) -> Result<(), Cause> {
+    fn bind_response(&mut self) -> Result<(), PluginError> {
         if self.hooks.response.is_none()
             && let Some(hook) = &self.code.response
         {
             let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.response = Some(bound.map_err(|error| Cause::Trapped(flat(&error)))?);
+            self.hooks.response = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
         }
         Ok(())
     }
 
-    fn lend<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, Cause> {
+    fn lend<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, PluginError> {
         self.store
             .data_mut()
             .lend(value)
-            .map_err(|error| Cause::Trapped(error.to_string()))
+            .map_err(|error| PluginError::Trapped(error.to_string()))
     }
 
     fn take_back<T: 'static>(&mut self, handle: Resource<T>) -> Option<T> {
@@ -352,26 +356,26 @@ impl Instance {
     }
 
     /// The verdict with what the plugin made for it.
-    fn returned(&mut self, verdict: Verdict) -> Result<Returned, Cause> {
+    fn returned(&mut self, verdict: Verdict) -> Result<Returned, PluginError> {
         let host = self.store.data_mut();
         let returned = match verdict {
             Verdict::Proceed => Ok(Returned::Proceed),
             Verdict::Answer(answer) => host.take_draft(answer).map(Returned::Answer),
             Verdict::Refuse(refusal) => host.take_draft(refusal).map(Returned::Refuse),
         };
-        returned.map_err(|error| Cause::Trapped(flat(&error)))
+        returned.map_err(|error| PluginError::Trapped(flat(&error)))
     }
 
-    fn judge<T, E: Into<Cause>>(
+    fn judge<T, E: Into<PluginError>>(
         &self,
         ended: Result<wasmtime::Result<Result<T, E>>, Elapsed>,
         limit: Duration,
-    ) -> Result<T, Cause> {
+    ) -> Result<T, PluginError> {
         match ended {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(error.into()),
-            Ok(Err(error)) => Err(cause(self.store.data(), &error, limit)),
-            Err(_) => Err(Cause::Deadline(limit)),
+            Ok(Err(error)) => Err(plugin_error(self.store.data(), &error, limit)),
+            Err(_) => Err(PluginError::Deadline(limit)),
         }
     }
 }
@@ -394,25 +398,25 @@ async fn watched<T>(
     timeout(limit.saturating_mul(4) + Duration::from_secs(1), call).await
 }
 
-fn cause(host: &Host, error: &wasmtime::Error, limit: Duration) -> Cause {
+fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> PluginError {
     if host.limits.exceeded {
-        return Cause::Memory(host.limits.memory);
+        return PluginError::Memory(host.limits.memory);
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Cause::NoSlot;
+        return PluginError::NoSlot;
     }
     if let Some(Trap::Interrupt) = error.downcast_ref() {
-        return Cause::Deadline(limit);
+        return PluginError::Deadline(limit);
     }
     match host.stderr.panic() {
-        Some(text) => Cause::Panicked(text),
-        None => Cause::Trapped(flat(error)),
+        Some(text) => PluginError::Panicked(text),
+        None => PluginError::Trapped(flat(error)),
     }
 }
 
 /// Cannot come about: a guest can only borrow what it was lent, and every hook that is called is exported.
-fn lost() -> Cause {
-    Cause::Lost
+fn lost() -> PluginError {
+    PluginError::Lost
 }
 
 /// An error of the engine and what lies under it, in one line.
@@ -430,7 +434,7 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-impl Cause {
+impl PluginError {
     /// The end of the exchange by this plugin.
     pub(super) fn fault(&self, plugin: &PluginId, hook: &str) -> Fault {
         match self {
@@ -446,13 +450,13 @@ impl Cause {
     }
 }
 
-impl From<String> for Cause {
+impl From<String> for PluginError {
     fn from(text: String) -> Self {
         Self::Failed(one_line(&text))
     }
 }
 
-impl From<HookError> for Cause {
+impl From<HookError> for PluginError {
     fn from(error: HookError) -> Self {
         match error {
             HookError::Failed(text) => text.into(),
@@ -461,7 +465,7 @@ impl From<HookError> for Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(text) => write!(f, "panicked: {text}"),
@@ -496,17 +500,20 @@ mod tests {
     fn causes_name_the_limit() {
         let causes = [
             (
-                Cause::Deadline(Duration::from_millis(250)),
+                PluginError::Deadline(Duration::from_millis(250)),
                 "deadline of 250 ms passed",
             ),
-            (Cause::Memory(64 << 20), "memory limit of 64 MiB reached"),
             (
-                Cause::Memory(1_536 << 10),
+                PluginError::Memory(64 << 20),
+                "memory limit of 64 MiB reached",
+            ),
+            (
+                PluginError::Memory(1_536 << 10),
                 "memory limit of 1536 KiB reached",
             ),
         ];
-        for (cause, text) in causes {
-            assert_eq!(cause.to_string(), text);
+        for (error, text) in causes {
+            assert_eq!(error.to_string(), text);
         }
     }
 }

@@ -16,8 +16,8 @@ use witgate_contract::{
 
 use super::{
     bindings::{attempt, failure, plugin, request, response},
-    imports::{Host, Tenant, is_granted},
-    instance::{Cause, Instance, deadline, flat},
+    host_functions::{Host, Tenant, is_granted},
+    instance::{Instance, PluginError, deadline, flat},
     runtime::Runtime,
 };
 use crate::{
@@ -83,10 +83,10 @@ impl Plugin {
 
 /// What became of bytes that are not in force, so that a bad file is not compiled again at each look into the folder.
 #[derive(Default)]
-pub(super) struct Tried(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
+pub(super) struct CompileCache(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
 
-impl Tried {
-    fn of(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
+impl CompileCache {
+    fn get(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -94,13 +94,13 @@ impl Tried {
             .cloned()
     }
 
-    fn note(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
-        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn insert(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
+        let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Few are of use; whoever tries many bad builds has an earlier one compiled again.
-        if tried.len() >= 32 {
-            tried.clear();
+        if outcomes.len() >= 32 {
+            outcomes.clear();
         }
-        tried.insert(hash, outcome);
+        outcomes.insert(hash, outcome);
     }
 
     /// What is in force holds its code itself.
@@ -114,12 +114,12 @@ impl Tried {
 
 /// Compiles and links. The error completes the sentence "plugin X ...".
 pub(super) fn compile(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Arc<Code>, String> {
-    if let Some(outcome) = runtime.tried.of(&hash) {
+    if let Some(outcome) = runtime.compiled.get(&hash) {
         return outcome;
     }
     check_header(bytes)?;
     let outcome = compile_component(runtime, bytes, hash).map(Arc::new);
-    runtime.tried.note(hash, outcome.clone());
+    runtime.compiled.insert(hash, outcome.clone());
     outcome
 }
 
@@ -181,7 +181,7 @@ impl Code {
 }
 
 /// Tries the component under a name and settings. The error completes the sentence "plugin X ...".
-pub(super) async fn introduce(
+pub(super) async fn load(
     runtime: &Arc<Runtime>,
     code: &Arc<Code>,
     id: &PluginId,
@@ -197,7 +197,7 @@ pub(super) async fn introduce(
     let memory = config.memory.unwrap_or(limits::MEMORY_DEFAULT);
     let mut trial = Instance::new(runtime, code, &tenant, memory, None)
         .await
-        .map_err(|cause| format!("cannot be instantiated: {cause}"))?;
+        .map_err(|error| format!("cannot be instantiated: {error}"))?;
     trial.bind_all().map_err(|error| {
         format!(
             "exports a hook with other types than this gateway's: {}",
@@ -205,9 +205,9 @@ pub(super) async fn introduce(
         )
     })?;
     let text = trial.describe(settings, deadline(config.deadline, 0)).await;
-    let text = text.map_err(|cause| match cause {
-        Cause::Failed(text) => format!("refuses its settings: {text}"),
-        cause => format!("failed in `describe`: {cause}"),
+    let text = text.map_err(|error| match error {
+        PluginError::Failed(text) => format!("refuses its settings: {text}"),
+        error => format!("failed in `describe`: {error}"),
     })?;
     let manifest = Manifest::parse(&text, &code.hooks())
         .map_err(|why| format!("has an invalid manifest: {why}"))?;

@@ -11,8 +11,8 @@ use wasmtime::{
 use witgate_contract::limits;
 
 use super::{
-    imports::{self, Host},
-    plugin::Tried,
+    host_functions::{self, Host},
+    plugin::CompileCache,
     ticker::Ticker,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What a plugin is tried in while it is loaded, beyond the slots of exchanges.
-const TRIALS: u32 = 8;
+const LOAD_SLOTS: u32 = 8;
 /// Core instances, memories and tables per plugin instance, on average: a Rust plugin has 3, 1 and 2; one with a
 /// JavaScript engine in it 13, 3 and 3.
 const CORE_INSTANCES: u32 = 8;
@@ -46,7 +46,7 @@ pub(crate) struct Runtime {
     pub(super) ticker: Ticker,
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) tried: Tried,
+    pub(super) compiled: CompileCache,
     slots: Arc<Semaphore>,
     instances: usize,
     cache: Option<Cache>,
@@ -66,7 +66,7 @@ impl Runtime {
         let engine = engine(instances, cache.clone())
             .map_err(|error| Fault::gateway("the plugin engine does not start").from(error))?;
         let mut linker = Linker::new(&engine);
-        imports::link(&mut linker)
+        host_functions::link(&mut linker)
             .map_err(|error| Fault::gateway("the plugin interfaces do not link").from(error))?;
         let ticker = Ticker::start(&engine)
             .map_err(|error| Fault::gateway("the clock of deadlines does not start").from(error))?;
@@ -76,7 +76,7 @@ impl Runtime {
             ticker,
             store,
             metrics,
-            tried: Tried::default(),
+            compiled: CompileCache::default(),
             slots: Arc::new(Semaphore::new(instances as usize)),
             instances: instances as usize,
             cache,
@@ -147,7 +147,7 @@ fn settings(cache: Option<Cache>) -> Config {
 }
 
 fn pool(instances: u32) -> PoolingAllocationConfig {
-    let all = instances + TRIALS;
+    let all = instances + LOAD_SLOTS;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(all)
         .total_stacks(all)

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use witgate_document::{Document, Operation};
 
-use super::{AnswerHead, Catalog, Decision, Loaded, Passed, Run, Runtime};
+use super::{Catalog, Decision, EventOutcome, Loaded, ResponseHead, Run, Runtime};
 use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
     fault::{Blame, Kind},
@@ -221,8 +221,8 @@ pub(crate) fn target(lacks: &[&str]) -> Target {
     }
 }
 
-fn head() -> AnswerHead {
-    AnswerHead {
+fn head() -> ResponseHead {
+    ResponseHead {
         id: ExchangeId::new(),
         session: None,
         status: StatusCode::OK,
@@ -389,7 +389,7 @@ fn a_plugin_that_may_be_skipped_is_out_for_the_exchange_and_that_is_visible() {
         let (plugin, reason) = &run.receipt().skipped[0];
         assert_eq!(plugin.as_str(), "errs");
         assert!(reason.contains("erred on purpose in attempt"), "{reason}");
-        assert!(!run.answering(head()).listens(), "nor in the answer");
+        assert!(!run.begin_response(head()).listens(), "nor in the answer");
     });
 }
 
@@ -622,7 +622,7 @@ fn no_free_slot_is_an_overload_and_slots_come_back() {
             "nor may it go past its reservation"
         );
 
-        let mut answering = first.answering(head());
+        let mut answering = first.begin_response(head());
         answering.on_event(event("message_start")).await.unwrap();
         answering.on_end(true).await.unwrap();
         assert_eq!(
@@ -645,7 +645,7 @@ fn events_are_kept_taken_out_and_replaced() {
         )
         .loaded();
     run(async {
-        let mut answering = fixture.begin().answering(head());
+        let mut answering = fixture.begin().begin_response(head());
         assert!(answering.wants("message_start", None));
         assert!(
             !answering.wants("ping", None),
@@ -654,15 +654,15 @@ fn events_are_kept_taken_out_and_replaced() {
 
         assert_eq!(
             answering.on_event(event("gone")).await.unwrap(),
-            Passed::Became(Vec::new())
+            EventOutcome::Replaced(Vec::new())
         );
         assert_eq!(answering.head().headers["x-seen"], "1");
         assert_eq!(
             answering.on_event(event("message_start")).await.unwrap(),
-            Passed::Kept
+            EventOutcome::Kept
         );
         let shouted = answering.on_event(text_delta("hi")).await.unwrap();
-        let Passed::Became(events) = shouted else {
+        let EventOutcome::Replaced(events) = shouted else {
             panic!("kept")
         };
         assert!(events[0].data.contains("HI"), "{}", events[0].data);
@@ -695,13 +695,13 @@ fn what_an_inner_plugin_makes_passes_through_the_outer_ones() {
         )
         .loaded();
     run(async {
-        let mut answering = fixture.begin().answering(head());
+        let mut answering = fixture.begin().begin_response(head());
         let passed = answering.on_event(event("a")).await.unwrap();
         let c = Event {
             name: "c".to_owned(),
             data: "2".to_owned(),
         };
-        assert_eq!(passed, Passed::Became(vec![c]));
+        assert_eq!(passed, EventOutcome::Replaced(vec![c]));
     });
 }
 
@@ -713,7 +713,7 @@ fn a_cut_stream_gets_what_was_held_back_but_no_stop() {
         .settings("events", settings)
         .loaded();
     run(async {
-        let mut answering = fixture.begin().answering(head());
+        let mut answering = fixture.begin().begin_response(head());
         answering.on_event(text_delta("held ")).await.unwrap();
         answering.on_event(text_delta("back")).await.unwrap();
         let end = answering.on_end(false).await.unwrap();
@@ -730,15 +730,18 @@ fn a_response_plugin_that_has_changed_the_stream_cannot_be_skipped() {
         .on_error("errs", OnError::Skip)
         .loaded();
     run(async {
-        let mut answering = fixture.begin().answering(head());
+        let mut answering = fixture.begin().begin_response(head());
         for _ in 0..3 {
-            assert_eq!(answering.on_event(event("x")).await.unwrap(), Passed::Kept);
+            assert_eq!(
+                answering.on_event(event("x")).await.unwrap(),
+                EventOutcome::Kept
+            );
         }
         assert_eq!(answering.receipt().skipped.len(), 1);
         assert!(!answering.wants("x", None));
 
-        let mut answering = fixture.begin().answering(head());
-        answering.listeners_altered();
+        let mut answering = fixture.begin().begin_response(head());
+        answering.mark_all_altered();
         answering.on_event(event("x")).await.unwrap();
         assert!(answering.on_event(event("x")).await.is_err());
     });
@@ -755,7 +758,7 @@ fn a_body_that_is_no_message_is_shown_whole() {
         let mut request = request(PLAIN);
         request.kind = RequestKind::CountTokens;
         run.on_request(&mut request).await.unwrap();
-        let mut answering = run.answering(head());
+        let mut answering = run.begin_response(head());
         let body = answering
             .on_body(&"{\"input_tokens\":1}".into())
             .await
@@ -923,7 +926,7 @@ fn a_dialects_instance_comes_back_from_an_answer_unless_it_was_left_in_the_middl
         dialect: "toy".into(),
         ..target(&[])
     };
-    let head = || AnswerHead {
+    let head = || ResponseHead {
         target: target.clone(),
         ..head()
     };
@@ -953,7 +956,7 @@ fn a_dialects_instance_comes_back_from_an_answer_unless_it_was_left_in_the_middl
 
         // An answer that goes to the client does not wait for it.
         let translator = run.translator(head()).await.unwrap().unwrap();
-        let answering = run.answering(head());
+        let answering = run.begin_response(head());
         assert!(
             !answering.listens(),
             "what is translated is not shown again"

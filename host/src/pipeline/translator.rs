@@ -12,13 +12,13 @@ use witgate_contract::{
 };
 
 use super::{
-    AnswerHead, Receipt, Run,
-    answering::events_of,
+    Receipt, ResponseHead, Run,
     bindings::EventVerdict,
-    imports::ResponseView,
-    instance::{Cause, Instance},
+    host_functions::ResponseView,
+    instance::{Instance, PluginError},
+    instance_slots::{LiveInstance, SlotState},
     plugin::Plugin,
-    seats::{Live, State},
+    response_hooks::events_of,
     speaks,
 };
 use crate::{
@@ -30,29 +30,29 @@ use crate::{
 /// A dialect's plugin, for the length of one answer.
 pub(crate) struct Translator {
     plugin: Arc<Plugin>,
-    head: Arc<AnswerHead>,
+    head: Arc<ResponseHead>,
     /// None after a failure.
-    live: Option<Live>,
+    live: Option<LiveInstance>,
     /// Whether it was shown anything: only then it is told of the end.
     shown: bool,
     /// Whether a call is under way. An instance that was left in the middle of one is of no use any more.
     calling: bool,
-    home: Arc<Mutex<Home>>,
+    owner: Arc<Mutex<Owner>>,
 }
 
 /// The lender's end of it.
-pub(super) struct Loan {
+pub(super) struct LentInstance {
     /// Place in the catalog.
     at: usize,
-    home: Arc<Mutex<Home>>,
+    owner: Arc<Mutex<Owner>>,
 }
 
 /// What both ends share.
 #[derive(Default)]
-struct Home {
+struct Owner {
     /// Nobody can need the instance any more.
     closed: bool,
-    back: Option<State>,
+    returned: Option<SlotState>,
     /// Of what was done on loan and is not told yet.
     receipt: Receipt,
 }
@@ -62,7 +62,7 @@ impl Run {
     /// dialect, or where the plugin does not care for such answers.
     pub(crate) async fn translator(
         &mut self,
-        head: AnswerHead,
+        head: ResponseHead,
     ) -> Result<Option<Translator>, Fault> {
         let facts = Facts {
             kind: self.kind,
@@ -71,7 +71,7 @@ impl Run {
         };
         let catalog = Arc::clone(&self.catalog);
         let speaker = |plugin: &Plugin| plugin.is_dialect() && speaks(plugin, &head.target.dialect);
-        let mut places = catalog.having(Hook::Response).iter().copied();
+        let mut places = catalog.with_hook(Hook::Response).iter().copied();
         let Some(at) = places.find(|at| speaker(&catalog.plugins[*at])) else {
             return Ok(None);
         };
@@ -82,34 +82,34 @@ impl Run {
             return Ok(None);
         }
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-        let seated = self
-            .seats
+        let instance = self
+            .slots
             .instance(runtime, at, plugin, &head.id, receipt)
             .await;
-        if let Err(cause) = seated {
-            self.failed(at, plugin, "on-event", &cause)?;
+        if let Err(error) = instance {
+            self.failed(at, plugin, "on-event", &error)?;
         }
-        let home = Arc::new(Mutex::new(Home::default()));
-        self.loan = Some(Loan {
+        let owner = Arc::new(Mutex::new(Owner::default()));
+        self.lent = Some(LentInstance {
             at,
-            home: Arc::clone(&home),
+            owner: Arc::clone(&owner),
         });
         Ok(Some(Translator {
             plugin: Arc::clone(plugin),
             head: Arc::new(head),
-            live: self.seats.lend(at),
+            live: self.slots.lend(at),
             shown: false,
             calling: false,
-            home,
+            owner,
         }))
     }
 
     /// Takes back what was lent, as far as it is back, and the receipt of it.
     pub(super) fn recall(&mut self) {
-        let Some(loan) = &self.loan else { return };
-        if let Some(state) = loan.settle(&mut self.receipt) {
-            self.seats.put_back(loan.at, state);
-            self.loan = None;
+        let Some(lent) = &self.lent else { return };
+        if let Some(state) = lent.settle(&mut self.receipt) {
+            self.slots.put_back(lent.at, state);
+            self.lent = None;
         }
     }
 
@@ -131,17 +131,17 @@ impl Run {
     }
 }
 
-impl Loan {
+impl LentInstance {
     /// What came back, if it did.
-    pub(super) fn settle(&self, receipt: &mut Receipt) -> Option<State> {
-        let mut home = lock(&self.home);
-        receipt.absorb(std::mem::take(&mut home.receipt));
-        home.back.take()
+    pub(super) fn settle(&self, receipt: &mut Receipt) -> Option<SlotState> {
+        let mut owner = lock(&self.owner);
+        receipt.absorb(std::mem::take(&mut owner.receipt));
+        owner.returned.take()
     }
 
     /// Nobody waits for it: it ends with the answer.
     pub(super) fn close(&self) {
-        lock(&self.home).closed = true;
+        lock(&self.owner).closed = true;
     }
 }
 
@@ -151,11 +151,11 @@ impl Translator {
         let limit = self.plugin.deadline(event.data.len());
         let view = self.view(false);
         self.shown = true;
-        let (plugin, home) = (Arc::clone(&self.plugin), Arc::clone(&self.home));
-        let _call = lock(&home).receipt.call(&plugin, Hook::Response);
+        let (plugin, owner) = (Arc::clone(&self.plugin), Arc::clone(&self.owner));
+        let _call = lock(&owner).receipt.call(&plugin, Hook::Response);
         let outcome = match self.instance() {
             Ok(instance) => instance.on_event(view, &mut event, limit).await,
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         let became = |(verdict, view)| {
             let events = match verdict {
@@ -175,11 +175,11 @@ impl Translator {
         }
         let limit = self.plugin.deadline(0);
         let view = self.view(complete);
-        let (plugin, home) = (Arc::clone(&self.plugin), Arc::clone(&self.home));
-        let _call = lock(&home).receipt.call(&plugin, Hook::Response);
+        let (plugin, owner) = (Arc::clone(&self.plugin), Arc::clone(&self.owner));
+        let _call = lock(&owner).receipt.call(&plugin, Hook::Response);
         let outcome = match self.instance() {
             Ok(instance) => instance.on_end(view, limit).await,
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         let outcome = outcome.and_then(|(events, view)| Ok((events_of(events)?, view)));
         let mut events = self.settle("on-end", outcome)?;
@@ -194,15 +194,15 @@ impl Translator {
     pub(crate) async fn on_body(&mut self, body: &Bytes) -> Result<Option<Bytes>, Fault> {
         let limit = self.plugin.deadline(body.len());
         let view = self.view(true);
-        let (plugin, home) = (Arc::clone(&self.plugin), Arc::clone(&self.home));
-        let _call = lock(&home).receipt.call(&plugin, Hook::Response);
+        let (plugin, owner) = (Arc::clone(&self.plugin), Arc::clone(&self.owner));
+        let _call = lock(&owner).receipt.call(&plugin, Hook::Response);
         let text = String::from_utf8_lossy(body).into_owned();
         let outcome = match self.instance() {
             Ok(instance) => instance.on_body(view, text, limit).await,
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         let outcome = outcome.and_then(|(body, view)| match body {
-            Some(body) if !is_json(&body) => Err(Cause::Unusable(
+            Some(body) if !is_json(&body) => Err(PluginError::Unusable(
                 "the body that it handed back is no JSON".to_owned(),
             )),
             body => Ok((body.map(Bytes::from), view)),
@@ -223,8 +223,8 @@ impl Translator {
     }
 
     /// For a call, which [`Self::settle`] ends.
-    fn instance(&mut self) -> Result<&mut Instance, Cause> {
-        let live = self.live.as_mut().ok_or(Cause::Lost)?;
+    fn instance(&mut self) -> Result<&mut Instance, PluginError> {
+        let live = self.live.as_mut().ok_or(PluginError::Lost)?;
         self.calling = true;
         Ok(&mut live.instance)
     }
@@ -233,22 +233,24 @@ impl Translator {
     fn settle<T>(
         &mut self,
         hook: &'static str,
-        outcome: Result<(T, ResponseView), Cause>,
+        outcome: Result<(T, ResponseView), PluginError>,
     ) -> Result<T, Fault> {
         self.calling = false;
-        let mut home = lock(&self.home);
+        let mut owner = lock(&self.owner);
         match outcome {
             Ok((value, view)) => {
-                home.receipt.note(self.plugin.id(), view.notes.into_lines());
+                owner
+                    .receipt
+                    .note(self.plugin.id(), view.notes.into_lines());
                 Ok(value)
             }
-            Err(cause) => {
+            Err(error) => {
                 self.live = None;
-                let (plugin, receipt) = (&self.plugin, &mut home.receipt);
-                let failed = receipt.failed(plugin, hook, &cause, OnError::Fail);
+                let (plugin, receipt) = (&self.plugin, &mut owner.receipt);
+                let failed = receipt.failed(plugin, hook, &error, OnError::Fail);
                 Err(failed
                     .err()
-                    .unwrap_or_else(|| cause.fault(plugin.id(), hook)))
+                    .unwrap_or_else(|| error.fault(plugin.id(), hook)))
             }
         }
     }
@@ -256,18 +258,18 @@ impl Translator {
 
 impl Drop for Translator {
     fn drop(&mut self) {
-        let back = match self.live.take() {
-            None => State::Out,
+        let returned = match self.live.take() {
+            None => SlotState::Out,
             Some(live) if self.calling => live.vacated(),
-            Some(live) => State::Live(live),
+            Some(live) => SlotState::Live(live),
         };
-        let mut home = lock(&self.home);
-        if !home.closed {
-            home.back = Some(back);
+        let mut owner = lock(&self.owner);
+        if !owner.closed {
+            owner.returned = Some(returned);
         }
     }
 }
 
-fn lock(home: &Mutex<Home>) -> MutexGuard<'_, Home> {
-    home.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(owner: &Mutex<Owner>) -> MutexGuard<'_, Owner> {
+    owner.lock().unwrap_or_else(PoisonError::into_inner)
 }

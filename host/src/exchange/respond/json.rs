@@ -13,7 +13,7 @@ use crate::{
     },
     fault::{Fault, Kind},
     message::{Body, RequestKind, Response},
-    pipeline::{Answering, Passed},
+    pipeline::{EventOutcome, ResponseRun},
 };
 
 use super::relay::{ClientHead, ResponseMode, note, streamed, written};
@@ -22,7 +22,7 @@ use super::relay::{ClientHead, ResponseMode, note, streamed, written};
 pub(crate) async fn respond_json(
     status: StatusCode,
     body: Bytes,
-    mut answering: Answering,
+    mut answering: ResponseRun,
     mut record: Box<Record>,
     wanted: ResponseMode,
 ) -> Answer {
@@ -58,7 +58,7 @@ enum JsonOutput {
 
 async fn run_hooks(
     body: &Bytes,
-    answering: &mut Answering,
+    answering: &mut ResponseRun,
     wanted: ResponseMode,
 ) -> Result<JsonOutput, Fault> {
     if wanted.kind != RequestKind::Messages {
@@ -87,8 +87,8 @@ async fn run_hooks(
             continue;
         }
         match answering.on_event(event.clone()).await? {
-            Passed::Kept => out.push(event),
-            Passed::Became(events) => {
+            EventOutcome::Kept => out.push(event),
+            EventOutcome::Replaced(events) => {
                 changed = true;
                 out.extend(events);
             }

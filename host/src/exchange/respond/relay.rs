@@ -13,7 +13,7 @@ use witgate_contract::event::delta_type;
 use crate::{
     fault::Fault,
     message::{Event, RequestKind},
-    pipeline::{Answering, Passed},
+    pipeline::{EventOutcome, ResponseRun},
     sse::{self, Frame},
     telemetry::Usage,
 };
@@ -45,7 +45,7 @@ pub(super) const PING: Bytes = Bytes::from_static(b"event: ping\ndata: {\"type\"
 
 /// Passes events through the response hooks, and notices how the response ends.
 pub(super) struct Relay {
-    pub(super) answering: Answering,
+    pub(super) answering: ResponseRun,
     pub(super) usage: Usage,
     pub(super) ending: Option<Ending>,
 }
@@ -62,7 +62,7 @@ impl Relay {
             let passed = match self.wanted(&frame, &kind) {
                 // Boxed, as each call into plugins here: a stream that calls none has no room for it.
                 Some(event) => Box::pin(self.answering.on_event(event)).await?,
-                None => Passed::Kept,
+                None => EventOutcome::Kept,
             };
             match &*kind {
                 b"message_stop" => self.ending = Some(Ending::Complete),
@@ -75,14 +75,14 @@ impl Relay {
                 _ => {}
             }
             match passed {
-                Passed::Kept => {
+                EventOutcome::Kept => {
                     if Usage::is_in(&kind) {
                         let data = frame.data().unwrap_or_default();
                         self.usage.of_event(&kind, &data);
                     }
                     out.raw(frame.into_raw());
                 }
-                Passed::Became(events) => {
+                EventOutcome::Replaced(events) => {
                     for event in &events {
                         self.usage
                             .of_event(event.name.as_bytes(), event.data.as_bytes());
@@ -127,7 +127,7 @@ pub(super) fn streamed(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-pub(super) fn note(answering: &mut Answering, record: &mut Record, own: HostEdits) {
+pub(super) fn note(answering: &mut ResponseRun, record: &mut Record, own: HostEdits) {
     let receipt = answering.receipt();
     record.receipt(receipt, attempt::edits(receipt, own));
 }

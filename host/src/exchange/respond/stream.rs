@@ -19,7 +19,7 @@ use crate::{
     fault::{Blame, Fault, Kind},
     idle_timeout::IdleTimeout,
     message::{Body, BodyStream, Response},
-    pipeline::Answering,
+    pipeline::ResponseRun,
     sse::Decoder,
     telemetry::Usage,
 };
@@ -40,7 +40,7 @@ impl StreamResponse {
     /// headers, and a hook that fails now still has its real status.
     pub(crate) async fn deliver(
         self,
-        answering: Answering,
+        answering: ResponseRun,
         lease: Option<Lease>,
         mut record: Box<Record>,
         wanted: ResponseMode,

@@ -89,7 +89,7 @@ fn of_plugins() {
     let executor = executor();
     for size in [1_000, 100_000, 600_000, 2_500_000] {
         let text = bytes::Bytes::from(conversation(size));
-        let (empty, lacking, having) = (request("{}"), target(&["cache_control"]), target(&[]));
+        let (empty, lacking, keeping) = (request("{}"), target(&["cache_control"]), target(&[]));
         let with = |fixture, target| {
             let mut request = empty.clone();
             request.body = Document::new(text.clone());
@@ -99,8 +99,8 @@ fn of_plugins() {
             100,
             [
                 &mut || assert!(!Document::new(text.clone()).may_have("absent")),
-                &mut || with(&plain, &having),
-                &mut || with(&declines, &having),
+                &mut || with(&plain, &keeping),
+                &mut || with(&declines, &keeping),
                 &mut || with(&plain, &lacking),
             ],
         );
@@ -112,12 +112,12 @@ fn of_plugins() {
     executor.block_on(async {
         let mut begun = declines.begin();
         begun.on_request(&mut request(PLAIN)).await.unwrap();
-        let mut answering = begun.answering(head());
+        let mut answering = begun.begin_response(head());
         for (what, count) in [("the first event", 1), ("events", 10_000)] {
             let began = Instant::now();
             for _ in 0..count {
                 let passed = answering.on_event(text_delta("some words")).await;
-                assert_eq!(passed.unwrap(), Passed::Kept);
+                assert_eq!(passed.unwrap(), EventOutcome::Kept);
             }
             let each = began.elapsed() / count;
             eprintln!("{what} shown to a plugin that keeps them: {each:?} each");

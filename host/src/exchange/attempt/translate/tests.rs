@@ -22,7 +22,7 @@ use crate::{
     ids::ExchangeId,
     message::{Request, Target},
     pipeline::{
-        AnswerHead, Decision, Run,
+        Decision, ResponseHead, Run,
         tests::{Fixture, request, run, target},
     },
 };
@@ -106,7 +106,7 @@ impl Case {
         };
         let decided = run.on_attempt(&mut request, &target).await.unwrap();
         assert!(matches!(decided, Decision::Proceed), "{}", self.name);
-        let head = AnswerHead {
+        let head = ResponseHead {
             id: request.id,
             session: None,
             status: StatusCode::OK,

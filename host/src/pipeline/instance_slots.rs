@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Receipt,
-    instance::{Cause, Instance},
+    instance::{Instance, PluginError},
     plugin::Plugin,
     runtime::{Runtime, Slot},
 };
@@ -13,45 +13,45 @@ use crate::{fault::Fault, ids::ExchangeId};
 
 /// Few plugins care for one exchange, so it is a list to be searched.
 #[derive(Default)]
-pub(super) struct Seats(Vec<Seat>);
+pub(super) struct InstanceSlots(Vec<InstanceSlot>);
 
-struct Seat {
+struct InstanceSlot {
     /// Place in the catalog.
     plugin: usize,
-    state: State,
+    state: SlotState,
 }
 
-pub(super) enum State {
+pub(super) enum SlotState {
     /// A slot is kept for it.
     Reserved(Slot),
-    Live(Live),
+    Live(LiveInstance),
     /// It failed, and is not called again in this exchange.
     Out,
 }
 
-pub(super) struct Live {
+pub(super) struct LiveInstance {
     pub(super) instance: Box<Instance>,
     /// Given back with it.
     slot: Slot,
 }
 
-impl Live {
+impl LiveInstance {
     /// The slot without the instance, for another one.
-    pub(super) fn vacated(self) -> State {
-        State::Reserved(self.slot)
+    pub(super) fn vacated(self) -> SlotState {
+        SlotState::Reserved(self.slot)
     }
 }
 
-impl Seats {
+impl InstanceSlots {
     /// Whether the plugin has failed in this exchange.
     pub(super) fn is_out(&self, plugin: usize) -> bool {
         self.0
             .iter()
-            .any(|seat| seat.plugin == plugin && matches!(seat.state, State::Out))
+            .any(|entry| entry.plugin == plugin && matches!(entry.state, SlotState::Out))
     }
 
     pub(super) fn has(&self, plugin: usize) -> bool {
-        self.0.iter().any(|seat| seat.plugin == plugin)
+        self.0.iter().any(|entry| entry.plugin == plugin)
     }
 
     /// Takes slots for all of them at once, or for none.
@@ -62,9 +62,9 @@ impl Seats {
         let mut slots = runtime.slots(plugins.len())?;
         for &plugin in plugins {
             if let Some(slot) = slots.split(1) {
-                self.0.push(Seat {
+                self.0.push(InstanceSlot {
                     plugin,
-                    state: State::Reserved(slot),
+                    state: SlotState::Reserved(slot),
                 });
             }
         }
@@ -79,20 +79,20 @@ impl Seats {
         plugin: &Plugin,
         exchange: &ExchangeId,
         receipt: &mut Receipt,
-    ) -> Result<&mut Instance, Cause> {
-        let place = match self.0.iter().position(|seat| seat.plugin == at) {
+    ) -> Result<&mut Instance, PluginError> {
+        let place = match self.0.iter().position(|entry| entry.plugin == at) {
             Some(place) => place,
             None => {
-                let slot = runtime.slots(1).map_err(|_| Cause::NoSlot)?;
-                self.0.push(Seat {
+                let slot = runtime.slots(1).map_err(|_| PluginError::NoSlot)?;
+                self.0.push(InstanceSlot {
                     plugin: at,
-                    state: State::Reserved(slot),
+                    state: SlotState::Reserved(slot),
                 });
                 self.0.len() - 1
             }
         };
         let state = &mut self.0[place].state;
-        if let State::Reserved(_) = state {
+        if let SlotState::Reserved(_) = state {
             let (code, tenant) = (&plugin.code, &plugin.tenant);
             // In a box of its own, which is there while it is made: otherwise whatever may call a plugin has room for it.
             let making =
@@ -100,49 +100,49 @@ impl Seats {
             let made = Box::pin(making).await?;
             receipt.instances += 1;
             // Between the two states it is out, which lasts for this line only.
-            if let State::Reserved(slot) = std::mem::replace(state, State::Out) {
+            if let SlotState::Reserved(slot) = std::mem::replace(state, SlotState::Out) {
                 let instance = Box::new(made);
-                *state = State::Live(Live { instance, slot });
+                *state = SlotState::Live(LiveInstance { instance, slot });
             }
         }
         match state {
-            State::Live(live) => Ok(&mut live.instance),
+            SlotState::Live(live) => Ok(&mut live.instance),
             // Whoever calls has asked `is_out`.
-            State::Reserved(_) | State::Out => Err(Cause::NoSlot),
+            SlotState::Reserved(_) | SlotState::Out => Err(PluginError::NoSlot),
         }
     }
 
     /// Takes a live instance out, until [`Self::put_back`].
-    pub(super) fn lend(&mut self, plugin: usize) -> Option<Live> {
-        let place = self.0.iter().position(|seat| seat.plugin == plugin)?;
+    pub(super) fn lend(&mut self, plugin: usize) -> Option<LiveInstance> {
+        let place = self.0.iter().position(|entry| entry.plugin == plugin)?;
         match self.0.swap_remove(place).state {
-            State::Live(live) => Some(live),
-            State::Reserved(_) | State::Out => None,
+            SlotState::Live(live) => Some(live),
+            SlotState::Reserved(_) | SlotState::Out => None,
         }
     }
 
-    pub(super) fn put_back(&mut self, plugin: usize, state: State) {
-        self.0.push(Seat { plugin, state });
+    pub(super) fn put_back(&mut self, plugin: usize, state: SlotState) {
+        self.0.push(InstanceSlot { plugin, state });
     }
 
     /// The plugin failed: its instance goes, and it is not called again.
     pub(super) fn dismiss(&mut self, plugin: usize) {
         self.release(plugin);
-        self.0.push(Seat {
+        self.0.push(InstanceSlot {
             plugin,
-            state: State::Out,
+            state: SlotState::Out,
         });
     }
 
     /// No later hook needs it.
     pub(super) fn release(&mut self, plugin: usize) {
-        self.0.retain(|seat| seat.plugin != plugin);
+        self.0.retain(|entry| entry.plugin != plugin);
     }
 
     /// Keeps those that a later hook may need, and the memory of those that failed.
     pub(super) fn keep(&mut self, needed: impl Fn(usize) -> bool) {
         self.0
-            .retain(|seat| matches!(seat.state, State::Out) || needed(seat.plugin));
+            .retain(|entry| matches!(entry.state, SlotState::Out) || needed(entry.plugin));
     }
 
     pub(super) fn clear(&mut self) {

@@ -8,7 +8,7 @@ mod response;
 mod verdict;
 mod wasi;
 
-pub(super) use self::request::{Journal, May};
+pub(super) use self::request::{EditScope, Journal};
 #[allow(unreachable_pub, reason = "the generated bindings re-export them")]
 pub use self::{failure::FailureView, request::RequestView, response::ResponseView};
 

@@ -333,7 +333,7 @@ mod tests {
     use crate::{
         ids::PluginId,
         pipeline::{
-            imports::Tenant,
+            host_functions::Tenant,
             ticker::{Allowance, Ticks},
         },
         store::Store,

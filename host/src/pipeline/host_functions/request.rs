@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What the hook allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pipeline) enum May {
+pub(in crate::pipeline) enum EditScope {
     /// The request hook: everything but the path.
     Edit,
     /// The attempt hook: the path as well.
@@ -30,7 +30,7 @@ pub(in crate::pipeline) enum May {
 /// One call's view of the request. Edits stay in it until the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct RequestView {
-    may: May,
+    scope: EditScope,
     kind: RequestKind,
     path: String,
     query: String,
@@ -62,28 +62,34 @@ pub(in crate::pipeline) struct Journal {
 impl RequestView {
     /// Takes the request's parts over for the time of a call; the body is shared, the rest is moved. [`Self::give_back`]
     /// returns them.
-    pub(in crate::pipeline) fn lend(request: &mut Request, may: May) -> Self {
+    pub(in crate::pipeline) fn lend(request: &mut Request, scope: EditScope) -> Self {
         let headers = std::mem::take(&mut request.headers);
         let path = std::mem::take(&mut request.path);
         let query = std::mem::take(&mut request.query);
-        Self::with(request, may, headers, path, query)
+        Self::with(request, scope, headers, path, query)
     }
 
     /// A view of a request that cannot be edited.
     pub(in crate::pipeline) fn read_only(request: &Request) -> Self {
         let (path, query) = (request.path.clone(), request.query.clone());
-        Self::with(request, May::Read, request.headers.clone(), path, query)
+        Self::with(
+            request,
+            EditScope::Read,
+            request.headers.clone(),
+            path,
+            query,
+        )
     }
 
     fn with(
         request: &Request,
-        may: May,
+        scope: EditScope,
         headers: Arc<HeaderMap>,
         path: String,
         query: String,
     ) -> Self {
         Self {
-            may,
+            scope,
             kind: request.kind,
             path,
             query,
@@ -120,12 +126,12 @@ impl RequestView {
     }
 
     fn editable(&self) -> Result<(), EditError> {
-        match self.may {
-            May::Read => Err(EditError::NotAllowed(
+        match self.scope {
+            EditScope::Read => Err(EditError::NotAllowed(
                 "the request cannot be edited in `on-failure`; ask for a retry and edit in the next `on-attempt`"
                     .to_owned(),
             )),
-            May::Edit | May::Redirect => Ok(()),
+            EditScope::Edit | EditScope::Redirect => Ok(()),
         }
     }
 
@@ -140,7 +146,7 @@ impl RequestView {
 
     fn set_path(&mut self, target: &str) -> Result<(), EditError> {
         self.editable()?;
-        if self.may != May::Redirect {
+        if self.scope != EditScope::Redirect {
             return Err(EditError::NotAllowed(
                 "the path can be set in `on-attempt` only".to_owned(),
             ));

@@ -7,14 +7,14 @@ use witgate_contract::{header, note::Notes};
 
 use super::Host;
 use crate::pipeline::{
-    AnswerHead,
+    ResponseHead,
     bindings::{EditError, exchange::HostResponse},
 };
 
 /// One call's view of the answer. Header edits stay in it until the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct ResponseView {
-    pub(in crate::pipeline) head: Arc<AnswerHead>,
+    pub(in crate::pipeline) head: Arc<ResponseHead>,
     pub(in crate::pipeline) edits: header::Edits,
     /// Why no header can be set, where that is so.
     pub(in crate::pipeline) closed: Option<&'static str>,

@@ -15,13 +15,13 @@ use witgate_contract::{
 };
 
 use super::{
-    AnswerHead, Catalog, Passed, Receipt, Run, Runtime,
+    Catalog, EventOutcome, Receipt, ResponseHead, Run, Runtime,
     bindings::{Event as GuestEvent, EventVerdict},
-    imports::ResponseView,
-    instance::Cause,
+    host_functions::ResponseView,
+    instance::PluginError,
+    instance_slots::InstanceSlots,
     plugin::Plugin,
-    seats::Seats,
-    translator::Loan,
+    translator::LentInstance,
 };
 use crate::{
     config::OnError,
@@ -30,23 +30,23 @@ use crate::{
 };
 
 /// An answer on its way to the client through the response hooks.
-pub(crate) struct Answering {
+pub(crate) struct ResponseRun {
     catalog: Arc<Catalog>,
     runtime: Arc<Runtime>,
     kind: RequestKind,
-    seats: Seats,
+    slots: InstanceSlots,
     /// In the order in which they see events.
-    listeners: Vec<Listener>,
+    hooks: Vec<ResponseHook>,
     receipt: Receipt,
     /// The dialect's plugin is at work for as long as the answer comes.
-    loan: Option<Loan>,
-    head: Arc<AnswerHead>,
+    lent: Option<LentInstance>,
+    head: Arc<ResponseHead>,
     /// Whether something has gone to the client.
     sent: bool,
 }
 
 /// A plugin that may want events of this answer.
-struct Listener {
+struct ResponseHook {
     /// Place in the catalog.
     at: usize,
     /// Whether it was shown anything: only then it is told of the end.
@@ -54,37 +54,37 @@ struct Listener {
     /// Whether it took or replaced an event: then the stream cannot go on without it.
     altered: bool,
     /// Whether it failed and was skipped.
-    gone: bool,
+    failed: bool,
 }
 
 /// What became of an event in one plugin.
-enum Shown {
+enum HookOutput {
     Kept(Event),
-    Became(Vec<Event>),
+    Replaced(Vec<Event>),
 }
 
-impl Answering {
-    pub(super) fn begin(mut run: Run, head: AnswerHead) -> Self {
+impl ResponseRun {
+    pub(super) fn begin(mut run: Run, head: ResponseHead) -> Self {
         run.recall();
         let Run {
             catalog,
             runtime,
             kind,
-            mut seats,
+            mut slots,
             mut receipt,
-            loan,
+            lent,
             ..
         } = run;
-        if let Some(loan) = &loan {
-            loan.close();
+        if let Some(lent) = &lent {
+            lent.close();
         }
         let facts = Facts {
             kind,
             headers: None,
             target: Some(head.target.facts()),
         };
-        let mut listeners = Vec::new();
-        for &at in catalog.having(Hook::Response).iter().rev() {
+        let mut hooks = Vec::new();
+        for &at in catalog.with_hook(Hook::Response).iter().rev() {
             let plugin = &catalog.plugins[at];
             if plugin.is_dialect() {
                 continue;
@@ -92,25 +92,25 @@ impl Answering {
             let guard = plugin.guard(Hook::Response);
             if !guard.is_some_and(|guard| guard.may_hold(facts)) {
                 receipt.guarded(plugin, Hook::Response);
-            } else if !seats.is_out(at) {
-                listeners.push(Listener {
+            } else if !slots.is_out(at) {
+                hooks.push(ResponseHook {
                     at,
                     shown: false,
                     altered: false,
-                    gone: false,
+                    failed: false,
                 });
             }
         }
-        seats.keep(|plugin| listeners.iter().any(|listener| listener.at == plugin));
+        slots.keep(|plugin| hooks.iter().any(|hook_state| hook_state.at == plugin));
         let head = Arc::new(head);
         Self {
             catalog,
             runtime,
             kind,
-            seats,
-            listeners,
+            slots,
+            hooks,
             receipt,
-            loan,
+            lent,
             head,
             sent: false,
         }
@@ -118,13 +118,13 @@ impl Answering {
 
     /// Whether any plugin may want events of this answer. If not, bytes can be relayed without decoding.
     pub(crate) fn listens(&self) -> bool {
-        self.listeners.iter().any(|listener| !listener.gone)
+        self.hooks.iter().any(|hook_state| !hook_state.failed)
     }
 
     /// Whether it matters to any plugin which type a delta has.
     pub(crate) fn asks_for_deltas(&self) -> bool {
-        let mut guards = self.listeners.iter().filter_map(|listener| {
-            let plugin = &self.catalog.plugins[listener.at];
+        let mut guards = self.hooks.iter().filter_map(|hook_state| {
+            let plugin = &self.catalog.plugins[hook_state.at];
             plugin.guard(Hook::Response)
         });
         guards.any(Guard::asks_for_deltas)
@@ -133,13 +133,13 @@ impl Answering {
     /// Whether some plugin may want this event; cheap, to be asked before an [`Event`] is made. `delta` is the type of
     /// the delta where the event is a `content_block_delta` and some plugin [asks for it](Self::asks_for_deltas).
     pub(crate) fn wants(&self, name: &str, delta: Option<&str>) -> bool {
-        self.listeners
+        self.hooks
             .iter()
-            .any(|listener| self.wanted_by(listener, name, delta))
+            .any(|hook_state| self.wanted_by(hook_state, name, delta))
     }
 
     /// The head as hooks left it; to be sent after the first event passed.
-    pub(crate) fn head(&self) -> &AnswerHead {
+    pub(crate) fn head(&self) -> &ResponseHead {
         &self.head
     }
 
@@ -147,7 +147,7 @@ impl Answering {
     /// than they are: so where no plugin can ask for them any more, they are not kept.
     pub(crate) fn take_headers(&mut self) -> HeaderMap {
         match Arc::get_mut(&mut self.head) {
-            Some(head) if self.listeners.is_empty() => std::mem::take(&mut head.headers),
+            Some(head) if self.hooks.is_empty() => std::mem::take(&mut head.headers),
             _ => self.head.headers.clone(),
         }
     }
@@ -158,37 +158,37 @@ impl Answering {
     }
 
     /// Shows one event to the response hooks, in reverse order.
-    pub(crate) async fn on_event(&mut self, mut event: Event) -> Result<Passed, Fault> {
-        for place in 0..self.listeners.len() {
+    pub(crate) async fn on_event(&mut self, mut event: Event) -> Result<EventOutcome, Fault> {
+        for place in 0..self.hooks.len() {
             match self.show(place, event).await? {
-                Shown::Kept(same) => event = same,
-                Shown::Became(events) => {
+                HookOutput::Kept(same) => event = same,
+                HookOutput::Replaced(events) => {
                     let events = self.pass(place + 1, events).await?;
                     self.sent |= !events.is_empty();
-                    return Ok(Passed::Became(events));
+                    return Ok(EventOutcome::Replaced(events));
                 }
             }
         }
         self.sent = true;
-        Ok(Passed::Kept)
+        Ok(EventOutcome::Kept)
     }
 
     /// After the last event, once; `complete` is false where the answer was cut short.
     pub(crate) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
         let mut events = Vec::new();
-        for place in 0..self.listeners.len() {
+        for place in 0..self.hooks.len() {
             // What inner plugins still had goes through the outer ones, before these are told of the end themselves.
             let mut passed = Vec::new();
             for event in events {
                 match self.show(place, event).await? {
-                    Shown::Kept(event) => passed.push(event),
-                    Shown::Became(events) => passed.extend(events),
+                    HookOutput::Kept(event) => passed.push(event),
+                    HookOutput::Replaced(events) => passed.extend(events),
                 }
             }
             passed.extend(self.end(place, complete).await?);
             events = passed;
         }
-        self.seats.clear();
+        self.slots.clear();
         if !complete {
             // A stream that was cut must not look complete.
             events
@@ -201,7 +201,7 @@ impl Answering {
     /// Shows the body of an answer that is no message; `None` where all plugins kept it.
     pub(crate) async fn on_body(&mut self, body: &Bytes) -> Result<Option<Bytes>, Fault> {
         let mut replaced: Option<String> = None;
-        for place in 0..self.listeners.len() {
+        for place in 0..self.hooks.len() {
             let text = match &replaced {
                 Some(text) => text.as_str(),
                 None => match std::str::from_utf8(body) {
@@ -214,24 +214,24 @@ impl Answering {
                 replaced = Some(body);
             }
         }
-        self.seats.clear();
+        self.slots.clear();
         self.sent = true;
         Ok(replaced.map(Bytes::from))
     }
 
     pub(crate) fn receipt(&mut self) -> &Receipt {
-        if let Some(loan) = &self.loan {
+        if let Some(lent) = &self.lent {
             // What came back before the loan was closed goes with it.
-            drop(loan.settle(&mut self.receipt));
+            drop(lent.settle(&mut self.receipt));
         }
         &self.receipt
     }
 
     /// As if every plugin had changed the stream.
     #[cfg(test)]
-    pub(super) fn listeners_altered(&mut self) {
-        for listener in &mut self.listeners {
-            listener.altered = true;
+    pub(super) fn mark_all_altered(&mut self) {
+        for hook_state in &mut self.hooks {
+            hook_state.altered = true;
         }
     }
 
@@ -243,20 +243,20 @@ impl Answering {
         }
     }
 
-    fn wanted_by(&self, listener: &Listener, name: &str, delta: Option<&str>) -> bool {
-        let guard = self.catalog.plugins[listener.at].guard(Hook::Response);
-        !listener.gone
+    fn wanted_by(&self, hook_state: &ResponseHook, name: &str, delta: Option<&str>) -> bool {
+        let guard = self.catalog.plugins[hook_state.at].guard(Hook::Response);
+        !hook_state.failed
             && guard.is_some_and(|guard| guard.holds_for_event(self.facts(), name, delta))
     }
 
     /// Events that a plugin made, on their way through the plugins outside of it.
     async fn pass(&mut self, from: usize, mut events: Vec<Event>) -> Result<Vec<Event>, Fault> {
-        for place in from..self.listeners.len() {
+        for place in from..self.hooks.len() {
             let mut passed = Vec::with_capacity(events.len());
             for event in events {
                 match self.show(place, event).await? {
-                    Shown::Kept(event) => passed.push(event),
-                    Shown::Became(events) => passed.extend(events),
+                    HookOutput::Kept(event) => passed.push(event),
+                    HookOutput::Replaced(events) => passed.extend(events),
                 }
             }
             events = passed;
@@ -265,9 +265,9 @@ impl Answering {
     }
 
     /// Shows an event to one plugin, if it wants it.
-    async fn show(&mut self, place: usize, mut event: Event) -> Result<Shown, Fault> {
-        let listener = &self.listeners[place];
-        let at = listener.at;
+    async fn show(&mut self, place: usize, mut event: Event) -> Result<HookOutput, Fault> {
+        let hook_state = &self.hooks[place];
+        let at = hook_state.at;
         let plugin = Arc::clone(&self.catalog.plugins[at]);
         let asks = plugin
             .guard(Hook::Response)
@@ -278,24 +278,24 @@ impl Answering {
         } else {
             None
         };
-        let wanted = self.wanted_by(listener, &name, delta.as_deref());
+        let wanted = self.wanted_by(hook_state, &name, delta.as_deref());
         if !wanted {
-            return Ok(Shown::Kept(event));
+            return Ok(HookOutput::Kept(event));
         }
         let view = self.view(false);
         let limit = plugin.deadline(event.data.len());
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
         let outcome = match self
-            .seats
+            .slots
             .instance(runtime, at, &plugin, &self.head.id, receipt)
             .await
         {
             Ok(instance) => {
                 let _call = self.receipt.call(&plugin, Hook::Response);
-                self.listeners[place].shown = true;
+                self.hooks[place].shown = true;
                 instance.on_event(view, &mut event, limit).await
             }
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         let outcome = outcome.and_then(|(verdict, view)| {
             let shown = match verdict {
@@ -309,32 +309,32 @@ impl Answering {
             Ok((shown, view)) => {
                 self.keep(&plugin, view);
                 Ok(match shown {
-                    None => Shown::Kept(event),
+                    None => HookOutput::Kept(event),
                     Some(events) => {
-                        self.listeners[place].altered = true;
-                        Shown::Became(events)
+                        self.hooks[place].altered = true;
+                        HookOutput::Replaced(events)
                     }
                 })
             }
-            Err(cause) => {
-                self.failed(place, &plugin, "on-event", &cause)?;
-                Ok(Shown::Kept(event))
+            Err(error) => {
+                self.failed(place, &plugin, "on-event", &error)?;
+                Ok(HookOutput::Kept(event))
             }
         }
     }
 
     /// Tells one plugin of the end, if it was shown anything.
     async fn end(&mut self, place: usize, complete: bool) -> Result<Vec<Event>, Fault> {
-        let listener = &self.listeners[place];
-        if !listener.shown || listener.gone {
+        let hook_state = &self.hooks[place];
+        if !hook_state.shown || hook_state.failed {
             return Ok(Vec::new());
         }
-        let at = listener.at;
+        let at = hook_state.at;
         let plugin = Arc::clone(&self.catalog.plugins[at]);
         let view = self.view(complete);
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
         let outcome = match self
-            .seats
+            .slots
             .instance(runtime, at, &plugin, &self.head.id, receipt)
             .await
         {
@@ -342,30 +342,30 @@ impl Answering {
                 let _call = self.receipt.call(&plugin, Hook::Response);
                 instance.on_end(view, plugin.deadline(0)).await
             }
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         match outcome.and_then(|(events, view)| Ok((events_of(events)?, view))) {
             Ok((events, view)) => {
                 self.keep(&plugin, view);
                 Ok(events)
             }
-            Err(cause) => {
-                self.failed(place, &plugin, "on-end", &cause)?;
+            Err(error) => {
+                self.failed(place, &plugin, "on-end", &error)?;
                 Ok(Vec::new())
             }
         }
     }
 
     async fn show_body(&mut self, place: usize, body: &str) -> Result<Option<String>, Fault> {
-        let at = self.listeners[place].at;
+        let at = self.hooks[place].at;
         let plugin = Arc::clone(&self.catalog.plugins[at]);
-        if self.listeners[place].gone {
+        if self.hooks[place].failed {
             return Ok(None);
         }
         let view = self.view(true);
         let (runtime, receipt) = (&self.runtime, &mut self.receipt);
         let outcome = match self
-            .seats
+            .slots
             .instance(runtime, at, &plugin, &self.head.id, receipt)
             .await
         {
@@ -374,10 +374,10 @@ impl Answering {
                 let limit = plugin.deadline(body.len());
                 instance.on_body(view, body.to_owned(), limit).await
             }
-            Err(cause) => Err(cause),
+            Err(error) => Err(error),
         };
         let outcome = outcome.and_then(|(body, view)| match body {
-            Some(body) if !is_json(&body) => Err(Cause::Unusable(
+            Some(body) if !is_json(&body) => Err(PluginError::Unusable(
                 "the body that it handed back is no JSON".to_owned(),
             )),
             body => Ok((body, view)),
@@ -385,11 +385,11 @@ impl Answering {
         match outcome {
             Ok((body, view)) => {
                 self.keep(&plugin, view);
-                self.listeners[place].altered |= body.is_some();
+                self.hooks[place].altered |= body.is_some();
                 Ok(body)
             }
-            Err(cause) => {
-                self.failed(place, &plugin, "on-body", &cause)?;
+            Err(error) => {
+                self.failed(place, &plugin, "on-body", &error)?;
                 Ok(None)
             }
         }
@@ -425,25 +425,25 @@ impl Answering {
         place: usize,
         plugin: &Plugin,
         hook: &'static str,
-        cause: &Cause,
+        error: &PluginError,
     ) -> Result<(), Fault> {
-        let listener = &mut self.listeners[place];
-        listener.gone = true;
-        self.seats.dismiss(listener.at);
-        let on_error = if listener.altered {
+        let hook_state = &mut self.hooks[place];
+        hook_state.failed = true;
+        self.slots.dismiss(hook_state.at);
+        let on_error = if hook_state.altered {
             OnError::Fail
         } else {
             plugin.on_error
         };
-        self.receipt.failed(plugin, hook, cause, on_error)
+        self.receipt.failed(plugin, hook, error, on_error)
     }
 }
 
 /// Events as a plugin made them, checked.
-pub(super) fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, Cause> {
+pub(super) fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, PluginError> {
     let check = |GuestEvent { name, data }: GuestEvent| {
         event::check(&name, &data).map_err(|why| {
-            Cause::Unusable(format!("an event that it returned is invalid: {why}"))
+            PluginError::Unusable(format!("an event that it returned is invalid: {why}"))
         })?;
         Ok(Event { name, data })
     };
@@ -461,7 +461,7 @@ mod tests {
                 name: name.to_owned(),
                 data: data.to_owned(),
             }];
-            assert!(matches!(events_of(made), Err(Cause::Unusable(_))));
+            assert!(matches!(events_of(made), Err(PluginError::Unusable(_))));
         }
     }
 }
