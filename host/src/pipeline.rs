@@ -559,7 +559,7 @@ impl Receipt {
         if on_error == OnError::Fail || ours {
             return Err(error.fault(plugin.id(), hook));
         }
-        warn!(plugin = %plugin.id(), hook, cause = %error, "plugin failed and is skipped");
+        warn!(plugin = %plugin.id(), hook, cause = %error, "plugin failed; skipping it for this exchange");
         self.skipped
             .push((plugin.id().clone(), format!("{error} (in `{hook}`)")));
         Ok(())

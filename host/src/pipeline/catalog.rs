@@ -194,8 +194,8 @@ fn alone(entry: Entry, others: &[Entry]) -> Result<Entry, String> {
     match others.iter().find(same) {
         None => Ok(entry),
         Some(Entry { name, .. }) => Err(format!(
-            "claims dialect `{dialect}`, which plugin `{name}` translates: give the file that name to replace it, or \
-             switch one of the two off, as by `[plugin.{name}] enabled = false`"
+            "claims dialect `{dialect}`, which plugin `{name}` translates: name the file `{name}.wasm` to replace \
+             that plugin, or disable one of the two, for example with `[plugin.{name}] enabled = false`"
         )),
     }
 }
@@ -367,11 +367,12 @@ fn load_plugin(
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(|error| format!("cannot be tried: {error}"))?
+            .map_err(|error| format!("could not be loaded: {error}"))?
             .block_on(plugin::load(runtime, code, name, config))
     };
-    thread::scope(|scope| scope.spawn(trial).join())
-        .unwrap_or_else(|_| Err("cannot be tried: the gateway itself failed".to_owned()))
+    thread::scope(|scope| scope.spawn(trial).join()).unwrap_or_else(|_| {
+        Err("could not be loaded: the gateway panicked while loading it".to_owned())
+    })
 }
 
 fn refusal(candidate: &Candidate, why: &str) -> Refused {

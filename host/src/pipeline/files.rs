@@ -51,7 +51,7 @@ pub(super) fn read(dir: &Path) -> io::Result<Folder> {
                 Some(first) => {
                     let first = first.path.file_name().unwrap_or_default().display();
                     let why = format!(
-                        "a second file for plugin `{id}`; `{first}` is in force, remove one of them"
+                        "another file for plugin `{id}`: `{first}` is already used; remove one of them"
                     );
                     folder.refused.push((path, why));
                 }
@@ -98,7 +98,7 @@ fn parse(file: &str) -> Result<(Option<u8>, PluginId), String> {
             Ok(order) if order < 100 && digits <= 2 => (Some(order), name),
             _ => {
                 return Err(format!(
-                    "`{}` is no place in the order, 00 to 99 are",
+                    "the order at the start of the file name must be 00 to 99, got `{}`",
                     &stem[..digits]
                 ));
             }
@@ -139,13 +139,13 @@ fn contents(path: &Path) -> Result<Vec<u8>, Unusable> {
     let size = metadata.len();
     if size > FILE_LIMIT {
         return Err(by_metadata(format!(
-            "has {size} bytes, at most {FILE_LIMIT} are allowed"
+            "has {size} bytes, the limit is {FILE_LIMIT}"
         )));
     }
     let bytes = at_most(FILE_LIMIT, file).map_err(unreadable)?;
     bytes.ok_or_else(|| {
         by_metadata(format!(
-            "has more than {FILE_LIMIT} bytes, at most {FILE_LIMIT} are allowed"
+            "has more than {FILE_LIMIT} bytes, which is the limit"
         ))
     })
 }
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(folder.files[&"rule".parse().unwrap()].order, Some(20));
         let (path, why) = &folder.refused[0];
         assert!(
-            path.ends_with("30_rule.wasm") && why.contains("`20-rule.wasm` is in force"),
+            path.ends_with("30_rule.wasm") && why.contains("`20-rule.wasm` is already used"),
             "{why}"
         );
         assert_eq!(folder.refused.len(), 1);

@@ -469,17 +469,17 @@ impl fmt::Display for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(text) => write!(f, "panicked: {text}"),
-            Self::Deadline(limit) => write!(f, "deadline of {} ms passed", limit.as_millis()),
+            Self::Deadline(limit) => write!(f, "exceeded its deadline of {} ms", limit.as_millis()),
             Self::Memory(limit) if limit % (1 << 20) == 0 => {
-                write!(f, "memory limit of {} MiB reached", limit >> 20)
+                write!(f, "exceeded its memory limit of {} MiB", limit >> 20)
             }
-            Self::Memory(limit) => write!(f, "memory limit of {} KiB reached", limit >> 10),
+            Self::Memory(limit) => write!(f, "exceeded its memory limit of {} KiB", limit >> 10),
             Self::Trapped(text)
             | Self::Failed(text)
             | Self::BadDocument(text)
             | Self::Unusable(text) => f.write_str(text),
-            Self::NoSlot => f.write_str("no plugin instance is free"),
-            Self::Lost => f.write_str("the instance lost what it was lent"),
+            Self::NoSlot => f.write_str("all plugin instances are in use"),
+            Self::Lost => f.write_str("the instance did not return what the gateway lent it"),
         }
     }
 }
@@ -501,15 +501,15 @@ mod tests {
         let causes = [
             (
                 PluginError::Deadline(Duration::from_millis(250)),
-                "deadline of 250 ms passed",
+                "exceeded its deadline of 250 ms",
             ),
             (
                 PluginError::Memory(64 << 20),
-                "memory limit of 64 MiB reached",
+                "exceeded its memory limit of 64 MiB",
             ),
             (
                 PluginError::Memory(1_536 << 10),
-                "memory limit of 1536 KiB reached",
+                "exceeded its memory limit of 1536 KiB",
             ),
         ];
         for (error, text) in causes {

@@ -125,16 +125,16 @@ pub(super) fn compile(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Arc
 
 fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code, String> {
     let component = Component::from_binary(&runtime.engine, bytes)
-        .map_err(|error| format!("is no valid component: {}", flat(&error)))?;
+        .map_err(|error| format!("is not a valid component: {}", flat(&error)))?;
     check_names(&runtime.engine, &component)?;
     let pre = runtime
         .linker
         .instantiate_pre(&component)
-        .map_err(|error| format!("does not fit this gateway: {}", flat(&error)))?;
+        .map_err(|error| format!("cannot be linked: {}", flat(&error)))?;
     let code = Code {
         hash,
         manifest: plugin::PluginIndices::new(&pre)
-            .map_err(|error| format!("exports no proper `manifest`: {}", flat(&error)))?,
+            .map_err(|error| format!("exports an unusable `manifest`: {}", flat(&error)))?,
         request: request::RequestPluginIndices::new(&pre).ok(),
         attempt: attempt::AttemptPluginIndices::new(&pre).ok(),
         failure: failure::FailurePluginIndices::new(&pre).ok(),
@@ -154,12 +154,13 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
             .any(|hook| interface.strip_suffix("-hook") == Some(hook.as_str()));
         if interface.ends_with("-hook") && !known {
             return Err(format!(
-                "exports `{interface}` in a form that this gateway does not know"
+                "exports `{interface}` without the functions that this gateway expects: rebuild it with \
+                 the current SDK"
             ));
         }
     }
     if code.hooks().is_empty() {
-        return Err("exports no hook of `witgate:plugin`: it would never be called".to_owned());
+        return Err("exports no hook of `witgate:plugin`, so it would never be called".to_owned());
     }
     Ok(code)
 }
@@ -188,7 +189,7 @@ pub(super) async fn load(
     config: &PluginConfig,
 ) -> Result<Plugin, String> {
     let settings = serde_json::to_string(&config.settings)
-        .map_err(|error| format!("has settings that are no JSON: {error}"))?;
+        .map_err(|error| format!("has settings that cannot be written as JSON: {error}"))?;
     let tenant = Arc::new(Tenant {
         id: id.clone(),
         settings: settings.as_str().into(),
@@ -200,13 +201,13 @@ pub(super) async fn load(
         .map_err(|error| format!("cannot be instantiated: {error}"))?;
     trial.bind_all().map_err(|error| {
         format!(
-            "exports a hook with other types than this gateway's: {}",
+            "exports a hook whose types differ from this gateway's: {}",
             flat(&error)
         )
     })?;
     let text = trial.describe(settings, deadline(config.deadline, 0)).await;
     let text = text.map_err(|error| match error {
-        PluginError::Failed(text) => format!("refuses its settings: {text}"),
+        PluginError::Failed(text) => format!("rejected its settings: {text}"),
         error => format!("failed in `describe`: {error}"),
     })?;
     let manifest = Manifest::parse(&text, &code.hooks())
@@ -242,15 +243,15 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     let why = match bytes {
         [] => "is an empty file",
         _ if bytes.starts_with(COMPONENT) => return Ok(()),
-        _ if bytes.len() < COMPONENT.len() && COMPONENT.starts_with(bytes) => "is cut short",
+        _ if bytes.len() < COMPONENT.len() && COMPONENT.starts_with(bytes) => "is truncated",
         _ if bytes.starts_with(b"\0asm\x01\0\0\0") => {
             "is a core module, not a component: build it with `--target wasm32-wasip2`"
         }
-        _ if bytes.starts_with(b"\0asm") => "is of a WebAssembly version that is not known here",
+        _ if bytes.starts_with(b"\0asm") => "has an unknown WebAssembly version",
         _ if bytes.starts_with(b"\x7fELF") => {
-            "is machine code (a `.cwasm` or a native library): put the component itself here"
+            "is machine code (a `.cwasm` or a native library), expected a WebAssembly component"
         }
-        _ => "is no WebAssembly component",
+        _ => "is not a WebAssembly component",
     };
     Err(why.to_owned())
 }
@@ -272,12 +273,12 @@ fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), S
             names => format!("`{}`", names.join("`, `")),
         };
         return Err(format!(
-            "exports no hook of `witgate:plugin`, it is of another world: it exports {exported}"
+            "exports no hook of `witgate:plugin`: it was built for another world and exports {exported}"
         ));
     }
     if let Some(import) = imports.iter().find(|name| !is_granted(name)) {
         return Err(format!(
-            "imports `{import}`, which plugins are not granted: there are no files, no network and no environment"
+            "imports `{import}`, which plugins cannot use: they have no files, network or environment"
         ));
     }
     Ok(())
@@ -310,12 +311,12 @@ mod tests {
     fn each_kind_of_wrong_file_gets_its_own_words() {
         let table: [(&[u8], &str); 7] = [
             (b"", "empty"),
-            (b"\0asm", "cut short"),
-            (b"\0asm\x0d\0\x01", "cut short"),
+            (b"\0asm", "truncated"),
+            (b"\0asm\x0d\0\x01", "truncated"),
             (b"\0asm\x01\0\0\0...", "--target wasm32-wasip2"),
             (b"\x7fELF\x02\x01", ".cwasm"),
-            (b"\0asm\x09\0\0\0", "not known"),
-            (b"<html>", "no WebAssembly component"),
+            (b"\0asm\x09\0\0\0", "unknown"),
+            (b"<html>", "not a WebAssembly component"),
         ];
         for (bytes, wanted) in table {
             let why = check_header(bytes).unwrap_err();

@@ -378,7 +378,7 @@ impl ResponseRun {
         };
         let outcome = outcome.and_then(|(body, view)| match body {
             Some(body) if !is_json(&body) => Err(PluginError::Unusable(
-                "the body that it handed back is no JSON".to_owned(),
+                "the body that it returned is not JSON".to_owned(),
             )),
             body => Ok((body, view)),
         });

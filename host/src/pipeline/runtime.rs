@@ -64,12 +64,12 @@ impl Runtime {
         let instances = config.instances.clamp(1, limits::INSTANCES);
         let cache = config.cache.as_deref().and_then(open_cache);
         let engine = engine(instances, cache.clone())
-            .map_err(|error| Fault::gateway("the plugin engine does not start").from(error))?;
+            .map_err(|error| Fault::gateway("cannot start the plugin engine").from(error))?;
         let mut linker = Linker::new(&engine);
         host_functions::link(&mut linker)
-            .map_err(|error| Fault::gateway("the plugin interfaces do not link").from(error))?;
+            .map_err(|error| Fault::gateway("cannot link the plugin interfaces").from(error))?;
         let ticker = Ticker::start(&engine)
-            .map_err(|error| Fault::gateway("the clock of deadlines does not start").from(error))?;
+            .map_err(|error| Fault::gateway("cannot start the deadline clock").from(error))?;
         Ok(Arc::new(Self {
             engine,
             linker,
@@ -114,7 +114,7 @@ pub(super) fn overloaded() -> Fault {
     Fault::new(
         Blame::Gateway,
         Kind::Overloaded,
-        "no plugin instance is free",
+        "all plugin instances are in use",
     )
 }
 
@@ -125,7 +125,7 @@ fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
         Ok(engine) => Ok(engine),
         Err(error) => {
             // As under `ulimit -v`, in gVisor, or where processes have 39 bits of address space.
-            warn!(instances, %error, "no room for a pool of plugin instances, each is made on demand and slower");
+            warn!(instances, %error, "cannot reserve memory for the plugin instance pool; creating instances on demand, which is slower");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Engine::new(&config)
         }
@@ -179,12 +179,12 @@ fn open_cache(dir: &Path) -> Option<Cache> {
     match cache {
         Ok(cache) => {
             if let Err(error) = try_write(cache.directory()) {
-                warn!(dir = %dir.display(), %error, "compiled plugins cannot be kept, each start compiles them again");
+                warn!(dir = %dir.display(), %error, "cannot write to the plugin code cache; plugins are compiled again at each start");
             }
             Some(cache)
         }
         Err(error) => {
-            warn!(dir = %dir.display(), %error, "no cache for compiled plugins, each start compiles them again");
+            warn!(dir = %dir.display(), %error, "cannot open the plugin code cache; plugins are compiled again at each start");
             None
         }
     }

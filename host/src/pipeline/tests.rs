@@ -414,7 +414,7 @@ fn a_plugin_that_never_returns_is_ended_at_its_deadline_and_others_run_meanwhile
         };
         assert_eq!(
             fault.to_string(),
-            "plugin `spins` failed: deadline of 60 ms passed (in `on-request`)"
+            "plugin `spins` failed: exceeded its deadline of 60 ms (in `on-request`)"
         );
         assert!(turns > 2, "a spinning plugin shares its thread");
     });
@@ -439,7 +439,7 @@ fn a_plugin_that_spends_its_time_in_host_functions_is_ended_at_its_deadline() {
         let fault = run.on_request(&mut request).await.err().unwrap();
         assert_eq!(
             fault.to_string(),
-            "plugin `tagger` failed: deadline of 60 ms passed (in `on-request`)"
+            "plugin `tagger` failed: exceeded its deadline of 60 ms (in `on-request`)"
         );
     });
 }
@@ -454,7 +454,7 @@ fn a_plugin_that_takes_all_memory_is_ended_at_its_limit() {
         let fault = run.on_request(&mut request(PLAIN)).await.err().unwrap();
         assert_eq!(
             fault.to_string(),
-            "plugin `hoards` failed: memory limit of 16 MiB reached (in `on-request`)"
+            "plugin `hoards` failed: exceeded its memory limit of 16 MiB (in `on-request`)"
         );
     });
 }
@@ -492,10 +492,10 @@ fn each_bad_file_is_refused_in_one_line_and_the_others_are_loaded() {
         ),
         ("c-ungranted.wasm", "imports `wasi:sockets/"),
         ("d-core.wasm", "--target wasm32-wasip2"),
-        ("e-half.wasm", "is no valid component"),
+        ("e-half.wasm", "is not a valid component"),
         ("F.wasm", "`F` is no plugin name"),
         ("g-traps.wasm", "trapped on purpose in describe"),
-        ("h-tagger.wasm", "refuses its settings: "),
+        ("h-tagger.wasm", "rejected its settings: "),
     ];
     for (file, wanted) in table {
         let text = of(file);
@@ -556,7 +556,7 @@ fn refused_settings_leave_the_plugin_running_with_the_old_ones() {
         loaded.refused[0]
             .fault
             .to_string()
-            .starts_with("plugin `tagger` refuses its settings")
+            .starts_with("plugin `tagger` rejected its settings")
     );
 
     fixture = fixture
