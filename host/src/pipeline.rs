@@ -1,21 +1,21 @@
-//! One exchange's run through its plugins.
+//! Plugins: loaded sets, and the calls that an exchange makes to their hooks.
 //!
-//! [`Runtime`] is the process's: engine, linker, ticker, instance slots. [`Catalog`] is one loaded set of plugins, immutable
-//! and numbered. [`Run`] is one exchange's way through a catalog, [`ResponseRun`] its second half, in which nothing can be
-//! retried.
+//! [`Runtime`] belongs to the process: engine, linker, ticker and instance slots. [`Catalog`] is
+//! one loaded set of plugins, immutable and numbered. [`Run`] calls the hooks of one exchange up to
+//! the response. [`ResponseRun`] takes over from there, when nothing can be retried any more.
 
-mod catalog; // the loaded set: layers, order, what stays when something is refused
+mod catalog; // the loaded set: layers, order, what is kept when a plugin is rejected
 mod files; // the plugin folder
-mod plugin; // bytes to plugin
+mod plugin; // compiles, links and loads one component
 mod instance_slots; // the instances of one exchange
-mod instance; // one of them: deadline, memory, traps
-mod host_functions; // what it may call
-mod verdict; // what it decided
-mod translator; // a dialect's plugin, on loan to an answer that arrives
-mod response_hooks; // the second half of an exchange
-mod runtime; // what they all run on
-mod ticker; // the clock of deadlines
-mod bindings; // the contract as Rust
+mod instance; // one instance: deadline, memory, traps
+mod host_functions; // what a plugin may call
+mod verdict; // what a hook decided
+mod translator; // a dialect's plugin, lent to the response that it translates
+mod response_hooks; // the response on its way to the client
+mod runtime; // engine, linker, ticker and slots of the process
+mod ticker; // the deadline clock
+mod bindings; // the contract as generated Rust
 #[cfg(test)]
 pub(crate) mod tests; // real components on the real engine
 
@@ -49,7 +49,7 @@ use crate::{
 
 pub(crate) use self::{response_hooks::ResponseRun, runtime::Runtime, translator::Translator};
 
-/// The built-in plugins and the text of the contract, put together by the build script.
+/// The built-in plugins and the text of the contract, collected by the build script.
 mod builtin {
     include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 }
@@ -57,19 +57,20 @@ mod builtin {
 /// A loaded set of plugins, immutable.
 pub(crate) struct Catalog {
     pub(crate) generation: u64,
-    /// In the order of calls, with those that are switched off.
+    /// In call order, disabled plugins included.
     entries: Vec<Entry>,
-    /// In the order of calls.
+    /// In call order, without the disabled ones.
     plugins: Vec<Arc<Plugin>>,
-    /// Which plugins have which hook, as places in `plugins`, in the order of [`Hook::ALL`].
+    /// For each hook, in the order of [`Hook::ALL`]: the indexes in `plugins` of those that have
+    /// it.
     hooks: [Vec<usize>; 4],
 }
 
-/// What came of loading a set.
+/// The result of loading a set.
 pub(crate) struct Loaded {
-    /// The new set, or `None` where it would equal the previous one: same hashes, settings and order.
+    /// The new set, or `None` if it equals the previous one: same hashes, settings and order.
     pub(crate) catalog: Option<Arc<Catalog>>,
-    /// Files that were refused; the last good version of each stays in the set. Or the plugin
+    /// Files that were rejected; the last good version of each stays in the set. Or the plugin
     /// folder, if it could not be listed.
     pub(crate) refused: Vec<Refused>,
 }
@@ -80,7 +81,7 @@ pub(crate) struct Refused {
     pub(crate) fault: Fault,
 }
 
-/// What a refusal is based on. The same refusal with the same evidence is reported once.
+/// What a rejection is based on. A repeated rejection with the same evidence is reported once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Evidence {
     /// The content, by its SHA-256.
@@ -94,7 +95,7 @@ pub(crate) enum Evidence {
 }
 
 impl Evidence {
-    /// Whether `path` may be tried again although its metadata is the same.
+    /// Whether `path` can be read again although its metadata is unchanged.
     pub(crate) fn is_outdated(&self, path: &Path) -> bool {
         match self {
             Self::Content(_) | Self::Metadata => false,
@@ -117,12 +118,12 @@ pub(crate) struct PluginInfo {
     pub(crate) source: String,
     /// SHA-256 of the component, hexadecimal.
     pub(crate) hash: String,
-    /// Whether configuration switches it off.
+    /// Whether the configuration leaves it enabled.
     pub(crate) enabled: bool,
 }
 
 impl Catalog {
-    /// Begins an exchange. The catalog lives until the run is dropped, whatever is loaded meanwhile.
+    /// Begins an exchange. The run keeps this catalog, whatever is loaded in the meantime.
     pub(crate) fn begin(self: &Arc<Self>, runtime: &Arc<Runtime>) -> Run {
         Run {
             catalog: Arc::clone(self),
@@ -143,21 +144,22 @@ impl Catalog {
     }
 }
 
-/// One exchange's way through the hooks, up to the answer.
+/// The hook calls of one exchange, up to the response.
 pub(crate) struct Run {
     catalog: Arc<Catalog>,
     runtime: Arc<Runtime>,
     kind: RequestKind,
-    /// Of the client's body, which is what deadlines go by.
+    /// The size of the client's body, which deadlines depend on.
     size: usize,
     slots: InstanceSlots,
-    /// How many of the receipt's edits hold for all attempts.
+    /// How many of the receipt's edits apply to all attempts.
     lasting_edits: usize,
     /// How many of its notes do.
     lasting_notes: usize,
-    /// The request as it was before a dialect translated it, where one did: plugins see Messages only, also of a failed attempt.
+    /// The request before a dialect translated it, if one did. Failure hooks get this one, since
+    /// plugins see the shapes of the Messages API only.
     messages_request: Option<Request>,
-    /// The dialect's plugin, where it translates the answer of the present attempt.
+    /// The dialect's plugin, if it translates the response of the current attempt.
     lent: Option<LentInstance>,
     receipt: Receipt,
 }
@@ -186,8 +188,8 @@ pub(crate) struct LocalAnswer {
 }
 
 impl Run {
-    /// Runs the request hooks in order. A fault is a 500 that names the plugin, a 529 where no slot is free, or a 400
-    /// where a guard had to read a body that is no JSON.
+    /// Runs the request hooks in order. A fault is a 500 that names the plugin, a 529 if no slot is
+    /// free, or a 400 if a guard had to read a body that is not JSON.
     pub(crate) async fn on_request(&mut self, request: &mut Request) -> Result<Decision, Fault> {
         self.kind = request.kind;
         self.size = request.body.len();
@@ -231,8 +233,9 @@ impl Run {
         Ok(Decision::Proceed)
     }
 
-    /// Reserves the instance slots for all that may be called from here on, at once: none free is a 529 before the first
-    /// byte, never a failure later. What was used until here and cannot be needed any more is dropped.
+    /// Reserves the instance slots of all plugins that may still be called, at once. If too few are
+    /// free, the exchange fails with a 529 before the first byte, never later. Instances that no
+    /// later hook can need are dropped.
     pub(crate) fn reserve(&mut self, request: &Request, targets: &[Target]) -> Result<(), Fault> {
         let Self {
             catalog,
@@ -269,7 +272,7 @@ impl Run {
 
     /// Runs the attempt hooks in order, a dialect last. `request` is this attempt's own clone.
     ///
-    /// A fault that is to be tried elsewhere says that nobody translates for this target.
+    /// A fault with `Retry::Failover` means that no plugin translates for this target.
     pub(crate) async fn on_attempt(
         &mut self,
         request: &mut Request,
@@ -279,7 +282,7 @@ impl Run {
         self.kind = request.kind;
         self.messages_request = None;
         let mut translated = !target.is_foreign();
-        // What an earlier attempt was edited to is not sent.
+        // The edits of an earlier attempt are not sent.
         self.receipt.edits.truncate(self.lasting_edits);
         self.receipt.notes.truncate(self.lasting_notes);
         let catalog = Arc::clone(&self.catalog);
@@ -349,7 +352,7 @@ impl Run {
                 continue;
             }
             let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let told = match self
+            let outcome = match self
                 .slots
                 .instance(runtime, at, plugin, &request.id, receipt)
                 .await
@@ -367,15 +370,16 @@ impl Run {
                 }
                 Err(error) => Err(error),
             };
-            match told {
-                Ok(FailureView(told)) => failure = told,
+            match outcome {
+                Ok(FailureView(corrected)) => failure = corrected,
                 Err(error) => self.failed(at, plugin, "on-failure", &error)?,
             }
         }
         Ok(failure)
     }
 
-    /// The answer begins; from here on only response hooks are called. What no response hook can need is dropped.
+    /// Begins the response. From here on only response hooks are called; instances that they cannot
+    /// need are dropped.
     pub(crate) fn begin_response(self, head: ResponseHead) -> ResponseRun {
         ResponseRun::begin(self, head)
     }
@@ -385,7 +389,7 @@ impl Run {
         &self.receipt
     }
 
-    /// Whether a hook is to be called that looks at the request.
+    /// Whether to call a request or attempt hook.
     fn guard_holds(
         &mut self,
         at: usize,
@@ -412,7 +416,7 @@ impl Run {
         Ok(guard_holds && !self.slots.is_out(at))
     }
 
-    /// Gives the request back what was lent, with the edits if the call succeeded.
+    /// Returns the lent parts to the request, with the edits if the call succeeded.
     fn settle(
         &mut self,
         plugin: &Plugin,
@@ -453,7 +457,8 @@ impl Run {
         });
     }
 
-    /// A call failed: the plugin is out, and the exchange ends or goes on without it.
+    /// Records a failed call. The plugin is not called again; the exchange ends or continues
+    /// without it.
     fn failed(
         &mut self,
         at: usize,
@@ -466,13 +471,14 @@ impl Run {
     }
 }
 
-/// A dialect is for upstreams that speak it; other plugins are for every upstream.
+/// Whether a plugin serves upstreams of this dialect. A dialect's plugin serves its own, others
+/// serve all.
 fn speaks(plugin: &Plugin, dialect: &str) -> bool {
     let own = plugin.manifest.dialect.as_deref();
     own.is_none_or(|own| own == dialect)
 }
 
-/// What response hooks may know and change of an answer besides its events.
+/// The head of a response, which response hooks read and change.
 #[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) id: ExchangeId,
@@ -483,34 +489,35 @@ pub(crate) struct ResponseHead {
     pub(crate) target: Target,
 }
 
-/// What became of one event.
+/// What the response hooks made of one event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EventOutcome {
-    /// All plugins kept it: the upstream's bytes go out.
+    /// All plugins kept it: the upstream's bytes are sent.
     Kept,
-    /// These go out in its place; none if it was discarded.
+    /// These are sent instead; none if it was discarded.
     Replaced(Vec<Event>),
 }
 
-/// What plugins did in one exchange, for the answer's headers, the log and the record.
+/// What plugins did in one exchange, for the response headers, the log and the record.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Receipt {
-    /// Plugins that edited the request as it left, in order, each with its operations.
+    /// Plugins that edited the request that was sent, in order, each with its operations.
     pub(crate) edits: Vec<Edits>,
     /// Hook calls made.
     pub(crate) calls: u32,
-    /// Hook calls not made because a guard said no.
+    /// Hook calls skipped because a guard did not hold.
     pub(crate) guarded: u32,
-    /// Plugin instances made.
+    /// Plugin instances created.
     pub(crate) instances: u32,
     /// Plugins that failed and were skipped, with the reason.
     pub(crate) skipped: Vec<(PluginId, String)>,
-    /// What plugins say of this exchange: mostly what a dialect could not express. Each line once.
+    /// Notes of plugins about this exchange, mostly what a dialect could not express. Each line
+    /// once.
     pub(crate) notes: Vec<(PluginId, String)>,
 }
 
 impl Receipt {
-    /// Takes in what was done elsewhere.
+    /// Adds what another receipt recorded.
     fn absorb(&mut self, other: Self) {
         self.calls += other.calls;
         self.guarded += other.guarded;
@@ -524,26 +531,26 @@ impl Receipt {
 
     fn note(&mut self, plugin: &PluginId, lines: impl IntoIterator<Item = String>) {
         for line in lines {
-            let told = |(by, told): &(PluginId, String)| by == plugin && *told == line;
-            if self.notes.len() < limits::NOTES && !self.notes.iter().any(told) {
+            let known = |(by, note): &(PluginId, String)| by == plugin && *note == line;
+            if self.notes.len() < limits::NOTES && !self.notes.iter().any(known) {
                 self.notes.push((plugin.clone(), line));
             }
         }
     }
 
-    /// A hook is called; the call lasts until what this gives is dropped.
+    /// Counts a hook call, which lasts until the returned value is dropped.
     fn call<'a>(&mut self, plugin: &'a Plugin, hook: Hook) -> Call<'a> {
         self.calls += 1;
         plugin.meter(hook).call()
     }
 
-    /// A hook is not called, because its guard does not hold.
+    /// Counts a hook call that is skipped because the guard does not hold.
     fn guarded(&mut self, plugin: &Plugin, hook: Hook) {
         self.guarded += 1;
         plugin.meter(hook).guarded();
     }
 
-    /// Notes a failure that does not end the exchange, or hands out the fault that does.
+    /// Records a failure that the exchange survives, or returns the fault that ends it.
     fn failed(
         &mut self,
         plugin: &Plugin,
@@ -555,7 +562,7 @@ impl Receipt {
         if !ours {
             plugin.meter(Hook::of_function(hook)).failed();
         }
-        // Neither is the plugin's doing, and a lost request cannot be sent.
+        // Neither is the plugin's fault, and a lost request cannot be sent.
         if on_error == OnError::Fail || ours {
             return Err(error.fault(plugin.id(), hook));
         }
@@ -572,8 +579,8 @@ pub(crate) struct Edits {
     pub(crate) plugin: PluginId,
     /// Edits of body, headers and path.
     pub(crate) count: u32,
-    /// Those of the body, up to 16 KiB of them.
+    /// Edits of the body, up to 16 KiB.
     pub(crate) patch: Vec<Operation>,
-    /// Those of the body that did not fit in.
+    /// The number of body edits beyond that.
     pub(crate) left_out: u32,
 }

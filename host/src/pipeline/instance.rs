@@ -1,7 +1,7 @@
-//! One store and instance per plugin and exchange: deadline, memory limit, and what a trap means in words.
+//! One store and instance per plugin and exchange, with its deadline, memory limit and errors.
 //!
-//! After any error a store is of no use any more (a trap or a dropped call poisons it), so whoever gets a [`PluginError`] drops
-//! the instance.
+//! A trap or a dropped call poisons a store, so callers drop the instance after any
+//! [`PluginError`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ struct Hooks {
     response: Option<response::ResponsePlugin>,
 }
 
-/// Why a call did not come to its end.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum PluginError {
     /// The text of the panic.
@@ -56,15 +56,15 @@ pub(super) enum PluginError {
     Failed(String),
     /// The client's body is not JSON where the hook had to read it.
     BadDocument(String),
-    /// What it handed back cannot be used.
+    /// What the hook returned cannot be used.
     Unusable(String),
-    /// The pool has no room.
+    /// All instance slots are in use.
     NoSlot,
-    /// The store did not give back what it was lent.
+    /// The store did not return what it was lent.
     Lost,
 }
 
-/// What a call may take at most.
+/// The time limit of a call with a body of this size.
 pub(super) fn deadline(configured: Option<Duration>, size: usize) -> Duration {
     configured.unwrap_or_else(|| {
         let mib = u32::try_from(size >> 20).unwrap_or(u32::MAX);
@@ -88,8 +88,8 @@ impl Instance {
         store.set_max_component_handles(limits::OWN_HANDLES);
         store.epoch_deadline_callback(|mut store| {
             Ok(match store.data_mut().time.charge() {
-                // Tokio's own yield lets sockets be looked at in between; a plain wake would only let
-                // other ready tasks run, and a thread with nothing but a spinning guest would hear of
+                // Tokio's own yield lets sockets be polled in between. A plain wake would only let
+                // other ready tasks run, and a thread with nothing but a spinning guest would poll
                 // its sockets every 61st tick.
                 Some(turn) => {
                     let others = async move {
@@ -150,7 +150,7 @@ impl Instance {
         self.judge(ended, limit)
     }
 
-    /// The view comes back in any case, unless the store has lost it.
+    /// Calls `on-request`. The view is always returned, unless the store has lost it.
     pub(super) async fn on_request(
         &mut self,
         view: RequestView,
@@ -187,7 +187,7 @@ impl Instance {
         self.judge(ended, limit)
     }
 
-    /// As [`Self::on_request`].
+    /// Calls `on-attempt`, as [`Self::on_request`] does.
     pub(super) async fn on_attempt(
         &mut self,
         view: RequestView,
@@ -265,7 +265,8 @@ impl Instance {
         self.take_back(failure).ok_or_else(lost)
     }
 
-    /// What becomes of the event; a kept one comes back as it was, and so does the view with the edits of the call.
+    /// Calls `on-event`. Returns the verdict and the view with the edits of the call; `event` is as
+    /// before.
     pub(super) async fn on_event(
         &mut self,
         view: ResponseView,
@@ -355,7 +356,7 @@ impl Instance {
         self.store.data_mut().table.delete(handle).ok()
     }
 
-    /// The verdict with what the plugin made for it.
+    /// The verdict, with the answer or refusal that the plugin made.
     fn returned(&mut self, verdict: Verdict) -> Result<Returned, PluginError> {
         let host = self.store.data_mut();
         let returned = match verdict {
@@ -380,15 +381,15 @@ impl Instance {
     }
 }
 
-/// Gives the next call its time.
+/// Starts the time limit of the next call.
 fn arm(store: &mut Store<Host>, limit: Duration) {
     store.data_mut().time.begin(limit);
     store.set_epoch_deadline(1);
 }
 
-/// Runs a call with the clock going. The outer limit is for a guest that waits and does not come
-/// back to its code, where its time is charged. It is longer because a busy machine may leave a
-/// guest little of its time.
+/// Runs a call while the deadline clock ticks. The outer timeout is for a guest that waits and does
+/// not return to its code, where its time is charged. It is longer because a busy machine may give
+/// a guest little CPU time.
 async fn watched<T>(
     ticker: &Ticker,
     limit: Duration,
@@ -414,17 +415,17 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
     }
 }
 
-/// Cannot come about: a guest can only borrow what it was lent, and every hook that is called is exported.
+/// This cannot happen: a guest only borrows what it was lent, and only exported hooks are called.
 fn lost() -> PluginError {
     PluginError::Lost
 }
 
-/// An error of the engine and what lies under it, in one line.
+/// An error of the engine and its causes, in one line.
 pub(super) fn flat(error: &wasmtime::Error) -> String {
     one_line(&format!("{error:#}"))
 }
 
-/// What a plugin says becomes part of a log line and of an error body.
+/// Makes a plugin's text fit for a log line and an error body.
 fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     words
@@ -435,7 +436,7 @@ fn one_line(text: &str) -> String {
 }
 
 impl PluginError {
-    /// The end of the exchange by this plugin.
+    /// The fault that ends the exchange, with the plugin's name.
     pub(super) fn fault(&self, plugin: &PluginId, hook: &str) -> Fault {
         match self {
             Self::NoSlot => overloaded(),
@@ -497,8 +498,8 @@ mod tests {
     }
 
     #[test]
-    fn causes_name_the_limit() {
-        let causes = [
+    fn errors_name_the_limit() {
+        let errors = [
             (
                 PluginError::Deadline(Duration::from_millis(250)),
                 "exceeded its deadline of 250 ms",
@@ -512,7 +513,7 @@ mod tests {
                 "exceeded its memory limit of 1536 KiB",
             ),
         ];
-        for (error, text) in causes {
+        for (error, text) in errors {
             assert_eq!(error.to_string(), text);
         }
     }

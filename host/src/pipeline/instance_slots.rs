@@ -1,5 +1,5 @@
-//! The plugin instances of one exchange and the slots they take: each made on first use, each dropped as soon as no hook
-//! can need it any more.
+//! The plugin instances of one exchange and their slots. Each is created on first use, and dropped
+//! as soon as no hook can need it any more.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use super::{
 };
 use crate::{fault::Fault, ids::ExchangeId};
 
-/// Few plugins care for one exchange, so it is a list to be searched.
+/// A list that is searched, since few plugins take part in one exchange.
 #[derive(Default)]
 pub(super) struct InstanceSlots(Vec<InstanceSlot>);
 
 struct InstanceSlot {
-    /// Place in the catalog.
+    /// Index in the catalog.
     plugin: usize,
     state: SlotState,
 }
 
 pub(super) enum SlotState {
-    /// A slot is kept for it.
+    /// It has a slot and no instance yet.
     Reserved(Slot),
     Live(LiveInstance),
     /// It failed, and is not called again in this exchange.
@@ -31,12 +31,12 @@ pub(super) enum SlotState {
 
 pub(super) struct LiveInstance {
     pub(super) instance: Box<Instance>,
-    /// Given back with it.
+    /// Released with the instance.
     slot: Slot,
 }
 
 impl LiveInstance {
-    /// The slot without the instance, for another one.
+    /// Drops the instance and keeps its slot for another one.
     pub(super) fn vacated(self) -> SlotState {
         SlotState::Reserved(self.slot)
     }
@@ -71,7 +71,7 @@ impl InstanceSlots {
         Ok(())
     }
 
-    /// The plugin's instance, made now if there is none.
+    /// The plugin's instance, created if it does not exist yet.
     pub(super) async fn instance(
         &mut self,
         runtime: &Arc<Runtime>,
@@ -94,12 +94,12 @@ impl InstanceSlots {
         let state = &mut self.0[place].state;
         if let SlotState::Reserved(_) = state {
             let (code, tenant) = (&plugin.code, &plugin.tenant);
-            // In a box of its own, which is there while it is made: otherwise whatever may call a plugin has room for it.
+            // Boxed, or every future that may call a plugin would reserve room for it.
             let making =
                 Instance::new(runtime, code, tenant, plugin.memory, Some(exchange.clone()));
             let made = Box::pin(making).await?;
             receipt.instances += 1;
-            // Between the two states it is out, which lasts for this line only.
+            // It is `Out` only while the two states are swapped.
             if let SlotState::Reserved(slot) = std::mem::replace(state, SlotState::Out) {
                 let instance = Box::new(made);
                 *state = SlotState::Live(LiveInstance { instance, slot });
@@ -107,7 +107,7 @@ impl InstanceSlots {
         }
         match state {
             SlotState::Live(live) => Ok(&mut live.instance),
-            // Whoever calls has asked `is_out`.
+            // Callers check `is_out` first.
             SlotState::Reserved(_) | SlotState::Out => Err(PluginError::NoSlot),
         }
     }
@@ -125,7 +125,7 @@ impl InstanceSlots {
         self.0.push(InstanceSlot { plugin, state });
     }
 
-    /// The plugin failed: its instance goes, and it is not called again.
+    /// Drops the instance of a plugin that failed, which is not called again.
     pub(super) fn dismiss(&mut self, plugin: usize) {
         self.release(plugin);
         self.0.push(InstanceSlot {
@@ -134,12 +134,12 @@ impl InstanceSlots {
         });
     }
 
-    /// No later hook needs it.
+    /// Drops an instance that no later hook needs.
     pub(super) fn release(&mut self, plugin: usize) {
         self.0.retain(|entry| entry.plugin != plugin);
     }
 
-    /// Keeps those that a later hook may need, and the memory of those that failed.
+    /// Keeps the instances that a later hook may need, and the record of the plugins that failed.
     pub(super) fn keep(&mut self, needed: impl Fn(usize) -> bool) {
         self.0
             .retain(|entry| matches!(entry.state, SlotState::Out) || needed(entry.plugin));

@@ -1,5 +1,5 @@
-//! The second half of an exchange: the answer goes to the client through the response hooks, in reverse order. A dialect's
-//! plugin is not among them: what it had to translate was translated when it arrived.
+//! Response hooks: a response passes through them on its way to the client, in reverse order. A
+//! dialect's plugin is not among them, because it translates the response when it arrives.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::{
     message::{Event, RequestKind},
 };
 
-/// An answer on its way to the client through the response hooks.
+/// A response on its way to the client through the response hooks.
 pub(crate) struct ResponseRun {
     catalog: Arc<Catalog>,
     runtime: Arc<Runtime>,
@@ -38,26 +38,26 @@ pub(crate) struct ResponseRun {
     /// In the order in which they see events.
     hooks: Vec<ResponseHook>,
     receipt: Receipt,
-    /// The dialect's plugin is at work for as long as the answer comes.
+    /// The dialect's plugin, which works for as long as the response arrives.
     lent: Option<LentInstance>,
     head: Arc<ResponseHead>,
-    /// Whether something has gone to the client.
+    /// Whether anything was sent to the client.
     sent: bool,
 }
 
-/// A plugin that may want events of this answer.
+/// A plugin that may want events of this response.
 struct ResponseHook {
-    /// Place in the catalog.
+    /// Index in the catalog.
     at: usize,
-    /// Whether it was shown anything: only then it is told of the end.
+    /// Whether it was shown anything. Only then is it called at the end.
     shown: bool,
-    /// Whether it took or replaced an event: then the stream cannot go on without it.
+    /// Whether it discarded or replaced an event. Then the stream cannot continue without it.
     altered: bool,
     /// Whether it failed and was skipped.
     failed: bool,
 }
 
-/// What became of an event in one plugin.
+/// What one plugin made of an event.
 enum HookOutput {
     Kept(Event),
     Replaced(Vec<Event>),
@@ -116,12 +116,13 @@ impl ResponseRun {
         }
     }
 
-    /// Whether any plugin may want events of this answer. If not, bytes can be relayed without decoding.
+    /// Whether any plugin may want events of this response. If not, bytes can be relayed without
+    /// decoding.
     pub(crate) fn listens(&self) -> bool {
         self.hooks.iter().any(|hook_state| !hook_state.failed)
     }
 
-    /// Whether it matters to any plugin which type a delta has.
+    /// Whether any guard has a condition on the type of a delta.
     pub(crate) fn asks_for_deltas(&self) -> bool {
         let mut guards = self.hooks.iter().filter_map(|hook_state| {
             let plugin = &self.catalog.plugins[hook_state.at];
@@ -130,21 +131,22 @@ impl ResponseRun {
         guards.any(Guard::asks_for_deltas)
     }
 
-    /// Whether some plugin may want this event; cheap, to be asked before an [`Event`] is made. `delta` is the type of
-    /// the delta where the event is a `content_block_delta` and some plugin [asks for it](Self::asks_for_deltas).
+    /// Whether some plugin may want this event. This is cheap, so callers check it before they
+    /// build an [`Event`]. `delta` is the type of the delta of a `content_block_delta`, needed only
+    /// if some plugin [asks for it](Self::asks_for_deltas).
     pub(crate) fn wants(&self, name: &str, delta: Option<&str>) -> bool {
         self.hooks
             .iter()
             .any(|hook_state| self.wanted_by(hook_state, name, delta))
     }
 
-    /// The head as hooks left it; to be sent after the first event passed.
+    /// The head as the hooks left it. It is sent after the first event has passed.
     pub(crate) fn head(&self) -> &ResponseHead {
         &self.head
     }
 
-    /// The headers for the client. They lie in the buffer that the upstream's head was read into, which is kept no longer
-    /// than they are: so where no plugin can ask for them any more, they are not kept.
+    /// The headers for the client. They keep the buffer alive that the upstream's head was read
+    /// into, so they are moved out if no plugin can ask for them any more.
     pub(crate) fn take_headers(&mut self) -> HeaderMap {
         match Arc::get_mut(&mut self.head) {
             Some(head) if self.hooks.is_empty() => std::mem::take(&mut head.headers),
@@ -152,7 +154,7 @@ impl ResponseRun {
         }
     }
 
-    /// The head has gone to the client before any event passed: its headers cannot be changed any more.
+    /// Records that the head was sent before any event passed. Its headers can no longer change.
     pub(crate) fn head_is_sent(&mut self) {
         self.sent = true;
     }
@@ -173,11 +175,12 @@ impl ResponseRun {
         Ok(EventOutcome::Kept)
     }
 
-    /// After the last event, once; `complete` is false where the answer was cut short.
+    /// Ends the response, once, after the last event. `complete` is false if it was truncated.
     pub(crate) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
         let mut events = Vec::new();
         for place in 0..self.hooks.len() {
-            // What inner plugins still had goes through the outer ones, before these are told of the end themselves.
+            // Events that inner plugins held back pass through the outer ones before these end
+            // themselves.
             let mut passed = Vec::new();
             for event in events {
                 match self.show(place, event).await? {
@@ -190,7 +193,7 @@ impl ResponseRun {
         }
         self.slots.clear();
         if !complete {
-            // A stream that was cut must not look complete.
+            // A truncated stream must not look complete.
             events
                 .retain(|event| event::event_type_str(&event.name, &event.data) != "message_stop");
         }
@@ -198,7 +201,7 @@ impl ResponseRun {
         Ok(events)
     }
 
-    /// Shows the body of an answer that is no message; `None` where all plugins kept it.
+    /// Shows the body of a response that is not a message. `None` if all plugins kept it.
     pub(crate) async fn on_body(&mut self, body: &Bytes) -> Result<Option<Bytes>, Fault> {
         let mut replaced: Option<String> = None;
         for place in 0..self.hooks.len() {
@@ -206,7 +209,7 @@ impl ResponseRun {
                 Some(text) => text.as_str(),
                 None => match std::str::from_utf8(body) {
                     Ok(text) => text,
-                    // What is no text is no JSON, and none of the plugins' business.
+                    // A body that is not text is not JSON either, so plugins do not see it.
                     Err(_) => return Ok(None),
                 },
             };
@@ -221,13 +224,13 @@ impl ResponseRun {
 
     pub(crate) fn receipt(&mut self) -> &Receipt {
         if let Some(lent) = &self.lent {
-            // What came back before the loan was closed goes with it.
+            // An instance that was returned before the loan was closed is dropped.
             drop(lent.settle(&mut self.receipt));
         }
         &self.receipt
     }
 
-    /// As if every plugin had changed the stream.
+    /// Marks every plugin as one that has changed the stream.
     #[cfg(test)]
     pub(super) fn mark_all_altered(&mut self) {
         for hook_state in &mut self.hooks {
@@ -249,7 +252,7 @@ impl ResponseRun {
             && guard.is_some_and(|guard| guard.holds_for_event(self.facts(), name, delta))
     }
 
-    /// Events that a plugin made, on their way through the plugins outside of it.
+    /// Passes events that a plugin made through the plugins outside of it.
     async fn pass(&mut self, from: usize, mut events: Vec<Event>) -> Result<Vec<Event>, Fault> {
         for place in from..self.hooks.len() {
             let mut passed = Vec::with_capacity(events.len());
@@ -323,7 +326,7 @@ impl ResponseRun {
         }
     }
 
-    /// Tells one plugin of the end, if it was shown anything.
+    /// Calls one plugin's `on-end`, if it was shown anything.
     async fn end(&mut self, place: usize, complete: bool) -> Result<Vec<Event>, Fault> {
         let hook_state = &self.hooks[place];
         if !hook_state.shown || hook_state.failed {
@@ -406,20 +409,20 @@ impl ResponseRun {
         }
     }
 
-    /// What a call that succeeded did besides.
+    /// Applies the header edits and notes of a successful call.
     fn keep(&mut self, plugin: &Plugin, view: ResponseView) {
         let ResponseView {
             head, edits, notes, ..
         } = view;
         self.receipt.note(plugin.id(), notes.into_lines());
-        // The view's own hold on the head would make the next line copy it.
+        // While the view shares the head, the next line would copy it.
         drop(head);
         if !edits.is_empty() {
             edits.apply(&mut Arc::make_mut(&mut self.head).headers);
         }
     }
 
-    /// A plugin that has taken something out of the stream, or put something in, cannot be left out of the rest of it.
+    /// Records a failed call. A plugin that has changed the stream cannot be skipped from there on.
     fn failed(
         &mut self,
         place: usize,
@@ -439,7 +442,7 @@ impl ResponseRun {
     }
 }
 
-/// Events as a plugin made them, checked.
+/// Checks and converts the events that a plugin made.
 pub(super) fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, PluginError> {
     let check = |GuestEvent { name, data }: GuestEvent| {
         event::check(&name, &data).map_err(|why| {

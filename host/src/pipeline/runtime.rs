@@ -1,4 +1,5 @@
-//! What plugins run on, one per process: the engine, the linker, the clock of deadlines, the instance slots.
+//! What plugins run on: the engine, the linker, the deadline clock and the instance slots of the
+//! process.
 
 use std::{path::Path, sync::Arc};
 
@@ -22,10 +23,10 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// What a plugin is tried in while it is loaded, beyond the slots of exchanges.
+/// Instances for loading plugins, in addition to the slots of exchanges.
 const LOAD_SLOTS: u32 = 8;
-/// Core instances, memories and tables per plugin instance, on average: a Rust plugin has 3, 1 and 2; one with a
-/// JavaScript engine in it 13, 3 and 3.
+/// Core instances, memories and tables per plugin instance, on average: a Rust plugin has 3, 1 and
+/// 2; one with a JavaScript engine in it 13, 3 and 3.
 const CORE_INSTANCES: u32 = 8;
 const MEMORIES: u32 = 2;
 const TABLES: u32 = 3;
@@ -33,10 +34,11 @@ const TABLES: u32 = 3;
 const MOST_CORE_INSTANCES: u32 = 40;
 const MOST_MEMORIES: u32 = 8;
 const MOST_TABLES: u32 = 16;
-/// What a slot keeps in memory after use: a small plugin's heap, so that the next one does not fault it in again.
+/// What a slot keeps in memory after use: a small plugin's heap, so that the next one does not
+/// fault it in again.
 const KEEP_RESIDENT: usize = 64 << 10;
-/// And of each table, which is a page of at most 512 elements for a small plugin. To give it back and fault it in again costs more
-/// than all that a plugin does that declines.
+/// What a slot keeps of each table after use: one page, which is at most 512 elements. Faulting it
+/// in again costs more than a whole call of a plugin that declines.
 const KEEP_TABLE: usize = 4 << 10;
 
 /// What plugins run on; one per process.
@@ -52,7 +54,7 @@ pub(crate) struct Runtime {
     cache: Option<Cache>,
 }
 
-/// The right to have one plugin instance; given back when dropped.
+/// Permission for plugin instances, released when dropped.
 pub(super) type Slot = OwnedSemaphorePermit;
 
 impl Runtime {
@@ -83,7 +85,7 @@ impl Runtime {
         }))
     }
 
-    /// Takes so many slots at once, or none.
+    /// Takes `count` slots at once, or none.
     pub(super) fn slots(&self, count: usize) -> Result<Slot, Fault> {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Arc::clone(&self.slots)
@@ -91,25 +93,25 @@ impl Runtime {
             .map_err(|_| overloaded())
     }
 
-    /// How many slots are taken, and how many there are.
+    /// How many slots are in use, and how many there are.
     pub(crate) fn slots_in_use(&self) -> (usize, usize) {
         let free = self.slots.available_permits();
         (self.instances.saturating_sub(free), self.instances)
     }
 
-    /// Slots that are free now.
+    /// How many slots are free.
     #[cfg(test)]
     pub(super) fn free_slots(&self) -> usize {
         self.slots.available_permits()
     }
 
-    /// Components that came out of the code cache so far.
+    /// How many components were taken from the code cache so far.
     pub(super) fn cache_hits(&self) -> usize {
         self.cache.as_ref().map_or(0, Cache::cache_hits)
     }
 }
 
-/// No slot: the client may come again, nothing is broken.
+/// The fault for an exhausted pool. Nothing is broken, so the client may retry.
 pub(super) fn overloaded() -> Fault {
     Fault::new(
         Blame::Gateway,
@@ -124,7 +126,8 @@ fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
         Err(error) => {
-            // As under `ulimit -v`, in gVisor, or where processes have 39 bits of address space.
+            // This happens under `ulimit -v`, in gVisor, or where processes have 39 bits of address
+            // space.
             warn!(instances, %error, "cannot reserve memory for the plugin instance pool; creating instances on demand, which is slower");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Engine::new(&config)
@@ -132,7 +135,8 @@ fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
     }
 }
 
-/// Deadlines by epoch, and of WebAssembly what compilers for components emit.
+/// Engine settings: deadlines by epoch, and the WebAssembly features that component toolchains
+/// emit.
 fn settings(cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     config
@@ -140,7 +144,7 @@ fn settings(cache: Option<Cache>) -> Config {
         .concurrency_support(false)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        // The text of a panic says where; a list of unnamed functions says nothing.
+        // The text of a panic has its location; a backtrace of unnamed functions adds nothing.
         .wasm_backtrace_max_frames(None)
         .cache(cache);
     config
@@ -165,7 +169,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool
 }
 
-/// Wasmtime's own code cache. Without it everything works, only starting takes longer, so nothing here is an error.
+/// Opens wasmtime's code cache. Without it only starting takes longer, so a failure is a warning.
 fn open_cache(dir: &Path) -> Option<Cache> {
     let mut config = CacheConfig::new();
     config.with_directory(dir);
@@ -190,7 +194,7 @@ fn open_cache(dir: &Path) -> Option<Cache> {
     }
 }
 
-/// The cache itself would not say: it drops what it cannot write.
+/// Checks that the cache can be written. The cache itself silently drops what it cannot write.
 fn try_write(dir: &Path) -> std::io::Result<()> {
     let probe = dir.join(format!(".witgate-{}", std::process::id()));
     std::fs::write(&probe, b"")?;

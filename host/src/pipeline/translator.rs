@@ -1,8 +1,8 @@
-//! The plugin of a dialect on loan to one answer: what the upstream says goes in, what everything above understands comes
-//! out.
+//! A dialect's plugin, lent to one response: the upstream's events go in, Messages events come out.
 //!
-//! It is the same instance that translated the request, and it comes back when the loan is dropped, because an answer that
-//! turns out to be none is a failed attempt: then the plugin's failure hook is called, and its attempt hook again.
+//! It is the instance that translated the request, and it is returned when the translator is
+//! dropped. An invalid response is a failed attempt: then the plugin's failure hook is called, and
+//! its attempt hook again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,39 +27,41 @@ use crate::{
     message::{Event, Target},
 };
 
-/// A dialect's plugin, for the length of one answer.
+/// A dialect's plugin, for the duration of one response.
 pub(crate) struct Translator {
     plugin: Arc<Plugin>,
     head: Arc<ResponseHead>,
-    /// None after a failure.
+    /// `None` after a failure.
     live: Option<LiveInstance>,
-    /// Whether it was shown anything: only then it is told of the end.
+    /// Whether it was shown anything. Only then is it called at the end.
     shown: bool,
-    /// Whether a call is under way. An instance that was left in the middle of one is of no use any more.
+    /// Whether a call is in progress. An instance that was dropped in the middle of a call cannot
+    /// be used again.
     calling: bool,
     owner: Arc<Mutex<Owner>>,
 }
 
-/// The lender's end of it.
+/// A lent instance, as the run that lent it sees it.
 pub(super) struct LentInstance {
-    /// Place in the catalog.
+    /// Index in the catalog.
     at: usize,
     owner: Arc<Mutex<Owner>>,
 }
 
-/// What both ends share.
+/// What the run and the translator share.
 #[derive(Default)]
 struct Owner {
-    /// Nobody can need the instance any more.
+    /// Whether the instance is not needed any more.
     closed: bool,
     returned: Option<SlotState>,
-    /// Of what was done on loan and is not told yet.
+    /// What was done on loan and is not in the run's receipt yet.
     receipt: Receipt,
 }
 
 impl Run {
-    /// The dialect's plugin, to translate the answer of the present attempt. None where the upstream speaks Anthropic's
-    /// dialect, or where the plugin does not care for such answers.
+    /// The dialect's plugin, to translate the response of the current attempt. `None` if the
+    /// upstream speaks Anthropic's dialect, or if the plugin's guard does not hold for such
+    /// responses.
     pub(crate) async fn translator(
         &mut self,
         head: ResponseHead,
@@ -104,7 +106,7 @@ impl Run {
         }))
     }
 
-    /// Takes back what was lent, as far as it is back, and the receipt of it.
+    /// Takes back a lent instance if it was returned, and adds what it recorded to the receipt.
     pub(super) fn recall(&mut self) {
         let Some(lent) = &self.lent else { return };
         if let Some(state) = lent.settle(&mut self.receipt) {
@@ -113,7 +115,7 @@ impl Run {
         }
     }
 
-    /// Why nobody can translate for this target.
+    /// The fault of a target that no plugin can translate for.
     pub(super) fn untranslated(&self, target: &Target) -> Fault {
         let (upstream, dialect) = (&target.upstream, &target.dialect);
         let mut plugins = self.catalog.plugins.iter();
@@ -132,21 +134,21 @@ impl Run {
 }
 
 impl LentInstance {
-    /// What came back, if it did.
+    /// The instance, if it was returned. What it recorded is added to the receipt.
     pub(super) fn settle(&self, receipt: &mut Receipt) -> Option<SlotState> {
         let mut owner = lock(&self.owner);
         receipt.absorb(std::mem::take(&mut owner.receipt));
         owner.returned.take()
     }
 
-    /// Nobody waits for it: it ends with the answer.
+    /// Gives the instance up: it is dropped at the end of the response.
     pub(super) fn close(&self) {
         lock(&self.owner).closed = true;
     }
 }
 
 impl Translator {
-    /// What becomes of one event of the upstream.
+    /// Translates one event of the upstream.
     pub(crate) async fn on_event(&mut self, mut event: Event) -> Result<Vec<Event>, Fault> {
         let limit = self.plugin.deadline(event.data.len());
         let view = self.view(false);
@@ -168,7 +170,8 @@ impl Translator {
         self.settle("on-event", outcome.and_then(became))
     }
 
-    /// After the last event, if there was any; `complete` is false where the answer was cut short.
+    /// Ends the response after the last event, if there was any. `complete` is false if it was
+    /// truncated.
     pub(crate) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
         if !self.shown {
             return Ok(Vec::new());
@@ -184,13 +187,13 @@ impl Translator {
         let outcome = outcome.and_then(|(events, view)| Ok((events_of(events)?, view)));
         let mut events = self.settle("on-end", outcome)?;
         if !complete {
-            // A stream that was cut must not look complete.
+            // A truncated stream must not look complete.
             events.retain(|event| event_type_str(&event.name, &event.data) != "message_stop");
         }
         Ok(events)
     }
 
-    /// The answer to something that is no message, a JSON text; `None` where it is to stay as it came.
+    /// Translates the body of a response that is not a message. `None` if it stays as it is.
     pub(crate) async fn on_body(&mut self, body: &Bytes) -> Result<Option<Bytes>, Fault> {
         let limit = self.plugin.deadline(body.len());
         let view = self.view(true);
@@ -222,14 +225,15 @@ impl Translator {
         }
     }
 
-    /// For a call, which [`Self::settle`] ends.
+    /// The instance for one call, which [`Self::settle`] ends.
     fn instance(&mut self) -> Result<&mut Instance, PluginError> {
         let live = self.live.as_mut().ok_or(PluginError::Lost)?;
         self.calling = true;
         Ok(&mut live.instance)
     }
 
-    /// A dialect's failure is always the answer's: half a translation helps nobody.
+    /// Ends a call. A dialect's failure always ends the response, since half a translation is
+    /// useless.
     fn settle<T>(
         &mut self,
         hook: &'static str,
