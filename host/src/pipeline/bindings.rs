@@ -1,7 +1,7 @@
 //! The contract as Rust, generated from `wit/0.2.0`. Generated names stay inside `pipeline`.
 //!
-//! One world for what every plugin imports and exports, and a tiny one per hook: a plugin exports only the hooks it has,
-//! so each hook is looked up on its own in the same instance.
+//! There is one world for what every plugin imports and exports, and a tiny one per hook. A plugin
+//! exports only the hooks it has, so each hook is looked up separately in the same instance.
 
 /// What every plugin imports, and `manifest`.
 pub(super) mod plugin {

@@ -1,7 +1,8 @@
-//! The loaded set of plugins: immutable, numbered, in the order of calls.
+//! The loaded set of plugins: immutable, numbered, in call order.
 //!
-//! Built-in plugins are the lower layer, the plugin folder lies over them: the same name replaces, another name adds,
-//! configuration switches off. Whatever is refused, the last good version of that name stays.
+//! Built-in plugins are the lower layer, the plugin folder is the upper one: a file of the same
+//! name replaces a plugin, another name adds one, and configuration disables. If a plugin is
+//! rejected, its last good version stays.
 
 use std::{
     borrow::Cow,
@@ -28,22 +29,22 @@ use crate::{
     ids::PluginId,
 };
 
-/// Where a new plugin stands that does not say.
+/// The order of a new plugin whose file name has none.
 const MIDDLE: u8 = 50;
 
-/// A plugin of the set, or one that configuration has switched off.
+/// A plugin of the set, or one that the configuration disables.
 #[derive(Clone)]
 pub(super) struct Entry {
     order: u8,
     name: PluginId,
-    /// None: built in.
+    /// `None` for a built-in plugin.
     file: Option<PathBuf>,
     hash: Hash,
-    /// None where it is switched off.
+    /// `None` if it is disabled.
     plugin: Option<Arc<Plugin>>,
 }
 
-/// Bytes that want to be a plugin of the set.
+/// A component that may become a plugin of the set.
 struct Candidate {
     order: u8,
     name: PluginId,
@@ -51,7 +52,7 @@ struct Candidate {
     content: Result<(Cow<'static, [u8]>, Hash), Unusable>,
 }
 
-/// How the loading went, for the log.
+/// How many components were compiled or cached, for the log.
 #[derive(Default)]
 struct Tally {
     compiled: usize,
@@ -59,8 +60,8 @@ struct Tally {
 }
 
 impl Catalog {
-    /// Compiles, links and tries what lies in the folder over the built-in set. Blocks for as long as compiling takes:
-    /// call it on a thread of its own, never on one that runs async tasks.
+    /// Loads the built-in set and the plugin folder on top of it. It blocks while it compiles, so
+    /// it is called on a thread of its own, never on one that runs async tasks.
     pub(crate) fn load(
         runtime: &Arc<Runtime>,
         config: &Config,
@@ -71,10 +72,10 @@ impl Catalog {
         let mut refused = Vec::new();
         let folder = match files::read(dir) {
             Ok(folder) => folder,
-            Err(error) if is_yet_to_come(dir, &error, previous) => Folder::default(),
+            Err(error) if was_never_created(dir, &error, previous) => Folder::default(),
             Err(error) => {
                 refused.push(unlisted(dir, error));
-                // Files that cannot be seen are not taken to be deleted.
+                // Files that cannot be listed do not count as deleted.
                 if previous.is_some() {
                     let catalog = None;
                     return Loaded { catalog, refused };
@@ -94,12 +95,13 @@ impl Catalog {
         let earlier = previous.map_or(&[][..], |previous| &previous.entries);
         for candidate in candidates(folder, earlier) {
             let last = earlier.iter().find(|entry| entry.name == candidate.name);
-            let entry = enter(runtime, config, &candidate, last, &mut tally);
-            match entry.and_then(|entry| alone(entry, &entries)) {
+            let entry = load_entry(runtime, config, &candidate, last, &mut tally);
+            match entry.and_then(|entry| unless_dialect_taken(entry, &entries)) {
                 Ok(entry) => entries.push(entry),
                 Err(why) => {
                     refused.push(refusal(&candidate, &why));
-                    let last = last.and_then(|last| alone(last.clone(), &entries).ok());
+                    let last =
+                        last.and_then(|last| unless_dialect_taken(last.clone(), &entries).ok());
                     entries.extend(last);
                 }
             }
@@ -148,7 +150,7 @@ impl Catalog {
         }
     }
 
-    /// In the order of calls, the disabled ones included.
+    /// All plugins in call order, disabled ones included.
     pub(crate) fn list(&self) -> Vec<PluginInfo> {
         self.entries.iter().map(Entry::info).collect()
     }
@@ -162,9 +164,9 @@ impl Catalog {
     }
 }
 
-/// Whether the folder could not be listed because it was never made. A missing folder that plugins
-/// run from was made, and may come back.
-fn is_yet_to_come(dir: &Path, error: &io::Error, previous: Option<&Arc<Catalog>>) -> bool {
+/// Whether the folder could not be listed because it was never created. A missing folder that
+/// loaded plugins came from did exist, and may come back.
+fn was_never_created(dir: &Path, error: &io::Error, previous: Option<&Arc<Catalog>>) -> bool {
     let from_there = |entry: &Entry| {
         let file = entry.file.as_deref();
         file.and_then(Path::parent) == Some(dir)
@@ -185,8 +187,9 @@ fn unlisted(dir: &Path, error: io::Error) -> Refused {
     }
 }
 
-/// The entry, unless another one translates its dialect. The error completes the sentence "plugin X ...".
-fn alone(entry: Entry, others: &[Entry]) -> Result<Entry, String> {
+/// Returns the entry, unless another one translates its dialect. The error completes the sentence
+/// "plugin X ...".
+fn unless_dialect_taken(entry: Entry, others: &[Entry]) -> Result<Entry, String> {
     let Some(dialect) = entry.dialect() else {
         return Ok(entry);
     };
@@ -201,12 +204,12 @@ fn alone(entry: Entry, others: &[Entry]) -> Result<Entry, String> {
 }
 
 impl Entry {
-    /// None where it is switched off.
+    /// The dialect that it translates. `None` if it is disabled.
     fn dialect(&self) -> Option<&str> {
         self.plugin.as_ref()?.manifest.dialect.as_deref()
     }
 
-    /// Dialects are innermost; ties go by name.
+    /// The key of the call order: dialects come last, ties go by name.
     fn place(&self) -> (bool, u8, &PluginId) {
         (self.dialect().is_some(), self.order, &self.name)
     }
@@ -240,7 +243,7 @@ impl Entry {
     }
 }
 
-/// The layers put on top of each other. What ran before comes before what is new, so that this has to give way.
+/// Merges the layers. Plugins that already run come first, so that a new one loses a conflict.
 fn candidates(mut folder: Folder, earlier: &[Entry]) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (order, name, bytes, hash) in builtin() {
@@ -293,14 +296,15 @@ fn builtin() -> Vec<(u8, PluginId, &'static [u8], Hash)> {
         .iter()
         .zip(hashes)
         .filter_map(|((order, name, bytes), hash)| {
-            // A test says that all of them parse.
+            // A test checks that all of them parse.
             Some((*order, name.parse().ok()?, *bytes, *hash))
         });
     named.collect()
 }
 
-/// Makes an entry of a candidate, with as little work as possible. The error completes the sentence "plugin X ...".
-fn enter(
+/// Makes an entry of a candidate, with as little work as possible. The error completes the sentence
+/// "plugin X ...".
+fn load_entry(
     runtime: &Arc<Runtime>,
     config: &Config,
     candidate: &Candidate,
@@ -355,22 +359,22 @@ fn compile(
     Ok(code)
 }
 
-/// Calls into the component, so it needs a runtime; one of its own on a thread of its own, because loading must not take
-/// turns with exchanges, wherever it was called from.
+/// Loads a plugin on a thread and an async runtime of its own, because loading calls into the
+/// component and must not share a thread with exchanges.
 fn load_plugin(
     runtime: &Arc<Runtime>,
     code: &Arc<Code>,
     name: &PluginId,
     config: &PluginConfig,
 ) -> Result<Plugin, String> {
-    let trial = || {
+    let load = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(|error| format!("could not be loaded: {error}"))?
             .block_on(plugin::load(runtime, code, name, config))
     };
-    thread::scope(|scope| scope.spawn(trial).join()).unwrap_or_else(|_| {
+    thread::scope(|scope| scope.spawn(load).join()).unwrap_or_else(|_| {
         Err("could not be loaded: the gateway panicked while loading it".to_owned())
     })
 }

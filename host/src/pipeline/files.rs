@@ -1,4 +1,4 @@
-//! The plugin folder: which file is which plugin, at which place.
+//! The plugin folder: which file is which plugin, and at which place in the call order.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ pub(super) struct File {
     pub(super) bytes: Result<Vec<u8>, Unusable>,
 }
 
-/// Why the content of a file was not taken.
+/// Why the content of a file cannot be used.
 #[derive(Debug, Clone)]
 pub(super) struct Unusable {
     pub(super) evidence: Evidence,
@@ -28,7 +28,7 @@ pub(super) struct Unusable {
     pub(super) why: String,
 }
 
-/// What lies in the folder: plugins by name, and files that are none with the reason.
+/// The contents of the folder: plugins by name, and rejected files with the reason.
 #[derive(Default)]
 pub(super) struct Folder {
     pub(super) files: BTreeMap<PluginId, File>,
@@ -41,7 +41,7 @@ pub(super) fn read(dir: &Path) -> io::Result<Folder> {
     let mut folder = Folder::default();
     for name in names(dir)? {
         let path = dir.join(&name);
-        // A link is what it leads to; one that leads nowhere is refused when it is read.
+        // Links are followed. A broken one is rejected when it is read.
         if fs::metadata(&path).is_ok_and(|file| file.is_dir()) {
             continue;
         }
@@ -80,7 +80,7 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        // Editors and ConfigMap volumes keep their own files behind a dot.
+        // Editors and ConfigMap volumes begin the names of their own files with a dot.
         if name.ends_with(".wasm") && !name.starts_with('.') {
             names.push(name);
         }
@@ -89,7 +89,7 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// `55-my_rule.wasm` is the plugin `my-rule` at 55.
+/// Reads a file name: `55-my_rule.wasm` is the plugin `my-rule` with order 55.
 fn parse(file: &str) -> Result<(Option<u8>, PluginId), String> {
     let stem = file.strip_suffix(".wasm").unwrap_or(file);
     let digits = stem.bytes().take_while(u8::is_ascii_digit).count();
@@ -158,7 +158,7 @@ fn at_most(limit: u64, reader: impl io::Read) -> io::Result<Option<Vec<u8>>> {
     Ok((read as u64 <= limit).then_some(bytes))
 }
 
-/// Opens a file to read, without waiting for a writer where it turns out to be a FIFO.
+/// Opens a file to read, without waiting for a writer if it turns out to be a FIFO.
 fn open(path: &Path) -> io::Result<OpenFile> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_is_a_place_and_a_name() {
+    fn a_file_name_has_an_order_and_a_name() {
         let table = [
             ("55-my_rule.wasm", Some(55), "my-rule"),
             ("5-a.wasm", Some(5), "a"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_name_is_refused_by_what_is_wrong_with_it() {
+    fn a_bad_file_name_is_rejected_with_the_reason() {
         let table = [
             ("100-a.wasm", "`100`"),
             ("300-a.wasm", "`300`"),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_read_flat_and_the_second_file_of_a_name_is_refused() {
+    fn the_folder_is_read_flat_and_the_second_file_of_a_name_is_rejected() {
         let dir = std::env::temp_dir().join(format!("witgate-files-{}", uuid::Uuid::new_v4()));
         fs::create_dir_all(dir.join("55-folder.wasm")).unwrap();
         for file in [

@@ -42,9 +42,10 @@ use crate::{
 
 /// Resources that one call lends.
 const LENT: usize = 4;
-/// How much of its standard error is kept, to tell what a panic said.
+/// How much of its standard error is kept, for the text of a panic.
 const STDERR_LIMIT: usize = 4 << 10;
-/// Who runs in an instance: its name and what hangs on the name.
+
+/// The plugin that runs in an instance: its name, settings and key-value space.
 pub(super) struct Tenant {
     pub(super) id: PluginId,
     /// A JSON object.
@@ -57,14 +58,14 @@ pub(super) struct Host {
     pub(super) table: ResourceTable,
     pub(super) limits: Limits,
     pub(super) stderr: Stderr,
-    /// What the current call may still take.
+    /// The time that the current call has left.
     pub(super) time: Allowance,
     /// Answers and refusals that the plugin has made and not returned.
     drafts: usize,
-    /// Where the plugin's monotonic clock begins: at its first look, which most plugins never take.
+    /// The zero of the plugin's monotonic clock: its first reading, which most plugins never take.
     clock_zero: Option<Instant>,
     tenant: Arc<Tenant>,
-    /// None while the plugin is loaded.
+    /// `None` while the plugin is being loaded.
     exchange: Option<ExchangeId>,
     lines: u32,
 }
@@ -96,7 +97,8 @@ impl Host {
         }
     }
 
-    /// Hands the plugin something for the time of a call. There is always room for it, whatever the plugin itself holds.
+    /// Lends the plugin a resource for a call. There is always room for it, whatever the plugin
+    /// itself holds.
     pub(super) fn lend<T: Send + 'static>(
         &mut self,
         value: T,
@@ -121,13 +123,13 @@ impl Drop for Host {
     }
 }
 
-/// Offers all that plugins are granted. What is not linked here cannot be used: linking is the permission.
+/// Links everything that plugins may call. Linking is the permission: they can call nothing else.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     plugin::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(linker, |host| host)?;
     wasi::link(linker)
 }
 
-/// Whether a plugin may import this; the names are those that [`link`] offers.
+/// Whether a plugin may import this. The names are those that [`link`] links.
 pub(super) fn is_granted(import: &str) -> bool {
     const GRANTED: [&str; 4] = ["wasi:cli/", "wasi:io/", "wasi:random/", "wasi:clocks/"];
     import.starts_with("witgate:plugin/") || GRANTED.iter().any(|name| import.starts_with(name))
@@ -193,7 +195,7 @@ impl log::Host for Host {
     }
 }
 
-/// One call's view of where the attempt goes.
+/// One call's view of the attempt's target.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct TargetView(pub(super) Target);
 
@@ -240,7 +242,7 @@ impl exchange::HostTarget for Host {
     }
 }
 
-/// What an instance may take.
+/// The memory and table limits of an instance.
 pub(super) struct Limits {
     pub(super) memory: usize,
     used: usize,
@@ -259,7 +261,7 @@ impl ResourceLimiter for Limits {
         let used = self.used + desired.saturating_sub(current);
         if used > self.memory {
             self.exceeded = true;
-            // A trap, not a refusal: what a guest makes of a refusal differs from language to language.
+            // A trap, not a failed allocation: languages differ in what they do after one.
             return Err(wasmtime::Error::msg("memory limit reached"));
         }
         self.used = used;
@@ -276,7 +278,7 @@ impl ResourceLimiter for Limits {
     }
 }
 
-/// The end of what a plugin wrote to its standard error, which is where a Rust panic says why.
+/// The end of what a plugin wrote to its standard error, where a Rust panic writes its text.
 #[derive(Clone, Default)]
 pub(super) struct Stderr(Arc<Mutex<Vec<u8>>>);
 
@@ -339,14 +341,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_in_one_line() {
+    fn a_panic_is_reported_in_one_line() {
         let text = "earlier\n\nthread '<unnamed>' (1) panicked at src/lib.rs:7:5:\nboom:\n  two lines\n\
                     note: run with `RUST_BACKTRACE=1`\n";
         assert_eq!(
             panic_text(text).as_deref(),
             Some("src/lib.rs:7:5: boom: two lines")
         );
-        assert_eq!(panic_text("nothing of the kind"), None);
+        assert_eq!(panic_text("no panic here"), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Bytes to plugin: the version it was built for, its hooks, its imports, a trial, its manifest. One clear line for each
-//! way in which that can fail.
+//! Loads a plugin: checks the component's version, hooks and imports, instantiates it once and
+//! reads its manifest. Each failure is one clear line.
 
 use std::{
     collections::HashMap,
@@ -26,15 +26,16 @@ use crate::{
     telemetry::HookMeter,
 };
 
-/// The version of the contract, as in `plugins/sdk/wit/`. A plugin built for another patch number of it works if all that it
-/// imports is there.
+/// The version of the contract, as in `plugins/sdk/wit/`. A plugin built for another patch version
+/// works if all its imports exist.
 const OFFERED: (u64, u64, u64) = (0, 2, 0);
 const PACKAGE: &str = "witgate:plugin/";
 
 /// SHA-256 of a component.
 pub(super) type Hash = [u8; 32];
 
-/// A component, compiled and linked. It depends on its bytes alone, so it can serve under several settings.
+/// A compiled and linked component. It depends on its bytes alone, so several settings can share
+/// it.
 pub(super) struct Code {
     pub(super) hash: Hash,
     pub(super) pre: InstancePre<Host>,
@@ -45,7 +46,7 @@ pub(super) struct Code {
     pub(super) response: Option<response::ResponsePluginIndices>,
 }
 
-/// A component under a name and settings, tried and ready.
+/// A component with a name and settings, loaded and ready.
 pub(super) struct Plugin {
     pub(super) tenant: Arc<Tenant>,
     pub(super) code: Arc<Code>,
@@ -53,7 +54,8 @@ pub(super) struct Plugin {
     pub(super) on_error: OnError,
     pub(super) memory: usize,
     pub(super) manifest: Manifest,
-    /// In the order of [`Hook::ALL`]; those of hooks that the plugin does not have are shown nowhere.
+    /// In the order of [`Hook::ALL`]. Meters of hooks that the plugin does not have are not
+    /// exported.
     meters: [HookMeter; 4],
 }
 
@@ -67,7 +69,7 @@ impl Plugin {
         self.manifest.dialect.is_some()
     }
 
-    /// None where the plugin does not have the hook.
+    /// `None` if the plugin does not have the hook.
     pub(super) fn guard(&self, hook: Hook) -> Option<&Guard> {
         self.manifest.guard(hook)
     }
@@ -81,7 +83,8 @@ impl Plugin {
     }
 }
 
-/// What became of bytes that are not in force, so that a bad file is not compiled again at each look into the folder.
+/// Results of compiling components that are not loaded, so that a bad file is not compiled again at
+/// each scan of the folder.
 #[derive(Default)]
 pub(super) struct CompileCache(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
 
@@ -96,14 +99,14 @@ impl CompileCache {
 
     fn insert(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
         let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Few are of use; whoever tries many bad builds has an earlier one compiled again.
+        // Few entries are useful. After many bad builds an earlier one is compiled again.
         if outcomes.len() >= 32 {
             outcomes.clear();
         }
         outcomes.insert(hash, outcome);
     }
 
-    /// What is in force holds its code itself.
+    /// Removes a component that is loaded: its plugin holds the code.
     pub(super) fn forget(&self, hash: &Hash) {
         self.0
             .lock()
@@ -112,7 +115,7 @@ impl CompileCache {
     }
 }
 
-/// Compiles and links. The error completes the sentence "plugin X ...".
+/// Compiles and links a component. The error completes the sentence "plugin X ...".
 pub(super) fn compile(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Arc<Code>, String> {
     if let Some(outcome) = runtime.compiled.get(&hash) {
         return outcome;
@@ -141,7 +144,7 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
         response: response::ResponsePluginIndices::new(&pre).ok(),
         pre,
     };
-    // A hook that is exported but has not its functions would otherwise be lost without a word.
+    // Otherwise a hook that is exported without its functions would silently never be called.
     let exports = component.component_type();
     for (name, _) in exports.exports(&runtime.engine) {
         let Some(name) = name.strip_prefix(PACKAGE) else {
@@ -167,7 +170,7 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
 
 impl Code {
     pub(super) fn hooks(&self) -> Vec<Hook> {
-        let there = [
+        let exported = [
             self.request.is_some(),
             self.attempt.is_some(),
             self.failure.is_some(),
@@ -175,13 +178,13 @@ impl Code {
         ];
         Hook::ALL
             .into_iter()
-            .zip(there)
-            .filter_map(|(hook, there)| there.then_some(hook))
+            .zip(exported)
+            .filter_map(|(hook, exported)| exported.then_some(hook))
             .collect()
     }
 }
 
-/// Tries the component under a name and settings. The error completes the sentence "plugin X ...".
+/// Loads the component with a name and settings. The error completes the sentence "plugin X ...".
 pub(super) async fn load(
     runtime: &Arc<Runtime>,
     code: &Arc<Code>,
@@ -212,7 +215,7 @@ pub(super) async fn load(
     })?;
     let manifest = Manifest::parse(&text, &code.hooks())
         .map_err(|why| format!("has an invalid manifest: {why}"))?;
-    // Half a translation helps nobody.
+    // Half a translation is useless.
     let on_error = if manifest.dialect.is_some() {
         OnError::Fail
     } else {
@@ -237,7 +240,7 @@ pub(super) async fn load(
     })
 }
 
-/// What kind of file this is, so that the commonest mistakes get their own words.
+/// Checks what kind of file this is, so that common mistakes get their own message.
 fn check_header(bytes: &[u8]) -> Result<(), String> {
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
     let why = match bytes {
@@ -256,7 +259,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     Err(why.to_owned())
 }
 
-/// Reads the version and the wishes of a component from the names of what it imports and exports.
+/// Checks a component's version and imports by the names of what it imports and exports.
 fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
     let shape = component.component_type();
     let exports: Vec<_> = shape.exports(engine).map(|(name, _)| name).collect();
@@ -285,19 +288,19 @@ fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), S
 }
 
 fn check_version(name: &str) -> Result<(), String> {
-    let Some((_, asked)) = name
+    let Some((_, wanted)) = name
         .strip_prefix(PACKAGE)
         .and_then(|name| name.split_once('@'))
     else {
         return Ok(());
     };
     let (major, minor, patch) = OFFERED;
-    let mut numbers = asked.splitn(3, '.').map(str::parse::<u64>);
+    let mut numbers = wanted.splitn(3, '.').map(str::parse::<u64>);
     // A pre-release matches nothing but itself, and its patch number does not parse.
     match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(0)), Some(Ok(asked)), Some(Ok(_))) if (major, minor) == (0, asked) => Ok(()),
+        (Some(Ok(0)), Some(Ok(wanted)), Some(Ok(_))) if (major, minor) == (0, wanted) => Ok(()),
         _ => Err(format!(
-            "was built for `witgate:plugin` `{asked}`, but this gateway offers `{major}.{minor}.{patch}`: \
+            "was built for `witgate:plugin` `{wanted}`, but this gateway offers `{major}.{minor}.{patch}`: \
              rebuild it with the SDK of `{major}.{minor}`"
         )),
     }
@@ -308,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_wrong_file_gets_its_own_words() {
+    fn each_kind_of_wrong_file_gets_its_own_message() {
         let table: [(&[u8], &str); 7] = [
             (b"", "empty"),
             (b"\0asm", "truncated"),
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn only_versions_of_the_same_track_are_taken() {
+    fn only_versions_with_the_same_minor_number_are_accepted() {
         for good in [
             "witgate:plugin/manifest@0.2.0",
             "witgate:plugin/kv@0.2.9",

@@ -1,4 +1,4 @@
-//! The clock of deadlines: a thread that advances the engine's epoch while plugins run.
+//! The deadline clock: a thread that advances the engine's epoch while plugins run.
 //!
 //! It sleeps while no plugin runs, since a plain interval thread would wake an idle process two
 //! hundred times a second. The thread looks at the number of calls and begins to wait under one
@@ -16,7 +16,7 @@ use std::{
 
 use wasmtime::Engine;
 
-/// How finely deadlines are counted. Each tick interrupts a running plugin, so fewer are cheaper.
+/// The resolution of deadlines. Each tick interrupts a running plugin, so fewer are cheaper.
 const TICK: Duration = Duration::from_millis(5);
 /// Ticks without a call after which the thread sleeps. Waking it costs more than a call, so it does
 /// not sleep between the events of a stream.
@@ -24,21 +24,21 @@ const IDLE_TICKS: u32 = 40;
 
 pub(super) struct Ticker(Arc<Shared>);
 
-/// How many ticks there have been.
+/// The number of ticks so far.
 #[derive(Clone, Default)]
 pub(super) struct Ticks(Arc<AtomicU64>);
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Signalled where `asleep` is true: a call began, or there will be none.
+    /// Signalled while `asleep` is true: a call began, or the ticker stops.
     wake: Condvar,
     ticks: Ticks,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct State {
-    /// Calls under way.
+    /// Calls in progress.
     running: usize,
     /// The thread waits for `wake`. A call does not clear this, since the thread may find the call
     /// over and wait again.
@@ -46,7 +46,7 @@ struct State {
     stop: bool,
 }
 
-/// A call under way: while it lives, the clock ticks.
+/// A call in progress. While it lives, the clock ticks.
 pub(super) struct Running<'a>(&'a Shared);
 
 /// The time that a call may still take, in its own code and in the host functions that it calls.
@@ -58,7 +58,7 @@ pub(super) struct Allowance {
     since: Arc<AtomicU64>,
 }
 
-/// The thread that a call gives to others, and gets back.
+/// A turn of other tasks: the call has yielded its thread, and gets it back.
 pub(super) struct Turn {
     ticks: Ticks,
     since: Arc<AtomicU64>,
@@ -101,7 +101,7 @@ impl Ticker {
         Ok(Self(shared))
     }
 
-    /// A call begins.
+    /// Begins a call.
     pub(super) fn running(&self) -> Running<'_> {
         if self.0.state().begin() {
             self.0.wake.notify_one();
@@ -129,7 +129,7 @@ impl Allowance {
         }
     }
 
-    /// Begins a call, which may take this long.
+    /// Begins a call with this time limit.
     pub(super) fn begin(&mut self, limit: Duration) {
         let ticks = limit.as_millis().div_ceil(TICK.as_millis());
         self.left = u64::try_from(ticks).unwrap_or(u64::MAX);
@@ -148,7 +148,7 @@ impl Allowance {
 }
 
 impl Turn {
-    /// The call has its thread again.
+    /// Resumes the call, which has its thread again.
     pub(super) fn resume(self) {
         self.since.store(self.ticks.now(), Relaxed);
     }
@@ -159,7 +159,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a call is under way; `None` at the end. With `sleep` it waits until there is one.
+    /// Whether a call is in progress; `None` once the ticker stops. With `sleep` it waits for a
+    /// call.
     fn next(&self, sleep: bool) -> Option<bool> {
         let mut state = self.state();
         while sleep && state.sleeps() {
@@ -174,7 +175,7 @@ impl Shared {
 
 /// Each step is taken under the lock under which the thread begins to wait.
 impl State {
-    /// A call begins. Whether the thread has to be woken for it.
+    /// Begins a call. Returns whether the thread has to be woken for it.
     fn begin(&mut self) -> bool {
         self.running += 1;
         self.asleep
@@ -217,7 +218,7 @@ mod tests {
     /// No tick takes as long, however busy the machine is.
     const LIMIT: Duration = Duration::from_secs(20);
 
-    /// A clock that sleeps at once if no call is under way, and its ticks, which are not queued.
+    /// A clock that sleeps at once if no call is in progress, and its ticks, which are not queued.
     fn clock() -> (Ticker, Receiver<()>) {
         let (send, ticks) = sync_channel(0);
         let tick = move || {

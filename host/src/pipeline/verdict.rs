@@ -1,4 +1,4 @@
-//! What a request or attempt hook decided. What cannot be used is the plugin's failure.
+//! Verdicts of request and attempt hooks. One that cannot be used is the plugin's failure.
 
 use bytes::Bytes;
 use witgate_contract::verdict::{AnswerDraft, Refusal, RefusalDraft};
@@ -16,7 +16,7 @@ pub(super) enum Returned {
     Refuse(RefusalDraft),
 }
 
-/// The error says what is wrong with what the plugin returned.
+/// Reads a verdict. The error says why it cannot be used.
 pub(super) fn read(verdict: Returned, plugin: &PluginId) -> Result<Decision, String> {
     match verdict {
         Returned::Proceed => Ok(Decision::Proceed),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_status_type_details_and_where_to_go_on() {
+    fn a_refusal_has_status_type_details_and_what_is_tried_next() {
         let mut draft = RefusalDraft::new(422, "invalid_request_error".to_owned(), "no".to_owned());
         draft.set_details(r#"{"code": 1}"#.to_owned());
         draft.set_try_next(true);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_says_which_verdict_it_was() {
+    fn an_unusable_verdict_is_named_by_its_kind() {
         let answer = of(Returned::Answer(AnswerDraft::new("OK".to_owned()))).err();
         let answer = answer.unwrap();
         assert!(

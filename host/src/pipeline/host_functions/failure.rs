@@ -1,4 +1,4 @@
-//! A failed attempt as a plugin sees it, and what it may say about it.
+//! A failed attempt as a plugin sees it, and what the plugin may change.
 
 use wasmtime::component::Resource;
 use witgate_contract::{failure, header, status};
@@ -9,7 +9,7 @@ use crate::{
     pipeline::bindings::{EditError, RetryTarget, exchange::HostFailure},
 };
 
-/// One call's view of a failure; what it says counts when the call has succeeded.
+/// One call's view of a failure. Its changes take effect when the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct FailureView(pub(in crate::pipeline) Failure);
 

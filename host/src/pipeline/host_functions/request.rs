@@ -16,7 +16,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// What the hook allows.
+/// What a hook may edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pipeline) enum EditScope {
     /// The request hook: everything but the path.
@@ -40,7 +40,7 @@ pub struct RequestView {
     header_edits: header::Edits,
     redirect: Option<(String, String)>,
     body: Document,
-    /// The last that was asked for.
+    /// The last outline that the plugin asked for.
     outline: Option<Outline>,
     journal: Journal,
 }
@@ -50,9 +50,9 @@ pub struct RequestView {
 pub(in crate::pipeline) struct Journal {
     /// Edits of body, headers and path.
     pub(in crate::pipeline) count: u32,
-    /// Those of the body, in order, as far as [`limits::RECEIPT_EDITS`] goes.
+    /// Edits of the body, in order, up to [`limits::RECEIPT_EDITS`].
     pub(in crate::pipeline) edits: Vec<Edit>,
-    /// Edits of the body beyond it.
+    /// The number of body edits beyond that.
     pub(in crate::pipeline) left_out: u32,
     /// Lines for the record.
     pub(in crate::pipeline) notes: Notes,
@@ -60,8 +60,8 @@ pub(in crate::pipeline) struct Journal {
 }
 
 impl RequestView {
-    /// Takes the request's parts over for the time of a call; the body is shared, the rest is moved. [`Self::give_back`]
-    /// returns them.
+    /// Takes the request's parts for the time of a call: the body is shared, the others are moved.
+    /// [`Self::give_back`] returns them.
     pub(in crate::pipeline) fn lend(request: &mut Request, scope: EditScope) -> Self {
         let headers = std::mem::take(&mut request.headers);
         let path = std::mem::take(&mut request.path);
@@ -104,7 +104,8 @@ impl RequestView {
         }
     }
 
-    /// Returns what was lent. With `keep` the edits take effect and are told, else it is as if the call had not been.
+    /// Returns the lent parts to the request. With `keep` the edits take effect and are returned;
+    /// without it the request is as before the call.
     pub(in crate::pipeline) fn give_back(self, request: &mut Request, keep: bool) -> Journal {
         request.headers = self.headers;
         request.path = self.path;
@@ -184,7 +185,7 @@ impl RequestView {
         self.editable()?;
         let path = body::query(query).map_err(EditError::from)?;
         let (removed, places) = self.body.remove_all_noted(&path)?;
-        // From the last to the first, so that what is written down is a patch that can be applied in order.
+        // From the last to the first, so that the journal is a patch that applies in order.
         for at in places.into_iter().rev() {
             self.journal.note(Edit::Remove { at });
         }
@@ -222,7 +223,7 @@ impl Journal {
             Edit::Move { from, to } | Edit::Copy { from, to } => from.len() + to.len(),
         };
         self.count = self.count.saturating_add(1);
-        // What an operation's own words take.
+        // The fixed text of an operation.
         self.size = self.size.saturating_add(size + 32);
         if self.size > limits::RECEIPT_EDITS {
             self.left_out = self.left_out.saturating_add(1);
@@ -367,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_keeps_a_bounded_text_and_counts_the_rest() {
+    fn the_journal_keeps_a_bounded_text_and_counts_what_is_left_out() {
         let mut journal = Journal::default();
         for n in 0..2_000 {
             journal.note(Edit::Remove {
@@ -378,7 +379,7 @@ mod tests {
             at: "/a".to_owned(),
             value: "1".into(),
         });
-        assert_eq!(journal.count, 2_000, "a test is no edit");
+        assert_eq!(journal.count, 2_000, "a test is not an edit");
         assert_eq!(journal.edits.len() + journal.left_out as usize, 2_000);
         assert!(Edit::write_list(&journal.edits).len() <= limits::RECEIPT_EDITS);
     }

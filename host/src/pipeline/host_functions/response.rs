@@ -1,4 +1,4 @@
-//! The answer as a plugin sees it, besides its events.
+//! The response as a plugin sees it, besides its events.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::pipeline::{
     bindings::{EditError, exchange::HostResponse},
 };
 
-/// One call's view of the answer. Header edits stay in it until the call has succeeded.
+/// One call's view of the response. Header edits stay in it until the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct ResponseView {
     pub(in crate::pipeline) head: Arc<ResponseHead>,
     pub(in crate::pipeline) edits: header::Edits,
-    /// Why no header can be set, where that is so.
+    /// Why no header can be set, if so.
     pub(in crate::pipeline) closed: Option<&'static str>,
     pub(in crate::pipeline) complete: bool,
     /// Lines for the record.

@@ -1,4 +1,4 @@
-//! The answers and refusals that a plugin makes. The policy checks them once a hook has returned one.
+//! The answers and refusals that a plugin makes. They are checked when a hook returns one.
 
 use wasmtime::component::Resource;
 use witgate_contract::{
@@ -10,8 +10,8 @@ use super::Host;
 use crate::pipeline::bindings::exchange::{HostAnswer, HostRefusal};
 
 impl Host {
-    /// Makes room for one more. A plugin that makes many at a time would fill the gateway's memory, not
-    /// its own.
+    /// Stores a new draft. The number is limited, since drafts take the gateway's memory, not the
+    /// plugin's.
     fn draft<T: Send + 'static>(&mut self, draft: T) -> wasmtime::Result<Resource<T>> {
         if self.drafts >= limits::DRAFTS {
             return Err(wasmtime::Error::msg(format!(
@@ -24,7 +24,7 @@ impl Host {
         Ok(handle)
     }
 
-    /// What a hook has returned.
+    /// Takes out the draft that a hook returned.
     pub(in crate::pipeline) fn take_draft<T: 'static>(
         &mut self,
         handle: Resource<T>,

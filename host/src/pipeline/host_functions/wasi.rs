@@ -63,7 +63,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     insecure_seed::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
 }
 
-/// `wasi:io` needs the table alone.
+/// `wasi:io` needs only the table.
 struct HasTable;
 
 impl HasData for HasTable {
@@ -181,7 +181,7 @@ impl wall_clock::Host for Host {
 }
 
 impl monotonic_clock::Host for Host {
-    /// Counts from the first time that the plugin asks.
+    /// Counts from the plugin's first reading.
     fn now(&mut self) -> wasmtime::Result<monotonic_clock::Instant> {
         let zero = *self.clock_zero.get_or_insert_with(Instant::now);
         Ok(u64::try_from(zero.elapsed().as_nanos())?)
@@ -247,7 +247,7 @@ fn zeroes(length: u64) -> wasmtime::Result<Vec<u8>> {
     Ok(vec![0; usize::try_from(length)?])
 }
 
-/// An input that is at its end.
+/// An empty input.
 struct Empty;
 
 #[async_trait]
@@ -287,12 +287,12 @@ impl OutputStream for Sink {
 
 /// A point in time that a plugin can wait for, within the time that its call has.
 enum Timer {
-    /// Ready, after others have run once: a plugin may poll this in a loop.
+    /// Ready after other tasks have run once, since a plugin may poll this in a loop.
     Elapsed {
         yielded: bool,
     },
     At(tokio::time::Instant),
-    /// Later than the clock reaches.
+    /// Later than the clock can express.
     Never,
 }
 
