@@ -372,8 +372,8 @@ fn nothing_follows_the_end_of_a_message() {
 #[test]
 fn a_dialect_that_fails_ends_the_exchange_with_its_name() {
     for (what, text) in [
-        ("ERR", "told it to fail"),
-        ("PANIC", "told it to panic"),
+        ("ERR", "asked it to fail"),
+        ("PANIC", "asked it to panic"),
         ("SPIN", "deadline"),
     ] {
         let word = format!("{{\"DO\":\"{what}\"}}");

@@ -1,10 +1,11 @@
-// Shared by the guests that misbehave: a rule with every hook, which calls `crate::misbehave` where the settings say.
+// Shared by the guests that misbehave: a plugin with every hook, which calls `crate::misbehave` where
+// the settings say.
 //
 // | setting | meaning |
 // | --- | --- |
 // | `in` | `describe`, `request` (default), `attempt`, `failure`, `event`, `end` or `body` |
 // | `call` | at which call of that hook in one exchange; 1 by default |
-// | `edits` | whether to add the member `spoiled` to the body first, so that it can be seen to be taken back |
+// | `edits` | whether to add the member `spoiled` to the body first, to show that the edit is undone |
 
 use serde::Deserialize;
 use witgate_plugin::{

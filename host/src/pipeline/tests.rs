@@ -91,7 +91,7 @@ impl Fixture {
         loaded
     }
 
-    /// Loads what must be good.
+    /// Loads plugins of which none may be rejected.
     #[track_caller]
     fn loaded(mut self) -> Self {
         let refused = self.load().refused;
@@ -264,7 +264,8 @@ fn body(request: &Request) -> String {
     String::from_utf8(request.body.bytes().to_vec()).unwrap()
 }
 
-/// Async code of a test; loading needs a thread without a runtime, so tests are not async themselves.
+/// Runs async code of a test. Loading needs a thread without a runtime, so tests are not async
+/// themselves.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -277,7 +278,7 @@ const MARKED: &str = r#"{ "model":"m", "messages":[{"role":"user","content":[{"t
 const PLAIN: &str = r#"{ "model":"m", "messages":[] }"#;
 
 #[test]
-fn the_built_in_set_is_loaded_in_order_and_a_second_look_changes_nothing() {
+fn the_built_in_set_is_loaded_in_order_and_a_second_load_changes_nothing() {
     let mut fixture = Fixture::new().loaded();
     let names = fixture.names();
     assert!(
@@ -347,7 +348,7 @@ fn a_rule_that_does_not_apply_costs_no_instance_and_one_that_does_is_in_the_rece
 }
 
 #[test]
-fn a_panic_is_told_with_its_text_and_undone_and_the_next_exchange_is_fine() {
+fn a_panic_is_reported_with_its_text_and_undone_and_the_next_exchange_is_fine() {
     let fixture = Fixture::new()
         .drop_in("traps.wasm", "traps.wasm")
         .settings("traps", json!({ "edits": true }));
@@ -361,7 +362,7 @@ fn a_panic_is_told_with_its_text_and_undone_and_the_next_exchange_is_fine() {
             let text = fault.to_string();
             assert!(text.starts_with("plugin `traps` panicked: "), "{text}");
             assert!(text.contains("trapped on purpose in request"), "{text}");
-            assert_eq!(body(&request), PLAIN, "what it had edited is taken back");
+            assert_eq!(body(&request), PLAIN, "its edits are undone");
             assert_eq!(request.headers.len(), 1, "what was lent is back");
             assert_eq!(request.path, "/v1/messages");
         }
@@ -370,7 +371,7 @@ fn a_panic_is_told_with_its_text_and_undone_and_the_next_exchange_is_fine() {
 }
 
 #[test]
-fn a_plugin_that_may_be_skipped_is_out_for_the_exchange_and_that_is_visible() {
+fn a_plugin_that_fails_and_may_be_skipped_is_not_called_again_in_the_exchange() {
     let fixture = Fixture::new()
         .drop_in("errs.wasm", "errs.wasm")
         .settings("errs", json!({ "in": "attempt", "edits": true }))
@@ -389,7 +390,10 @@ fn a_plugin_that_may_be_skipped_is_out_for_the_exchange_and_that_is_visible() {
         let (plugin, reason) = &run.receipt().skipped[0];
         assert_eq!(plugin.as_str(), "errs");
         assert!(reason.contains("erred on purpose in attempt"), "{reason}");
-        assert!(!run.begin_response(head()).listens(), "nor in the answer");
+        assert!(
+            !run.begin_response(head()).listens(),
+            "nor for the response"
+        );
     });
 }
 
@@ -460,7 +464,7 @@ fn a_plugin_that_takes_all_memory_is_ended_at_its_limit() {
 }
 
 #[test]
-fn each_bad_file_is_refused_in_one_line_and_the_others_are_loaded() {
+fn each_bad_file_is_rejected_in_one_line_and_the_others_are_loaded() {
     let mut fixture = Fixture::new()
         .drop_in("wrong_world.wasm", "a-world.wasm")
         .drop_in("wrong_version.wasm", "b-version.wasm")
@@ -509,7 +513,7 @@ fn each_bad_file_is_refused_in_one_line_and_the_others_are_loaded() {
 }
 
 #[test]
-fn a_file_replaces_a_built_in_plugin_at_its_place_and_a_bad_one_leaves_the_last_good_in_force() {
+fn a_file_replaces_a_built_in_plugin_at_its_place_and_a_bad_one_leaves_the_last_good_one() {
     let mut fixture = Fixture::new()
         .drop_in("other_merge_roles.wasm", "merge_roles.wasm")
         .loaded();
@@ -527,7 +531,7 @@ fn a_file_replaces_a_built_in_plugin_at_its_place_and_a_bad_one_leaves_the_last_
     fs::write(&file, b"half a fi").unwrap();
     let loaded = fixture.load();
     assert_eq!(loaded.refused.len(), 1);
-    assert!(loaded.catalog.is_none(), "what runs, runs on");
+    assert!(loaded.catalog.is_none(), "the running set stays");
 
     fs::remove_file(&file).unwrap();
     assert!(fixture.load().refused.is_empty());
@@ -544,7 +548,7 @@ fn a_bad_replacement_does_not_fall_back_to_the_built_in_plugin_at_start() {
 }
 
 #[test]
-fn refused_settings_leave_the_plugin_running_with_the_old_ones() {
+fn rejected_settings_leave_the_plugin_running_with_the_old_ones() {
     let mut fixture = Fixture::new()
         .drop_in("tagger.wasm", "tagger.wasm")
         .settings("tagger", json!({ "headers": { "x-tag": ["old"] } }))
@@ -574,7 +578,7 @@ fn refused_settings_leave_the_plugin_running_with_the_old_ones() {
 }
 
 #[test]
-fn a_plugin_that_is_switched_off_is_listed_and_not_called() {
+fn a_disabled_plugin_is_listed_and_not_called() {
     let mut fixture = Fixture::new().drop_in("traps.wasm", "traps.wasm");
     fixture.plugin("traps").enabled = false;
     let fixture = fixture.loaded();
@@ -619,7 +623,7 @@ fn no_free_slot_is_an_overload_and_slots_come_back() {
         assert_eq!(
             fault.kind,
             Kind::Overloaded,
-            "nor may it go past its reservation"
+            "it cannot exceed its reservation"
         );
 
         let mut answering = first.begin_response(head());
@@ -635,7 +639,7 @@ fn no_free_slot_is_an_overload_and_slots_come_back() {
 }
 
 #[test]
-fn events_are_kept_taken_out_and_replaced() {
+fn events_are_kept_discarded_and_replaced() {
     let fixture = Fixture::new()
         .drop_in("events.wasm", "events.wasm")
         .settings(
@@ -649,7 +653,7 @@ fn events_are_kept_taken_out_and_replaced() {
         assert!(answering.wants("message_start", None));
         assert!(
             !answering.wants("ping", None),
-            "pings are for those who name them"
+            "pings are only for plugins that name them"
         );
 
         assert_eq!(
@@ -706,7 +710,7 @@ fn what_an_inner_plugin_makes_passes_through_the_outer_ones() {
 }
 
 #[test]
-fn a_cut_stream_gets_what_was_held_back_but_no_stop() {
+fn a_truncated_stream_gets_what_was_held_back_but_no_stop() {
     let settings = json!({ "hold": true, "at_end": [{ "name": "message_stop", "data": {} }] });
     let fixture = Fixture::new()
         .drop_in("events.wasm", "events.wasm")
@@ -748,7 +752,7 @@ fn a_response_plugin_that_has_changed_the_stream_cannot_be_skipped() {
 }
 
 #[test]
-fn a_body_that_is_no_message_is_shown_whole() {
+fn a_body_that_is_not_a_message_is_shown_whole() {
     let fixture = Fixture::new()
         .drop_in("events.wasm", "events.wasm")
         .settings("events", json!({ "body": { "input_tokens": 7 } }))
@@ -768,7 +772,7 @@ fn a_body_that_is_no_message_is_shown_whole() {
 }
 
 #[test]
-fn a_failure_hook_corrects_the_failure_and_wishes_for_a_retry() {
+fn a_failure_hook_corrects_the_failure_and_asks_for_a_retry() {
     let settings = json!({ "when": [500], "retry": "other-account", "after_ms": 20, "cooldown_ms": 1000,
                            "status": 429, "error_type": "rate_limit_error" });
     let fixture = Fixture::new()
@@ -778,19 +782,23 @@ fn a_failure_hook_corrects_the_failure_and_wishes_for_a_retry() {
     run(async {
         let mut run = fixture.begin();
         let request = request(PLAIN);
-        let told = run
+        let corrected = run
             .on_failure(&request, &target(&[]), failure(500))
             .await
             .unwrap();
         assert_eq!(
-            (told.status, told.kind.as_str(), told.corrected),
+            (
+                corrected.status,
+                corrected.kind.as_str(),
+                corrected.corrected
+            ),
             (429, "rate_limit_error", true)
         );
         assert_eq!(
-            told.retry,
+            corrected.retry,
             Some(RetryRequest::OtherAccount(Duration::from_millis(20)))
         );
-        assert_eq!(told.cooldown, Some(Duration::from_secs(1)));
+        assert_eq!(corrected.cooldown, Some(Duration::from_secs(1)));
 
         let untouched = run
             .on_failure(&request, &target(&[]), failure(400))
@@ -856,7 +864,7 @@ fn a_path_may_be_set_for_an_attempt_and_credentials_may_not() {
 }
 
 #[test]
-fn a_body_that_is_no_json_is_the_clients_fault_only_where_a_rule_has_to_read_it() {
+fn a_body_that_is_not_json_is_the_clients_fault_only_where_a_rule_has_to_read_it() {
     let fixture = Fixture::new().loaded();
     run(async {
         let broken = r#"{"cache_control": [[["#;
@@ -900,15 +908,19 @@ fn a_second_start_takes_compiled_code_from_the_cache_and_a_bad_cache_does_no_har
     for entry in entries {
         fs::write(entry, b"junk").unwrap();
     }
-    assert_eq!(start(&cache), (plugins, 0), "junk is compiled anew");
+    assert_eq!(start(&cache), (plugins, 0), "junk is compiled again");
 
     let file = cache.join("a-file");
     fs::write(&file, b"").unwrap();
-    assert_eq!(start(&file), (plugins, 0), "a folder that cannot be made");
+    assert_eq!(
+        start(&file),
+        (plugins, 0),
+        "a folder that cannot be created"
+    );
     fs::remove_dir_all(&cache).unwrap();
 }
 
-/// What the toy dialect's instance says it was shown so far, as it would go upstream.
+/// How many events the toy dialect's instance was shown so far, which it writes into the request.
 async fn seen(run: &mut Run, target: &Target) -> Value {
     let mut request = request(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
     let decided = run.on_attempt(&mut request, target).await.unwrap();
@@ -918,7 +930,7 @@ async fn seen(run: &mut Run, target: &Target) -> Value {
 }
 
 #[test]
-fn a_dialects_instance_comes_back_from_an_answer_unless_it_was_left_in_the_middle_of_a_call() {
+fn a_dialects_instance_is_returned_by_a_response_unless_it_was_dropped_in_the_middle_of_a_call() {
     let fixture = Fixture::new()
         .drop_in("toy_dialect.wasm", "toy.wasm")
         .loaded();
@@ -941,20 +953,20 @@ fn a_dialects_instance_comes_back_from_an_answer_unless_it_was_left_in_the_middl
         let events = translator.on_event(said(r#"{"WORD":"a"}"#)).await.unwrap();
         assert_eq!(events.len(), 2, "{events:?}");
         drop(translator);
-        assert_eq!(seen(&mut run, &target).await, 1, "it is the same one");
+        assert_eq!(seen(&mut run, &target).await, 1, "it is the same instance");
         assert_eq!(run.receipt().instances, 1);
-        assert_eq!(run.receipt().calls, 3, "what it did on loan is told");
+        assert_eq!(run.receipt().calls, 3, "calls made on loan are counted");
 
         let mut translator = run.translator(head()).await.unwrap().unwrap();
         let spinning = translator.on_event(said(r#"{"DO":"SPIN"}"#));
         let left = tokio::time::timeout(Duration::from_millis(20), spinning).await;
         assert!(left.is_err(), "it was still running");
         drop(translator);
-        assert_eq!(seen(&mut run, &target).await, 0, "it is another one");
+        assert_eq!(seen(&mut run, &target).await, 0, "it is another instance");
         assert_eq!(run.receipt().instances, 2);
         assert_eq!(fixture.runtime.free_slots(), 19, "in the same slot");
 
-        // An answer that goes to the client does not wait for it.
+        // A response that goes to the client does not wait for it.
         let translator = run.translator(head()).await.unwrap().unwrap();
         let answering = run.begin_response(head());
         assert!(

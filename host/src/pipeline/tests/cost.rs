@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Instant};
 
 use super::*;
 
-/// One for all rounds, since to make one costs as much as the hooks do.
+/// One executor for all rounds, since creating one costs as much as the hooks do.
 fn executor() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().unwrap()
@@ -30,7 +30,8 @@ fn conversation(size: usize) -> String {
     )
 }
 
-/// The best of many rounds for each of both, taken in turn, so that what else the machine does hits both alike.
+/// The best of many rounds for each act. The acts take turns, so that other load on the machine
+/// affects all alike.
 fn best<const N: usize>(rounds: u32, mut acts: [&mut dyn FnMut(); N]) -> [Duration; N] {
     let mut best = [Duration::MAX; N];
     for _ in 0..rounds {
@@ -43,7 +44,7 @@ fn best<const N: usize>(rounds: u32, mut acts: [&mut dyn FnMut(); N]) -> [Durati
     best
 }
 
-/// All that the hooks of a request do, up to what goes upstream.
+/// Runs all hooks of a request, up to what is sent upstream.
 async fn hooks(fixture: &Fixture, mut request: Request, target: &Target) -> Run {
     let mut run = fixture.begin();
     assert!(run.on_request(&mut request).await.is_ok());
@@ -53,9 +54,9 @@ async fn hooks(fixture: &Fixture, mut request: Request, target: &Target) -> Run 
     run
 }
 
-/// The search that makes a document's index is the one look at the whole of a body. The margin: all else was measured at
-/// 0.06 to 0.1 of it (0.2 beside a load), and a second look of the same kind, which is the fastest that there is, adds 1;
-/// parsing adds 10.
+/// Building a document's index is the only pass over a whole body. The margin: everything else was
+/// measured at 0.06 to 0.1 of that pass (0.2 on a busy machine). A second pass of the same kind,
+/// the fastest possible, adds 1; parsing adds 10.
 #[test]
 fn a_body_that_no_rule_wants_is_looked_at_once() {
     let fixture = Fixture::new().loaded();

@@ -1,4 +1,4 @@
-//! Is called at every hook and does nothing: everything has to pass as if it were not there. Any settings.
+//! Has every hook and does nothing: exchanges have to work as if it did not exist. Any settings.
 
 use witgate_plugin::{
     AttemptHook, Error, FailureHook, Guard, Manifest, Plugin, RequestHook, ResponseHook, Value,

@@ -1,5 +1,5 @@
-//! Says that it failed, with the text `erred on purpose in HOOK`.
-//! `../everywhere.rs` tells the settings.
+//! Returns an error with the text `erred on purpose in HOOK`.
+//! `../everywhere.rs` documents the settings.
 
 #[path = "../../everywhere.rs"]
 mod everywhere;

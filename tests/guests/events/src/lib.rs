@@ -1,17 +1,17 @@
-//! Does to the answer what the settings say; without them it keeps everything.
+//! Changes the response as the settings say. Without settings it keeps everything.
 //!
 //! | setting | meaning |
 //! | --- | --- |
 //! | `events`, `deltas` | those of its guard |
 //! | `kinds` | the kinds of its guards; by default `["messages", "count_tokens"]` |
-//! | `discard` | a list of event names that do not go on |
-//! | `replace` | an object from event names to the events in their place, each `{"name", "data"}`; `data` is any JSON value |
+//! | `discard` | a list of event names to discard |
+//! | `replace` | an object from event names to the events that replace them, each `{"name", "data"}`; `data` is any JSON value |
 //! | `shout` | replaces each text delta by itself in capitals |
-//! | `hold` | holds all text deltas back until the end, or the cut, and sends them then as one |
+//! | `hold` | holds back all text deltas until the end, also of a truncated stream, and sends them as one |
 //! | `at_end` | a list of events |
-//! | `body` | what an answer that is no message is replaced by |
+//! | `body` | what replaces the body of a response that is not a message |
 //! | `headers` | an object from names to lists of values, set at the first event or the body |
-//! | `remember` | a JSONPath; what it selects in the request stands in the header `x-remembered` of the answer |
+//! | `remember` | a JSONPath; what it selects in the request becomes the response header `x-remembered` |
 
 use std::collections::BTreeMap;
 
@@ -153,7 +153,7 @@ impl ResponseHook for Events {
 }
 
 impl Events {
-    /// Sets headers, which is possible until something has been sent.
+    /// Sets headers at the first call, before anything was sent.
     fn begin(&mut self, response: &mut Response) -> Result<(), Error> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn held_text_comes_out_after_a_cut() {
+    fn held_text_comes_out_after_a_truncated_stream() {
         let mut exchange = answered(json!({"hold": true}));
         exchange.on_event(delta("a")).unwrap();
         assert_eq!(exchange.on_cut().unwrap(), [delta("a")]);

@@ -1,5 +1,5 @@
-//! Takes memory without end: the gateway has to refuse it more than its limit.
-//! `../everywhere.rs` tells the settings.
+//! Allocates memory without end: the gateway has to stop it at its limit.
+//! `../everywhere.rs` documents the settings.
 
 #[path = "../../everywhere.rs"]
 mod everywhere;
@@ -10,7 +10,7 @@ use witgate_plugin::Error;
 fn misbehave(_: &str) -> Result<(), Error> {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
     loop {
-        // Written to, or the optimiser would see that nobody looks.
+        // Written to, or the optimiser would remove the unused memory.
         hoard.push(std::hint::black_box(vec![1; 1 << 20]));
     }
 }

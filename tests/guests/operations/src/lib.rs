@@ -1,4 +1,4 @@
-//! Does the operations that the settings list, and reports the result of each as a text.
+//! Runs the operations that the settings list, and reports the result of each as a text.
 //!
 //! | setting | meaning |
 //! | --- | --- |
@@ -36,7 +36,7 @@ pub struct Settings {
     events: Vec<(String, String)>,
 }
 
-/// A text, or one that is repeated, for the sake of limits.
+/// A text, or a repeated one to reach a limit.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -103,7 +103,7 @@ enum Scene<'a, 'b, 'c> {
     Response(&'a mut Response<'b>),
 }
 
-/// The rule.
+/// The plugin.
 #[derive(Debug)]
 pub struct Operations {
     settings: Settings,
@@ -349,7 +349,7 @@ fn in_a_response(response: &mut Response, operation: &Operation) -> Result<Value
     Ok(Value::Null)
 }
 
-/// A mistake in the test: there is no such operation in this hook.
+/// A mistake in the test: this hook does not have the operation.
 fn unknown(operation: &Operation) -> Value {
     panic!("{operation:?} is not an operation of this hook")
 }

@@ -1,5 +1,5 @@
-//! Takes the place of the built-in `merge-roles` when its file is dropped as `merge_roles.wasm`: it joins nothing, and adds
-//! the member `merged_by` to every body. No settings.
+//! Replaces the built-in `merge-roles` when its file is named `merge_roles.wasm`: it joins nothing,
+//! and adds the member `merged_by` to every body. No settings.
 
 use witgate_plugin::{
     AttemptHook, Error, Manifest, NoSettings, Operation, Plugin, Request, Target, Verdict, export,
@@ -15,7 +15,7 @@ impl Plugin for OtherMergeRoles {
     }
 
     fn describe(&self) -> Manifest {
-        Manifest::new("another rule in the place of merge-roles").version("other")
+        Manifest::new("replaces merge-roles").version("other")
     }
 }
 

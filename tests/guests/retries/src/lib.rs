@@ -1,10 +1,10 @@
-//! Makes of a failed attempt what the settings say, and nothing without them.
+//! Changes a failed attempt as the settings say. Without settings it does nothing.
 //!
 //! | setting | meaning |
 //! | --- | --- |
 //! | `when` | the statuses of its guard; by default all |
 //! | `retry` | `same-account`, `other-account` or `never` |
-//! | `after_ms` | how long to wait before; 0 by default |
+//! | `after_ms` | the delay before the retry; 0 by default |
 //! | `cooldown_ms` | the cooldown of the account |
 //! | `status`, `error_type`, `body` | what the client gets instead |
 //! | `mark` | after a failure, add the member `failed_with` (status, error type, body) to the body of the next attempt |
@@ -38,7 +38,7 @@ enum Account {
     Never,
 }
 
-/// What the last attempt came to, remembered for the next.
+/// How the last attempt failed, for the next one.
 struct Retries {
     settings: Settings,
     failed_with: Option<Value>,

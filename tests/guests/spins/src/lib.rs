@@ -1,5 +1,5 @@
-//! Never returns: the gateway has to end it at its deadline.
-//! `../everywhere.rs` tells the settings.
+//! Never returns: the gateway has to stop it at its deadline.
+//! `../everywhere.rs` documents the settings.
 
 #[path = "../../everywhere.rs"]
 mod everywhere;

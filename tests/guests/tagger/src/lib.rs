@@ -1,4 +1,4 @@
-//! Does to the request what the settings say, and nothing without them.
+//! Edits, answers or refuses the request as the settings say. Without settings it does nothing.
 //!
 //! | setting | meaning |
 //! | --- | --- |
@@ -11,7 +11,7 @@
 //! | `headers` | an object from names to lists of values |
 //! | `send_to` | another path and query |
 //! | `echo` | a JSONPath; what it selects is written to the log, as `AT VALUE` |
-//! | `show` | sets the header `x-tagger` to what can be seen of request and target |
+//! | `show` | sets the header `x-tagger` to what the plugin sees of request and target |
 //! | `count` | a key whose number in kv is incremented; the sum becomes the header `x-tagger-count` |
 //! | `answer` | the body of an answer, with the header `x-tagger: answered` and the note `tagged` |
 //! | `refuse` | a refusal: `{"status", "type", "message", "details", "try_next"}` |

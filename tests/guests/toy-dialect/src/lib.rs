@@ -1,23 +1,23 @@
-//! A whole dialect for a protocol that nobody speaks but tests, in capital letters. What the upstream says decides whether
-//! the plugin behaves.
+//! A whole dialect for a protocol that only tests speak, in capital letters. What the upstream
+//! sends decides whether the plugin behaves.
 //!
-//! | the upstream says | the plugin makes of it |
+//! | the upstream sends | the plugin makes of it |
 //! | --- | --- |
 //! | `{"HELLO": id, "IN": n}` | the beginning of the message |
 //! | `{"WORD": text}` | text |
-//! | `{"HOLD": text}` | text, held back until something else comes, or the end |
+//! | `{"HOLD": text}` | text, held back until other text arrives, or the end |
 //! | `{"BYE": reason, "OUT": n}` | nothing yet |
 //! | `[DONE]`, or the body's own end after a `BYE` | the end of the message |
 //! | `{"WOE": "BUSY", "SAYS": text, "WAIT": seconds}` | an error |
 //! | `{"NOTE": what}` | a note that it was left out |
 //! | `{"ALL": [...]}` | each of the above, one after the other |
-//! | `{"DO": what}` | `ERR`, `PANIC`, `SPIN`, `END TWICE`, `SET HEADER`; with `AT END` behind it not before the end |
+//! | `{"DO": what}` | `ERR`, `PANIC`, `SPIN`, `END TWICE`, `SET HEADER`; with ` AT END` appended, only at the end |
 //! | anything else | nothing |
 //!
 //! | setting | meaning |
 //! | --- | --- |
 //! | `dialect` | its name; `toy` by default |
-//! | `kinds` | the kinds of its guards; by default all that there are |
+//! | `kinds` | the kinds of its guards; all by default |
 //! | `refuses` | kinds that it refuses |
 
 use std::time::Duration;
@@ -49,11 +49,11 @@ impl Default for Settings {
     }
 }
 
-/// What it knows of the exchange it serves.
+/// What it knows of its exchange.
 #[derive(Default)]
 struct Toy {
     settings: Settings,
-    /// Events that it was shown in all attempts.
+    /// The number of events that it was shown in all attempts.
     seen: u32,
     /// What a failure said, for the next attempt.
     failed: u32,
@@ -62,7 +62,7 @@ struct Toy {
     at_end: Option<String>,
 }
 
-/// The message of the present attempt.
+/// The message of the current attempt.
 #[derive(Default)]
 struct Message {
     begun: bool,
@@ -125,7 +125,7 @@ impl FailureHook for Toy {
         if let Some(seconds) = self.wait.take() {
             failure.set_cooldown(Duration::from_secs(seconds));
         }
-        // What was translated as an event is Anthropic's already.
+        // An error that was translated as an event is in Anthropic's form already.
         let Ok(Value::Object(woe)) = serde_json::from_str(&failure.body()) else {
             return Ok(());
         };
@@ -169,7 +169,7 @@ impl ResponseHook for Toy {
             return Ok(self.message.end());
         }
         let mut events = self.message.let_go();
-        // The gateway does not let it pass.
+        // The gateway has to drop this event.
         events.push(event(json!({ "type": "message_stop" })));
         Ok(events)
     }
@@ -221,7 +221,7 @@ impl Toy {
                 _ => "api_error",
             };
             let says = text("SAYS").unwrap_or_default();
-            // What comes behind an error goes to nobody.
+            // The gateway has to drop events after an error.
             let after = event(json!({ "type": "after_the_end" }));
             return Ok(vec![event(error(kind, &says)), after]);
         }
@@ -237,8 +237,8 @@ impl Toy {
             return Ok(Vec::new());
         }
         match what {
-            "ERR" => Err(Error::new("the upstream told it to fail")),
-            "PANIC" => panic!("the upstream told it to panic"),
+            "ERR" => Err(Error::new("the upstream asked it to fail")),
+            "PANIC" => panic!("the upstream asked it to panic"),
             "SPIN" => loop {
                 std::hint::black_box(0);
             },
@@ -296,7 +296,7 @@ impl Message {
         }
     }
 
-    /// Nothing where the upstream did not say that this is the end.
+    /// The end of the message. Empty if the upstream did not send a `BYE`.
     fn end(&mut self) -> Vec<Event> {
         let Some((reason, output)) = self.bye.take().filter(|_| self.begun) else {
             return Vec::new();

@@ -1,5 +1,5 @@
 //! Panics: the gateway has to show the text, `trapped on purpose in HOOK`, and go on.
-//! `../everywhere.rs` tells the settings.
+//! `../everywhere.rs` documents the settings.
 
 #[path = "../../everywhere.rs"]
 mod everywhere;

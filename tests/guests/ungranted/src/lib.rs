@@ -1,4 +1,5 @@
-//! Wants the network, which no plugin has: the gateway has to refuse it and name the import, `wasi:sockets`. No settings.
+//! Imports the network, which no plugin has: the gateway has to reject it and name the import,
+//! `wasi:sockets`. No settings.
 
 use std::net::TcpStream;
 

@@ -1,4 +1,4 @@
-//! A sound component that exports nothing of the gateway's contract: it has to be refused as no plugin.
+//! A valid component that exports nothing of the gateway's contract: the gateway has to reject it.
 
 #[cfg(target_family = "wasm")]
 #[allow(
