@@ -1,5 +1,5 @@
-// Shared by the guests that misbehave: a plugin with every hook, which calls `crate::misbehave` where
-// the settings say.
+// Shared by the guests that misbehave: a plugin with every hook, which calls `crate::misbehave`
+// where the settings say.
 //
 // | setting | meaning |
 // | --- | --- |

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a query or an edit was refused. Nothing has changed when one of these is returned.
 ///
-/// The cases are those of `edit-error` in `wit/exchange.wit`. Each text is lower case, without a
+/// The cases are those of `edit-error` in the contract's `exchange.wit`. Each text is lower case, without a
 /// full stop, and says what was got against what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditError {

@@ -114,7 +114,7 @@ impl Guard {
     }
 
     /// Whether a failure hook is called. If a query cannot read the body, the condition holds: the
-    /// body was sent all the same, so the hook has to look for itself.
+    /// body was sent all the same, so the hook itself has to check it.
     #[must_use]
     pub fn holds_for_failure(&self, facts: Facts<'_>, status: u16, body: &Document) -> bool {
         self.alternatives.iter().any(|alternative| {

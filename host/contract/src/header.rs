@@ -119,7 +119,7 @@ pub fn value(name: &HeaderName, text: &str) -> Result<HeaderValue, EditError> {
 pub struct Edits(Vec<(HeaderName, Vec<HeaderValue>)>);
 
 impl Edits {
-    /// Whether there is no edit.
+    /// Whether it has no edits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_there_until_its_time_is_up() {
+    fn a_value_is_kept_until_its_lifetime_ends() {
         let (mut space, now) = space();
         space
             .set("k", b"v".to_vec(), Duration::from_millis(100), now)
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_increment_counts_from_zero_and_does_not_prolong_the_life() {
+    fn an_increment_counts_from_zero_and_does_not_extend_the_lifetime() {
         let (mut space, now) = space();
         assert_eq!(space.increment("n", 2, Duration::from_secs(1), now), Ok(2));
         let later = now + Duration::from_millis(900);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_space_forgets_what_was_not_used_for_the_longest_time() {
+    fn a_full_space_drops_the_least_recently_used_entries() {
         let (mut space, now) = space();
         let value = vec![0; limits::KV_VALUE];
         for n in 0..15 {
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_goes_before_what_still_lives() {
+    fn expired_entries_are_dropped_before_live_ones() {
         let (mut space, now) = space();
         let value = vec![0; limits::KV_VALUE];
         space

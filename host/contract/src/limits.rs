@@ -46,7 +46,7 @@ pub const FAILURE_BODY_SHOWN: usize = 64 << 10;
 /// Body in `failure.set_body`, in bytes.
 pub const FAILURE_BODY: usize = 1 << 20;
 
-/// Length of an error type in `failure.set_kind` and in a refusal, in bytes.
+/// Length of an error type in `failure.set_error_type` and in a refusal, in bytes.
 pub const ERROR_TYPE: usize = 64;
 
 /// Delay that `failure.set_retry` can ask for. A longer one is shortened to it: no client waits

@@ -102,8 +102,8 @@ impl AnswerDraft {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it: a body that is not JSON, an illegal status, a header that
-    /// is malformed or that a plugin cannot set in a response, or too many headers.
+    /// The first thing that is wrong with it: a body that is not JSON, an illegal status, a header
+    /// that is malformed or that a plugin cannot set in a response, or too many headers.
     pub fn finish(self) -> Result<Answer, String> {
         match self.problem {
             Some(problem) => Err(problem),
@@ -148,8 +148,8 @@ impl RefusalDraft {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it: an illegal status or error type, or details that are not
-    /// JSON.
+    /// The first thing that is wrong with it: an illegal status or error type, or details that are
+    /// not JSON.
     pub fn finish(self) -> Result<Refusal, String> {
         match self.problem {
             Some(problem) => Err(problem),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_status_type_details_and_where_to_go_on() {
+    fn a_refusal_has_status_type_details_and_what_is_tried_next() {
         let mut draft = RefusalDraft::new(422, "invalid_request_error".to_owned(), "no".to_owned());
         draft.set_details(r#"{"code": 1}"#.to_owned());
         draft.set_try_next(true);

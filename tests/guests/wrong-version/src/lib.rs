@@ -1,5 +1,5 @@
-//! A plugin built for `witgate:plugin@0.1.0`, which the gateway does not offer any more: it is rejected
-//! with a line that says to rebuild it.
+//! A plugin built for `witgate:plugin@0.1.0`, which the gateway does not offer any more: it is
+//! rejected with a line that says to rebuild it.
 
 #[cfg(target_family = "wasm")]
 #[allow(
