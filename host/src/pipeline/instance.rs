@@ -170,13 +170,11 @@ impl Instance {
         view: u32,
         limit: Duration,
     ) -> Result<Verdict, PluginError> {
-        if self.hooks.request.is_none()
-            && let Some(hook) = &self.code.request
-        {
-            let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.request = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
-        }
-        let Some(hook) = &self.hooks.request else {
+        let bound = bind(&mut self.hooks.request, || {
+            let hook = self.code.request.as_ref()?;
+            Some(hook.load(&mut self.store, &self.instance))
+        });
+        let Some(hook) = bound? else {
             return Ok(Verdict::Proceed);
         };
         arm(&mut self.store, limit);
@@ -215,13 +213,11 @@ impl Instance {
         target: u32,
         limit: Duration,
     ) -> Result<Verdict, PluginError> {
-        if self.hooks.attempt.is_none()
-            && let Some(hook) = &self.code.attempt
-        {
-            let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.attempt = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
-        }
-        let Some(hook) = &self.hooks.attempt else {
+        let bound = bind(&mut self.hooks.attempt, || {
+            let hook = self.code.attempt.as_ref()?;
+            Some(hook.load(&mut self.store, &self.instance))
+        });
+        let Some(hook) = bound? else {
             return Ok(Verdict::Proceed);
         };
         arm(&mut self.store, limit);
@@ -241,12 +237,10 @@ impl Instance {
         failure: FailureView,
         limit: Duration,
     ) -> Result<FailureView, PluginError> {
-        if self.hooks.failure.is_none()
-            && let Some(hook) = &self.code.failure
-        {
-            let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.failure = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
-        }
+        bind(&mut self.hooks.failure, || {
+            let hook = self.code.failure.as_ref()?;
+            Some(hook.load(&mut self.store, &self.instance))
+        })?;
         let (request, target) = (self.lend(request)?, self.lend(TargetView(target))?);
         let failure = self.lend(failure)?;
         if let Some(hook) = &self.hooks.failure {
@@ -336,12 +330,10 @@ impl Instance {
     }
 
     fn bind_response(&mut self) -> Result<(), PluginError> {
-        if self.hooks.response.is_none()
-            && let Some(hook) = &self.code.response
-        {
-            let bound = hook.load(&mut self.store, &self.instance);
-            self.hooks.response = Some(bound.map_err(|error| PluginError::Trapped(flat(&error)))?);
-        }
+        bind(&mut self.hooks.response, || {
+            let hook = self.code.response.as_ref()?;
+            Some(hook.load(&mut self.store, &self.instance))
+        })?;
         Ok(())
     }
 
@@ -379,6 +371,18 @@ impl Instance {
             Err(_) => Err(PluginError::Deadline(limit)),
         }
     }
+}
+
+/// The hook, bound to the instance on its first use. `None` if the component does not export it.
+fn bind<H>(
+    bound: &mut Option<H>,
+    load: impl FnOnce() -> Option<wasmtime::Result<H>>,
+) -> Result<Option<&H>, PluginError> {
+    if bound.is_none() {
+        let loaded = load().transpose();
+        *bound = loaded.map_err(|error| PluginError::Trapped(flat(&error)))?;
+    }
+    Ok(bound.as_ref())
 }
 
 /// Starts the time limit of the next call.
