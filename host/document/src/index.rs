@@ -5,9 +5,9 @@
 //! has no index to speak of; then values are walked over and keys searched for.
 
 mod keys; // which names may be keys
-mod pass; // over the text, block by block
-mod shift; // after an edit
-mod back; // from the end of a list
+mod indexer; // over the text, block by block
+mod offset_shift; // after an edit
+mod from_end; // from the end of a list
 
 use std::{
     ops::Range,
@@ -20,11 +20,10 @@ use std::{
 pub(crate) use keys::Keys;
 
 use crate::{
-    Error, Path,
-    blocks::BLOCK,
-    pieces,
+    Error, Path, literal_filter,
     scan::{self, Children},
-    search::Spots,
+    search::Occurrences,
+    simd::BLOCK,
     string,
 };
 
@@ -32,7 +31,7 @@ use crate::{
 const LONG: usize = BLOCK + 1;
 
 /// More words than this are asked for by nobody who asks again.
-const KEPT: usize = 64;
+const MAX_CACHED: usize = 64;
 
 /// What a text has besides its bytes. Made once for a text, shared by all who have it.
 #[derive(Debug, Default)]
@@ -41,15 +40,15 @@ pub(crate) struct Index {
     starts: Vec<u32>,
     ends: Vec<u32>,
     /// The place among them that was asked for last.
-    asked: AtomicUsize,
+    last_lookup: AtomicUsize,
     /// None where nothing is known of keys.
     keys: Option<Keys>,
     /// Of the object at the top, duplicates included; none where it is no object that can be walked through, or is odd.
     members: Option<Vec<Member>>,
     /// Words that were searched for.
-    searched: Mutex<Vec<Searched>>,
+    searched: Mutex<Vec<SearchedWord>>,
     /// Pieces of text that were searched for, the value that starts here, and whether they may be in it.
-    pieces: Mutex<Vec<(Box<str>, usize, bool)>>,
+    literals: Mutex<Vec<(Box<str>, usize, bool)>>,
     /// Paths that were asked for, and whether they select anything.
     matched: Mutex<Vec<(Path, bool)>>,
 }
@@ -62,21 +61,21 @@ struct Member {
 }
 
 #[derive(Debug)]
-struct Searched {
+struct SearchedWord {
     word: Box<str>,
     key: bool,
-    spots: Arc<Spots>,
+    occurrences: Arc<Occurrences>,
 }
 
 impl Index {
     pub(crate) fn of(text: &[u8]) -> Self {
-        let Some(pass) = pass::over(text) else {
+        let Some(indexed) = indexer::index_text(text) else {
             return Self::default();
         };
         let mut index = Self {
-            starts: pass.starts,
-            ends: pass.ends,
-            keys: Some(pass.keys),
+            starts: indexed.starts,
+            ends: indexed.ends,
+            keys: Some(indexed.keys),
             ..Self::default()
         };
         index.members = index.read_top(text);
@@ -99,21 +98,21 @@ impl Index {
     /// The span of the top-level value, which must have nothing but whitespace behind it.
     pub(crate) fn root_span(&self, text: &[u8]) -> Result<Range<usize>, Error> {
         let start = scan::root(text);
-        scan::nothing_behind(text, start..self.value_end(text, start, 0)?)
+        scan::require_end(text, start..self.value_end(text, start, 0)?)
     }
 
     /// Behind which byte the long value at `start` ends.
     pub(crate) fn end_of(&self, start: usize) -> Option<usize> {
         let start = u32::try_from(start).ok()?;
         let place = self.place_of(start)?;
-        self.asked.store(place, Relaxed);
+        self.last_lookup.store(place, Relaxed);
         usize::try_from(self.ends[place]).ok()
     }
 
     /// Where the value at `start` stands among the long ones. What is asked for next is mostly not far behind what was
     /// asked for last.
     fn place_of(&self, start: u32) -> Option<usize> {
-        let mut from = self.asked.load(Relaxed);
+        let mut from = self.last_lookup.load(Relaxed);
         let mut to = self.starts.len();
         if self.starts.get(from).is_some_and(|&last| last <= start) {
             let mut reach = 1;
@@ -169,46 +168,46 @@ impl Index {
     }
 
     /// Where a word stands in the text, as a `key` or as any string. Searched for once.
-    pub(crate) fn spots(&self, text: &[u8], word: &str, key: bool) -> Arc<Spots> {
+    pub(crate) fn occurrences(&self, text: &[u8], word: &str, key: bool) -> Arc<Occurrences> {
         let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
         let known = searched
             .iter()
             .find(|known| known.key == key && *known.word == *word);
         if let Some(known) = known {
-            return Arc::clone(&known.spots);
+            return Arc::clone(&known.occurrences);
         }
-        let spots = Arc::new(self.search(text, word, key));
-        if searched.len() < KEPT {
-            searched.push(Searched {
+        let occurrences = Arc::new(self.search(text, word, key));
+        if searched.len() < MAX_CACHED {
+            searched.push(SearchedWord {
                 word: word.into(),
                 key,
-                spots: Arc::clone(&spots),
+                occurrences: Arc::clone(&occurrences),
             });
         }
-        spots
+        occurrences
     }
 
     /// Whether a piece of text, in lower case, may be in a string of the value at `span`. Searched for once.
-    pub(crate) fn may_hold(&self, text: &[u8], span: &Range<usize>, piece: &str) -> bool {
-        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pieces
+    pub(crate) fn may_hold(&self, text: &[u8], span: &Range<usize>, literal: &str) -> bool {
+        let mut literals = self.literals.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = literals
             .iter()
-            .find(|(known, start, _)| *start == span.start && **known == *piece);
+            .find(|(known, start, _)| *start == span.start && **known == *literal);
         if let Some((.., holds)) = known {
             return *holds;
         }
-        let holds = pieces::may_hold(&text[span.clone()], piece);
-        if pieces.len() < KEPT {
-            pieces.push((piece.into(), span.start, holds));
+        let holds = literal_filter::may_hold(&text[span.clone()], literal);
+        if literals.len() < MAX_CACHED {
+            literals.push((literal.into(), span.start, holds));
         }
         holds
     }
 
-    /// Whether a path selects anything, which `look` finds out. Asked once.
+    /// Whether a path selects anything, which `find` finds out. Asked once.
     pub(crate) fn matches(
         &self,
         path: &Path,
-        look: impl FnOnce() -> Result<bool, Error>,
+        find: impl FnOnce() -> Result<bool, Error>,
     ) -> Result<bool, Error> {
         let known = |matched: &Vec<(Path, bool)>| {
             let known = matched.iter().find(|(known, _)| known == path);
@@ -218,23 +217,23 @@ impl Index {
         if let Some(matches) = known(&matched()) {
             return Ok(matches);
         }
-        let matches = look()?;
+        let matches = find()?;
         let mut matched = matched();
-        if matched.len() < KEPT {
+        if matched.len() < MAX_CACHED {
             matched.push((path.clone(), matches));
         }
         Ok(matches)
     }
 
-    fn search(&self, text: &[u8], word: &str, key: bool) -> Spots {
+    fn search(&self, text: &[u8], word: &str, key: bool) -> Occurrences {
         match &self.keys {
-            Some(keys) if key && !keys.may_have(text, word) => Spots::nowhere(text),
+            Some(keys) if key && !keys.may_have(text, word) => Occurrences::nowhere(text),
             Some(keys) if key => match keys.escaped() {
-                Some(escaped) => Spots::of_key_among(text, word, escaped),
-                None => Spots::of(text, 0..text.len(), word),
+                Some(escaped) => Occurrences::of_key_among(text, word, escaped),
+                None => Occurrences::of(text, 0..text.len(), word),
             },
-            _ if key => Spots::of(text, 0..text.len(), word),
-            _ => Spots::of_string(text, word),
+            _ if key => Occurrences::of(text, 0..text.len(), word),
+            _ => Occurrences::of_string(text, word),
         }
     }
 

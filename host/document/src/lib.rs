@@ -34,11 +34,11 @@ mod budget; // what one query or patch may cost
 pub mod string; // JSON string tokens
 mod number; // numbers by value
 mod scan; // where values end
-mod blocks; // many bytes at a time
+mod simd; // many bytes at a time
 mod index; // what one pass over a text tells of it
 mod check; // is a text JSON
 mod search; // keys by searching memory
-mod pieces; // words that a pattern needs
+mod literal_filter; // words that a pattern needs
 mod pointer; // RFC 6901
 mod path; // RFC 9535
 mod splice; // edits as spans
@@ -198,8 +198,8 @@ impl Document {
         let Some(below) = below.unwrap_or(Some(0..text.len())) else {
             return false;
         };
-        let holds = |piece: &String| index.may_hold(&text, &below, piece);
-        path.fragments().iter().all(holds)
+        let holds = |literal: &String| index.may_hold(&text, &below, literal);
+        path.pattern_literals().iter().all(holds)
     }
 
     /// Whether a path selects anything. Stops at the first node. Asked again, of this document or a clone of it, it costs
@@ -335,7 +335,7 @@ impl Document {
     ) -> Result<u32, Error> {
         let count = u32::try_from(count).map_err(|_| remove::too_many())?;
         if count > 0 {
-            let cuts: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
+            let cuts: Vec<Cut> = spans.into_iter().map(Cut::removal).collect();
             self.cut(text, &cuts);
         }
         Ok(count)

@@ -45,7 +45,7 @@ impl Outline {
         let mut text = BytesMut::new();
         let mut texts = Vec::new();
         // Up to where the source is in the outline.
-        let mut told = 0;
+        let mut copied_to = 0;
         let strings = match index.strings_past(&source, longest) {
             Some(strings) => strings,
             None => strings_past(&source, longest)?,
@@ -55,12 +55,12 @@ impl Outline {
             if source.get(scan::skip_space(&source, string.end)) == Some(&b':') {
                 continue;
             }
-            text.extend_from_slice(&source[told..inside.start]);
-            told = inside.end;
+            text.extend_from_slice(&source[copied_to..inside.start]);
+            copied_to = inside.end;
             text.extend_from_slice(format!("{prefix}{}~", texts.len()).as_bytes());
             texts.push(inside);
         }
-        text.extend_from_slice(&source[told..]);
+        text.extend_from_slice(&source[copied_to..]);
         check::one_value(&text, 0)?;
         let text = String::from_utf8(text.into())
             .map_err(|bad| Error::document(bad.utf8_error().valid_up_to(), "not utf-8"))?;
@@ -111,12 +111,12 @@ impl Outline {
             return Ok(Bytes::copy_from_slice(new.as_bytes()));
         }
         let mut filled = BytesMut::with_capacity(new.len() + self.source.len());
-        let mut told = 0;
+        let mut copied_to = 0;
         for at in memmem::find_iter(new.as_bytes(), &self.prefix) {
-            filled.extend_from_slice(&new.as_bytes()[told..at]);
+            filled.extend_from_slice(&new.as_bytes()[copied_to..at]);
             let rest = &new[at + self.prefix.len()..];
             let (place, length) = self.place(rest)?;
-            told = at + self.prefix.len() + length;
+            copied_to = at + self.prefix.len() + length;
             self.put(place, &mut filled);
             if filled.len() > LARGEST {
                 return Err(Error::TooMuch(format!(
@@ -125,20 +125,20 @@ impl Outline {
                 )));
             }
         }
-        filled.extend_from_slice(&new.as_bytes()[told..]);
+        filled.extend_from_slice(&new.as_bytes()[copied_to..]);
         Ok(filled.freeze())
     }
 
     /// What a stand-in says behind its prefix, and how long that is: `17~` or `17:1~`.
     fn place(&self, rest: &str) -> Result<(Place, usize), Error> {
         let read = || {
-            let (said, _) = rest.split_once('~')?;
-            let (text, escapes) = said.split_once(':').unwrap_or((said, "0"));
+            let (body, _) = rest.split_once('~')?;
+            let (text, escapes) = body.split_once(':').unwrap_or((body, "0"));
             let place = Place {
                 text: text.parse().ok().filter(|&text| text < self.texts.len())?,
                 escapes: escapes.parse().ok().filter(|escapes| *escapes <= DEEPEST)?,
             };
-            Some((place, said.len() + 1))
+            Some((place, body.len() + 1))
         };
         read().ok_or_else(|| {
             let end = rest.char_indices().nth(20).map_or(rest.len(), |(at, _)| at);

@@ -40,7 +40,7 @@ fn replace(text: &[u8], index: &Index, at: &str, value: &Bytes) -> Result<Cut, E
     };
     let cut = Cut {
         span,
-        instead: value,
+        replacement: value,
     };
     let length = length(text.len(), std::slice::from_ref(&cut));
     tree::fits_limit(length, text.len())?;

@@ -6,7 +6,7 @@ use crate::Error;
 
 mod compare; // values against values
 mod filter; // is this node wanted
-mod fragment; // pieces of text that a pattern needs
+mod literal_prefilter; // pieces of text that a pattern needs
 mod parse; // text to query
 mod regex; // I-Regexp, RFC 9485
 mod walk; // query and text to nodes
@@ -28,8 +28,8 @@ struct Parsed {
     query: Query,
     /// The names of all name selectors, and strings that are compared with; the rest refers to them by slot.
     words: Vec<Word>,
-    /// See [`Path::fragments`].
-    fragments: Vec<String>,
+    /// See [`Path::pattern_literals`].
+    pattern_literals: Vec<String>,
 }
 
 /// A string that a query mentions.
@@ -51,7 +51,7 @@ impl Path {
         let (query, words) = parse::query(text)?;
         let parsed = Parsed {
             text: text.to_owned(),
-            fragments: fragment::of_query(&query),
+            pattern_literals: literal_prefilter::of_query(&query),
             query,
             words,
         };
@@ -89,8 +89,8 @@ impl Path {
 
     /// Pieces of text, in lower case, every one of which must occur in a string, in whatever case, for the path to select
     /// anything: what a `match` or `search` cannot do without. That string stands below what the first segment selects.
-    pub(crate) fn fragments(&self) -> &[String] {
-        &self.parsed.fragments
+    pub(crate) fn pattern_literals(&self) -> &[String] {
+        &self.parsed.pattern_literals
     }
 
     pub(crate) fn query(&self) -> &Query {

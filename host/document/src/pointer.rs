@@ -9,7 +9,7 @@ use crate::{
     budget::Budget,
     index::Index,
     scan::{Children, is_container, root},
-    search::{self, Spots},
+    search::{self, Occurrences},
     string,
 };
 
@@ -156,7 +156,7 @@ fn step(
             Err(error) => {
                 // What is broken behind the last member of that name was not asked for.
                 let rest = position..text.len();
-                let over = object && !Spots::of(text, rest.clone(), token).may_be_in(rest);
+                let over = object && !Occurrences::of(text, rest.clone(), token).may_be_in(rest);
                 return if over { Ok(found) } else { Err(error) };
             }
         }

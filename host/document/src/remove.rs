@@ -21,8 +21,8 @@ pub(crate) type Chosen = BTreeMap<usize, (usize, BTreeSet<usize>)>;
 /// What goes when all nodes of `path` are removed. A node inside another that goes is not counted.
 pub(crate) fn cuts(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
     let searched = path.anywhere().and_then(|name| {
-        let spots = index.spots(text, name, true);
-        found(text, index, spots.all(text.len())?)
+        let occurrences = index.occurrences(text, name, true);
+        found(text, index, occurrences.all(text.len())?)
     });
     match searched {
         Some(cuts) => Ok(cuts),
@@ -124,20 +124,26 @@ fn chosen<'t>(
 
 /// The cuts that take out these children.
 pub(crate) fn around(text: &[u8], index: &Index, chosen: Chosen) -> Result<Cuts, Error> {
-    let mut gone: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut removed: BTreeMap<usize, usize> = BTreeMap::new();
     let mut cuts = Vec::new();
     // Ascending, so a container comes before those inside of it.
     for (parent, (depth, starts)) in chosen {
-        let inside = gone
+        let inside = removed
             .range(..=parent)
             .next_back()
             .is_some_and(|(_, &end)| parent < end);
         if !inside {
-            cut_children((text, index), parent, (depth, starts), &mut gone, &mut cuts)?;
+            cut_children(
+                (text, index),
+                parent,
+                (depth, starts),
+                &mut removed,
+                &mut cuts,
+            )?;
         }
     }
     cuts.sort_unstable_by_key(|cut: &Range<usize>| cut.start);
-    Ok((gone.len(), cuts))
+    Ok((removed.len(), cuts))
 }
 
 /// Pointers to the nodes of a walk, as many as there may be.
@@ -177,7 +183,7 @@ fn cut_children(
     (text, index): (&[u8], &Index),
     parent: usize,
     (depth, mut starts): (usize, BTreeSet<usize>),
-    gone: &mut BTreeMap<usize, usize>,
+    removed: &mut BTreeMap<usize, usize>,
     cuts: &mut Vec<Range<usize>>,
 ) -> Result<(), Error> {
     let mut children = Children::of(text, parent)?;
@@ -195,7 +201,7 @@ fn cut_children(
         let end = index.value_end(text, child.start, depth)?;
         if goes {
             run.get_or_insert(child.lead);
-            gone.insert(child.start, end);
+            removed.insert(child.start, end);
         } else {
             kept = end;
         }
@@ -228,7 +234,7 @@ mod tests {
             assert_eq!(cuts(bytes, &index, &path), Ok((count, spans.clone())));
             assert_eq!(walked(bytes, &index, &path), Ok((count, spans.clone())));
         }
-        let spans: Vec<Cut> = spans.into_iter().map(Cut::out).collect();
+        let spans: Vec<Cut> = spans.into_iter().map(Cut::removal).collect();
         let left = splice(bytes, &spans);
         (count, String::from_utf8_lossy(&left).into_owned())
     }

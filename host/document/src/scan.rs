@@ -42,7 +42,7 @@ pub(crate) fn root(text: &[u8]) -> usize {
 }
 
 /// The span of the top-level value again, which must have nothing but whitespace behind it.
-pub(crate) fn nothing_behind(text: &[u8], span: Range<usize>) -> Result<Range<usize>, Error> {
+pub(crate) fn require_end(text: &[u8], span: Range<usize>) -> Result<Range<usize>, Error> {
     let rest = skip_space(text, span.end);
     if rest < text.len() {
         return Err(Error::document(

@@ -18,16 +18,16 @@ use crate::{
 ///
 /// At most `LIMIT` places are kept: a name that occurs oftener is worth no search, walking is as good.
 #[derive(Debug)]
-pub(crate) struct Spots {
+pub(crate) struct Occurrences {
     /// Offsets of opening quotes of keys, ascending.
     at: Vec<usize>,
     /// From here on nobody looked.
-    known_to: usize,
+    searched_to: usize,
 }
 
 const LIMIT: usize = 1_024;
 
-impl Spots {
+impl Occurrences {
     /// Looks for `name` as a key in the part `range` of `text`.
     pub(crate) fn of(text: &[u8], range: Range<usize>, name: &str) -> Self {
         Self::find(text, range, name, true)
@@ -42,7 +42,7 @@ impl Spots {
     pub(crate) fn nowhere(text: &[u8]) -> Self {
         Self {
             at: Vec::new(),
-            known_to: text.len(),
+            searched_to: text.len(),
         }
     }
 
@@ -51,13 +51,15 @@ impl Spots {
         if !is_searchable(name) {
             return Self::find(text, 0..text.len(), name, true);
         }
-        let mut spots = Self::plain(text, 0..text.len(), name, true);
+        let mut occurrences = Self::plain(text, 0..text.len(), name, true);
         let spelt = |token: &&Range<usize>| string::spells(&text[(*token).clone()], name);
         let escaped = escaped.iter().filter(spelt).map(|token| token.start);
-        let known_to = spots.known_to;
-        spots.at.extend(escaped.filter(|&at| at < known_to));
-        spots.at.sort_unstable();
-        spots
+        let searched_to = occurrences.searched_to;
+        occurrences
+            .at
+            .extend(escaped.filter(|&at| at < searched_to));
+        occurrences.at.sort_unstable();
+        occurrences
     }
 
     fn find(text: &[u8], range: Range<usize>, name: &str, key: bool) -> Self {
@@ -66,32 +68,32 @@ impl Spots {
         if !is_searchable(name) {
             return Self {
                 at: Vec::new(),
-                known_to: start,
+                searched_to: start,
             };
         }
         let Self {
             mut at,
-            mut known_to,
+            mut searched_to,
         } = Self::plain(text, start..end, name, key);
         let plain = at.len();
-        let part = &text[..known_to];
+        let part = &text[..searched_to];
         for hit in memmem::find_iter(&part[start..], escape_of(name)) {
             if let Some(open) = escaped(text, start + hit, name, key) {
                 at.push(open);
                 if at.len() == plain + LIMIT {
-                    known_to = open + 1;
+                    searched_to = open + 1;
                     break;
                 }
             }
         }
         at.sort_unstable();
         at.dedup();
-        Self { at, known_to }
+        Self { at, searched_to }
     }
 
     /// Those that are spelt without escapes.
     fn plain(text: &[u8], range: Range<usize>, name: &str, key: bool) -> Self {
-        let mut known_to = range.end;
+        let mut searched_to = range.end;
         let mut at = Vec::new();
         let token = format!("\"{name}\"");
         for hit in memmem::find_iter(&text[range.clone()], &token) {
@@ -104,23 +106,23 @@ impl Spots {
             } {
                 at.push(open);
                 if at.len() == LIMIT {
-                    known_to = open + 1;
+                    searched_to = open + 1;
                     break;
                 }
             }
         }
-        Self { at, known_to }
+        Self { at, searched_to }
     }
 
     /// Whether the name may be a key in this part of the text; `false` means that it is certainly none.
     pub(crate) fn may_be_in(&self, range: Range<usize>) -> bool {
         let next = self.at.partition_point(|&at| at < range.start);
-        self.at.get(next).is_some_and(|&at| at < range.end) || range.end > self.known_to
+        self.at.get(next).is_some_and(|&at| at < range.end) || range.end > self.searched_to
     }
 
     /// Every place, or `None` when there are too many or the name cannot be searched for.
     pub(crate) fn all(&self, text_len: usize) -> Option<&[usize]> {
-        (self.known_to >= text_len).then_some(&self.at)
+        (self.searched_to >= text_len).then_some(&self.at)
     }
 }
 
@@ -183,8 +185,8 @@ fn searched_top(text: &[u8], name: &str) -> Option<Range<usize>> {
     if text.get(open) != Some(&b'{') {
         return None;
     }
-    let spots = Spots::of(text, open + 1..text.len(), name);
-    match top_start(text, open, &spots) {
+    let occurrences = Occurrences::of(text, open + 1..text.len(), name);
+    match top_start(text, open, &occurrences) {
         Some(start) => {
             let start = start?;
             Some(start..value_end(text, start, 1).ok()?)
@@ -194,12 +196,16 @@ fn searched_top(text: &[u8], name: &str) -> Option<Range<usize>> {
 }
 
 /// Where the value of the last member of the object at `open`, the top-level value, begins that is at one of the
-/// `spots`; `Some(None)` when none of them is a member of it, `None` when only a walk can tell.
-pub(crate) fn top_start(text: &[u8], open: usize, spots: &Spots) -> Option<Option<usize>> {
+/// `occurrences`; `Some(None)` when none of them is a member of it, `None` when only a walk can tell.
+pub(crate) fn top_start(
+    text: &[u8],
+    open: usize,
+    occurrences: &Occurrences,
+) -> Option<Option<usize>> {
     /// More places than this are not worth counting brackets for each: one walk settles them all.
     const FEW: usize = 8;
 
-    let at = spots.all(text.len()).filter(|at| at.len() <= FEW)?;
+    let at = occurrences.all(text.len()).filter(|at| at.len() <= FEW)?;
     let Some(&key) = at.iter().rev().find(|&&key| depth_of(text, open, key) == 1) else {
         return Some(None);
     };
@@ -258,38 +264,41 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn spots(text: &str, name: &str) -> Vec<usize> {
-        let spots = Spots::of(text.as_bytes(), 0..text.len(), name);
-        spots.all(text.len()).expect("few").to_vec()
+    fn occurrences(text: &str, name: &str) -> Vec<usize> {
+        let occurrences = Occurrences::of(text.as_bytes(), 0..text.len(), name);
+        occurrences.all(text.len()).expect("few").to_vec()
     }
 
     #[test]
     fn keys_are_found_and_what_only_looks_like_one_is_not() {
-        assert_eq!(spots(r#"{"a":1,"b":{"a" :2}}"#, "a"), [1, 12]);
+        assert_eq!(occurrences(r#"{"a":1,"b":{"a" :2}}"#, "a"), [1, 12]);
         assert_eq!(
-            spots(r#"{"b":"a","c":"\"a\":1","d":"\\","a":1}"#, "a"),
+            occurrences(r#"{"b":"a","c":"\"a\":1","d":"\\","a":1}"#, "a"),
             [32]
         );
-        assert_eq!(spots(r#"{"b\"a":1}"#, "a"), []);
+        assert_eq!(occurrences(r#"{"b\"a":1}"#, "a"), []);
     }
 
     #[test]
     fn escaped_spellings_are_found() {
-        assert_eq!(spots(r#"{"cache\u005fcontrol":1}"#, "cache_control"), [1]);
-        assert_eq!(spots(r#"{"\u0061\u0062":1,"x":"\u0061"}"#, "ab"), [1]);
-        assert_eq!(spots(r#"{"gr\u00fcn":1}"#, "grün"), [1]);
-        assert_eq!(spots(r#"{"\ud83d\ude00":1}"#, "\u{1f600}"), [1]);
-        assert_eq!(spots(r#"{"x\\u0061":1}"#, "xa"), []);
+        assert_eq!(
+            occurrences(r#"{"cache\u005fcontrol":1}"#, "cache_control"),
+            [1]
+        );
+        assert_eq!(occurrences(r#"{"\u0061\u0062":1,"x":"\u0061"}"#, "ab"), [1]);
+        assert_eq!(occurrences(r#"{"gr\u00fcn":1}"#, "grün"), [1]);
+        assert_eq!(occurrences(r#"{"\ud83d\ude00":1}"#, "\u{1f600}"), [1]);
+        assert_eq!(occurrences(r#"{"x\\u0061":1}"#, "xa"), []);
     }
 
     #[test]
     fn past_the_limit_nothing_is_ruled_out() {
         let text = r#"{"a":1},"#.repeat(LIMIT + 10);
-        let spots = Spots::of(text.as_bytes(), 0..text.len(), "a");
-        assert!(spots.may_be_in(0..8));
-        assert!(spots.may_be_in(text.len() - 8..text.len()));
-        assert!(!spots.may_be_in(2..8));
-        assert!(spots.all(text.len()).is_none());
+        let occurrences = Occurrences::of(text.as_bytes(), 0..text.len(), "a");
+        assert!(occurrences.may_be_in(0..8));
+        assert!(occurrences.may_be_in(text.len() - 8..text.len()));
+        assert!(!occurrences.may_be_in(2..8));
+        assert!(occurrences.all(text.len()).is_none());
     }
 
     #[test]

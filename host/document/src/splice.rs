@@ -8,14 +8,14 @@ use bytes::{Bytes, BytesMut};
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
     pub(crate) span: Range<usize>,
-    pub(crate) instead: Bytes,
+    pub(crate) replacement: Bytes,
 }
 
 impl Cut {
-    pub(crate) fn out(span: Range<usize>) -> Self {
+    pub(crate) fn removal(span: Range<usize>) -> Self {
         Self {
             span,
-            instead: Bytes::new(),
+            replacement: Bytes::new(),
         }
     }
 }
@@ -26,7 +26,7 @@ pub(crate) fn splice(text: &[u8], cuts: &[Cut]) -> Bytes {
     let mut from = 0;
     for cut in cuts {
         out.extend_from_slice(&text[from..cut.span.start]);
-        out.extend_from_slice(&cut.instead);
+        out.extend_from_slice(&cut.replacement);
         from = cut.span.end;
     }
     out.extend_from_slice(&text[from..]);
@@ -35,7 +35,7 @@ pub(crate) fn splice(text: &[u8], cuts: &[Cut]) -> Bytes {
 
 /// How long a text of `length` bytes becomes.
 pub(crate) fn length(length: usize, cuts: &[Cut]) -> usize {
-    let come: usize = cuts.iter().map(|cut| cut.instead.len()).sum();
-    let go: usize = cuts.iter().map(|cut| cut.span.len()).sum();
-    length + come - go
+    let added: usize = cuts.iter().map(|cut| cut.replacement.len()).sum();
+    let removed: usize = cuts.iter().map(|cut| cut.span.len()).sum();
+    length + added - removed
 }

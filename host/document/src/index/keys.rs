@@ -16,7 +16,7 @@ pub(crate) struct Keys {
 const WORDS: usize = 64;
 
 /// A text with more of them is not worth a better answer than that it may have any key.
-const MOST_ESCAPED: usize = 256;
+const MAX_ESCAPED: usize = 256;
 
 impl Keys {
     pub(super) fn new() -> Self {
@@ -30,7 +30,7 @@ impl Keys {
     #[inline(always)]
     pub(super) fn add(&mut self, text: &[u8], token: Range<usize>, may_have_slash: bool) {
         let inside = token.start + 1..token.end - 1;
-        let (word, bits) = place(print(text, inside.clone()));
+        let (word, bits) = place(fingerprint(text, inside.clone()));
         self.set[word] |= bits;
         if may_have_slash && text[inside].contains(&b'\\') {
             self.add_escaped(token);
@@ -40,7 +40,7 @@ impl Keys {
     #[cold]
     fn add_escaped(&mut self, token: Range<usize>) {
         match &mut self.escaped {
-            Some(escaped) if escaped.len() < MOST_ESCAPED => escaped.push(token),
+            Some(escaped) if escaped.len() < MAX_ESCAPED => escaped.push(token),
             escaped => *escaped = None,
         }
     }
@@ -68,7 +68,7 @@ impl Keys {
     }
 
     pub(super) fn may_have(&self, text: &[u8], name: &str) -> bool {
-        let (word, bits) = place(print(name.as_bytes(), 0..name.len()));
+        let (word, bits) = place(fingerprint(name.as_bytes(), 0..name.len()));
         let spelt = |token: &Range<usize>| string::spells(&text[token.clone()], name);
         self.set[word] & bits == bits
             || !is_searchable(name)
@@ -86,7 +86,7 @@ impl Keys {
 
 /// A number that differs for most names that differ: of its length, its first and its last eight bytes.
 #[inline]
-fn print(text: &[u8], name: Range<usize>) -> u64 {
+fn fingerprint(text: &[u8], name: Range<usize>) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
     let length = name.len();
@@ -112,8 +112,11 @@ fn short(rest: &[u8]) -> u64 {
 
 /// The word of the set and two bits in it.
 #[inline]
-fn place(print: u64) -> (usize, u64) {
+fn place(fingerprint: u64) -> (usize, u64) {
     // The upper bits of a product depend on all of its factor.
-    let word = usize::try_from(print >> 58).unwrap_or(0);
-    (word, 1 << (print >> 52 & 63) | 1 << (print >> 46 & 63))
+    let word = usize::try_from(fingerprint >> 58).unwrap_or(0);
+    (
+        word,
+        1 << (fingerprint >> 52 & 63) | 1 << (fingerprint >> 46 & 63),
+    )
 }

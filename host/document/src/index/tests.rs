@@ -153,10 +153,10 @@ proptest! {
         let first = seed.index(spans.len());
         spans.rotate_left(first);
         let (start, end) = spans[0];
-        let mut cuts = vec![Cut { span: start..end, instead: new.into() }];
+        let mut cuts = vec![Cut { span: start..end, replacement: new.into() }];
         cuts.extend(spans.iter().find(|other| other.0 >= end).map(|&(start, end)| Cut {
             span: start..end,
-            instead: "0".into(),
+            replacement: "0".into(),
         }));
         let edited = splice(bytes, &cuts);
         let Some(index) = old.after(&cuts, &edited) else {
@@ -171,7 +171,7 @@ proptest! {
             prop_assert!(!there || index.may_have(&edited, name));
             let fresh = Index::of(&edited);
             prop_assert_eq!(index.top(&edited, name), fresh.top(&edited, name));
-            let (mine, theirs) = (index.spots(&edited, name, true), fresh.spots(&edited, name, true));
+            let (mine, theirs) = (index.occurrences(&edited, name, true), fresh.occurrences(&edited, name, true));
             prop_assert_eq!(mine.all(edited.len()), theirs.all(edited.len()));
         }
     }
@@ -264,8 +264,8 @@ fn a_key_with_escapes_may_be_any_name_it_spells() {
     for (name, may) in [("cache_control", true), ("abc", true), ("model", false)] {
         assert_eq!(index.may_have(text, name), may, "{name}");
     }
-    let spots = index.spots(text, "cache_control", true);
-    assert_eq!(spots.all(text.len()), Some(&[6][..]));
+    let occurrences = index.occurrences(text, "cache_control", true);
+    assert_eq!(occurrences.all(text.len()), Some(&[6][..]));
     let many = format!("{{{}\"z\":1}}", r#""\u0061":0,"#.repeat(1_000));
     assert!(Index::of(many.as_bytes()).may_have(many.as_bytes(), "any"));
 }

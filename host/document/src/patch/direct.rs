@@ -25,7 +25,7 @@ use crate::{
 
 /// The cuts that do what these operations do, one after the other; `None` where only doing so can tell.
 pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Vec<Cut>> {
-    let mut ways = Ways {
+    let mut resolver = Resolver {
         text,
         index,
         budget: Budget::new(),
@@ -33,26 +33,26 @@ pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Ve
         shortened: HashMap::new(),
     };
     let root = index.root_span(text).ok()?;
-    let mut gone = Gone::default();
+    let mut removals = Removals::default();
     let mut cuts = Vec::new();
     for edit in edits {
         match edit {
             Operation::Remove { at } => {
                 let tokens = pointer::parse(at).ok()?;
                 let (last, above) = tokens.split_last()?;
-                ways.remove(root.start, above, last, &mut gone)?;
+                resolver.remove(root.start, above, last, &mut removals)?;
             }
             Operation::Replace { at, value } => {
                 let tokens = pointer::parse(at).ok()?;
-                let instead = checked(value, tokens.len()).ok()?;
+                let replacement = checked(value, tokens.len()).ok()?;
                 let (last, above) = tokens.split_last()?;
-                let span = ways.child(root.start, above, last)?;
-                cuts.push(Cut { span, instead });
+                let span = resolver.child(root.start, above, last)?;
+                cuts.push(Cut { span, replacement });
             }
             _ => return None,
         }
     }
-    cuts.extend(gone.spans(text, index)?.into_iter().map(Cut::out));
+    cuts.extend(removals.spans(text, index)?.into_iter().map(Cut::removal));
     cuts.sort_unstable_by_key(|cut| cut.span.start);
     let mut pairs = cuts.windows(2);
     let apart = pairs.all(|pair| pair[0].span.end <= pair[1].span.start);
@@ -62,13 +62,13 @@ pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Ve
 
 /// What is removed.
 #[derive(Default)]
-struct Gone {
+struct Removals {
     /// Where the keys of members begin.
     members: Vec<usize>,
     elements: Chosen,
 }
 
-impl Gone {
+impl Removals {
     /// `None` where something stands in another thing that goes, or goes twice.
     fn spans(mut self, text: &[u8], index: &Index) -> Option<Vec<Range<usize>>> {
         self.members.sort_unstable();
@@ -81,27 +81,27 @@ impl Gone {
 }
 
 /// From the root to places, with the containers that were opened for the place before.
-struct Ways<'t> {
+struct Resolver<'t> {
     text: &'t [u8],
     index: &'t Index,
     budget: Budget,
-    open: Vec<Opened>,
+    open: Vec<OpenContainer>,
     /// Arrays of which elements were removed, and the first of these: indexes from there on mean others now.
     shortened: HashMap<usize, usize>,
 }
 
-struct Opened {
+struct OpenContainer {
     start: usize,
     object: bool,
-    children: Vec<Opening>,
+    children: Vec<OpenChild>,
 }
 
-struct Opening {
+struct OpenChild {
     key: Range<usize>,
     span: Range<usize>,
 }
 
-impl Ways<'_> {
+impl Resolver<'_> {
     /// The span of the child that `last` names in the container that `above` leads to.
     fn child(&mut self, root: usize, above: &[String], last: &str) -> Option<Range<usize>> {
         let place = self.container(root, above)?;
@@ -109,21 +109,27 @@ impl Ways<'_> {
         Some(self.open[place].children[child].span.clone())
     }
 
-    fn remove(&mut self, root: usize, above: &[String], last: &str, gone: &mut Gone) -> Option<()> {
+    fn remove(
+        &mut self,
+        root: usize,
+        above: &[String],
+        last: &str,
+        removals: &mut Removals,
+    ) -> Option<()> {
         let place = self.container(root, above)?;
         let child = self.position(place, last)?;
-        let Opened {
+        let OpenContainer {
             start,
             object,
             children,
         } = &self.open[place];
         if *object {
-            let named = |child: &&Opening| string::spells(&self.text[child.key.clone()], last);
+            let named = |child: &&OpenChild| string::spells(&self.text[child.key.clone()], last);
             let all = children.iter().filter(named);
-            gone.members.extend(all.map(|child| child.key.start));
+            removals.members.extend(all.map(|child| child.key.start));
             return Some(());
         }
-        let (_, starts) = gone
+        let (_, starts) = removals
             .elements
             .entry(*start)
             .or_insert_with(|| (above.len() + 1, BTreeSet::new()));
@@ -152,7 +158,7 @@ impl Ways<'_> {
         }
         self.open.truncate(place);
         let mut children = Children::of(self.text, start).ok()?;
-        let mut opened = Opened {
+        let mut opened = OpenContainer {
             start,
             object: children.is_object(),
             children: Vec::new(),
@@ -163,7 +169,7 @@ impl Ways<'_> {
                 .value_end(self.text, child.start, depth + 1)
                 .ok()?;
             self.budget.spend(1, end - child.lead).ok()?;
-            opened.children.push(Opening {
+            opened.children.push(OpenChild {
                 key: child.key.unwrap_or_default(),
                 span: child.start..end,
             });
@@ -175,14 +181,14 @@ impl Ways<'_> {
 
     /// Which of the children of the open container a token names; of equal keys the last.
     fn position(&mut self, place: usize, token: &str) -> Option<usize> {
-        let Opened {
+        let OpenContainer {
             start,
             object,
             children,
         } = &self.open[place];
         if *object {
             self.budget.spend(1 + children.len() / 16, 0).ok()?;
-            let named = |child: &Opening| string::spells(&self.text[child.key.clone()], token);
+            let named = |child: &OpenChild| string::spells(&self.text[child.key.clone()], token);
             return children.iter().rposition(named);
         }
         let same = self.shortened.get(start).copied().unwrap_or(usize::MAX);

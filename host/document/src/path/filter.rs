@@ -6,7 +6,7 @@ use super::{
     regex::Regex,
     walk::{Duplicates, Flow, Place, Walk},
 };
-use crate::{Error, pieces, scan::is_container};
+use crate::{Error, literal_filter, scan::is_container};
 
 impl<'t> Walk<'t> {
     /// Whether a filter holds for the node at `place`.
@@ -68,7 +68,7 @@ impl<'t> Walk<'t> {
     ) -> Result<bool, Error> {
         let input = match input {
             Operand::Node(query) => match self.first(query, place)? {
-                Some(node) if self.is_without(pattern, node)? => return Ok(false),
+                Some(node) if self.lacks_literal(pattern, node)? => return Ok(false),
                 Some(node) => self.value(node)?,
                 None => Value::Nothing,
             },
@@ -108,9 +108,9 @@ impl<'t> Walk<'t> {
 
     /// Whether a string has not in it what the pattern cannot do without. That is searched for faster than the string is
     /// decoded.
-    fn is_without(&mut self, pattern: &Pattern, node: Place) -> Result<bool, Error> {
+    fn lacks_literal(&mut self, pattern: &Pattern, node: Place) -> Result<bool, Error> {
         let Pattern::Fixed(Some(Regex {
-            fragment: Some(piece),
+            required_literal: Some(literal),
             ..
         })) = pattern
         else {
@@ -120,7 +120,7 @@ impl<'t> Walk<'t> {
             return Ok(false);
         }
         let token = self.span(node)?;
-        Ok(!pieces::may_hold(&self.text[token], piece))
+        Ok(!literal_filter::may_hold(&self.text[token], literal))
     }
 
     fn operand(&mut self, operand: &'t Operand, place: Place) -> Result<Value<'t>, Error> {
@@ -134,11 +134,11 @@ impl<'t> Walk<'t> {
                 None => Value::Nothing,
             },
             Operand::Length(of) => {
-                let of = self.sized(of, place)?;
+                let of = self.length_operand(of, place)?;
                 match of {
-                    Sized::Node(node) => Value::count(self.count_children(node)?),
-                    Sized::Value(Value::String(text)) => Value::count(text.chars().count()),
-                    Sized::Value(_) => Value::Nothing,
+                    LengthOperand::Node(node) => Value::count(self.count_children(node)?),
+                    LengthOperand::Value(Value::String(text)) => Value::count(text.chars().count()),
+                    LengthOperand::Value(_) => Value::Nothing,
                 }
             }
             Operand::Count(query) => {
@@ -157,16 +157,20 @@ impl<'t> Walk<'t> {
     }
 
     /// The argument of `length`: a container by its place, since only its children are to be counted.
-    fn sized(&mut self, operand: &'t Operand, place: Place) -> Result<Sized<'t>, Error> {
+    fn length_operand(
+        &mut self,
+        operand: &'t Operand,
+        place: Place,
+    ) -> Result<LengthOperand<'t>, Error> {
         let node = match operand {
             Operand::Node(query) => self.first(query, place)?,
             Operand::Value(query) => self.only(query, place)?,
             _ => None,
         };
         match node {
-            Some(node) if is_container(self.text, node.start) => Ok(Sized::Node(node)),
-            Some(node) => self.value(node).map(Sized::Value),
-            None => self.operand(operand, place).map(Sized::Value),
+            Some(node) if is_container(self.text, node.start) => Ok(LengthOperand::Node(node)),
+            Some(node) => self.value(node).map(LengthOperand::Value),
+            None => self.operand(operand, place).map(LengthOperand::Value),
         }
     }
 
@@ -217,7 +221,7 @@ impl<'t> Walk<'t> {
     }
 }
 
-enum Sized<'t> {
+enum LengthOperand<'t> {
     Node(Place),
     Value(Value<'t>),
 }

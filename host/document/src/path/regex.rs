@@ -1,6 +1,6 @@
 //! I-Regexp, RFC 9485, on an engine of linear time.
 
-use super::fragment;
+use super::literal_prefilter;
 use regex_automata::{Input, meta, util::syntax};
 
 /// How much memory, in bytes, one compiled pattern may take. Larger ones, such as nested counts, match nothing.
@@ -20,8 +20,8 @@ pub(crate) struct Regex {
     inner: meta::Regex,
     /// What looking at one byte of text may cost, in bytes passed over: large patterns are slow ones.
     pub(super) weight: usize,
-    /// What is in everything it matches, in lower case, as `fragment` finds it.
-    pub(super) fragment: Option<String>,
+    /// What is in everything it matches, in lower case, as `required_literal` finds it.
+    pub(super) required_literal: Option<String>,
 }
 
 impl Regex {
@@ -50,7 +50,7 @@ impl Regex {
         Some(Self {
             inner,
             weight,
-            fragment: fragment::of_pattern(pattern),
+            required_literal: literal_prefilter::of_pattern(pattern),
         })
     }
 

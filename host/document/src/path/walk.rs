@@ -19,7 +19,7 @@ use crate::{
     index::Index,
     pointer,
     scan::{Children, is_container, root, value_end},
-    search::{self, Spots},
+    search::{self, Occurrences},
     string,
 };
 
@@ -52,7 +52,7 @@ enum Step {
     Name(usize),
 }
 
-struct Kid {
+struct ChildNode {
     step: Step,
     span: Range<usize>,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Walk<'t> {
     pub(super) pattern: Option<(String, bool, Option<Regex>)>,
     path: &'t Path,
     /// Where each of the path's words may stand; searched for on first need.
-    spots: Vec<OnceCell<Arc<Spots>>>,
+    occurrences: Vec<OnceCell<Arc<Occurrences>>>,
     /// How often a node was looked at where a search would have ruled it out, or not.
     looks: Cell<usize>,
     /// From the root to the present node, with the offset of the container that each step begins in.
@@ -97,7 +97,7 @@ impl<'t> Walk<'t> {
             shadows: None,
             pattern: None,
             path,
-            spots: path.words().iter().map(|_| OnceCell::new()).collect(),
+            occurrences: path.words().iter().map(|_| OnceCell::new()).collect(),
             looks: Cell::new(0),
             steps: Vec::new(),
         }
@@ -226,8 +226,8 @@ impl<'t> Walk<'t> {
                 }
             }
             _ => {
-                let kids = self.kids(place, segment)?;
-                self.choose(place, &kids, segment, rest, sink)
+                let child_nodes = self.child_nodes(place, segment)?;
+                self.choose(place, &child_nodes, segment, rest, sink)
             }
         }
     }
@@ -243,32 +243,35 @@ impl<'t> Walk<'t> {
         let base = self.steps.len();
         let mut place = place;
         // Per level the children still to come, so that depth costs heap and not stack.
-        let mut open: Vec<(Place, std::vec::IntoIter<Kid>)> = Vec::new();
+        let mut open: Vec<(Place, std::vec::IntoIter<ChildNode>)> = Vec::new();
         loop {
-            let kids = self.kids(place, segment)?;
-            if self.choose(place, &kids, segment, rest, sink)?.is_break() {
+            let child_nodes = self.child_nodes(place, segment)?;
+            if self
+                .choose(place, &child_nodes, segment, rest, sink)?
+                .is_break()
+            {
                 self.steps.truncate(base);
                 return Ok(Flow::Break(()));
             }
-            open.push((place, kids.into_iter()));
+            open.push((place, child_nodes.into_iter()));
             // On to the next container that may hold something, upwards when a level is done.
             loop {
-                let Some((above, kids)) = open.last_mut() else {
+                let Some((above, child_nodes)) = open.last_mut() else {
                     return Ok(Flow::Continue(()));
                 };
                 let above = *above;
-                let Some(kid) = kids.next() else {
+                let Some(child_node) = child_nodes.next() else {
                     open.pop();
                     self.steps.truncate(base + open.len().saturating_sub(1));
                     continue;
                 };
-                if is_container(self.text, kid.span.start)
-                    && self.may_hold(&segment.needs, kid.span.clone())
+                if is_container(self.text, child_node.span.start)
+                    && self.may_hold(&segment.needs, child_node.span.clone())
                 {
-                    self.steps.push((above.start, kid.step));
+                    self.steps.push((above.start, child_node.step));
                     place = Place {
-                        start: kid.span.start,
-                        limit: kid.span.end,
+                        start: child_node.span.start,
+                        limit: child_node.span.end,
                         depth: above.depth + 1,
                     };
                     break;
@@ -281,7 +284,7 @@ impl<'t> Walk<'t> {
     fn choose(
         &mut self,
         place: Place,
-        kids: &[Kid],
+        child_nodes: &[ChildNode],
         segment: &'t Segment,
         rest: &'t [Segment],
         sink: Sink<'_, 't>,
@@ -289,35 +292,36 @@ impl<'t> Walk<'t> {
         let array = self.text[place.start] == b'[';
         for selector in &segment.selectors {
             // Comparing a key costs far less than reading a node, but there may be many selectors.
-            self.budget.spend(kids.len() / 16, 0)?;
-            let chosen: &mut dyn Iterator<Item = &Kid> = match selector {
-                Selector::All | Selector::Filter(_) => &mut kids.iter(),
+            self.budget.spend(child_nodes.len() / 16, 0)?;
+            let chosen: &mut dyn Iterator<Item = &ChildNode> = match selector {
+                Selector::All | Selector::Filter(_) => &mut child_nodes.iter(),
                 Selector::Name(slot) => {
                     let name = self.path.words()[*slot].text.as_str();
                     let text = self.text;
-                    let named = move |kid: &&Kid| match &kid.step {
+                    let named = move |child_node: &&ChildNode| match &child_node.step {
                         Step::Key(key) => string::spells(&text[key.clone()], name),
                         Step::Index(_) | Step::Name(_) => false,
                     };
-                    &mut kids.iter().filter(named)
+                    &mut child_nodes.iter().filter(named)
                 }
                 Selector::Index(index) if array => {
-                    let len = i64::try_from(kids.len()).unwrap_or(i64::MAX);
+                    let len = i64::try_from(child_nodes.len()).unwrap_or(i64::MAX);
                     let index = if *index < 0 { index + len } else { *index };
                     &mut usize::try_from(index)
                         .ok()
-                        .and_then(|index| kids.get(index))
+                        .and_then(|index| child_nodes.get(index))
                         .into_iter()
                 }
                 Selector::Slice { start, end, step } if array => {
-                    &mut slice(kids.len(), *start, *end, *step).filter_map(|index| kids.get(index))
+                    &mut slice(child_nodes.len(), *start, *end, *step)
+                        .filter_map(|index| child_nodes.get(index))
                 }
                 Selector::Index(_) | Selector::Slice { .. } => &mut std::iter::empty(),
             };
-            for kid in chosen {
+            for child_node in chosen {
                 let child = Place {
-                    start: kid.span.start,
-                    limit: kid.span.end,
+                    start: child_node.span.start,
+                    limit: child_node.span.end,
                     depth: place.depth + 1,
                 };
                 if let Selector::Filter(logic) = selector
@@ -326,7 +330,7 @@ impl<'t> Walk<'t> {
                     continue;
                 }
                 if self
-                    .step(place, kid.step.clone(), child, rest, sink)?
+                    .step(place, child_node.step.clone(), child, rest, sink)?
                     .is_break()
                 {
                     return Ok(Flow::Break(()));
@@ -352,7 +356,7 @@ impl<'t> Walk<'t> {
     }
 
     /// All children of a container. Where later ones certainly lead nowhere and do not count, they are left out.
-    fn kids(&mut self, place: Place, segment: &Segment) -> Result<Vec<Kid>, Error> {
+    fn child_nodes(&mut self, place: Place, segment: &Segment) -> Result<Vec<ChildNode>, Error> {
         let mut children = Children::of(self.text, place.start)?;
         let object = children.is_object();
         if !self.numbered
@@ -361,11 +365,11 @@ impl<'t> Walk<'t> {
         {
             self.budget.spend(last.len(), 0)?;
             let step = Step::Index(0);
-            let kid = |span| Kid {
+            let child_node = |span| ChildNode {
                 step: step.clone(),
                 span,
             };
-            return Ok(last.into_iter().map(kid).collect());
+            return Ok(last.into_iter().map(child_node).collect());
         }
         // In an object a later member may shadow an earlier one; an index from the end counts every element.
         let uncounted = |selector: &Selector| {
@@ -376,7 +380,7 @@ impl<'t> Walk<'t> {
         };
         let may_stop =
             !object && !segment.needs.is_empty() && segment.selectors.iter().all(uncounted);
-        let mut kids = Vec::new();
+        let mut child_nodes = Vec::new();
         while let Some(child) = children.next()? {
             if may_stop && !self.may_hold(&segment.needs, child.start..place.limit) {
                 break;
@@ -385,9 +389,9 @@ impl<'t> Walk<'t> {
             self.budget.spend(1, end - child.lead)?;
             let step = match child.key {
                 Some(key) => Step::Key(key),
-                None => Step::Index(kids.len()),
+                None => Step::Index(child_nodes.len()),
             };
-            kids.push(Kid {
+            child_nodes.push(ChildNode {
                 step,
                 span: child.start..end,
             });
@@ -396,42 +400,47 @@ impl<'t> Walk<'t> {
         let drops = self.duplicates == Duplicates::Last;
         if object
             && (drops || self.shadows == Some(false))
-            && let Some(mut last) = self.not_shadowed(&kids)?
+            && let Some(mut last) = self.not_shadowed(&child_nodes)?
         {
             match drops {
-                true => kids.retain(|_| last.pop().unwrap_or(true)),
+                true => child_nodes.retain(|_| last.pop().unwrap_or(true)),
                 false => self.shadows = Some(true),
             }
         }
-        Ok(kids)
+        Ok(child_nodes)
     }
 
     /// Which of the members, from the last to the first, are the last of their name; `None` if all are.
-    fn not_shadowed(&self, kids: &[Kid]) -> Result<Option<Vec<bool>>, Error> {
+    fn not_shadowed(&self, child_nodes: &[ChildNode]) -> Result<Option<Vec<bool>>, Error> {
         /// Up to so many members it is quicker to compare each with each than to hash.
         const FEW: usize = 8;
 
         let text = self.text;
-        let token = |kid: &Kid| match &kid.step {
+        let token = |child_node: &ChildNode| match &child_node.step {
             Step::Key(key) => &text[key.clone()],
             Step::Index(_) | Step::Name(_) => &[],
         };
-        let plain = |kid: &Kid| token(kid).iter().all(|&b| b != b'\\' && b.is_ascii());
-        if kids.len() <= FEW && kids.iter().all(plain) {
-            let shadowed = |(index, kid): (usize, &Kid)| {
-                kids[index + 1..]
+        let plain = |child_node: &ChildNode| {
+            token(child_node)
+                .iter()
+                .all(|&b| b != b'\\' && b.is_ascii())
+        };
+        if child_nodes.len() <= FEW && child_nodes.iter().all(plain) {
+            let shadowed = |(index, child_node): (usize, &ChildNode)| {
+                child_nodes[index + 1..]
                     .iter()
-                    .any(|later| token(later) == token(kid))
+                    .any(|later| token(later) == token(child_node))
             };
-            if !kids.iter().enumerate().any(shadowed) {
+            if !child_nodes.iter().enumerate().any(shadowed) {
                 return Ok(None);
             }
         }
-        let mut seen = HashSet::with_capacity(kids.len());
-        let mut keep = Vec::with_capacity(kids.len());
-        for kid in kids.iter().rev() {
-            let name = string::inside(token(kid));
-            let fault = || Error::document(kid.span.start, "the key here has a malformed escape");
+        let mut seen = HashSet::with_capacity(child_nodes.len());
+        let mut keep = Vec::with_capacity(child_nodes.len());
+        for child_node in child_nodes.iter().rev() {
+            let name = string::inside(token(child_node));
+            let fault =
+                || Error::document(child_node.span.start, "the key here has a malformed escape");
             keep.push(seen.insert(name.ok_or_else(fault)?));
         }
         Ok(keep.contains(&false).then_some(keep))
@@ -444,7 +453,7 @@ impl<'t> Walk<'t> {
             selectors: vec![Selector::All],
             needs: Vec::new(),
         };
-        Ok(self.kids(place, &everything)?.len())
+        Ok(self.child_nodes(place, &everything)?.len())
     }
 
     /// The last member of a name. Stops as soon as no later one is possible.
@@ -458,7 +467,7 @@ impl<'t> Walk<'t> {
         if place.depth == 0 && self.text[place.start] == b'{' {
             let known = self.index.top(self.text, name);
             let known = known.map(|value| value.map(|value| value.start));
-            let searched = || search::top_start(self.text, place.start, self.spots(slot));
+            let searched = || search::top_start(self.text, place.start, self.occurrences(slot));
             if let Some(known) = known.or_else(searched) {
                 return Ok(known.map(at));
             }
@@ -470,7 +479,7 @@ impl<'t> Walk<'t> {
         let mut found = None;
         // From here on the text was not read, or only to find that it is broken.
         let mut unread = place.start;
-        let is_last = |walk: &Self, from| !walk.spots(slot).may_be_in(from..place.limit);
+        let is_last = |walk: &Self, from| !walk.occurrences(slot).may_be_in(from..place.limit);
         loop {
             if self.pays() && is_last(self, unread) {
                 return Ok(found);
@@ -535,7 +544,7 @@ impl<'t> Walk<'t> {
         // The last first: what stands deeper in a path is rarer, and one absent word settles it.
         needs.iter().rev().all(|&slot| {
             let word = &self.path.words()[slot];
-            if self.spots[slot].get().is_none() {
+            if self.occurrences[slot].get().is_none() {
                 if word.key && !self.index.may_have(self.text, &word.text) {
                     return false;
                 }
@@ -543,7 +552,7 @@ impl<'t> Walk<'t> {
                     return true;
                 }
             }
-            self.spots(slot).may_be_in(range.clone())
+            self.occurrences(slot).may_be_in(range.clone())
         })
     }
 
@@ -558,10 +567,10 @@ impl<'t> Walk<'t> {
         looks > self.text.len() / PER_NODE
     }
 
-    fn spots(&self, slot: usize) -> &Spots {
-        self.spots[slot].get_or_init(|| {
+    fn occurrences(&self, slot: usize) -> &Occurrences {
+        self.occurrences[slot].get_or_init(|| {
             let word = &self.path.words()[slot];
-            self.index.spots(self.text, &word.text, word.key)
+            self.index.occurrences(self.text, &word.text, word.key)
         })
     }
 }

@@ -6,12 +6,12 @@ use memchr::memchr;
 
 use super::{Keys, LONG};
 use crate::{
-    blocks::{BLOCK, Block, between, escaped},
     scan::{MAX_DEPTH, is_escaped, skip_space_back},
+    simd::{BLOCK, Block, between, escaped},
 };
 
 /// What the pass has found so far.
-pub(super) struct Pass<'t> {
+pub(super) struct Indexer<'t> {
     text: &'t [u8],
     /// Long values, in the order in which they begin.
     pub(super) starts: Vec<u32>,
@@ -24,7 +24,7 @@ pub(super) struct Pass<'t> {
 
 /// What the pass has to know of the text before a block. Apart from what it has found, to stay in registers.
 #[derive(Clone, Copy)]
-struct Before {
+struct BlockState {
     /// Whether the block begins inside of a string.
     in_string: bool,
     /// Whether its first byte is escaped.
@@ -32,63 +32,67 @@ struct Before {
     /// Where the string begins that began last.
     string: usize,
     /// How many blocks had no quote, up to here.
-    quiet: u32,
+    quiet_blocks: u32,
 }
 
 const OPEN: u32 = 0;
 
 /// After so many blocks of a string without a quote it is worth asking for the next one.
-const QUIET: u32 = 4;
+const QUIET_BLOCKS: u32 = 4;
 
 /// `None` for a text that is too long, nests too deep, or has a backslash outside of a string: there quotes mean one
 /// thing to this pass and another to a walk.
-pub(super) fn over(text: &[u8]) -> Option<Pass<'_>> {
+pub(super) fn index_text(text: &[u8]) -> Option<Indexer<'_>> {
     u32::try_from(text.len()).ok()?;
     // Conversations have a long value every few hundred bytes.
     let expected = text.len() / 512 + 16;
-    let mut pass = Pass {
+    let mut indexer = Indexer {
         text,
         starts: Vec::with_capacity(expected),
         ends: Vec::with_capacity(expected),
         keys: Keys::new(),
         open: Vec::with_capacity(16),
     };
-    let mut before = Before {
+    let mut state = BlockState {
         in_string: false,
         is_escaped: false,
         string: 0,
-        quiet: 0,
+        quiet_blocks: 0,
     };
     let mut at = 0;
     while let Some(bytes) = text[at..].first_chunk() {
-        at = pass.step(at, Block::new(bytes), &mut before)?;
+        at = indexer.step(at, Block::new(bytes), &mut state)?;
     }
-    pass.step(at, Block::of(text, at), &mut before)?;
-    Some(pass.closed())
+    indexer.step(at, Block::of(text, at), &mut state)?;
+    Some(indexer.closed())
 }
 
-impl Pass<'_> {
+impl Indexer<'_> {
     /// Takes a block in; where the next one begins, at most at the end of the text.
     #[inline(always)]
-    fn step(&mut self, at: usize, block: Block, before: &mut Before) -> Option<usize> {
+    fn step(&mut self, at: usize, block: Block, state: &mut BlockState) -> Option<usize> {
         let next = (at + BLOCK).min(self.text.len());
         // Which of these there are changes from block to block of a text of code, and a branch that cannot be foreseen costs
         // more than all of this.
         let all_quotes = block.places_of(b'"');
         let slashes = block.places_of(b'\\');
-        let quotes = all_quotes & !escaped(slashes, &mut before.is_escaped);
-        if quotes != 0 || !before.in_string {
-            before.quiet = 0;
-            self.take(at, block, (slashes, quotes), before)?;
+        let quotes = all_quotes & !escaped(slashes, &mut state.is_escaped);
+        if quotes != 0 || !state.in_string {
+            state.quiet_blocks = 0;
+            self.take(at, block, (slashes, quotes), state)?;
             return Some(next);
         }
-        before.quiet = if all_quotes == 0 { before.quiet + 1 } else { 0 };
-        if before.quiet < QUIET {
+        state.quiet_blocks = if all_quotes == 0 {
+            state.quiet_blocks + 1
+        } else {
+            0
+        };
+        if state.quiet_blocks < QUIET_BLOCKS {
             return Some(next);
         }
-        before.quiet = 0;
+        state.quiet_blocks = 0;
         let next = next + memchr(b'"', &self.text[next..]).unwrap_or(self.text.len() - next);
-        before.is_escaped = is_escaped(self.text, next);
+        state.is_escaped = is_escaped(self.text, next);
         Some(next)
     }
 
@@ -99,16 +103,16 @@ impl Pass<'_> {
         at: usize,
         block: Block,
         (slashes, quotes): (u64, u64),
-        before: &mut Before,
+        state: &mut BlockState,
     ) -> Option<()> {
-        let first = if before.in_string { u64::MAX } else { 0 };
+        let first = if state.in_string { u64::MAX } else { 0 };
         // From each opening quote to before the closing one.
         let strings = between(quotes) ^ first;
         if slashes & !strings != 0 {
             return None;
         }
-        if before.in_string && quotes != 0 {
-            self.end_string(before.string, at + place(quotes) + 1);
+        if state.in_string && quotes != 0 {
+            self.end_string(state.string, at + place(quotes) + 1);
         }
         let opening = quotes & strings;
         let block = block.folded();
@@ -128,7 +132,7 @@ impl Pass<'_> {
         while colons != 0 {
             let string = opening & (colons ^ (colons - 1));
             let (string, may_have_slash) = if string == 0 {
-                (before.string, true)
+                (state.string, true)
             } else {
                 (at + last(string), slashes != 0)
             };
@@ -136,9 +140,9 @@ impl Pass<'_> {
             colons &= colons - 1;
         }
         if opening != 0 {
-            before.string = at + last(opening);
+            state.string = at + last(opening);
         }
-        before.in_string = strings >> (BLOCK - 1) == 1;
+        state.in_string = strings >> (BLOCK - 1) == 1;
         Some(())
     }
 

@@ -102,12 +102,12 @@ pub(crate) fn escaped(slashes: u64, first: &mut bool) -> u64 {
 
     let carried = u64::from(*first);
     let slashes = slashes & !carried;
-    let behind = slashes << 1 | carried;
+    let after = slashes << 1 | carried;
     // Adding a run to its first place moves its bit behind the run: on the other parity if the run is odd.
-    let odd_starts = slashes & !EVEN & !behind;
+    let odd_starts = slashes & !EVEN & !after;
     let (ends_of_odd, over) = odd_starts.overflowing_add(slashes);
     *first = over;
-    (EVEN ^ ends_of_odd << 1) & behind
+    (EVEN ^ ends_of_odd << 1) & after
 }
 
 /// Every place that has an odd number of `marks` at or before it.

@@ -9,18 +9,18 @@ const SHORTEST: usize = 3;
 /// anything. Whatever is not certain is left out; and all of it where only a few elements at the end of a list are
 /// looked at, which costs less than a search.
 pub(super) fn of_query(query: &Query) -> Vec<String> {
-    let mut fragments = Vec::new();
+    let mut literals = Vec::new();
     for segment in &query.segments {
         if segment.tail().is_some() && query.absolute {
             return Vec::new();
         }
         if let [Selector::Filter(logic)] = segment.selectors.as_slice() {
-            fragments.extend(of_logic(logic));
+            literals.extend(of_logic(logic));
         }
     }
-    fragments.sort_unstable();
-    fragments.dedup();
-    fragments
+    literals.sort_unstable();
+    literals.dedup();
+    literals
 }
 
 fn of_logic(logic: &Logic) -> Vec<String> {
@@ -30,7 +30,7 @@ fn of_logic(logic: &Logic) -> Vec<String> {
             let mut all = parts.iter().map(of_logic);
             let mut common = all.next().unwrap_or_default();
             for other in all {
-                common.retain(|fragment| other.contains(fragment));
+                common.retain(|literal| other.contains(literal));
             }
             common
         }
@@ -41,9 +41,9 @@ fn of_logic(logic: &Logic) -> Vec<String> {
             pattern: Pattern::Fixed(Some(regex)),
             ..
         } if !query.absolute => {
-            let mut fragments = of_query(query);
-            fragments.extend(regex.fragment.clone());
-            fragments
+            let mut literals = of_query(query);
+            literals.extend(regex.required_literal.clone());
+            literals
         }
         // What is found from `$` stands elsewhere, and is mostly quicker looked at than searched for.
         Logic::Exists(_) | Logic::Regex { .. } => Vec::new(),
@@ -62,27 +62,27 @@ pub(super) fn of_pattern(pattern: &str) -> Option<String> {
             // One branch or the other: nothing is certain.
             '|' => return None,
             '(' => {
-                rest = behind_group(rest)?;
+                rest = after_group(rest)?;
                 None
             }
             '[' => {
-                let (letter, behind) = class(rest)?;
-                rest = behind;
+                let (letter, after) = class(rest)?;
+                rest = after;
                 letter
             }
             '\\' => {
-                rest = behind_escape(rest)?;
+                rest = after_escape(rest)?;
                 None
             }
             c => Some(c).filter(is_plain),
         };
-        let (least, behind) = quantity(rest);
-        rest = behind.unwrap_or(rest);
+        let (least, after) = quantity(rest);
+        rest = after.unwrap_or(rest);
         match certain.filter(|_| least > 0) {
             Some(c) => run.push(c.to_ascii_lowercase()),
             None => keep_longer(&mut best, &mut run),
         }
-        if behind.is_some() {
+        if after.is_some() {
             // What follows a repetition need not follow its first round.
             keep_longer(&mut best, &mut run);
         }
@@ -109,12 +109,12 @@ fn quantity(rest: &str) -> (usize, Option<&str>) {
         Some(b'*' | b'?') => (0, Some(&rest[1..])),
         Some(b'+') => (1, Some(&rest[1..])),
         Some(b'{') => match rest[1..].split_once('}') {
-            Some((count, behind)) => {
+            Some((count, after)) => {
                 let least = count.split(',').next().unwrap_or_default();
                 // A number too long to read is no 0, and a 0 is no promise.
                 (
                     usize::from(!least.bytes().all(|digit| digit == b'0')),
-                    Some(behind),
+                    Some(after),
                 )
             }
             None => (0, None),
@@ -123,7 +123,7 @@ fn quantity(rest: &str) -> (usize, Option<&str>) {
     }
 }
 
-fn behind_group(mut rest: &str) -> Option<&str> {
+fn after_group(mut rest: &str) -> Option<&str> {
     let mut open = 1;
     while open > 0 {
         let c = rest.chars().next()?;
@@ -132,19 +132,19 @@ fn behind_group(mut rest: &str) -> Option<&str> {
             '(' => open += 1,
             ')' => open -= 1,
             '[' => rest = class(rest)?.1,
-            '\\' => rest = behind_escape(rest)?,
+            '\\' => rest = after_escape(rest)?,
             _ => {}
         }
     }
     Some(rest)
 }
 
-fn behind_escape(rest: &str) -> Option<&str> {
+fn after_escape(rest: &str) -> Option<&str> {
     let c = rest.chars().next()?;
-    let behind = &rest[c.len_utf8()..];
+    let after = &rest[c.len_utf8()..];
     match c {
-        'p' | 'P' => Some(behind.split_once('}')?.1),
-        _ => Some(behind),
+        'p' | 'P' => Some(after.split_once('}')?.1),
+        _ => Some(after),
     }
 }
 
@@ -155,7 +155,7 @@ fn class(inside: &str) -> Option<(Option<char>, &str)> {
         let c = rest.chars().next()?;
         rest = &rest[c.len_utf8()..];
         match c {
-            '\\' => rest = behind_escape(rest)?,
+            '\\' => rest = after_escape(rest)?,
             ']' => break,
             _ => {}
         }
@@ -199,17 +199,22 @@ mod tests {
         ];
         for (pattern, wanted) in table {
             let regex = Regex::new(pattern, true).expect(pattern);
-            assert_eq!(regex.fragment.as_deref(), wanted, "{pattern}");
+            assert_eq!(regex.required_literal.as_deref(), wanted, "{pattern}");
         }
     }
 
     #[test]
     fn a_query_needs_what_all_its_branches_need() {
-        let fragments = |text: &str| Path::parse(text).expect("a path").fragments().to_vec();
+        let literals = |text: &str| {
+            Path::parse(text)
+                .expect("a path")
+                .pattern_literals()
+                .to_vec()
+        };
         let both = r#"$.m[4:][?match(@, "[Ww]arm.*") || @[?match(@.text, "warm")]]"#;
-        assert_eq!(fragments(both), ["warm"]);
+        assert_eq!(literals(both), ["warm"]);
         assert_eq!(
-            fragments(r#"$[?search(@, "abc") && search(@, "def")]"#),
+            literals(r#"$[?search(@, "abc") && search(@, "def")]"#),
             ["abc", "def"]
         );
         let none = [
@@ -223,7 +228,7 @@ mod tests {
             r#"$.m[-4:][?match(@, "warm")]"#,
         ];
         for text in none {
-            assert_eq!(fragments(text), [""; 0], "{text}");
+            assert_eq!(literals(text), [""; 0], "{text}");
         }
     }
 }

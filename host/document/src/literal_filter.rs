@@ -3,37 +3,37 @@
 use memchr::memmem;
 
 use crate::{
-    blocks::{BLOCK, Block},
     search::escape_of,
+    simd::{BLOCK, Block},
     string,
 };
 
-/// Whether `piece`, which is in lower case, may occur in a string of the text. `false` means that it certainly does not.
-pub(crate) fn may_hold(text: &[u8], piece: &str) -> bool {
-    occurs_in_any_case(text, piece.as_bytes()) || is_escaped_in(text, piece)
+/// Whether `literal`, which is in lower case, may occur in a string of the text. `false` means that it certainly does not.
+pub(crate) fn may_hold(text: &[u8], literal: &str) -> bool {
+    occurs_in_any_case(text, literal.as_bytes()) || is_escaped_in(text, literal)
 }
 
 /// Whether a part of it may be spelt with an escape.
-fn is_escaped_in(text: &[u8], piece: &str) -> bool {
-    let mut escapes = memmem::find_iter(text, escape_of(piece));
+fn is_escaped_in(text: &[u8], literal: &str) -> bool {
+    let mut escapes = memmem::find_iter(text, escape_of(literal));
     escapes.any(|at| {
         let unit = text.get(at + 2..).and_then(string::unit);
         let letter = unit.and_then(|unit| char::from_u32(u32::from(unit)));
-        letter.is_some_and(|letter| piece.contains(letter.to_ascii_lowercase()))
+        letter.is_some_and(|letter| literal.contains(letter.to_ascii_lowercase()))
     })
 }
 
 /// Looks at three bytes of it in a block of places at once.
-fn occurs_in_any_case(text: &[u8], piece: &[u8]) -> bool {
+fn occurs_in_any_case(text: &[u8], literal: &[u8]) -> bool {
     /// Upper case, and some other bytes, to lower case: equal folded bytes are worth a closer look.
     const FOLD: u8 = 0x20;
 
-    let last = piece.len() - 1;
+    let last = literal.len() - 1;
     let offsets = [0, last / 2 + 1, last].map(|offset| offset.min(last));
-    let bytes = offsets.map(|offset| piece[offset] | FOLD);
+    let bytes = offsets.map(|offset| literal[offset] | FOLD);
     let is_at = |at: usize| {
-        let found = text.get(at..at + piece.len());
-        found.is_some_and(|found| found.eq_ignore_ascii_case(piece))
+        let found = text.get(at..at + literal.len());
+        found.is_some_and(|found| found.eq_ignore_ascii_case(literal))
     };
     // Where it could begin without going over the end.
     let end = text.len().saturating_sub(last);

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Index, pass};
+use super::{Index, indexer};
 use crate::splice::Cut;
 
 /// Where the bytes went that stayed.
-struct Shift<'c> {
+struct OffsetShift<'c> {
     cuts: &'c [Cut],
     /// By how much what stands behind so many of the cuts has moved.
     moved: Vec<isize>,
@@ -16,12 +16,12 @@ impl Index {
     /// Of `new`, the text with these cuts made. What is long in the new parts is not in it, and keys that are gone may be.
     /// `None` where it has to be made from the text.
     pub(crate) fn after(&self, cuts: &[Cut], new: &[u8]) -> Option<Self> {
-        let shift = Shift::of(cuts)?;
+        let shift = OffsetShift::of(cuts)?;
         let mut keys = self.keys.as_ref()?.moved(|token| shift.span(token));
         for (cut, moved) in cuts.iter().zip(&shift.moved) {
-            if !cut.instead.is_empty() {
+            if !cut.replacement.is_empty() {
                 let at = cut.span.start.checked_add_signed(*moved)?;
-                keys.add_all(&pass::over(&cut.instead)?.keys, at);
+                keys.add_all(&indexer::index_text(&cut.replacement)?.keys, at);
             }
         }
         let mut index = Self {
@@ -42,13 +42,15 @@ impl Index {
     }
 }
 
-impl<'c> Shift<'c> {
+impl<'c> OffsetShift<'c> {
     fn of(cuts: &'c [Cut]) -> Option<Self> {
         let mut moved = vec![0];
         let mut by = 0_isize;
         for cut in cuts {
-            let (come, go) = (cut.instead.len(), cut.span.len());
-            by = by.checked_add_unsigned(come)?.checked_sub_unsigned(go)?;
+            let (added, removed) = (cut.replacement.len(), cut.span.len());
+            by = by
+                .checked_add_unsigned(added)?
+                .checked_sub_unsigned(removed)?;
             moved.push(by);
         }
         Some(Self { cuts, moved })
