@@ -20,9 +20,9 @@ use std::{
 pub(crate) use keys::Keys;
 
 use crate::{
-    Error, Path, literal_filter,
+    Error, literal_filter,
     scan::{self, Children},
-    search::Occurrences,
+    search::{self, Occurrences},
     simd::BLOCK,
     string,
 };
@@ -50,7 +50,7 @@ pub(crate) struct Index {
     /// Pieces of text that were searched for, the value that starts here, and whether they may be in it.
     literals: Mutex<Vec<(Box<str>, usize, bool)>>,
     /// Paths that were asked for, and whether they select anything.
-    matched: Mutex<Vec<(Path, bool)>>,
+    matched: Mutex<Vec<(Box<str>, bool)>>,
 }
 
 /// A member of the object at the top.
@@ -167,6 +167,15 @@ impl Index {
         )
     }
 
+    /// The span of the value of the last top-level member of that name, if there is one. Where the
+    /// index does not know the members, the key is searched for.
+    pub(crate) fn find_top(&self, text: &[u8], name: &str) -> Option<Range<usize>> {
+        match self.top(text, name) {
+            Some(known) => known,
+            None => search::top(text, name),
+        }
+    }
+
     /// Where a word stands in the text, as a `key` or as any string. Searched for once.
     pub(crate) fn occurrences(&self, text: &[u8], word: &str, key: bool) -> Arc<Occurrences> {
         let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,11 +215,11 @@ impl Index {
     /// Whether a path selects anything, which `find` finds out. Asked once.
     pub(crate) fn matches(
         &self,
-        path: &Path,
+        path: &str,
         find: impl FnOnce() -> Result<bool, Error>,
     ) -> Result<bool, Error> {
-        let known = |matched: &Vec<(Path, bool)>| {
-            let known = matched.iter().find(|(known, _)| known == path);
+        let known = |matched: &Vec<(Box<str>, bool)>| {
+            let known = matched.iter().find(|(known, _)| **known == *path);
             known.map(|(_, matches)| *matches)
         };
         let matched = || self.matched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +229,7 @@ impl Index {
         let matches = find()?;
         let mut matched = matched();
         if matched.len() < MAX_CACHED {
-            matched.push((path.clone(), matches));
+            matched.push((path.into(), matches));
         }
         Ok(matches)
     }

@@ -211,7 +211,7 @@ impl Document {
     pub fn matches(&self, path: &Path) -> Result<bool, Error> {
         let text = self.bytes();
         let index = self.index(&text);
-        index.matches(path, || {
+        index.matches(path.text(), || {
             let mut any = false;
             let walk = Walk::new(&text, index, path, Duplicates::Last);
             walk.unnumbered().run(&mut |_, _| {
@@ -302,7 +302,8 @@ impl Document {
     #[must_use]
     pub fn top(&self, name: &str) -> Option<Bytes> {
         let text = self.bytes();
-        search::top(&text, self.index(&text), name).map(|span| text.slice(span))
+        let span = self.index(&text).find_top(&text, name)?;
+        Some(text.slice(span))
     }
 
     /// [`top`](Self::top) decoded, when it is a string.

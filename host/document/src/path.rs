@@ -93,6 +93,11 @@ impl Path {
         &self.parsed.pattern_literals
     }
 
+    /// The text it was parsed from.
+    pub(crate) fn text(&self) -> &str {
+        &self.parsed.text
+    }
+
     pub(crate) fn query(&self) -> &Query {
         &self.parsed.query
     }

@@ -9,7 +9,7 @@ use crate::{
     budget::Budget,
     index::Index,
     scan::{Children, is_container, root},
-    search::{self, Occurrences},
+    search::Occurrences,
     string,
 };
 
@@ -102,7 +102,7 @@ pub(crate) fn locate(
     // The first step from an object can be searched for without walking over what stands before it.
     if let Some((first, after)) = tokens.split_first()
         && text.get(start) == Some(&b'{')
-        && let Some(span) = search::top(text, index, first)
+        && let Some(span) = index.find_top(text, first)
     {
         start = span.start;
         rest = after;

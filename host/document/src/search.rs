@@ -9,7 +9,6 @@ use std::ops::Range;
 use memchr::{memmem, memrchr};
 
 use crate::{
-    index::Index,
     scan::{Children, is_escaped, root, skip_space, string_end, value_end},
     string,
 };
@@ -171,16 +170,9 @@ pub(crate) fn string_around(text: &[u8], at: usize, len: usize) -> Option<Range<
     }
 }
 
-/// The span of the value of a member of the top-level object, the last of that name.
-pub(crate) fn top(text: &[u8], index: &Index, name: &str) -> Option<Range<usize>> {
-    match index.top(text, name) {
-        Some(known) => known,
-        None => searched_top(text, name),
-    }
-}
-
-/// The same by searching for the key: what stands elsewhere need not be JSON.
-fn searched_top(text: &[u8], name: &str) -> Option<Range<usize>> {
+/// The span of the value of a member of the top-level object, the last of that name. The key is
+/// searched for, so the rest of the text need not be JSON.
+pub(crate) fn top(text: &[u8], name: &str) -> Option<Range<usize>> {
     let open = root(text);
     if text.get(open) != Some(&b'{') {
         return None;
@@ -262,6 +254,7 @@ fn walk_top(text: &[u8], open: usize, name: &str) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Index;
 
     #[track_caller]
     fn occurrences(text: &str, name: &str) -> Vec<usize> {
@@ -304,8 +297,8 @@ mod tests {
     #[test]
     fn a_top_level_member_is_told_from_a_deeper_one() {
         fn top<'t>(text: &'t [u8], name: &str) -> Option<&'t [u8]> {
-            let searched = searched_top(text, name);
-            assert_eq!(super::top(text, &Index::of(text), name), searched);
+            let searched = super::top(text, name);
+            assert_eq!(Index::of(text).find_top(text, name), searched);
             searched.map(|span| &text[span])
         }
 
