@@ -1,4 +1,5 @@
-//! What queries and edits cost by the size of the text: `cargo bench -p witgate-document`; a name behind `--` picks some.
+//! Measures queries and edits by the size of the text: `cargo bench -p witgate-document`. A name
+//! after `--` selects benchmarks.
 
 use bytes::Bytes;
 use divan::{Bencher, black_box, counter::BytesCount};
@@ -10,14 +11,14 @@ fn main() {
     divan::main();
 }
 
-/// A copy of the text, to compare.
+/// A copy of the text, for comparison.
 #[divan::bench(args = SIZES)]
 fn copy(bencher: Bencher<'_, '_>, size: usize) {
     let text = body(size);
     counted(bencher, &text).bench_local(|| text.to_vec());
 }
 
-/// The first question, whatever it is, is what makes the index.
+/// The first query of any kind builds the index.
 #[divan::bench(args = SIZES)]
 fn scan(bencher: Bencher<'_, '_>, size: usize) {
     let text = body(size);
@@ -49,14 +50,14 @@ fn select_in_the_last_messages(bencher: Bencher<'_, '_>, size: usize) {
     bencher.bench_local(|| document.select(&last));
 }
 
-/// With the texts of all that it selects, which is most of the body.
+/// Includes the texts of all selected nodes, which are most of the body.
 #[divan::bench(args = SIZES)]
 fn read(bencher: Bencher<'_, '_>, size: usize) {
     let (document, results) = (known(body(size)), path("$.messages[*].content[*].content"));
     bencher.bench_local(|| document.read(&results));
 }
 
-/// With the text in one piece again, as after every edit below.
+/// Joins the text again, as do all edits below.
 #[divan::bench(args = SIZES)]
 fn patch_and_write(bencher: Bencher<'_, '_>, size: usize) {
     let document = known(body(size));
@@ -83,7 +84,7 @@ fn remove_all_and_write(bencher: Bencher<'_, '_>, size: usize) {
         });
 }
 
-/// A dialect's way: long strings left out, and put in again where they stood.
+/// The work of a dialect plugin: long strings are replaced by placeholders and restored.
 #[divan::bench(args = SIZES)]
 fn outline_and_fill(bencher: Bencher<'_, '_>, size: usize) {
     let document = known(body(size));
@@ -101,14 +102,15 @@ fn path(text: &str) -> Path {
     Path::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// A document of which something was asked already.
+/// A document whose index was built.
 fn known(text: Bytes) -> Document {
     let document = Document::new(text);
     assert!(document.may_have("model"));
     document
 }
 
-/// A conversation of about `size` bytes, with the quotes and line breaks of code and three cache marks.
+/// A conversation of about `size` bytes, with the quotes and line breaks of code and three cache
+/// marks.
 fn body(size: usize) -> Bytes {
     const MARK: &str = r#","cache_control":{"type":"ephemeral"}"#;
     let code =

@@ -1,8 +1,8 @@
-//! What one query or patch may cost.
+//! Limits on the cost of one query or patch.
 
 use crate::Error;
 
-/// How much one query or patch may cost, so that no guest holds up a thread.
+/// What is left of the cost that one query or patch may have, so that no plugin blocks a thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     nodes: usize,
@@ -10,10 +10,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Array elements and members that one query or patch may look at.
+    /// The maximum number of array elements and members that one query or patch may visit.
     pub(crate) const NODES: usize = 1_000_000;
 
-    /// Bytes that one query or patch may pass over, again and again included: about a fifth of a second.
+    /// The maximum number of bytes that one query or patch may scan, counting repeated scans: about
+    /// a fifth of a second.
     pub(crate) const BYTES: usize = 256 << 20;
 
     pub(crate) fn new() -> Self {
@@ -30,17 +31,17 @@ impl Budget {
                 Ok(())
             }
             (None, _) => Err(Error::TooMuch(format!(
-                "more than {} nodes to look at",
+                "visits more than {} nodes",
                 Self::NODES
             ))),
             (_, None) => Err(Error::TooMuch(format!(
-                "more than {} bytes to pass over",
+                "scans more than {} bytes",
                 Self::BYTES
             ))),
         }
     }
 
-    /// The nodes and bytes that were spent.
+    /// The nodes and bytes spent so far.
     #[cfg(test)]
     pub(crate) fn spent(&self) -> (usize, usize) {
         (Self::NODES - self.nodes, Self::BYTES - self.bytes)

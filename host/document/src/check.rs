@@ -1,4 +1,5 @@
-//! Is a text JSON, strictly by RFC 8259? Asked of every value that is handed in, so that an edit never breaks a body.
+//! Strict validation by RFC 8259. It applies to every value passed in, so that an edit never breaks
+//! a body.
 
 use std::ops::Range;
 
@@ -8,22 +9,19 @@ use crate::{
     string,
 };
 
-/// The span of the one value in `text`, without the whitespace around it.
+/// Returns the span of the one value in `text`, without surrounding whitespace.
 ///
-/// Lone surrogate escapes pass, since the grammar has them and clients send them. `depth` is the number of
-/// containers the value will stand in.
+/// Lone surrogate escapes are accepted, since the grammar has them and clients send them. `depth`
+/// is the number of containers around the value's destination.
 pub(crate) fn one_value(text: &[u8], depth: usize) -> Result<Range<usize>, Error> {
     if let Err(bad) = std::str::from_utf8(text) {
-        return Err(Error::document(bad.valid_up_to(), "not utf-8"));
+        return Err(Error::document(bad.valid_up_to(), "not UTF-8"));
     }
     let start = skip_space(text, 0);
     let end = value(text, start, depth)?;
     let rest = skip_space(text, end);
     if rest < text.len() {
-        return Err(Error::document(
-            rest,
-            "something stands behind the end of the value",
-        ));
+        return Err(Error::document(rest, "unexpected text after the value"));
     }
     Ok(start..end)
 }
@@ -32,7 +30,7 @@ fn value(text: &[u8], start: usize, depth: usize) -> Result<usize, Error> {
     let mut open: Vec<Children<'_>> = Vec::new();
     let mut at = start;
     loop {
-        // One value at `at`; a container is opened and its children follow in the next rounds.
+        // One value at `at`. A container is opened; its children follow in the next iterations.
         let mut end = match text.get(at) {
             Some(b'{' | b'[') => {
                 if depth + open.len() >= MAX_DEPTH {
@@ -44,7 +42,7 @@ fn value(text: &[u8], start: usize, depth: usize) -> Result<usize, Error> {
             Some(b'"') => Some(strict_string(text, at)?),
             _ => Some(value_end(text, at, depth)?),
         };
-        // Up, as long as containers end here.
+        // Moves up while containers end here.
         loop {
             let Some(children) = open.last_mut() else {
                 return end.ok_or_else(|| Error::document(at, "expected a value"));
@@ -75,11 +73,11 @@ fn strict_string(text: &[u8], open: usize) -> Result<usize, Error> {
     if let Some(raw) = token.iter().position(|&b| b < b' ') {
         return Err(Error::document(
             open + raw,
-            "a raw control character in a string",
+            "raw control character in a string",
         ));
     }
     if memchr::memchr(b'\\', token).is_some() && string::inside(token).is_none() {
-        return Err(Error::document(open, "a string with a malformed escape"));
+        return Err(Error::document(open, "malformed escape in a string"));
     }
     Ok(end)
 }
@@ -102,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_does_not() {
+    fn invalid_json_is_rejected() {
         for text in [
             "",
             " ",

@@ -1,24 +1,25 @@
-//! What can be wrong, told apart by who must act.
+//! Errors, grouped by who must act.
 
 use std::fmt;
 
-/// Why a query or an edit was not done. The document is then as it was before.
+/// Why a query or an edit failed. The document is unchanged.
 ///
-/// The text of each is lower case without a full stop and names the operation, the pointer and what was found.
+/// The message is lower case without a full stop. It names the operation, the pointer and what was
+/// found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The JSONPath (RFC 9535) or JSON Pointer (RFC 6901) is malformed: its author must act.
+    /// The JSONPath (RFC 9535) or JSON Pointer (RFC 6901) is malformed. Its author must act.
     BadPath(String),
-    /// The document is not JSON at a place the query or the edit had to read: whoever sent it must act.
+    /// The document is not JSON at a place the query or the edit had to read. Its sender must act.
     BadDocument {
-        /// Offset in bytes from the start of the document, in a patch of the document before that patch.
+        /// Offset in bytes from the start of the document. For a patch, of the document before it.
         at: usize,
         /// What is wrong there.
         what: String,
     },
-    /// A value or a patch handed in is not what it must be: the author of the edit must act.
+    /// A value or a patch passed in is invalid. The author of the edit must act.
     BadValue(String),
-    /// The edit is well formed but this document has no such place, or a `test` did not hold.
+    /// The edit is well formed, but this document has no such place, or a `test` failed.
     NotApplicable(String),
     /// The query or the edit would cost or produce more than the limits of this crate allow.
     TooMuch(String),
@@ -32,7 +33,7 @@ impl Error {
         }
     }
 
-    /// The same error with `context` and a colon in front of it.
+    /// The same error, prefixed with `context` and a colon.
     pub(crate) fn within(self, context: &str) -> Self {
         let add = |what: String| format!("{context}: {what}");
         match self {
@@ -52,7 +53,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadDocument { at, what } => {
-                write!(f, "the document is not valid json at byte {at}: {what}")
+                write!(f, "the document is not valid JSON at byte {at}: {what}")
             }
             Self::BadPath(what)
             | Self::BadValue(what)

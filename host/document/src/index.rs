@@ -1,13 +1,14 @@
-//! What one pass over a text tells of it: where its long values end, which keys it may have, what stands at its top.
+//! The index of a text: where its long values end, which keys it may have, and its top-level
+//! members.
 //!
-//! The pass goes from quote to quote without looking at what stands between, so it costs little more than a copy. What
-//! it finds spares every query and edit the walk over what they do not ask for. A text of which the pass cannot be sure
-//! has no index to speak of; then values are walked over and keys searched for.
+//! It is built in one pass that goes from quote to quote, so it costs little more than a copy. With
+//! it, queries and edits skip the parts they do not ask for. If the pass cannot be certain about a
+//! text, the index stays empty. Values are then walked and keys searched for.
 
-mod keys; // which names may be keys
-mod indexer; // over the text, block by block
-mod offset_shift; // after an edit
-mod from_end; // from the end of a list
+mod keys; // the set of names that may be keys
+mod indexer; // the pass over a text that builds its index
+mod offset_shift; // the index of an edited text
+mod from_end; // the last elements of an array
 
 use std::{
     ops::Range,
@@ -27,33 +28,36 @@ use crate::{
     string,
 };
 
-/// Shorter values are passed over as fast as they are looked up; and a string that lies in one block goes unnoticed.
+/// Shorter values are scanned as fast as they are looked up, and the indexer does not see a string
+/// that lies within one block.
 const LONG: usize = BLOCK + 1;
 
-/// More words than this are asked for by nobody who asks again.
+/// The maximum number of entries in each cache. More different queries are rarely repeated.
 const MAX_CACHED: usize = 64;
 
-/// What a text has besides its bytes. Made once for a text, shared by all who have it.
+/// What is known about a text. Built once per text and shared by its clones.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// Where long strings, arrays and objects begin, ascending; and behind which byte each ends.
+    /// The start of each long string, array and object, ascending, and the offset after its end.
     starts: Vec<u32>,
     ends: Vec<u32>,
-    /// The place among them that was asked for last.
+    /// The position in `starts` that was looked up last.
     last_lookup: AtomicUsize,
-    /// None where nothing is known of keys.
+    /// `None` if the keys are unknown.
     keys: Option<Keys>,
-    /// Of the object at the top, duplicates included; none where it is no object that can be walked through, or is odd.
+    /// The top-level members, including duplicates. `None` if the text is not an object, cannot be
+    /// walked, or is unusual.
     members: Option<Vec<Member>>,
     /// Words that were searched for.
     searched: Mutex<Vec<SearchedWord>>,
-    /// Pieces of text that were searched for, the value that starts here, and whether they may be in it.
+    /// Literals that were searched for, the start of the value searched, and whether they may be in
+    /// it.
     literals: Mutex<Vec<(Box<str>, usize, bool)>>,
-    /// Paths that were asked for, and whether they select anything.
+    /// The texts of paths that were matched, and whether they select anything.
     matched: Mutex<Vec<(Box<str>, bool)>>,
 }
 
-/// A member of the object at the top.
+/// A member of the top-level object.
 #[derive(Clone, Debug)]
 struct Member {
     key: Range<usize>,
@@ -82,7 +86,7 @@ impl Index {
         index
     }
 
-    /// As [`scan::value_end`], without walking where the value is long.
+    /// The same as [`scan::value_end`], without walking long values.
     pub(crate) fn value_end(
         &self,
         text: &[u8],
@@ -95,13 +99,13 @@ impl Index {
         }
     }
 
-    /// The span of the top-level value, which must have nothing but whitespace behind it.
+    /// Returns the span of the top-level value, which only whitespace may follow.
     pub(crate) fn root_span(&self, text: &[u8]) -> Result<Range<usize>, Error> {
         let start = scan::root(text);
         scan::require_end(text, start..self.value_end(text, start, 0)?)
     }
 
-    /// Behind which byte the long value at `start` ends.
+    /// Returns the offset after the long value at `start`.
     pub(crate) fn end_of(&self, start: usize) -> Option<usize> {
         let start = u32::try_from(start).ok()?;
         let place = self.place_of(start)?;
@@ -109,8 +113,8 @@ impl Index {
         usize::try_from(self.ends[place]).ok()
     }
 
-    /// Where the value at `start` stands among the long ones. What is asked for next is mostly not far behind what was
-    /// asked for last.
+    /// Returns the position in `starts` of the value at `start`. The search begins at the previous
+    /// lookup, since the next value is usually close after it.
     fn place_of(&self, start: u32) -> Option<usize> {
         let mut from = self.last_lookup.load(Relaxed);
         let mut to = self.starts.len();
@@ -132,7 +136,8 @@ impl Index {
         found.ok().map(|found| from + found)
     }
 
-    /// The strings, keys included, with more than `longest` bytes between their quotes; `None` where that is not known.
+    /// Returns the strings, including keys, with more than `longest` bytes between their quotes.
+    /// `None` if the index does not know.
     pub(crate) fn strings_past(&self, text: &[u8], longest: usize) -> Option<Vec<Range<usize>>> {
         self.keys.as_ref()?;
         // Two quotes, and one byte more than `longest`.
@@ -149,13 +154,14 @@ impl Index {
         Some(strings)
     }
 
-    /// Whether `name` may be a key anywhere in the text; `false` means that it certainly is none.
+    /// Whether `name` may be a key anywhere in the text. `false` is certain.
     pub(crate) fn may_have(&self, text: &[u8], name: &str) -> bool {
         let keys = self.keys.as_ref();
         keys.is_none_or(|keys| keys.may_have(text, name))
     }
 
-    /// The value of the last member of that name of the object at the top; the outer `None` where a walk has to tell.
+    /// Returns the value of the last top-level member of that name. The outer `None` means that
+    /// only a walk can find it.
     pub(crate) fn top(&self, text: &[u8], name: &str) -> Option<Option<Range<usize>>> {
         let members = self.members.as_ref()?;
         let named = |member: &&Member| string::spells(&text[member.key.clone()], name);
@@ -167,8 +173,8 @@ impl Index {
         )
     }
 
-    /// The span of the value of the last top-level member of that name, if there is one. Where the
-    /// index does not know the members, the key is searched for.
+    /// Returns the value of the last top-level member of that name. If the index does not know the
+    /// members, the key is searched for.
     pub(crate) fn find_top(&self, text: &[u8], name: &str) -> Option<Range<usize>> {
         match self.top(text, name) {
             Some(known) => known,
@@ -176,7 +182,7 @@ impl Index {
         }
     }
 
-    /// Where a word stands in the text, as a `key` or as any string. Searched for once.
+    /// Returns where a word occurs in the text, as a `key` or as any string. The result is cached.
     pub(crate) fn occurrences(&self, text: &[u8], word: &str, key: bool) -> Arc<Occurrences> {
         let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
         let known = searched
@@ -196,7 +202,8 @@ impl Index {
         occurrences
     }
 
-    /// Whether a piece of text, in lower case, may be in a string of the value at `span`. Searched for once.
+    /// Whether a literal, in lower case, may occur in a string of the value at `span`. The result
+    /// is cached.
     pub(crate) fn may_hold(&self, text: &[u8], span: &Range<usize>, literal: &str) -> bool {
         let mut literals = self.literals.lock().unwrap_or_else(PoisonError::into_inner);
         let known = literals
@@ -212,7 +219,8 @@ impl Index {
         holds
     }
 
-    /// Whether a path selects anything, which `find` finds out. Asked once.
+    /// Whether a path selects anything, as `find` determines. The result is cached by the path's
+    /// text.
     pub(crate) fn matches(
         &self,
         path: &str,
@@ -247,7 +255,7 @@ impl Index {
     }
 
     fn read_top(&self, text: &[u8]) -> Option<Vec<Member>> {
-        /// Nobody sends more; who does is answered by walking.
+        /// Clients do not send more. If one does, walking answers it.
         const MOST: usize = 256;
 
         let open = scan::root(text);

@@ -1,21 +1,26 @@
-//! A JSON text that is queried by JSONPath (RFC 9535) and edited by JSON Patch (RFC 6902) without parsing the rest.
+//! Queries a JSON text by JSONPath (RFC 9535) and edits it by JSON Patch (RFC 6902) without parsing
+//! it into a tree.
 //!
-//! A [`Document`] is made from bytes without looking at them. A query reads only where it leads; what it passes over
-//! is checked no closer than finding its end takes. An edit changes the bytes of the places it names and no others:
-//! order, spacing, and the spelling of numbers and strings stay as they came. So a text that is not valid JSON in a
-//! place that no query reaches is held, edited elsewhere and given back like any other.
+//! A [`Document`] is made from bytes without reading them. A query reads only where it leads. What
+//! it passes over is checked only as far as needed to find its end. An edit changes the bytes of
+//! the places it names and no others: member order, whitespace, and the spelling of numbers and
+//! strings stay as they were received. A text that is invalid JSON where no query reaches can
+//! therefore be edited elsewhere and returned.
 //!
-//! What goes with a removed member or element: the whitespace and key before it, itself, and the comma behind it with
-//! the whitespace up to that comma. The last of several instead takes the comma before it and everything from the end
-//! of the value that precedes it. The whitespace before a closing bracket always stays. What is added brings no
-//! whitespace. Therefore adding a member and removing it again gives the first text, byte for byte.
+//! A removed member or element takes with it the whitespace and key before it and the comma after
+//! it, including the whitespace up to that comma. The last of several takes the comma before it
+//! instead, and everything from the end of the preceding value. The whitespace before a closing
+//! bracket always stays. An added value brings no whitespace. Adding a member and removing it again
+//! therefore restores the original text, byte for byte.
 //!
-//! Of members with the same name, reading and replacing mean the last, removing means all.
+//! If members have the same name, reads and replacements apply to the last, removals to all.
 //!
 //! ```
 //! use witgate_document::{Document, Operation, Path};
 //!
-//! let mut body = Document::new(r#"{"model": "a", "messages": [{"cache_control": {}, "role": "user"}]}"#);
+//! let mut body = Document::new(
+//!     r#"{"model": "a", "messages": [{"cache_control": {}, "role": "user"}]}"#,
+//! );
 //! assert_eq!(body.top_str("model").as_deref(), Some("a"));
 //!
 //! let marks = Path::parse("$..cache_control")?;
@@ -27,24 +32,26 @@
 //! # Ok::<(), witgate_document::Error>(())
 //! ```
 //!
-//! Nothing here does I/O, recurses over a text, or panics; every query and patch has a budget.
+//! Nothing here does I/O, recurses over a text, or panics. Every query and patch has a budget.
 
-mod error; // what can be wrong
-mod budget; // what one query or patch may cost
+#![warn(missing_docs)]
+
+mod error; // the errors, by who must act
+mod budget; // limits on the cost of a query or patch
 pub mod string; // JSON string tokens
 mod number; // numbers by value
 mod scan; // where values end
-mod simd; // many bytes at a time
-mod index; // what one pass over a text tells of it
-mod check; // is a text JSON
-mod search; // keys by searching memory
-mod literal_filter; // words that a pattern needs
+mod simd; // 64 bytes at a time
+mod index; // long values, keys and top-level members
+mod check; // strict validation of values
+mod search; // finds keys without walking
+mod literal_filter; // literals that a pattern requires
 mod pointer; // RFC 6901
 mod path; // RFC 9535
-mod splice; // edits as spans
+mod splice; // edits as replaced spans
 mod patch; // RFC 6902
-mod remove; // everything a query selects, cut out
-mod outline; // a text without its long strings, and back
+mod remove; // removes everything a query selects
+mod outline; // a text with placeholders for long strings
 
 use std::{
     ops::{ControlFlow, Range},
@@ -63,16 +70,16 @@ use crate::{
 };
 pub use crate::{error::Error, outline::Outline, patch::Operation, path::Path};
 
-/// How many nodes one query may select. More is `TooMuch`.
+/// The maximum number of nodes that one query may select. More is [`Error::TooMuch`].
 pub const MAX_SELECTED: usize = 100_000;
 
-/// A JSON text, held as it came until it is edited.
+/// A JSON text that keeps its bytes until it is edited.
 ///
-/// Cloning is cheap: clones share all text, and editing one leaves the others as they are.
+/// Cloning is cheap: clones share all text, and editing one does not affect the others.
 #[derive(Clone, Debug)]
 pub struct Document {
     state: State,
-    /// Of the text; made when something is first asked of it.
+    /// The index of the text, built by the first query.
     index: Arc<OnceLock<Index>>,
     edited: bool,
 }
@@ -80,21 +87,21 @@ pub struct Document {
 #[derive(Clone, Debug)]
 enum State {
     Text(Bytes),
-    /// Pieces, and the text they make once somebody asked for it.
+    /// An edited text as pieces, and the joined text once it was requested.
     Pieces(Tree, Arc<OnceLock<Bytes>>),
 }
 
 /// A value that a query selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where: a JSON Pointer (RFC 6901).
+    /// The JSON Pointer (RFC 6901) of the value.
     pub at: String,
-    /// What: its exact text, without whitespace around it.
+    /// The exact text of the value, without surrounding whitespace.
     pub value: Bytes,
 }
 
 impl Document {
-    /// Holds a text. Never fails, since nothing is read.
+    /// Holds a text. Never fails, since it reads nothing.
     pub fn new(text: impl Into<Bytes>) -> Self {
         Self {
             state: State::Text(text.into()),
@@ -103,8 +110,8 @@ impl Document {
         }
     }
 
-    /// The text. Without edits these are the very bytes the document was made from; after edits one copy is made and
-    /// kept, so asking again costs nothing.
+    /// The text. Without edits these are the bytes the document was made from. After edits the
+    /// pieces are joined once, and later calls cost nothing.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         match &self.state {
@@ -119,52 +126,53 @@ impl Document {
         self.bytes().len()
     }
 
-    /// Whether the text has no bytes at all; such a text is not valid JSON.
+    /// Whether the text is empty. An empty text is not valid JSON.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether an edit was done, even if it happened to leave the same bytes. A `test` is no edit, nor is removing
-    /// what a path does not select.
+    /// Whether an edit was applied, even one that left the same bytes. Neither a `test` nor a
+    /// removal that selects nothing is an edit.
     #[must_use]
     pub fn is_edited(&self) -> bool {
         self.edited
     }
 
-    /// The same document with its long strings left out, to be written anew; see [`Outline`]. `seed` should be random.
+    /// The document with placeholders for its long strings, to be rewritten as a whole; see
+    /// [`Outline`]. `seed` should be random.
     ///
     /// # Errors
     ///
-    /// `BadDocument` where what is left is not JSON.
+    /// `BadDocument` if the rest of the text is not JSON.
     pub fn outline(&self, longest: usize, seed: u64) -> Result<Outline, Error> {
         let text = self.bytes();
         let index = self.index(&text);
         Outline::of(text.clone(), index, longest, seed)
     }
 
-    /// Takes another text in place of all that stood here: an edit of everything at once. Nothing is read.
+    /// Replaces the whole text. Reads nothing of the new text and counts as an edit.
     pub fn rewrite(&mut self, text: Bytes) {
         self.state = State::Text(text);
         self.index = Arc::default();
         self.edited = true;
     }
 
-    /// Pointers (RFC 6901) to the nodes that a path selects, in the order of RFC 9535. A node that the path selects
-    /// twice comes twice.
+    /// Returns pointers (RFC 6901) to the nodes that a path selects, in the order of RFC 9535. A
+    /// node that the path selects twice is listed twice.
     ///
     /// # Errors
     ///
-    /// `BadDocument` where the path leads to what is not JSON, `TooMuch` past the limits.
+    /// `BadDocument` if the path leads to something that is not JSON, `TooMuch` past the limits.
     pub fn select(&self, path: &Path) -> Result<Vec<String>, Error> {
         self.each(path, |_, _| Ok(()))
     }
 
-    /// The nodes that a path selects with their text, in the order of RFC 9535.
+    /// Returns the nodes that a path selects with their text, in the order of RFC 9535.
     ///
     /// # Errors
     ///
-    /// As for [`select`](Self::select).
+    /// The same as for [`select`](Self::select).
     pub fn read(&self, path: &Path) -> Result<Vec<Node>, Error> {
         let text = self.bytes();
         let mut values = Vec::new();
@@ -176,16 +184,16 @@ impl Document {
         Ok(nodes.map(|(at, value)| Node { at, value }).collect())
     }
 
-    /// Whether `name` may be a key anywhere in the text. `false` means that it certainly is none. Does not walk, so it
-    /// cannot fail.
+    /// Whether `name` may be a key anywhere in the text. `false` is certain, `true` is not. It does
+    /// not walk the text, so it cannot fail.
     #[must_use]
     pub fn may_have(&self, name: &str) -> bool {
         let text = self.bytes();
         self.index(&text).may_have(&text, name)
     }
 
-    /// Whether a path may select anything, told by the names and words that it cannot do without. `false` means that it
-    /// certainly selects nothing. Does not walk, so it cannot fail.
+    /// Whether a path may select anything, judged by the names and literals it requires. `false` is
+    /// certain, `true` is not. It does not walk the text, so it cannot fail.
     #[must_use]
     pub fn may_select(&self, path: &Path) -> bool {
         let text = self.bytes();
@@ -193,7 +201,7 @@ impl Document {
         if !path.literals().all(|name| index.may_have(&text, name)) {
             return false;
         }
-        // Where the path begins at a member of the top, nothing but that has to be searched.
+        // A path that begins at a top-level member needs a search of that member only.
         let below = path.first_name().and_then(|name| index.top(&text, name));
         let Some(below) = below.unwrap_or(Some(0..text.len())) else {
             return false;
@@ -202,12 +210,12 @@ impl Document {
         path.pattern_literals().iter().all(holds)
     }
 
-    /// Whether a path selects anything. Stops at the first node. Asked again, of this document or a clone of it, it costs
-    /// nothing.
+    /// Whether a path selects anything. It stops at the first node. The result is cached for this
+    /// document and its clones.
     ///
     /// # Errors
     ///
-    /// As for [`select`](Self::select), if it happens before the first node is found.
+    /// The same as for [`select`](Self::select), if they occur before the first node is found.
     pub fn matches(&self, path: &Path) -> Result<bool, Error> {
         let text = self.bytes();
         let index = self.index(&text);
@@ -222,17 +230,19 @@ impl Document {
         })
     }
 
-    /// Applies a JSON Patch (RFC 6902): all of it, or nothing and an error that names the operation, counted from 0.
+    /// Applies a JSON Patch (RFC 6902) as a whole. On an error nothing changes, and the error names
+    /// the operation, counted from 0.
     ///
-    /// However many operations there are, the text is copied once: at once where they only remove and replace places that
-    /// stand apart, else when somebody asks for it. A patch of one replace
-    /// reads no more than the way to its place; every other reads all children of the containers on the way.
+    /// The text is copied once for any number of operations. If all of them remove or replace
+    /// separate places, the copy is made at once, otherwise when the text is next needed. A patch
+    /// of a single replace reads only the way to its place. Every other patch reads all children of
+    /// the containers on the way.
     ///
     /// # Errors
     ///
-    /// `BadPath` for a malformed pointer, `BadValue` for a value that is not one JSON text, `NotApplicable` where a
-    /// place does not exist or a `test` does not hold, `BadDocument` where a pointer leads to what is not JSON,
-    /// `TooMuch` past the limits.
+    /// `BadPath` for a malformed pointer, `BadValue` for a value that is not one JSON text,
+    /// `NotApplicable` if a place does not exist or a `test` fails, `BadDocument` if a pointer
+    /// leads to something that is not JSON, `TooMuch` past the limits.
     pub fn patch(&mut self, edits: &[Operation]) -> Result<(), Error> {
         if edits.is_empty() {
             return Ok(());
@@ -266,26 +276,28 @@ impl Document {
         Ok(())
     }
 
-    /// Removes every node that a path selects, all members of a name included, and says how many places that were.
-    /// What stands inside a removed node goes with it and is not counted. Selecting nothing is no error and no edit.
+    /// Removes every node that a path selects, including all members of the same name, and returns
+    /// the number of places removed. A node inside a removed node goes with it and is not counted.
+    /// Selecting nothing is neither an error nor an edit.
     ///
-    /// `$..name` is done by searching for the key, without reading the rest of the text.
+    /// `$..name` is found by searching for the key, without reading the rest of the text.
     ///
     /// # Errors
     ///
-    /// `NotApplicable` when the path selects the whole document; else as for [`select`](Self::select).
+    /// `NotApplicable` if the path selects the whole document. Otherwise the same as for
+    /// [`select`](Self::select).
     pub fn remove_all(&mut self, path: &Path) -> Result<u32, Error> {
         let text = self.bytes();
         let (count, spans) = remove::cuts(&text, self.index(&text), path)?;
         self.cut_out(&text, count, spans)
     }
 
-    /// As [`remove_all`](Self::remove_all), with the pointers that [`select`](Self::select) would have given before.
-    /// Where it would have given none, nothing is removed.
+    /// The same as [`remove_all`](Self::remove_all), and returns the pointers that
+    /// [`select`](Self::select) would have returned before. If there are none, nothing is removed.
     ///
     /// # Errors
     ///
-    /// As for [`remove_all`](Self::remove_all).
+    /// The same as for [`remove_all`](Self::remove_all).
     pub fn remove_all_noted(&mut self, path: &Path) -> Result<(u32, Vec<String>), Error> {
         let text = self.bytes();
         let ((count, spans), pointers) = remove::noted(&text, self.index(&text), path)?;
@@ -296,9 +308,10 @@ impl Document {
         Ok((self.cut_out(&text, count, spans)?, pointers))
     }
 
-    /// The text of a top-level member, the last of that name; `None` when the document is no object or has none.
+    /// Returns the text of a top-level member, the last of that name. `None` if the document is not
+    /// an object or has no such member.
     ///
-    /// What stands elsewhere need not be valid JSON.
+    /// The rest of the text need not be valid JSON.
     #[must_use]
     pub fn top(&self, name: &str) -> Option<Bytes> {
         let text = self.bytes();
@@ -306,17 +319,17 @@ impl Document {
         Some(text.slice(span))
     }
 
-    /// [`top`](Self::top) decoded, when it is a string.
+    /// Returns [`top`](Self::top) decoded, if it is a string.
     #[must_use]
     pub fn top_str(&self, name: &str) -> Option<String> {
         string::decode(&self.top(name)?)
     }
 
-    /// The text of the value that a pointer (RFC 6901) leads to, if there is one.
+    /// Returns the text of the value that a pointer (RFC 6901) leads to, if there is one.
     ///
     /// # Errors
     ///
-    /// `BadPath` for a malformed pointer, `BadDocument` where it leads to what is not JSON.
+    /// `BadPath` for a malformed pointer, `BadDocument` if it leads to something that is not JSON.
     pub fn get(&self, pointer: &str) -> Result<Option<Bytes>, Error> {
         let tokens = pointer::parse(pointer)?;
         let text = self.bytes();
@@ -342,7 +355,7 @@ impl Document {
         Ok(count)
     }
 
-    /// Puts the text with these cuts in the place of `text`, and its index in the place of the old one.
+    /// Applies the cuts to `text` and carries the index over to the new text.
     fn cut(&mut self, text: &[u8], cuts: &[Cut]) {
         let new = splice::splice(text, cuts);
         let index = self.index.get().and_then(|index| index.after(cuts, &new));

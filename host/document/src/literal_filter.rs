@@ -1,4 +1,5 @@
-//! Whether a piece of text occurs in a text, letters being equal in both cases: what a pattern cannot do without.
+//! Checks whether a literal occurs in a text in any letter case. It rules out texts that a pattern
+//! cannot match.
 
 use memchr::memmem;
 
@@ -8,12 +9,13 @@ use crate::{
     string,
 };
 
-/// Whether `literal`, which is in lower case, may occur in a string of the text. `false` means that it certainly does not.
+/// Whether `literal`, which is in lower case, may occur in a string of the text. `false` is
+/// certain.
 pub(crate) fn may_hold(text: &[u8], literal: &str) -> bool {
     occurs_in_any_case(text, literal.as_bytes()) || is_escaped_in(text, literal)
 }
 
-/// Whether a part of it may be spelt with an escape.
+/// Whether a part of `literal` may be spelt with an escape.
 fn is_escaped_in(text: &[u8], literal: &str) -> bool {
     let mut escapes = memmem::find_iter(text, escape_of(literal));
     escapes.any(|at| {
@@ -23,9 +25,9 @@ fn is_escaped_in(text: &[u8], literal: &str) -> bool {
     })
 }
 
-/// Looks at three bytes of it in a block of places at once.
+/// Compares three bytes of the literal with a block of places at once.
 fn occurs_in_any_case(text: &[u8], literal: &[u8]) -> bool {
-    /// Upper case, and some other bytes, to lower case: equal folded bytes are worth a closer look.
+    /// Maps upper case, and some other bytes, to lower case. Equal folded bytes are candidates.
     const FOLD: u8 = 0x20;
 
     let last = literal.len() - 1;
@@ -35,7 +37,7 @@ fn occurs_in_any_case(text: &[u8], literal: &[u8]) -> bool {
         let found = text.get(at..at + literal.len());
         found.is_some_and(|found| found.eq_ignore_ascii_case(literal))
     };
-    // Where it could begin without going over the end.
+    // The exclusive end of the offsets where it could begin.
     let end = text.len().saturating_sub(last);
     let mut at = 0;
     while at < end {
@@ -56,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_is_found_wherever_it_is_and_however_it_is_spelt() {
+    fn a_literal_is_found_at_any_place_and_in_any_spelling() {
         let holds = |text: &str| may_hold(text.as_bytes(), "warmup");
         for shift in 0..200 {
             let before = "w".repeat(shift);

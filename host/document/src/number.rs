@@ -1,10 +1,11 @@
-//! JSON numbers compared by value, exactly, without ever becoming floats.
+//! Compares JSON numbers by value, exactly, without converting them to floats.
 //!
-//! So `1e999` is larger than `1e998` and 2^53 differs from 2^53 + 1, which floats cannot tell apart.
+//! So `1e999` is larger than `1e998`, and 2^53 differs from 2^53 + 1, which floats cannot
+//! distinguish.
 
 use std::cmp::Ordering;
 
-/// The offset behind the number that starts at `at`, or `None` when no JSON number does.
+/// Returns the offset after the number that starts at `at`, or `None` if no JSON number does.
 pub(crate) fn end(text: &[u8], at: usize) -> Option<usize> {
     let digits = |from: usize| {
         let run = text.get(from..)?.iter().take_while(|b| b.is_ascii_digit());
@@ -26,7 +27,7 @@ pub(crate) fn end(text: &[u8], at: usize) -> Option<usize> {
     Some(end)
 }
 
-/// Orders two JSON number tokens by value. Exponents past 18 digits count as equally huge.
+/// Orders two JSON number tokens by value. Exponents beyond 18 digits count as equally large.
 pub(crate) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let (a, b) = (Decimal::read(a), Decimal::read(b));
     match (a.is_zero(), b.is_zero()) {
@@ -55,7 +56,7 @@ pub(crate) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// A number as 0.d1d2d3... times ten to the `exponent`, d1 not zero.
+/// A number as 0.d1d2d3... times ten to the power of `exponent`, where d1 is not zero.
 struct Decimal<'t> {
     negative: bool,
     whole: &'t [u8],
@@ -121,7 +122,7 @@ impl<'t> Decimal<'t> {
 }
 
 fn power(text: &[u8]) -> i64 {
-    /// Far past every exponent that means something, and far from overflow when digits are added to it.
+    /// Far beyond any meaningful exponent, and far from overflow when digits are added.
     const HUGE: i64 = 1_000_000_000_000_000_000;
     let (sign, digits) = match text.split_first() {
         Some((b'-', digits)) => (-1, digits),

@@ -1,5 +1,5 @@
-//! A text with its long strings left out, and the way back: for those who write a document anew and leave long texts
-//! where they are.
+//! Replaces long strings of a text by placeholders and restores them. A plugin that rewrites a
+//! whole document leaves long texts in the host.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -8,33 +8,34 @@ use memchr::memmem;
 
 use crate::{Error, check, index::Index, scan};
 
-/// More than any body is long; a stand-in may be used many times, and texts would multiply.
+/// A limit above the length of any body. A placeholder may be used many times, and texts would
+/// multiply.
 const LARGEST: usize = 256 << 20;
 
-/// A JSON text with a stand-in for each of its long strings.
+/// A JSON text with a placeholder for each of its long strings.
 ///
-/// A stand-in is a run of letters, digits, `~` and `:` that occurs nowhere in the text it was made from:
-/// `~8f3a9c0d12e45b67:17~`. It may be put anywhere in a string of the new text, alone or among other characters, many times
-/// or not at all; [`fill`](Self::fill) puts the characters of the string it stands for there, as they are spelt in the
-/// source. In a string that is itself a JSON text it must say how often it is to be escaped once more:
-/// `~8f3a9c0d12e45b67:17:1~`.
+/// A placeholder is a run of letters, digits, `~` and `:` that does not occur in the source, such
+/// as `~8f3a9c0d12e45b67:17~`. It may appear anywhere in a string of the new text, alone or among
+/// other characters, many times or not at all. [`fill`](Self::fill) replaces it with the characters
+/// of the original string, as they are spelt in the source. Inside a string that is itself a JSON
+/// text, the placeholder says how many more times to escape it: `~8f3a9c0d12e45b67:17:1~`.
 #[derive(Clone, Debug)]
 pub struct Outline {
     source: Bytes,
-    /// What begins every stand-in: `~8f3a9c0d12e45b67:`.
+    /// The prefix of every placeholder: `~8f3a9c0d12e45b67:`.
     prefix: String,
-    /// The insides of the strings left out.
+    /// The contents of the omitted strings.
     texts: Vec<Range<usize>>,
     text: String,
 }
 
 impl Outline {
-    /// Leaves out every string that is no key and is spelt with more than `longest` bytes. `seed` makes the stand-ins such as
-    /// nobody can guess; it should be random.
+    /// Replaces every string that is not a key and is spelt with more than `longest` bytes. `seed`
+    /// makes the placeholders unpredictable, so it should be random.
     ///
     /// # Errors
     ///
-    /// `BadDocument` where what is left is not JSON.
+    /// `BadDocument` if the rest of the text is not JSON.
     pub(crate) fn of(
         source: Bytes,
         index: &Index,
@@ -44,7 +45,7 @@ impl Outline {
         let prefix = prefix(&source, seed);
         let mut text = BytesMut::new();
         let mut texts = Vec::new();
-        // Up to where the source is in the outline.
+        // The offset up to which the source was copied.
         let mut copied_to = 0;
         let strings = match index.strings_past(&source, longest) {
             Some(strings) => strings,
@@ -63,7 +64,7 @@ impl Outline {
         text.extend_from_slice(&source[copied_to..]);
         check::one_value(&text, 0)?;
         let text = String::from_utf8(text.into())
-            .map_err(|bad| Error::document(bad.utf8_error().valid_up_to(), "not utf-8"))?;
+            .map_err(|bad| Error::document(bad.utf8_error().valid_up_to(), "not UTF-8"))?;
         Ok(Self {
             source,
             prefix,
@@ -72,7 +73,7 @@ impl Outline {
         })
     }
 
-    /// Of nothing: it has given out no stand-ins.
+    /// Returns an empty outline without placeholders.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -83,28 +84,29 @@ impl Outline {
         }
     }
 
-    /// The text with stand-ins.
+    /// The text with placeholders.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What every stand-in begins with; it does not occur in the source.
+    /// The prefix of every placeholder. It does not occur in the source.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The new text with the long strings in place of their stand-ins.
+    /// Returns the new text with its placeholders replaced by the original strings.
     ///
     /// # Errors
     ///
-    /// `BadValue` where it is not JSON or has a stand-in that was not given out, `TooMuch` where it would grow past 256 MiB.
+    /// `BadValue` if the new text is not JSON or has an unknown placeholder, `TooMuch` if it would
+    /// grow past 256 MiB.
     pub fn fill(&self, new: &str) -> Result<Bytes, Error> {
         check::one_value(new.as_bytes(), 0).map_err(|error| match error {
-            Error::BadDocument { at, what } => {
-                Error::BadValue(format!("the new body is no JSON: {what} at byte {at}"))
-            }
+            Error::BadDocument { at, what } => Error::BadValue(format!(
+                "the new body is not valid JSON at byte {at}: {what}"
+            )),
             other => other,
         })?;
         if self.texts.is_empty() {
@@ -129,7 +131,7 @@ impl Outline {
         Ok(filled.freeze())
     }
 
-    /// What a stand-in says behind its prefix, and how long that is: `17~` or `17:1~`.
+    /// Parses a placeholder after its prefix, `17~` or `17:1~`, and returns its length.
     fn place(&self, rest: &str) -> Result<(Place, usize), Error> {
         let read = || {
             let (body, _) = rest.split_once('~')?;
@@ -143,7 +145,7 @@ impl Outline {
         read().ok_or_else(|| {
             let end = rest.char_indices().nth(20).map_or(rest.len(), |(at, _)| at);
             Error::BadValue(format!(
-                "the new body has a stand-in that was not given out: `{}{}`",
+                "the new body has an unknown placeholder: `{}{}`",
                 self.prefix,
                 &rest[..end]
             ))
@@ -156,7 +158,8 @@ impl Outline {
             filled.extend_from_slice(text);
             return;
         }
-        // Escaped once, `"` takes one backslash and `\` two; n times, 2^n - 1 and 2^n.
+        // Escaped once, `"` takes one backslash and `\` two. Escaped n times, they take 2^n - 1 and
+        // 2^n.
         let slashes = vec![b'\\'; (1 << place.escapes) - 1];
         let mut rest = text;
         while let Some(stop) = memchr::memchr2(b'"', b'\\', rest) {
@@ -169,7 +172,8 @@ impl Outline {
     }
 }
 
-/// The strings, keys included, that are spelt with more than `longest` bytes between their quotes.
+/// Returns the strings, including keys, that are spelt with more than `longest` bytes between their
+/// quotes.
 fn strings_past(source: &[u8], longest: usize) -> Result<Vec<Range<usize>>, Error> {
     let mut strings = Vec::new();
     let mut at = 0;
@@ -183,23 +187,23 @@ fn strings_past(source: &[u8], longest: usize) -> Result<Vec<Range<usize>>, Erro
     Ok(strings)
 }
 
-/// JSON in JSON in JSON: nobody nests deeper.
+/// The maximum number of additional escapes. Real bodies nest JSON in strings less deeply.
 const DEEPEST: u32 = 8;
 
 #[derive(Clone, Copy)]
 struct Place {
-    /// Which of the texts.
+    /// The index of the text.
     text: usize,
-    /// How often it is escaped once more.
+    /// The number of additional escapes.
     escapes: u32,
 }
 
-/// One that does not occur in the source.
+/// Returns a prefix that does not occur in the source.
 fn prefix(source: &[u8], seed: u64) -> String {
     let mut seed = seed;
     loop {
         let mut prefix = String::with_capacity(18);
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(prefix, "~{seed:016x}:");
         if memmem::find(source, prefix.as_bytes()).is_none() {
             return prefix;

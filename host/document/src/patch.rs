@@ -11,13 +11,13 @@ use crate::{
     string,
 };
 
-mod direct; // edits that stand apart, as cuts of the text
-mod tree; // a text, taken apart where it is edited
+mod direct; // separate edits, as cuts of the text
+mod tree; // any edits, on a text that is opened where needed
 
 pub(crate) use tree::Tree;
 
-/// What to cut out of the text and put in instead to do all of these operations, if that can be told without doing one
-/// after the other.
+/// Returns the cuts that apply all of these operations, if they can be found without applying one
+/// operation after the other.
 pub(crate) fn cuts(
     text: &[u8],
     index: &Index,
@@ -31,7 +31,7 @@ pub(crate) fn cuts(
     Ok(direct::cuts(text, index, edits))
 }
 
-/// The commonest patch: reads no more than the way to its place.
+/// Finds the cut for the most common patch. It reads only the way to its place.
 fn replace(text: &[u8], index: &Index, at: &str, value: &Bytes) -> Result<Cut, Error> {
     let tokens = pointer::parse(at)?;
     let value = tree::checked(value, tokens.len())?;
@@ -47,64 +47,68 @@ fn replace(text: &[u8], index: &Index, at: &str, value: &Bytes) -> Result<Cut, E
     Ok(cut)
 }
 
-/// One operation of a JSON Patch. Places are JSON Pointers (RFC 6901), values JSON texts (RFC 8259).
+/// One operation of a JSON Patch. Places are JSON Pointers (RFC 6901), values are JSON texts (RFC
+/// 8259).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Puts a value at a place: a new member goes last, an element before the one that is there, `-` after all.
+    /// Adds a value. A new member goes last, an element before the one that is there, and `-`
+    /// appends to an array.
     Add {
-        /// Where; its parent must exist.
+        /// The place. Its parent must exist.
         at: String,
-        /// What; goes in verbatim but for whitespace around it.
+        /// The value, inserted verbatim without surrounding whitespace.
         value: Bytes,
     },
-    /// Takes away the value at a place that must exist, with all members of that name.
+    /// Removes the value at an existing place, including all members of that name.
     Remove {
-        /// Where; not the whole document.
+        /// The place, which is not the whole document.
         at: String,
     },
-    /// Puts a value in the stead of one that must exist.
+    /// Replaces an existing value.
     Replace {
-        /// Where.
+        /// The place.
         at: String,
-        /// What; goes in verbatim but for whitespace around it.
+        /// The value, inserted verbatim without surrounding whitespace.
         value: Bytes,
     },
     /// Removes the value at one place and adds it at another.
     Move {
-        /// Where it must exist.
+        /// The place of the existing value.
         from: String,
-        /// Where it goes once it has been removed; not inside of itself.
+        /// The place to add it at after the removal. It must not be inside the value.
         to: String,
     },
-    /// Adds the value at one place at another, too.
+    /// Adds a copy of the value at one place at another.
     Copy {
-        /// Where it must exist.
+        /// The place of the existing value.
         from: String,
-        /// Where else it goes.
+        /// The place to add the copy at.
         to: String,
     },
-    /// Requires that the value at a place equals another, numbers by value and members in any order.
+    /// Requires that the value at a place equals another. Numbers are compared by value, members in
+    /// any order.
     Test {
-        /// Where.
+        /// The place.
         at: String,
-        /// What must be there.
+        /// The expected value.
         value: Bytes,
     },
 }
 
 impl Operation {
-    /// Reads a JSON Patch document: an array of operations.
+    /// Parses a JSON Patch document: an array of operations.
     ///
     /// # Errors
     ///
-    /// `BadValue` when it is no JSON, no array, or an operation lacks a member, has one of them twice or with a
-    /// wrong type, or an unknown `op`; `BadPath` for a malformed pointer. Unknown members are ignored.
+    /// `BadValue` if the text is not a JSON array, or if an operation has an unknown `op` or a
+    /// missing, repeated or mistyped member. `BadPath` for a malformed pointer. Unknown members are
+    /// ignored.
     pub fn parse_list(text: &[u8]) -> Result<Vec<Operation>, Error> {
         let bad = |bad: Error| Error::BadValue(format!("the patch: {}", value_fault(bad)));
         let span = check::one_value(text, 0).map_err(bad)?;
         if text[span.start] != b'[' {
             return Err(Error::BadValue(
-                "the patch is no array of operations".to_owned(),
+                "the patch is not an array of operations".to_owned(),
             ));
         }
         let mut edits = Vec::new();
@@ -119,9 +123,9 @@ impl Operation {
         Ok(edits)
     }
 
-    /// Writes operations as a JSON Patch document, `[` to `]`, without whitespace of its own.
+    /// Writes operations as a JSON Patch document without whitespace of its own.
     ///
-    /// Bytes of a value that are not UTF-8 become U+FFFD; a patch that can be applied has none.
+    /// Bytes of a value that are not UTF-8 become U+FFFD. A patch that can be applied has none.
     #[must_use]
     pub fn write_list(edits: &[Operation]) -> String {
         let parts: Vec<String> = edits.iter().map(Operation::write).collect();
@@ -152,7 +156,7 @@ impl Operation {
         }
     }
 
-    /// The operation in few words, for an error.
+    /// A short description of the operation for errors.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Add { at, .. } => format!("add `{at}`"),
@@ -165,15 +169,15 @@ impl Operation {
     }
 }
 
-/// What is wrong with a value that is no JSON text.
+/// Describes why a value is not a JSON text.
 pub(crate) fn value_fault(error: Error) -> String {
     match error {
-        Error::BadDocument { at, what } => format!("not valid json at byte {at}: {what}"),
+        Error::BadDocument { at, what } => format!("not valid JSON at byte {at}: {what}"),
         other => other.to_string(),
     }
 }
 
-/// The members of an operation that RFC 6902 knows.
+/// The members of an operation that RFC 6902 defines.
 #[derive(Default)]
 struct Fields {
     op: Option<String>,
@@ -186,7 +190,7 @@ impl Fields {
     fn read(text: &[u8], start: usize) -> Result<Self, Error> {
         let bad = |what: String| Err(Error::BadValue(what));
         if text[start] != b'{' {
-            return bad("is no object".to_owned());
+            return bad("not an object".to_owned());
         }
         let mut fields = Self::default();
         let mut children = Children::of(text, start)?;
@@ -207,7 +211,7 @@ impl Fields {
                         .replace(Bytes::copy_from_slice(value))
                         .is_some()
                     {
-                        return bad("has two members `value`".to_owned());
+                        return bad("repeated member `value`".to_owned());
                     }
                     children.passed(end);
                     continue;
@@ -218,10 +222,10 @@ impl Fields {
                 }
             };
             let Some(decoded) = string::decode(value) else {
-                return bad(format!("its `{key}` is no string"));
+                return bad(format!("`{key}` is not a string"));
             };
             if field.replace(decoded).is_some() {
-                return bad(format!("has two members `{key}`"));
+                return bad(format!("repeated member `{key}`"));
             }
             children.passed(end);
         }
@@ -229,7 +233,7 @@ impl Fields {
     }
 
     fn operation(self) -> Result<Operation, Error> {
-        let missing = |name: &str| Error::BadValue(format!("has no `{name}`"));
+        let missing = |name: &str| Error::BadValue(format!("missing `{name}`"));
         let op = self.op.ok_or_else(|| missing("op"))?;
         let at = self.path.ok_or_else(|| missing("path"));
         let from = self.from.ok_or_else(|| missing("from"));
@@ -256,7 +260,7 @@ impl Fields {
                 at: at?,
                 value: value?,
             },
-            other => return Err(Error::BadValue(format!("there is no op `{other}`"))),
+            other => return Err(Error::BadValue(format!("unknown op `{other}`"))),
         };
         match &operation {
             Operation::Move { from, to } | Operation::Copy { from, to } => {
@@ -290,26 +294,32 @@ mod tests {
     #[test]
     fn the_fault_of_a_patch_is_named() {
         for (text, fault) in [
-            ("{}", "the patch is no array of operations"),
-            ("[1]", "operation 0: is no object"),
+            ("{}", "the patch is not an array of operations"),
+            ("[1]", "operation 0: not an object"),
             (
                 "[",
-                "the patch: not valid json at byte 1: the text ends where `,` or `]` is expected",
+                "the patch: not valid JSON at byte 1: got the end of the text, expected `,` or `]`",
             ),
             (
                 r#"[{"op":"remove","path":"/a"},{"op":"spam","path":""}]"#,
-                "operation 1: there is no op `spam`",
+                "operation 1: unknown op `spam`",
             ),
-            (r#"[{"op":"remove"}]"#, "operation 0: has no `path`"),
-            (r#"[{"op":"add","path":""}]"#, "operation 0: has no `value`"),
-            (r#"[{"op":"move","path":""}]"#, "operation 0: has no `from`"),
+            (r#"[{"op":"remove"}]"#, "operation 0: missing `path`"),
+            (
+                r#"[{"op":"add","path":""}]"#,
+                "operation 0: missing `value`",
+            ),
+            (
+                r#"[{"op":"move","path":""}]"#,
+                "operation 0: missing `from`",
+            ),
             (
                 r#"[{"op":"remove","op":"remove","path":""}]"#,
-                "operation 0: has two members `op`",
+                "operation 0: repeated member `op`",
             ),
             (
                 r#"[{"op":"remove","path":null}]"#,
-                "operation 0: its `path` is no string",
+                "operation 0: `path` is not a string",
             ),
             (
                 r#"[{"op":"remove","path":"a"}]"#,

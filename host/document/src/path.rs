@@ -1,22 +1,22 @@
-//! JSONPath, RFC 9535: a parsed query.
+//! JSONPath, RFC 9535: parsed queries.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::Error;
 
-mod compare; // values against values
-mod filter; // is this node wanted
-mod literal_prefilter; // pieces of text that a pattern needs
-mod parse; // text to query
+mod compare; // compares values
+mod filter; // evaluates filter expressions
+mod literal_prefilter; // literals that a pattern requires
+mod parse; // the grammar
 mod regex; // I-Regexp, RFC 9485
-mod walk; // query and text to nodes
+mod walk; // selects nodes of a text
 
 pub(crate) use compare::equal;
 pub(crate) use walk::{Duplicates, Place, Walk};
 
-/// A JSONPath query (RFC 9535) that is known to be well formed and well typed.
+/// A JSONPath query (RFC 9535) that is well formed and well typed.
 ///
-/// Cheap to clone. `Display` gives the text it was parsed from.
+/// Cheap to clone. `Display` returns the text it was parsed from.
 #[derive(Clone, Debug)]
 pub struct Path {
     parsed: Arc<Parsed>,
@@ -26,7 +26,8 @@ pub struct Path {
 struct Parsed {
     text: String,
     query: Query,
-    /// The names of all name selectors, and strings that are compared with; the rest refers to them by slot.
+    /// The names of all name selectors and the strings in comparisons. The query refers to them by
+    /// slot.
     words: Vec<Word>,
     /// See [`Path::pattern_literals`].
     pattern_literals: Vec<String>,
@@ -36,17 +37,17 @@ struct Parsed {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Word {
     pub(crate) text: String,
-    /// A member name; otherwise a value.
+    /// Whether it is a member name. Otherwise it is a value.
     pub(crate) key: bool,
 }
 
 impl Path {
-    /// Reads a query, `$` and what follows.
+    /// Parses a query, including its `$`.
     ///
     /// # Errors
     ///
-    /// `BadPath` says what is wrong and at which byte. A query of more than 100 segments, or of filters and
-    /// parentheses nested deeper than 24, is `TooMuch`.
+    /// `BadPath` says what is wrong and at which byte. `TooMuch` for a query of more than 100
+    /// segments, or with filters and parentheses nested deeper than 24.
     pub fn parse(text: &str) -> Result<Path, Error> {
         let (query, words) = parse::query(text)?;
         let parsed = Parsed {
@@ -60,9 +61,9 @@ impl Path {
         })
     }
 
-    /// Member names every one of which must occur in a text for the path to select anything there.
+    /// Returns member names that must all occur in a text for the path to select anything there.
     ///
-    /// Conservative: a name is left out wherever the path could do without it. May repeat a name.
+    /// It is conservative: a name the path could do without is left out. Names may repeat.
     pub fn literals(&self) -> impl Iterator<Item = &str> {
         let needs = self.query().segments.first().map(|first| &first.needs);
         let name = |&slot: &usize| {
@@ -72,7 +73,7 @@ impl Path {
         needs.into_iter().flatten().filter_map(name)
     }
 
-    /// The name of the member of the top that the path begins at, if it is one.
+    /// Returns the name of the top-level member that the path begins at, if it begins at one.
     pub(crate) fn first_name(&self) -> Option<&str> {
         match self.query().segments.first() {
             Some(Segment {
@@ -87,13 +88,14 @@ impl Path {
         }
     }
 
-    /// Pieces of text, in lower case, every one of which must occur in a string, in whatever case, for the path to select
-    /// anything: what a `match` or `search` cannot do without. That string stands below what the first segment selects.
+    /// Returns the literals, in lower case, that `match` and `search` require. Each must occur in a
+    /// string, in any case, for the path to select anything. That string is below what the first
+    /// segment selects.
     pub(crate) fn pattern_literals(&self) -> &[String] {
         &self.parsed.pattern_literals
     }
 
-    /// The text it was parsed from.
+    /// The text the path was parsed from.
     pub(crate) fn text(&self) -> &str {
         &self.parsed.text
     }
@@ -106,7 +108,7 @@ impl Path {
         &self.parsed.words
     }
 
-    /// The name when the path is `$..name` and nothing else.
+    /// Returns the name if the path is `$..name` and nothing else.
     pub(crate) fn anywhere(&self) -> Option<&str> {
         match self.query().segments.as_slice() {
             [
@@ -124,7 +126,7 @@ impl Path {
     }
 }
 
-/// Paths are equal if their texts are.
+/// Paths are equal if their texts are equal.
 impl PartialEq for Path {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.parsed, &other.parsed) || self.parsed.text == other.parsed.text
@@ -147,13 +149,13 @@ impl fmt::Display for Path {
 
 #[derive(Debug)]
 pub(crate) struct Query {
-    /// From `$`; otherwise from `@`.
+    /// Whether it begins at `$`. Otherwise it begins at `@`.
     pub(crate) absolute: bool,
     pub(crate) segments: Vec<Segment>,
 }
 
 impl Query {
-    /// Whether it selects at most one node whatever the text.
+    /// Whether it selects at most one node in any text.
     fn is_singular(&self) -> bool {
         self.segments.iter().all(|segment| {
             let one = [Selector::Name(0), Selector::Index(0)];
@@ -168,20 +170,20 @@ impl Query {
 
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// `..`: applies to a node and to all below it.
+    /// Whether it is a `..` segment, which applies to a node and all its descendants.
     pub(crate) deep: bool,
     pub(crate) selectors: Vec<Selector>,
-    /// Words without which this segment and those behind it select nothing, as slots of `Parsed::words`.
+    /// Words that this segment and the following ones require, as slots of `Parsed::words`.
     pub(crate) needs: Vec<usize>,
 }
 
 impl Segment {
-    /// How many elements from the end it is enough to look at, where that is few.
+    /// Returns how many elements at the end of an array the segment needs, if only a few.
     fn tail(&self) -> Option<usize> {
-        /// More of them are not worth going backwards.
+        /// For more elements, a backward search does not pay.
         const FEW: usize = 32;
 
-        // Only a negative number counts from the end: 0 is the first element.
+        // Only a negative index counts from the end: 0 is the first element.
         let from_end = |selector: &Selector| match selector {
             Selector::Index(from)
             | Selector::Slice {
@@ -219,7 +221,7 @@ pub(crate) enum Logic {
     Exists(Query),
     Compare(Operand, Order, Operand),
     Regex {
-        /// `match`, the whole text; otherwise `search`.
+        /// Whether it is `match`, which needs the whole text to match. Otherwise it is `search`.
         whole: bool,
         input: Operand,
         pattern: Pattern,
@@ -253,8 +255,8 @@ pub(crate) enum Operand {
 
 #[derive(Debug)]
 pub(crate) enum Pattern {
-    /// Written in the query; `None` when it is no I-Regexp, which matches nothing.
+    /// Part of the query. `None` if it is not an I-Regexp, which matches nothing.
     Fixed(Option<regex::Regex>),
-    /// Read from the document each time.
+    /// Read from the document for each node.
     Found(Operand),
 }

@@ -1,4 +1,4 @@
-//! JSON Pointer, RFC 6901.
+//! JSON Pointers, RFC 6901.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::{
     string,
 };
 
-/// The reference tokens of a pointer, unescaped.
+/// Returns the unescaped reference tokens of a pointer.
 pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
     if pointer.is_empty() {
         return Ok(Vec::new());
@@ -52,7 +52,7 @@ pub(crate) fn parse(pointer: &str) -> Result<Vec<String>, Error> {
     Ok(tokens)
 }
 
-/// Appends a reference token with the slash before it.
+/// Appends a slash and a reference token.
 pub(crate) fn push(pointer: &mut String, name: &str) {
     pointer.push('/');
     if memchr2(b'~', b'/', name.as_bytes()).is_none() {
@@ -71,7 +71,7 @@ pub(crate) fn push(pointer: &mut String, name: &str) {
 /// Appends the reference token of an array element.
 pub(crate) fn push_index(pointer: &mut String, index: usize) {
     pointer.push('/');
-    // The digits from the last to the first; no number of bytes has more.
+    // The digits from last to first. The count covers any number of bytes.
     let mut digits = [0; 20];
     let mut count = 0;
     let mut rest = index;
@@ -83,14 +83,15 @@ pub(crate) fn push_index(pointer: &mut String, index: usize) {
     pointer.extend(digits[..count].iter().rev().copied().map(char::from));
 }
 
-/// A reference token as an array index: digits without a leading zero.
+/// Reads a reference token as an array index: digits without a leading zero.
 pub(crate) fn index(token: &str) -> Option<usize> {
     let plain =
         token.bytes().all(|b| b.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
     if plain { token.parse().ok() } else { None }
 }
 
-/// The span of the value that the tokens lead to, if there is one. Of equal keys the last counts.
+/// Returns the span of the value that the tokens lead to, if there is one. Of equal keys the last
+/// counts.
 pub(crate) fn locate(
     text: &[u8],
     index: &Index,
@@ -99,7 +100,7 @@ pub(crate) fn locate(
     let mut budget = Budget::new();
     let mut start = root(text);
     let mut rest = tokens;
-    // The first step from an object can be searched for without walking over what stands before it.
+    // The first step from an object is a search that skips everything before it.
     if let Some((first, after)) = tokens.split_first()
         && text.get(start) == Some(&b'{')
         && let Some(span) = index.find_top(text, first)
@@ -118,7 +119,8 @@ pub(crate) fn locate(
     Ok(Some(start..end))
 }
 
-/// From the container at `at`, whose children stand in `depth` containers, to the start of a child's value.
+/// Goes from the container at `at` to the start of a child's value. The children are nested in
+/// `depth` containers.
 fn step(
     (text, known): (&[u8], &Index),
     at: usize,
@@ -154,7 +156,7 @@ fn step(
             }
             Ok(None) => return Ok(found),
             Err(error) => {
-                // What is broken behind the last member of that name was not asked for.
+                // Invalid text after the last member of that name was not asked for.
                 let rest = position..text.len();
                 let over = object && !Occurrences::of(text, rest.clone(), token).may_be_in(rest);
                 return if over { Ok(found) } else { Err(error) };

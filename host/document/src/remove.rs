@@ -1,4 +1,4 @@
-//! Removing all nodes of a query with one splice.
+//! Removes all nodes of a query with one splice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +12,14 @@ use crate::{
     scan::{Children, skip_space, skip_space_back, string_end},
 };
 
-/// How many nodes go, and the spans of text to cut, ascending and apart.
+/// The number of removed nodes, and the spans of text to cut, ascending and separate.
 type Cuts = (usize, Vec<Range<usize>>);
 
-/// Children that go, by the container they stand in: in how many containers they stand, and where they start.
+/// The children to remove, by container: their nesting depth and their starts.
 pub(crate) type Chosen = BTreeMap<usize, (usize, BTreeSet<usize>)>;
 
-/// What goes when all nodes of `path` are removed. A node inside another that goes is not counted.
+/// Returns what to cut to remove all nodes of `path`. A node inside another removed node is not
+/// counted.
 pub(crate) fn cuts(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
     let searched = path.anywhere().and_then(|name| {
         let occurrences = index.occurrences(text, name, true);
@@ -30,8 +31,8 @@ pub(crate) fn cuts(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Erro
     }
 }
 
-/// The cuts for members whose keys stand at `keys`, judged by what stands around each, so without a walk.
-/// `None` when the surroundings are not those of members.
+/// Returns the cuts for members whose keys are at `keys`, judged by the text around each, without a
+/// walk. `None` if that text is not the text around members.
 pub(crate) fn found(text: &[u8], index: &Index, keys: &[usize]) -> Option<Cuts> {
     let mut count = 0;
     let mut cuts = Vec::new();
@@ -39,7 +40,7 @@ pub(crate) fn found(text: &[u8], index: &Index, keys: &[usize]) -> Option<Cuts> 
     while let Some(first) = keys.next() {
         let mut end = member_end(text, index, first)?;
         count += 1;
-        // Members that follow one another go in one cut; what lies inside of one goes with it.
+        // Adjacent members share one cut. Keys inside of a member go with it.
         let follow = loop {
             while keys.next_if(|&key| key < end).is_some() {}
             let follow = skip_space(text, end);
@@ -74,7 +75,8 @@ fn walked(text: &[u8], index: &Index, path: &Path) -> Result<Cuts, Error> {
     around(text, index, chosen(&mut walk, &mut |_| Ok(()))?)
 }
 
-/// As [`cuts`], with pointers to the nodes that a reader sees; `None` for those where some are hidden by duplicates.
+/// The same as [`cuts`], with pointers to the nodes that a reader sees. The pointers are `None` if
+/// duplicates hide some nodes.
 pub(crate) fn noted(
     text: &[u8],
     index: &Index,
@@ -116,17 +118,17 @@ fn chosen<'t>(
     })?;
     if whole {
         return Err(Error::NotApplicable(
-            "the whole document cannot be removed".to_owned(),
+            "cannot remove the whole document".to_owned(),
         ));
     }
     Ok(chosen)
 }
 
-/// The cuts that take out these children.
+/// Returns the cuts that remove these children.
 pub(crate) fn around(text: &[u8], index: &Index, chosen: Chosen) -> Result<Cuts, Error> {
     let mut removed: BTreeMap<usize, usize> = BTreeMap::new();
     let mut cuts = Vec::new();
-    // Ascending, so a container comes before those inside of it.
+    // In ascending order, a container comes before those inside of it.
     for (parent, (depth, starts)) in chosen {
         let inside = removed
             .range(..=parent)
@@ -146,18 +148,18 @@ pub(crate) fn around(text: &[u8], index: &Index, chosen: Chosen) -> Result<Cuts,
     Ok((removed.len(), cuts))
 }
 
-/// Pointers to the nodes of a walk, as many as there may be.
+/// Pointers to the nodes of a walk, within the limits.
 #[derive(Default)]
 pub(crate) struct Pointers {
     pub(crate) all: Vec<String>,
-    /// Their length together.
+    /// Their total length.
     size: usize,
 }
 
 impl Pointers {
-    /// Takes the pointer to the node at which the walk is.
+    /// Adds the pointer to the current node.
     pub(crate) fn take(&mut self, walk: &Walk<'_>) -> Result<(), Error> {
-        /// Since deep nodes of long names multiply.
+        /// A limit, since deep nodes with long names multiply.
         const MOST: usize = 64 << 20;
 
         let pointer = walk.pointer();
@@ -176,7 +178,7 @@ impl Pointers {
 }
 
 pub(crate) fn too_many() -> Error {
-    Error::TooMuch(format!("more than {MAX_SELECTED} nodes are selected"))
+    Error::TooMuch(format!("selects more than {MAX_SELECTED} nodes"))
 }
 
 fn cut_children(
@@ -187,7 +189,7 @@ fn cut_children(
     cuts: &mut Vec<Range<usize>>,
 ) -> Result<(), Error> {
     let mut children = Children::of(text, parent)?;
-    // Where the value of the last child that stays ends, and where the text before the present run begins.
+    // The end of the last remaining value, and the start of the current run of removed children.
     let mut kept = parent + 1;
     let mut run: Option<usize> = None;
     while let Some(child) = children.next()? {
@@ -214,7 +216,7 @@ fn cut_children(
     Ok(())
 }
 
-/// Whether the container ends behind its child that ended at `end`.
+/// Whether the container ends after its child that ended at `end`.
 fn children_end(text: &[u8], end: usize) -> bool {
     matches!(text.get(skip_space(text, end)), Some(b'}' | b']'))
 }
@@ -224,7 +226,7 @@ mod tests {
     use super::*;
     use crate::splice::{Cut, splice};
 
-    /// Both ways to find the cuts must agree wherever both are open.
+    /// Both ways to find the cuts must agree if both apply.
     #[track_caller]
     fn without(text: &str, path: &str) -> (usize, String) {
         let path = Path::parse(path).expect("a path");

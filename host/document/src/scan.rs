@@ -1,7 +1,7 @@
-//! Passing over JSON text: where a value ends, what a container's children are, is a text JSON at all.
+//! Scans JSON text: where a value ends, and which children a container has.
 //!
-//! What is passed over is looked at no closer than finding its end takes: strings by their quotes, containers by
-//! the number of their brackets. Nothing here recurses.
+//! A scan checks only what it needs to find an end: quotes of strings and the balance of brackets.
+//! Nothing here recurses.
 
 use std::ops::Range;
 
@@ -9,12 +9,13 @@ use memchr::memchr;
 
 use crate::{Error, number};
 
-/// How deep containers may stand in one another. Deeper is an error wherever a query or an edit meets it.
+/// The maximum nesting depth of containers. Deeper is an error if a query or an edit meets it.
 pub(crate) const MAX_DEPTH: usize = 1_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The offset of the first byte at or behind `at` that is no JSON whitespace, at most the length of the text.
+/// Returns the offset of the first byte at or after `at` that is not JSON whitespace, at most the
+/// length of the text.
 pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
     while matches!(text.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
         at += 1;
@@ -22,7 +23,7 @@ pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The offset behind the last byte before `at` that is no whitespace.
+/// Returns the offset after the last byte before `at` that is not whitespace.
 pub(crate) fn skip_space_back(text: &[u8], at: usize) -> usize {
     let space = text[..at]
         .iter()
@@ -31,7 +32,7 @@ pub(crate) fn skip_space_back(text: &[u8], at: usize) -> usize {
     at - space.count()
 }
 
-/// Where the top-level value begins: behind whitespace, and behind a byte order mark that opens the text.
+/// Returns the start of the top-level value: after a leading byte order mark and whitespace.
 pub(crate) fn root(text: &[u8]) -> usize {
     let mark = if text.starts_with(BYTE_ORDER_MARK) {
         BYTE_ORDER_MARK.len()
@@ -41,14 +42,11 @@ pub(crate) fn root(text: &[u8]) -> usize {
     skip_space(text, mark)
 }
 
-/// The span of the top-level value again, which must have nothing but whitespace behind it.
+/// Returns the span unchanged if only whitespace follows it.
 pub(crate) fn require_end(text: &[u8], span: Range<usize>) -> Result<Range<usize>, Error> {
     let rest = skip_space(text, span.end);
     if rest < text.len() {
-        return Err(Error::document(
-            rest,
-            "something stands behind the end of the text",
-        ));
+        return Err(Error::document(rest, "unexpected text after the value"));
     }
     Ok(span)
 }
@@ -57,15 +55,15 @@ pub(crate) fn is_container(text: &[u8], at: usize) -> bool {
     matches!(text.get(at), Some(b'{' | b'['))
 }
 
-/// Whether the byte at `at` stands behind an odd number of backslashes, which takes its meaning away.
+/// Whether the byte at `at` follows an odd number of backslashes.
 pub(crate) fn is_escaped(text: &[u8], at: usize) -> bool {
     let slashes = text[..at].iter().rev().take_while(|&&b| b == b'\\');
     slashes.count() % 2 == 1
 }
 
-/// The offset behind the string whose opening quote stands at `open`.
+/// Returns the offset after the string whose opening quote is at `open`.
 pub(crate) fn string_end(text: &[u8], open: usize) -> Result<usize, Error> {
-    /// Most keys are no longer, and for less a search of memory is not worth its beginning.
+    /// Most keys are shorter, and for so few bytes a memory search is not worth its setup.
     const SHORT: usize = 16;
 
     let mut at = open + 1;
@@ -78,10 +76,11 @@ pub(crate) fn string_end(text: &[u8], open: usize) -> Result<usize, Error> {
     }
     loop {
         let Some(found) = memchr(b'"', text.get(at..).unwrap_or_default()) else {
-            return Err(Error::document(open, "a string is not closed"));
+            return Err(Error::document(open, "unclosed string"));
         };
         at += found + 1;
-        // Only escaped quotes need a look at backslashes, which saves stopping at every `\n` of a long text.
+        // Backslashes are checked only before quotes, so that a long text is not stopped at every
+        // `\n`.
         let body = &text[open + 1..at - 1];
         if !is_escaped(body, body.len()) {
             return Ok(at);
@@ -89,7 +88,8 @@ pub(crate) fn string_end(text: &[u8], open: usize) -> Result<usize, Error> {
     }
 }
 
-/// The offset behind the value that starts at `start`, which stands in `depth` containers.
+/// Returns the offset after the value that starts at `start`, which is nested in `depth`
+/// containers.
 pub(crate) fn value_end(text: &[u8], start: usize, depth: usize) -> Result<usize, Error> {
     match text.get(start) {
         Some(b'"') => string_end(text, start),
@@ -98,12 +98,12 @@ pub(crate) fn value_end(text: &[u8], start: usize, depth: usize) -> Result<usize
         Some(b'f') => word_end(text, start, b"false"),
         Some(b'n') => word_end(text, start, b"null"),
         Some(b'-' | b'0'..=b'9') => {
-            number::end(text, start).ok_or_else(|| Error::document(start, "a number is malformed"))
+            number::end(text, start).ok_or_else(|| Error::document(start, "malformed number"))
         }
         Some(&byte) => Err(unexpected(start, byte, "a value")),
         None => Err(Error::document(
             start,
-            "the text ends where a value is expected",
+            "got the end of the text, expected a value",
         )),
     }
 }
@@ -139,7 +139,7 @@ fn container_end(text: &[u8], start: usize, depth: usize) -> Result<usize, Error
             _ => at + 1,
         };
     }
-    Err(Error::document(start, "an array or object is not closed"))
+    Err(Error::document(start, "unclosed array or object"))
 }
 
 pub(crate) fn too_deep(at: usize) -> Error {
@@ -148,21 +148,22 @@ pub(crate) fn too_deep(at: usize) -> Error {
 
 fn unexpected(at: usize, byte: u8, wanted: &str) -> Error {
     let byte = byte.escape_ascii();
-    Error::document(at, format!("expected {wanted}, found `{byte}`"))
+    Error::document(at, format!("got `{byte}`, expected {wanted}"))
 }
 
-/// One element or member of a container.
+/// An element or member of a container.
 #[derive(Clone, Debug)]
 pub(crate) struct Child {
-    /// Where the text between the separator before it and itself begins: whitespace.
+    /// The offset after the separator, where the whitespace before the child begins.
     pub(crate) lead: usize,
-    /// The span of the key token, quotes included; `None` in an array.
+    /// The span of the key token, including quotes. `None` in an array.
     pub(crate) key: Option<Range<usize>>,
-    /// Where the value begins.
+    /// The start of the value.
     pub(crate) start: usize,
 }
 
-/// Goes through a container child by child. After each `next`, `passed` must be told where that child ended.
+/// Iterates over the children of a container. After each `next`, `passed` must be called with the
+/// end of that child.
 pub(crate) struct Children<'t> {
     text: &'t [u8],
     object: bool,
@@ -171,7 +172,7 @@ pub(crate) struct Children<'t> {
 }
 
 impl<'t> Children<'t> {
-    /// `start` is the offset of the opening bracket; what is no container is an error.
+    /// `start` is the offset of the opening bracket. Anything else there is an error.
     pub(crate) fn of(text: &'t [u8], start: usize) -> Result<Self, Error> {
         let object = match text.get(start) {
             Some(b'{') => true,
@@ -190,7 +191,8 @@ impl<'t> Children<'t> {
         self.object
     }
 
-    /// The next child, or `None` when the closing bracket was met; `position` is then the offset of that bracket.
+    /// Returns the next child, or `None` at the closing bracket. `position` is then the offset of
+    /// that bracket.
     pub(crate) fn next(&mut self) -> Result<Option<Child>, Error> {
         let text = self.text;
         let close = if self.object { b'}' } else { b']' };
@@ -215,7 +217,7 @@ impl<'t> Children<'t> {
             None => {
                 return Err(Error::document(
                     at,
-                    format!("the text ends where {wanted} is expected"),
+                    format!("got the end of the text, expected {wanted}"),
                 ));
             }
         }
@@ -234,7 +236,7 @@ impl<'t> Children<'t> {
             None => {
                 return Err(Error::document(
                     open,
-                    "the text ends where a key is expected",
+                    "got the end of the text, expected a key",
                 ));
             }
         }
@@ -243,7 +245,7 @@ impl<'t> Children<'t> {
         match text.get(at) {
             Some(b':') => {}
             Some(&byte) => return Err(unexpected(at, byte, "`:`")),
-            None => return Err(Error::document(at, "the text ends where `:` is expected")),
+            None => return Err(Error::document(at, "got the end of the text, expected `:`")),
         }
         Ok(Some(Child {
             lead,
@@ -252,12 +254,12 @@ impl<'t> Children<'t> {
         }))
     }
 
-    /// Tells where the value of the child that came last ended.
+    /// Sets the end of the value of the most recent child.
     pub(crate) fn passed(&mut self, end: usize) {
         self.at = end;
     }
 
-    /// Where reading stopped: behind the child that was passed last, or at the closing bracket.
+    /// The offset after the most recent child, or of the closing bracket.
     pub(crate) fn position(&self) -> usize {
         self.at
     }
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn children_come_with_what_stands_before_them() {
+    fn children_include_the_text_before_them() {
         let text = br#"{ "a" : 1 , "b":[2,3]}"#;
         let mut children = Children::of(text, 0).expect("an object");
         let mut seen = Vec::new();

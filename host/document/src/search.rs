@@ -1,8 +1,8 @@
-//! Finding keys by searching memory instead of walking.
+//! Finds keys by searching memory instead of walking.
 //!
-//! In valid JSON a quote that no backslash precedes begins or ends a string, so `"name"` with such a first quote,
-//! followed by optional whitespace and a `:`, is a key and nothing else. A key may also spell its name with `\u`
-//! escapes; those are found by searching for the escapes.
+//! In valid JSON an unescaped quote begins or ends a string. So `"name"` after such a quote,
+//! followed by optional whitespace and a `:`, is always a key. A key may also spell its name with
+//! `\u` escapes, which are found by searching for the escapes.
 
 use std::ops::Range;
 
@@ -13,31 +13,31 @@ use crate::{
     string,
 };
 
-/// Where in a text a name may stand as a key.
+/// The places where a name may occur as a key.
 ///
-/// At most `LIMIT` places are kept: a name that occurs oftener is worth no search, walking is as good.
+/// At most `LIMIT` places are kept. For a more frequent name walking is as fast.
 #[derive(Debug)]
 pub(crate) struct Occurrences {
-    /// Offsets of opening quotes of keys, ascending.
+    /// Offsets of the opening quotes, ascending.
     at: Vec<usize>,
-    /// From here on nobody looked.
+    /// The offset up to which the text was searched.
     searched_to: usize,
 }
 
 const LIMIT: usize = 1_024;
 
 impl Occurrences {
-    /// Looks for `name` as a key in the part `range` of `text`.
+    /// Searches for `name` as a key in the part `range` of `text`.
     pub(crate) fn of(text: &[u8], range: Range<usize>, name: &str) -> Self {
         Self::find(text, range, name, true)
     }
 
-    /// Looks for `word` as a string, be it a key or a value.
+    /// Searches for `word` as a string, either a key or a value.
     pub(crate) fn of_string(text: &[u8], word: &str) -> Self {
         Self::find(text, 0..text.len(), word, false)
     }
 
-    /// None in all of the text.
+    /// No occurrence in the whole text.
     pub(crate) fn nowhere(text: &[u8]) -> Self {
         Self {
             at: Vec::new(),
@@ -45,7 +45,8 @@ impl Occurrences {
         }
     }
 
-    /// As [`of`](Self::of) in all of a text whose keys with backslashes are known: `escaped` are their tokens.
+    /// The same as [`of`](Self::of) for a whole text whose keys with backslashes are known.
+    /// `escaped` are their tokens.
     pub(crate) fn of_key_among(text: &[u8], name: &str, escaped: &[Range<usize>]) -> Self {
         if !is_searchable(name) {
             return Self::find(text, 0..text.len(), name, true);
@@ -90,7 +91,7 @@ impl Occurrences {
         Self { at, searched_to }
     }
 
-    /// Those that are spelt without escapes.
+    /// Searches for spellings without escapes.
     fn plain(text: &[u8], range: Range<usize>, name: &str, key: bool) -> Self {
         let mut searched_to = range.end;
         let mut at = Vec::new();
@@ -113,36 +114,38 @@ impl Occurrences {
         Self { at, searched_to }
     }
 
-    /// Whether the name may be a key in this part of the text; `false` means that it is certainly none.
+    /// Whether the name may be a key in this part of the text. `false` is certain.
     pub(crate) fn may_be_in(&self, range: Range<usize>) -> bool {
         let next = self.at.partition_point(|&at| at < range.start);
         self.at.get(next).is_some_and(|&at| at < range.end) || range.end > self.searched_to
     }
 
-    /// Every place, or `None` when there are too many or the name cannot be searched for.
+    /// Returns every place, or `None` if there are too many or the name cannot be searched for.
     pub(crate) fn all(&self, text_len: usize) -> Option<&[usize]> {
         (self.searched_to >= text_len).then_some(&self.at)
     }
 }
 
-/// Whether the only spellings of a name are itself and `\u` escapes. A name with a character that has a short
-/// escape, or one that stands for what could not be decoded, has to be looked for by walking.
+/// Whether the name can be searched for: its only spellings are itself and `\u` escapes. A name
+/// with a character that has a short escape or that replaces undecodable bytes has to be found by
+/// walking.
 pub(crate) fn is_searchable(name: &str) -> bool {
     let odd = |c: char| c < ' ' || matches!(c, '"' | '\\' | '/' | char::REPLACEMENT_CHARACTER);
     !name.contains(odd)
 }
 
-/// What every escape that could spell a part of `name` begins with.
+/// Returns the prefix of every escape that could spell a part of `name`.
 pub(crate) fn escape_of(name: &str) -> &'static str {
     if name.is_ascii() { "\\u00" } else { "\\u" }
 }
 
-/// Whether the token `open..end`, both quotes included, is a key by its surroundings.
+/// Whether the token `open..end`, including both quotes, is followed by a colon and not escaped.
 pub(crate) fn is_key(text: &[u8], open: usize, end: usize) -> bool {
     text.get(skip_space(text, end)) == Some(&b':') && !is_escaped(text, open)
 }
 
-/// If the `\u` escape at `escape` is part of a string, or a `key`, that spells `name`, where that begins.
+/// Returns the start of the string, or `key`, that contains the `\u` escape at `escape`, if it
+/// spells `name`.
 fn escaped(text: &[u8], escape: usize, name: &str, key: bool) -> Option<usize> {
     let unit = string::unit(text.get(escape + 2..)?)?;
     if !name.encode_utf16().any(|wanted| wanted == unit) {
@@ -154,7 +157,7 @@ fn escaped(text: &[u8], escape: usize, name: &str, key: bool) -> Option<usize> {
     spelt.then_some(token.start)
 }
 
-/// The string token around `at`, if it can spell no more than `len` bytes and starts within reach of that.
+/// Returns the string token around `at`, if it is short enough to spell `len` bytes.
 pub(crate) fn string_around(text: &[u8], at: usize, len: usize) -> Option<Range<usize>> {
     // Six bytes are the longest spelling of a UTF-16 unit, and no text has more units than bytes.
     let reach = 6 * len + 2;
@@ -170,8 +173,8 @@ pub(crate) fn string_around(text: &[u8], at: usize, len: usize) -> Option<Range<
     }
 }
 
-/// The span of the value of a member of the top-level object, the last of that name. The key is
-/// searched for, so the rest of the text need not be JSON.
+/// Returns the span of the value of a top-level member, the last of that name. It searches for the
+/// key, so the rest of the text need not be JSON.
 pub(crate) fn top(text: &[u8], name: &str) -> Option<Range<usize>> {
     let open = root(text);
     if text.get(open) != Some(&b'{') {
@@ -187,14 +190,15 @@ pub(crate) fn top(text: &[u8], name: &str) -> Option<Range<usize>> {
     }
 }
 
-/// Where the value of the last member of the object at `open`, the top-level value, begins that is at one of the
-/// `occurrences`; `Some(None)` when none of them is a member of it, `None` when only a walk can tell.
+/// Returns the start of the value of the last of the `occurrences` that is a member of the
+/// top-level object at `open`. `Some(None)` if none of them is a member, `None` if only a walk can
+/// tell.
 pub(crate) fn top_start(
     text: &[u8],
     open: usize,
     occurrences: &Occurrences,
 ) -> Option<Option<usize>> {
-    /// More places than this are not worth counting brackets for each: one walk settles them all.
+    /// For more places than this, one walk is faster than counting brackets for each.
     const FEW: usize = 8;
 
     let at = occurrences.all(text.len()).filter(|at| at.len() <= FEW)?;
@@ -205,7 +209,7 @@ pub(crate) fn top_start(
     Some(Some(skip_space(text, colon + 1)))
 }
 
-/// In how many containers the key at `key` stands, counted over the shorter side of it.
+/// Returns the nesting depth of the key at `key`, counted over the shorter side of the text.
 fn depth_of(text: &[u8], open: usize, key: usize) -> i64 {
     if key - open < text.len() - key {
         brackets(&text[open..key])
@@ -214,7 +218,7 @@ fn depth_of(text: &[u8], open: usize, key: usize) -> i64 {
     }
 }
 
-/// Opening less closing brackets outside of strings.
+/// Opening minus closing brackets outside of strings.
 fn brackets(text: &[u8]) -> i64 {
     let mut open = 0;
     let mut at = 0;
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_and_what_only_looks_like_one_is_not() {
+    fn keys_are_found_and_lookalikes_are_not() {
         assert_eq!(occurrences(r#"{"a":1,"b":{"a" :2}}"#, "a"), [1, 12]);
         assert_eq!(
             occurrences(r#"{"b":"a","c":"\"a\":1","d":"\\","a":1}"#, "a"),
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_top_level_member_is_told_from_a_deeper_one() {
+    fn a_top_level_member_is_distinguished_from_a_deeper_one() {
         fn top<'t>(text: &'t [u8], name: &str) -> Option<&'t [u8]> {
             let searched = super::top(text, name);
             assert_eq!(Index::of(text).find_top(text, name), searched);

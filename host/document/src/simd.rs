@@ -1,11 +1,11 @@
-//! Sixty-four bytes of text at a time, as sets of places in it.
+//! Processes 64 bytes of text at a time, as bit sets of offsets.
 
 use wide::u8x16;
 
-/// How many bytes a block has: as many as a set has bits.
+/// The number of bytes in a block: one per bit of a set.
 pub(crate) const BLOCK: usize = 64;
 
-/// Bytes of a text.
+/// A block of text in four vectors.
 #[derive(Clone, Copy)]
 pub(crate) struct Block {
     a: u8x16,
@@ -14,9 +14,9 @@ pub(crate) struct Block {
     d: u8x16,
 }
 
-// All of these are a few instructions each, in the loops that go over whole texts.
+// Each of these is a few instructions in the loops over whole texts, hence the inlining.
 impl Block {
-    /// The block that begins at `from`; past the end of the text come spaces.
+    /// Returns the block that begins at `from`, padded with spaces after the end of the text.
     #[inline(always)]
     pub(crate) fn of(text: &[u8], from: usize) -> Self {
         let rest = &text[from..];
@@ -44,7 +44,7 @@ impl Block {
         }
     }
 
-    /// Where `byte` stands.
+    /// Returns the offsets of `byte`.
     #[inline(always)]
     pub(crate) fn places_of(self, byte: u8) -> u64 {
         let wanted = u8x16::splat(byte);
@@ -52,7 +52,7 @@ impl Block {
         places(self.a) | places(self.b) << 16 | places(self.c) << 32 | places(self.d) << 48
     }
 
-    /// The same with a bit set in every byte that tells `[` from `{`, `]` from `}`, and an upper case letter from its
+    /// Sets bit 0x20 in every byte, which maps `[` to `{`, `]` to `}`, and upper case letters to
     /// lower case.
     #[inline(always)]
     pub(crate) fn folded(self) -> Self {
@@ -65,7 +65,7 @@ impl Block {
         }
     }
 
-    /// All ones in every byte that is `byte`, zeros in the others.
+    /// Returns all ones for every byte that equals `byte`, zeros for the others.
     #[inline(always)]
     pub(crate) fn equal(self, byte: u8) -> Self {
         let wanted = u8x16::splat(byte);
@@ -87,15 +87,15 @@ impl Block {
         }
     }
 
-    /// Whether the upper bit of any byte is set.
+    /// Whether the high bit of any byte is set.
     #[inline(always)]
     pub(crate) fn any(self) -> bool {
         (self.a | self.b | self.c | self.d).to_bitmask() != 0
     }
 }
 
-/// Which bytes of a block stand behind an odd number of backslashes. `first` says whether the first does because of the
-/// block before, and is told the same for the block behind.
+/// Returns the bytes of a block that follow an odd number of backslashes. `first` says whether the
+/// previous block escapes the first byte, and is set to the same for the next block.
 #[inline(always)]
 pub(crate) fn escaped(slashes: u64, first: &mut bool) -> u64 {
     const EVEN: u64 = 0x5555_5555_5555_5555;
@@ -103,14 +103,15 @@ pub(crate) fn escaped(slashes: u64, first: &mut bool) -> u64 {
     let carried = u64::from(*first);
     let slashes = slashes & !carried;
     let after = slashes << 1 | carried;
-    // Adding a run to its first place moves its bit behind the run: on the other parity if the run is odd.
+    // Adding a run to its first bit carries to the bit after the run. That bit has the other parity
+    // if the run is odd.
     let odd_starts = slashes & !EVEN & !after;
     let (ends_of_odd, over) = odd_starts.overflowing_add(slashes);
     *first = over;
     (EVEN ^ ends_of_odd << 1) & after
 }
 
-/// Every place that has an odd number of `marks` at or before it.
+/// Returns every offset with an odd number of `marks` at or before it.
 #[inline(always)]
 pub(crate) fn between(marks: u64) -> u64 {
     let mut set = marks;
@@ -144,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_is_escaped_behind_an_odd_number_of_backslashes() {
-        // Runs of every length at every offset, over the border of two blocks.
+    fn a_byte_is_escaped_after_an_odd_number_of_backslashes() {
+        // Runs of every length at every offset, across the border of two blocks.
         for start in 0..70 {
             for length in 0..70_usize {
                 let mut text = vec![b'x'; 2 * BLOCK];

@@ -1,10 +1,10 @@
-//! Edits as spans of a text with something else in their place, done in one copy.
+//! Applies edits as replaced spans of a text, in one copy.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// A part of a text that goes, and what comes instead.
+/// A span of a text and its replacement.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
     pub(crate) span: Range<usize>,
@@ -20,7 +20,7 @@ impl Cut {
     }
 }
 
-/// The text with all of these done, which are ascending and apart.
+/// Returns the text with all cuts applied. The cuts are ascending and do not overlap.
 pub(crate) fn splice(text: &[u8], cuts: &[Cut]) -> Bytes {
     let mut out = BytesMut::with_capacity(length(text.len(), cuts));
     let mut from = 0;
@@ -33,7 +33,7 @@ pub(crate) fn splice(text: &[u8], cuts: &[Cut]) -> Bytes {
     out.freeze()
 }
 
-/// How long a text of `length` bytes becomes.
+/// Returns the length that a text of `length` bytes has after the cuts.
 pub(crate) fn length(length: usize, cuts: &[Cut]) -> usize {
     let added: usize = cuts.iter().map(|cut| cut.replacement.len()).sum();
     let removed: usize = cuts.iter().map(|cut| cut.span.len()).sum();

@@ -1,17 +1,19 @@
-//! JSON string tokens (RFC 8259, section 7) to Rust strings and back.
+//! Decodes and encodes JSON string tokens (RFC 8259, section 7).
 
 use std::borrow::Cow;
 
-/// The text that a JSON string token spells, or `None` when `token` is no such token.
+/// Returns the text that a JSON string token spells, or `None` if `token` is not a string token.
 ///
-/// `token` includes both quotes and nothing around them. A lone surrogate escape and a byte that is not UTF-8
-/// become U+FFFD, because a Rust string cannot hold them; raw control characters are taken as they are.
+/// `token` includes both quotes and nothing around them. A lone surrogate escape and bytes that are
+/// not UTF-8 become U+FFFD, because a Rust string cannot hold them. Raw control characters are
+/// accepted.
 #[must_use]
 pub fn decode(token: &[u8]) -> Option<String> {
     inside(token).map(Cow::into_owned)
 }
 
-/// The JSON string token that spells `text`, quotes included, with no more escapes than JSON requires.
+/// Returns the JSON string token that spells `text`, including quotes, with no more escapes than
+/// JSON requires.
 #[must_use]
 pub fn encode(text: &str) -> String {
     let mut token = String::with_capacity(text.len() + 2);
@@ -39,7 +41,7 @@ pub fn encode(text: &str) -> String {
     token
 }
 
-/// `decode` that borrows where nothing is escaped.
+/// The same as `decode`, but borrows if nothing is escaped.
 pub(crate) fn inside(token: &[u8]) -> Option<Cow<'_, str>> {
     let body = token.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if memchr::memchr2(b'"', b'\\', body).is_none() {
@@ -74,7 +76,8 @@ pub(crate) fn inside(token: &[u8]) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(text))
 }
 
-/// Text as it is where it is UTF-8, which is found out several times faster than what to put in place of what is not.
+/// Decodes UTF-8. The check for valid text is several times faster than a lossy conversion, so it
+/// comes first.
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -82,18 +85,19 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Whether the token spells `name`. A token that is no string spells nothing.
+/// Whether the token spells `name`. A token that is not a string spells nothing.
 pub(crate) fn spells(token: &[u8], name: &str) -> bool {
     let plain = token.len() == name.len() + 2 && &token[1..token.len() - 1] == name.as_bytes();
     // Every escape is longer than what it spells.
     let escaped = || token.len() > name.len() + 2 && memchr::memchr(b'\\', token).is_some();
     let lossy = || name.contains(char::REPLACEMENT_CHARACTER);
-    // A plain name never contains a backslash that means itself, so equal bytes settle it only without one.
+    // An unescaped token has no literal backslash, so equal bytes decide only for names without
+    // one.
     (plain && !name.contains('\\'))
         || ((escaped() || lossy()) && inside(token).is_some_and(|text| text == name))
 }
 
-/// The four hexadecimal digits of a `\u` escape as a UTF-16 unit.
+/// Reads the four hexadecimal digits of a `\u` escape as a UTF-16 unit.
 pub(crate) fn unit(digits: &[u8]) -> Option<u16> {
     let digits = digits.get(..4)?;
     digits.iter().try_fold(0, |unit: u16, &digit| {
@@ -102,7 +106,8 @@ pub(crate) fn unit(digits: &[u8]) -> Option<u16> {
     })
 }
 
-/// What the text after a `\u` spells and how many bytes of it were used, a second escape of a pair included.
+/// Returns the character that the text after a `\u` spells and the number of bytes used, including
+/// the second escape of a pair.
 fn code_point(rest: &[u8]) -> Option<(char, usize)> {
     let first = unit(rest)?;
     if (0xd800..0xdc00).contains(&first)
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn an_invalid_token_is_rejected() {
         for token in [
             "",
             "\"",

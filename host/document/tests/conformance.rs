@@ -1,12 +1,12 @@
-//! The public compliance suites of JSONPath and JSON Patch. `conformance/README.md` says where the
-//! cases are from.
+//! Runs the public compliance suites of JSONPath and JSON Patch. `conformance/README.md` says where
+//! the cases are from.
 
 use serde_json::{Value, value::RawValue};
 use witgate_document::{Document, Error, Operation, Path};
 
 type RawCase<'t> = std::collections::BTreeMap<String, &'t RawValue>;
 
-/// The cases of a suite, one a line.
+/// The cases of a suite, one per line.
 #[track_caller]
 fn cases(suite: &str, count: usize) -> Vec<RawCase<'_>> {
     let cases: Vec<RawCase> = suite
@@ -21,7 +21,7 @@ fn raw<'t>(case: &'t RawCase, name: &str) -> Option<&'t str> {
     case.get(name).map(|value| value.get())
 }
 
-/// Fails with every fault of the cases, each by what the suite calls the case.
+/// Fails with all faults, each under the name the suite gives its case.
 #[track_caller]
 fn all_hold(cases: &[RawCase], called: &str, check: impl Fn(&RawCase) -> Result<(), String>) {
     let fault = |(index, case): (usize, &RawCase)| {
@@ -80,7 +80,8 @@ fn jsonpath_case(case: &RawCase) -> Result<(), String> {
             (None, None) => panic!("no result"),
         }
     };
-    // Members have no order by the RFC, so a case may allow several; ours is that of the text.
+    // By the RFC members are unordered, so a case may allow several results. Ours is the order of
+    // the text.
     if !allowed("result", "results").contains(&Value::Array(values.clone())) {
         return Err(format!("{selector} gave {values:?}"));
     }

@@ -1,5 +1,6 @@
-//! What queries and edits cost on bodies of real size. Not a test of time, which shared machines do not keep:
-//! `cargo test --release -p witgate-document --test cost -- --ignored --nocapture` prints it.
+//! Measures queries and edits on bodies of real size. It asserts no times, which vary on shared
+//! machines: `cargo test --release -p witgate-document --test cost -- --ignored --nocapture` prints
+//! them.
 
 use std::{
     hint::black_box,
@@ -36,7 +37,7 @@ fn body(size: usize) -> String {
     text
 }
 
-/// The best of many runs, since the others measure the machine's other work.
+/// The best of many runs, since the others measure other work of the machine.
 fn time<T>(what: &str, mut act: impl FnMut() -> T) {
     let mut best = Duration::MAX;
     for _ in 0..60 {
@@ -105,7 +106,7 @@ fn timings() {
     }
 }
 
-/// The path of a guard that asks for a word in messages.
+/// The path of a guard that looks for a word in messages.
 #[test]
 #[ignore = "prints timings, decides nothing"]
 fn a_word_that_is_nowhere() {
@@ -134,7 +135,8 @@ fn a_word_that_is_nowhere() {
     });
 }
 
-/// Three kinds of conversation of about `size` bytes: of code with its quotes, of JSON inside of strings, of prose.
+/// Three kinds of conversation of about `size` bytes: code with its quotes, JSON inside of strings,
+/// and prose.
 fn conversation(kind: &str, size: usize) -> String {
     let text = match kind {
         "code" => "let value = self.next(\\\"text\\\");\\n    match value {\\n        mut next => self.next,\\n".repeat(30),
@@ -169,7 +171,7 @@ fn conversation(kind: &str, size: usize) -> String {
     body
 }
 
-/// What the gateway asks of every request, and what the rule that strips cache marks does.
+/// The queries of the gateway on every request, and the edit that strips cache marks.
 #[test]
 #[ignore = "prints timings, decides nothing"]
 fn the_way_of_a_request() {

@@ -1,5 +1,5 @@
-//! Texts at and past the edges: what is no JSON, what readers disagree about, what is too deep or too much.
-//! docs/document.md has the same as a table.
+//! Texts at and past the limits: invalid JSON, texts that readers disagree about, too much depth or
+//! cost. docs/document.md has the same as a table.
 
 mod support;
 
@@ -13,9 +13,9 @@ fn path(text: &str) -> Path {
     Path::parse(text).expect("a path")
 }
 
-/// Runs on a stack far smaller than any thread of a server has.
+/// Runs on a stack far smaller than that of any server thread.
 fn on_a_small_stack(act: impl FnOnce() + Send + 'static) {
-    // Frames that nobody optimised are several times as large.
+    // Unoptimised frames are several times larger.
     let size = if cfg!(debug_assertions) {
         1 << 20
     } else {
@@ -29,7 +29,7 @@ fn nested(depth: usize) -> Vec<u8> {
     [vec![b'['; depth], vec![b']'; depth]].concat()
 }
 
-/// Everything that can be asked of a document. Nothing here may panic or change a byte.
+/// Every kind of query. None may panic or change a byte.
 fn ask_everything(document: &Document) {
     let before = document.bytes();
     for query in [
@@ -64,7 +64,7 @@ fn ask_everything(document: &Document) {
     assert_eq!(document.bytes(), before);
 }
 
-/// Every kind of edit; after one that fails, every byte is as before.
+/// Every kind of edit. After one that fails, every byte is unchanged.
 fn edit_everything(document: &Document) {
     let value = || r#"{"b":[1]}"#.into();
     for edit in [
@@ -127,7 +127,7 @@ fn edit_everything(document: &Document) {
 
 #[test]
 fn a_path_with_places_from_both_ends_of_a_list_matches_where_it_selects() {
-    // Longer than what the index passes over.
+    // Longer than the values the index skips.
     let last = "y".repeat(70);
     let document = Document::new(format!(r#"[["x"],2,"{last}"]"#));
     for places in ["0,-1", "-1,0", "0:,-1", "-1:,0", "0", "0:"] {
@@ -268,7 +268,7 @@ fn the_largest_queries_fit_a_small_stack() {
 }
 
 #[test]
-fn a_piece_of_a_pattern_is_missed_only_below_the_member_that_the_path_begins_at() {
+fn a_literal_of_a_pattern_is_searched_for_only_below_the_member_that_the_path_begins_at() {
     let document = Document::new(
         r#"{"model":"warm","system":[{"text":"cold"}],"messages":[{"text":"so WARM\n"},{"text":"\u0077arm"}]}"#,
     );
@@ -289,7 +289,7 @@ fn a_piece_of_a_pattern_is_missed_only_below_the_member_that_the_path_begins_at(
         (r#"$.messages[?match(@.text, "warm")]"#, true, true),
         (r#"$..[?match(@.text, "warm")]"#, true, true),
         (r#"$[?search(@, "warm")]"#, true, true),
-        // What the pattern looks at stands elsewhere.
+        // The pattern applies to another member.
         (r#"$.system[?match($.model, "warm")]"#, true, true),
         (
             r#"$.system[?$.messages[?match(@.text, "warm")]]"#,
@@ -365,8 +365,8 @@ fn every_budget_ends_in_an_error() {
     );
     assert_eq!(bomb.bytes(), "[\"0123456789\"]");
 
-    // In the middle of a list each removal shifts half of it. The add keeps the patch from being done
-    // as cuts.
+    // In the middle of an array each removal shifts half of it. The add prevents the patch from
+    // being applied as cuts.
     let mut list = Document::new(format!("[{}1]", "1,".repeat(200_000)));
     let before = list.bytes();
     let remove = Operation::Remove {
@@ -409,18 +409,18 @@ fn an_evil_pattern_takes_linear_time() {
     );
 }
 
-/// A text, a path, and what is read or `None` for an error.
+/// A text, a path, and the result or `None` for an error.
 type Reading = (
     &'static [u8],
     &'static str,
     Option<&'static [&'static [u8]]>,
 );
 
-/// What `serde_json` refuses or takes otherwise.
+/// Texts that `serde_json` rejects or reads differently.
 #[test]
-fn what_other_readers_refuse_is_defined() {
+fn texts_that_other_readers_reject_are_defined() {
     let cases: &[Reading] = &[
-        // A lone surrogate is text like any other and reads as U+FFFD where it is decoded.
+        // A lone surrogate is ordinary text and reads as U+FFFD when decoded.
         (br#"{"a":"\ud800"}"#, "$.a", Some(&[br#""\ud800""#])),
         (br#"{"\ud800":1}"#, "$['\u{fffd}']", Some(&[b"1"])),
         (
@@ -428,7 +428,7 @@ fn what_other_readers_refuse_is_defined() {
             "$[?@ == '\u{fffd}']",
             Some(&[br#""\ud800""#]),
         ),
-        // Numbers have no bounds.
+        // Numbers are unbounded.
         (b"[1e999,1e998]", "$[?@ > 1e998]", Some(&[b"1e999"])),
         (
             b"[9007199254740993]",
@@ -436,16 +436,16 @@ fn what_other_readers_refuse_is_defined() {
             Some(&[]),
         ),
         (b"[-0]", "$[?@ == 0]", Some(&[b"-0"])),
-        // A byte order mark is passed over and stays.
+        // A byte order mark is skipped and stays.
         (b"\xef\xbb\xbf{\"a\":1}", "$.a", Some(&[b"1"])),
         (b"\xef\xbb\xbf{\"a\":1}", "$", Some(&[b"{\"a\":1}"])),
-        // What stands behind the end is seen by `$` alone.
+        // Only `$` sees text after the value.
         (b"{\"a\":1} x", "$.a", Some(&[b"1"])),
         (b"{\"a\":1} x", "$", None),
-        // Bytes that are not UTF-8 are kept, and read as U+FFFD where they are decoded.
+        // Bytes that are not UTF-8 are kept, and read as U+FFFD when decoded.
         (b"{\"a\":\"\xff\"}", "$.a", Some(&[b"\"\xff\""])),
         (b"{\"\xff\":1}", "$['\u{fffd}']", Some(&[b"1"])),
-        // What is passed over need not be JSON, what is stepped on must be.
+        // Skipped text need not be JSON, visited text must be.
         (b"{\"x\":[1 2,],\"a\":1}", "$.*", Some(&[b"[1 2,]", b"1"])),
         (b"{\"x\":\"\x01\\q\",\"a\":1}", "$.a", Some(&[b"1"])),
         (b"{\"\\q\":1,\"a\":2}", "$.a", Some(&[b"2"])),
@@ -461,7 +461,7 @@ fn what_other_readers_refuse_is_defined() {
         (b"", "$", None),
         (b"", "$.a", None),
         (b" ", "$..a", None),
-        // Equal keys: the last.
+        // Of equal keys the last counts.
         (br#"{"a":1,"a":2}"#, "$.a", Some(&[b"2"])),
         (br#"{"a":1,"\u0061":2}"#, "$.*", Some(&[b"2"])),
         (br#"{"a":{"b":1},"a":{}}"#, "$..b", Some(&[])),
@@ -508,7 +508,8 @@ fn edits_of_broken_texts_are_defined() {
         replaced(br#"{"a":0,"a":1}"#),
         Ok(br#"{"a":0,"a":2}"#.to_vec())
     );
-    // One replace reads what leads to its place; any other patch reads the containers on the way to their ends.
+    // A single replace reads only the way to its place. Any other patch reads the containers on the
+    // way to their ends.
     for (broken, done) in [
         ("{\"a\":1} x", "{\"a\":2} x"),
         ("{\"a\":1", "{\"a\":2"),
@@ -526,7 +527,7 @@ fn edits_of_broken_texts_are_defined() {
         );
         assert_eq!(document.bytes(), broken);
     }
-    // The offset is that in the whole text, however deep the fault is.
+    // The offset counts from the start of the whole text, at any depth.
     let mut document = Document::new(r#"{"x":{"y":[1 2]}}"#);
     let error = document
         .patch(&[Operation::Remove {
@@ -585,19 +586,19 @@ fn an_error_names_the_operation_and_the_place() {
     for (edit, fault) in [
         (
             remove("/a/1"),
-            "operation 1, remove `/a/1`: there is nothing at `/a/1`",
+            "operation 1, remove `/a/1`: no value at `/a/1`",
         ),
         (
             remove("/b/c"),
-            "operation 1, remove `/b/c`: there is nothing at `/b`",
+            "operation 1, remove `/b/c`: no value at `/b`",
         ),
         (
             remove("/a/0/x"),
-            "operation 1, remove `/a/0/x`: `/a/0` is no array or object",
+            "operation 1, remove `/a/0/x`: `/a/0` is not an array or object",
         ),
         (
             remove(""),
-            "operation 1, remove ``: the whole document cannot be removed",
+            "operation 1, remove ``: cannot remove the whole document",
         ),
         (
             remove("a"),
@@ -608,21 +609,21 @@ fn an_error_names_the_operation_and_the_place() {
                 from: "/a".into(),
                 to: "/a/0".into(),
             },
-            "operation 1, move `/a` to `/a/0`: a value cannot move into itself",
+            "operation 1, move `/a` to `/a/0`: cannot move a value into itself",
         ),
         (
             Operation::Test {
                 at: "/a".into(),
                 value: "[2]".into(),
             },
-            "operation 1, test `/a`: the value there is another",
+            "operation 1, test `/a`: the value differs",
         ),
         (
             Operation::Add {
                 at: "/b".into(),
                 value: "{".into(),
             },
-            "operation 1, add `/b`: the value: not valid json at byte 1: the text ends where `,` or `}` is expected",
+            "operation 1, add `/b`: the value: not valid JSON at byte 1: got the end of the text, expected `,` or `}`",
         ),
     ] {
         let first = Operation::Add {
@@ -636,31 +637,31 @@ fn an_error_names_the_operation_and_the_place() {
     for (text, fault) in [
         (
             "$.",
-            "path `$.`: expected a name or `*`, found the end at byte 2",
+            "path `$.`: got the end, expected a name or `*` at byte 2",
         ),
         (
             "$[?@.a = 1]",
-            "path `$[?@.a = 1]`: expected `,` or `]`, found `=` at byte 7",
+            "path `$[?@.a = 1]`: got `=`, expected `,` or `]` at byte 7",
         ),
         (
             "$[?foo(@)]",
-            "path `$[?foo(@)]`: there is no function `foo` at byte 3",
+            "path `$[?foo(@)]`: unknown function `foo` at byte 3",
         ),
-        ("$[01]", "path `$[01]`: `01` is no integer at byte 2"),
+        ("$[01]", "path `$[01]`: `01` is not an integer at byte 2"),
     ] {
         assert_eq!(Path::parse(text).expect_err(text).to_string(), fault);
     }
 }
 
 #[test]
-fn documents_and_paths_go_between_threads() {
-    fn goes<T: Send + Sync + 'static>() {}
-    goes::<Document>();
-    goes::<Path>();
+fn documents_and_paths_are_send_and_sync() {
+    fn is_send_and_sync<T: Send + Sync + 'static>() {}
+    is_send_and_sync::<Document>();
+    is_send_and_sync::<Path>();
 }
 
 #[test]
-fn clones_go_their_own_ways() {
+fn clones_are_edited_independently() {
     let first = Document::new(r#"{"a":{"b":1}}"#);
     let mut one = first.clone();
     let replace = |at: &str, value: &'static str| {
@@ -684,7 +685,7 @@ fn clones_go_their_own_ways() {
 }
 
 #[test]
-fn literals_are_what_a_path_cannot_do_without() {
+fn literals_are_the_names_that_a_path_requires() {
     for (query, names) in [
         ("$", &[][..]),
         ("$..cache_control", &["cache_control"]),

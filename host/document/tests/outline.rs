@@ -1,4 +1,4 @@
-//! A text without its long strings, and the way back.
+//! Outlines: long strings replaced by placeholders and restored.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn filled(outline: &Outline, new: &str) -> Value {
 }
 
 #[test]
-fn long_strings_are_left_out_and_keys_and_short_ones_stay() {
+fn long_strings_are_replaced_and_keys_and_short_strings_stay() {
     let outline = outline(r#"{"a long key" : "short", "b": ["a long text", 1234567, "123456"]}"#);
     assert_eq!(
         outline.text(),
@@ -24,7 +24,7 @@ fn long_strings_are_left_out_and_keys_and_short_ones_stay() {
 }
 
 #[test]
-fn filled_in_unchanged_it_is_the_source_byte_for_byte() {
+fn an_unchanged_outline_fills_to_the_source_byte_for_byte() {
     let source = r#"{ "a":"x\u00e9y\"zé\\", "b":[ "another \/ text" ],"c":1e999 }"#;
     let outline = outline(source);
     assert_ne!(outline.text(), source);
@@ -32,7 +32,7 @@ fn filled_in_unchanged_it_is_the_source_byte_for_byte() {
 }
 
 #[test]
-fn a_text_may_stand_anywhere_in_strings_and_many_times() {
+fn a_placeholder_may_appear_anywhere_in_strings_and_many_times() {
     let outline = outline(r#"{"data":"AAAABBBB"}"#);
     let new = r#"["data:image/png;base64,~0000000000000007:0~","~0000000000000007:0~~0000000000000007:0~"]"#;
     let wanted = json!(["data:image/png;base64,AAAABBBB", "AAAABBBBAAAABBBB"]);
@@ -40,7 +40,7 @@ fn a_text_may_stand_anywhere_in_strings_and_many_times() {
 }
 
 #[test]
-fn in_a_json_text_within_a_string_it_is_escaped_as_often_as_it_says() {
+fn a_placeholder_in_nested_json_is_escaped_as_often_as_it_says() {
     let text = "a \"quoted\" line\nand a \\ slash";
     let source = json!({ "command": text }).to_string();
     let outline = outline(&source);
@@ -56,13 +56,13 @@ fn in_a_json_text_within_a_string_it_is_escaped_as_often_as_it_says() {
 }
 
 #[test]
-fn a_stand_in_that_the_source_could_hold_is_not_chosen() {
+fn a_placeholder_that_occurs_in_the_source_is_not_chosen() {
     let outline = outline(r#"["~0000000000000007:0~ by chance"]"#);
     assert_eq!(outline.text(), r#"["~0000000000000008:0~"]"#);
 }
 
 #[test]
-fn what_is_no_json_or_no_stand_in_is_an_error() {
+fn invalid_json_and_unknown_placeholders_are_errors() {
     for source in ["{", "", "[\"not closed", "[nul]", "[1] 2"] {
         let bytes = Bytes::copy_from_slice(source.as_bytes());
         let error = Document::new(bytes).outline(5, 7).unwrap_err();

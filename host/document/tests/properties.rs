@@ -1,6 +1,7 @@
-//! What must hold for every text and every edit, tried on many; and agreement with a plain implementation on values.
+//! Properties of all texts and edits, tested on many, and agreement with a plain implementation on
+//! values.
 
-mod naive; // the same, on `serde_json::Value` and without a thought for cost
+mod naive; // the same on `serde_json::Value`, regardless of cost
 mod support;
 
 use naive::{apply, values_equal};
@@ -19,7 +20,7 @@ fn everything(document: &Document) -> Vec<String> {
     all
 }
 
-/// A text with lists of up to 44 elements, long enough for the index to record where they end.
+/// A text with arrays of up to 44 elements, long enough for the index to record their ends.
 fn lists() -> impl Strategy<Value = String> {
     let list = |inner: BoxedStrategy<Json>| {
         prop_oneof![
@@ -37,7 +38,7 @@ fn lists() -> impl Strategy<Value = String> {
     (json, any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
 }
 
-/// Where a slice of `whole` begins in it.
+/// Returns the offset of a slice in `whole`.
 fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
@@ -46,18 +47,18 @@ fn pick<'a, T>(list: &'a [T], chance: &mut Chance) -> &'a T {
     &list[chance.below(list.len())]
 }
 
-/// The ends of the part in which two texts differ: how many bytes they share in front and behind.
+/// Returns how many bytes two texts share at the front and at the back.
 fn shared(a: &[u8], b: &[u8]) -> (usize, usize) {
     let front = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let most = a.len().min(b.len()) - front;
-    let behind = a
+    let back = a
         .iter()
         .rev()
         .zip(b.iter().rev())
         .take(most)
         .take_while(|(a, b)| a == b)
         .count();
-    (front, behind)
+    (front, back)
 }
 
 fn random_operations(document: &Document, values: &[Json], seed: u64) -> Vec<Operation> {
@@ -89,7 +90,7 @@ fn random_operations(document: &Document, values: &[Json], seed: u64) -> Vec<Ope
                 to: at,
             },
             4 => {
-                // Mostly what is there, or all tests would fail.
+                // Mostly existing values, or all tests would fail.
                 let there = document
                     .get(&at)
                     .expect("valid")
@@ -109,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_text_nobody_edits_is_the_same_bytes(text in text()) {
+    fn an_unedited_text_is_the_same_bytes(text in text()) {
         let bytes = bytes::Bytes::from(text);
         let document = Document::new(bytes.clone());
         everything(&document);
@@ -127,7 +128,7 @@ proptest! {
             let value = first.get(&at).expect("valid").expect("selected");
             edits.push(Operation::Replace { at, value });
         }
-        // From the leaves up, since a replaced container is no longer the same pieces.
+        // From the leaves up, since a replaced container no longer has the same pieces.
         for edit in edits.iter().rev() {
             let mut alone = first.clone();
             alone.patch(std::slice::from_ref(edit)).expect("applies");
@@ -159,8 +160,8 @@ proptest! {
             let mut document = first.clone();
             document.patch(std::slice::from_ref(&add)).expect("applies");
             let added = document.bytes();
-            let (front, behind) = shared(text.as_bytes(), &added);
-            prop_assert_eq!(front + behind, text.len(), "more than an insertion");
+            let (front, back) = shared(text.as_bytes(), &added);
+            prop_assert_eq!(front + back, text.len(), "more than an insertion");
             document.patch(std::slice::from_ref(&remove)).expect("applies");
             prop_assert_eq!(&document.bytes()[..], text.as_bytes());
             let mut again = Document::new(added);
@@ -195,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn patches_do_what_they_do_to_plain_values(
+    fn patches_agree_with_plain_values(
         text in text(),
         values in prop::collection::vec(json(), 1..7),
         seed in any::<u64>(),
@@ -213,7 +214,7 @@ proptest! {
             let mut again = Document::new(text.clone());
             again.patch(&read_back.expect("a patch")).expect("applies");
             prop_assert_eq!(again.bytes(), document.bytes());
-            // One by one, with the text made in between.
+            // One by one, with the text joined in between.
             let mut singly = Document::new(text);
             for edit in &edits {
                 singly.patch(std::slice::from_ref(edit)).expect("applies");
@@ -226,9 +227,9 @@ proptest! {
         }
     }
 
-    /// Most real patches: places that stand apart, in any order; sometimes not apart after all.
+    /// Most real patches: separate places in any order, which sometimes overlap.
     #[test]
-    fn removals_and_replacements_at_once_are_those_one_by_one(
+    fn removals_and_replacements_at_once_equal_those_one_by_one(
         text in text(),
         picks in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(json())), 1..9),
         backwards in any::<bool>(),
@@ -258,7 +259,7 @@ proptest! {
         prop_assert_eq!(done.is_ok(), each.is_ok(), "{:?} {:?} {:?}", done, each, edits);
         if done.is_ok() {
             prop_assert_eq!(at_once.bytes(), singly.bytes());
-            // What is known of the text after an edit is what a fresh look at it says.
+            // The index after an edit agrees with a fresh one.
             let fresh = Document::new(at_once.bytes());
             prop_assert_eq!(everything(&at_once), everything(&fresh));
             for name in support::NAMES {
@@ -271,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn queries_select_what_they_select_from_plain_values(text in text(), query in naive::query()) {
+    fn queries_agree_with_plain_values(text in text(), query in naive::query()) {
         let document = Document::new(text.clone());
         let value: Value = serde_json::from_str(&text).expect("json");
         let path = Path::parse(&query.to_string()).expect("a path");
@@ -282,7 +283,7 @@ proptest! {
             .collect();
         let mut theirs: Vec<(String, String)> =
             query.select(&value).into_iter().map(|(at, value)| (at, value.to_string())).collect();
-        // Members of plain values have lost their order.
+        // Plain values do not keep the order of members.
         ours.sort();
         theirs.sort();
         prop_assert_eq!(&ours, &theirs, "{}", path);
@@ -299,7 +300,7 @@ proptest! {
         }
     }
 
-    /// Guards ask `matches`, which takes shortcuts that `select` does not.
+    /// Guards use `matches`, which takes shortcuts that `select` does not.
     #[test]
     fn a_path_matches_exactly_where_it_selects(text in lists(), query in naive::list_query()) {
         let value: Value = serde_json::from_str(&text).expect("json");
@@ -308,10 +309,10 @@ proptest! {
         let matched = document.matches(&path);
         let mut ours = document.select(&path).expect("valid");
         prop_assert_eq!(&matched, &Ok(!ours.is_empty()), "{}", path);
-        // Again, now that the index knows more of the text.
+        // Again, now that the index caches more of the text.
         prop_assert_eq!(&document.matches(&path), &matched, "{}", path);
         let mut theirs: Vec<String> = query.select(&value).into_iter().map(|(at, _)| at).collect();
-        // Members of plain values have lost their order.
+        // Plain values do not keep the order of members.
         ours.sort();
         theirs.sort();
         prop_assert_eq!(ours, theirs, "{}", path);
@@ -345,7 +346,7 @@ proptest! {
 
     #[test]
     fn removing_all_is_removing_each(value in json(), seed in any::<u64>(), query in naive::query()) {
-        // Without duplicates, which a pointer cannot tell apart.
+        // Without duplicates, which a pointer cannot distinguish.
         let plain: Value = serde_json::from_str(&value.spell(seed)).expect("json");
         let text = serde_json::to_string_pretty(&plain).expect("json");
         let path = Path::parse(&query.to_string()).expect("a path");
@@ -355,7 +356,7 @@ proptest! {
         if places.iter().any(String::is_empty) {
             return Ok(());
         }
-        // What lies in another goes with it; the last first, so that indexes stay true.
+        // Nested nodes go with their container. The last goes first, so that indexes stay valid.
         places.sort_by_key(|at| naive::order(&singly, at));
         places.dedup();
         let inside = |at: &String| places.iter().any(|above| at.starts_with(&format!("{above}/")));
@@ -411,7 +412,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Long enough that names are too frequent for every place of theirs to be remembered.
+    /// Long enough that names are too frequent to keep all their places.
     #[test]
     fn long_texts_are_read_like_plain_values(
         values in prop::collection::vec(json(), 1..4),
@@ -425,7 +426,7 @@ proptest! {
         let path = Path::parse(&query.to_string()).expect("a path");
         let theirs = query.select(&value);
         prop_assert_eq!(Document::new(spelt).select(&path).expect("valid").len(), theirs.len());
-        // Written anew, members stand in the order in which plain values have them: now order counts.
+        // Serialised again, members are in the order of plain values, so order counts here.
         let document = Document::new(value.to_string());
         let places: Vec<String> = theirs.into_iter().map(|(at, _)| at).collect();
         prop_assert_eq!(document.matches(&path), Ok(!places.is_empty()));

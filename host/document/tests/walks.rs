@@ -1,4 +1,5 @@
-//! How often a text is read, as ratios of times within one run: no clock of any machine decides.
+//! Checks how often a text is read, by ratios of times within one run, so no machine's clock
+//! decides.
 
 use std::{
     hint::black_box,
@@ -25,8 +26,9 @@ fn conversation() -> bytes::Bytes {
         .into()
 }
 
-/// The best of many rounds for each, taken in turn, so that what else the machine does hits all of them alike. A round is
-/// shorter than a turn of the scheduler, so some go undisturbed on any machine.
+/// Returns the best of many rounds for each act. The acts take turns, so that other work of the
+/// machine affects all alike. A round is shorter than a scheduler's time slice, so some are
+/// undisturbed on any machine.
 fn best<const N: usize>(mut acts: [&mut dyn FnMut(); N]) -> [f64; N] {
     let mut best = [Duration::MAX; N];
     for _ in 0..500 {
@@ -40,7 +42,7 @@ fn best<const N: usize>(mut acts: [&mut dyn FnMut(); N]) -> [f64; N] {
 }
 
 #[test]
-fn a_text_is_read_once_whatever_is_asked_of_it() {
+fn a_text_is_read_once_for_all_queries() {
     let text = conversation();
     let paths = [
         "$.thread",
@@ -49,7 +51,7 @@ fn a_text_is_read_once_whatever_is_asked_of_it() {
     ];
     let paths = paths.map(|path| Path::parse(path).expect("a path"));
     let [yardstick, first, all] = best([
-        // In the same vectors as the search, whatever those are on this machine.
+        // In the same vectors as the search, which depend on the machine.
         &mut || {
             let (quote, slash) = (u8x16::splat(b'"'), u8x16::splat(b'\\'));
             let count = |sixteen: &[u8; 16]| {
@@ -71,16 +73,17 @@ fn a_text_is_read_once_whatever_is_asked_of_it() {
         },
     ]);
     let (first, all) = (first / yardstick, all / first);
-    eprintln!("the first question: {first:.2} yardsticks, all of them: {all:.2} times that");
-    // Measured: 1.00, since the first question makes an index and the others are asked of that. Whatever reads the text
-    // again, at the speed of the fastest walk there is, which is the first's, makes it 2.
+    eprintln!("first query: {first:.2} yardsticks, all queries: {all:.2} times that");
+    // Measured: 1.00, since the first query builds the index and the others use it. Reading the
+    // text again, even at the speed of the fastest walk, the first query, makes it 2.
     assert!(
         all < 1.3,
-        "all questions of a request take {all:.2} times as long as the first: something reads the text again"
+        "all queries of a request take {all:.2} times as long as the first; something reads the text again"
     );
-    // Measured: 1.25. The cheapest second walk that looks at every byte is the yardstick itself: 2.25.
+    // Measured: 1.25. The cheapest second walk that looks at every byte is the yardstick itself:
+    // 2.25.
     assert!(
         first < 1.9,
-        "the first question takes {first:.2} times as long as to count quotes: something reads the text twice"
+        "the first query takes {first:.2} times as long as counting quotes; something reads the text twice"
     );
 }

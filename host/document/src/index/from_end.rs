@@ -1,4 +1,5 @@
-//! The last elements of an array, found backwards: who asks for the end of a long conversation does not go through all of it.
+//! Finds the last elements of an array backwards, so that a query for the end of a long
+//! conversation does not scan all of it.
 
 use std::ops::Range;
 
@@ -8,8 +9,8 @@ use super::{Index, LONG};
 use crate::scan::{is_escaped, skip_space_back, value_end};
 
 impl Index {
-    /// The last elements of the array at `start`, at most so many; `None` where one of them cannot be found or what stands
-    /// between them is no comma.
+    /// Returns at most `most` of the last elements of the array at `start`. `None` if one of them
+    /// cannot be found or a separator is not a comma.
     pub(crate) fn last_elements(
         &self,
         text: &[u8],
@@ -28,7 +29,7 @@ impl Index {
             let before = skip_space_back(text, first);
             match text[before - 1] {
                 b',' => at = skip_space_back(text, before - 1),
-                // Brackets are even in between, so it is the array's own.
+                // Brackets in between are balanced, so this one is the array's own.
                 b'[' => break,
                 _ => return None,
             }
@@ -37,9 +38,9 @@ impl Index {
         Some(elements)
     }
 
-    /// Where the long value begins that ends at `end`, in the array at `array`.
+    /// Returns the start of the long value that ends at `end` in the array at `array`.
     fn start_of(&self, array: usize, end: usize) -> Option<usize> {
-        /// One element does not often have as many long values in it; if so, going forward is as quick.
+        /// An element rarely contains more long values. If it does, walking forward is as fast.
         const INSIDE: usize = 256;
 
         let short = u32::try_from(end).ok()?;
@@ -50,15 +51,15 @@ impl Index {
     }
 }
 
-/// Where the short value begins that ends at `end`, at `first` or behind it.
+/// Returns the start of the short value that ends at `end`, if it is at or after `first`.
 fn short_start(text: &[u8], first: usize, end: usize) -> Option<usize> {
     let start = value_start(text, first.max(end.saturating_sub(LONG)), end)?;
-    // Backwards, most things look like a value.
+    // Read backwards, almost anything looks like a value.
     (value_end(text, start, 0) == Ok(end)).then_some(start)
 }
 
-/// Where a value that ends at `end` can only begin. A text with an index has no backslash outside of strings, so quotes mean
-/// the same in this direction.
+/// Returns the only possible start of a value that ends at `end`. An indexed text has no backslash
+/// outside of strings, so quotes mean the same in this direction.
 fn value_start(text: &[u8], floor: usize, end: usize) -> Option<usize> {
     let mut open = 0_usize;
     let mut at = end;
@@ -87,7 +88,7 @@ fn value_start(text: &[u8], floor: usize, end: usize) -> Option<usize> {
     None
 }
 
-/// The opening quote of the string whose closing one stands at `close`.
+/// Returns the opening quote of the string whose closing quote is at `close`.
 fn string_start(text: &[u8], floor: usize, close: usize) -> Option<usize> {
     let mut to = close;
     loop {
@@ -98,7 +99,7 @@ fn string_start(text: &[u8], floor: usize, close: usize) -> Option<usize> {
     }
 }
 
-/// Where the number, or `true` and the like, begins that ends at `end`.
+/// Returns the start of the number or keyword that ends at `end`.
 fn word_start(text: &[u8], floor: usize, end: usize) -> usize {
     let of_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     end - text[floor..end].iter().rev().take_while(of_word).count()

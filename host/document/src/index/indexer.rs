@@ -1,6 +1,6 @@
-//! One pass over a text, sixty-four bytes at a time.
+//! Builds an index in one pass over a text, 64 bytes at a time.
 //!
-//! Outside of strings only brackets and colons matter, and inside of them only the quote that ends them.
+//! Outside of strings only brackets and colons matter, inside only the closing quote.
 
 use memchr::memchr;
 
@@ -10,38 +10,39 @@ use crate::{
     simd::{BLOCK, Block, between, escaped},
 };
 
-/// What the pass has found so far.
+/// The results so far.
 pub(super) struct Indexer<'t> {
     text: &'t [u8],
-    /// Long values, in the order in which they begin.
+    /// The starts of long values, ascending.
     pub(super) starts: Vec<u32>,
-    /// Where each ends; `OPEN` while it does not.
+    /// The end of each; `OPEN` until it is known.
     pub(super) ends: Vec<u32>,
     pub(super) keys: Keys,
-    /// The containers that are open: where each stands among `starts`.
+    /// The open containers, as positions in `starts`.
     open: Vec<usize>,
 }
 
-/// What the pass has to know of the text before a block. Apart from what it has found, to stay in registers.
+/// The state carried from one block to the next. It is apart from the results so that it stays in
+/// registers.
 #[derive(Clone, Copy)]
 struct BlockState {
     /// Whether the block begins inside of a string.
     in_string: bool,
     /// Whether its first byte is escaped.
     is_escaped: bool,
-    /// Where the string begins that began last.
+    /// The start of the most recent string.
     string: usize,
-    /// How many blocks had no quote, up to here.
+    /// The number of consecutive blocks without a quote.
     quiet_blocks: u32,
 }
 
 const OPEN: u32 = 0;
 
-/// After so many blocks of a string without a quote it is worth asking for the next one.
+/// After this many blocks of a string without a quote, searching for the next quote is faster.
 const QUIET_BLOCKS: u32 = 4;
 
-/// `None` for a text that is too long, nests too deep, or has a backslash outside of a string: there quotes mean one
-/// thing to this pass and another to a walk.
+/// Scans a text. Returns `None` if it is too long, nests too deep, or has a backslash outside of a
+/// string, where a walk would read the quotes differently.
 pub(super) fn index_text(text: &[u8]) -> Option<Indexer<'_>> {
     u32::try_from(text.len()).ok()?;
     // Conversations have a long value every few hundred bytes.
@@ -68,12 +69,12 @@ pub(super) fn index_text(text: &[u8]) -> Option<Indexer<'_>> {
 }
 
 impl Indexer<'_> {
-    /// Takes a block in; where the next one begins, at most at the end of the text.
+    /// Processes one block and returns the start of the next, at most the end of the text.
     #[inline(always)]
     fn step(&mut self, at: usize, block: Block, state: &mut BlockState) -> Option<usize> {
         let next = (at + BLOCK).min(self.text.len());
-        // Which of these there are changes from block to block of a text of code, and a branch that cannot be foreseen costs
-        // more than all of this.
+        // The kinds of bytes vary from block to block in code, and a mispredicted branch costs more
+        // than all of this.
         let all_quotes = block.places_of(b'"');
         let slashes = block.places_of(b'\\');
         let quotes = all_quotes & !escaped(slashes, &mut state.is_escaped);
@@ -96,7 +97,7 @@ impl Indexer<'_> {
         Some(next)
     }
 
-    /// A block in which there is a quote, or which is outside of strings where it begins.
+    /// Processes a block that has a quote or begins outside of a string.
     #[inline(always)]
     fn take(
         &mut self,
@@ -106,7 +107,7 @@ impl Indexer<'_> {
         state: &mut BlockState,
     ) -> Option<()> {
         let first = if state.in_string { u64::MAX } else { 0 };
-        // From each opening quote to before the closing one.
+        // From each opening quote to the byte before the closing one.
         let strings = between(quotes) ^ first;
         if slashes & !strings != 0 {
             return None;
@@ -127,7 +128,7 @@ impl Indexer<'_> {
             }
             brackets &= brackets - 1;
         }
-        // Folding makes a colon of nothing but a colon and what is no text.
+        // Folding maps to a colon only a colon and a byte that is not text.
         let mut colons = block.places_of(b':') & !strings;
         while colons != 0 {
             let string = opening & (colons ^ (colons - 1));
@@ -172,7 +173,7 @@ impl Indexer<'_> {
         };
         let end = short(at + 1);
         if end - self.starts[place] < short(LONG) {
-            // All that is inside of it was shorter still, so it is the last.
+            // Everything inside is shorter still, so it is the last.
             self.starts.truncate(place);
             self.ends.truncate(place);
         } else {
@@ -180,20 +181,20 @@ impl Indexer<'_> {
         }
     }
 
-    /// A colon at `colon` makes a key of the string before it, which begins at `string`.
+    /// Records the string at `string` as a key, if the colon at `colon` follows it.
     #[inline(always)]
     fn key(&mut self, string: usize, colon: usize, may_have_slash: bool) {
         let end = match self.text.get(colon.wrapping_sub(1)) {
             Some(b'"') => colon,
             _ => skip_space_back(self.text, colon),
         };
-        // Otherwise it is a colon behind something else than a string, which is no JSON and no key.
+        // A colon after anything but a string is not JSON and makes no key.
         if end > string + 1 && self.text[end - 1] == b'"' {
             self.keys.add(self.text, string..end, may_have_slash);
         }
     }
 
-    /// Without the containers that did not end.
+    /// Drops the containers that did not end.
     fn closed(mut self) -> Self {
         let mut ended = self.ends.iter();
         self.starts.retain(|_| ended.next() != Some(&OPEN));
@@ -202,17 +203,17 @@ impl Indexer<'_> {
     }
 }
 
-/// Offsets fit, since the length of the text does.
+/// Converts an offset, which fits because the length of the text does.
 fn short(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// The first place of a set.
+/// The lowest offset in a set.
 fn place(set: u64) -> usize {
     usize::try_from(set.trailing_zeros()).unwrap_or(0)
 }
 
-/// The last place of a set that has one.
+/// The highest offset in a set that is not empty.
 fn last(set: u64) -> usize {
     BLOCK - 1 - usize::try_from(set.leading_zeros()).unwrap_or(0)
 }

@@ -1,21 +1,24 @@
-//! Which names may be keys of a text: a set that forgets what it holds but not that it holds it.
+//! The set of names that may be keys of a text. It can report false positives but no false
+//! negatives.
 
 use std::ops::Range;
 
 use crate::{search::is_searchable, string};
 
-/// The keys of a text. Says yes to some names that are no keys, one of hundreds in a common text, and no to none that is.
+/// The keys of a text, as a Bloom filter. In a typical text it reports about one name in several
+/// hundred by mistake.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     set: Box<[u64; WORDS]>,
-    /// The tokens of keys with a backslash, which may spell any name; `None` if there are too many to look through.
+    /// The tokens of keys with a backslash, which may spell any name. `None` if there are too many
+    /// to compare.
     escaped: Option<Vec<Range<usize>>>,
 }
 
-/// 4,096 bits: a hundred different keys, which is what requests have, leave most of them free.
+/// 4,096 bits. The hundred different keys of a typical request leave most of them unset.
 const WORDS: usize = 64;
 
-/// A text with more of them is not worth a better answer than that it may have any key.
+/// A text with more of them is treated as if it may have any key.
 const MAX_ESCAPED: usize = 256;
 
 impl Keys {
@@ -26,7 +29,7 @@ impl Keys {
         }
     }
 
-    /// Takes in the key whose token, quotes included, is `token`.
+    /// Adds the key whose token, quotes included, is `token`.
     #[inline(always)]
     pub(super) fn add(&mut self, text: &[u8], token: Range<usize>, may_have_slash: bool) {
         let inside = token.start + 1..token.end - 1;
@@ -45,7 +48,7 @@ impl Keys {
         }
     }
 
-    /// Takes in all keys of another text, which stands at `at` in this one.
+    /// Adds all keys of another text, which begins at `at` in this one.
     pub(super) fn add_all(&mut self, other: &Self, at: usize) {
         for (mine, theirs) in self.set.iter_mut().zip(other.set.iter()) {
             *mine |= theirs;
@@ -58,7 +61,7 @@ impl Keys {
         }
     }
 
-    /// The same keys where those with backslashes stand elsewhere; for which `to` says `None`, they are gone.
+    /// Moves the keys with backslashes. Those for which `to` returns `None` are gone.
     pub(super) fn moved(&self, to: impl Fn(&Range<usize>) -> Option<Range<usize>>) -> Self {
         let escaped = self.escaped.as_ref();
         Self {
@@ -84,7 +87,8 @@ impl Keys {
     }
 }
 
-/// A number that differs for most names that differ: of its length, its first and its last eight bytes.
+/// A hash of the length, the first and the last eight bytes of a name. It differs for most
+/// different names.
 #[inline]
 fn fingerprint(text: &[u8], name: Range<usize>) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -95,7 +99,7 @@ fn fingerprint(text: &[u8], name: Range<usize>) -> u64 {
         None => short(&text[from..]),
     };
     let ends = if length < 8 {
-        // What follows the name is cut off again; of no bytes at all nothing is left.
+        // Cuts off what follows the name. An empty name leaves no bytes.
         eight(name.start).unbounded_shl(64 - 8 * u32::try_from(length).unwrap_or(0))
     } else {
         eight(name.start) ^ eight(name.end - 8).rotate_left(23)
@@ -103,7 +107,7 @@ fn fingerprint(text: &[u8], name: Range<usize>) -> u64 {
     (ends ^ (length as u64)).wrapping_mul(ODD)
 }
 
-/// The last few bytes of a text, as many as there are.
+/// The last bytes of a text, as many as there are.
 fn short(rest: &[u8]) -> u64 {
     rest.iter()
         .rev()
@@ -113,7 +117,7 @@ fn short(rest: &[u8]) -> u64 {
 /// The word of the set and two bits in it.
 #[inline]
 fn place(fingerprint: u64) -> (usize, u64) {
-    // The upper bits of a product depend on all of its factor.
+    // The upper bits of a product depend on all bits of its factors.
     let word = usize::try_from(fingerprint >> 58).unwrap_or(0);
     (
         word,

@@ -1,20 +1,21 @@
-//! The index of a text that was edited, made from that of the text it was, so that an edit costs no second pass.
+//! Derives the index of an edited text from the index before the edit, without a second pass.
 
 use std::ops::Range;
 
 use super::{Index, indexer};
 use crate::splice::Cut;
 
-/// Where the bytes went that stayed.
+/// Maps offsets before the edit to offsets after it.
 struct OffsetShift<'c> {
     cuts: &'c [Cut],
-    /// By how much what stands behind so many of the cuts has moved.
+    /// The displacement after each number of cuts.
     moved: Vec<isize>,
 }
 
 impl Index {
-    /// Of `new`, the text with these cuts made. What is long in the new parts is not in it, and keys that are gone may be.
-    /// `None` where it has to be made from the text.
+    /// Returns the index of `new`, the text with these cuts applied. It lacks long values inside
+    /// the new parts and may keep keys that are gone. `None` if the index has to be built from the
+    /// text.
     pub(crate) fn after(&self, cuts: &[Cut], new: &[u8]) -> Option<Self> {
         let shift = OffsetShift::of(cuts)?;
         let mut keys = self.keys.as_ref()?.moved(|token| shift.span(token));
@@ -56,7 +57,7 @@ impl<'c> OffsetShift<'c> {
         Some(Self { cuts, moved })
     }
 
-    /// Where a value is that was at `span`: `None` if it was cut, itself or with what it stands in.
+    /// Returns the new span of a value. `None` if it was cut, alone or with its container.
     fn span(&self, span: &Range<usize>) -> Option<Range<usize>> {
         let before = self.before(span.start);
         if self
@@ -67,14 +68,14 @@ impl<'c> OffsetShift<'c> {
             return None;
         }
         let start = span.start.checked_add_signed(self.moved[before])?;
-        // What was cut inside of it has its end behind it, too.
+        // A cut inside of the value also ends before the value does.
         let end = span
             .end
             .checked_add_signed(self.moved[self.before(span.end)])?;
         Some(start..end)
     }
 
-    /// How many cuts end at or before `at`.
+    /// Returns the number of cuts that end at or before `at`.
     fn before(&self, at: usize) -> usize {
         self.cuts.partition_point(|cut| cut.span.end <= at)
     }

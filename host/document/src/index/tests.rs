@@ -7,7 +7,7 @@ use crate::{
     splice::{Cut, splice},
 };
 
-/// Texts that are mostly no JSON, of the bytes that matter, with runs long enough to fill blocks.
+/// Mostly invalid JSON of the significant bytes, with runs long enough to fill blocks.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => prop::sample::select(vec![
@@ -52,7 +52,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Where values begin and end in a text, and which keys it has, told by looking at one byte after the other.
+/// The spans of values and keys in a text, found byte by byte.
 #[derive(Default)]
 struct Slow {
     values: Vec<(usize, usize)>,
@@ -82,7 +82,7 @@ fn slowly(text: &[u8]) -> Slow {
     found
 }
 
-/// Everything the index says is what the slow way finds.
+/// Everything the index reports matches the byte-by-byte result.
 fn agrees(text: &[u8], index: &Index) -> Result<(), TestCaseError> {
     let slow = slowly(text);
     let long = slow
@@ -97,7 +97,7 @@ fn agrees(text: &[u8], index: &Index) -> Result<(), TestCaseError> {
             .map(|(&start, &end)| (start as usize, end as usize))
             .collect();
         prop_assert_eq!(&known, &long.copied().collect::<Vec<_>>());
-        // In whatever order they are asked for.
+        // In any order.
         for &(start, end) in known.iter().rev().chain(&known) {
             prop_assert_eq!(index.end_of(start), Some(end));
         }
@@ -146,7 +146,7 @@ proptest! {
         let bytes = text.as_bytes();
         let old = Index::of(bytes);
         let values = slowly(bytes).values;
-        // Two values that do not touch, one replaced and one emptied; a key is no value.
+        // Two separate values, one replaced and one emptied. A key is not a value.
         let is_key = |end: usize| bytes.get(scan::skip_space(bytes, end)) == Some(&b':');
         let mut spans: Vec<_> = values.into_iter().filter(|&(_, end)| !is_key(end)).collect();
         prop_assume!(!spans.is_empty());
@@ -177,7 +177,7 @@ proptest! {
     }
 }
 
-/// The ends of lists, where elements are long, short, or apart.
+/// The ends of arrays whose elements are long, short, or far apart.
 #[test]
 fn the_last_elements_are_found_backwards_or_not_at_all() {
     let long = |n: usize| format!(r#"{{"n":[{n},"{}"]}}"#, "x".repeat(80));
@@ -203,7 +203,7 @@ fn the_last_elements_are_found_backwards_or_not_at_all() {
         "null",
         "{}",
     ];
-    // So many that the list itself is long.
+    // Enough elements to make the array itself long.
     let short: Vec<String> = short.repeat(2).into_iter().map(str::to_owned).collect();
     let mixed: Vec<String> = short.iter().cloned().chain([long(1)]).collect();
     for items in [short, mixed] {
@@ -244,7 +244,7 @@ fn the_last_elements_are_found_backwards_or_not_at_all() {
 }
 
 #[test]
-fn names_that_are_no_keys_are_mostly_told_apart() {
+fn most_names_that_are_not_keys_are_ruled_out() {
     let text: String = (0..100)
         .map(|n| format!(r#""name_{n}":"other_{n}","#))
         .collect();
@@ -271,7 +271,7 @@ fn a_key_with_escapes_may_be_any_name_it_spells() {
 }
 
 #[test]
-fn what_a_walk_could_see_otherwise_has_no_index() {
+fn a_text_that_a_walk_could_read_differently_has_no_index() {
     let deep = |levels: usize| [vec![b'['; levels], vec![b']'; levels]].concat();
     for (text, has) in [
         (br#"{"a":\"}"#.to_vec(), false),
@@ -295,7 +295,7 @@ fn whether_a_path_selects_anything_is_looked_up_once() {
     let index = Index::of(b"{}");
     let mut looks = 0;
     for matches in [false, true] {
-        // Each plugin has a path of its own, and many have the same one.
+        // Each plugin parses its own path, and many use the same text.
         let path = Path::parse("$.a").expect("a path");
         let found = index.matches(path.text(), || {
             looks += 1;

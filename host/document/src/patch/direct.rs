@@ -1,8 +1,8 @@
-//! Patches whose operations do not touch one another, as cuts of the text.
+//! Applies patches of separate operations as cuts of the text.
 //!
-//! Most patches remove or replace values that stand apart. Those need no text taken to pieces: each place is found in
-//! the text as it is, and all are done in one copy. Whatever could depend on the order of the operations, and whatever
-//! is wrong with one of them, is left to the slow way.
+//! Most patches remove or replace values that do not overlap. They need no tree: each place is
+//! found in the original text, and all cuts are made in one copy. Operations whose order could
+//! matter, and all errors, are left to the tree.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,7 +23,7 @@ use crate::{
     string,
 };
 
-/// The cuts that do what these operations do, one after the other; `None` where only doing so can tell.
+/// Returns the cuts equivalent to these operations in order, or `None` if only the tree can tell.
 pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Vec<Cut>> {
     let mut resolver = Resolver {
         text,
@@ -60,16 +60,16 @@ pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Ve
     (apart && fits).then_some(cuts)
 }
 
-/// What is removed.
+/// The places to remove.
 #[derive(Default)]
 struct Removals {
-    /// Where the keys of members begin.
+    /// The starts of the keys of members.
     members: Vec<usize>,
     elements: Chosen,
 }
 
 impl Removals {
-    /// `None` where something stands in another thing that goes, or goes twice.
+    /// Returns the spans to cut, or `None` if one place contains another or is removed twice.
     fn spans(mut self, text: &[u8], index: &Index) -> Option<Vec<Range<usize>>> {
         self.members.sort_unstable();
         let chosen: usize = self.elements.values().map(|(_, starts)| starts.len()).sum();
@@ -80,13 +80,14 @@ impl Removals {
     }
 }
 
-/// From the root to places, with the containers that were opened for the place before.
+/// Resolves pointers, and keeps the containers opened for the previous one.
 struct Resolver<'t> {
     text: &'t [u8],
     index: &'t Index,
     budget: Budget,
     open: Vec<OpenContainer>,
-    /// Arrays of which elements were removed, and the first of these: indexes from there on mean others now.
+    /// Arrays with removed elements, and the lowest removed index. Indexes from there on have
+    /// shifted.
     shortened: HashMap<usize, usize>,
 }
 
@@ -102,7 +103,7 @@ struct OpenChild {
 }
 
 impl Resolver<'_> {
-    /// The span of the child that `last` names in the container that `above` leads to.
+    /// Returns the span of the child that `last` names in the container at `above`.
     fn child(&mut self, root: usize, above: &[String], last: &str) -> Option<Range<usize>> {
         let place = self.container(root, above)?;
         let child = self.position(place, last)?;
@@ -137,7 +138,7 @@ impl Resolver<'_> {
         starts.insert(children[child].span.start).then_some(())
     }
 
-    /// Opens the container that the tokens lead to, and says where it stands among the open ones.
+    /// Opens the container that the tokens lead to, and returns its position among the open ones.
     fn container(&mut self, root: usize, tokens: &[String]) -> Option<usize> {
         self.open_at(0, root, 0)?;
         for (place, token) in tokens.iter().enumerate() {
@@ -148,7 +149,7 @@ impl Resolver<'_> {
         Some(tokens.len())
     }
 
-    /// Lists the children of the container at `start`, unless they are listed there already.
+    /// Lists the children of the container at `start`, unless they are listed already.
     fn open_at(&mut self, place: usize, start: usize, depth: usize) -> Option<()> {
         if self.open.get(place).is_some_and(|open| open.start == start) {
             return Some(());
@@ -179,7 +180,7 @@ impl Resolver<'_> {
         Some(())
     }
 
-    /// Which of the children of the open container a token names; of equal keys the last.
+    /// Returns the child of the open container that a token names. Of equal keys the last counts.
     fn position(&mut self, place: usize, token: &str) -> Option<usize> {
         let OpenContainer {
             start,

@@ -1,9 +1,9 @@
-//! A text, taken apart where it is edited and nowhere else.
+//! A text that is taken apart only where it is edited.
 //!
-//! A container on the way to an edit becomes a list of its children, each still a slice of the text it came from;
-//! putting the list together again gives the same bytes. Whitespace belongs to an item as it stands before it; what
-//! stands between the last item and the closing bracket belongs to the bracket. Long, since the operations read best
-//! beside the pieces they work on.
+//! A container on the way to an edit becomes a list of its children, each a slice of the text it
+//! came from. Joining the list again gives the same bytes. Whitespace before an item belongs to the
+//! item, and whitespace before the closing bracket belongs to the bracket. The file is long because
+//! the operations read best beside the pieces they work on.
 
 use std::{
     collections::VecDeque,
@@ -24,27 +24,28 @@ use crate::{
     string,
 };
 
-/// How long edits may make a document, in bytes: what is copied into itself doubles each time.
+/// The maximum length in bytes to which edits may grow a document. A value copied into itself
+/// doubles each time.
 const MAX_LENGTH: usize = 128 << 20;
-/// How many items an edit may shift for the price of one node, since reading an item costs far more
-/// than shifting it.
+/// The number of items that an edit may shift for the cost of one node. Reading an item costs far
+/// more than shifting it.
 const SHIFTED_PER_NODE: usize = 16;
-/// How many pieces of text an item is written as: what precedes the value, the value, what precedes
-/// the comma, and the comma.
+/// The number of pieces an item is written as: the text before the value, the value, the text
+/// before the comma, and the comma.
 const PIECES_PER_NODE: usize = 4;
 
-/// A document under edit. Cloning shares everything.
+/// A document that is being edited. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     lead: Bytes,
     root: Value,
     tail: Bytes,
-    /// No less than the length of the whole text.
+    /// An upper bound of the length of the whole text.
     length: usize,
     source: Source,
 }
 
-/// What a tree was made from. Pieces share its memory, which tells where in it they stand.
+/// The text a tree was made from. Pieces share its memory, so their addresses give their offsets.
 #[derive(Clone, Debug)]
 struct Source {
     text: Bytes,
@@ -60,23 +61,23 @@ enum Value {
 #[derive(Clone, Debug)]
 struct Container {
     object: bool,
-    /// Open at both ends, since a patch often empties one list into another from the front.
+    /// A deque, since a patch often empties one list into another from the front.
     items: VecDeque<Item>,
-    /// Whitespace, and the closing bracket.
+    /// Whitespace and the closing bracket.
     close: Bytes,
 }
 
 #[derive(Clone, Debug)]
 struct Item {
-    /// Whitespace, and in an object the key, the colon and whitespace around it.
+    /// Whitespace and, in an object, the key and the colon with whitespace around it.
     before: Bytes,
     value: Value,
-    /// Whitespace before the comma. Written only where a comma follows.
+    /// Whitespace before the comma. Written only if a comma follows.
     after: Bytes,
 }
 
 impl Tree {
-    /// `index` is that of the text.
+    /// `index` is the index of `text`.
     pub(crate) fn new(text: &Bytes, index: &Arc<OnceLock<Index>>) -> Result<Self, Error> {
         let span = index.get_or_init(|| Index::of(text)).root_span(text)?;
         Ok(Self {
@@ -91,7 +92,7 @@ impl Tree {
         })
     }
 
-    /// The whole text, as one piece.
+    /// Joins the whole text.
     pub(crate) fn bytes(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.length);
         out.extend_from_slice(&self.lead);
@@ -100,7 +101,8 @@ impl Tree {
         out.freeze()
     }
 
-    /// Applies one operation; whether it changed anything. After an error the tree is of no more use.
+    /// Applies one operation and returns whether it changed anything. After an error the tree must
+    /// not be used.
     pub(crate) fn apply(&mut self, edit: &Operation, budget: &mut Budget) -> Result<bool, Error> {
         match edit {
             Operation::Add { at, value } => {
@@ -126,7 +128,7 @@ impl Tree {
                 }
                 if to.starts_with(&from) {
                     return Err(Error::NotApplicable(
-                        "a value cannot move into itself".to_owned(),
+                        "cannot move a value into itself".to_owned(),
                     ));
                 }
                 let value = self.find(&from, budget)?.closed(budget)?;
@@ -145,9 +147,7 @@ impl Tree {
                 let wanted = checked(value, 0)?;
                 let found = self.find(&tokens, budget)?.closed(budget)?;
                 if found != wanted && !equal((&found, 0), (&wanted, 0), budget)? {
-                    return Err(Error::NotApplicable(
-                        "the value there is another".to_owned(),
-                    ));
+                    return Err(Error::NotApplicable("the value differs".to_owned()));
                 }
                 return Ok(false);
             }
@@ -161,7 +161,7 @@ impl Tree {
         fits_limit(self.length, before)
     }
 
-    /// The value that the tokens lead to, the containers on the way opened.
+    /// Returns the value that the tokens lead to and opens the containers on the way.
     fn find(&mut self, tokens: &[String], budget: &mut Budget) -> Result<&mut Value, Error> {
         let mut value = &mut self.root;
         for (depth, token) in tokens.iter().enumerate() {
@@ -220,7 +220,7 @@ impl Tree {
     fn remove(&mut self, tokens: &[String], budget: &mut Budget) -> Result<(), Error> {
         let Some((last, above)) = tokens.split_last() else {
             return Err(Error::NotApplicable(
-                "the whole document cannot be removed".to_owned(),
+                "cannot remove the whole document".to_owned(),
             ));
         };
         let container = self.parent(above, budget)?;
@@ -229,14 +229,14 @@ impl Tree {
         };
         let len = container.items.len();
         if container.object {
-            // All members are compared once more, and those that stay move up.
+            // All members are compared again, and the remaining ones move up.
             budget.spend(1 + len / SHIFTED_PER_NODE, 0)?;
             container.items.retain(|item| !item.is_named(last));
         } else {
             budget.spend(1 + index.min(len - index) / SHIFTED_PER_NODE, 0)?;
             container.items.remove(index);
         }
-        // The space before a comma goes with that comma, or it would come back with the next item.
+        // Whitespace before a comma goes with that comma, or it would reappear with the next item.
         if let Some(last) = container.items.back_mut() {
             last.after = Bytes::new();
         }
@@ -244,17 +244,18 @@ impl Tree {
     }
 }
 
-/// Whether a document may become this long; one that came longer may stay so, not grow.
+/// Checks whether a document may grow to this length. One that was received longer may stay so but
+/// not grow.
 pub(super) fn fits_limit(length: usize, before: usize) -> Result<(), Error> {
     if length > before && length > MAX_LENGTH {
         return Err(Error::TooMuch(format!(
-            "the document would become longer than {MAX_LENGTH} bytes"
+            "the document would grow past {MAX_LENGTH} bytes"
         )));
     }
     Ok(())
 }
 
-/// A value handed in, without the whitespace around it.
+/// Validates a value passed in and strips the whitespace around it.
 pub(super) fn checked(value: &Bytes, depth: usize) -> Result<Bytes, Error> {
     let span = check::one_value(value, depth);
     let span =
@@ -262,7 +263,7 @@ pub(super) fn checked(value: &Bytes, depth: usize) -> Result<Bytes, Error> {
     Ok(value.slice(span))
 }
 
-/// Whether a value of the document may go deeper than it was.
+/// Checks the depth of a value that moves to a deeper place.
 fn fits(value: &[u8], from: usize, to: usize) -> Result<(), Error> {
     if to > from {
         value_end(value, 0, to)?;
@@ -271,7 +272,7 @@ fn fits(value: &[u8], from: usize, to: usize) -> Result<(), Error> {
 }
 
 pub(super) fn missing(tokens: &[String]) -> Error {
-    Error::NotApplicable(format!("there is nothing at `{}`", written(tokens)))
+    Error::NotApplicable(format!("no value at `{}`", written(tokens)))
 }
 
 fn written(tokens: &[String]) -> String {
@@ -283,7 +284,7 @@ fn written(tokens: &[String]) -> String {
 }
 
 impl Value {
-    /// No less than its length.
+    /// An upper bound of its length.
     fn len(&self) -> usize {
         match self {
             Value::Text(text) => text.len(),
@@ -291,7 +292,7 @@ impl Value {
         }
     }
 
-    /// The number of pieces that make its text, and their length together.
+    /// The number of pieces of its text, and their total length.
     fn closed_len(&self) -> (usize, usize) {
         let (mut count, mut len) = (0, 0);
         self.pieces(&mut |piece| {
@@ -301,7 +302,7 @@ impl Value {
         (count, len)
     }
 
-    /// The text of the value as one piece. Costs what is copied for it.
+    /// Joins the text of the value and charges the copy to the budget.
     fn closed(&self, budget: &mut Budget) -> Result<Bytes, Error> {
         match self {
             Value::Text(text) => Ok(text.clone()),
@@ -319,7 +320,8 @@ impl Value {
         self.pieces(&mut |piece| out.extend_from_slice(piece));
     }
 
-    /// All pieces of text in order; with a list instead of recursion, so that depth costs no stack.
+    /// Visits all pieces of text in order. It uses a list instead of recursion, so that depth costs
+    /// no stack.
     fn pieces(&self, each: &mut dyn FnMut(&[u8])) {
         enum Next<'v> {
             Value(&'v Value),
@@ -354,7 +356,7 @@ impl Value {
         }
     }
 
-    /// The container that the tokens lead to, taken apart if it was not.
+    /// Returns the container that the tokens lead to, opened if necessary.
     fn open_at(
         &mut self,
         tokens: &[String],
@@ -364,7 +366,7 @@ impl Value {
         if let Value::Text(text) = self {
             if !matches!(text.first(), Some(b'{' | b'[')) {
                 return Err(Error::NotApplicable(format!(
-                    "`{}` is no array or object",
+                    "`{}` is not an array or object",
                     written(tokens)
                 )));
             }
@@ -373,14 +375,14 @@ impl Value {
         }
         match self {
             Value::Open(container) => Ok(Arc::make_mut(container)),
-            // Became a container above.
+            // Opened above.
             Value::Text(_) => Err(missing(tokens)),
         }
     }
 }
 
 impl Source {
-    /// Where a piece of it stands in it; `None` for what is no piece of it.
+    /// Returns the offset of a piece of this text, or `None` for other text.
     fn offset(&self, piece: &Bytes) -> Option<usize> {
         let offset = piece
             .as_ptr()
@@ -409,7 +411,7 @@ impl Container {
         })
     }
 
-    /// `source` is where the text came from, and its offset there.
+    /// `source` is the original text and the offset of `text` in it.
     fn read_at(
         text: &Bytes,
         source: Option<(&Source, usize)>,
@@ -429,7 +431,7 @@ impl Container {
         let mut items: VecDeque<Item> = VecDeque::new();
         while let Some(child) = children.next()? {
             if let Some(last) = items.back_mut() {
-                // The text up to the comma that precedes this child.
+                // The text up to the comma before this child.
                 let end = text.len() - last.after.len();
                 last.after = text.slice(end..child.lead - 1);
             }
@@ -438,7 +440,7 @@ impl Container {
             items.push_back(Item {
                 before: text.slice(child.lead..child.start),
                 value: Value::Text(text.slice(child.start..end)),
-                // All of the rest, until the next child tells where the comma is.
+                // Everything that follows, until the next child shows where the comma is.
                 after: text.slice(end..),
             });
             children.passed(end);
@@ -454,7 +456,7 @@ impl Container {
         })
     }
 
-    /// The index of the child that a reference token names; of equal keys the last.
+    /// Returns the index of the child that a reference token names. Of equal keys the last counts.
     fn position(&self, token: &str, budget: &mut Budget) -> Result<Option<usize>, Error> {
         if !self.object {
             return Ok(pointer::index(token).filter(|&index| index < self.items.len()));
@@ -482,7 +484,7 @@ impl Item {
 }
 
 impl Drop for Container {
-    /// Takes nested containers down in a list, since the compiler's way would recurse as deep as they nest.
+    /// Drops nested containers from a list. The default would recurse as deep as they nest.
     fn drop(&mut self) {
         let mut rest = std::mem::take(&mut self.items);
         while let Some(item) = rest.pop_back() {
@@ -499,7 +501,8 @@ impl Drop for Container {
 mod tests {
     use super::*;
 
-    /// What one operation costs once the containers on its way are open, in nodes and bytes.
+    /// Returns the cost of one operation, in nodes and bytes, once the containers on its way are
+    /// open.
     fn cost(text: &str, opened_by: &str, edit: &Operation) -> (usize, usize) {
         let mut tree = Tree::new(&text.to_owned().into(), &Arc::default()).expect("one value");
         let at = opened_by.to_owned();
@@ -516,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_a_list_costs_what_it_shifts() {
+    fn an_edit_of_an_array_costs_what_it_shifts() {
         let list = zeros(1_601);
         let nodes = |edit: &Operation| cost(&list, "/0", edit).0;
         let remove = |index: usize| {
@@ -536,7 +539,7 @@ mod tests {
                 to: "/-".into(),
             })
         };
-        // Whichever end is nearer, its side is shifted.
+        // The shorter side is shifted.
         for (index, shifted) in [(0, 0), (160, 160), (800, 800), (1_440, 160), (1_600, 0)] {
             assert_eq!(remove(index), 1 + shifted / SHIFTED_PER_NODE, "{index}");
             assert_eq!(to_the_end(index), 2 + shifted / SHIFTED_PER_NODE, "{index}");
@@ -551,12 +554,12 @@ mod tests {
         let members: Vec<String> = (0..1_600).map(|n| format!(r#""{n}":0"#)).collect();
         let object = format!("{{{}}}", members.join(","));
         let edit = Operation::Remove { at: "/7".into() };
-        let pass = 1 + 1_600 / SHIFTED_PER_NODE;
-        assert_eq!(cost(&object, "/0", &edit).0, 2 * pass);
+        let comparisons = 1 + 1_600 / SHIFTED_PER_NODE;
+        assert_eq!(cost(&object, "/0", &edit).0, 2 * comparisons);
     }
 
     #[test]
-    fn a_container_that_was_taken_apart_costs_its_text_when_it_goes_elsewhere() {
+    fn an_opened_container_costs_its_text_when_it_is_moved_copied_or_tested() {
         let list = zeros(1_600);
         let text = format!(r#"{{"a":{list},"b":0}}"#);
         let (from, to) = ("/a".to_owned(), "/b".to_owned());

@@ -1,4 +1,5 @@
-//! Values against values: RFC 9535, section 2.3.5.2.2, and the equality of RFC 6902, section 4.6, which is the same.
+//! Compares values by RFC 9535, section 2.3.5.2.2. Equality is the same as in RFC 6902, section
+//! 4.6.
 
 use std::{borrow::Cow, cmp::Ordering, collections::HashMap};
 
@@ -11,7 +12,7 @@ use crate::{
     string,
 };
 
-/// What a comparison compares.
+/// An operand of a comparison.
 #[derive(Clone, Debug)]
 pub(crate) enum Value<'t> {
     /// A query that selected no node, or a function without a result.
@@ -30,7 +31,7 @@ impl<'t> Value<'t> {
         Value::Number(count.to_string().into_bytes().into())
     }
 
-    /// The value at `start`, which stands in `depth` containers.
+    /// Reads the value at `start`, which is nested in `depth` containers.
     pub(super) fn read(text: &'t [u8], start: usize, depth: usize) -> Result<Self, Error> {
         Ok(match text.get(start) {
             Some(b'{' | b'[') => Value::Container(start),
@@ -38,9 +39,8 @@ impl<'t> Value<'t> {
                 let token = &text[start..string_end(text, start)?];
                 let decoded = string::inside(token);
                 Value::String(
-                    decoded.ok_or_else(|| {
-                        Error::document(start, "a string with a malformed escape")
-                    })?,
+                    decoded
+                        .ok_or_else(|| Error::document(start, "malformed escape in a string"))?,
                 )
             }
             _ => {
@@ -56,7 +56,7 @@ impl<'t> Value<'t> {
     }
 }
 
-/// Whether `left order right` holds; containers are those of `text`.
+/// Whether `left order right` holds. Containers are offsets in `text`.
 pub(super) fn holds(
     text: &[u8],
     left: &Value<'_>,
@@ -66,7 +66,7 @@ pub(super) fn holds(
 ) -> Result<bool, Error> {
     let less = |a: &Value<'_>, b: &Value<'_>| match (a, b) {
         (Value::Number(a), Value::Number(b)) => number::compare(a, b) == Ordering::Less,
-        // UTF-8 sorts as the scalar values do, which is what the RFC orders strings by.
+        // UTF-8 sorts like scalar values, which is the order the RFC prescribes for strings.
         (Value::String(a), Value::String(b)) => a < b,
         _ => false,
     };
@@ -97,15 +97,15 @@ fn same_scalar(a: &Value<'_>, b: &Value<'_>) -> bool {
     }
 }
 
-/// Whether two values, each given as a text and its offset there, are equal as JSON: numbers by value, strings
-/// decoded, objects without regard to order and with the last of equal keys.
+/// Whether two values, each given as a text and its offset there, are equal as JSON. Numbers are
+/// compared by value, strings decoded, and objects in any order with the last of equal keys.
 pub(crate) fn equal(
     a: (&[u8], usize),
     b: (&[u8], usize),
     budget: &mut Budget,
 ) -> Result<bool, Error> {
     let (a_text, b_text) = (a.0, b.0);
-    // Pairs still to be compared; a list instead of recursion, so that depth costs no stack.
+    // The pairs still to be compared. A list instead of recursion, so that depth costs no stack.
     let mut pairs = vec![(a.1, b.1)];
     while let Some((a, b)) = pairs.pop() {
         budget.spend(1, 0)?;
@@ -157,7 +157,7 @@ fn members<'t>(
         if let Some(key) = child.key {
             let name = string::inside(&text[key.clone()]);
             let name =
-                name.ok_or_else(|| Error::document(key.start, "a key with a malformed escape"))?;
+                name.ok_or_else(|| Error::document(key.start, "malformed escape in a key"))?;
             members.insert(name, child.start);
         }
         children.passed(end);

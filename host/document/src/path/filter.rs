@@ -1,4 +1,4 @@
-//! Is a node wanted? Filter expressions of RFC 9535, section 2.3.5, on the text itself.
+//! Evaluates filter expressions (RFC 9535, section 2.3.5) directly on the text.
 
 use super::{
     Logic, Operand, Order, Pattern, Query,
@@ -11,7 +11,7 @@ use crate::{Error, literal_filter, scan::is_container};
 impl<'t> Walk<'t> {
     /// Whether a filter holds for the node at `place`.
     pub(super) fn is_wanted(&mut self, logic: &'t Logic, place: Place) -> Result<bool, Error> {
-        // A filter reads, so equal keys mean the last one even where the query itself goes for all.
+        // A filter reads, so equal keys mean the last one even if the query itself applies to all.
         let before = std::mem::replace(&mut self.duplicates, Duplicates::Last);
         let wanted = self.logic(logic, place);
         self.duplicates = before;
@@ -92,7 +92,7 @@ impl<'t> Walk<'t> {
             *known == *text && *known_whole == whole
         };
         if !self.pattern.as_ref().is_some_and(known) {
-            /// What compiling a pattern costs in looks at nodes.
+            /// The cost of compiling a pattern, in nodes.
             const PRICE: usize = 1_000;
             self.budget.spend(PRICE, 0)?;
             self.pattern = Some((text.to_string(), whole, Regex::new(&text, whole)));
@@ -106,8 +106,8 @@ impl<'t> Walk<'t> {
         Ok(regex.is_match(&input))
     }
 
-    /// Whether a string has not in it what the pattern cannot do without. That is searched for faster than the string is
-    /// decoded.
+    /// Whether a string lacks the literal that the pattern requires. That search is faster than
+    /// decoding the string.
     fn lacks_literal(&mut self, pattern: &Pattern, node: Place) -> Result<bool, Error> {
         let Pattern::Fixed(Some(Regex {
             required_literal: Some(literal),
@@ -156,7 +156,8 @@ impl<'t> Walk<'t> {
         })
     }
 
-    /// The argument of `length`: a container by its place, since only its children are to be counted.
+    /// The argument of `length`. A container is returned as a place, since only its children are
+    /// counted.
     fn length_operand(
         &mut self,
         operand: &'t Operand,
@@ -193,7 +194,7 @@ impl<'t> Walk<'t> {
         Ok(first)
     }
 
-    /// The one node a query selects; `None` when it selects none or several.
+    /// Returns the single node a query selects. `None` if it selects none or several.
     fn only(&mut self, query: &'t Query, place: Place) -> Result<Option<Place>, Error> {
         let mut only = None;
         let mut more = false;

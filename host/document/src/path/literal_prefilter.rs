@@ -1,13 +1,14 @@
-//! What a text must contain for a pattern to be worth trying: a piece that a search of memory can look for.
+//! Extracts literals that a text must contain for a pattern to match. A memory search can look for
+//! them first.
 
 use super::{Logic, Operand, Pattern, Query, Selector};
 
-/// Shorter pieces are in every text.
+/// Shorter literals occur in almost every text.
 const SHORTEST: usize = 3;
 
-/// Pieces, in lower case, each of which must occur in some spelling of upper and lower case for the query to select
-/// anything. Whatever is not certain is left out; and all of it where only a few elements at the end of a list are
-/// looked at, which costs less than a search.
+/// Returns literals, in lower case, that must all occur in any letter case for the query to select
+/// anything. Whatever is not certain is left out. A query for a few elements at the end of an array
+/// returns none, since looking at them costs less than a search.
 pub(super) fn of_query(query: &Query) -> Vec<String> {
     let mut literals = Vec::new();
     for segment in &query.segments {
@@ -36,7 +37,7 @@ fn of_logic(logic: &Logic) -> Vec<String> {
         }
         Logic::Exists(query) if !query.absolute => of_query(query),
         Logic::Regex {
-            // Not so a string that stands in the query.
+            // A string in the query itself does not count.
             input: Operand::Node(query) | Operand::Value(query),
             pattern: Pattern::Fixed(Some(regex)),
             ..
@@ -45,13 +46,13 @@ fn of_logic(logic: &Logic) -> Vec<String> {
             literals.extend(regex.required_literal.clone());
             literals
         }
-        // What is found from `$` stands elsewhere, and is mostly quicker looked at than searched for.
+        // A query from `$` leads elsewhere, and reading its result is usually faster than a search.
         Logic::Exists(_) | Logic::Regex { .. } => Vec::new(),
         Logic::Not(_) | Logic::Compare(..) => Vec::new(),
     }
 }
 
-/// The longest piece that is in everything the pattern matches. `pattern` is known to be an I-Regexp.
+/// Returns the longest literal in everything the pattern matches. `pattern` is a valid I-Regexp.
 pub(super) fn of_pattern(pattern: &str) -> Option<String> {
     let mut best = String::new();
     let mut run = String::new();
@@ -59,7 +60,7 @@ pub(super) fn of_pattern(pattern: &str) -> Option<String> {
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
         let certain = match c {
-            // One branch or the other: nothing is certain.
+            // Either branch may match, so nothing is certain.
             '|' => return None,
             '(' => {
                 rest = after_group(rest)?;
@@ -83,7 +84,7 @@ pub(super) fn of_pattern(pattern: &str) -> Option<String> {
             None => keep_longer(&mut best, &mut run),
         }
         if after.is_some() {
-            // What follows a repetition need not follow its first round.
+            // The text after a repetition need not follow its first iteration.
             keep_longer(&mut best, &mut run);
         }
     }
@@ -98,12 +99,12 @@ fn keep_longer(best: &mut String, run: &mut String) {
     run.clear();
 }
 
-/// Whether JSON has no spelling for the character but itself and `\u` escapes.
+/// Whether JSON spells the character only as itself or as a `\u` escape.
 fn is_plain(c: &char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-')
 }
 
-/// How often an atom is there at least, and what stands behind a quantifier if there is one.
+/// Returns the minimum number of repetitions, and the text after the quantifier if there is one.
 fn quantity(rest: &str) -> (usize, Option<&str>) {
     match rest.as_bytes().first() {
         Some(b'*' | b'?') => (0, Some(&rest[1..])),
@@ -111,7 +112,7 @@ fn quantity(rest: &str) -> (usize, Option<&str>) {
         Some(b'{') => match rest[1..].split_once('}') {
             Some((count, after)) => {
                 let least = count.split(',').next().unwrap_or_default();
-                // A number too long to read is no 0, and a 0 is no promise.
+                // A number too long to parse is not 0, and a 0 guarantees nothing.
                 (
                     usize::from(!least.bytes().all(|digit| digit == b'0')),
                     Some(after),
@@ -148,7 +149,8 @@ fn after_escape(rest: &str) -> Option<&str> {
     }
 }
 
-/// The letter of a class that has it in both cases, or alone, and what stands behind the class.
+/// Returns the letter of a class that has only that letter, alone or in both cases, and the text
+/// after the class.
 fn class(inside: &str) -> Option<(Option<char>, &str)> {
     let mut rest = inside;
     loop {
@@ -174,7 +176,7 @@ mod tests {
     use super::super::{Path, regex::Regex};
 
     #[test]
-    fn what_a_pattern_cannot_do_without_is_found() {
+    fn the_literal_that_a_pattern_requires_is_found() {
         let table = [
             ("warmup", Some("warmup")),
             (
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_needs_what_all_its_branches_need() {
+    fn a_query_requires_what_all_its_branches_require() {
         let literals = |text: &str| {
             Path::parse(text)
                 .expect("a path")

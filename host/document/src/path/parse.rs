@@ -1,18 +1,19 @@
-//! The grammar of RFC 9535 and its typing rules. Long because a grammar reads best whole.
+//! Parses queries by the grammar and typing rules of RFC 9535. The file is long because a grammar
+//! reads best as a whole.
 
 use super::{Logic, Operand, Order, Pattern, Query, Segment, Selector, Word, regex::Regex};
 use crate::{Error, number};
 
-/// A query of more segments than this, filters included, is refused, so that following one has bounded depth.
+/// The maximum number of segments, including those of filters, which bounds the depth of a walk.
 const MAX_SEGMENTS: usize = 100;
 
-/// Filters in filters and parentheses in parentheses; both parsing and evaluating recurse over these.
+/// The maximum nesting of filters and parentheses. Both parsing and evaluation recurse over them.
 const MAX_NESTING: usize = 24;
 
-/// RFC 9535, section 2.1: integers are within the exact range of I-JSON.
+/// The largest integer: RFC 9535, section 2.1, allows the exact range of I-JSON.
 const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// Reads `text` as a query, and the words in it.
+/// Parses `text` as a query, and returns the words in it.
 pub(super) fn query(text: &str) -> Result<(Query, Vec<Word>), Error> {
     let mut parser = Parser {
         text,
@@ -41,7 +42,7 @@ struct Parser<'p> {
     nesting: usize,
 }
 
-/// What a function call yields, by the types of RFC 9535, section 2.4.1.
+/// The result of a function call, by the types of RFC 9535, section 2.4.1.
 enum Call {
     Value(Operand),
     Logical(Logic),
@@ -83,7 +84,7 @@ impl Parser<'_> {
             Some(c) => format!("`{}`", c.escape_debug()),
             None => "the end".to_owned(),
         };
-        self.wrong(self.at, &format!("expected {wanted}, found {found}"))
+        self.wrong(self.at, &format!("got {found}, expected {wanted}"))
     }
 
     fn wrong(&self, at: usize, what: &str) -> Error {
@@ -113,7 +114,7 @@ impl Parser<'_> {
             } else if deep || self.take(".") {
                 vec![self.shorthand()?]
             } else {
-                // The whitespace belongs to whatever follows the query.
+                // The whitespace belongs to what follows the query.
                 self.at = before;
                 break;
             };
@@ -161,7 +162,7 @@ impl Parser<'_> {
         Selector::Name(self.word(Word { text, key: true }))
     }
 
-    /// The slot of a word, a new one if it was not mentioned before.
+    /// Returns the slot of a word, a new one if it was not mentioned before.
     fn word(&mut self, word: Word) -> usize {
         let known = self.words.iter().position(|known| *known == word);
         known.unwrap_or_else(|| {
@@ -257,7 +258,7 @@ impl Parser<'_> {
         let token = &rest[..sign + count];
         let zero = rest[sign..].starts_with('0');
         if zero && (count > 1 || sign == 1) {
-            return Err(self.wrong(self.at, &format!("`{token}` is no integer")));
+            return Err(self.wrong(self.at, &format!("`{token}` is not an integer")));
         }
         let value: Option<i64> = token.parse().ok();
         let value = value.filter(|value| (-MAX_INTEGER..=MAX_INTEGER).contains(value));
@@ -281,7 +282,7 @@ impl Parser<'_> {
             match c {
                 c if c == quote => return Ok(text),
                 '\\' => text.push(self.escape(quote)?),
-                c if c < ' ' => return Err(self.wrong(at, "a raw control character in a string")),
+                c if c < ' ' => return Err(self.wrong(at, "raw control character in a string")),
                 c => text.push(c),
             }
         }
@@ -307,7 +308,7 @@ impl Parser<'_> {
                 let units = std::iter::once(first).chain(second);
                 return match char::decode_utf16(units).next() {
                     Some(Ok(c)) => Ok(c),
-                    _ => Err(self.wrong(self.at, "half a surrogate pair ends")),
+                    _ => Err(self.wrong(self.at, "an unpaired surrogate ends")),
                 };
             }
             _ => return Err(self.error("an escape")),
@@ -407,17 +408,17 @@ impl Parser<'_> {
         };
         match left {
             (_, Some(_)) if negated => {
-                Err(self.wrong(start, "a comparison to be negated needs parentheses"))
+                Err(self.wrong(start, "a negated comparison needs parentheses"))
             }
             (left, Some(order)) => {
                 self.space();
                 Ok(Logic::Compare(left, order, self.comparable()?))
             }
-            (_, None) => Err(self.wrong(start, "a value that is compared with nothing")),
+            (_, None) => Err(self.wrong(start, "a value must be compared with something")),
         }
     }
 
-    /// A comparison operator behind optional whitespace, or nothing taken.
+    /// Takes a comparison operator after optional whitespace, or nothing.
     fn order(&mut self) -> Option<Order> {
         let before = self.at;
         self.space();
@@ -454,14 +455,14 @@ impl Parser<'_> {
                 } else {
                     Err(self.wrong(
                         start,
-                        "a query that may select several nodes is no single value",
+                        "a query that may select several nodes is not a single value",
                     ))
                 }
             }
             Some('a'..='z') if self.is_call() => match self.call()? {
                 Call::Value(value) => Ok(value),
                 Call::Logical(_) => {
-                    Err(self.wrong(start, "the result of this function is no value"))
+                    Err(self.wrong(start, "the result of this function is not a value"))
                 }
             },
             _ => self.literal(),
@@ -476,7 +477,7 @@ impl Parser<'_> {
             }
             Some('-' | '0'..='9') => {
                 let Some(end) = number::end(self.text.as_bytes(), self.at) else {
-                    return Err(self.wrong(self.at, "a malformed number"));
+                    return Err(self.wrong(self.at, "malformed number"));
                 };
                 let token = self.text[self.at..end].to_owned();
                 self.at = end;
@@ -532,7 +533,7 @@ impl Parser<'_> {
                     pattern,
                 })
             }
-            _ => return Err(self.wrong(start, &format!("there is no function `{name}`"))),
+            _ => return Err(self.wrong(start, &format!("unknown function `{name}`"))),
         };
         self.space();
         self.expect(")")?;
@@ -555,7 +556,7 @@ fn single_or(mut parts: Vec<Logic>, joined: fn(Vec<Logic>) -> Logic) -> Logic {
     }
 }
 
-/// Adds the words without which a segment of this one selector selects nothing below the node it is applied to.
+/// Adds the words that a segment of this one selector requires below the node it applies to.
 fn selector_needs(selector: &Selector, needs: &mut Vec<usize>) {
     match selector {
         Selector::Name(slot) => needs.push(*slot),
@@ -569,7 +570,7 @@ fn logic_needs(logic: &Logic, needs: &mut Vec<usize>) {
         Logic::And(parts) => parts.iter().for_each(|part| logic_needs(part, needs)),
         Logic::Exists(query) => query_needs(query, needs),
         Logic::Compare(a, order, b) if *order != Order::Unequal => match (a, b) {
-            // Nothing equals, and comes before or behind, no literal.
+            // A missing value is neither equal to, less than nor greater than a literal.
             (Operand::Node(query), literal) | (literal, Operand::Node(query))
                 if is_literal(literal) =>
             {
@@ -591,7 +592,7 @@ fn logic_needs(logic: &Logic, needs: &mut Vec<usize>) {
 }
 
 fn query_needs(query: &Query, needs: &mut Vec<usize>) {
-    // What is found from `$` need not stand below the node that is being filtered.
+    // A query from `$` may select nodes outside of the node that is filtered.
     if !query.absolute
         && let Some(first) = query.segments.first()
     {

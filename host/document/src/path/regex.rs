@@ -1,31 +1,33 @@
-//! I-Regexp, RFC 9485, on an engine of linear time.
+//! I-Regexps, RFC 9485, on an engine with linear time.
 
 use super::literal_prefilter;
 use regex_automata::{Input, meta, util::syntax};
 
-/// How much memory, in bytes, one compiled pattern may take. Larger ones, such as nested counts, match nothing.
+/// The maximum memory in bytes of a compiled pattern. Larger ones, such as nested counts, match
+/// nothing.
 const MAX_SIZE: usize = 1 << 20;
 
-/// So many bytes of compiled pattern make it one more times as dear.
+/// The compiled size in bytes that adds 1 to a pattern's cost per byte of text.
 const WEIGHT: usize = 16 << 10;
 
-/// How long a pattern may be, in bytes.
+/// The maximum length of a pattern in bytes.
 const MAX_LENGTH: usize = 4_096;
 
-/// How deep groups may be nested; reading a pattern does not recurse here but does in the engine.
+/// The maximum nesting of groups. This module does not recurse over a pattern, but the engine does.
 const MAX_GROUPS: u32 = 50;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Regex {
     inner: meta::Regex,
-    /// What looking at one byte of text may cost, in bytes passed over: large patterns are slow ones.
+    /// The cost of each byte of text, in scanned bytes. Large patterns are slow.
     pub(super) weight: usize,
-    /// What is in everything it matches, in lower case, as `required_literal` finds it.
+    /// The literal that every match contains, in lower case, as `literal_prefilter` finds it.
     pub(super) required_literal: Option<String>,
 }
 
 impl Regex {
-    /// `None` when `pattern` is no I-Regexp or too large: by RFC 9535 such a pattern matches nothing.
+    /// Compiles a pattern. `None` if it is too large or not an I-Regexp: by RFC 9535 such a pattern
+    /// matches nothing.
     pub(crate) fn new(pattern: &str, whole: bool) -> Option<Self> {
         if pattern.len() > MAX_LENGTH {
             return None;
@@ -59,13 +61,14 @@ impl Regex {
     }
 }
 
-/// The same pattern in the engine's syntax, which knows more than I-Regexp: what I-Regexp lacks is refused.
+/// Translates a pattern to the engine's syntax, which is larger than I-Regexp. What I-Regexp lacks
+/// is rejected.
 ///
-/// `^` and `$` are passed on as the anchors they are in every engine that RFC 9485 maps to.
+/// `^` and `$` stay the anchors they are in every engine that RFC 9485 maps to.
 fn translate(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
-    // Whether there is something a quantifier could follow.
+    // Whether a quantifier may follow.
     let mut atom = false;
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
@@ -83,7 +86,7 @@ fn translate(pattern: &str) -> Option<String> {
                 atom = true;
             }
             '(' => {
-                // Special groups such as `(?i)` are no I-Regexp.
+                // Special groups such as `(?i)` are not I-Regexp.
                 if rest.starts_with('?') {
                     return None;
                 }
@@ -103,7 +106,7 @@ fn translate(pattern: &str) -> Option<String> {
                     return None;
                 }
                 out.push(c);
-                // No second quantifier: `a*?` and `a**` are no I-Regexp.
+                // No second quantifier: `a*?` and `a**` are not I-Regexp.
                 atom = false;
             }
             '{' => {
@@ -138,7 +141,7 @@ fn is_quantity(text: &str) -> bool {
     }
 }
 
-/// A character that means itself.
+/// Writes a literal character.
 fn literal(c: char, out: &mut String) {
     // `\<` and `\>` are word boundaries in the engine.
     if c.is_ascii_punctuation() && !matches!(c, '<' | '>') {
@@ -147,7 +150,7 @@ fn literal(c: char, out: &mut String) {
     out.push(c);
 }
 
-/// What follows a backslash: a category or a single escaped character.
+/// Translates what follows a backslash: a category or a single escaped character.
 fn escape<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
     let c = rest.chars().next()?;
     match c {
@@ -174,7 +177,7 @@ fn escape<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
     }
 }
 
-/// The general categories that RFC 9485 names.
+/// Whether RFC 9485 defines the general category.
 fn is_category(name: &str) -> bool {
     let Some(first) = name.chars().next() else {
         return false;
@@ -193,7 +196,7 @@ fn is_category(name: &str) -> bool {
     rest.is_empty() || (rest.len() == 1 && minor.contains(rest))
 }
 
-/// A character class behind its `[`.
+/// Translates a character class after its `[`.
 fn class<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
     out.push('[');
     let mut rest = rest;
@@ -202,7 +205,7 @@ fn class<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
         rest = after;
     }
     let mut empty = true;
-    // Where the last single character begins in `out`: what a range could start with.
+    // Whether the last item is a single character, which can start a range.
     let mut low = None;
     loop {
         let c = rest.chars().next()?;
@@ -247,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i_regexps_match_as_they_say() {
+    fn i_regexps_match() {
         for (pattern, text) in [
             ("a.*", "ab"),
             ("[a-c]{2,3}", "abc"),
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_engines_add_is_no_i_regexp() {
+    fn extensions_of_other_engines_are_rejected() {
         for pattern in [
             "\\d",
             "\\w",

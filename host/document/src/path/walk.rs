@@ -1,8 +1,10 @@
-//! Following a query through a text. Only what the query leads to is read, and of that only where children end.
+//! Walks a text along a query. It reads only what the query leads to, and of that only where
+//! children end.
 //!
-//! Nodes come in the order of RFC 9535 without lists between the segments: each node that a segment selects is
-//! followed to the end before the next, which gives the same order. So a caller can stop at the first. Long, since
-//! segments, selectors and children call one another in turn.
+//! Nodes come in the order of RFC 9535 without lists between the segments. Each node that a segment
+//! selects is followed to the end before the next, which gives the same order. So a caller can stop
+//! at the first. The file is long because segments, selectors and children call one another in
+//! turn.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -28,7 +30,7 @@ use crate::{
 pub(crate) enum Duplicates {
     /// The last, as for most readers.
     Last,
-    /// Every one: removing one of them must not bring another to light.
+    /// Every one. Removing one of them must not reveal another.
     All,
 }
 
@@ -36,13 +38,13 @@ pub(crate) enum Duplicates {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) start: usize,
-    /// It ends here or before.
+    /// An upper bound of its end.
     pub(crate) limit: usize,
-    /// In how many containers it stands.
+    /// The number of containers around it.
     pub(crate) depth: usize,
 }
 
-/// From a container to a child.
+/// A step from a container to a child.
 #[derive(Clone, Debug)]
 enum Step {
     Index(usize),
@@ -65,19 +67,18 @@ pub(crate) struct Walk<'t> {
     index: &'t Index,
     pub(super) budget: Budget,
     pub(super) duplicates: Duplicates,
-    /// Whether somebody will ask for pointers or containers; else elements need no numbers.
+    /// Whether pointers or parents are needed. Otherwise elements need no indexes.
     numbered: bool,
-    /// Whether a member was met that is shadowed by a later one; looked for only where all of them are nodes and somebody
-    /// wants to know.
+    /// Whether a member was found that a later one shadows. `None` if that is not tracked.
     shadows: Option<bool>,
-    /// The pattern read from the document last, since it mostly stays the same from node to node.
+    /// The last pattern read from the document, since it rarely changes from node to node.
     pub(super) pattern: Option<(String, bool, Option<Regex>)>,
     path: &'t Path,
-    /// Where each of the path's words may stand; searched for on first need.
+    /// Where each of the path's words may occur, searched for on first use.
     occurrences: Vec<OnceCell<Arc<Occurrences>>>,
-    /// How often a node was looked at where a search would have ruled it out, or not.
+    /// The number of times a node was visited where a search might have ruled it out.
     looks: Cell<usize>,
-    /// From the root to the present node, with the offset of the container that each step begins in.
+    /// The steps from the root to the current node, with the offset of the container of each.
     steps: Vec<(usize, Step)>,
 }
 
@@ -103,14 +104,15 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Hands every node the path selects to `sink`, until that breaks off.
+    /// Passes every node that the path selects to `sink` until it breaks.
     pub(crate) fn run(&mut self, sink: Sink<'_, 't>) -> Result<(), Error> {
         let root = self.root();
         self.follow(root, &self.path.query().segments, sink)
             .map(|_| ())
     }
 
-    /// For who only asks whether there are nodes: may look at the last elements of a list without counting the others.
+    /// Drops the element indexes, so that the last elements of an array are found without counting
+    /// the others. For callers that only ask whether there are nodes.
     pub(crate) fn unnumbered(self) -> Self {
         Self {
             numbered: false,
@@ -118,7 +120,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// For who wants to know whether a reader would see all the members that are nodes here.
+    /// Tracks whether a reader would see all the members that are nodes.
     pub(crate) fn minding_shadows(self) -> Self {
         Self {
             shadows: Some(false),
@@ -126,12 +128,12 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Whether there was a member that a reader would not see.
+    /// Whether a reader would miss a member that was found.
     pub(crate) fn met_shadows(&self) -> bool {
         self.shadows == Some(true)
     }
 
-    /// A word of the path, for as long as the path is there.
+    /// Returns a word of the path, with the lifetime of the path.
     pub(super) fn word(&self, slot: usize) -> &'t str {
         &self.path.words()[slot].text
     }
@@ -144,7 +146,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// The span of a node, found by passing over it.
+    /// Returns the span of a node, found by scanning it.
     pub(crate) fn span(&mut self, place: Place) -> Result<Range<usize>, Error> {
         if place.depth == 0 {
             return self.index.root_span(self.text);
@@ -154,14 +156,14 @@ impl<'t> Walk<'t> {
         Ok(place.start..end)
     }
 
-    /// Where the value ends that starts at `start` and stands in `depth` containers.
+    /// Returns the end of the value that starts at `start` and is nested in `depth` containers.
     fn end(&self, start: usize, depth: usize) -> Result<usize, Error> {
         self.index.value_end(self.text, start, depth)
     }
 
-    /// The pointer to the present node.
+    /// Returns the pointer to the current node.
     pub(crate) fn pointer(&self) -> String {
-        /// Most names are no longer.
+        /// A length that covers most names.
         const NAME: usize = 12;
 
         let mut text = String::with_capacity(NAME * self.steps.len());
@@ -180,7 +182,7 @@ impl<'t> Walk<'t> {
         text
     }
 
-    /// Where the container of the present node begins; `None` at the root.
+    /// Returns the start of the container of the current node. `None` at the root.
     pub(crate) fn parent(&self) -> Option<usize> {
         self.steps.last().map(|(container, _)| *container)
     }
@@ -195,7 +197,7 @@ impl<'t> Walk<'t> {
             return sink(self, place);
         };
         if !is_container(self.text, place.start) {
-            // What is no value at all is an error even where nothing can be selected.
+            // An invalid value is an error even if nothing can be selected in it.
             if place.depth == 0 {
                 value_end(self.text, place.start, 0)?;
             }
@@ -232,7 +234,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Applies a `..` segment to a node and everything below it, parents before children.
+    /// Applies a `..` segment to a node and all its descendants, parents before children.
     fn descend(
         &mut self,
         place: Place,
@@ -242,7 +244,7 @@ impl<'t> Walk<'t> {
     ) -> Result<Flow, Error> {
         let base = self.steps.len();
         let mut place = place;
-        // Per level the children still to come, so that depth costs heap and not stack.
+        // The remaining children of each level, so that depth costs heap instead of stack.
         let mut open: Vec<(Place, std::vec::IntoIter<ChildNode>)> = Vec::new();
         loop {
             let child_nodes = self.child_nodes(place, segment)?;
@@ -254,7 +256,7 @@ impl<'t> Walk<'t> {
                 return Ok(Flow::Break(()));
             }
             open.push((place, child_nodes.into_iter()));
-            // On to the next container that may hold something, upwards when a level is done.
+            // Moves to the next container that may hold something, and up when a level is done.
             loop {
                 let Some((above, child_nodes)) = open.last_mut() else {
                     return Ok(Flow::Continue(()));
@@ -355,7 +357,8 @@ impl<'t> Walk<'t> {
         Ok(flow)
     }
 
-    /// All children of a container. Where later ones certainly lead nowhere and do not count, they are left out.
+    /// Returns the children of a container. Later ones are left out if they cannot lead anywhere
+    /// and their count does not matter.
     fn child_nodes(&mut self, place: Place, segment: &Segment) -> Result<Vec<ChildNode>, Error> {
         let mut children = Children::of(self.text, place.start)?;
         let object = children.is_object();
@@ -371,7 +374,8 @@ impl<'t> Walk<'t> {
             };
             return Ok(last.into_iter().map(child_node).collect());
         }
-        // In an object a later member may shadow an earlier one; an index from the end counts every element.
+        // In an object a later member may shadow an earlier one. An index from the end counts every
+        // element.
         let uncounted = |selector: &Selector| {
             matches!(
                 selector,
@@ -410,9 +414,10 @@ impl<'t> Walk<'t> {
         Ok(child_nodes)
     }
 
-    /// Which of the members, from the last to the first, are the last of their name; `None` if all are.
+    /// Returns which of the members, from the last to the first, are the last of their name. `None`
+    /// if all are.
     fn not_shadowed(&self, child_nodes: &[ChildNode]) -> Result<Option<Vec<bool>>, Error> {
-        /// Up to so many members it is quicker to compare each with each than to hash.
+        /// Up to this many members, comparing all pairs is faster than hashing.
         const FEW: usize = 8;
 
         let text = self.text;
@@ -439,14 +444,18 @@ impl<'t> Walk<'t> {
         let mut keep = Vec::with_capacity(child_nodes.len());
         for child_node in child_nodes.iter().rev() {
             let name = string::inside(token(child_node));
-            let fault =
-                || Error::document(child_node.span.start, "the key here has a malformed escape");
+            let fault = || {
+                Error::document(
+                    child_node.span.start,
+                    "malformed escape in the key of this member",
+                )
+            };
             keep.push(seen.insert(name.ok_or_else(fault)?));
         }
         Ok(keep.contains(&false).then_some(keep))
     }
 
-    /// The number of children that are nodes.
+    /// Returns the number of children that are nodes.
     pub(super) fn count_children(&mut self, place: Place) -> Result<usize, Error> {
         let everything = Segment {
             deep: false,
@@ -456,7 +465,7 @@ impl<'t> Walk<'t> {
         Ok(self.child_nodes(place, &everything)?.len())
     }
 
-    /// The last member of a name. Stops as soon as no later one is possible.
+    /// Returns the last member of a name. It stops as soon as no later one is possible.
     fn member(&mut self, place: Place, slot: usize) -> Result<Option<Place>, Error> {
         let at = |start| Place {
             start,
@@ -477,7 +486,7 @@ impl<'t> Walk<'t> {
             return Ok(None);
         }
         let mut found = None;
-        // From here on the text was not read, or only to find that it is broken.
+        // The offset from which the text is unread, or read only to find that it is invalid.
         let mut unread = place.start;
         let is_last = |walk: &Self, from| !walk.occurrences(slot).may_be_in(from..place.limit);
         loop {
@@ -533,15 +542,16 @@ impl<'t> Walk<'t> {
         Ok(None)
     }
 
-    /// Whether those of these words that are keys may be anywhere in the text.
+    /// Whether all of these words that are keys may occur in the text.
     fn may_have(&self, needs: &[usize]) -> bool {
         let mut words = needs.iter().map(|&slot| &self.path.words()[slot]);
         words.all(|word| !word.key || self.index.may_have(self.text, &word.text))
     }
 
-    /// Whether all of these words may be in a part of the text. `true` where it is cheaper to go and see.
+    /// Whether all of these words may occur in a part of the text. `true` if visiting is cheaper
+    /// than a search.
     fn may_hold(&self, needs: &[usize], range: Range<usize>) -> bool {
-        // The last first: what stands deeper in a path is rarer, and one absent word settles it.
+        // The last first: words deeper in a path are rarer, and one absent word decides.
         needs.iter().rev().all(|&slot| {
             let word = &self.path.words()[slot];
             if self.occurrences[slot].get().is_none() {
@@ -556,10 +566,10 @@ impl<'t> Walk<'t> {
         })
     }
 
-    /// Whether to search the text for a word instead of looking at a node. A search costs as much as some nodes, the more
-    /// the longer the text; once that many were looked at it is time for one.
+    /// Whether to search the text for a word instead of visiting a node. A search costs as much as
+    /// a number of nodes, more in a longer text. Once that many were visited, a search is worth it.
     fn pays(&self) -> bool {
-        /// Bytes that are searched in the time that a node takes.
+        /// The bytes that a search covers in the time of one node.
         const PER_NODE: usize = 4_096;
 
         let looks = self.looks.get() + 1;
@@ -575,7 +585,7 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// The indexes of a slice, by RFC 9535, section 2.3.4.2.
+/// Returns the indexes of a slice by RFC 9535, section 2.3.4.2.
 fn slice(
     len: usize,
     start: Option<i64>,
@@ -585,7 +595,7 @@ fn slice(
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     let normal = |at: i64| if at < 0 { at + len } else { at };
     let index = |at: i64| usize::try_from(at).ok();
-    // A step beyond the length takes one element, as the length itself does.
+    // A step beyond the length takes one element, like the length itself.
     let stride = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
     if step > 0 {
         let lower = normal(start.unwrap_or(0)).clamp(0, len);

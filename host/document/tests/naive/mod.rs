@@ -1,4 +1,4 @@
-//! JSONPath and JSON Patch on `serde_json::Value`, written to be seen through and not to be fast.
+//! JSONPath and JSON Patch on `serde_json::Value`, written for clarity instead of speed.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub(crate) enum Selector {
     HasNot(&'static str),
     Is(&'static str, &'static str),
     Longer(usize),
-    /// The element at this place is this text.
+    /// The element at this place equals this text.
     At(i64, &'static str),
     /// A query from here selects something.
     Some(Query),
@@ -30,7 +30,7 @@ pub(crate) enum Selector {
     None(Query),
     /// A query from here selects more nodes than this.
     More(Query, usize),
-    /// A text that contains this piece, which is a literal pattern.
+    /// A text that contains this literal pattern.
     Holds(&'static str),
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
     prop::collection::vec((prop::bool::weighted(0.3), selectors), 0..4).prop_map(Query)
 }
 
-/// A query that is mostly about places in lists: from either end, several at once, in filters too.
+/// A query mostly about places in arrays: from either end, several at once, also in filters.
 pub(crate) fn list_query() -> impl Strategy<Value = Query> {
     let plain = || {
         prop_oneof![
@@ -80,7 +80,7 @@ pub(crate) fn list_query() -> impl Strategy<Value = Query> {
 }
 
 fn segments(selector: BoxedStrategy<Selector>, most: usize) -> impl Strategy<Value = Query> {
-    // Nothing but places at the ends of a list: what is answered from the end alone.
+    // Only places at the ends of an array, which are answered from its end.
     let end = prop_oneof![
         3 => (-3i64..2).prop_map(Selector::Index),
         1 => (-3i64..2).prop_map(|start| Selector::Slice(Some(start), None, None)),
@@ -93,7 +93,7 @@ fn segments(selector: BoxedStrategy<Selector>, most: usize) -> impl Strategy<Val
     prop::collection::vec((prop::bool::weighted(0.15), selectors), 1..most).prop_map(Query)
 }
 
-/// A place in a list, most often close to one of its ends.
+/// A place in an array, usually near one of its ends.
 fn place() -> impl Strategy<Value = i64> {
     prop_oneof![
         8 => -3i64..4,
@@ -103,7 +103,7 @@ fn place() -> impl Strategy<Value = i64> {
     ]
 }
 
-/// The largest number that a query may have in it.
+/// The largest number in a query.
 const MOST: i64 = (1 << 53) - 1;
 
 fn bound() -> impl Strategy<Value = Option<i64>> {
@@ -318,7 +318,7 @@ impl Selector {
     }
 }
 
-/// Equality by RFC 6902: numbers by value.
+/// Equality by RFC 6902, with numbers compared by value.
 pub(crate) fn values_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
@@ -431,7 +431,7 @@ fn remove(root: &mut Value, at: &str) -> Result<Value, String> {
     }
 }
 
-/// Where a node begins in the text, to sort by.
+/// The start of a node in the text, to sort by.
 pub(crate) fn order(document: &Document, at: &str) -> usize {
     document.get(at).expect("valid").expect("there").as_ptr() as usize
 }

@@ -1,4 +1,4 @@
-//! JSON texts for the property tests: trees, spelt with whitespace and escapes as a seed decides.
+//! JSON texts for the property tests: trees, spelt with whitespace and escapes chosen by a seed.
 
 use proptest::prelude::*;
 
@@ -51,13 +51,13 @@ const TEXTS: &[&str] = &[
     "\n\t\u{1}",
     "a/b",
     "\"cache_control\":",
-    // As long as the texts in which nobody looks at single bytes.
+    // Long enough for texts that are not scanned byte by byte.
     "a text of more than a hundred characters, without anything in it that has a meaning in JSON, so that it is just long",
     "one with \"quotes\": {[\\\"\\\\\"]} and brackets, \\ and backslashes before them, which spread over more than one block \\\\",
 ];
 
 pub(crate) fn name() -> impl Strategy<Value = &'static str> {
-    // The first few more often, so that duplicates come about.
+    // The first few are more frequent, so that duplicates occur.
     prop_oneof![3 => prop::sample::select(&NAMES[..2]), 2 => prop::sample::select(NAMES)]
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn json() -> impl Strategy<Value = Json> {
     })
 }
 
-/// A text and how it was spelt is of no importance.
+/// A text with a seed for its spelling.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     (json(), any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
 }
