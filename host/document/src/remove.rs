@@ -82,10 +82,10 @@ pub(crate) fn noted(
     index: &Index,
     path: &Path,
 ) -> Result<(Cuts, Option<Vec<String>>), Error> {
-    let mut walk = Walk::new(text, index, path, Duplicates::All).minding_shadows();
+    let mut walk = Walk::new(text, index, path, Duplicates::All).tracking_shadows();
     let mut pointers = Pointers::default();
     let chosen = chosen(&mut walk, &mut |walk| pointers.take(walk))?;
-    let all_seen = !walk.met_shadows();
+    let all_seen = !walk.found_shadows();
     Ok((
         around(text, index, chosen)?,
         all_seen.then_some(pointers.all),

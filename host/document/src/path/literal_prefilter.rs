@@ -104,7 +104,8 @@ fn is_plain(c: &char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-')
 }
 
-/// Returns the minimum number of repetitions, and the text after the quantifier if there is one.
+/// Returns whether an atom occurs at least once, as 0 or 1, and the text after the quantifier if
+/// there is one.
 fn quantity(rest: &str) -> (usize, Option<&str>) {
     match rest.as_bytes().first() {
         Some(b'*' | b'?') => (0, Some(&rest[1..])),

@@ -121,7 +121,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Tracks whether a reader would see all the members that are nodes.
-    pub(crate) fn minding_shadows(self) -> Self {
+    pub(crate) fn tracking_shadows(self) -> Self {
         Self {
             shadows: Some(false),
             ..self
@@ -129,7 +129,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Whether a reader would miss a member that was found.
-    pub(crate) fn met_shadows(&self) -> bool {
+    pub(crate) fn found_shadows(&self) -> bool {
         self.shadows == Some(true)
     }
 
@@ -203,7 +203,7 @@ impl<'t> Walk<'t> {
             }
             return Ok(Flow::Continue(()));
         }
-        // At the top it is the whole text that may hold them, of which the index knows.
+        // At the root the words may be anywhere in the text, and the index knows which may be keys.
         let may_hold = if place.depth == 0 {
             self.may_have(&segment.needs)
         } else {
