@@ -141,7 +141,10 @@ fn a_refused_signature_is_tried_once_more_without_thinking() {
         received[0].header("x-api-key"),
         received[1].header("x-api-key")
     );
-    gateway.line(&["signature-fallback", "refused a thinking block"]);
+    gateway.line(&[
+        "signature-fallback",
+        "rejected the signature of a thinking block",
+    ]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::AnswerWarmup;
 type Warm = Exchange<AnswerWarmup>;
 
 #[test]
-fn a_warm_up_is_answered_as_the_asked_model() {
+fn a_warm_up_is_answered_with_the_requested_model() {
     let body = json!({
         "model": "claude-opus-5-5",
         "system": [{"type": "text", "text": "long"}],
@@ -33,7 +33,7 @@ fn a_warm_up_is_answered_as_the_asked_model() {
 }
 
 #[test]
-fn an_ordinary_turn_does_not_even_make_an_instance() {
+fn an_ordinary_turn_creates_no_instance() {
     let bodies = [
         json!({"model": "m", "messages": [{"role": "user", "content": "Warmup function in PyTorch"}]}),
         json!({"model": "m", "messages": [{"role": "user", "content": [
@@ -49,7 +49,7 @@ fn an_ordinary_turn_does_not_even_make_an_instance() {
 }
 
 #[test]
-fn a_warm_up_in_the_history_is_history() {
+fn a_warm_up_earlier_in_the_conversation_is_ignored() {
     let mut exchange = Warm::new(json!({"model": "m", "messages": [
         {"role": "user", "content": "Warmup"},
         {"role": "assistant", "content": "OK"},
@@ -69,13 +69,13 @@ fn the_last_message_is_the_one_before_the_system_messages() {
 }
 
 #[test]
-fn tokens_of_a_warm_up_are_counted() {
+fn count_tokens_is_never_answered_as_a_warm_up() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "Warmup"}]});
     assert!(!Warm::new(body).count_tokens().would_call(Hook::Request));
 }
 
 #[test]
-fn a_warm_up_without_a_model_is_for_the_upstream_to_refuse() {
+fn a_warm_up_without_a_model_is_left_to_the_upstream() {
     let mut exchange = Warm::new(json!({"messages": [{"role": "user", "content": "Warmup"}]}));
     assert!(exchange.on_request().unwrap().is_proceed());
 }

@@ -1,19 +1,20 @@
-//! What a warm-up is, and what it is told.
+//! Recognises a warm-up, and makes its answer.
 
 use serde::Deserialize;
 use witgate_plugin::{Value, json, serde_json};
 
-/// Holds for every warm-up and for next to nothing else: among the last messages (system messages may follow the user's)
-/// is one whose content, or one of whose texts, is the word.
+/// Selects something for every warm-up and for almost nothing else: one of the last messages has
+/// the word as its content or as one of its texts. Several are looked at because system messages
+/// may follow the user's.
 pub(crate) const MAY_BE: &str = concat!(
     r#"$.messages[-4:][?match(@, "[\\p{Z}\\t\\n\\r]*[Ww][Aa][Rr][Mm][Uu][Pp][\\p{Z}\\t\\n\\r]*")"#,
     r#" || @[?match(@.text, "[\\p{Z}\\t\\n\\r]*[Ww][Aa][Rr][Mm][Uu][Pp][\\p{Z}\\t\\n\\r]*")]]"#,
 );
 
-/// The messages that somebody wrote.
+/// The messages of users and assistants.
 pub(crate) const NOT_SYSTEM: &str = r#"$.messages[?@.role != "system"]"#;
 
-/// What clients put into a user's message on their own.
+/// The start of a text that clients add to a user's message.
 const REMINDER: &str = "<system-reminder>";
 
 #[derive(Debug, Deserialize)]
@@ -36,16 +37,16 @@ struct Block {
     text: String,
 }
 
-/// The query for the message at this pointer, which ends with its index.
+/// The query for the message at this pointer. The pointer ends with the message's index.
 pub(crate) fn message_at(pointer: &str) -> String {
     let index = pointer.rsplit('/').next().unwrap_or_default();
     format!("$.messages[{index}]")
 }
 
-/// A user's message that, reminders aside, is one text equal to `warmup`. A tool's result never is, nor is a text that
-/// only begins with the word.
+/// Whether this is a user's message that, without reminders, is one text equal to `warmup`. Tool
+/// results and texts that only begin with the word are not warm-ups.
 pub(crate) fn is_warmup(message: Value) -> bool {
-    // What is not shaped like a message is for the upstream to refuse.
+    // The upstream rejects what does not have the shape of a message.
     let Ok(Message { role, content }) = serde_json::from_value(message) else {
         return false;
     };
@@ -54,10 +55,10 @@ pub(crate) fn is_warmup(message: Value) -> bool {
         && match content {
             Content::Text(text) => word(&text),
             Content::Blocks(blocks) => {
-                let mut said = blocks.iter().filter(|block| !is_reminder(block));
-                let first = said.next();
+                let mut written = blocks.iter().filter(|block| !is_reminder(block));
+                let first = written.next();
                 first.is_some_and(|block| block.r#type == "text" && word(&block.text))
-                    && said.next().is_none()
+                    && written.next().is_none()
             }
         }
 }
@@ -66,7 +67,7 @@ fn is_reminder(block: &Block) -> bool {
     block.r#type == "text" && block.text.trim_start().starts_with(REMINDER)
 }
 
-/// A whole message of the asked model that says `OK` and costs next to nothing.
+/// A whole message of the requested model that says `OK` and has a usage of one token each way.
 pub(crate) fn message(exchange: &str, model: &str) -> Value {
     json!({
         "id": format!("msg_warmup_{exchange}"),

@@ -1,24 +1,25 @@
-//! What an auxiliary request is: one that the client made for itself, and says so.
+//! Recognises auxiliary requests: background requests that the client makes for itself.
 //!
-//! Claude Code marks its requests with `x-claude-code-request-class` where `CLAUDE_CODE_GATEWAY_HINT_HEADERS=1` is set. Without the
-//! header there is only their shape, which others may have too; therefore that is another setting.
+//! Claude Code marks its requests with `x-claude-code-request-class` if
+//! `CLAUDE_CODE_GATEWAY_HINT_HEADERS=1` is set. Without the header only their shape is left. Other
+//! requests may have the same shape, so recognising it is a setting of its own.
 
 use witgate_plugin::{EditError, Guard, Request};
 
 const CLASS: &str = "x-claude-code-request-class";
 const AUXILIARY: &str = "auxiliary";
 
-/// Said by Claude Code only, and with every request.
+/// Sent only by Claude Code, and with every request.
 const SESSION: &str = "x-claude-code-session-id";
 
-/// No thinking, and tools that are an empty list or a single one of the server's, which has a type and no schema. Asked of the
-/// one member of `metadata`, so that it is asked once.
+/// The shape: no thinking, and tools that are an empty list or a single server tool, which has a
+/// type and no schema. The filter runs on the one member of `metadata`, so it is evaluated once.
 const SHAPE: &str = concat!(
     "$.metadata[?!$.thinking && $.tools && ",
     "(length($.tools) == 0 || (length($.tools) == 1 && $.tools[0].type && !$.tools[0].input_schema))]",
 );
 
-/// Somebody thought the prefix worth keeping: that is a conversation.
+/// A cache breakpoint: the client expects to send this prefix again, so this is a conversation.
 const CACHED: &str = "$..cache_control";
 
 pub(crate) fn marked() -> Guard {

@@ -1,5 +1,7 @@
-//! Sends the requests that an agent makes for itself (titles, summaries of pages, searches) to a model of the operator's
-//! choice. Off until `settings` name that model, and then an edit of the model and of nothing else.
+//! Sends background requests of an agent (titles, summaries of pages, searches) to a model of the
+//! operator's choice.
+//!
+//! The plugin does nothing until `settings` name that model. It edits the model and nothing else.
 
 mod auxiliary;
 
@@ -15,9 +17,9 @@ struct BackgroundModel {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
-    /// What auxiliary requests are sent to; without it they stay where they are.
+    /// The model for auxiliary requests; without it they keep their own.
     model: Option<String>,
-    /// Whether requests without the header that says so may be recognised by their shape.
+    /// Whether requests without the header are recognised by their shape.
     unmarked: bool,
 }
 
@@ -27,7 +29,7 @@ impl Plugin for BackgroundModel {
     fn new(settings: Settings) -> Result<Self, Error> {
         if settings.model.as_ref().is_some_and(String::is_empty) {
             return Err(Error::new(
-                "settings: `model` is empty, expected the name of a model",
+                "settings: `model`: got an empty string, expected the name of a model",
             ));
         }
         Ok(Self { settings })

@@ -6,7 +6,7 @@ type Background = Exchange<BackgroundModel>;
 
 const CLASS: &str = "x-claude-code-request-class";
 
-/// As Claude Code asks for a page's summary.
+/// A request for the summary of a page, as Claude Code sends it.
 fn auxiliary() -> Value {
     json!({"model": "big", "messages": [{"role": "user", "content": "page"}], "system": [],
         "tools": [], "metadata": {"user_id": "{}"}, "max_tokens": 32000, "stream": true})
@@ -38,7 +38,7 @@ fn a_marked_request_changes_its_model_and_nothing_else() {
 }
 
 #[test]
-fn without_settings_it_is_never_called() {
+fn without_settings_the_plugin_is_never_called() {
     let mut exchange = Background::new(auxiliary()).header(CLASS, "auxiliary");
     assert!(!exchange.would_call(Hook::Request));
     exchange.on_request().unwrap();
@@ -46,7 +46,7 @@ fn without_settings_it_is_never_called() {
 }
 
 #[test]
-fn other_classes_and_unmarked_requests_stay_where_they_are() {
+fn other_classes_and_unmarked_requests_keep_their_model() {
     for class in [Some("main"), Some("compaction"), None] {
         let mut exchange = Background::new(auxiliary()).settings(json!({"model": "small"}));
         if let Some(class) = class {
@@ -64,7 +64,7 @@ fn other_classes_and_unmarked_requests_stay_where_they_are() {
 }
 
 #[test]
-fn an_unmarked_request_is_told_by_its_shape_only_if_that_is_asked_for() {
+fn an_unmarked_request_is_recognised_by_its_shape_only_if_configured() {
     let with = |key: &str, value: Value| {
         let mut body = auxiliary();
         body[key] = value;
@@ -128,7 +128,7 @@ fn settings_are_checked() {
 }
 
 #[test]
-fn a_request_without_a_model_is_for_the_upstream_to_refuse() {
+fn a_request_without_a_model_is_left_to_the_upstream() {
     for body in [json!({}), json!({"model": "small"})] {
         let mut exchange = Background::new(&body)
             .header(CLASS, "auxiliary")

@@ -1,6 +1,7 @@
-//! Base64 as it stands in a JSON text.
+//! Decodes base64 inside a JSON text.
 
-/// Decodes base64 up to the first character that is none. An escaped slash of JSON is a slash.
+/// Decodes base64 up to the first character that is not a base64 digit. JSON's escaped slash counts
+/// as a slash.
 pub(crate) fn decode(base64: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(base64.len() / 4 * 3);
     let (mut bits, mut held) = (0u32, 0u32);
@@ -33,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_read_as_it_comes() {
+    fn base64_is_decoded_with_padding_and_escaped_slashes() {
         assert_eq!(decode("aGVsbG8="), b"hello");
         assert_eq!(decode("\\/\\/8="), [0xff, 0xff]);
     }

@@ -1,13 +1,14 @@
-//! From characters, images and pages to tokens.
+//! Computes tokens from characters, images and pages.
 //!
-//! The tokeniser is not public, so these are rules of thumb, chosen to be rather too high than too low: a client that
-//! is told too little runs into the model's limit, one that is told too much compacts a little early.
+//! The tokeniser is not public, so these are rules of thumb, chosen to be rather too high than too
+//! low. With too low an estimate a client runs into the model's limit; with too high a one it only
+//! compacts a little early.
 
-/// What a request is made of, as far as it costs tokens.
+/// The parts of a request that cost tokens.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Content {
     pub(crate) characters: Characters,
-    /// What images cost, each counted by [`crate::image::tokens`].
+    /// The tokens of all images, each counted by [`crate::image::tokens`].
     pub(crate) images: u64,
     pub(crate) pages: u64,
     pub(crate) messages: u64,
@@ -21,16 +22,16 @@ pub(crate) struct Characters {
     other: u64,
 }
 
-/// For the role and the separators around a message.
+/// Tokens for the role and the separators around a message.
 const PER_MESSAGE: u64 = 4;
 
-/// For the separators around a block.
+/// Tokens for the separators around a block.
 const PER_BLOCK: u64 = 3;
 
-/// For the instructions that tell a model how to use tools, as Anthropic's documentation gives them, rounded up.
+/// Tokens for the instructions about tools, from Anthropic's documentation, rounded up.
 const FOR_TOOLS: u64 = 350;
 
-/// Anthropic's documentation: 1,500 to 3,000 tokens of text for a page.
+/// Tokens for a page. Anthropic's documentation says 1,500 to 3,000.
 const PER_PAGE: u64 = 2_250;
 
 impl Content {
@@ -45,19 +46,20 @@ impl Content {
 }
 
 impl Characters {
-    /// The characters of a JSON text, without quotation marks around it, an escape being one character. What is not a
-    /// string counts as it is written, which is how tools and their inputs reach a model.
+    /// Counts the characters of a JSON text, without its quotation marks and with an escape as one
+    /// character. A value that is not a string counts as it is written, because tools and their
+    /// inputs reach a model that way.
     pub(crate) fn of_json(json: &str) -> Self {
         let text = json
             .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
+            .and_then(|inner| inner.strip_suffix('"'))
             .unwrap_or(json);
         let mut counted = Self::default();
         let mut characters = text.chars();
         while let Some(character) = characters.next() {
             match (character, character.is_ascii()) {
                 ('\\', _) if characters.next() == Some('u') => {
-                    // `\u00e9` and its like; what is escaped is rarely ASCII.
+                    // An escape such as `\u00e9`, which is rarely ASCII.
                     characters.by_ref().take(4).for_each(drop);
                     counted.other += 1;
                 }
@@ -73,8 +75,8 @@ impl Characters {
         self.other += more.other;
     }
 
-    /// 3.5 ASCII characters to a token, which holds for a mixture of prose, code and JSON; 1.4 others, which is about
-    /// right for Chinese and Japanese and too much for Cyrillic.
+    /// One token for 3.5 ASCII characters, which fits a mixture of prose, code and JSON. One token
+    /// for 1.4 other characters, which fits Chinese and Japanese and is too high for Cyrillic.
     fn tokens(self) -> u64 {
         (self.ascii * 2 + self.other * 5).div_ceil(7)
     }
@@ -95,7 +97,7 @@ mod tests {
         assert_eq!(characters(r#""\u00e9é""#), (0, 2));
         assert_eq!(characters(r#"{"a":1}"#), (7, 0));
         assert_eq!(characters(r#""""#), (0, 0));
-        // Cut escapes cannot come from a document, and do no harm.
+        // Truncated escapes cannot occur in a document, and must not panic.
         assert_eq!(characters("\\u0"), (0, 1));
         assert_eq!(characters("\\"), (1, 0));
     }

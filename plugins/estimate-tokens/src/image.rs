@@ -1,14 +1,16 @@
-//! What an image costs: its area by 750, as Anthropic's documentation says, once it is scaled to what a model sees.
+//! The tokens of an image: its area divided by 750, after scaling to what a model sees. The formula
+//! is from Anthropic's documentation.
 
 use crate::base64::decode;
 
-/// The most that an image costs, whatever its size: it is scaled down before.
+/// The most tokens that an image costs: larger ones are scaled down first.
 pub(crate) const MOST: u64 = 1_600;
 
 /// The longest edge that a model sees.
 const LONGEST_EDGE: u64 = 1_568;
 
-/// What an image costs, given the base64 text of its data. One whose size cannot be told costs the most.
+/// The tokens of an image, from the base64 text of its data. An image of unknown size costs the
+/// maximum.
 pub(crate) fn tokens(base64: &str) -> u64 {
     size(&decode(base64)).map_or(MOST, |(width, height)| area_tokens(width, height))
 }
@@ -23,13 +25,13 @@ fn area_tokens(width: u64, height: u64) -> u64 {
     (width * height).div_ceil(750).clamp(1, MOST)
 }
 
-/// Width and height, from the head of a PNG, GIF, WebP or JPEG.
+/// Width and height, from the header of a PNG, GIF, WebP or JPEG.
 fn size(data: &[u8]) -> Option<(u64, u64)> {
     match data {
         [0x89, b'P', b'N', b'G', ..] => Some((big(data.get(16..20)?), big(data.get(20..24)?))),
         [b'G', b'I', b'F', b'8', ..] => Some((little(data.get(6..8)?), little(data.get(8..10)?))),
         [b'R', b'I', b'F', b'F', ..] => webp_size(data),
-        [0xff, 0xd8, rest @ ..] => jpeg_size(rest),
+        [0xff, 0xd8, segments @ ..] => jpeg_size(segments),
         _ => None,
     }
 }
@@ -49,19 +51,19 @@ fn webp_size(data: &[u8]) -> Option<(u64, u64)> {
     }
 }
 
-/// Goes from segment to segment until one describes a frame.
-fn jpeg_size(mut rest: &[u8]) -> Option<(u64, u64)> {
+/// Walks the segments up to the first that describes a frame.
+fn jpeg_size(mut segments: &[u8]) -> Option<(u64, u64)> {
     loop {
-        let [0xff, marker, behind @ ..] = rest else {
+        let [0xff, marker, segment @ ..] = segments else {
             return None;
         };
         let is_frame = matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(marker);
         if is_frame {
-            return Some((big(behind.get(5..7)?), big(behind.get(3..5)?)));
+            return Some((big(segment.get(5..7)?), big(segment.get(3..5)?)));
         }
-        let length = usize::try_from(big(behind.get(..2)?)).ok()?;
-        // A length counts itself, so that this moves on.
-        rest = behind.get(length.max(2)..)?;
+        let length = usize::try_from(big(segment.get(..2)?)).ok()?;
+        // A length includes its own two bytes, so the loop always advances.
+        segments = segment.get(length.max(2)..)?;
     }
 }
 
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_stands_in_the_head() {
+    fn the_size_is_read_from_the_header() {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x01\x90\0\0\0\xc8";
         assert_eq!(size(png), Some((400, 200)));
         assert_eq!(size(b"GIF89a\x90\x01\xc8\x00"), Some((400, 200)));
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_head_costs_the_most() {
+    fn an_image_with_an_unreadable_header_costs_the_maximum() {
         for data in [
             &b"\x89PNG"[..],
             b"\xff\xd8\xff\xe0\x00\x00",

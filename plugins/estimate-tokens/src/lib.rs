@@ -1,4 +1,5 @@
-//! Answers `count_tokens` where the target cannot count: by an estimate that says so, never by a false 0.
+//! Answers `count_tokens` with an estimate where the target cannot count. The response says that it
+//! is an estimate.
 
 mod base64;
 mod check;
@@ -23,7 +24,7 @@ impl Plugin for EstimateTokens {
 
     fn describe(&self) -> Manifest {
         let guard = Guard::new().kinds(["count_tokens"]).lacks(["count_tokens"]);
-        Manifest::new("answers count_tokens by an estimate").attempt(guard)
+        Manifest::new("answers count_tokens with an estimate").attempt(guard)
     }
 }
 
@@ -32,7 +33,7 @@ impl AttemptHook for EstimateTokens {
         if let Some(wrong) = check::first_wrong(request)? {
             return Ok(Refusal::invalid_request(wrong).into());
         }
-        let tokens = survey::look(request)?.tokens();
+        let tokens = survey::content(request)?.tokens();
         let answer = Answer::new(json!({ "input_tokens": tokens }))
             .header("x-witgate-estimate", "true")
             .note("tokens estimated locally");

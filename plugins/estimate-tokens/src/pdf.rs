@@ -1,9 +1,9 @@
-//! How many pages a PDF has, as far as that can be told without taking it apart.
+//! Counts the pages of a PDF, as far as possible without parsing it.
 //!
-//! Each page is an object with `/Type /Page`, and the root of all pages has `/Type /Pages` and their `/Count` (ISO 32000-1, 7.7.3).
-//! In files whose objects are compressed neither can be seen.
+//! Each page is an object with `/Type /Page`, and the root of all pages has `/Type /Pages` and
+//! their `/Count` (ISO 32000-1, 7.7.3). In files with compressed objects neither is visible.
 
-/// The number of pages; none where it cannot be seen.
+/// The number of pages; `None` if it is not visible.
 pub(crate) fn pages(data: &[u8]) -> Option<u64> {
     if !data.starts_with(b"%PDF-") {
         return None;
@@ -18,26 +18,29 @@ pub(crate) fn pages(data: &[u8]) -> Option<u64> {
             single += 1;
         }
     }
-    // A file that was saved again still has the pages that it had before, so the root is the better one to ask.
+    // An updated file still contains the pages of its earlier versions, so the root's count is the
+    // better one.
     rooted.or(Some(single)).filter(|pages| *pages > 0)
 }
 
-/// The pieces of a file that end with an object.
+/// Splits a file at the ends of its objects.
 fn objects(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     const END: &[u8] = b"endobj";
-    let mut rest = data;
+    let mut remaining = data;
     std::iter::from_fn(move || {
-        let end = rest.windows(END.len()).position(|window| window == END);
-        let (object, behind) = match end {
-            Some(end) => (&rest[..end], &rest[end + END.len()..]),
-            None => (rest, &rest[rest.len()..]),
+        let end = remaining
+            .windows(END.len())
+            .position(|window| window == END);
+        let (object, after) = match end {
+            Some(end) => (&remaining[..end], &remaining[end + END.len()..]),
+            None => (remaining, &remaining[remaining.len()..]),
         };
-        rest = behind;
+        remaining = after;
         Some(object).filter(|object| !object.is_empty())
     })
 }
 
-/// What stands behind each key of this name.
+/// What follows each key of this name.
 fn values<'a>(data: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     data.windows(key.len())
         .enumerate()
@@ -45,10 +48,10 @@ fn values<'a>(data: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         .map(move |(at, _)| data[at + key.len()..].trim_ascii_start())
 }
 
-/// Whether a value is this name and not a longer one.
+/// Whether a value begins with exactly this name, not with a longer one.
 fn is_name(value: &[u8], name: &[u8]) -> bool {
-    let rest = value.strip_prefix(name);
-    rest.is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_alphanumeric))
+    let after = value.strip_prefix(name);
+    after.is_some_and(|after| !after.first().is_some_and(u8::is_ascii_alphanumeric))
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -62,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_counted_by_their_root_or_one_by_one() {
+    fn pages_are_counted_by_their_root_or_individually() {
         let rooted = b"%PDF-1.4\n1 0 obj <</Type /Pages /Kids [2 0 R 3 0 R] /Count 2>> endobj 2 0 obj <</Type/Page>> endobj <</Type /Outlines /Count 40>> endobj";
         assert_eq!(pages(rooted), Some(2));
         let loose = b"%PDF-1.4\n<</Type /Page /Parent 1 0 R>> endobj <</Type/Page>> endobj <</Type\n/Page>> endobj <</Type /PageLabel>> endobj";
@@ -70,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_not_guessed() {
+    fn a_file_without_visible_pages_has_no_count() {
         assert_eq!(pages(b"%PDF-1.7\n<</Type /ObjStm>> stream"), None);
         assert_eq!(pages(b"<</Type /Page>>"), None);
         assert_eq!(pages(b"%PDF-1.4 /Count 0 /Count -1 /Count x"), None);

@@ -1,7 +1,7 @@
-//! What a request is made of.
+//! Collects the parts of a request that cost tokens.
 //!
-//! Images and documents are megabytes of base64, so they are counted and measured where they lie; only texts and the data of
-//! small images are read.
+//! Images and documents are megabytes of base64, so the gateway counts and measures them. Only
+//! texts, small images and documents of readable length cross into the plugin.
 
 use witgate_plugin::{EditError, Request};
 
@@ -11,7 +11,8 @@ use crate::{
     image, pdf,
 };
 
-/// Where blocks are: in messages, in the results and documents that these hold, and in what those hold.
+/// The lists of blocks: in messages, in the results and documents inside them, and one level
+/// deeper.
 const LISTS_OF_BLOCKS: &[&str] = &[
     "$.messages[*].content",
     "$.messages[*].content[*].content",
@@ -20,23 +21,23 @@ const LISTS_OF_BLOCKS: &[&str] = &[
     "$.messages[*].content[*].content[*].source.content",
 ];
 
-/// The members of a block that a model gets to read.
+/// The members of a block that the model reads.
 const READ_BY_THE_MODEL: &str =
     "'text','thinking','name','tool_name','input','title','context','url','query'";
 
-/// In characters of base64. An image with more than this is nearly always one of the greatest size that a model sees.
+/// In characters of base64. A longer image nearly always has the maximum size that a model sees.
 const SMALL_IMAGE: usize = 1 << 16;
 
-/// In characters of base64: what a page takes at least, and in the middle of many documents.
+/// In characters of base64: the length assumed for one page.
 const PAGE: u64 = 1 << 16;
 
-/// In characters of base64. Longer documents are not read, but measured.
+/// In characters of base64. Longer documents are only measured, not read.
 const READABLE: u64 = 4 << 20;
 
-/// The most pages that the API takes in one document.
+/// The most pages that the API accepts in one document.
 const MOST_PAGES: u64 = 600;
 
-pub(crate) fn look(request: &Request) -> Result<Content, EditError> {
+pub(crate) fn content(request: &Request) -> Result<Content, EditError> {
     let mut content = Content::default();
     let mut read = |query: &str| -> Result<u64, EditError> {
         let nodes = request.read(query)?;
@@ -67,7 +68,8 @@ pub(crate) fn look(request: &Request) -> Result<Content, EditError> {
     Ok(content)
 }
 
-/// What the images of a list cost. The size of a small one is read off its head; all others cost the most.
+/// The tokens of a list's images. A small image's size is read from its header; all others cost the
+/// maximum.
 fn images(request: &Request, list: &str) -> Result<u64, EditError> {
     let all = request
         .select(&format!(r#"{list}[?@.type == "image"]"#))?
@@ -78,16 +80,17 @@ fn images(request: &Request, list: &str) -> Result<u64, EditError> {
     let small = request.read(&format!(
         r#"{list}[?@.type == "image" && length(@.source.data) <= {SMALL_IMAGE}].source.data"#
     ))?;
-    let read: u64 = small
+    let tokens: u64 = small
         .iter()
         .map(|node| image::tokens(node.value.trim_matches('"')))
         .sum();
-    Ok(read + (all - small.len() as u64) * image::MOST)
+    Ok(tokens + (all - small.len() as u64) * image::MOST)
 }
 
-/// How many pages the documents of a list have, or by their length may have. One that is not sent along counts as one page.
+/// The pages of a list's documents: counted, or estimated from the length. A document that is not
+/// part of the request counts as one page.
 fn pages(request: &Request, list: &str) -> Result<u64, EditError> {
-    // The others are texts and blocks, which are read.
+    // Documents made of text or blocks are counted as text.
     let opaque = r#"@.source.type != "text" && @.source.type != "content""#;
     let documents = format!(r#"{list}[?@.type == "document" && {opaque}"#);
     let all = request.select(&format!("{documents}]"))?.len() as u64;
@@ -100,11 +103,11 @@ fn pages(request: &Request, list: &str) -> Result<u64, EditError> {
     let mut pages = all - readable.len() as u64;
     for node in &readable {
         let data = node.value.trim_matches('"');
-        let seen = pdf::pages(&base64::decode(data));
-        pages += seen.unwrap_or_else(|| pages_of(data.len() as u64));
+        let counted = pdf::pages(&base64::decode(data));
+        pages += counted.unwrap_or_else(|| pages_of(data.len() as u64));
     }
     let mut reached = 1;
-    // Each doubling of the size that a document reaches adds as many pages as it had.
+    // Each doubling of the length that a document reaches doubles its pages.
     while reached < MOST_PAGES {
         let size = (PAGE * reached * 2).max(READABLE + 1);
         let longer = request.select(&format!("{documents} && length(@.source.data) >= {size}]"))?;
@@ -118,7 +121,7 @@ fn pages(request: &Request, list: &str) -> Result<u64, EditError> {
     Ok(pages)
 }
 
-/// How many pages a document of this length may have.
+/// Estimates the pages of a document from its length.
 fn pages_of(length: u64) -> u64 {
     (length / PAGE).clamp(1, MOST_PAGES)
 }

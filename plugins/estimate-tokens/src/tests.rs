@@ -39,7 +39,7 @@ fn base64(head: &[u8], length: usize) -> String {
 }
 
 #[test]
-fn a_text_is_counted_wherever_it_stands() {
+fn a_text_is_counted_wherever_it_is() {
     let text = "word ".repeat(700);
     let alone = tokens(&asking(&json!(text)));
     assert!((900..1_200).contains(&alone), "{alone}");
@@ -92,7 +92,7 @@ fn a_small_image_counts_by_its_size() {
 }
 
 #[test]
-fn a_document_whose_pages_can_be_seen_counts_by_them() {
+fn a_document_with_visible_pages_counts_by_them() {
     let pdf = b"%PDF-1.4\n<</Type /Pages /Count 3>> endobj <</Type /Page>> endobj";
     let document = json!([{"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": base64(pdf, 200_000)}}]);
     let three = tokens(&asking(&document));
@@ -109,9 +109,9 @@ fn a_document_counts_by_its_length() {
 }
 
 #[test]
-fn what_cannot_be_counted_is_refused_by_the_name_of_the_field() {
+fn a_body_that_cannot_be_counted_is_refused_with_the_name_of_the_field() {
     let message = json!({"role": "user", "content": "hi"});
-    for (body, says) in [
+    for (body, expected) in [
         (json!({"messages": [message]}), "model: Field required"),
         (
             json!({"model": 5, "messages": [message]}),
@@ -149,7 +149,7 @@ fn what_cannot_be_counted_is_refused_by_the_name_of_the_field() {
         (json!([]), "model: Field required"),
     ] {
         let refusal = estimate(&body).on_attempt().unwrap().expect_refusal();
-        assert_eq!(refusal["message"], says);
+        assert_eq!(refusal["message"], expected);
         assert_eq!(refusal["status"], 400);
         assert_eq!(refusal["type"], "invalid_request_error");
     }

@@ -1,4 +1,4 @@
-//! Joins neighbouring user or assistant messages where the target wants the roles to alternate.
+//! Joins adjacent user or assistant messages where the target requires alternating roles.
 
 mod merge;
 mod survey;
@@ -23,7 +23,7 @@ impl Plugin for MergeRoles {
         let guard = Guard::new()
             .kinds(["messages", "count_tokens"])
             .lacks(["same-role-turns"]);
-        Manifest::new("joins neighbouring messages of one role").attempt(guard)
+        Manifest::new("joins adjacent messages of one role").attempt(guard)
     }
 }
 
@@ -31,13 +31,13 @@ impl AttemptHook for MergeRoles {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
         match join(request) {
             Ok(()) => Ok(Verdict::Proceed),
-            Err(EditError::TooMuch(what)) => Ok(Verdict::Refuse(Refusal::new(
+            Err(EditError::TooMuch(reason)) => Ok(Verdict::Refuse(Refusal::new(
                 413,
                 "request_too_large",
-                format!("neighbouring messages of one role cannot be joined: {what}"),
+                format!("adjacent messages of one role cannot be joined: {reason}"),
             ))),
-            // Every value of the patch was read from the body.
-            Err(EditError::BadValue(what)) => Err(EditError::BadDocument(what).into()),
+            // Every value of the patch was read from the body, so the client's body is at fault.
+            Err(EditError::BadValue(reason)) => Err(EditError::BadDocument(reason).into()),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,81 +1,83 @@
-//! How messages of one role become one: the edits, without looking at a document.
+//! Plans the edits that join messages of one role. No document is read here.
 
 use witgate_plugin::{Operation, json};
 
-/// A message with a neighbour of its role.
+/// A message that is adjacent to another of its role.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Turn<C> {
     pub(crate) index: usize,
     /// `None` if it is neither a text nor blocks, or the message has other members that would be
-    /// lost. Such a message stays as it is and parts its neighbours.
+    /// lost. Such a message stays as it is, and nothing is joined across it.
     pub(crate) content: Option<C>,
 }
 
-/// What a message's content is made of.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Content {
     /// A text, as its JSON text with the quotation marks.
     Text(String),
-    /// A text that is too long to be handled here.
+    /// A text that is too long to cross into the plugin.
     LongText,
-    /// So many blocks.
+    /// This many blocks.
     Blocks(usize),
 }
 
 /// The patch that joins these runs, each of which is in the order of the document.
 ///
-/// Text and text become one text with a blank line between them; otherwise blocks are appended, a text as a text block.
-/// An empty text disappears, for an empty text block is refused by the API.
+/// Two texts become one text with a blank line between them. Otherwise blocks are appended, a text
+/// as a text block. An empty text is dropped, because the API rejects empty text blocks.
 pub(crate) fn by_moving(runs: &[Vec<Turn<Content>>]) -> Vec<Operation> {
     plan(runs, moved)
 }
 
-/// As [`by_moving`], with each joined content written as a whole: one edit for all of its blocks.
+/// Like [`by_moving`], but each joined content is written as a whole: one edit for all of its
+/// blocks.
 pub(crate) fn by_writing(runs: &[Vec<Turn<String>>]) -> Vec<Operation> {
     plan(runs, written)
 }
 
-/// Messages that become one, with their contents.
+/// Messages that become one: their indices and contents.
 type Part<'t, C> = [(usize, &'t C)];
 
-/// `join` makes the content of the first message of a part.
+/// Plans all runs. `join` makes the content of the first message of a part.
 fn plan<C>(
     runs: &[Vec<Turn<C>>],
     join: fn(&Part<'_, C>, &str, &mut Vec<Operation>),
 ) -> Vec<Operation> {
     let mut edits = Vec::new();
-    // From the end, so that the indices still to come stay right.
+    // From the end, so that the indices of earlier messages stay valid.
     for run in runs.iter().rev() {
         for part in run.split(|turn| turn.content.is_none()).rev() {
             let known = part
                 .iter()
                 .filter_map(|turn| Some((turn.index, turn.content.as_ref()?)));
             let part: Vec<(usize, &C)> = known.collect();
-            if let [(first, _), rest @ ..] = part.as_slice()
-                && !rest.is_empty()
+            if let [(first, _), others @ ..] = part.as_slice()
+                && !others.is_empty()
             {
                 join(&part, &format!("/messages/{first}/content"), &mut edits);
-                let gone = rest.iter().rev();
-                edits
-                    .extend(gone.map(|(index, _)| Operation::remove(format!("/messages/{index}"))));
+                let removed = others.iter().rev();
+                edits.extend(
+                    removed.map(|(index, _)| Operation::remove(format!("/messages/{index}"))),
+                );
             }
         }
     }
     edits
 }
 
-/// The content of the first message as it grows.
+/// The content of the first message while others are joined to it.
 enum Whole {
     /// Still a text; the inside of its JSON text.
     Text(String),
-    /// In the document, so many blocks.
+    /// This many blocks, in the document.
     Blocks(usize),
 }
 
 const EMPTY: &str = "\"\"";
 
 fn moved(part: &Part<'_, Content>, at: &str, edits: &mut Vec<Operation>) {
-    let Some(((first, content), rest)) = part.split_first() else {
+    let Some(((first, content), others)) = part.split_first() else {
         return;
     };
     let mut whole = match content {
@@ -86,7 +88,7 @@ fn moved(part: &Part<'_, Content>, at: &str, edits: &mut Vec<Operation>) {
             Whole::Blocks(1)
         }
     };
-    for (index, content) in rest {
+    for (index, content) in others {
         whole = match (whole, content) {
             (whole, Content::Text(text)) if text == EMPTY => whole,
             (Whole::Text(mut text), Content::Text(more)) => {
@@ -167,8 +169,8 @@ impl Whole {
     }
 }
 
-/// Appends what a message holds to the blocks at `at`, and tells how many there are then. Nothing is copied through
-/// here: the gateway moves the bytes.
+/// Appends the content of a message to the blocks at `at`, and returns their new number. The
+/// gateway moves the bytes; none cross into the plugin.
 fn append(
     index: usize,
     content: &Content,
@@ -179,7 +181,7 @@ fn append(
     let from = format!("/messages/{index}/content");
     match content {
         Content::Blocks(more) => {
-            // The first one each time, since the others move up.
+            // Always the first, because the others move up.
             let one = || Operation::move_to(format!("{from}/0"), format!("{at}/-"));
             edits.extend(std::iter::repeat_with(one).take(*more));
             count + *more
@@ -192,8 +194,8 @@ fn append(
     }
 }
 
-/// Makes the text of a message a list with one text block, by moving it. The message has no members but role and content, so
-/// the place beside them is free.
+/// Turns the text of a message into a list with one text block, by moving it. The message has only
+/// role and content, so another member can be added for a moment.
 fn make_block(index: usize) -> [Operation; 3] {
     let content = format!("/messages/{index}/content");
     let beside = format!("/messages/{index}/blocks");
@@ -204,10 +206,10 @@ fn make_block(index: usize) -> [Operation; 3] {
     ]
 }
 
-/// A JSON string's text without its quotation marks, escapes as they are.
+/// A JSON string without its quotation marks; escapes stay.
 fn inside(json: &str) -> &str {
     json.strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
+        .and_then(|inner| inner.strip_suffix('"'))
         .unwrap_or(json)
 }
 
@@ -216,10 +218,10 @@ mod tests {
     use super::*;
 
     fn run<C>(contents: impl IntoIterator<Item = C>) -> Vec<Turn<C>> {
-        parted(contents.into_iter().map(Some))
+        turns(contents.into_iter().map(Some))
     }
 
-    fn parted<C>(contents: impl IntoIterator<Item = Option<C>>) -> Vec<Turn<C>> {
+    fn turns<C>(contents: impl IntoIterator<Item = Option<C>>) -> Vec<Turn<C>> {
         let turn = |(index, content)| Turn { index, content };
         contents.into_iter().enumerate().map(turn).collect()
     }
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn two_texts_are_joined_by_a_blank_line_with_their_escapes() {
+    fn two_texts_are_joined_by_a_blank_line_and_keep_their_escapes() {
         assert_eq!(
             by_moving(&[run([text("a\\u0041"), text("b")])]),
             [
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_leaves_no_trace() {
+    fn an_empty_text_is_dropped() {
         assert_eq!(
             by_moving(&[run([text(""), text("b"), text("")])]),
             [
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_long_texts_are_moved_not_carried() {
+    fn blocks_and_long_texts_are_moved_not_copied() {
         let edits = by_moving(&[run([
             Content::Blocks(2),
             Content::LongText,
@@ -275,11 +277,11 @@ mod tests {
     }
 
     #[test]
-    fn an_untouchable_message_parts_its_neighbours() {
-        let run = parted([Some(text("a")), None, Some(text("b"))]);
+    fn nothing_is_joined_across_a_message_that_must_stay() {
+        let run = turns([Some(text("a")), None, Some(text("b"))]);
         assert_eq!(by_moving(&[run]), []);
         let known = |name| Some(text(name));
-        let run = parted([known("a"), known("b"), None, known("c"), known("d")]);
+        let run = turns([known("a"), known("b"), None, known("c"), known("d")]);
         let removed: Vec<Operation> = by_moving(&[run])
             .into_iter()
             .filter(|edit| matches!(edit, Operation::Remove(_)))

@@ -1,6 +1,6 @@
-//! Which messages stand side by side in one role, and what their content is made of.
+//! Finds adjacent messages of one role, and what their contents are.
 //!
-//! Contents may be long, so the gateway is asked for places and lengths; only short texts are read.
+//! Contents may be long, so only locations and lengths are queried; only short texts are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,26 +8,26 @@ use witgate_plugin::{EditError, Node, Request};
 
 use crate::merge::{Content, Turn};
 
-/// The messages of all runs, by how much there is to join.
+/// The messages of all runs, and how they are joined.
 pub(crate) enum Turns {
-    /// Few blocks: they can be moved one by one, however long they are.
+    /// Few blocks, which are moved one by one, however long they are.
     Few(Vec<Vec<Turn<Content>>>),
-    /// Many blocks: with each content as its JSON text, a string or an array.
+    /// Many blocks, so each content is given as its JSON text, a string or an array.
     Many(Vec<Vec<Turn<String>>>),
 }
 
 pub(crate) const ROLES: &str = "$.messages[*].role";
 
-/// In characters. A longer text is never read; it is moved where it lies, as a block.
+/// In characters. A longer text is never read: the gateway moves it into a block.
 const SHORT: usize = 1 << 18;
-/// How many blocks are moved one by one, which takes some milliseconds. A few blocks may be long, such
-/// as images, and are better not read.
+/// The most blocks that are moved one by one, which takes some milliseconds. A few blocks may be
+/// long, such as images, so it is better not to read them.
 const FEW: usize = 1_000;
-/// Slices in one query, each of which costs a pass over the messages.
+/// The most slices in one query. Each costs a pass over the messages.
 const SLICES: usize = 100;
 
-/// The indices of the messages that have a neighbour of the same role, run by run. System messages are no turns: they
-/// stay where they are and part those around them.
+/// The indices of adjacent messages of the same role, run by run. System messages do not count as
+/// turns: they stay where they are, and nothing is joined across them.
 pub(crate) fn same_role_runs(roles: &[Node]) -> Vec<Vec<usize>> {
     let mut runs: Vec<(String, Vec<usize>)> = Vec::new();
     for node in roles {
@@ -47,7 +47,7 @@ pub(crate) fn same_role_runs(roles: &[Node]) -> Vec<Vec<usize>> {
         .collect()
 }
 
-/// Looks at the messages of these runs.
+/// Queries the messages of these runs.
 pub(crate) fn turns(request: &Request, runs: &[Vec<usize>]) -> Result<Turns, EditError> {
     let members = format!("$.messages[{}]", slices(runs));
     let mut others = BTreeSet::new();
@@ -59,18 +59,19 @@ pub(crate) fn turns(request: &Request, runs: &[Vec<usize>]) -> Result<Turns, Edi
     match blocks(request, &members)? {
         Some(blocks) => {
             let contents = contents(request, &members, blocks)?;
-            Ok(Turns::Few(arranged(runs, contents, &others)))
+            Ok(Turns::Few(in_runs(runs, contents, &others)))
         }
         None => {
             let texts = texts(request, &members)?;
-            Ok(Turns::Many(arranged(runs, texts, &others)))
+            Ok(Turns::Many(in_runs(runs, texts, &others)))
         }
     }
 }
 
-/// How many blocks each of the messages has, if there are [`FEW`] together.
+/// The number of blocks of each message; `None` if they are more than [`FEW`] together.
 fn blocks(request: &Request, members: &str) -> Result<Option<BTreeMap<usize, usize>>, EditError> {
-    // A slice selects of arrays only. One message with more than `FEW` blocks settles the matter.
+    // A slice selects only from arrays. One message with more than `FEW` blocks is enough to
+    // decide.
     let pointers = match request.select(&format!("{members}.content[0:{}]", FEW + 1)) {
         Ok(pointers) if pointers.len() <= FEW => pointers,
         Ok(_) | Err(EditError::TooMuch(_)) => return Ok(None),
@@ -83,7 +84,7 @@ fn blocks(request: &Request, members: &str) -> Result<Option<BTreeMap<usize, usi
     Ok(Some(counts))
 }
 
-/// What the contents are made of, by the index of the message.
+/// The contents, by the index of the message.
 fn contents(
     request: &Request,
     members: &str,
@@ -93,7 +94,7 @@ fn contents(
     let mut contents: BTreeMap<usize, Content> = blocks
         .map(|(index, count)| (index, Content::Blocks(count)))
         .collect();
-    // What is not a text has nothing to be searched; what has no length is not compared.
+    // Only a string can be searched, and only a value with a length is compared.
     for node in request.read(&format!(
         r#"{members}[?search(@, "") && length(@) <= {SHORT}]"#
     ))? {
@@ -116,7 +117,7 @@ fn contents(
     Ok(contents)
 }
 
-/// The contents that are a text or blocks, by the index of the message.
+/// The contents that are a text or a list, by the index of the message.
 fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, EditError> {
     let nodes = request.read(&format!("{members}.content"))?.into_iter();
     let known = nodes.filter(|node| node.value.starts_with(['"', '[']));
@@ -125,9 +126,9 @@ fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, Ed
         .collect())
 }
 
-/// The messages of each run. `others` are those with members besides role and content, of which it is
-/// not known what they would mean for a joined message.
-fn arranged<C>(
+/// The messages of each run. `others` have members besides role and content, whose meaning for a
+/// joined message is unknown.
+fn in_runs<C>(
     runs: &[Vec<usize>],
     mut contents: BTreeMap<usize, C>,
     others: &BTreeSet<usize>,
@@ -141,8 +142,8 @@ fn arranged<C>(
         .collect()
 }
 
-/// The selectors of these messages, one for all neighbours. With too many runs, the last also selects
-/// the messages between them.
+/// The selectors of these messages, one for each series of adjacent ones. With too many runs the
+/// last selector also covers the messages between them.
 fn slices(runs: &[Vec<usize>]) -> String {
     let mut slices: Vec<(usize, usize)> = Vec::new();
     for &index in runs.iter().flatten() {
@@ -166,8 +167,8 @@ fn content_index(pointer: &str) -> Option<usize> {
 
 /// 3 for `/messages/3/role`.
 fn message_index(pointer: &str) -> Option<usize> {
-    let rest = pointer.strip_prefix("/messages/")?;
-    rest.split('/').next()?.parse().ok()
+    let below = pointer.strip_prefix("/messages/")?;
+    below.split('/').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_neighbours_of_one_role() {
+    fn a_run_is_adjacent_messages_of_one_role() {
         let roles = |roles: &[(usize, &str)]| -> Vec<Node> {
             let node = |(index, role): &(usize, &str)| Node {
                 pointer: format!("/messages/{index}/role"),
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_asked_for_in_few_slices() {
+    fn messages_are_queried_in_few_slices() {
         assert_eq!(slices(&[vec![0, 1], vec![2, 3], vec![7, 8, 9]]), "0:4,7:10");
         let runs: Vec<Vec<usize>> = (0..5_000).map(|run| vec![3 * run, 3 * run + 1]).collect();
         let slices = slices(&runs);

@@ -68,7 +68,7 @@ fn joined_texts_before_blocks_are_one_block() {
 }
 
 #[test]
-fn empty_contents_are_no_stumbling_block() {
+fn empty_contents_are_joined_too() {
     let messages = json!([
         user(json!([])),
         user(json!("a")),
@@ -84,7 +84,7 @@ fn empty_contents_are_no_stumbling_block() {
 }
 
 #[test]
-fn system_messages_stay_and_part_their_neighbours() {
+fn nothing_is_joined_across_system_messages() {
     let messages = json!([
         user(json!("a")),
         {"role": "system", "content": [], "output_config": {"effort": "low"}},
@@ -95,7 +95,7 @@ fn system_messages_stay_and_part_their_neighbours() {
 }
 
 #[test]
-fn no_member_is_ever_lost() {
+fn a_message_with_other_members_is_never_joined() {
     let messages = json!([
         user(json!("a")),
         {"role": "user", "content": "b", "name": "ada"},
@@ -164,7 +164,7 @@ fn many_messages_are_joined() {
 }
 
 #[test]
-fn a_request_with_too_much_to_join_is_refused_and_not_a_failure() {
+fn a_request_with_too_much_to_join_is_refused() {
     let mut messages = vec![user(json!("a")); 100_001];
     messages[0] = user(json!([]));
     let mut exchange = Merge::new(json!({ "messages": messages })).lacks("same-role-turns");
@@ -220,7 +220,7 @@ fn alternating_roles_are_left_alone() {
 }
 
 #[test]
-fn a_target_that_takes_such_turns_gets_them() {
+fn a_target_that_accepts_such_turns_gets_them() {
     let body = json!({"messages": [user(json!("a")), user(json!("b"))]});
     assert!(!Merge::new(&body).would_call(Hook::Attempt));
     let counted = Merge::new(&body).lacks("same-role-turns").count_tokens();

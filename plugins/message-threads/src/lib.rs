@@ -1,7 +1,7 @@
-//! Where the target lacks `message-threads`: refuses them with the documented error, so that SDK tool runners go on
-//! without, sending the whole history.
+//! Refuses message threads where the target lacks `message-threads`. SDK tool runners understand
+//! the documented error and continue without threads, with the whole history.
 
-mod refuse_threads;
+mod thread;
 
 use witgate_plugin::{
     AttemptHook, Error, Guard, Manifest, NoSettings, Plugin, Request, Target, Verdict,
@@ -29,7 +29,7 @@ impl Plugin for MessageThreads {
 impl AttemptHook for MessageThreads {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
         let thread = request.first("$.thread")?;
-        Ok(refuse_threads::judge(thread.as_ref()))
+        Ok(thread::check(thread.as_ref()))
     }
 }
 

@@ -5,7 +5,7 @@ use super::MessageThreads;
 type Threads = Exchange<MessageThreads>;
 
 #[test]
-fn a_thread_is_refused_in_the_documented_words() {
+fn a_thread_is_refused_with_the_documented_error() {
     let threads = [
         json!({"type": "create"}),
         json!({"type": "continue", "previous_message_id": "msg_1"}),
@@ -27,7 +27,7 @@ fn a_thread_is_refused_in_the_documented_words() {
 }
 
 #[test]
-fn a_request_without_a_thread_goes_on() {
+fn a_request_without_a_thread_proceeds() {
     let mut exchange = Threads::new(json!({"messages": []})).lacks("message-threads");
     assert!(!exchange.would_call(Hook::Attempt));
     assert!(exchange.on_attempt().unwrap().is_proceed());
@@ -37,6 +37,6 @@ fn a_request_without_a_thread_goes_on() {
 }
 
 #[test]
-fn a_target_that_has_threads_gets_them() {
+fn a_target_that_supports_threads_gets_them() {
     assert!(!Threads::new(json!({"thread": {"type": "create"}})).would_call(Hook::Attempt));
 }

@@ -1,4 +1,4 @@
-//! Taking thinking blocks out of a conversation so that what is left is still one.
+//! Removes thinking blocks from a conversation and keeps it valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ pub(crate) const REDACTED: &str = r#"$.messages[*].content[?@.type == "redacted_
 
 pub(crate) const SIGNATURES: &str = r#"$.messages[*].content[?@.type == "thinking"].signature"#;
 
-/// All blocks of the messages in which there is thinking.
+/// All blocks of the messages that contain thinking.
 const BESIDE_THINKING: &str =
     r#"$.messages[?@.content[?@.type == "thinking" || @.type == "redacted_thinking"]].content[*]"#;
 
 const CLEARING: &str = r#"$.context_management.edits[?@.type == "clear_thinking_20251015"]"#;
 
-/// The place of a block: of the message in the conversation, and of the block in the message.
+/// The position of a block: the index of the message, and the index of the block in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Block {
     pub(crate) message: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// From the pointer of a block or of something in it.
+    /// The position from the pointer of a block or of something in it.
     pub(crate) fn at(pointer: &str) -> Option<Self> {
         let mut names = pointer.split('/').skip(1);
         let (Some("messages"), Some(message), Some("content"), Some(index)) =
@@ -48,10 +48,10 @@ impl Block {
     }
 }
 
-/// Takes these blocks out.
+/// Removes these blocks.
 ///
-/// A message of which nothing is left goes as a whole, for the API takes no empty ones; it does take the two messages of one
-/// role that may then stand side by side, and where a target does not, merge-roles joins them.
+/// A message with no blocks left is removed, because the API rejects empty ones. It accepts the two
+/// adjacent messages of one role that may result. For targets that do not, merge-roles joins them.
 pub(crate) fn drop_blocks(request: &mut Request, blocks: &BTreeSet<Block>) -> Result<(), Error> {
     if blocks.is_empty() {
         return Ok(());
@@ -61,16 +61,16 @@ pub(crate) fn drop_blocks(request: &mut Request, blocks: &BTreeSet<Block>) -> Re
         *sizes.entry(block.message).or_default() += 1;
     }
     let mut edits = removals(blocks, &sizes);
-    if leaves_no_thinking_where_it_must_be(request, blocks)? {
+    if removes_required_thinking(request, blocks)? {
         edits.push(Operation::remove("/thinking"));
-        // Clearing thinking is refused where there is none.
+        // The API rejects edits that clear thinking if thinking is off.
         let clearing = request.select(CLEARING)?;
         edits.extend(clearing.into_iter().rev().map(Operation::Remove));
     }
     Ok(request.patch(edits)?)
 }
 
-/// From the last block to the first, so that the places of the others still hold.
+/// The removals from the last block to the first, so that the positions of the others stay valid.
 fn removals(blocks: &BTreeSet<Block>, sizes: &BTreeMap<usize, usize>) -> Vec<Operation> {
     let mut messages: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for block in blocks {
@@ -89,13 +89,12 @@ fn removals(blocks: &BTreeSet<Block>, sizes: &BTreeMap<usize, usize>) -> Vec<Ope
     edits
 }
 
-/// With a budget for thinking (`enabled`, not `adaptive`) the API wants the last assistant message to begin with thinking if
-/// it calls tools: "Expected `thinking` or `redacted_thinking`, but found `tool_use`". To do without thinking for this one
-/// request is the way out that the API's own error names.
-fn leaves_no_thinking_where_it_must_be(
-    request: &Request,
-    blocks: &BTreeSet<Block>,
-) -> Result<bool, Error> {
+/// Whether thinking is missing where the API requires it once these blocks are removed.
+///
+/// With a thinking budget (`enabled`, not `adaptive`) the last assistant message has to begin with
+/// thinking if it calls tools: "Expected `thinking` or `redacted_thinking`, but found `tool_use`".
+/// The API's own error suggests to disable thinking for the request.
+fn removes_required_thinking(request: &Request, blocks: &BTreeSet<Block>) -> Result<bool, Error> {
     if !request.matches(r#"$.thinking[?@ == "enabled"]"#)? {
         return Ok(false);
     }
@@ -107,12 +106,12 @@ fn leaves_no_thinking_where_it_must_be(
     let types = request.read(&format!("$.messages[{last}].content[*].type"))?;
     let is_thinking = |kind: &str| matches!(kind, r#""thinking""# | r#""redacted_thinking""#);
     let began_with_thinking = types.first().is_some_and(|node| is_thinking(&node.value));
-    let mut left = types
+    let mut remaining = types
         .iter()
         .filter(|node| Block::at(&node.pointer).is_none_or(|block| !blocks.contains(&block)))
         .map(|node| node.value.as_str());
-    let calls_tools = left.clone().any(|kind| kind == r#""tool_use""#);
-    let begins_with_thinking = left.next().is_some_and(is_thinking);
+    let calls_tools = remaining.clone().any(|kind| kind == r#""tool_use""#);
+    let begins_with_thinking = remaining.next().is_some_and(is_thinking);
     Ok(began_with_thinking && !begins_with_thinking && calls_tools)
 }
 
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_told_by_its_pointer() {
+    fn a_position_is_read_from_a_pointer() {
         let block = |message, index| Some(Block { message, index });
         assert_eq!(Block::at("/messages/12/content/3"), block(12, 3));
         assert_eq!(Block::at("/messages/0/content/1/signature"), block(0, 1));
@@ -130,17 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_first_moves_nothing_that_is_removed_later() {
+    fn each_removal_leaves_the_later_positions_valid() {
         let block = |message, index| Block { message, index };
         let blocks = BTreeSet::from([block(1, 0), block(1, 2), block(3, 0), block(5, 0)]);
         let sizes = BTreeMap::from([(1, 4), (3, 1), (5, 2)]);
         let edits = removals(&blocks, &sizes);
-        let wanted = [
+        let expected = [
             "/messages/5/content/0",
             "/messages/3",
             "/messages/1/content/2",
             "/messages/1/content/0",
         ];
-        assert_eq!(edits, wanted.map(Operation::remove));
+        assert_eq!(edits, expected.map(Operation::remove));
     }
 }

@@ -1,16 +1,19 @@
 //! Keeps thinking blocks away from upstreams that did not sign them.
 //!
-//! A thinking block is signed by whoever made it, and another upstream refuses it. Who signed what is learned from answers. On
-//! the way out, blocks that are known to be signed elsewhere are left out where the target lacks `foreign-signatures`; what
-//! nobody saw being made is trusted. Where an upstream refuses a signature all the same, it is asked once more without any.
+//! A thinking block is signed by the upstream that made it, and another upstream rejects it. The
+//! plugin learns from responses which upstream signed what. Blocks that another upstream signed are
+//! dropped where the target lacks `foreign-signatures`; blocks of unknown origin are trusted. If an
+//! upstream still rejects a signature, the request is retried once without any thinking.
 //!
-//! A block that nobody signed, as other protocols' thoughts come, is left out where the target lacks `unsigned-thinking`.
+//! An unsigned block, such as the thinking of other protocols, is dropped where the target lacks
+//! `unsigned-thinking`.
 //!
-//! Blocks go whole or stay whole: no signature is ever changed, and nothing is put in a block's place.
+//! Blocks are kept or dropped as a whole: no signature is ever changed, and nothing replaces a
+//! block.
 
 mod drop_blocks;
 mod origin;
-mod refusal;
+mod rejection;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,18 +24,18 @@ use witgate_plugin::{
 
 use drop_blocks::{Block, drop_blocks};
 
-/// What a target lacks that cannot take blocks signed by others.
-const LACK: &str = "foreign-signatures";
+/// The feature that a target lacks if it rejects blocks signed by other upstreams.
+const FOREIGN_SIGNATURES: &str = "foreign-signatures";
 
-/// What a target lacks that cannot take blocks signed by nobody.
-const LACK_UNSIGNED: &str = "unsigned-thinking";
+/// The feature that a target lacks if it rejects unsigned blocks.
+const UNSIGNED_THINKING: &str = "unsigned-thinking";
 
 const KINDS: [&str; 2] = ["messages", "count_tokens"];
 
 #[derive(Default)]
 struct SignatureFallback {
-    /// The upstream that refused a signature. There is one such retry in an exchange.
-    refused_by: Option<String>,
+    /// The upstream that rejected a signature. There is one such retry in an exchange.
+    rejected_by: Option<String>,
 }
 
 impl Plugin for SignatureFallback {
@@ -45,13 +48,13 @@ impl Plugin for SignatureFallback {
     fn describe(&self) -> Manifest {
         let foreign = Guard::new()
             .kinds(KINDS)
-            .lacks([LACK])
+            .lacks([FOREIGN_SIGNATURES])
             .path(drop_blocks::SIGNATURES);
         let unsigned = Guard::new()
             .kinds(KINDS)
-            .lacks([LACK_UNSIGNED])
+            .lacks([UNSIGNED_THINKING])
             .path(drop_blocks::UNSIGNED);
-        let again = Guard::new()
+        let retry = Guard::new()
             .kinds(KINDS)
             .retries()
             .path(drop_blocks::THINKING);
@@ -59,16 +62,17 @@ impl Plugin for SignatureFallback {
             .kinds(KINDS)
             .status([400])
             .path(drop_blocks::THINKING);
-        // One call for each thinking block of an answer; all other events pass by. Where there is nowhere else to go, nobody
-        // needs to know, and the answer need not keep a place for this plugin.
+        // One call for each thinking block of a response; other events are not shown. If the route
+        // has no other upstream, nothing needs to be remembered, and the response needs no instance
+        // of this plugin.
         let signatures = Guard::new()
-            .lacks([LACK])
+            .lacks([FOREIGN_SIGNATURES])
             .events(["content_block_delta"])
             .deltas(["signature_delta"]);
         Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
             .attempt(foreign)
             .attempt(unsigned)
-            .attempt(again)
+            .attempt(retry)
             .failure(refusals)
             .response(signatures)
     }
@@ -77,15 +81,15 @@ impl Plugin for SignatureFallback {
 impl AttemptHook for SignatureFallback {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let upstream = target.upstream();
-        let refused = self.refused_by.as_ref() == Some(&upstream);
+        let rejected = self.rejected_by.as_ref() == Some(&upstream);
         let mut blocks = BTreeSet::new();
-        if refused {
+        if rejected {
             blocks = Block::select(request, drop_blocks::THINKING)?;
         } else {
-            if target.lacks(LACK) {
+            if target.lacks(FOREIGN_SIGNATURES) {
                 blocks = origin::foreign(request, &upstream)?;
             }
-            if target.lacks(LACK_UNSIGNED) {
+            if target.lacks(UNSIGNED_THINKING) {
                 blocks.extend(Block::select(request, drop_blocks::UNSIGNED)?);
             }
         }
@@ -101,16 +105,16 @@ impl FailureHook for SignatureFallback {
         target: &Target,
         failure: &mut Failure,
     ) -> Result<(), Error> {
-        let asks = self.refused_by.is_none()
+        let retries = self.rejected_by.is_none()
             && request.matches(drop_blocks::THINKING)?
-            && refusal::is_one(&failure.error_type(), &failure.body());
-        if asks {
+            && rejection::is_signature_error(&failure.error_type(), &failure.body());
+        if retries {
             let upstream = target.upstream();
             log::info(format!(
-                "`{upstream}` refused a thinking block's signature: trying once more without thinking blocks"
+                "`{upstream}` rejected the signature of a thinking block; retrying once without thinking blocks"
             ));
             failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
-            self.refused_by = Some(upstream);
+            self.rejected_by = Some(upstream);
         }
         Ok(())
     }

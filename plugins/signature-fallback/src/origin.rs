@@ -1,7 +1,7 @@
-//! Who signed what, as far as it was seen.
+//! Remembers which upstream signed a thinking block.
 //!
-//! Kept under a hash, for signatures are long and no more than this is asked of them; by session where the client tells it, so
-//! that no client can spoil another's memory.
+//! The key is a hash, because signatures are long and only compared. It includes the session if the
+//! client names one, so that no client can change what is remembered for another.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,12 +9,12 @@ use witgate_plugin::{Delta, Error, Event, Request, Response, StreamEvent, kv};
 
 use crate::drop_blocks::{Block, REDACTED, SIGNATURES};
 
-/// Longer than a working day's conversation rests, short enough that the memory is bounded by use.
+/// Longer than a conversation pauses within a working day, short enough to bound the memory.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Remembers who signed the block to which this `signature_delta` belongs.
+/// Remembers which upstream signed the block to which this `signature_delta` belongs.
 pub(crate) fn learn(response: &Response, event: &Event) -> Result<(), Error> {
-    // What is not shaped like a signature is the client's business.
+    // Any other event says nothing about a signature.
     let StreamEvent::ContentBlockDelta {
         delta: Delta::Signature { signature },
         ..
@@ -29,16 +29,16 @@ pub(crate) fn learn(response: &Response, event: &Event) -> Result<(), Error> {
     Ok(kv::set(&key, response.upstream(), REMEMBERED)?)
 }
 
-/// The blocks that are known to be signed by another upstream than this one.
+/// The blocks that an upstream other than this one is known to have signed.
 ///
-/// What stands in a `redacted_thinking` block has no signature of its own. It goes with the signed blocks of its message: away if
-/// one is foreign and none is this upstream's.
+/// A `redacted_thinking` block has no signature of its own. It is treated like the signed blocks of
+/// its message: dropped if one is foreign and none is this upstream's.
 pub(crate) fn foreign(request: &Request, upstream: &str) -> Result<BTreeSet<Block>, Error> {
     let session = request.session();
     let mut foreign = BTreeSet::new();
     let mut own = BTreeSet::new();
     for node in request.read(SIGNATURES)? {
-        // A text that Rust cannot hold was never learned.
+        // A string with a lone surrogate was never remembered.
         let (Ok(signature), Some(block)) = (node.parse::<String>(), Block::at(&node.pointer))
         else {
             continue;
@@ -54,10 +54,9 @@ pub(crate) fn foreign(request: &Request, upstream: &str) -> Result<BTreeSet<Bloc
         }
     }
     if !foreign.is_empty() {
-        let elsewhere: BTreeSet<usize> = foreign.iter().map(|block| block.message).collect();
+        let messages: BTreeSet<usize> = foreign.iter().map(|block| block.message).collect();
         let mut redacted = Block::select(request, REDACTED)?;
-        redacted
-            .retain(|block| elsewhere.contains(&block.message) && !own.contains(&block.message));
+        redacted.retain(|block| messages.contains(&block.message) && !own.contains(&block.message));
         foreign.extend(redacted);
     }
     Ok(foreign)
@@ -72,7 +71,8 @@ fn key(session: Option<&str>, signature: &str) -> String {
     )
 }
 
-/// FNV-1a. Nobody gains by a collision: it would cost a thinking block of one's own session.
+/// FNV-1a. Collisions are no attack: they would only drop a thinking block of the client's own
+/// session.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

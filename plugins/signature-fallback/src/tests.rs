@@ -9,7 +9,7 @@ use super::SignatureFallback;
 
 type Signed = Exchange<SignatureFallback>;
 
-const REFUSED: &str = r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.1.content.0: Invalid `signature` in `thinking` block"}}"#;
+const REJECTED: &str = r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.1.content.0: Invalid `signature` in `thinking` block"}}"#;
 
 /// An exchange in which `upstream` has signed a block in session `s`.
 fn after_signing(upstream: &str, signature: &str) -> Signed {
@@ -41,7 +41,7 @@ fn sent(exchange: &Signed) -> Value {
 }
 
 #[test]
-fn a_block_signed_elsewhere_goes_whole_and_nothing_else_changes() {
+fn a_block_of_another_upstream_is_dropped_and_nothing_else_changes() {
     let body = concat!(
         r#"{ "model":"m", "thinking": {"type":"adaptive"},"#,
         r#" "messages": [ {"role":"user","content":"hi"},"#,
@@ -103,7 +103,7 @@ fn own_and_unknown_blocks_are_trusted() {
 }
 
 #[test]
-fn a_redacted_block_goes_with_the_signed_one_of_its_message() {
+fn a_redacted_block_is_dropped_with_the_signed_one_of_its_message() {
     let redacted = json!({"type": "redacted_thinking", "data": "x"});
     let text = json!({"type": "text", "text": "ok"});
     let body = with(&[thinking("c2ln"), redacted.clone(), text.clone()]);
@@ -116,18 +116,18 @@ fn a_redacted_block_goes_with_the_signed_one_of_its_message() {
 }
 
 #[test]
-fn a_block_that_nobody_signed_goes_where_the_target_takes_none() {
+fn an_unsigned_block_is_dropped_where_the_target_rejects_it() {
     let never = json!({"type": "thinking", "thinking": "hm"});
     let text = json!({"type": "text", "text": "ok"});
     let body = with(&[thinking(""), never, thinking("c2ln"), text.clone()]);
-    let mut taken = Signed::new(&body).lacks("foreign-signatures");
-    taken.on_attempt().unwrap();
-    assert_eq!(sent(&taken), body);
+    let mut accepted = Signed::new(&body).lacks("foreign-signatures");
+    accepted.on_attempt().unwrap();
+    assert_eq!(sent(&accepted), body);
 
-    let mut refused = Signed::new(&body).lacks("unsigned-thinking");
-    assert!(refused.would_call(Hook::Attempt));
-    refused.on_attempt().unwrap();
-    assert_eq!(sent(&refused), with(&[thinking("c2ln"), text]));
+    let mut rejected = Signed::new(&body).lacks("unsigned-thinking");
+    assert!(rejected.would_call(Hook::Attempt));
+    rejected.on_attempt().unwrap();
+    assert_eq!(sent(&rejected), with(&[thinking("c2ln"), text]));
 
     let signed = with(&[thinking("c2ln")]);
     assert!(
@@ -138,7 +138,7 @@ fn a_block_that_nobody_signed_goes_where_the_target_takes_none() {
 }
 
 #[test]
-fn a_message_of_which_nothing_is_left_goes_too() {
+fn a_message_with_no_blocks_left_is_dropped() {
     let mut exchange = after_signing("other", "c2ln")
         .next(with(&[thinking("c2ln")]))
         .session("s")
@@ -151,7 +151,7 @@ fn a_message_of_which_nothing_is_left_goes_too() {
 }
 
 #[test]
-fn a_target_that_lacks_nothing_makes_no_instance() {
+fn a_target_that_lacks_nothing_creates_no_instance() {
     let body = with(&[thinking("c2ln")]);
     assert!(!Signed::new(&body).would_call(Hook::Attempt));
     assert!(!Signed::new(&body).would_call(Hook::Response));
@@ -174,7 +174,7 @@ fn a_target_that_lacks_nothing_makes_no_instance() {
 }
 
 #[test]
-fn a_refused_signature_is_tried_once_more_without_thinking() {
+fn a_rejected_signature_is_retried_once_without_thinking() {
     let text = json!({"type": "text", "text": "ok"});
     let body = with(&[
         thinking("c2ln"),
@@ -185,28 +185,28 @@ fn a_refused_signature_is_tried_once_more_without_thinking() {
     exchange.on_attempt().unwrap();
     assert_eq!(sent(&exchange), body);
 
-    let mut failed = Failed::new(400, "invalid_request_error", REFUSED);
+    let mut failed = Failed::new(400, "invalid_request_error", REJECTED);
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!(
         failed.retry(),
         Some((RetryTarget::SameAccount, Duration::ZERO))
     );
-    assert_eq!(failed.body(), REFUSED);
+    assert_eq!(failed.body(), REJECTED);
     assert!(exchange.would_call(Hook::Attempt));
     exchange.on_attempt().unwrap();
     assert_eq!(sent(&exchange), with(&[text]));
 
-    let mut again = Failed::new(400, "invalid_request_error", REFUSED);
+    let mut again = Failed::new(400, "invalid_request_error", REJECTED);
     exchange.on_failure(&mut again).unwrap();
     assert_eq!(again.retry(), None);
 }
 
 #[test]
-fn another_upstream_gets_the_blocks_that_one_refused() {
+fn another_upstream_gets_the_blocks_that_one_rejected() {
     let body = with(&[thinking("c2ln")]);
     let mut exchange = Signed::new(&body);
     exchange.on_attempt().unwrap();
-    let mut failed = Failed::new(400, "invalid_request_error", REFUSED);
+    let mut failed = Failed::new(400, "invalid_request_error", REJECTED);
     exchange.on_failure(&mut failed).unwrap();
     exchange.fail_over("other", &["foreign-signatures"]);
     exchange.on_attempt().unwrap();
@@ -219,25 +219,25 @@ fn other_failures_are_left_alone() {
     let without =
         json!({"model": "m", "messages": [{"role": "user", "content": "Invalid signature"}]});
     let table = [
-        (&body, "api_error", REFUSED),
+        (&body, "api_error", REJECTED),
         (
             &body,
             "invalid_request_error",
             "the thinking block is too long",
         ),
-        (&without, "invalid_request_error", REFUSED),
+        (&without, "invalid_request_error", REJECTED),
     ];
-    for (body, kind, said) in table {
+    for (body, error_type, text) in table {
         let mut exchange = Signed::new(body);
         exchange.on_attempt().unwrap();
-        let mut failed = Failed::new(400, kind, said);
+        let mut failed = Failed::new(400, error_type, text);
         exchange.on_failure(&mut failed).unwrap();
-        assert_eq!(failed.retry(), None, "{kind}: {said}");
+        assert_eq!(failed.retry(), None, "{error_type}: {text}");
     }
 }
 
 #[test]
-fn thinking_is_switched_off_only_where_the_api_would_miss_a_block() {
+fn thinking_is_disabled_only_where_the_api_requires_a_block() {
     let tool = json!({"type": "tool_use", "id": "t", "name": "n", "input": {}});
     let text = json!({"type": "text", "text": "ok"});
     let enabled = json!({"type": "enabled", "budget_tokens": 1024});
@@ -260,7 +260,7 @@ fn thinking_is_switched_off_only_where_the_api_would_miss_a_block() {
         ]});
         let mut exchange = Signed::new(&body);
         exchange.on_attempt().unwrap();
-        let mut failed = Failed::new(400, "invalid_request_error", REFUSED);
+        let mut failed = Failed::new(400, "invalid_request_error", REJECTED);
         exchange.on_failure(&mut failed).unwrap();
         exchange.on_attempt().unwrap();
         let sent = sent(&exchange);

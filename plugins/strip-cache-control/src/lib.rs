@@ -1,6 +1,6 @@
-//! Removes cache marks where the target does not know them; elsewhere never.
+//! Removes cache breakpoints (`cache_control`), only where the target does not support them.
 
-mod marks;
+mod breakpoints;
 
 use witgate_plugin::{
     AttemptHook, Error, Guard, Manifest, NoSettings, Operation, Plugin, Request, Target, Verdict,
@@ -20,16 +20,16 @@ impl Plugin for StripCacheControl {
         let guard = Guard::new()
             .kinds(["messages", "count_tokens"])
             .lacks(["cache_control"])
-            .path(marks::ANYWHERE);
+            .path(breakpoints::ANYWHERE);
         Manifest::new("removes cache_control where the target lacks it").attempt(guard)
     }
 }
 
 impl AttemptHook for StripCacheControl {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        let marks = marks::only_marks(request.select(marks::ANYWHERE)?);
-        if !marks.is_empty() {
-            request.patch(marks.into_iter().map(Operation::Remove))?;
+        let found = breakpoints::only_breakpoints(request.select(breakpoints::ANYWHERE)?);
+        if !found.is_empty() {
+            request.patch(found.into_iter().map(Operation::Remove))?;
         }
         Ok(Verdict::Proceed)
     }

@@ -5,7 +5,7 @@ use super::StripCacheControl;
 type Strip = Exchange<StripCacheControl>;
 
 #[test]
-fn the_marks_go_and_nothing_else_changes() {
+fn breakpoints_are_removed_and_nothing_else_changes() {
     let body = concat!(
         r#"{ "model":"m", "cache_control": {"type":"ephemeral"},"#,
         r#" "system": [ {"type":"text", "text":"a", "cache_control": {"type":"ephemeral","ttl":"1h"}} ],"#,
@@ -31,7 +31,7 @@ fn the_marks_go_and_nothing_else_changes() {
 }
 
 #[test]
-fn a_body_without_marks_is_left_alone() {
+fn a_body_without_breakpoints_is_left_alone() {
     let body = r#"{"messages": [{"role": "user", "content": "what is cache_control?"}]}"#;
     let mut exchange = Strip::new(body).lacks("cache_control");
     assert!(!exchange.would_call(Hook::Attempt));
@@ -40,7 +40,7 @@ fn a_body_without_marks_is_left_alone() {
 }
 
 #[test]
-fn a_name_in_the_users_data_alone_is_no_edit() {
+fn the_same_name_in_the_users_data_is_left_alone() {
     let body = r#"{"metadata": {"cache_control": 1}}"#;
     let mut exchange = Strip::new(body).lacks("cache_control");
     assert!(exchange.on_attempt().unwrap().is_proceed());
@@ -48,7 +48,7 @@ fn a_name_in_the_users_data_alone_is_no_edit() {
 }
 
 #[test]
-fn a_target_that_knows_the_marks_gets_them() {
+fn a_target_that_supports_breakpoints_gets_them() {
     let body = r#"{"cache_control": {}}"#;
     assert!(!Strip::new(body).would_call(Hook::Attempt));
     assert!(

@@ -1,18 +1,20 @@
-//! Whether a failure says that a signature is refused.
+//! Recognises errors about a rejected signature.
 
-/// In lower case. As narrow as the texts that are known: `thinking block` alone, say, is in refusals of other kinds.
+/// In lower case. As narrow as the known texts: `thinking block` alone, for example, occurs in
+/// other errors too.
 const TEXTS: &[&str] = &[
     "invalid `signature` in `thinking` block",
     "thinking.signature: field required",
     "invalid signature",
-    // Google's, where a dialect shows it as it came.
+    // Google's, if a dialect shows it unchanged.
     "corrupted thought signature",
 ];
 
-/// Gateways on the way wrap the text in JSON of their own, even twice, so it is looked for wherever it stands.
-pub(crate) fn is_one(kind: &str, body: &str) -> bool {
+/// Whether an error is about a signature. Gateways on the way may wrap the text in their own JSON,
+/// even twice, so it is searched for anywhere in the body.
+pub(crate) fn is_signature_error(error_type: &str, body: &str) -> bool {
     let body = body.to_lowercase();
-    kind == "invalid_request_error" && TEXTS.iter().any(|text| body.contains(text))
+    error_type == "invalid_request_error" && TEXTS.iter().any(|text| body.contains(text))
 }
 
 #[cfg(test)]
@@ -20,16 +22,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_signature_is_told_from_other_refusals() {
-        let refused = [
+    fn a_rejected_signature_is_distinguished_from_other_errors() {
+        let rejected = [
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.1.content.0: Invalid `signature` in `thinking` block"}}"#,
             "messages.1.content.0.thinking.signature: Field required",
             r#"{"error":{"code":400,"message":"{\"error\":{\"message\":\"messages.1.content.0: Invalid signature in thinking block\"}}"}}"#,
             "Corrupted thought signature.",
         ];
-        for body in refused {
-            assert!(is_one("invalid_request_error", body), "{body}");
-            assert!(!is_one("api_error", body), "{body}");
+        for body in rejected {
+            assert!(is_signature_error("invalid_request_error", body), "{body}");
+            assert!(!is_signature_error("api_error", body), "{body}");
         }
         let others = [
             "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`",
@@ -39,7 +41,7 @@ mod tests {
             "prompt is too long: 200001 tokens > 200000 maximum",
         ];
         for body in others {
-            assert!(!is_one("invalid_request_error", body), "{body}");
+            assert!(!is_signature_error("invalid_request_error", body), "{body}");
         }
     }
 }

@@ -1,18 +1,20 @@
-//! Where a `cache_control` is a mark of the API, and where it is a word of the user's.
+//! Distinguishes the API's `cache_control` from the user's data of the same name.
 
-/// Every member of that name. The document engine finds a name faster than it walks a dozen exact paths.
+/// Every member of that name. The document engine finds a name faster than it follows a dozen exact
+/// paths.
 pub(crate) const ANYWHERE: &str = "$..cache_control";
 
-/// Leaves the pointers of marks. A property of a tool's schema, a key of a tool's input or of the metadata may have the
-/// same name; it is data, and stays.
-pub(crate) fn only_marks(mut pointers: Vec<String>) -> Vec<String> {
-    pointers.retain(|pointer| is_mark(pointer));
+/// Keeps the pointers of breakpoints. A property of a tool's schema, or a key of a tool's input or
+/// of the metadata, may have the same name; it is data and stays in the body.
+pub(crate) fn only_breakpoints(mut pointers: Vec<String>) -> Vec<String> {
+    pointers.retain(|pointer| is_breakpoint(pointer));
     pointers
 }
 
-/// A mark stands at the top, on a block of `system`, on a tool, or on a block of a message, however deep that block lies
-/// in the content of others (results of tools, documents made of blocks).
-fn is_mark(pointer: &str) -> bool {
+/// Whether a pointer is a breakpoint: at the top level, on a block of `system`, on a tool, or on a
+/// block of a message. Such a block may be at any depth in the content of others (tool results,
+/// documents made of blocks).
+fn is_breakpoint(pointer: &str) -> bool {
     let names: Vec<&str> = pointer.split('/').skip(1).collect();
     match names.as_slice() {
         ["cache_control"] => true,
@@ -44,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_told_from_data() {
-        let marks = [
+    fn breakpoints_are_distinguished_from_data() {
+        let breakpoints = [
             "/cache_control",
             "/system/0/cache_control",
             "/tools/12/cache_control",
@@ -66,11 +68,11 @@ mod tests {
             "/system/x/cache_control",
             "/safeguards/0/classifier_context/cache_control",
         ];
-        for pointer in marks {
-            assert!(is_mark(pointer), "{pointer}");
+        for pointer in breakpoints {
+            assert!(is_breakpoint(pointer), "{pointer}");
         }
         for pointer in data {
-            assert!(!is_mark(pointer), "{pointer}");
+            assert!(!is_breakpoint(pointer), "{pointer}");
         }
     }
 }

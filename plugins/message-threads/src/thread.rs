@@ -1,9 +1,9 @@
-//! What a body with a `thread` is told.
+//! The refusal of a body with a `thread`.
 
 use witgate_plugin::{Refusal, Value, Verdict, json};
 
-/// A thread that is null is none.
-pub(crate) fn judge(thread: Option<&Value>) -> Verdict {
+/// Refuses any thread. `null` counts as no thread.
+pub(crate) fn check(thread: Option<&Value>) -> Verdict {
     match thread {
         None | Some(Value::Null) => Verdict::Proceed,
         Some(_) => {
