@@ -1,22 +1,22 @@
-//! For plugins that translate: the client's half of every dialect.
+//! The client's half of every dialect, for plugins that translate.
 //!
-//! A dialect stands between a client that speaks Anthropic's Messages API and an upstream that speaks another protocol. What
-//! differs from dialect to dialect is the upstream's half; the client's is the same for all, and it is here: [`Asked`] reads
-//! a request, [`Writer`] writes an answer in the order of events that clients rely on, [`LeftOut`] keeps account of what the
-//! protocol cannot express.
+//! A dialect translates between a client that speaks Anthropic's Messages API and an upstream that
+//! speaks another protocol. Only the upstream's half differs from dialect to dialect; the client's
+//! half is here. [`ClientRequest`] reads a request, [`Writer`] writes a message in the order of
+//! events that clients rely on, and [`DroppedFields`] counts what the protocol cannot express.
 //!
-//! A request is read from its [`Outline`](crate::Outline), so texts in it may be stand-ins: put them where they belong, and do not look into
-//! them.
+//! A request is read from its [`Outline`](crate::Outline), so its texts may be placeholders: put
+//! them where they belong, and do not interpret them.
 
-mod asked;
+mod dropped;
 mod fields;
-mod left_out;
-mod read;
+mod reader;
+mod request;
 mod writer;
 
-pub use asked::{
-    Asked, Block, Document, Message, Offered, Role, Source, Thinking, Tool, ToolChoice, ToolResult,
-    ToolUse,
+pub use dropped::DroppedFields;
+pub use request::{
+    Block, ClientRequest, Document, Message, Role, Source, Thinking, Tool, ToolChoice, ToolDef,
+    ToolResult, ToolUse,
 };
-pub use left_out::LeftOut;
 pub use writer::{Usage, Writer};

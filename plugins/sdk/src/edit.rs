@@ -8,8 +8,8 @@ pub use witgate_contract::EditError;
 /// A value in a document: its location and its JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The location as a JSON Pointer (RFC 6901): `/messages/0/content`. The empty string is the whole
-    /// document.
+    /// The location as a JSON Pointer (RFC 6901): `/messages/0/content`. The empty string is the
+    /// whole document.
     pub pointer: String,
     /// One JSON text. What is read are the exact bytes of the document, with spacing and escapes.
     pub value: String,
@@ -36,8 +36,8 @@ pub struct FromTo {
 pub enum Operation {
     /// Sets a member of an object, or inserts into an array before the index (`-` appends).
     Add(Node),
-    /// Removes the value, which must exist. If an object has the name more than once, all of them are
-    /// removed.
+    /// Removes the value, which must exist. If an object has the name more than once, all of them
+    /// are removed.
     Remove(String),
     /// Replaces the value, which must exist.
     Replace(Node),
@@ -50,8 +50,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// An `add` of a value: `Operation::add("/tools/-", json!({"name": "ls"}))`. A string becomes a JSON
-    /// string.
+    /// An `add` of a value: `Operation::add("/tools/-", json!({"name": "ls"}))`. A string becomes a
+    /// JSON string.
     pub fn add(pointer: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::add_json(pointer, value.into().to_string())
     }

@@ -6,12 +6,12 @@ use crate::{edit::EditError, kv::KvError};
 
 /// The plugin failed: a sentence for the log.
 ///
-/// To refuse a request, return [`Verdict::Refuse`](crate::Verdict::Refuse) instead. `?` makes an error
-/// of an [`EditError`], a [`KvError`], a `serde_json::Error` or a text.
+/// To refuse a request, return [`Verdict::Refuse`](crate::Verdict::Refuse) instead. `?` makes an
+/// error of an [`EditError`], a [`KvError`], a `serde_json::Error` or a text.
 ///
-/// One error is the client's fault and not the plugin's: [`EditError::BadDocument`]. If a request or
-/// attempt hook passes it up, the client gets a 400 `invalid_request_error` and the plugin has not
-/// failed.
+/// One error is the client's fault and not the plugin's: [`EditError::BadDocument`]. If a request
+/// or attempt hook passes it up, the client gets a 400 `invalid_request_error` and the plugin has
+/// not failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     what: String,

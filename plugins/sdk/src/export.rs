@@ -2,8 +2,8 @@
 
 /// Makes a component of a plugin: `export!(MyRule: AttemptHook, ResponseHook);`, once per crate.
 ///
-/// Exactly the listed hooks are exported, and the gateway calls no other. Natively nothing is exported;
-/// the compiler still checks that the plugin has the hooks.
+/// Exactly the listed hooks are exported, and the gateway calls no other. Natively nothing is
+/// exported; the compiler still checks that the plugin has the hooks.
 #[macro_export]
 macro_rules! export {
     ($rule:ty: $($hook:ident),+ $(,)?) => {

@@ -46,16 +46,16 @@ impl<'a> Failure<'a> {
         self.host.header(name)
     }
 
-    /// The body of the upstream's response as text, cut at 64 KiB. Without a response, the reason in
-    /// words.
+    /// The body of the upstream's response as text, cut at 64 KiB. Without a response, the reason
+    /// in words.
     pub fn body(&self) -> String {
         self.host.body()
     }
 
-    /// Sets the status, 400 to 599, that decides about retries and cooldowns. 401, or 403 with the error
-    /// type `authentication_error`, means that the upstream refused the account or its credential: the
-    /// account goes on cooldown. The client gets a 502, because its own login is not at fault. Any
-    /// other 403 is about the request.
+    /// Sets the status, 400 to 599, that decides about retries and cooldowns. 401, or 403 with the
+    /// error type `authentication_error`, means that the upstream refused the account or its
+    /// credential: the account goes on cooldown. The client gets a 502, because its own login is
+    /// not at fault. Any other 403 is about the request.
     pub fn set_status(&mut self, status: u16) -> Result<(), EditError> {
         self.host.set_status(status)
     }
@@ -82,7 +82,8 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// The contract's milliseconds. A longer time than they can express exceeds every limit of the gateway.
+/// The contract's milliseconds. A longer time than they can express exceeds every limit of the
+/// gateway.
 pub(crate) fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -11,20 +11,20 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What every plugin is: something that is made of its settings, once per exchange, and can describe
-/// itself.
+/// What every plugin is: something that is made of its settings, once per exchange, and can
+/// describe itself.
 pub trait Plugin: Sized {
-    /// The object from `[plugin.NAME] settings` of the gateway's configuration. Without settings it is
-    /// the default; [`NoSettings`](crate::NoSettings) is for a plugin that has none.
+    /// The object from `[plugin.NAME] settings` of the gateway's configuration. Without settings it
+    /// is the default; [`NoSettings`](crate::NoSettings) is for a plugin that has none.
     ///
     /// With `#[serde(deny_unknown_fields)]` a misspelt key is an error when the plugin is loaded.
     type Settings: DeserializeOwned + Default;
 
     /// Makes the plugin for one exchange, before its first hook is called.
     ///
-    /// Also called when the plugin is loaded, and each time its settings change: an error then rejects
-    /// the plugin, or the changed configuration, with this text, and the previous version keeps
-    /// running. So check the settings here.
+    /// Also called when the plugin is loaded, and each time its settings change: an error then
+    /// rejects the plugin, or the changed configuration, with this text, and the previous version
+    /// keeps running. So check the settings here.
     fn new(settings: Self::Settings) -> Result<Self, Error>;
 
     /// Describes the plugin: what it does, and when it is worth calling.
@@ -48,17 +48,17 @@ pub trait RequestHook: Plugin {
 pub trait AttemptHook: Plugin {
     /// Edits the request for this target, answers it, or refuses it.
     ///
-    /// A retried exchange is shown here again, with the request as the request hooks left it, so do not
-    /// count requests here.
+    /// A retried exchange is shown here again, with the request as the request hooks left it, so do
+    /// not count requests here.
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let _ = (request, target);
         Ok(Verdict::Proceed)
     }
 }
 
-/// Called after a failed attempt, in reverse order of the plugins: no connection, an error status, an
-/// unusable response, or a stream whose first event is an error. Never after the first event has been
-/// sent to the client.
+/// Called after a failed attempt, in reverse order of the plugins: no connection, an error status,
+/// an unusable response, or a stream whose first event is an error. Never after the first event has
+/// been sent to the client.
 pub trait FailureHook: Plugin {
     /// Corrects what the failure means, and may ask for another attempt.
     ///
@@ -75,11 +75,11 @@ pub trait FailureHook: Plugin {
     }
 }
 
-/// Called while the response goes to the client, in reverse order of the plugins. Answers of plugins
-/// are not shown.
+/// Called while the response goes to the client, in reverse order of the plugins. Answers of
+/// plugins are not shown.
 ///
-/// A response looks the same whether the client wants a stream or JSON: a JSON message is shown as the
-/// events that make it up.
+/// A response looks the same whether the client wants a stream or JSON: a JSON message is shown as
+/// the events that make it up.
 pub trait ResponseHook: Plugin {
     /// Called for each event of a message, in order. [`Event::typed`] reads it.
     fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
@@ -87,8 +87,8 @@ pub trait ResponseHook: Plugin {
         Ok(EventVerdict::Keep)
     }
 
-    /// Called once after the last event, if the plugin was shown any, also after the response was cut
-    /// short ([`Response::complete`] tells which). The returned events are sent to the client.
+    /// Called once after the last event, if the plugin was shown any, also after the response was
+    /// cut short ([`Response::complete`] tells which). The returned events are sent to the client.
     ///
     /// After a cut return only text that was held back, and never a `message_stop`.
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {

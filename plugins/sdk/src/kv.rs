@@ -1,9 +1,9 @@
 //! State that outlives an exchange.
 //!
 //! Each plugin name has a space of its own. It survives a reload of the plugin and ends with the
-//! gateway's process. It holds 16 MiB; when it is full, the entries that were not used for the longest
-//! time are dropped, so treat it as a memory that may forget. Keys have at most 1 KiB, values 1 MiB, and
-//! a lifetime longer than 49 days counts as 49 days.
+//! gateway's process. It holds 16 MiB; when it is full, the entries that were not used for the
+//! longest time are dropped, so treat it as a memory that may forget. Keys have at most 1 KiB,
+//! values 1 MiB, and a lifetime longer than 49 days counts as 49 days.
 
 use std::{fmt, time::Duration};
 
@@ -53,8 +53,8 @@ pub fn delete(key: &str) -> Result<(), KvError> {
     host::kv_delete(key)
 }
 
-/// Adds to a number in one atomic step and returns the sum. A key that does not exist counts as 0 and
-/// lives for `ttl` from now; later increments do not prolong it.
+/// Adds to a number in one atomic step and returns the sum. A key that does not exist counts as 0
+/// and lives for `ttl` from now; later increments do not prolong it.
 pub fn increment(key: &str, delta: i64, ttl: Duration) -> Result<i64, KvError> {
     host::kv_increment(key, delta, milliseconds(ttl))
 }

@@ -1,6 +1,7 @@
 //! Write a plugin for witgate.
 //!
-//! A plugin is a struct that implements [`Plugin`] and one or more hooks, and one line that exports it.
+//! A plugin is a struct that implements [`Plugin`] and one or more hooks, and one line that exports
+//! it.
 //!
 //! ```
 //! use witgate_plugin::{
@@ -32,22 +33,22 @@
 //! witgate_plugin::export!(NoTopK: AttemptHook);
 //! ```
 //!
-//! Built for `wasm32-wasip2` it is a component that the gateway loads. Built natively it can be tested
-//! with [`testing`], on the gateway's own document engine and without a gateway.
+//! Built for `wasm32-wasip2` it is a component that the gateway loads. Built natively it can be
+//! tested with [`testing`], on the gateway's own document engine and without a gateway.
 //!
 //! # The life of a plugin
 //!
-//! Each exchange (a client's request and its response) has its own instance of a plugin. It is made by
-//! [`Plugin::new`] before its first hook is called, and lives until no later hook can need it. So a field
-//! set in `on_attempt` can be read in `on_event` of the same exchange. No instance ever sees two exchanges:
-//! what must outlive one goes through [`kv`].
+//! Each exchange (a client's request and its response) has its own instance of a plugin. It is made
+//! by [`Plugin::new`] before its first hook is called, and lives until no later hook can need it.
+//! So a field set in `on_attempt` can be read in `on_event` of the same exchange. No instance ever
+//! sees two exchanges: what must outlive one goes through [`kv`].
 //!
 //! # When a hook fails
 //!
-//! An `Err`, a panic, a passed deadline or too much memory all mean that the plugin failed, not that the
-//! request is bad (for that there is [`Verdict::Refuse`]). The edits of the call are taken back, and the
-//! plugin is not called again in this exchange. [`Manifest::on_error`] decides whether the exchange goes
-//! on.
+//! An `Err`, a panic, a passed deadline or too much memory all mean that the plugin failed, not
+//! that the request is bad (for that there is [`Verdict::Refuse`]). The edits of the call are taken
+//! back, and the plugin is not called again in this exchange. [`Manifest::on_error`] decides
+//! whether the exchange goes on.
 
 #![deny(missing_docs)]
 

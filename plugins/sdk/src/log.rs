@@ -1,7 +1,7 @@
 //! Lines in the gateway's log, with the plugin's name and the exchange's id.
 //!
-//! A line is cut at 2 KiB. After 64 lines in one exchange further lines are dropped and counted. Never
-//! write the text of requests or responses at [`info`] or above: it is the user's.
+//! A line is cut at 2 KiB. After 64 lines in one exchange further lines are dropped and counted.
+//! Never write the text of requests or responses at [`info`] or above: it is the user's.
 
 use crate::host;
 

@@ -44,8 +44,8 @@ pub enum Hook {
 pub enum Stage {
     /// Before the dialect: the plugin sees the shapes of the Messages API. The default.
     Messages,
-    /// Between the dialect and the upstream: the plugin sees the upstream's own shapes. It has no request
-    /// hook, and each of its guards names the dialects that it understands.
+    /// Between the dialect and the upstream: the plugin sees the upstream's own shapes. It has no
+    /// request hook, and each of its guards names the dialects that it understands.
     Wire,
 }
 
@@ -63,7 +63,8 @@ pub enum Reload {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
-    /// The exchange ends with a 500 that names the plugin. The default, and always so for a dialect.
+    /// The exchange ends with a 500 that names the plugin. The default, and always so for a
+    /// dialect.
     Fail,
     /// The exchange continues without the plugin, and the receipt says so.
     Skip,
@@ -92,8 +93,8 @@ impl Manifest {
         self
     }
 
-    /// Sets the protocol that the plugin translates. The plugin is then called innermost, and only for
-    /// upstreams of that dialect.
+    /// Sets the protocol that the plugin translates. The plugin is then called innermost, and only
+    /// for upstreams of that dialect.
     #[must_use]
     pub fn dialect(mut self, dialect: impl Into<String>) -> Self {
         self.dialect = Some(dialect.into());
@@ -167,9 +168,9 @@ impl Manifest {
 
 /// One case in which a hook is called: everything that is set must hold.
 ///
-/// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so a good
-/// guard makes a rule cost nothing where it does not apply. A hook with several guards is called if one
-/// of them holds; a hook without any is called for every exchange of kind `messages`.
+/// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so
+/// a good guard makes a rule cost nothing where it does not apply. A hook with several guards is
+/// called if one of them holds; a hook without any is called for every exchange of kind `messages`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,8 +225,8 @@ impl Guard {
         self
     }
 
-    /// The request has this header with one of these values, compared byte by byte. Of several headers,
-    /// each. Not for the response hook.
+    /// The request has this header with one of these values, compared byte by byte. Of several
+    /// headers, each. Not for the response hook.
     #[must_use]
     pub fn header<V: Into<String>>(
         mut self,
@@ -237,7 +238,8 @@ impl Guard {
         self
     }
 
-    /// The attempt is a retry: the exchange's second or a later one. For the attempt and failure hooks.
+    /// The attempt is a retry: the exchange's second or a later one. For the attempt and failure
+    /// hooks.
     #[must_use]
     pub fn retries(mut self) -> Self {
         self.retries = Some(true);
@@ -258,15 +260,16 @@ impl Guard {
         self
     }
 
-    /// The event's type is one of these. For the response hook; pings of the upstream are shown only if
-    /// `ping` is named.
+    /// The event's type is one of these. For the response hook; pings of the upstream are shown
+    /// only if `ping` is named.
     #[must_use]
     pub fn events<V: Into<String>>(mut self, names: impl IntoIterator<Item = V>) -> Self {
         self.events = Some(owned(names));
         self
     }
 
-    /// The type of a `content_block_delta` is one of these; other events are not affected. For the response hook.
+    /// The type of a `content_block_delta` is one of these; other events are not affected. For the
+    /// response hook.
     #[must_use]
     pub fn deltas<V: Into<String>>(mut self, types: impl IntoIterator<Item = V>) -> Self {
         self.deltas = Some(owned(types));

@@ -16,8 +16,8 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The value as JSON text that goes into a string, as some protocols send a tool's arguments. Its
-    /// placeholders say that their texts are escaped once more.
+    /// The value as JSON text that goes into a string, as some protocols send a tool's arguments.
+    /// Its placeholders say that their texts are escaped once more.
     ///
     /// # Panics
     ///

@@ -12,8 +12,8 @@ use crate::{
 
 /// The client's request, with the edits of the plugins that were called before this one.
 ///
-/// The body stays with the gateway: query the parts that the rule needs (JSONPath, RFC 9535) and hand
-/// back edits (JSON Patch, RFC 6902). Every byte outside of the edited places stays as it was.
+/// The body stays with the gateway: query the parts that the rule needs (JSONPath, RFC 9535) and
+/// hand back edits (JSON Patch, RFC 6902). Every byte outside of the edited places stays as it was.
 ///
 /// In [`on_request`](crate::RequestHook::on_request) an edit holds for the whole exchange, in
 /// [`on_attempt`](crate::AttemptHook::on_attempt) for this attempt only. In
@@ -28,8 +28,8 @@ impl<'a> Request<'a> {
         Self { host }
     }
 
-    /// What is requested: `messages`, `count_tokens` or `models`. Kinds may be added: leave alone what you
-    /// do not know.
+    /// What is requested: `messages`, `count_tokens` or `models`. Kinds may be added: leave alone
+    /// what you do not know.
     pub fn kind(&self) -> String {
         self.host.kind()
     }
@@ -59,8 +59,8 @@ impl<'a> Request<'a> {
         self.host.session()
     }
 
-    /// All values of a header, in order; the case of the name does not matter. Empty for credentials,
-    /// `host` and framing headers, which are never shown.
+    /// All values of a header, in order; the case of the name does not matter. Empty for
+    /// credentials, `host` and framing headers, which are never shown.
     pub fn header(&self, name: &str) -> Vec<String> {
         self.host.header(name)
     }
@@ -74,8 +74,8 @@ impl<'a> Request<'a> {
         self.host.set_header(name, &owned(values))
     }
 
-    /// Sends the request to another path below the upstream's base URL, with an optional query string
-    /// after `?`. Only in [`on_attempt`](crate::AttemptHook::on_attempt).
+    /// Sends the request to another path below the upstream's base URL, with an optional query
+    /// string after `?`. Only in [`on_attempt`](crate::AttemptHook::on_attempt).
     pub fn set_path(&mut self, path_and_query: &str) -> Result<(), EditError> {
         self.host.set_path(path_and_query)
     }
@@ -95,14 +95,15 @@ impl<'a> Request<'a> {
         self.host.read(json_path)
     }
 
-    /// The first node that the JSONPath selects, as a Rust value: `request.first::<String>("$.model")?`.
+    /// The first node that the JSONPath selects, as a Rust value:
+    /// `request.first::<String>("$.model")?`.
     pub fn first<T: DeserializeOwned>(&self, json_path: &str) -> Result<Option<T>, Error> {
         let nodes = self.read(json_path)?;
         Ok(nodes.first().map(Node::parse).transpose()?)
     }
 
-    /// Every text that the model reads: of the system prompt, of messages and of tools' results, each
-    /// whether it is a string or in a block. All of them cross into the plugin, so prefer
+    /// Every text that the model reads: of the system prompt, of messages and of tools' results,
+    /// each whether it is a string or in a block. All of them cross into the plugin, so prefer
     /// [`texts_matching`](Self::texts_matching) where a pattern can tell which are of interest.
     pub fn texts(&self) -> Result<Vec<Text>, Error> {
         text::matching(self, "")
@@ -134,22 +135,23 @@ impl<'a> Request<'a> {
         self.host.remove_all(json_path)
     }
 
-    /// The body without its long strings, for a plugin that replaces the body: every string value that
-    /// takes more than `longest` bytes is replaced by a placeholder. [`rewrite`](Self::rewrite) puts the
-    /// strings back; [`dialect::Asked`](crate::dialect::Asked) reads an outline.
+    /// The body without its long strings, for a plugin that replaces the body: every string value
+    /// that takes more than `longest` bytes is replaced by a placeholder.
+    /// [`rewrite`](Self::rewrite) puts the strings back; [`dialect::Asked`](crate::dialect::Asked)
+    /// reads an outline.
     pub fn outline(&mut self, longest: u32) -> Result<Outline, EditError> {
         self.host.outline(longest)
     }
 
-    /// Replaces the whole body. Each placeholder of the last [`outline`](Self::outline) in this call
-    /// becomes the text that it represents, wherever it is in a string. For a string that is itself a JSON
-    /// text see [`Outline::quoted`].
+    /// Replaces the whole body. Each placeholder of the last [`outline`](Self::outline) in this
+    /// call becomes the text that it represents, wherever it is in a string. For a string that is
+    /// itself a JSON text see [`Outline::quoted`].
     pub fn rewrite(&mut self, body: impl ToString) -> Result<(), EditError> {
         self.host.rewrite(&body.to_string())
     }
 
-    /// Adds a line to the record of the exchange: what could not be expressed and was left out, or was
-    /// done in another way. The line goes to the log, so keep the client's content out of it.
+    /// Adds a line to the record of the exchange: what could not be expressed and was left out, or
+    /// was done in another way. The line goes to the log, so keep the client's content out of it.
     pub fn note(&mut self, line: &str) {
         self.host.note(line);
     }
@@ -196,8 +198,8 @@ impl<'a> Target<'a> {
         self.host.attempt()
     }
 
-    /// Whether the target lacks a feature: `cache_control`, `same-role-turns`, or any other word in the
-    /// configuration's `lacks`.
+    /// Whether the target lacks a feature: `cache_control`, `same-role-turns`, or any other word in
+    /// the configuration's `lacks`.
     pub fn lacks(&self, feature: &str) -> bool {
         self.host.lacks(feature)
     }

@@ -26,8 +26,8 @@ impl<'a> Response<'a> {
         self.host.header(name)
     }
 
-    /// Sets a header to exactly these values; no values remove it. Refused once the first event or the
-    /// body has been sent to the client, and always for framing headers.
+    /// Sets a header to exactly these values; no values remove it. Refused once the first event or
+    /// the body has been sent to the client, and always for framing headers.
     pub fn set_header<V: Into<String>>(
         &mut self,
         name: &str,
@@ -88,8 +88,8 @@ impl<'a> Response<'a> {
 pub struct Event {
     /// The `event:` field; empty if the event has none.
     pub name: String,
-    /// The `data:` lines, joined by line feeds. Mostly one JSON text, but not always: some upstreams end
-    /// with `[DONE]`.
+    /// The `data:` lines, joined by line feeds. Mostly one JSON text, but not always: some
+    /// upstreams end with `[DONE]`.
     pub data: String,
 }
 

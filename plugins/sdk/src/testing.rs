@@ -28,10 +28,11 @@
 //! assert_eq!(exchange.body(), r#"{"model": "m", "messages": []}"#);
 //! ```
 //!
-//! A hook is called as the gateway calls it: an attempt starts from the request as the request hook left it, the edits
-//! of a call that fails are taken back, and one rule lives through the whole exchange. Guards are not in the way of a
-//! call; ask [`Exchange::would_call`]. What is allowed, and every limit but deadlines and
-//! memory, is as in the gateway: `witgate_contract` decides for both.
+//! A hook is called as the gateway calls it: an attempt starts from the request as the request hook
+//! left it, the edits of a call that fails are taken back, and one rule lives through the whole
+//! exchange. Guards are not in the way of a call; ask [`Exchange::would_call`]. What is allowed,
+//! and every limit but deadlines and memory, is as in the gateway: `witgate_contract` decides for
+//! both.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -73,7 +74,8 @@ pub struct Exchange<Rule> {
 }
 
 impl<Rule: Plugin> Exchange<Rule> {
-    /// An exchange of kind `messages` with this body, a JSON text or a [`Value`], to an upstream named `test`.
+    /// An exchange of kind `messages` with this body, a JSON text or a [`Value`], to an upstream
+    /// named `test`.
     pub fn new(body: impl ToString) -> Self {
         let body = Document::new(body.to_string());
         let model = Path::parse("$.model")
@@ -205,7 +207,8 @@ impl<Rule: Plugin> Exchange<Rule> {
         self
     }
 
-    /// Another exchange with a new instance of the rule, but with the same settings and what [`kv`](crate::kv) holds.
+    /// Another exchange with a new instance of the rule, but with the same settings and what
+    /// [`kv`](crate::kv) holds.
     #[must_use]
     pub fn next(self, body: impl ToString) -> Self {
         let mut next = Self::new(body);
@@ -235,14 +238,14 @@ impl<Rule: Plugin> Exchange<Rule> {
         })
     }
 
-    /// Whether the guards of a hook hold for this exchange. The conditions on a failure and on events (`status`,
-    /// `events`, `deltas`) are taken to hold. An attempt guard is checked for the next attempt, a failure guard for the
-    /// present one.
+    /// Whether the guards of a hook hold for this exchange. The conditions on a failure and on
+    /// events (`status`, `events`, `deltas`) are taken to hold. An attempt guard is checked for the
+    /// next attempt, a failure guard for the present one.
     ///
     /// # Panics
     ///
-    /// If the plugin rejects its settings, the gateway would reject its manifest, or the body is not JSON where a guard's
-    /// path reads it.
+    /// If the plugin rejects its settings, the gateway would reject its manifest, or the body is
+    /// not JSON where a guard's path reads it.
     #[track_caller]
     pub fn would_call(&mut self, hook: Hook) -> bool {
         let manifest = self.described();
@@ -433,7 +436,8 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         self.end()
     }
 
-    /// Cuts the answer short, and calls the response hook. A `message_stop` that it returns does not reach the client.
+    /// Cuts the answer short, and calls the response hook. A `message_stop` that it returns does
+    /// not reach the client.
     pub fn on_cut(&mut self) -> Result<Vec<Event>, Error> {
         self.response.complete = false;
         let mut events = self.end()?;
@@ -497,7 +501,8 @@ impl<Rule: ResponseHook> Exchange<Rule> {
     }
 }
 
-/// What a body that cannot be read comes to: the client gets an error, and the plugin has not failed.
+/// What a body that cannot be read comes to: the client gets an error, and the plugin has not
+/// failed.
 fn refused(error: Error) -> Result<Verdict, Error> {
     if error.is_bad_document() {
         let message = format!("the body is not valid JSON: {error}");
@@ -552,7 +557,8 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// An upstream's answer with this status, Anthropic error type and body; status 0 if there was no answer.
+    /// An upstream's answer with this status, Anthropic error type and body; status 0 if there was
+    /// no answer.
     pub fn new(status: u16, error_type: &str, body: impl ToString) -> Self {
         Self {
             host: host::Failure {

@@ -9,8 +9,9 @@ use crate::{edit::EditError, response::Event};
 
 /// An event of a Messages stream, as [`Event::typed`] reads it.
 ///
-/// It is only for reading: an event that a plugin keeps goes to the client with the upstream's bytes, and
-/// [`Event::replace`] edits one place of it. So members and kinds that are not here are never lost.
+/// It is only for reading: an event that a plugin keeps goes to the client with the upstream's
+/// bytes, and [`Event::replace`] edits one place of it. So members and kinds that are not here are
+/// never lost.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -183,8 +184,8 @@ pub struct StreamError {
 }
 
 impl Event {
-    /// The event as a type. Never fails: what is not an event of a Messages stream, or not as expected,
-    /// is [`StreamEvent::Other`].
+    /// The event as a type. Never fails: what is not an event of a Messages stream, or not as
+    /// expected, is [`StreamEvent::Other`].
     pub fn typed(&self) -> StreamEvent {
         serde_json::from_str(&self.data).unwrap_or(StreamEvent::Other)
     }
@@ -199,7 +200,8 @@ impl Event {
         Ok(())
     }
 
-    /// A `content_block_delta` with more text for a text block, for instance one that was held back.
+    /// A `content_block_delta` with more text for a text block, for instance one that was held
+    /// back.
     pub fn text_delta(index: u64, text: &str) -> Self {
         let delta = json!({ "type": "text_delta", "text": text });
         Self::new(

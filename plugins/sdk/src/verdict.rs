@@ -7,7 +7,8 @@ use serde_json::{Value, value::RawValue};
 
 use crate::error::Error;
 
-/// The decision of a request or attempt hook. An [`Answer`] and a [`Refusal`] become one by `into()`.
+/// The decision of a request or attempt hook. An [`Answer`] and a [`Refusal`] become one by
+/// `into()`.
 #[derive(Debug, Clone)]
 pub enum Verdict {
     /// The exchange continues, with the edits that were made.
@@ -32,8 +33,8 @@ impl From<Refusal> for Verdict {
 
 /// A response that the plugin makes itself.
 ///
-/// For kind `messages` the body is a whole message object of the Messages API. A client that wants a
-/// stream gets the events that make up this message.
+/// For kind `messages` the body is a whole message object of the Messages API. A client that wants
+/// a stream gets the events that make up this message.
 #[derive(Debug, Clone, Serialize)]
 pub struct Answer {
     pub(crate) body: Box<RawValue>,
@@ -148,8 +149,8 @@ impl Refusal {
         self
     }
 
-    /// Refuses only this target: the gateway tries the next upstream or account, if there is one. Only in
-    /// an attempt hook.
+    /// Refuses only this target: the gateway tries the next upstream or account, if there is one.
+    /// Only in an attempt hook.
     #[must_use]
     pub fn try_next(mut self) -> Self {
         self.try_next = true;

@@ -1,8 +1,8 @@
 //! The gateway's functions on wasm, and the path from the component's exports to a plugin's hooks.
 //!
-//! Each hook has a world and bindings of its own, so that a component exports only the hooks it has. All
-//! share the types of the first world. Only what a plugin calls becomes an import of the component, so a
-//! plugin that uses no new function runs on an older gateway.
+//! Each hook has a world and bindings of its own, so that a component exports only the hooks it
+//! has. All share the types of the first world. Only what a plugin calls becomes an import of the
+//! component, so a plugin that uses no new function runs on an older gateway.
 
 #![allow(
     missing_docs,
@@ -83,7 +83,8 @@ pub mod response_world {
     });
 }
 
-/// The types that all worlds share: the gateway's resources, and this crate's own records and variants.
+/// The types that all worlds share: the gateway's resources, and this crate's own records and
+/// variants.
 pub mod exchange {
     pub use super::plugin_world::witgate::plugin::exchange::{
         Answer, Failure, HookError, Json, Refusal, Request, Response, Target, Verdict,

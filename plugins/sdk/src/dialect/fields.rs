@@ -1,27 +1,27 @@
-//! The members of an object, taken one by one; what is left at the end is what nobody knew.
+//! The members of an object, taken one by one. Those that remain at the end are unknown.
 
 use serde_json::{Map, Number, Value};
 
 use crate::verdict::Refusal;
 
-/// An object with the place at which it stands, for errors.
+/// An object and its location, which errors name.
 pub(super) struct Fields {
     at: String,
     map: Map<String, Value>,
 }
 
 impl Fields {
-    /// What is no object is refused.
+    /// The members of an object. Any other value is refused.
     pub(super) fn of(at: String, value: Value) -> Result<Self, Refusal> {
         match value {
             Value::Object(map) => Ok(Self { at, map }),
-            other => Err(wanted(&at, "an object", &other)),
+            other => Err(unexpected(&at, "an object", &other)),
         }
     }
 
-    /// A member; `null` is as good as none.
+    /// Takes a member; `null` counts as missing.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
-        // Order does not matter: what is left is looked at by name only.
+        // The order does not matter: only the names of what remains are used.
         self.map.swap_remove(key).filter(|value| !value.is_null())
     }
 
@@ -29,19 +29,19 @@ impl Fields {
         match self.take(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wanted(&self.place(key), "a string", &other)),
+            Some(other) => Err(unexpected(&self.location(key), "a string", &other)),
         }
     }
 
     pub(super) fn must_text(&mut self, key: &str) -> Result<String, Refusal> {
-        self.text(key)?.ok_or_else(|| missing(&self.place(key)))
+        self.text(key)?.ok_or_else(|| missing(&self.location(key)))
     }
 
     pub(super) fn number(&mut self, key: &str) -> Result<Option<Number>, Refusal> {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(Some(number)),
-            Some(other) => Err(wanted(&self.place(key), "a number", &other)),
+            Some(other) => Err(unexpected(&self.location(key), "a number", &other)),
         }
     }
 
@@ -49,7 +49,7 @@ impl Fields {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(other) => Err(wanted(&self.place(key), "a boolean", &other)),
+            Some(other) => Err(unexpected(&self.location(key), "a boolean", &other)),
         }
     }
 
@@ -57,21 +57,22 @@ impl Fields {
         match self.take(key) {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => Ok(list),
-            Some(other) => Err(wanted(&self.place(key), "an array", &other)),
+            Some(other) => Err(unexpected(&self.location(key), "an array", &other)),
         }
     }
 
     pub(super) fn object(&mut self, key: &str) -> Result<Option<Self>, Refusal> {
-        let at = self.place(key);
+        let at = self.location(key);
         self.take(key).map(|value| Self::of(at, value)).transpose()
     }
 
     pub(super) fn must_object(&mut self, key: &str) -> Result<Self, Refusal> {
-        self.object(key)?.ok_or_else(|| missing(&self.place(key)))
+        self.object(key)?
+            .ok_or_else(|| missing(&self.location(key)))
     }
 
-    /// Where a member stands.
-    pub(super) fn place(&self, key: &str) -> String {
+    /// The location of a member.
+    pub(super) fn location(&self, key: &str) -> String {
         if self.at.is_empty() {
             key.to_owned()
         } else {
@@ -79,10 +80,10 @@ impl Fields {
         }
     }
 
-    /// The names of what nobody has taken. `null` says nothing.
-    pub(super) fn rest(self) -> impl Iterator<Item = String> {
-        let said = |(key, value): (String, Value)| (!value.is_null()).then_some(key);
-        self.map.into_iter().filter_map(said)
+    /// The names of the members that were not taken. `null` counts as missing.
+    pub(super) fn remaining(self) -> impl Iterator<Item = String> {
+        let present = |(key, value): (String, Value)| (!value.is_null()).then_some(key);
+        self.map.into_iter().filter_map(present)
     }
 }
 
@@ -90,8 +91,8 @@ pub(super) fn missing(at: &str) -> Refusal {
     Refusal::invalid_request(format!("{at}: field required"))
 }
 
-pub(super) fn wanted(at: &str, what: &str, found: &Value) -> Refusal {
-    let found = match found {
+pub(super) fn unexpected(at: &str, expected: &str, value: &Value) -> Refusal {
+    let got = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
@@ -99,5 +100,5 @@ pub(super) fn wanted(at: &str, what: &str, found: &Value) -> Refusal {
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     };
-    Refusal::invalid_request(format!("{at}: expected {what}, found {found}"))
+    Refusal::invalid_request(format!("{at}: got {got}, expected {expected}"))
 }

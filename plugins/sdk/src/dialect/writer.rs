@@ -1,25 +1,25 @@
-//! An Anthropic message, written event by event.
+//! Writes an Anthropic message event by event.
 
 use serde_json::json;
 
 use crate::response::Event;
 
-/// The tokens that an answer cost, in Anthropic's way of counting.
+/// The token counts of a message, as Anthropic counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of the prompt, without those that were read from a cache.
+    /// Tokens of the prompt, without those that were read from a cache.
     pub input: u64,
-    /// Of the prompt, read from a cache.
+    /// Tokens of the prompt that were read from a cache.
     pub cache_read: u64,
-    /// Written, thoughts included.
+    /// Tokens of the output, thinking included.
     pub output: u64,
 }
 
-/// Writes a message as events, in the order that clients rely on: `message_start`, the blocks one after the other, one
-/// `message_delta`, `message_stop`.
+/// Writes a message as events, in the order that clients rely on: `message_start`, the blocks in
+/// sequence, one `message_delta`, `message_stop`.
 ///
-/// Blocks open and close by themselves: a text after a thought closes the thought. What is written after the end is not
-/// written.
+/// Blocks open and close automatically: a text after thinking closes the thinking. Everything after
+/// the end is ignored.
 ///
 /// ```
 /// use witgate_plugin::dialect::{Usage, Writer};
@@ -45,7 +45,7 @@ pub struct Writer {
 enum Stage {
     #[default]
     Before,
-    /// In no block.
+    /// The message has begun, and no block is open.
     Between,
     Text,
     Thinking {
@@ -58,7 +58,8 @@ enum Stage {
 }
 
 impl Writer {
-    /// Begins the message, once; `model` is the one that the client asked for. `usage` is what is known of it so far.
+    /// Begins the message, once. `model` is the requested model, and `usage` the counts that are
+    /// known so far.
     pub fn begin(&mut self, id: &str, model: &str, usage: Usage) {
         if self.stage != Stage::Before {
             return;
@@ -72,7 +73,7 @@ impl Writer {
         self.events.push(Event::new("message_start", data));
     }
 
-    /// Goes on with a text; an empty one opens nothing.
+    /// Writes more of a text. An empty text opens no block.
     pub fn text(&mut self, more: &str) {
         if more.is_empty() || !self.writes() {
             return;
@@ -86,7 +87,7 @@ impl Writer {
         ));
     }
 
-    /// Goes on with a thought; an empty one opens nothing.
+    /// Writes more thinking. An empty text opens no block.
     pub fn thinking(&mut self, more: &str) {
         if more.is_empty() || !self.writes() {
             return;
@@ -96,7 +97,7 @@ impl Writer {
         self.delta(&format!(r#"{{"type":"thinking_delta","thinking":{text}}}"#));
     }
 
-    /// Signs the thought that is open, or an empty one in its place.
+    /// Signs the open thinking block. Without one, opens and signs an empty block.
     pub fn signature(&mut self, signature: &str) {
         if signature.is_empty() || !self.writes() {
             return;
@@ -109,7 +110,7 @@ impl Writer {
         self.stage = Stage::Thinking { signed: true };
     }
 
-    /// Begins the call of a tool.
+    /// Begins a tool call.
     pub fn tool_use(&mut self, id: &str, name: &str) {
         if !self.writes() {
             return;
@@ -119,7 +120,7 @@ impl Writer {
         self.open(Stage::ToolUse { input: false }, &block);
     }
 
-    /// Goes on with the input of the call that was begun last: a piece of a JSON text.
+    /// Writes more of the open call's input: a piece of a JSON text.
     pub fn tool_input(&mut self, more: &str) {
         if more.is_empty() || !matches!(self.stage, Stage::ToolUse { .. }) {
             return;
@@ -131,7 +132,7 @@ impl Writer {
         self.stage = Stage::ToolUse { input: true };
     }
 
-    /// Closes the block that is open. A call without input has an empty one.
+    /// Closes the open block. A call without input gets the input `{}`.
     pub fn close(&mut self) {
         match self.stage {
             Stage::Before | Stage::Between | Stage::Ended => return,
@@ -144,7 +145,7 @@ impl Writer {
         self.stage = Stage::Between;
     }
 
-    /// Ends the message, once. One that has not begun has no end.
+    /// Ends the message, once. Does nothing before it has begun.
     pub fn end(&mut self, stop_reason: &str, stop_sequence: Option<&str>, usage: Usage) {
         if !self.writes() {
             return;
@@ -157,12 +158,12 @@ impl Writer {
         self.stage = Stage::Ended;
     }
 
-    /// Ends with an error of this Anthropic type in place of all that is missing.
-    pub fn fail(&mut self, kind: &str, message: &str) {
+    /// Ends the stream with an error of this Anthropic type instead of the rest of the message.
+    pub fn fail(&mut self, error_type: &str, message: &str) {
         if self.stage == Stage::Ended {
             return;
         }
-        let error = json!({ "type": kind, "message": message });
+        let error = json!({ "type": error_type, "message": message });
         let data = json!({ "type": "error", "error": error });
         self.events.push(Event::new("error", data));
         self.stage = Stage::Ended;
@@ -173,17 +174,17 @@ impl Writer {
         self.stage != Stage::Before
     }
 
-    /// Whether the message has ended, well or not.
+    /// Whether the message has ended, completely or with an error.
     pub fn has_ended(&self) -> bool {
         self.stage == Stage::Ended
     }
 
-    /// Whether any block was begun.
+    /// Whether any block has begun.
     pub fn has_content(&self) -> bool {
         self.next > 0 || !matches!(self.stage, Stage::Before | Stage::Between | Stage::Ended)
     }
 
-    /// What was written since this was asked last.
+    /// The events written since the last call.
     pub fn take(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
@@ -193,7 +194,7 @@ impl Writer {
     }
 
     fn open_thinking(&mut self) {
-        // A thought has one signature.
+        // A thinking block has one signature.
         if self.stage != (Stage::Thinking { signed: false }) {
             let block = r#"{"type":"thinking","thinking":"","signature":""}"#;
             self.open(Stage::Thinking { signed: false }, block);
@@ -238,17 +239,17 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(events: &[Event]) -> Vec<String> {
+    fn summaries(events: &[Event]) -> Vec<String> {
         events
             .iter()
             .map(|event| {
                 let data: serde_json::Value = event.parse().unwrap();
                 assert_eq!(data["type"], event.name.as_str());
-                let what = data["delta"]["type"]
+                let block = data["delta"]["type"]
                     .as_str()
                     .or(data["content_block"]["type"].as_str());
                 let index = &data["index"];
-                format!("{} {index} {}", event.name, what.unwrap_or_default())
+                format!("{} {index} {}", event.name, block.unwrap_or_default())
             })
             .collect()
     }
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_follow_each_other_and_never_overlap() {
+    fn blocks_are_in_sequence_and_never_overlap() {
         let mut writer = begun();
         writer.thinking("hm");
         writer.signature("c2ln");
@@ -271,7 +272,7 @@ mod tests {
         writer.tool_use("t2", "ls");
         writer.close();
         assert_eq!(
-            told(&writer.take()),
+            summaries(&writer.take()),
             [
                 "content_block_start 0 thinking",
                 "content_block_delta 0 thinking_delta",
@@ -291,11 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn a_second_signature_signs_another_thought() {
+    fn a_second_signature_opens_another_thinking_block() {
         let mut writer = begun();
         writer.signature("a");
         writer.signature("b");
-        let starts = told(&writer.take());
+        let starts = summaries(&writer.take());
         let starts = starts.iter().filter(|line| line.contains("start")).count();
         assert_eq!(starts, 2);
     }
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_takes_the_place_of_all_that_is_missing() {
+    fn an_error_replaces_the_rest_of_the_message() {
         let mut writer = begun();
         writer.text("half");
         writer.take();

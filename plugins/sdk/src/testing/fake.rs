@@ -1,5 +1,5 @@
-//! The gateway's side natively: the functions that the bindings have on wasm, over values that a test sets. What is
-//! allowed is decided by `witgate_contract`, as in the gateway.
+//! The gateway's side natively: the functions that the bindings have on wasm, over values that a
+//! test sets. What is allowed is decided by `witgate_contract`, as in the gateway.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,21 +1,21 @@
-//! A request's JSON text to typed blocks.
+//! Reads typed blocks from a request's JSON text.
 
 use serde_json::Value;
 
 use super::{
-    Asked, Block, Document, LeftOut, Message, Offered, Role, Source, Thinking, Tool, ToolChoice,
-    ToolResult, ToolUse,
-    fields::{Fields, missing, wanted},
+    Block, ClientRequest, Document, DroppedFields, Message, Role, Source, Thinking, Tool,
+    ToolChoice, ToolDef, ToolResult, ToolUse,
+    fields::{Fields, missing, unexpected},
 };
 use crate::verdict::Refusal;
 
-pub(super) fn asked(body: &str) -> Result<Asked, Refusal> {
+pub(super) fn read(body: &str) -> Result<ClientRequest, Refusal> {
     let value: Value = serde_json::from_str(body).map_err(|error| {
         Refusal::invalid_request(format!("the body is not valid JSON: {error}"))
     })?;
     let mut fields = Fields::of(String::new(), value)?;
     let mut reader = Reader::default();
-    // What the gateway has seen to.
+    // The gateway handles these.
     for known in ["model", "stream"] {
         fields.take(known);
     }
@@ -24,7 +24,7 @@ pub(super) fn asked(body: &str) -> Result<Asked, Refusal> {
     let (tool_choice, parallel_tools) = reader.choice(fields.object("tool_choice")?)?;
     let (thinking, shows_thinking) = reader.thinking(fields.object("thinking")?)?;
     let (effort, schema) = reader.output(&mut fields)?;
-    let mut asked = Asked {
+    let mut request = ClientRequest {
         system: reader.content("system", system)?,
         messages: reader.messages(messages)?,
         tools: reader.tools(fields.list("tools")?)?,
@@ -39,24 +39,24 @@ pub(super) fn asked(body: &str) -> Result<Asked, Refusal> {
         shows_thinking,
         effort,
         schema,
-        left_out: reader.left_out,
+        dropped: reader.dropped,
     };
-    for key in fields.rest() {
-        asked.left_out.add(key);
+    for key in fields.remaining() {
+        request.dropped.add(key);
     }
-    Ok(asked)
+    Ok(request)
 }
 
 #[derive(Default)]
 struct Reader {
-    left_out: LeftOut,
+    dropped: DroppedFields,
 }
 
 impl Reader {
-    /// What is left of an object is told by its kind and key.
+    /// Counts the remaining members of an object as dropped, by its kind and their key.
     fn close(&mut self, kind: &str, fields: Fields) {
-        for key in fields.rest() {
-            self.left_out.add(format!("{kind}.{key}"));
+        for key in fields.remaining() {
+            self.dropped.add(format!("{kind}.{key}"));
         }
     }
 
@@ -68,21 +68,21 @@ impl Reader {
                 "assistant" => Role::Assistant,
                 "system" => Role::System,
                 other => {
-                    let place = fields.place("role");
+                    let at = fields.location("role");
                     return Err(Refusal::invalid_request(format!(
-                        "{place}: expected `user`, `assistant` or `system`, found `{other}`"
+                        "{at}: got `{other}`, expected `user`, `assistant` or `system`"
                     )));
                 }
             };
             let content = fields.take("content").unwrap_or_default();
-            let content = self.content(&fields.place("content"), content)?;
+            let content = self.content(&fields.location("content"), content)?;
             self.close("messages", fields);
             Ok(Message { role, content })
         };
         list.into_iter().enumerate().map(message).collect()
     }
 
-    /// A string is one text, an empty one none.
+    /// Reads a content. A string is one text, and an empty string is no block.
     fn content(&mut self, at: &str, value: Value) -> Result<Vec<Block>, Refusal> {
         match value {
             Value::Null => Ok(Vec::new()),
@@ -92,7 +92,7 @@ impl Reader {
                 let block = |(index, value)| self.block(format!("{at}.{index}"), value);
                 list.into_iter().enumerate().map(block).collect()
             }
-            other => Err(wanted(at, "a string or an array", &other)),
+            other => Err(unexpected(at, "a string or an array", &other)),
         }
     }
 
@@ -129,10 +129,10 @@ impl Reader {
                 Block::SearchResult {
                     source: fields.text("source")?.unwrap_or_default(),
                     title: fields.text("title")?.unwrap_or_default(),
-                    content: self.content(&fields.place("content"), content)?,
+                    content: self.content(&fields.location("content"), content)?,
                 }
             }
-            // All of it is left out, which whoever translates tells.
+            // The block is unknown as a whole, which the dialect reports.
             _ => return Ok(Block::Other(kind)),
         };
         self.close(&kind, fields);
@@ -143,7 +143,7 @@ impl Reader {
         let content = fields.take("content").unwrap_or_default();
         Ok(Block::ToolResult(ToolResult {
             id: fields.must_text("tool_use_id")?,
-            content: self.content(&fields.place("content"), content)?,
+            content: self.content(&fields.location("content"), content)?,
             is_error: fields.flag("is_error")?.unwrap_or_default(),
         }))
     }
@@ -163,7 +163,7 @@ impl Reader {
             }
             "content" => {
                 let content = source.take("content").unwrap_or_default();
-                Source::Content(self.content(&source.place("content"), content)?)
+                Source::Content(self.content(&source.location("content"), content)?)
             }
             "file" => Source::File(source.must_text("file_id")?),
             _ => return Ok(Source::Other(kind)),
@@ -172,25 +172,25 @@ impl Reader {
         Ok(read)
     }
 
-    fn tools(&mut self, list: Vec<Value>) -> Result<Vec<Offered>, Refusal> {
+    fn tools(&mut self, list: Vec<Value>) -> Result<Vec<ToolDef>, Refusal> {
         let tool = |(index, value)| {
             let mut fields = Fields::of(format!("tools.{index}"), value)?;
             let kind = fields.text("type")?.unwrap_or_else(|| "custom".to_owned());
             let name = fields.must_text("name")?;
             if kind != "custom" {
-                return Ok(Offered::Server { kind, name });
+                return Ok(ToolDef::Server { kind, name });
             }
             let tool = Tool {
                 name,
                 description: fields.text("description")?,
                 schema: fields
                     .take("input_schema")
-                    .ok_or_else(|| missing(&fields.place("input_schema")))?,
+                    .ok_or_else(|| missing(&fields.location("input_schema")))?,
                 strict: fields.flag("strict")?,
                 deferred: fields.flag("defer_loading")?.unwrap_or_default(),
             };
             self.close("tools", fields);
-            Ok(Offered::Tool(tool))
+            Ok(ToolDef::Tool(tool))
         };
         list.into_iter().enumerate().map(tool).collect()
     }
@@ -205,15 +205,15 @@ impl Reader {
             "none" => ToolChoice::None,
             "tool" => ToolChoice::Tool(fields.must_text("name")?),
             other => {
-                let place = fields.place("type");
+                let at = fields.location("type");
                 return Err(Refusal::invalid_request(format!(
-                    "{place}: expected `auto`, `any`, `tool` or `none`, found `{other}`"
+                    "{at}: got `{other}`, expected `auto`, `any`, `tool` or `none`"
                 )));
             }
         };
-        let alone = fields.flag("disable_parallel_tool_use")?;
+        let sequential = fields.flag("disable_parallel_tool_use")?;
         self.close("tool_choice", fields);
-        Ok((choice, !alone.unwrap_or_default()))
+        Ok((choice, !sequential.unwrap_or_default()))
     }
 
     fn thinking(&mut self, fields: Option<Fields>) -> Result<(Thinking, bool), Refusal> {
@@ -229,9 +229,9 @@ impl Reader {
                     .and_then(|budget| budget.as_u64()),
             },
             other => {
-                let place = fields.place("type");
+                let at = fields.location("type");
                 return Err(Refusal::invalid_request(format!(
-                    "{place}: expected `enabled`, `adaptive` or `disabled`, found `{other}`"
+                    "{at}: got `{other}`, expected `enabled`, `adaptive` or `disabled`"
                 )));
             }
         };
@@ -256,7 +256,7 @@ impl Reader {
     fn format(&mut self, mut format: Fields) -> Result<Option<Value>, Refusal> {
         let kind = format.must_text("type")?;
         if kind != "json_schema" {
-            self.left_out.add(format!("output_config.format.{kind}"));
+            self.dropped.add(format!("output_config.format.{kind}"));
             return Ok(None);
         }
         let schema = format.take("schema");
@@ -268,7 +268,7 @@ impl Reader {
 fn stop_sequences(list: Vec<Value>) -> Result<Vec<String>, Refusal> {
     let text = |(index, value)| match value {
         Value::String(text) => Ok(text),
-        other => Err(wanted(
+        other => Err(unexpected(
             &format!("stop_sequences.{index}"),
             "a string",
             &other,
@@ -283,34 +283,34 @@ mod tests {
 
     use super::*;
 
-    fn read(body: Value) -> Asked {
-        asked(&body.to_string()).unwrap()
+    fn parse(body: Value) -> ClientRequest {
+        read(&body.to_string()).unwrap()
     }
 
     #[track_caller]
-    fn refused(body: Value, why: &str) {
-        let refusal = asked(&body.to_string()).unwrap_err().to_json();
-        assert!(refusal.contains(why), "{refusal}");
+    fn refused(body: Value, message: &str) {
+        let refusal = read(&body.to_string()).unwrap_err().to_json();
+        assert!(refusal.contains(message), "{refusal}");
     }
 
     #[test]
     fn contents_are_blocks_however_the_client_spells_them() {
-        let asked = read(json!({ "system": "be kind", "messages": [
+        let request = parse(json!({ "system": "be kind", "messages": [
             { "role": "user", "content": "hi" },
             { "role": "system", "content": [] },
             { "role": "assistant", "content": "" },
             { "role": "user", "content": [{ "type": "text", "text": "" }] },
         ] }));
-        assert_eq!(asked.system, [Block::Text("be kind".to_owned())]);
-        let contents: Vec<_> = asked.messages.iter().map(|m| m.content.clone()).collect();
+        assert_eq!(request.system, [Block::Text("be kind".to_owned())]);
+        let contents: Vec<_> = request.messages.iter().map(|m| m.content.clone()).collect();
         let text = |text: &str| vec![Block::Text(text.to_owned())];
         assert_eq!(contents, [text("hi"), vec![], vec![], text("")]);
-        assert_eq!(asked.messages[1].role, Role::System);
+        assert_eq!(request.messages[1].role, Role::System);
     }
 
     #[test]
-    fn tools_and_their_use_are_read_whole() {
-        let asked = read(json!({
+    fn tools_and_their_calls_are_read_completely() {
+        let request = parse(json!({
             "tools": [
                 { "name": "ls", "description": "lists", "input_schema": {}, "defer_loading": true },
                 { "type": "web_search_20250305", "name": "web_search", "max_uses": 3 },
@@ -322,24 +322,24 @@ mod tests {
                     "content": [{ "type": "tool_reference", "tool_name": "cat" }] }] },
             ],
         }));
-        assert!(matches!(&asked.tools[0], Offered::Tool(tool) if tool.deferred));
-        assert!(matches!(&asked.tools[1], Offered::Server { name, .. } if name == "web_search"));
-        assert_eq!(asked.tool_choice, ToolChoice::Tool("ls".to_owned()));
-        assert!(!asked.parallel_tools);
-        let [Block::ToolUse(call)] = &asked.messages[0].content[..] else {
-            panic!("{asked:?}");
+        assert!(matches!(&request.tools[0], ToolDef::Tool(tool) if tool.deferred));
+        assert!(matches!(&request.tools[1], ToolDef::Server { name, .. } if name == "web_search"));
+        assert_eq!(request.tool_choice, ToolChoice::Tool("ls".to_owned()));
+        assert!(!request.parallel_tools);
+        let [Block::ToolUse(call)] = &request.messages[0].content[..] else {
+            panic!("{request:?}");
         };
         assert_eq!(call.input.to_string(), r#"{"b":1,"a":2}"#, "order is kept");
-        let [Block::ToolResult(result)] = &asked.messages[1].content[..] else {
-            panic!("{asked:?}");
+        let [Block::ToolResult(result)] = &request.messages[1].content[..] else {
+            panic!("{request:?}");
         };
         assert!(result.is_error);
         assert_eq!(result.content, [Block::ToolReference("cat".to_owned())]);
     }
 
     #[test]
-    fn what_nobody_knows_is_told_by_name() {
-        let asked = read(json!({
+    fn unknown_members_are_dropped_by_name() {
+        let request = parse(json!({
             "model": "m", "stream": true, "metadata": { "user_id": "x" }, "top_p": null, "zzz": null,
             "messages": [
                 { "role": "system", "content": "a", "output_config": { "effort": "low" } },
@@ -348,37 +348,37 @@ mod tests {
             "thinking": { "type": "adaptive", "display": "omitted", "new": 1 },
         }));
         let line = "left out: messages.output_config, metadata, text.citations, thinking.new";
-        assert_eq!(asked.left_out.line().as_deref(), Some(line));
+        assert_eq!(request.dropped.line().as_deref(), Some(line));
         let other = Block::Other("new_thing".to_owned());
-        assert_eq!(asked.messages[1].content[1], other);
-        assert!(!asked.shows_thinking);
+        assert_eq!(request.messages[1].content[1], other);
+        assert!(!request.shows_thinking);
     }
 
     #[test]
-    fn formats_of_the_answer_are_found_in_both_places() {
+    fn an_output_format_is_read_from_both_members() {
         let schema = json!({ "type": "object" });
         let format = json!({ "type": "json_schema", "schema": schema });
         for body in [
             json!({ "output_config": { "format": format, "effort": "high" } }),
             json!({ "output_config": { "effort": "high" }, "output_format": format }),
         ] {
-            let asked = read(body);
-            assert_eq!(asked.schema.as_ref(), Some(&schema));
-            assert_eq!(asked.effort.as_deref(), Some("high"));
-            assert_eq!(asked.left_out.line(), None);
+            let request = parse(body);
+            assert_eq!(request.schema.as_ref(), Some(&schema));
+            assert_eq!(request.effort.as_deref(), Some("high"));
+            assert_eq!(request.dropped.line(), None);
         }
     }
 
     #[test]
-    fn what_is_no_request_is_refused_by_the_name_of_the_field() {
+    fn a_malformed_request_is_refused_with_the_name_of_the_field() {
         refused(json!([]), "expected an object");
         refused(
             json!({ "messages": {} }),
-            "messages: expected an array, found an object",
+            "messages: got an object, expected an array",
         );
         refused(
             json!({ "messages": [{ "role": "tool" }] }),
-            "messages.0.role: expected",
+            "messages.0.role: got `tool`, expected",
         );
         let nameless = json!({ "messages": [{ "role": "user", "content": [{ "type": "text" }] }] });
         refused(nameless, "messages.0.content.0.text: field required");
@@ -388,7 +388,7 @@ mod tests {
         );
         refused(
             json!({ "stop_sequences": [1] }),
-            "stop_sequences.0: expected a string",
+            "stop_sequences.0: got a number, expected a string",
         );
     }
 }

@@ -1,9 +1,9 @@
-//! What an Anthropic client asks for, as typed blocks.
+//! The request of an Anthropic client, as typed blocks.
 
 use serde_json::{Number, Value};
 
 use crate::{
-    dialect::{LeftOut, read},
+    dialect::{DroppedFields, reader},
     edit::EditError,
     outline::Outline,
     request::Request,
@@ -12,54 +12,56 @@ use crate::{
 
 /// A request of the Messages API, or of `count_tokens`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Asked {
-    /// The top-level `system`; one text where the client sent a string.
+pub struct ClientRequest {
+    /// The top-level `system`; one text if the client sent a string.
     pub system: Vec<Block>,
-    /// The conversation, in order. Contents that are plain strings are one text, empty ones are none.
+    /// The conversation, in order. A content that is a string is one text; an empty string is no
+    /// block.
     pub messages: Vec<Message>,
-    /// In the client's order.
-    pub tools: Vec<Offered>,
+    /// The tools, in the client's order.
+    pub tools: Vec<ToolDef>,
     /// How tools may be used.
     pub tool_choice: ToolChoice,
     /// Whether more than one tool may be called at once.
     pub parallel_tools: bool,
     /// The client's `max_tokens`.
     pub max_tokens: Option<Number>,
-    /// As the client spelt it.
+    /// The client's `temperature`, spelt as it was.
     pub temperature: Option<Number>,
-    /// As the client spelt it.
+    /// The client's `top_p`, spelt as it was.
     pub top_p: Option<Number>,
-    /// As the client spelt it.
+    /// The client's `top_k`, spelt as it was.
     pub top_k: Option<Number>,
-    /// Texts that end the answer.
+    /// Texts that end the message.
     pub stop_sequences: Vec<String>,
-    /// Whether the model shall think.
+    /// Whether the model thinks.
     pub thinking: Thinking,
-    /// Whether the client wants to see thoughts: not where `thinking.display` is `omitted`.
+    /// Whether the client wants to see thinking: false if `thinking.display` is `omitted`.
     pub shows_thinking: bool,
-    /// `output_config.effort`: `low`, `medium`, `high`, or what newer clients say.
+    /// `output_config.effort`: `low`, `medium`, `high`, or any newer value.
     pub effort: Option<String>,
-    /// The JSON schema that the answer must have, from `output_config.format` or the older `output_format`.
+    /// The JSON schema of the output, from `output_config.format` or the older `output_format`.
     pub schema: Option<Value>,
-    /// Fields that none of the above stands for, by their names. Keys of blocks are told with the block's kind: `text.citations`.
-    pub left_out: LeftOut,
+    /// The names of fields that have no member here. Keys of blocks include the block's kind:
+    /// `text.citations`.
+    pub dropped: DroppedFields,
 }
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Whose it is.
+    /// Who wrote it.
     pub role: Role,
-    /// In order; empty where the client's content is.
+    /// The blocks, in order; empty if the client's content is.
     pub content: Vec<Block>,
 }
 
-/// Whose a message is.
+/// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The client's, tool results included.
+    /// The client, tool results included.
     User,
-    /// The model's.
+    /// The model.
     Assistant,
     /// Instructions in the middle of a conversation, which newer clients send.
     System,
@@ -68,57 +70,57 @@ pub enum Role {
 /// One block of a content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Block {
-    /// A text, perhaps empty.
+    /// A text, which may be empty.
     Text(String),
-    /// A picture.
+    /// An image.
     Image(Source),
     /// A PDF or a text.
     Document(Document),
-    /// What the model thought, and the signature of whoever made it; either may be empty.
+    /// Thinking and its signature; either may be empty.
     Thinking {
-        /// The thought in words.
+        /// The thinking as text.
         text: String,
-        /// As it came from the upstream that made it.
+        /// The signature of the upstream that made it.
         signature: String,
     },
-    /// A thought that only Anthropic can read.
+    /// Thinking that only Anthropic can read.
     RedactedThinking,
     /// A call of a tool.
     ToolUse(ToolUse),
-    /// What came of it.
+    /// The result of a tool call.
     ToolResult(ToolResult),
     /// The name of a tool that a search has found.
     ToolReference(String),
-    /// A passage that was found by the client's own search.
+    /// A passage that the client's own search found.
     SearchResult {
-        /// Where it was found.
+        /// Its source.
         source: String,
-        /// What it is called.
+        /// Its title.
         title: String,
-        /// Texts.
+        /// Its texts.
         content: Vec<Block>,
     },
-    /// A kind of block that is none of these, by its `type`.
+    /// Any other kind of block, by its `type`.
     Other(String),
 }
 
 /// A call of a tool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolUse {
-    /// What its result names.
+    /// The id that its result names.
     pub id: String,
     /// The tool's name.
     pub name: String,
-    /// Mostly an object; members in the order in which the model wrote them.
+    /// The input, mostly an object, with members in the order in which the model wrote them.
     pub input: Value,
 }
 
-/// What came of the call of a tool.
+/// The result of a tool call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolResult {
     /// The id of the call.
     pub id: String,
-    /// Texts, images, documents, references; empty where the tool said nothing.
+    /// Texts, images, documents and references; empty if the tool returned nothing.
     pub content: Vec<Block>,
     /// Whether the tool failed.
     pub is_error: bool,
@@ -127,25 +129,25 @@ pub struct ToolResult {
 /// A document in a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// What is in it.
+    /// Its content.
     pub source: Source,
-    /// What it is called.
+    /// Its title.
     pub title: Option<String>,
-    /// What the client says about it.
+    /// The client's remarks about it.
     pub context: Option<String>,
 }
 
 /// Where the content of an image or document is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// Here.
+    /// In the request itself.
     Base64 {
         /// `image/png`, `application/pdf`.
         media_type: String,
-        /// Standard base64.
+        /// The content in standard base64.
         data: String,
     },
-    /// To be fetched by the upstream.
+    /// A URL that the upstream fetches.
     Url(String),
     /// A plain text.
     Text(String),
@@ -153,14 +155,14 @@ pub enum Source {
     Content(Vec<Block>),
     /// The id of a file that was uploaded to Anthropic.
     File(String),
-    /// A kind of source that is none of these, by its `type`.
+    /// Any other kind of source, by its `type`.
     Other(String),
 }
 
 /// An entry of `tools`.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Offered {
-    /// A tool of the client's.
+pub enum ToolDef {
+    /// A tool of the client.
     Tool(Tool),
     /// A tool that Anthropic runs, or whose schema only Anthropic knows.
     Server {
@@ -171,70 +173,71 @@ pub enum Offered {
     },
 }
 
-/// A tool of the client's.
+/// A tool of the client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    /// What calls name.
+    /// The name that calls use.
     pub name: String,
-    /// What it is for.
+    /// What the tool is for.
     pub description: Option<String>,
     /// The JSON schema of its input.
     pub schema: Value,
-    /// Whether inputs must have the schema to the letter.
+    /// Whether inputs must match the schema exactly.
     pub strict: Option<bool>,
-    /// Whether it was not to be shown to the model before a search has found it.
+    /// Whether the model sees the tool only after a search has found it.
     pub deferred: bool,
 }
 
 /// How tools may be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// The client did not say, which means `auto`.
+    /// Not set by the client, which means `auto`.
     #[default]
     Unsaid,
-    /// As the model likes.
+    /// The model decides.
     Auto,
-    /// At least one.
+    /// At least one call.
     Any,
-    /// This one.
+    /// This tool.
     Tool(String),
-    /// None.
+    /// No calls.
     None,
 }
 
-/// Whether the model shall think.
+/// Whether the model thinks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Thinking {
-    /// The client did not say, which means no.
+    /// Not set by the client, which means no.
     #[default]
     Unsaid,
     /// No.
     Disabled,
-    /// As much as the model likes.
+    /// As much as the model decides.
     Adaptive,
-    /// Up to so many tokens.
+    /// Up to a number of tokens.
     Enabled {
         /// `budget_tokens`.
         budget: Option<u64>,
     },
 }
 
-impl Asked {
-    /// Reads a request without its long texts: those of more than `longest` bytes are stand-ins. The outline is there to be
-    /// asked about them and to [quote](Outline::quoted) by.
+impl ClientRequest {
+    /// Reads a request without its long texts: those of more than `longest` bytes are placeholders.
+    /// The outline recognises and [quotes](Outline::quoted) them.
     ///
-    /// A request that cannot be read because it is not of the Messages API is refused by the name of the field.
+    /// A request that does not have the shape of the Messages API is a refusal that names the
+    /// field.
     pub fn read(
         request: &mut Request<'_>,
         longest: u32,
     ) -> Result<(Outline, Result<Self, Refusal>), EditError> {
         let outline = request.outline(longest)?;
-        let asked = Self::parse(&outline.body);
-        Ok((outline, asked))
+        let parsed = Self::parse(&outline.body);
+        Ok((outline, parsed))
     }
 
     /// Reads a request from its JSON text.
     pub fn parse(body: &str) -> Result<Self, Refusal> {
-        read::asked(body)
+        reader::read(body)
     }
 }
