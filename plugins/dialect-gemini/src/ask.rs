@@ -8,7 +8,7 @@ mod wire;
 
 use witgate_plugin::{
     Outline, Refusal,
-    dialect::{Asked, Block, LeftOut},
+    dialect::{Block, ClientRequest, DroppedFields},
     serde_json,
 };
 
@@ -63,13 +63,13 @@ const MOST_STOP_SEQUENCES: usize = 5;
 
 /// For `streamGenerateContent`.
 pub(crate) fn message(
-    asked: &mut Asked,
+    asked: &mut ClientRequest,
     outline: &Outline,
     to: To<'_>,
     settings: &Settings,
 ) -> Result<Told, Refusal> {
     let mut account = Account {
-        left_out: std::mem::take(&mut asked.left_out),
+        left_out: std::mem::take(&mut asked.dropped),
         ..Account::default()
     };
     let asked = &*asked;
@@ -87,9 +87,13 @@ pub(crate) fn message(
 }
 
 /// For `countTokens`: what is counted, and nothing of how the answer shall be.
-pub(crate) fn count(asked: &mut Asked, outline: &Outline, to: To<'_>) -> Result<Told, Refusal> {
+pub(crate) fn count(
+    asked: &mut ClientRequest,
+    outline: &Outline,
+    to: To<'_>,
+) -> Result<Told, Refusal> {
     let mut account = Account {
-        left_out: std::mem::take(&mut asked.left_out),
+        left_out: std::mem::take(&mut asked.dropped),
         ..Account::default()
     };
     let asked = &*asked;
@@ -127,7 +131,7 @@ fn finish(body: &impl serde::Serialize, names: Names, account: &Account) -> Resu
 
 /// What the model reads.
 fn prompt<'a>(
-    asked: &'a Asked,
+    asked: &'a ClientRequest,
     outline: &'a Outline,
     to: To<'_>,
     account: &mut Account,
@@ -141,7 +145,7 @@ fn prompt<'a>(
     })
 }
 
-fn system<'a>(blocks: &'a [Block], left_out: &mut LeftOut) -> Option<Content<'a>> {
+fn system<'a>(blocks: &'a [Block], left_out: &mut DroppedFields) -> Option<Content<'a>> {
     let mut parts = Vec::new();
     for block in blocks {
         match block {
@@ -162,7 +166,7 @@ fn of_all_categories(threshold: &str) -> impl Iterator<Item = SafetySetting<'_>>
 }
 
 fn generation<'a>(
-    asked: &'a Asked,
+    asked: &'a ClientRequest,
     model: Model,
     settings: &Settings,
     account: &mut Account,
@@ -194,7 +198,7 @@ fn generation<'a>(
 }
 
 fn max_output(
-    asked: &Asked,
+    asked: &ClientRequest,
     model: Model,
     settings: &Settings,
     account: &mut Account,

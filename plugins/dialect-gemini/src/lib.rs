@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, RetryTarget, Target, Verdict, dialect::Asked, export,
-    log,
+    Refusal, Request, Response, ResponseHook, RetryTarget, Target, Verdict, dialect::ClientRequest,
+    export, log,
 };
 
 use self::{
@@ -91,7 +91,7 @@ impl DialectGemini {
         request: &mut Request,
         target: &Target,
     ) -> Result<Result<(), Refusal>, Error> {
-        let (outline, asked) = Asked::read(request, LONGEST)?;
+        let (outline, asked) = ClientRequest::read(request, LONGEST)?;
         let model = target.mapped_model();
         let path = in_path(&model);
         let to = To {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use witgate_plugin::dialect::LeftOut;
+use witgate_plugin::dialect::DroppedFields;
 
 /// Words and how often each was counted. The words are the dialect's own, never a client's.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// Fields and blocks that are gone.
-    pub(crate) left_out: LeftOut,
+    pub(crate) left_out: DroppedFields,
     /// What was not left as it came.
     pub(crate) changed: Tally,
     /// Keywords of tool schemas that Gemini does not hold the model to.

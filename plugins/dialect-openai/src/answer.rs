@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use serde_json::{Value, value::RawValue};
 use witgate_plugin::{
     Event,
-    dialect::{LeftOut, Usage, Writer},
+    dialect::{DroppedFields, Usage, Writer},
 };
 
 use crate::{
@@ -48,7 +48,7 @@ pub(crate) struct Answer {
     usage: Option<chunk::Usage>,
     finish: Option<Finish>,
     refused: bool,
-    left_out: LeftOut,
+    left_out: DroppedFields,
     failed: Option<Failed>,
 }
 

@@ -12,8 +12,8 @@ mod settings;
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, Target, Value, Verdict, dialect::Asked, export,
-    serde_json::Map,
+    Refusal, Request, Response, ResponseHook, Target, Value, Verdict, dialect::ClientRequest,
+    export, serde_json::Map,
 };
 
 use answer::{Answer, Around};
@@ -89,7 +89,7 @@ impl DialectOpenai {
             learned: &learned,
             room: self.room.take(),
         };
-        let (outline, asked) = Asked::read(request, LONGEST)?;
+        let (outline, asked) = ClientRequest::read(request, LONGEST)?;
         let asked = match asked {
             Ok(asked) => asked,
             Err(refusal) => return Ok(refusal.into()),

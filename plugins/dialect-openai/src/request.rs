@@ -12,7 +12,7 @@ mod tools;
 use serde_json::Number;
 use witgate_plugin::{
     Outline, Refusal,
-    dialect::{Asked, Thinking},
+    dialect::{ClientRequest, Thinking},
 };
 
 use crate::{
@@ -47,14 +47,14 @@ pub(crate) struct Translated {
 }
 
 pub(crate) fn translate(
-    asked: Asked,
+    asked: ClientRequest,
     outline: &Outline,
     wanted: &Wanted<'_>,
 ) -> Result<Translated, Refusal> {
     let options = wanted.options;
     let mut names = Names::default();
     let mut account = Account::default();
-    account.left_out.extend(asked.left_out);
+    account.left_out.extend(asked.dropped);
     let tools = tools::tools(asked.tools, &asked.tool_choice, &mut names, &mut account)?;
     let tool_choice = tools::choice(asked.tool_choice, &mut names).filter(|_| !tools.is_empty());
     let parallel = (!asked.parallel_tools && !tools.is_empty()).then_some(false);

@@ -1,6 +1,6 @@
 //! How much the model shall think, in the words that the model knows.
 
-use witgate_plugin::dialect::{Asked, Thinking};
+use witgate_plugin::dialect::{ClientRequest, Thinking};
 
 use super::wire::ThinkingConfig;
 use crate::{
@@ -13,7 +13,11 @@ const LOW_UP_TO: u64 = 4_096;
 const MEDIUM_UP_TO: u64 = 16_384;
 
 /// None where the model is not to be told, as one that does not know the field refuses it.
-pub(super) fn config(asked: &Asked, model: Model, account: &mut Account) -> Option<ThinkingConfig> {
+pub(super) fn config(
+    asked: &ClientRequest,
+    model: Model,
+    account: &mut Account,
+) -> Option<ThinkingConfig> {
     let thinks = matches!(
         asked.thinking,
         Thinking::Adaptive | Thinking::Enabled { .. }
@@ -52,7 +56,7 @@ pub(super) fn config(asked: &Asked, model: Model, account: &mut Account) -> Opti
     (config != ThinkingConfig::default()).then_some(config)
 }
 
-fn budget(asked: &Asked, least: u64, most: u64, off: bool, account: &mut Account) -> i64 {
+fn budget(asked: &ClientRequest, least: u64, most: u64, off: bool, account: &mut Account) -> i64 {
     let tokens = match asked.thinking {
         // As much as it takes.
         Thinking::Adaptive | Thinking::Enabled { budget: None } => return -1,
@@ -80,7 +84,7 @@ fn budget(asked: &Asked, least: u64, most: u64, off: bool, account: &mut Account
 }
 
 /// None leaves it to the model, which is what adaptive means.
-fn level(asked: &Asked, levels: &[Level], account: &mut Account) -> Option<Level> {
+fn level(asked: &ClientRequest, levels: &[Level], account: &mut Account) -> Option<Level> {
     let lowest = levels.first().copied()?;
     let by_effort = asked
         .effort
@@ -136,10 +140,10 @@ mod tests {
 
     #[track_caller]
     fn is(model: &str, thinking: &Thinking, effort: Option<&str>, wanted: &str) {
-        let asked = Asked {
+        let asked = ClientRequest {
             thinking: thinking.clone(),
             effort: effort.map(str::to_owned),
-            ..Asked::default()
+            ..ClientRequest::default()
         };
         let config = config(&asked, Model::named(model), &mut Account::default());
         let said = config.map_or_else(String::new, |config| {

@@ -2,7 +2,7 @@
 
 use witgate_plugin::{
     Refusal,
-    dialect::{Asked, Offered, ToolChoice},
+    dialect::{ClientRequest, ToolChoice, ToolDef},
 };
 
 use super::{
@@ -24,18 +24,18 @@ pub(super) struct Declared<'a> {
 /// Tools that were to be found by a search first are declared at once: there is no search here. Tools that Anthropic runs are
 /// left out, or refused where nothing else could answer.
 pub(super) fn offered<'a>(
-    asked: &'a Asked,
+    asked: &'a ClientRequest,
     account: &mut Account,
 ) -> Result<Declared<'a>, Refusal> {
     let only_servers = asked
         .tools
         .iter()
-        .all(|tool| matches!(tool, Offered::Server { .. }));
+        .all(|tool| matches!(tool, ToolDef::Server { .. }));
     let mut declared = Declared::default();
     let mut functions = Vec::new();
     for tool in &asked.tools {
         match tool {
-            Offered::Tool(tool) => {
+            ToolDef::Tool(tool) => {
                 let Some(name) = declared.names.declare(&tool.name) else {
                     account.left_out.add("tools with a name taken");
                     continue;
@@ -47,7 +47,7 @@ pub(super) fn offered<'a>(
                     parameters: schema::parameters(&tool.schema, &mut account.keywords),
                 });
             }
-            Offered::Server { kind, name } => {
+            ToolDef::Server { kind, name } => {
                 let forced =
                     matches!(&asked.tool_choice, ToolChoice::Tool(forced) if forced == name);
                 if only_servers || forced {
@@ -66,7 +66,7 @@ pub(super) fn offered<'a>(
 }
 
 pub(super) fn config(
-    asked: &Asked,
+    asked: &ClientRequest,
     declared: &Declared<'_>,
     account: &mut Account,
 ) -> Option<ToolConfig> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use witgate_plugin::dialect::LeftOut;
+use witgate_plugin::dialect::DroppedFields;
 
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    pub(crate) left_out: LeftOut,
+    pub(crate) left_out: DroppedFields,
     changed: BTreeMap<&'static str, u32>,
     capped: Option<(u64, u64)>,
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use witgate_plugin::{
     Refusal,
-    dialect::{Offered, ToolChoice},
+    dialect::{ToolChoice, ToolDef},
 };
 
 use super::{
@@ -15,16 +15,16 @@ use crate::names::Names;
 
 /// The client's own tools. Those that Anthropic runs are left out, unless nothing is left without them.
 pub(crate) fn tools(
-    offered: Vec<Offered>,
+    offered: Vec<ToolDef>,
     choice: &ToolChoice,
     names: &mut Names,
     account: &mut Account,
 ) -> Result<Vec<Tool>, Refusal> {
-    let any_own = offered.iter().any(|tool| matches!(tool, Offered::Tool(_)));
+    let any_own = offered.iter().any(|tool| matches!(tool, ToolDef::Tool(_)));
     let mut tools = Vec::new();
     for tool in offered {
         match tool {
-            Offered::Tool(tool) => tools.push(Tool {
+            ToolDef::Tool(tool) => tools.push(Tool {
                 r#type: Function::Function,
                 function: Definition {
                     name: names.send(tool.name),
@@ -33,7 +33,7 @@ pub(crate) fn tools(
                     strict: tool.strict,
                 },
             }),
-            Offered::Server { kind, name } => {
+            ToolDef::Server { kind, name } => {
                 let forced = matches!(choice, ToolChoice::Tool(wanted) if *wanted == name);
                 if forced || !any_own {
                     return Err(rejected(&kind));
