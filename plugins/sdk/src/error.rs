@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{edit::EditError, kv::KvError};
 
-/// The plugin failed: a sentence for the log.
+/// A failure of the plugin, with a text for the log.
 ///
 /// To refuse a request, return [`Verdict::Refuse`](crate::Verdict::Refuse) instead. `?` makes an
 /// error of an [`EditError`], a [`KvError`], a `serde_json::Error` or a text.
@@ -14,7 +14,7 @@ use crate::{edit::EditError, kv::KvError};
 /// not failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    what: String,
+    text: String,
     blame: Blame,
 }
 
@@ -25,19 +25,19 @@ enum Blame {
 }
 
 impl Error {
-    /// An error with this sentence: lower case, no full stop, names in back-ticks.
-    pub fn new(what: impl Into<String>) -> Self {
+    /// An error with this text: lower case, no full stop, names in back-ticks.
+    pub fn new(text: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
+            text: text.into(),
             blame: Blame::Plugin,
         }
     }
 
-    /// The same error, with what was being done in front of it.
+    /// The same error, with the action that failed in front of its text.
     #[must_use]
-    pub fn context(self, what: impl fmt::Display) -> Self {
+    pub fn context(self, action: impl fmt::Display) -> Self {
         Self {
-            what: format!("{what}: {}", self.what),
+            text: format!("{action}: {}", self.text),
             ..self
         }
     }
@@ -50,7 +50,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.text)
     }
 }
 
@@ -59,8 +59,8 @@ impl std::error::Error for Error {}
 impl From<EditError> for Error {
     fn from(error: EditError) -> Self {
         match error {
-            EditError::BadDocument(what) => Self {
-                what,
+            EditError::BadDocument(text) => Self {
+                text,
                 blame: Blame::Client,
             },
             other => Self::new(other.to_string()),
@@ -81,13 +81,13 @@ impl From<serde_json::Error> for Error {
 }
 
 impl From<String> for Error {
-    fn from(what: String) -> Self {
-        Self::new(what)
+    fn from(text: String) -> Self {
+        Self::new(text)
     }
 }
 
 impl From<&str> for Error {
-    fn from(what: &str) -> Self {
-        Self::new(what)
+    fn from(text: &str) -> Self {
+        Self::new(text)
     }
 }

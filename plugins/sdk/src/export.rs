@@ -1,4 +1,4 @@
-//! From a plugin to a component.
+//! The macro that exports a plugin's hooks from a component.
 
 /// Makes a component of a plugin: `export!(MyRule: AttemptHook, ResponseHook);`, once per crate.
 ///

@@ -11,8 +11,7 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What every plugin is: something that is made of its settings, once per exchange, and can
-/// describe itself.
+/// A plugin, which is made from its settings once per exchange and describes itself.
 pub trait Plugin: Sized {
     /// The object from `[plugin.NAME] settings` of the gateway's configuration. Without settings it
     /// is the default; [`NoSettings`](crate::NoSettings) is for a plugin that has none.
@@ -27,7 +26,7 @@ pub trait Plugin: Sized {
     /// keeps running. So check the settings here.
     fn new(settings: Self::Settings) -> Result<Self, Error>;
 
-    /// Describes the plugin: what it does, and when it is worth calling.
+    /// Describes the plugin: what it does, and when its hooks are called.
     ///
     /// Called when the plugin is loaded and each time its settings change, right after
     /// [`new`](Self::new), on a plugin that sees no exchange.
@@ -88,7 +87,7 @@ pub trait ResponseHook: Plugin {
     }
 
     /// Called once after the last event, if the plugin was shown any, also after the response was
-    /// cut short ([`Response::complete`] tells which). The returned events are sent to the client.
+    /// cut short ([`Response::complete`] says which). The returned events are sent to the client.
     ///
     /// After a cut return only text that was held back, and never a `message_stop`.
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {

@@ -31,7 +31,7 @@ impl fmt::Display for KvError {
             Self::ValueTooLong => "the value is longer than 1 MiB",
             Self::NotANumber => "the value is not a number",
             Self::Overflow => "the sum does not fit into a 64-bit number",
-            Self::Other(what) => what,
+            Self::Other(reason) => reason,
         })
     }
 }

@@ -48,7 +48,7 @@
 //! An `Err`, a panic, a passed deadline or too much memory all mean that the plugin failed, not
 //! that the request is bad (for that there is [`Verdict::Refuse`]). The edits of the call are taken
 //! back, and the plugin is not called again in this exchange. [`Manifest::on_error`] decides
-//! whether the exchange goes on.
+//! whether the exchange continues.
 
 #![deny(missing_docs)]
 
@@ -109,7 +109,7 @@ pub mod __wasm {
     };
 }
 
-/// Compiles what the README tells people to write.
+/// Compiles and runs the README's code.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -8,13 +8,13 @@ use crate::host;
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For someone who searches for the cause of a problem.
+    /// Details for finding the cause of a problem.
     Debug,
-    /// For someone who wants to know what happens.
+    /// Normal events.
     Info,
-    /// For someone who has to act soon.
+    /// A problem that may need action.
     Warn,
-    /// For someone who has to act now.
+    /// A problem that needs action now.
     Error,
 }
 
@@ -23,22 +23,22 @@ pub fn write(level: Level, message: impl AsRef<str>) {
     host::log(level, message.as_ref());
 }
 
-/// Writes a line for someone who searches for the cause of a problem.
+/// Writes a line with details for finding the cause of a problem.
 pub fn debug(message: impl AsRef<str>) {
     write(Level::Debug, message);
 }
 
-/// Writes a line for someone who wants to know what happens.
+/// Writes a line about a normal event.
 pub fn info(message: impl AsRef<str>) {
     write(Level::Info, message);
 }
 
-/// Writes a line for someone who has to act soon.
+/// Writes a line about a problem that may need action.
 pub fn warn(message: impl AsRef<str>) {
     write(Level::Warn, message);
 }
 
-/// Writes a line for someone who has to act now.
+/// Writes a line about a problem that needs action now.
 pub fn error(message: impl AsRef<str>) {
     write(Level::Error, message);
 }

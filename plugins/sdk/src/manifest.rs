@@ -1,4 +1,4 @@
-//! What a plugin says about itself.
+//! The manifest: how a plugin describes itself.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::request::owned;
 
-/// What a plugin says about itself when it is loaded.
+/// How a plugin describes itself when it is loaded.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Manifest {
     summary: String,
@@ -38,7 +38,7 @@ pub enum Hook {
     Response,
 }
 
-/// Where a plugin sits.
+/// Where a plugin is called: before or after the dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -59,11 +59,11 @@ pub enum Reload {
     Conversation,
 }
 
-/// What happens to an exchange when the plugin fails in it.
+/// What happens to an exchange in which the plugin fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
-    /// The exchange ends with a 500 that names the plugin. The default, and always so for a
+    /// The exchange ends with a 500 that names the plugin. The default, and the only choice for a
     /// dialect.
     Fail,
     /// The exchange continues without the plugin, and the receipt says so.
@@ -101,7 +101,7 @@ impl Manifest {
         self
     }
 
-    /// Sets where the plugin sits.
+    /// Sets where the plugin is called.
     #[must_use]
     pub fn stage(mut self, stage: Stage) -> Self {
         self.stage = Some(stage);
@@ -115,25 +115,25 @@ impl Manifest {
         self
     }
 
-    /// Adds a case in which the request hook is called.
+    /// Adds a guard of the request hook.
     #[must_use]
     pub fn request(self, guard: Guard) -> Self {
         self.guard(Hook::Request, guard)
     }
 
-    /// Adds a case in which the attempt hook is called.
+    /// Adds a guard of the attempt hook.
     #[must_use]
     pub fn attempt(self, guard: Guard) -> Self {
         self.guard(Hook::Attempt, guard)
     }
 
-    /// Adds a case in which the failure hook is called.
+    /// Adds a guard of the failure hook.
     #[must_use]
     pub fn failure(self, guard: Guard) -> Self {
         self.guard(Hook::Failure, guard)
     }
 
-    /// Adds a case in which the response hook is called.
+    /// Adds a guard of the response hook.
     #[must_use]
     pub fn response(self, guard: Guard) -> Self {
         self.guard(Hook::Response, guard)
@@ -150,7 +150,7 @@ impl Manifest {
         self.dialect.is_some()
     }
 
-    /// Sets the version where the plugin did not.
+    /// Sets the version unless the plugin has set one.
     #[cfg_attr(
         not(target_family = "wasm"),
         expect(dead_code, reason = "called by the exports, which exist only on wasm")
@@ -166,7 +166,7 @@ impl Manifest {
     }
 }
 
-/// One case in which a hook is called: everything that is set must hold.
+/// A condition for calling a hook: everything that is set must hold.
 ///
 /// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so
 /// a good guard makes a rule cost nothing where it does not apply. A hook with several guards is
@@ -204,7 +204,7 @@ impl Guard {
         Self::new().kinds(Vec::<String>::new())
     }
 
-    /// The request's kind is one of these. Without it: `messages`.
+    /// The request's kind is one of these. The default is `messages`.
     #[must_use]
     pub fn kinds<V: Into<String>>(mut self, kinds: impl IntoIterator<Item = V>) -> Self {
         self.kinds = Some(owned(kinds));
@@ -218,15 +218,15 @@ impl Guard {
         self
     }
 
-    /// The target lacks one of these. Not for the request hook.
+    /// The target lacks one of these features. Not for the request hook.
     #[must_use]
-    pub fn lacks<V: Into<String>>(mut self, words: impl IntoIterator<Item = V>) -> Self {
-        self.lacks = Some(owned(words));
+    pub fn lacks<V: Into<String>>(mut self, features: impl IntoIterator<Item = V>) -> Self {
+        self.lacks = Some(owned(features));
         self
     }
 
-    /// The request has this header with one of these values, compared byte by byte. Of several
-    /// headers, each. Not for the response hook.
+    /// The request has this header with one of these values, compared byte by byte. If called for
+    /// several headers, each of them must hold. Not for the response hook.
     #[must_use]
     pub fn header<V: Into<String>>(
         mut self,
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_says_only_what_was_set() {
+    fn a_manifest_has_only_what_was_set() {
         assert_eq!(Manifest::new("x").to_json(), r#"{"summary":"x"}"#);
         let full = Manifest::new("x")
             .version("1")

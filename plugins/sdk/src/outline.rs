@@ -32,10 +32,10 @@ impl Outline {
         quoted.extend(parts.next());
         for part in parts {
             quoted.push_str(&self.prefix);
-            let (said, rest) = part.split_once('~').unwrap_or((part, ""));
-            let (number, escapes) = said.split_once(':').unwrap_or((said, "0"));
+            let (placeholder, after) = part.split_once('~').unwrap_or((part, ""));
+            let (number, escapes) = placeholder.split_once(':').unwrap_or((placeholder, "0"));
             let escapes = escapes.parse().unwrap_or(0) + 1;
-            quoted.push_str(&format!("{number}:{escapes}~{rest}"));
+            quoted.push_str(&format!("{number}:{escapes}~{after}"));
         }
         quoted
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_in_a_quoted_text_say_how_deep_they_are() {
+    fn placeholders_in_a_quoted_text_count_their_escapes() {
         let outline = Outline {
             body: String::new(),
             prefix: "~00ff:".to_owned(),

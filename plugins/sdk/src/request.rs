@@ -102,15 +102,15 @@ impl<'a> Request<'a> {
         Ok(nodes.first().map(Node::parse).transpose()?)
     }
 
-    /// Every text that the model reads: of the system prompt, of messages and of tools' results,
-    /// each whether it is a string or in a block. All of them cross into the plugin, so prefer
-    /// [`texts_matching`](Self::texts_matching) where a pattern can tell which are of interest.
+    /// Every text that the model reads: of the system prompt, of messages and of tool results, as a
+    /// string or in a block. All of them cross into the plugin, so prefer
+    /// [`texts_matching`](Self::texts_matching) if a pattern can select the ones of interest.
     pub fn texts(&self) -> Result<Vec<Text>, Error> {
         text::matching(self, "")
     }
 
-    /// As [`texts`](Self::texts), but only those in which the gateway finds this regular expression
-    /// (I-Regexp, RFC 9485). The others never cross into the plugin.
+    /// Like [`texts`](Self::texts), but only those in which the gateway finds this regular
+    /// expression (I-Regexp, RFC 9485). The others never cross into the plugin.
     ///
     /// ```
     /// # use witgate_plugin::{Error, Request};
@@ -137,8 +137,8 @@ impl<'a> Request<'a> {
 
     /// The body without its long strings, for a plugin that replaces the body: every string value
     /// that takes more than `longest` bytes is replaced by a placeholder.
-    /// [`rewrite`](Self::rewrite) puts the strings back; [`dialect::Asked`](crate::dialect::Asked)
-    /// reads an outline.
+    /// [`rewrite`](Self::rewrite) puts the strings back;
+    /// [`dialect::ClientRequest`](crate::dialect::ClientRequest) reads an outline.
     pub fn outline(&mut self, longest: u32) -> Result<Outline, EditError> {
         self.host.outline(longest)
     }
@@ -150,8 +150,9 @@ impl<'a> Request<'a> {
         self.host.rewrite(&body.to_string())
     }
 
-    /// Adds a line to the record of the exchange: what could not be expressed and was left out, or
-    /// was done in another way. The line goes to the log, so keep the client's content out of it.
+    /// Adds a line to the record of the exchange: what was dropped because it cannot be expressed,
+    /// or was done in another way. The line goes to the log, so keep the client's content out of
+    /// it.
     pub fn note(&mut self, line: &str) {
         self.host.note(line);
     }

@@ -9,7 +9,8 @@ use crate::error::Error;
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}
 
-/// Reads the JSON object of the configuration. Without any settings it is the type's default.
+/// Reads the settings from the configuration's JSON object. An empty object gives the type's
+/// default.
 pub(crate) fn read<T: DeserializeOwned + Default>(text: &str) -> Result<T, Error> {
     if text == "{}" {
         return Ok(T::default());
@@ -22,14 +23,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_without_settings_refuses_any() {
+    fn a_plugin_without_settings_rejects_any() {
         assert!(read::<NoSettings>("{}").is_ok());
-        let refused = read::<NoSettings>(r#"{"model":"m"}"#)
+        let error = read::<NoSettings>(r#"{"model":"m"}"#)
             .unwrap_err()
             .to_string();
         assert!(
-            refused.starts_with("settings: unknown field `model`"),
-            "{refused}"
+            error.starts_with("settings: unknown field `model`"),
+            "{error}"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Runs a rule natively, in `cargo test`, on the gateway's own document engine.
+//! Runs a plugin natively, in `cargo test`, on the gateway's own document engine.
 //!
 //! ```
 //! # use witgate_plugin::{
@@ -29,10 +29,10 @@
 //! ```
 //!
 //! A hook is called as the gateway calls it: an attempt starts from the request as the request hook
-//! left it, the edits of a call that fails are taken back, and one rule lives through the whole
-//! exchange. Guards are not in the way of a call; ask [`Exchange::would_call`]. What is allowed,
-//! and every limit but deadlines and memory, is as in the gateway: `witgate_contract` decides for
-//! both.
+//! left it, the edits of a call that fails are taken back, and one instance sees the whole
+//! exchange. Guards do not prevent a call; [`Exchange::would_call`] evaluates them. What is
+//! allowed, and every limit except deadlines and memory, is as in the gateway: `witgate_contract`
+//! decides for both.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -60,13 +60,13 @@ use crate::{
     verdict::{Refusal, Verdict},
 };
 
-/// One exchange: a request, where it goes, and the one instance of a rule that sees it.
+/// One exchange: a request, its target, and the one instance of the plugin that sees it.
 #[derive(Debug)]
 pub struct Exchange<Rule> {
     rule: Option<Rule>,
-    /// As the request hook left it.
-    asked: host::Request,
-    /// As the last hook left it: what would be sent.
+    /// The request as the request hook left it.
+    received: host::Request,
+    /// The request as the last hook left it: what would be sent.
     sent: host::Request,
     target: host::Target,
     response: host::Response,
@@ -83,7 +83,7 @@ impl<Rule: Plugin> Exchange<Rule> {
             .ok()
             .and_then(|nodes| serde_json::from_slice::<String>(&nodes.first()?.value).ok())
             .unwrap_or_default();
-        let asked = host::Request::new(RequestKind::Messages, body);
+        let received = host::Request::new(RequestKind::Messages, body);
         let target = host::Target {
             upstream: "test".to_owned(),
             dialect: "anthropic".to_owned(),
@@ -96,8 +96,8 @@ impl<Rule: Plugin> Exchange<Rule> {
         let response = host::Response::new(target.clone());
         Self {
             rule: None,
-            sent: asked.clone(),
-            asked,
+            sent: received.clone(),
+            received,
             target,
             response,
             around: Surroundings::default(),
@@ -117,9 +117,9 @@ impl<Rule: Plugin> Exchange<Rule> {
     }
 
     fn kind(self, kind: RequestKind) -> Self {
-        self.change(|asked, _| {
-            asked.kind = kind;
-            asked.path = kind.path().to_owned().into();
+        self.change(|received, _| {
+            received.kind = kind;
+            received.path = kind.path().to_owned().into();
         })
     }
 
@@ -131,27 +131,27 @@ impl<Rule: Plugin> Exchange<Rule> {
     #[must_use]
     #[track_caller]
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.change(|asked, _| host::sent_by_client(&mut asked.headers, name, value))
+        self.change(|received, _| host::sent_by_client(&mut received.headers, name, value))
     }
 
     /// The client sends this query string, without the question mark.
     #[must_use]
     pub fn query(self, query: &str) -> Self {
-        self.change(|asked, _| asked.query = query.to_owned().into())
+        self.change(|received, _| received.query = query.to_owned().into())
     }
 
-    /// The client says which conversation this is.
+    /// The client names this session.
     #[must_use]
     pub fn session(mut self, session: &str) -> Self {
         self.response.session = Some(session.to_owned());
-        self.change(|asked, _| asked.session = Some(session.to_owned()))
+        self.change(|received, _| received.session = Some(session.to_owned()))
     }
 
-    /// The target lacks this.
+    /// The target lacks this feature.
     #[must_use]
-    pub fn lacks(self, what: &str) -> Self {
+    pub fn lacks(self, feature: &str) -> Self {
         self.change(|_, target| {
-            target.lacks.insert(what.to_owned());
+            target.lacks.insert(feature.to_owned());
         })
     }
 
@@ -167,10 +167,10 @@ impl<Rule: Plugin> Exchange<Rule> {
         self.change(|_, target| target.dialect = name.to_owned())
     }
 
-    /// Lets the attempts from here on go to another upstream, which may lack other things.
+    /// Sends the next attempts to another upstream, which lacks these features.
     pub fn fail_over(&mut self, upstream: &str, lacks: &[&str]) {
         self.target.upstream = upstream.to_owned();
-        self.target.lacks = lacks.iter().map(|&word| word.to_owned()).collect();
+        self.target.lacks = lacks.iter().map(|&feature| feature.to_owned()).collect();
     }
 
     /// The account's name.
@@ -192,7 +192,7 @@ impl<Rule: Plugin> Exchange<Rule> {
         self
     }
 
-    /// The answer has this header.
+    /// The upstream's response has this header.
     #[must_use]
     #[track_caller]
     pub fn answered_with(mut self, name: &str, value: &str) -> Self {
@@ -207,8 +207,8 @@ impl<Rule: Plugin> Exchange<Rule> {
         self
     }
 
-    /// Another exchange with a new instance of the rule, but with the same settings and what
-    /// [`kv`](crate::kv) holds.
+    /// Another exchange with a new instance of the plugin, and with the same settings and contents
+    /// of [`kv`](crate::kv).
     #[must_use]
     pub fn next(self, body: impl ToString) -> Self {
         let mut next = Self::new(body);
@@ -217,20 +217,20 @@ impl<Rule: Plugin> Exchange<Rule> {
         next
     }
 
-    /// Lets time pass for what [`kv`](crate::kv) holds.
+    /// Advances the clock of [`kv`](crate::kv).
     pub fn wait(&mut self, time: Duration) {
         self.around.now += time;
     }
 
     #[track_caller]
     fn change(mut self, act: impl FnOnce(&mut host::Request, &mut host::Target)) -> Self {
-        act(&mut self.asked, &mut self.target);
-        self.sent = self.asked.clone();
+        act(&mut self.received, &mut self.target);
+        self.sent = self.received.clone();
         self.response.target = self.target.clone();
         self
     }
 
-    /// What the plugin says about itself, with the present settings.
+    /// The plugin's manifest, with the current settings.
     pub fn describe(&mut self) -> Result<Manifest, Error> {
         let settings = self.around.settings.clone();
         host::within(&mut self.around, || {
@@ -239,8 +239,8 @@ impl<Rule: Plugin> Exchange<Rule> {
     }
 
     /// Whether the guards of a hook hold for this exchange. The conditions on a failure and on
-    /// events (`status`, `events`, `deltas`) are taken to hold. An attempt guard is checked for the
-    /// next attempt, a failure guard for the present one.
+    /// events (`status`, `events`, `deltas`) are assumed to hold. An attempt guard is checked for
+    /// the next attempt, a failure guard for the current one.
     ///
     /// # Panics
     ///
@@ -250,8 +250,8 @@ impl<Rule: Plugin> Exchange<Rule> {
     pub fn would_call(&mut self, hook: Hook) -> bool {
         let manifest = self.described();
         let (attempt, request) = match hook {
-            Hook::Request => (None, &self.asked),
-            Hook::Attempt => (Some(self.target.attempt + 1), &self.asked),
+            Hook::Request => (None, &self.received),
+            Hook::Attempt => (Some(self.target.attempt + 1), &self.received),
             Hook::Failure | Hook::Response => (Some(self.target.attempt.max(1)), &self.sent),
         };
         let facts = Facts {
@@ -272,7 +272,7 @@ impl<Rule: Plugin> Exchange<Rule> {
             .expect("the manifest is valid")
     }
 
-    /// The body as it stands: as the client sent it, with the edits made since.
+    /// The current body: as the client sent it, with the edits made since.
     ///
     /// # Panics
     ///
@@ -283,7 +283,7 @@ impl<Rule: Plugin> Exchange<Rule> {
         String::from_utf8(bytes.to_vec()).expect("the body is UTF-8")
     }
 
-    /// The path and query string to which the request goes.
+    /// The path and query string that the request is sent to.
     pub fn path_and_query(&self) -> String {
         let (path, query) = (self.sent.path(), self.sent.query());
         if query.is_empty() {
@@ -293,17 +293,18 @@ impl<Rule: Plugin> Exchange<Rule> {
         }
     }
 
-    /// A header of the request as it stands.
+    /// The current values of a request header.
     pub fn request_header(&self, name: &str) -> Vec<String> {
         self.sent.header(name)
     }
 
-    /// A header of the answer as it stands.
+    /// The current values of a response header.
     pub fn response_header(&self, name: &str) -> Vec<String> {
         self.response.header(name)
     }
 
-    /// What the plugin has put into the record: for the request as it stands, and for the answer.
+    /// The notes that the plugin has added to the record, of the current request and of the
+    /// response.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.sent.notes.clone();
         for line in self.response.notes.lines() {
@@ -312,12 +313,12 @@ impl<Rule: Plugin> Exchange<Rule> {
         notes.into_lines()
     }
 
-    /// What the plugin has written to the log.
+    /// The lines that the plugin has logged.
     pub fn log(&self) -> &[(Level, String)] {
         &self.around.lines
     }
 
-    /// Calls a hook of the one rule of this exchange.
+    /// Calls a hook of the exchange's one plugin.
     fn call<T>(
         &mut self,
         act: impl FnOnce(&mut Rule, &mut Self) -> Result<T, Error>,
@@ -364,16 +365,18 @@ impl<Rule: Plugin> Exchange<Rule> {
 impl<Rule: RequestHook> Exchange<Rule> {
     /// Calls the request hook.
     pub fn on_request(&mut self) -> Result<Verdict, Error> {
-        let result = self.edit(Moment::Request, self.asked.clone(), |rule, request, _| {
-            rule.on_request(request)
-        });
-        self.asked = self.sent.clone();
+        let result = self.edit(
+            Moment::Request,
+            self.received.clone(),
+            |rule, request, _| rule.on_request(request),
+        );
+        self.received = self.sent.clone();
         result
     }
 }
 
 impl<Rule: AttemptHook> Exchange<Rule> {
-    /// Begins an attempt, the next one if there was one before, and calls the attempt hook.
+    /// Begins the next attempt and calls the attempt hook.
     ///
     /// # Panics
     ///
@@ -382,7 +385,7 @@ impl<Rule: AttemptHook> Exchange<Rule> {
     pub fn on_attempt(&mut self) -> Result<Verdict, Error> {
         self.target.attempt += 1;
         self.response.target = self.target.clone();
-        let from = self.asked.clone();
+        let from = self.received.clone();
         if self.target.mapped_model != self.target.requested_model {
             let model =
                 serde_json::to_string(&self.target.mapped_model).expect("a text serialises");
@@ -394,7 +397,7 @@ impl<Rule: AttemptHook> Exchange<Rule> {
 }
 
 impl<Rule: FailureHook> Exchange<Rule> {
-    /// Calls the failure hook with what came back, which then tells what the hook made of it.
+    /// Calls the failure hook with a failure, which afterwards has what the hook set.
     pub fn on_failure(&mut self, failed: &mut Failed) -> Result<(), Error> {
         let before = failed.clone();
         let result = self.call(|rule, exchange| {
@@ -430,13 +433,13 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         result
     }
 
-    /// Ends the answer as it should, and calls the response hook.
+    /// Ends the response completely, and calls the response hook.
     pub fn on_end(&mut self) -> Result<Vec<Event>, Error> {
         self.response.complete = true;
         self.end()
     }
 
-    /// Cuts the answer short, and calls the response hook. A `message_stop` that it returns does
+    /// Truncates the response, and calls the response hook. A `message_stop` that it returns does
     /// not reach the client.
     pub fn on_cut(&mut self) -> Result<Vec<Event>, Error> {
         self.response.complete = false;
@@ -453,7 +456,7 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         })
     }
 
-    /// Calls the response hook with an answer that is no message.
+    /// Calls the response hook with a response that is not a message.
     pub fn on_body(&mut self, body: impl ToString) -> Result<Option<String>, Error> {
         self.response.complete = true;
         self.respond(|rule, response| {
@@ -486,7 +489,7 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         self.response.closed = Some("the answer has begun");
     }
 
-    /// Sends a whole answer through the response hook and returns what the client gets.
+    /// Sends a whole response through the response hook and returns what the client gets.
     pub fn stream(&mut self, events: impl IntoIterator<Item = Event>) -> Result<Vec<Event>, Error> {
         let mut out = Vec::new();
         for event in events {
@@ -501,8 +504,8 @@ impl<Rule: ResponseHook> Exchange<Rule> {
     }
 }
 
-/// What a body that cannot be read comes to: the client gets an error, and the plugin has not
-/// failed.
+/// Turns an error about a malformed body into a refusal: the client gets an error, and the plugin
+/// has not failed.
 fn refused(error: Error) -> Result<Verdict, Error> {
     if error.is_bad_document() {
         let message = format!("the body is not valid JSON: {error}");
@@ -511,7 +514,7 @@ fn refused(error: Error) -> Result<Verdict, Error> {
     Err(error)
 }
 
-/// A verdict that the gateway can use; anything else is the plugin's failure.
+/// Checks a verdict as the gateway does: one that cannot be used is the plugin's failure.
 fn checked(verdict: Verdict) -> Result<Verdict, Error> {
     match &verdict {
         Verdict::Proceed => {}
@@ -550,15 +553,15 @@ impl From<Hook> for contract::Hook {
     }
 }
 
-/// A failed attempt, and what the failure hook made of it.
+/// A failed attempt, with what the failure hook set.
 #[derive(Debug, Clone)]
 pub struct Failed {
     host: host::Failure,
 }
 
 impl Failed {
-    /// An upstream's answer with this status, Anthropic error type and body; status 0 if there was
-    /// no answer.
+    /// An upstream's response with this status, Anthropic error type and body; status 0 without a
+    /// response.
     pub fn new(status: u16, error_type: &str, body: impl ToString) -> Self {
         Self {
             host: host::Failure {
@@ -572,7 +575,7 @@ impl Failed {
         }
     }
 
-    /// The upstream's answer has this header.
+    /// The upstream's response has this header.
     #[must_use]
     #[track_caller]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -580,22 +583,22 @@ impl Failed {
         self
     }
 
-    /// The status that counts.
+    /// The status that decides about retries and cooldowns.
     pub fn status(&self) -> u16 {
         self.host.status()
     }
 
-    /// The error type that the client reads.
+    /// The error type that the client gets.
     pub fn error_type(&self) -> String {
         self.host.error_type()
     }
 
-    /// The body that the client reads.
+    /// The body that the client gets.
     pub fn body(&self) -> String {
         self.host.body.borrow().clone()
     }
 
-    /// Whether to try again, if the hook has said so.
+    /// The retry that the hook has asked for, if any.
     pub fn retry(&self) -> Option<(RetryTarget, Duration)> {
         self.host.retry.get()
     }
@@ -606,13 +609,13 @@ impl Failed {
     }
 }
 
-/// What a test of a verdict asks for.
+/// Accessors for tests.
 impl Verdict {
     /// The answer as `{"body", "status", "headers", "note"}`, with what was set.
     ///
     /// # Panics
     ///
-    /// If the verdict is another.
+    /// If the verdict is a different one.
     #[track_caller]
     pub fn expect_answer(&self) -> Value {
         match self {
@@ -625,7 +628,7 @@ impl Verdict {
     ///
     /// # Panics
     ///
-    /// If the verdict is another.
+    /// If the verdict is a different one.
     #[track_caller]
     pub fn expect_refusal(&self) -> Value {
         match self {
@@ -634,7 +637,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the exchange goes on.
+    /// Whether the exchange continues.
     pub fn is_proceed(&self) -> bool {
         matches!(self, Self::Proceed)
     }

@@ -50,14 +50,14 @@ pub enum StreamEvent {
     },
     /// The end of the message.
     MessageStop,
-    /// A sign of life.
+    /// A keepalive.
     Ping,
     /// An error after the stream has begun.
     Error {
         /// The error.
         error: StreamError,
     },
-    /// Any other event, and one that is not as expected. Leave it alone.
+    /// Any other event, or one with an unexpected shape. Leave it alone.
     #[serde(other)]
     Other,
 }
@@ -184,8 +184,8 @@ pub struct StreamError {
 }
 
 impl Event {
-    /// The event as a type. Never fails: what is not an event of a Messages stream, or not as
-    /// expected, is [`StreamEvent::Other`].
+    /// Reads the event as a type. Never fails: any other event, or one with an unexpected shape, is
+    /// [`StreamEvent::Other`].
     pub fn typed(&self) -> StreamEvent {
         serde_json::from_str(&self.data).unwrap_or(StreamEvent::Other)
     }

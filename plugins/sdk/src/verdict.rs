@@ -53,7 +53,7 @@ impl Answer {
         Self::with_body(RawValue::from_string(text).expect("a value prints as valid JSON"))
     }
 
-    /// An answer with this JSON text as its body, byte for byte. The error says why it is not one.
+    /// An answer with this text as its body, byte for byte. Fails if it is not valid JSON.
     pub fn from_json(text: impl Into<String>) -> Result<Self, Error> {
         Ok(Self::with_body(RawValue::from_string(text.into())?))
     }
@@ -81,14 +81,14 @@ impl Answer {
         self
     }
 
-    /// Sets the reason why the answer was made here, for the log and the record.
+    /// Sets the reason why the plugin answers, for the log and the record.
     #[must_use]
-    pub fn note(mut self, why: impl Into<String>) -> Self {
-        self.note = Some(why.into());
+    pub fn note(mut self, reason: impl Into<String>) -> Self {
+        self.note = Some(reason.into());
         self
     }
 
-    /// As the gateway gets it, for tests.
+    /// The draft that the gateway gets, for tests.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn draft(&self) -> witgate_contract::verdict::AnswerDraft {
         let body = self.body.get().to_owned();
@@ -157,7 +157,7 @@ impl Refusal {
         self
     }
 
-    /// As the gateway gets it, for tests.
+    /// The draft that the gateway gets, for tests.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn draft(&self) -> witgate_contract::verdict::RefusalDraft {
         let (error_type, message) = (self.error_type.clone(), self.message.clone());
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_says_only_what_was_set() {
+    fn an_answer_has_only_what_was_set() {
         assert_eq!(Answer::new(json!({})).to_json(), r#"{"body":{}}"#);
         let full = Answer::from_json(r#"{ "a": 1.0e0 }"#)
             .unwrap()
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_only_what_was_set() {
+    fn a_refusal_has_only_what_was_set() {
         let refusal = Refusal::invalid_request("no");
         assert_eq!(
             refusal.to_json(),

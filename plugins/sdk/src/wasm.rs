@@ -1,4 +1,4 @@
-//! The gateway's functions on wasm, and the path from the component's exports to a plugin's hooks.
+//! The gateway's functions on wasm, and the component's exports that call a plugin's hooks.
 //!
 //! Each hook has a world and bindings of its own, so that a component exports only the hooks it
 //! has. All share the types of the first world. Only what a plugin calls becomes an import of the
@@ -96,16 +96,16 @@ use exchange::HookError;
 pub(crate) use exchange::{Failure, Request, Response, Target};
 use plugin_world::witgate::plugin::{kv, log as log_lines, settings as own_settings};
 
-/// A plugin with the place in which the component keeps it.
+/// A plugin that the component keeps between calls.
 pub trait Held: Plugin + 'static {
     /// The version of the plugin's crate.
     const VERSION: &'static str;
 
-    /// Acts on the one plugin of this instance, which is [made](make) on first use.
+    /// Calls `act` with the one plugin of this instance, which is [made](make) on first use.
     fn with<T>(act: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error>;
 }
 
-/// Makes the plugin of the settings that are in force.
+/// Makes the plugin from its current settings.
 pub fn make<Rule: Plugin>() -> Result<Rule, Error> {
     Rule::new(settings::read(&own_settings::get())?)
 }

@@ -1,4 +1,4 @@
-//! What `testing::Exchange` promises: a plugin meets natively what it meets in the gateway.
+//! Tests that `testing::Exchange` treats a plugin as the gateway does.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Default for Settings {
     }
 }
 
-/// A plugin that uses everything once.
+/// A plugin that uses every function once.
 #[derive(Debug)]
 struct Everything {
     settings: Settings,
@@ -138,7 +138,7 @@ fn the_edits_of_a_call_that_fails_are_taken_back() {
 }
 
 #[test]
-fn a_body_that_cannot_be_read_is_the_clients_fault() {
+fn a_malformed_body_is_the_clients_fault() {
     let mut exchange = Exchange::<Everything>::new(r#"{"model":"m", oops"#);
     let refusal = exchange.on_request().unwrap().expect_refusal();
     assert_eq!(refusal["type"], "invalid_request_error");
@@ -150,7 +150,7 @@ fn a_body_that_cannot_be_read_is_the_clients_fault() {
 }
 
 #[test]
-fn settings_are_checked_where_the_plugin_is_described() {
+fn settings_are_checked_when_the_plugin_is_described() {
     let misspelt = json!({"tagg": "x"});
     let refused = Exchange::<Everything>::new(BODY)
         .settings(misspelt)
@@ -171,7 +171,7 @@ fn one_of_several_guards_is_enough() {
 }
 
 #[test]
-fn what_kv_holds_outlives_the_exchange_until_its_time_is_up() {
+fn kv_entries_outlive_the_exchange_until_they_expire() {
     let mut first = Exchange::<Everything>::new(BODY);
     first.on_attempt().unwrap();
     let mut second = first.next(BODY);
@@ -211,7 +211,7 @@ fn a_stream_passes_event_by_event_with_the_state_of_the_attempt() {
 }
 
 #[test]
-fn a_cut_answer_is_not_complete() {
+fn a_truncated_response_is_not_complete() {
     let mut exchange = Exchange::<Everything>::new(BODY);
     exchange.on_event(Event::new("one", json!({}))).unwrap();
     assert_eq!(exchange.on_cut().unwrap()[0].data, "false");
@@ -254,7 +254,7 @@ impl RequestHook for Forbidden {
 }
 
 #[test]
-fn what_is_not_allowed_is_an_error_and_no_edit() {
+fn what_is_not_allowed_is_an_error_and_changes_nothing() {
     let mut exchange = Exchange::<Forbidden>::new(BODY).header("x-api-key", "secret");
     exchange.on_request().unwrap();
     assert_eq!(exchange.body(), BODY);

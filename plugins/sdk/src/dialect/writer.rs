@@ -30,8 +30,8 @@ pub struct Usage {
 /// writer.text("lo");
 /// writer.end("end_turn", None, Usage { output: 2, ..Usage::default() });
 /// let names: Vec<_> = writer.take().into_iter().map(|event| event.name).collect();
-/// assert_eq!(names, ["message_start", "content_block_start", "content_block_delta", "content_block_delta",
-///     "content_block_stop", "message_delta", "message_stop"]);
+/// assert_eq!(names, ["message_start", "content_block_start", "content_block_delta",
+///     "content_block_delta", "content_block_stop", "message_delta", "message_stop"]);
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Writer {

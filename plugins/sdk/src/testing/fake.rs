@@ -1,5 +1,5 @@
-//! The gateway's side natively: the functions that the bindings have on wasm, over values that a
-//! test sets. What is allowed is decided by `witgate_contract`, as in the gateway.
+//! A native fake of the gateway: the same functions as the bindings on wasm, over values that a
+//! test sets. `witgate_contract` decides what is allowed, as in the gateway.
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,7 +32,7 @@ pub(crate) enum Moment {
     Failure,
 }
 
-/// What one call has done besides edits of the body; it lasts if the call succeeds.
+/// The effects of one call besides edits of the body. They are kept if the call succeeds.
 #[derive(Debug, Clone, Default)]
 struct Journal {
     headers: header::Edits,
@@ -68,7 +68,7 @@ impl Request {
         }
     }
 
-    /// Keeps what the call has done.
+    /// Keeps the effects of the call.
     pub(crate) fn settle(&mut self) {
         let Journal { headers, notes, .. } = self.call.take();
         headers.apply(&mut self.headers);
@@ -192,7 +192,7 @@ impl Request {
 /// The seed of placeholders; in the gateway it is random.
 const SEED: u64 = 0x5eed_5eed_5eed_5eed;
 
-/// Adds the lines of a call that succeeded to those of the exchange.
+/// Adds the notes of a call that succeeded to those of the exchange.
 fn keep(kept: &mut Notes, of_call: Notes) {
     for line in of_call.lines() {
         kept.add(line);
@@ -285,11 +285,11 @@ impl Target {
         self.attempt
     }
 
-    pub(crate) fn lacks(&self, what: &str) -> bool {
-        self.lacks.contains(what)
+    pub(crate) fn lacks(&self, feature: &str) -> bool {
+        self.lacks.contains(feature)
     }
 
-    /// What guards are checked against.
+    /// The facts that guards are checked against.
     pub(crate) fn facts(&self, attempt: u32) -> guard::Target<'_> {
         guard::Target {
             dialect: &self.dialect,
@@ -361,7 +361,7 @@ pub(crate) struct Response {
     pub(crate) target: Target,
     pub(crate) session: Option<String>,
     pub(crate) streaming: bool,
-    /// Why no header can be set, if that is so.
+    /// The reason why no header can be set, if there is one.
     pub(crate) closed: Option<&'static str>,
     pub(crate) complete: bool,
     pub(crate) notes: Notes,
@@ -383,7 +383,7 @@ impl Response {
         }
     }
 
-    /// Keeps what the call has done, or forgets it.
+    /// Keeps or drops the effects of the call.
     pub(crate) fn settle(&mut self, succeeded: bool) {
         let Journal { headers, notes, .. } = self.call.take();
         if succeeded {
@@ -406,9 +406,9 @@ impl Response {
 
     pub(crate) fn set_header(&self, name: &str, values: &[String]) -> Result<(), EditError> {
         let name = header::name(name)?;
-        if let Some(why) = self.closed {
+        if let Some(reason) = self.closed {
             return Err(EditError::NotAllowed(format!(
-                "{why}, `{name}` cannot be set"
+                "{reason}, `{name}` cannot be set"
             )));
         }
         header::check_in_response(&name)?;
@@ -452,15 +452,15 @@ fn values(name: &str, edits: &header::Edits, headers: &HeaderMap) -> Vec<String>
     header::name(name).map_or_else(|_| Vec::new(), |name| edits.values(&name, headers))
 }
 
-/// What a plugin reaches by plain functions: settings, state and the log.
+/// What a plugin reaches with plain functions: settings, state and the log.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) settings: String,
     pub(crate) kv: kv::Space,
     pub(crate) lines: Vec<(Level, String)>,
-    /// Lines that this exchange has written, with those that were dropped.
+    /// The number of lines that this exchange has logged, dropped ones included.
     pub(crate) logged: u32,
-    /// The time on the test's own clock, which only the test moves.
+    /// The time on the test's own clock, which only the test advances.
     pub(crate) now: Instant,
 }
 
@@ -477,11 +477,12 @@ impl Default for Surroundings {
 }
 
 thread_local! {
-    /// Those of the exchange whose hook is running; of no exchange in the test of a plain function.
+    /// The surroundings of the exchange whose hook is running. The default in tests of plain
+    /// functions.
     static AROUND: RefCell<Surroundings> = RefCell::default();
 }
 
-/// Calls a hook in these surroundings, and leaves in them what it did.
+/// Calls a hook in these surroundings, and stores its effects in them.
 pub(crate) fn within<T>(around: &mut Surroundings, act: impl FnOnce() -> T) -> T {
     let before = AROUND.replace(std::mem::take(around));
     let result = act();
