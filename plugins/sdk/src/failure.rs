@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{edit::EditError, host};
 
-/// A failed attempt: the error response, or the reason why there is none.
+/// A failed attempt: the error response, or why there was no response.
 ///
 /// The setters change what the gateway decides, and what the client gets if there is no further
 /// attempt.
