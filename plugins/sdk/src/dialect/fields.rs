@@ -100,5 +100,6 @@ pub(super) fn unexpected(at: &str, expected: &str, value: &Value) -> Refusal {
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     };
+    let at = if at.is_empty() { "the body" } else { at };
     Refusal::invalid_request(format!("{at}: got {got}, expected {expected}"))
 }

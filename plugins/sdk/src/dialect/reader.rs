@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_malformed_request_is_refused_with_the_name_of_the_field() {
-        refused(json!([]), "expected an object");
+        refused(json!([]), "the body: got an array, expected an object");
         refused(
             json!({ "messages": {} }),
             "messages: got an object, expected an array",
