@@ -34,7 +34,25 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["pipeline/instance", "pipeline/plugin", "pipeline/runtime"],
     ),
     ("host", &["upstream/echo", "upstream/models"]),
-    ("plugins/dialect-gemini", &["ask/contents", "ask/media"]),
+    (
+        "host/document",
+        &[
+            "index",
+            "index/keys",
+            "index/pass",
+            "index/shift",
+            "path",
+            "path/filter",
+            "path/walk",
+            "pieces",
+            "pointer",
+            "search",
+        ],
+    ),
+    (
+        "plugins/dialect-gemini",
+        &["request/contents", "request/media"],
+    ),
     ("plugins/sdk", &["dialect/asked", "dialect/read"]),
     ("plugins/sdk", &["error", "verdict"]),
 ];

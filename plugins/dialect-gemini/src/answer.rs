@@ -15,7 +15,7 @@ use self::{
     chunk::{Candidate, Chunk, FunctionCall, Part, UsageMetadata},
     finish::End,
 };
-use crate::{names::Names, tally::Account, trouble::Trouble};
+use crate::{dropped::Dropped, error::UpstreamError, names::Names};
 
 /// One answer, chunk by chunk.
 #[derive(Debug, Default)]
@@ -30,11 +30,11 @@ pub(crate) struct Answer {
     last: Last,
     /// The stop reason, once the upstream has told why it ended. Its counts may still come.
     stop: Option<&'static str>,
-    account: Account,
+    dropped: Dropped,
     /// Something came that a message has no place for.
     lost: bool,
     /// The error that ended it.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) error: Option<UpstreamError>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Answer {
                     self.chunk(chunk, about);
                 }
             }
-            Err(_) => self.fail(Trouble::found(
+            Err(_) => self.fail(UpstreamError::found(
                 ErrorType::Api,
                 "the upstream sent an event that is no chunk of Gemini's",
             )),
@@ -92,12 +92,12 @@ impl Answer {
 
     /// What could not be expressed, for the record; an error has its own words.
     pub(crate) fn note(&self) -> Option<String> {
-        self.account.line().filter(|_| self.trouble.is_none())
+        self.dropped.line().filter(|_| self.error.is_none())
     }
 
     fn chunk(&mut self, chunk: Chunk, about: About<'_>) {
         if let Some(error) = chunk.error {
-            return self.fail(Trouble::in_stream(&error));
+            return self.fail(UpstreamError::in_stream(&error));
         }
         if let Some(counts) = &chunk.usage_metadata {
             self.usage = usage(counts);
@@ -120,7 +120,7 @@ impl Answer {
             self.begin(about);
             self.stop = Some("refusal");
             let reason = finish::known_block(&reason);
-            self.account
+            self.dropped
                 .changed
                 .add(format!("blocked prompt ({reason}) to refusal"));
         }
@@ -140,7 +140,7 @@ impl Answer {
             ),
         ] {
             if is_there {
-                self.account.left_out.add(field);
+                self.dropped.left_out.add(field);
             }
         }
         let Some(reason) = candidate.finish_reason else {
@@ -153,24 +153,24 @@ impl Answer {
             self.writer.has_content(),
             calls,
         ) {
-            End::Stop(_) | End::Told(..) if self.lost && !self.writer.has_content() => {
+            End::Stop(_) | End::Noted(..) if self.lost && !self.writer.has_content() => {
                 let what = "capability_rejected: an answer without text or calls";
-                self.fail(Trouble::found(ErrorType::InvalidRequest, what));
+                self.fail(UpstreamError::found(ErrorType::InvalidRequest, what));
             }
             End::Stop(stop) => {
                 self.begin(about);
                 self.writer.close();
                 self.stop = Some(stop);
             }
-            End::Told(stop, reason) => {
-                self.account
+            End::Noted(stop, reason) => {
+                self.dropped
                     .changed
                     .add(format!("finish reason {reason} to {stop}"));
                 self.begin(about);
                 self.writer.close();
                 self.stop = Some(stop);
             }
-            End::Fail(trouble) => self.fail(trouble),
+            End::Fail(error) => self.fail(error),
         }
     }
 
@@ -204,7 +204,7 @@ impl Answer {
             ("toolResponse", part.tool_response.is_some()),
         ] {
             if is_there {
-                self.account.left_out.add(field);
+                self.dropped.left_out.add(field);
                 self.lost = true;
             }
         }
@@ -242,7 +242,7 @@ impl Answer {
             Last::Call => !calls && ends,
         };
         if behind {
-            self.account.left_out.add("thoughtSignature behind a text");
+            self.dropped.left_out.add("thoughtSignature behind a text");
             return;
         }
         self.begin(about);
@@ -252,7 +252,7 @@ impl Answer {
 
     fn call(&mut self, call: FunctionCall, about: About<'_>) {
         let Some(name) = call.name.filter(|name| !name.is_empty()) else {
-            self.account.left_out.add("functionCall without a name");
+            self.dropped.left_out.add("functionCall without a name");
             return;
         };
         self.begin(about);
@@ -287,10 +287,10 @@ impl Answer {
         }
     }
 
-    fn fail(&mut self, trouble: Trouble) {
-        self.writer.fail(trouble.kind, &trouble.message);
+    fn fail(&mut self, error: UpstreamError) {
+        self.writer.fail(error.kind, &error.message);
         self.stop = None;
-        self.trouble = Some(trouble);
+        self.error = Some(error);
     }
 }
 

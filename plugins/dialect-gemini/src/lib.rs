@@ -4,14 +4,14 @@
 //! two, with the final counts, when the stream has ended by itself.
 
 mod answer;
-mod ask;
+mod dropped;
+mod error;
 mod lists;
 mod model;
 mod names;
+mod request;
 mod schema;
 mod settings;
-mod tally;
-mod trouble;
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ use witgate_plugin::{
 
 use self::{
     answer::{About, Answer},
-    ask::{Signatures, To},
+    error::{Signature, UpstreamError},
     model::Model,
     names::Names,
+    request::{Destination, Signatures},
     settings::Settings,
-    trouble::{Signature, Trouble},
 };
 
 const KINDS: [&str; 3] = ["messages", "count_tokens", "models"];
@@ -94,49 +94,49 @@ impl DialectGemini {
         let (outline, asked) = ClientRequest::read(request, LONGEST)?;
         let model = target.mapped_model();
         let path = in_path(&model);
-        let to = To {
+        let to = Destination {
             model: Model::named(&model),
             path: &path,
             vertex: self.settings.is_vertex(&target.upstream()),
             signatures: self.signatures,
         };
-        let (told, method) = if self.kind == "count_tokens" {
-            let told = asked.and_then(|mut asked| ask::count(&mut asked, &outline, to));
-            (told, "countTokens")
+        let (translated, method) = if self.kind == "count_tokens" {
+            let translated = asked.and_then(|mut asked| request::count(&mut asked, &outline, to));
+            (translated, "countTokens")
         } else {
-            let told =
-                asked.and_then(|mut asked| ask::message(&mut asked, &outline, to, &self.settings));
-            (told, "streamGenerateContent?alt=sse")
+            let translated = asked
+                .and_then(|mut asked| request::message(&mut asked, &outline, to, &self.settings));
+            (translated, "streamGenerateContent?alt=sse")
         };
-        let told = match told {
-            Ok(told) => told,
+        let translated = match translated {
+            Ok(translated) => translated,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        request.rewrite(told.body)?;
+        request.rewrite(translated.body)?;
         request.set_path(&format!("/{path}:{method}"))?;
-        if let Some(note) = told.note {
+        if let Some(note) = translated.note {
             request.note(&note);
         }
-        self.names = told.names;
+        self.names = translated.names;
         Ok(Ok(()))
     }
 }
 
 impl FailureHook for DialectGemini {
     fn on_failure(&mut self, _: &Request, _: &Target, failure: &mut Failure) -> Result<(), Error> {
-        let read = Trouble::read(failure.status(), &failure.body());
+        let read = UpstreamError::read(failure.status(), &failure.body());
         // An error within a stream has its words already.
-        let in_stream = self.answer.trouble.take();
-        let Some(trouble) = in_stream.or(read) else {
+        let in_stream = self.answer.error.take();
+        let Some(error) = in_stream.or(read) else {
             return Ok(());
         };
-        failure.set_body(trouble.body())?;
-        failure.set_error_type(trouble.kind)?;
-        failure.set_status(trouble.status)?;
-        if let Some(rest) = trouble.rest {
-            failure.set_cooldown(rest);
+        failure.set_body(error.body())?;
+        failure.set_error_type(error.kind)?;
+        failure.set_status(error.status)?;
+        if let Some(cooldown) = error.cooldown {
+            failure.set_cooldown(cooldown);
         }
-        let said = match trouble.signature {
+        let said = match error.signature {
             Some(Signature::Missing) => &mut self.signatures.wanted,
             Some(Signature::Refused) => &mut self.signatures.refused,
             None => return Ok(()),

@@ -7,7 +7,7 @@
 mod flatten;
 mod keywords;
 mod node;
-mod words;
+mod types;
 
 use witgate_plugin::{
     Value, json,
@@ -15,13 +15,13 @@ use witgate_plugin::{
 };
 
 use self::node::Cleaner;
-use crate::tally::Tally;
+use crate::dropped::Counts;
 
 /// An object of a schema, in the client's order.
 type Object = Map<String, Value>;
 
 /// The parameters of a function; none if it has none, for an object without properties is refused by some models.
-pub(crate) fn parameters(schema: &Value, lost: &mut Tally) -> Option<Value> {
+pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
     let mut cleaner = Cleaner::new(schema, lost);
     let clean = cleaner.schema(schema);
     let Value::Object(mut clean) = clean else {

@@ -17,7 +17,7 @@ use witgate_plugin::{
 };
 
 use crate::{
-    failure::{Failed, Said, meaning},
+    failure::{Failed, UpstreamError, classify},
     names::{Names, id_to_client, is_plain},
 };
 use calls::{Calls, Step};
@@ -75,9 +75,9 @@ impl Answer {
         if data == "[DONE]" {
             self.end(around);
         } else if event.name == "error" {
-            let said = Said::parse(data).or_else(|| Said::plain(data));
+            let reported = UpstreamError::parse(data).or_else(|| UpstreamError::plain(data));
             self.fail(
-                said.unwrap_or_else(|| odd("told of an error without a word")),
+                reported.unwrap_or_else(|| odd("told of an error without a word")),
                 around,
             );
         } else {
@@ -114,12 +114,12 @@ impl Answer {
     }
 
     fn chunk(&mut self, chunk: Chunk<'_>, data: &str, around: &Around<'_>) {
-        if let Some(said) = chunk.error.and_then(said) {
-            return self.fail(said, around);
+        if let Some(reported) = chunk.error.and_then(reported) {
+            return self.fail(reported, around);
         }
         let Some(choices) = chunk.choices else {
-            if let Some(said) = Said::parse(data) {
-                return self.fail(said, around);
+            if let Some(reported) = UpstreamError::parse(data) {
+                return self.fail(reported, around);
             }
             self.usage = chunk.usage.or(self.usage);
             return;
@@ -142,8 +142,8 @@ impl Answer {
     }
 
     fn choice(&mut self, mut choice: Choice<'_>, around: &Around<'_>) {
-        if let Some(said) = choice.error.and_then(said) {
-            return self.fail(said, around);
+        if let Some(reported) = choice.error.and_then(reported) {
+            return self.fail(reported, around);
         }
         self.delta(choice.delta(), around);
         match &*choice.finish_reason {
@@ -151,11 +151,11 @@ impl Answer {
             "error" => self.fail(odd("broke off with an error that it does not name"), around),
             // DeepSeek has no room to go on, vLLM was told to stop.
             reason @ ("insufficient_system_resource" | "abort") => {
-                let said = Said {
+                let reported = UpstreamError {
                     kind: "overloaded".to_owned(),
                     ..odd(&format!("broke off ({reason})"))
                 };
-                self.fail(said, around);
+                self.fail(reported, around);
             }
             reason => {
                 self.settle(around);
@@ -340,23 +340,26 @@ impl Answer {
         }
     }
 
-    fn fail(&mut self, said: Said, around: &Around<'_>) {
-        let meaning = meaning(None, &said, around.upstream);
-        self.writer.fail(meaning.kind, &meaning.message);
-        self.failed = Some(Failed { said, meaning });
+    fn fail(&mut self, reported: UpstreamError, around: &Around<'_>) {
+        let classified = classify(None, &reported, around.upstream);
+        self.writer.fail(classified.kind, &classified.message);
+        self.failed = Some(Failed {
+            reported,
+            classified,
+        });
     }
 }
 
-fn said(error: &RawValue) -> Option<Said> {
+fn reported(error: &RawValue) -> Option<UpstreamError> {
     let error: Value = serde_json::from_str(error.get()).ok()?;
     let empty = || odd("told of an error without a word");
-    (!error.is_null()).then(|| Said::of(&error).unwrap_or_else(empty))
+    (!error.is_null()).then(|| UpstreamError::of(&error).unwrap_or_else(empty))
 }
 
-fn odd(what: &str) -> Said {
-    Said {
+fn odd(what: &str) -> UpstreamError {
+    UpstreamError {
         message: format!("the upstream {what}"),
-        ..Said::default()
+        ..UpstreamError::default()
     }
 }
 

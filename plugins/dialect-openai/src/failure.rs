@@ -1,23 +1,23 @@
 //! What becomes of an upstream's errors.
 
-mod learned;
-mod meaning;
-mod said;
+mod capabilities;
+mod classify;
+mod upstream_error;
 mod wait;
 
-pub(crate) mod react;
+pub(crate) mod apply;
 
-pub(crate) use learned::{Learned, OPTIONAL, Used};
-pub(crate) use meaning::meaning;
-pub(crate) use said::Said;
+pub(crate) use capabilities::{Capabilities, OPTIONAL, Used};
+pub(crate) use classify::classify;
+pub(crate) use upstream_error::UpstreamError;
 
-use learned::{Room, room};
-use meaning::{Meaning, Next};
+use capabilities::{Room, room};
+use classify::{Classified, Next};
 use wait::wait;
 
 /// An error, as it was said and as it is understood.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    pub(crate) said: Said,
-    pub(crate) meaning: Meaning,
+    pub(crate) reported: UpstreamError,
+    pub(crate) classified: Classified,
 }

@@ -17,7 +17,7 @@ use witgate_plugin::{
 };
 
 use answer::{Answer, Around};
-use failure::{Failed, Used, react};
+use failure::{Failed, Used, apply};
 use names::Names;
 use request::Wanted;
 use settings::{Settings, Thoughts};
@@ -79,14 +79,14 @@ impl AttemptHook for DialectOpenai {
 
 impl DialectOpenai {
     fn messages(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
-        let learned = react::recall(target)?;
+        let capabilities = apply::recall(target)?;
         let mut options = self.settings.of(&target.upstream());
-        learned.apply(&mut options);
+        capabilities.apply(&mut options);
         let wanted = Wanted {
             model: target.mapped_model(),
             session: request.session(),
             options: &options,
-            learned: &learned,
+            capabilities: &capabilities,
             room: self.room.take(),
         };
         let (outline, asked) = ClientRequest::read(request, LONGEST)?;
@@ -121,16 +121,16 @@ impl FailureHook for DialectOpenai {
         failure: &mut Failure,
     ) -> Result<(), Error> {
         let failed = match self.failed.take() {
-            None => react::read(failure, &target.upstream()),
+            None => apply::read(failure, &target.upstream()),
             in_stream => in_stream,
         };
         let Some(failed) = failed else {
             return Ok(());
         };
-        react::tell(failure, &failed.meaning)?;
-        react::rest(failure, &failed)?;
-        if matches!(failed.meaning.status, 400 | 422 | 500) {
-            self.room = react::learn(failure, &failed, &self.used, target)?;
+        apply::set_error(failure, &failed.classified)?;
+        apply::set_cooldown(failure, &failed)?;
+        if matches!(failed.classified.status, 400 | 422 | 500) {
+            self.room = apply::learn(failure, &failed, &self.used, target)?;
         }
         Ok(())
     }

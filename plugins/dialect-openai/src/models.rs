@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use witgate_plugin::Error;
 
-use crate::failure::Said;
+use crate::failure::UpstreamError;
 
 #[derive(Deserialize)]
 struct List {
@@ -20,7 +20,8 @@ struct Model {
 
 pub(crate) fn models(body: &str) -> Result<Value, Error> {
     let list: List = serde_json::from_str(body).map_err(|error| {
-        let why = Said::parse(body).map_or_else(|| error.to_string(), |said| said.message);
+        let why = UpstreamError::parse(body)
+            .map_or_else(|| error.to_string(), |reported| reported.message);
         Error::new(format!("the upstream's answer is no list of models: {why}"))
     })?;
     let model = |Model { id, name }| {

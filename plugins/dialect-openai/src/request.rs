@@ -3,10 +3,10 @@
 //! The same conversation becomes the same bytes, turn after turn, so that the upstream's prompt cache hits: nothing in it depends on
 //! what comes behind, on time or on chance.
 
-mod account;
 mod chat;
 mod content;
 mod conversation;
+mod dropped;
 mod tools;
 
 use serde_json::Number;
@@ -16,14 +16,14 @@ use witgate_plugin::{
 };
 
 use crate::{
-    failure::{Learned, OPTIONAL, Used},
+    failure::{Capabilities, OPTIONAL, Used},
     names::{Names, hash},
     settings::{MaxTokens, Options, Thoughts},
 };
-use account::Account;
 use chat::{Chat, StreamOptions};
 use content::Content;
 use conversation::Conversation;
+use dropped::Dropped;
 
 /// What holds for this attempt beside what the client asks for.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) model: String,
     pub(crate) session: Option<String>,
     pub(crate) options: &'a Options,
-    pub(crate) learned: &'a Learned,
+    pub(crate) capabilities: &'a Capabilities,
     /// How many tokens are left for the answer, where the attempt before told.
     pub(crate) room: Option<u64>,
 }
@@ -53,14 +53,14 @@ pub(crate) fn translate(
 ) -> Result<Translated, Refusal> {
     let options = wanted.options;
     let mut names = Names::default();
-    let mut account = Account::default();
-    account.left_out.extend(asked.dropped);
-    let tools = tools::tools(asked.tools, &asked.tool_choice, &mut names, &mut account)?;
+    let mut dropped = Dropped::default();
+    dropped.left_out.extend(asked.left_out);
+    let tools = tools::tools(asked.tools, &asked.tool_choice, &mut names, &mut dropped)?;
     let tool_choice = tools::choice(asked.tool_choice, &mut names).filter(|_| !tools.is_empty());
     let parallel = (!asked.parallel_tools && !tools.is_empty()).then_some(false);
 
     let content = Content {
-        account: &mut account,
+        dropped: &mut dropped,
         names: &mut names,
         files: options.files,
     };
@@ -74,9 +74,9 @@ pub(crate) fn translate(
     } = conversation;
 
     if asked.top_k.is_some() {
-        account.left_out("top_k");
+        dropped.left_out("top_k");
     }
-    let max = max_tokens(asked.max_tokens, wanted, &mut account);
+    let max = max_tokens(asked.max_tokens, wanted, &mut dropped);
     let mut body = Chat {
         model: wanted.model.clone(),
         messages,
@@ -96,11 +96,11 @@ pub(crate) fn translate(
             asked.effort.as_deref(),
             &asked.thinking,
             options,
-            &mut account,
+            &mut dropped,
         ),
         response_format: asked
             .schema
-            .map(|schema| tools::format(schema, &mut account)),
+            .map(|schema| tools::format(schema, &mut dropped)),
         prompt_cache_key: wanted
             .session
             .clone()
@@ -111,7 +111,7 @@ pub(crate) fn translate(
             include_usage: true,
         }),
     };
-    let optional = body.spare(wanted.learned, &mut account);
+    let optional = body.spare(wanted.capabilities, &mut dropped);
     let used = Used {
         max_tokens: max.and_then(|max| Some((options.max_tokens, max.as_u64()?))),
         optional,
@@ -122,26 +122,28 @@ pub(crate) fn translate(
         body,
         names,
         used,
-        note: account.line(),
+        note: dropped.line(),
     })
 }
 
 impl Chat {
     /// Takes away what the upstream does not want, and tells which of the optional members are there.
-    fn spare(&mut self, learned: &Learned, account: &mut Account) -> Vec<&'static str> {
+    fn spare(&mut self, capabilities: &Capabilities, dropped: &mut Dropped) -> Vec<&'static str> {
         let mut there = Vec::new();
         for name in OPTIONAL {
             let said = match name {
-                "stream_options" => keep(&mut self.stream_options, learned.without(name)),
-                "parallel_tool_calls" => keep(&mut self.parallel_tool_calls, learned.without(name)),
-                "temperature" => keep(&mut self.temperature, learned.without(name)),
-                "top_p" => keep(&mut self.top_p, learned.without(name)),
-                "reasoning_effort" => keep(&mut self.reasoning_effort, learned.without(name)),
-                _ => keep(&mut self.prompt_cache_key, learned.without(name)),
+                "stream_options" => keep(&mut self.stream_options, capabilities.without(name)),
+                "parallel_tool_calls" => {
+                    keep(&mut self.parallel_tool_calls, capabilities.without(name))
+                }
+                "temperature" => keep(&mut self.temperature, capabilities.without(name)),
+                "top_p" => keep(&mut self.top_p, capabilities.without(name)),
+                "reasoning_effort" => keep(&mut self.reasoning_effort, capabilities.without(name)),
+                _ => keep(&mut self.prompt_cache_key, capabilities.without(name)),
             };
             match said {
                 Some(true) => there.push(name),
-                Some(false) => account.left_out(name),
+                Some(false) => dropped.left_out(name),
                 None => {}
             }
         }
@@ -158,7 +160,7 @@ fn keep<T>(member: &mut Option<T>, without: bool) -> Option<bool> {
     Some(!without)
 }
 
-fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, account: &mut Account) -> Option<Number> {
+fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, dropped: &mut Dropped) -> Option<Number> {
     let asked = asked?;
     let most = [wanted.options.max_output, wanted.room]
         .into_iter()
@@ -166,7 +168,7 @@ fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, account: &mut Account)
         .min();
     match (asked.as_u64(), most) {
         (Some(number), Some(most)) if number > most => {
-            account.capped(number, most);
+            dropped.capped(number, most);
             Some(most.into())
         }
         _ => Some(asked),
@@ -178,15 +180,15 @@ fn effort(
     said: Option<&str>,
     thinking: &Thinking,
     options: &Options,
-    account: &mut Account,
+    dropped: &mut Dropped,
 ) -> Option<&'static str> {
     const WORDS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
     let word = said.and_then(|said| WORDS.into_iter().find(|word| *word == said));
     if said.is_some() && !(options.effort && word.is_some()) {
-        account.left_out("output_config.effort");
+        dropped.left_out("output_config.effort");
     }
     if *thinking != Thinking::Unsaid && !options.effort {
-        account.left_out("thinking");
+        dropped.left_out("thinking");
     }
     if !options.effort {
         return None;

@@ -65,14 +65,14 @@ pub(crate) enum Thoughts {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    all: Said,
-    upstreams: BTreeMap<String, Said>,
+    all: Overrides,
+    upstreams: BTreeMap<String, Overrides>,
 }
 
 /// What is said of all upstreams, or of one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct Overrides {
     max_tokens: Option<MaxTokens>,
     max_output: Option<u64>,
     stream_usage: Option<bool>,
@@ -88,9 +88,9 @@ impl Settings {
     pub(crate) fn read(mut settings: Map<String, Value>) -> Result<Self, Error> {
         let upstreams = settings.remove("upstreams").unwrap_or_default();
         let upstreams: Option<BTreeMap<String, Value>> = parse(upstreams, "settings.upstreams")?;
-        let read = |(name, said): (String, Value)| {
-            let said = check(said, &format!("settings.upstreams.{name}"))?;
-            Ok((name, said))
+        let read = |(name, overrides): (String, Value)| {
+            let overrides = check(overrides, &format!("settings.upstreams.{name}"))?;
+            Ok((name, overrides))
         };
         Ok(Self {
             all: check(Value::Object(settings), "settings")?,
@@ -106,37 +106,37 @@ impl Settings {
     pub(crate) fn of(&self, upstream: &str) -> Options {
         let mut options = Options::default();
         let own = self.upstreams.get(upstream);
-        for said in [Some(&self.all), own].into_iter().flatten() {
-            options.apply(said);
+        for overrides in [Some(&self.all), own].into_iter().flatten() {
+            options.apply(overrides);
         }
         options
     }
 }
 
 impl Options {
-    fn apply(&mut self, said: &Said) {
-        fn set<T: Copy>(option: &mut T, said: Option<T>) {
-            *option = said.unwrap_or(*option);
+    fn apply(&mut self, overrides: &Overrides) {
+        fn set<T: Copy>(option: &mut T, value: Option<T>) {
+            *option = value.unwrap_or(*option);
         }
-        set(&mut self.max_tokens, said.max_tokens);
-        self.max_output = said.max_output.or(self.max_output);
-        set(&mut self.stream_usage, said.stream_usage);
-        set(&mut self.mid_system, said.mid_system);
-        set(&mut self.reasoning, said.reasoning);
-        set(&mut self.files, said.files);
-        set(&mut self.effort, said.effort);
-        set(&mut self.prompt_cache_key, said.prompt_cache_key);
+        set(&mut self.max_tokens, overrides.max_tokens);
+        self.max_output = overrides.max_output.or(self.max_output);
+        set(&mut self.stream_usage, overrides.stream_usage);
+        set(&mut self.mid_system, overrides.mid_system);
+        set(&mut self.reasoning, overrides.reasoning);
+        set(&mut self.files, overrides.files);
+        set(&mut self.effort, overrides.effort);
+        set(&mut self.prompt_cache_key, overrides.prompt_cache_key);
     }
 }
 
-fn check(said: Value, place: &str) -> Result<Said, Error> {
-    let said: Said = parse(said, place)?;
-    if said.max_output == Some(0) {
+fn check(overrides: Value, place: &str) -> Result<Overrides, Error> {
+    let overrides: Overrides = parse(overrides, place)?;
+    if overrides.max_output == Some(0) {
         return Err(Error::new(format!(
             "{place}: `max_output` is 0, expected a number of tokens"
         )));
     }
-    Ok(said)
+    Ok(overrides)
 }
 
 fn parse<T: DeserializeOwned>(value: Value, place: &str) -> Result<T, Error> {

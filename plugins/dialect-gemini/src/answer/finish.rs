@@ -2,16 +2,16 @@
 
 use witgate_plugin::ErrorType;
 
-use crate::trouble::{Signature, Trouble};
+use crate::error::{Signature, UpstreamError};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The message ends with this stop reason.
     Stop(&'static str),
     /// The same, but the reason says something that Anthropic has no word for, so the record has it.
-    Told(&'static str, &'static str),
+    Noted(&'static str, &'static str),
     /// There is no message, or it must not be taken for a whole one.
-    Fail(Trouble),
+    Fail(UpstreamError),
 }
 
 /// Reasons for which the answer is not to be given.
@@ -60,7 +60,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
     let natural = if has_calls { "tool_use" } else { "end_turn" };
     let of = |list: &[&'static str]| list.iter().copied().find(|known| *known == reason);
     if let Some(reason) = of(&REFUSALS) {
-        return End::Told("refusal", reason);
+        return End::Noted("refusal", reason);
     }
     if let Some(reason) = of(&BROKEN) {
         return End::Fail(failed(ErrorType::Api, reason, message));
@@ -69,8 +69,8 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
         "STOP" => End::Stop(natural),
         "MAX_TOKENS" => End::Stop("max_tokens"),
         // More could be had, by a token that a message has no place for.
-        "CONTINUATION" => End::Told("max_tokens", "CONTINUATION"),
-        "MISSING_THOUGHT_SIGNATURE" => End::Fail(Trouble {
+        "CONTINUATION" => End::Noted("max_tokens", "CONTINUATION"),
+        "MISSING_THOUGHT_SIGNATURE" => End::Fail(UpstreamError {
             signature: Some(Signature::Missing),
             ..failed(
                 ErrorType::InvalidRequest,
@@ -87,7 +87,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
             };
             End::Fail(failed(kind, "PUP_LIMITED_DISABLED", message))
         }
-        _ if has_content => End::Told(natural, of(&VAGUE).unwrap_or("unknown")),
+        _ if has_content => End::Noted(natural, of(&VAGUE).unwrap_or("unknown")),
         _ => {
             let reason = of(&VAGUE).unwrap_or("an unknown reason");
             End::Fail(failed(ErrorType::Api, reason, message))
@@ -103,8 +103,8 @@ pub(super) fn known_block(reason: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-fn failed(kind: ErrorType, reason: &str, message: Option<&str>) -> Trouble {
+fn failed(kind: ErrorType, reason: &str, message: Option<&str>) -> UpstreamError {
     let more = message.map(|message| format!(": {message}"));
     let more = more.unwrap_or_default();
-    Trouble::found(kind, format!("the model stopped with {reason}{more}"))
+    UpstreamError::found(kind, format!("the model stopped with {reason}{more}"))
 }

@@ -1,160 +1,148 @@
-//! Which words of JSON Schema say what, and to which type.
+//! The words of a schema of one type: what becomes of each, and what is said of it where nothing does.
 
-use witgate_plugin::Value;
+use witgate_plugin::{Value, json};
 
-use super::Object;
-use crate::tally::Tally;
-
-/// The types of a value that is not null.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    String,
-    Number,
-    Integer,
-    Boolean,
+use super::{
     Object,
-    Array,
-}
+    node::{Cleaner, any, fits},
+    types::Kind,
+};
 
-impl Kind {
-    pub(super) const ALL: [Self; 6] = [
-        Self::String,
-        Self::Number,
-        Self::Integer,
-        Self::Boolean,
-        Self::Object,
-        Self::Array,
-    ];
-
-    /// Gemini's word.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::String => "STRING",
-            Self::Number => "NUMBER",
-            Self::Integer => "INTEGER",
-            Self::Boolean => "BOOLEAN",
-            Self::Object => "OBJECT",
-            Self::Array => "ARRAY",
+impl Cleaner<'_> {
+    pub(super) fn format(
+        &mut self,
+        kind: Kind,
+        schema: &Object,
+        out: &mut Object,
+        hints: &mut Vec<String>,
+    ) {
+        let Some(format) = schema.get("format").and_then(Value::as_str) else {
+            return;
+        };
+        if kind.formats().contains(&format) {
+            out.insert("format".to_owned(), json!(format));
+        } else {
+            self.lost.add("format");
+            hints.push(format!("format: {format}"));
         }
     }
 
-    pub(super) fn named(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.word().eq_ignore_ascii_case(word))
+    /// `enum` and `const`. Gemini lists texts only; other values are said in words.
+    pub(super) fn values(
+        &mut self,
+        kind: Kind,
+        schema: &Object,
+        out: &mut Object,
+        hints: &mut Vec<String>,
+    ) {
+        let constant = schema.get("const").map(std::slice::from_ref);
+        let listed = schema
+            .get("enum")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice);
+        let Some(values) = constant.or(listed) else {
+            return;
+        };
+        let values: Vec<&Value> = values.iter().filter(|value| fits(value, kind)).collect();
+        if values.is_empty() {
+            return;
+        }
+        if kind == Kind::String {
+            out.insert("enum".to_owned(), json!(values));
+            return;
+        }
+        self.lost.add("enum");
+        let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+        hints.push(format!("one of: {}", words.join(", ")));
     }
 
-    pub(super) fn of(value: &Value) -> Option<Self> {
-        match value {
-            Value::Null => None,
-            Value::Bool(_) => Some(Self::Boolean),
-            Value::Number(number) if number.is_f64() => Some(Self::Number),
-            Value::Number(_) => Some(Self::Integer),
-            Value::String(_) => Some(Self::String),
-            Value::Array(_) => Some(Self::Array),
-            Value::Object(_) => Some(Self::Object),
+    pub(super) fn members(&mut self, schema: &Object, out: &mut Object) {
+        let mut properties = Object::new();
+        if let Some(Value::Object(named)) = schema.get("properties") {
+            // What is under `properties` are names, whatever they are.
+            for (name, schema) in named {
+                if *schema != json!(false) {
+                    properties.insert(name.clone(), self.schema(schema));
+                }
+            }
+        }
+        let required: Vec<Value> = match schema.get("required") {
+            Some(Value::Array(names)) => names.clone(),
+            _ => Vec::new(),
+        };
+        let known = required
+            .iter()
+            .filter(|name| {
+                name.as_str()
+                    .is_some_and(|name| properties.contains_key(name))
+            })
+            .cloned()
+            .collect::<Vec<_>>();
+        if known.len() < required.len() {
+            self.lost.add("required");
+        }
+        if !properties.is_empty() {
+            out.insert("properties".to_owned(), Value::Object(properties));
+        }
+        if !known.is_empty() {
+            out.insert("required".to_owned(), Value::Array(known));
         }
     }
 
-    /// Constraints that Gemini has too, under the same name.
-    pub(super) fn constraints(self) -> &'static [&'static str] {
-        match self {
-            Self::String => &["minLength", "maxLength", "pattern"],
-            Self::Number | Self::Integer => &["minimum", "maximum"],
-            Self::Boolean => &[],
-            Self::Object => &["minProperties", "maxProperties"],
-            Self::Array => &["minItems", "maxItems"],
+    /// An array has to say what is in it.
+    pub(super) fn elements(&mut self, schema: &Object, out: &mut Object, hints: &mut Vec<String>) {
+        let tuple = schema
+            .get("prefixItems")
+            .or_else(|| schema.get("items").filter(|items| items.is_array()));
+        let items = match (tuple, schema.get("items")) {
+            (Some(Value::Array(places)), _) if !places.is_empty() => {
+                self.lost.add("prefixItems");
+                hints.push(format!("{} values, each in its place", places.len()));
+                self.schema(&json!({ "anyOf": places }))
+            }
+            (_, Some(items @ Value::Object(_))) => self.schema(items),
+            _ => any(),
+        };
+        out.insert("items".to_owned(), items);
+        if schema.get("uniqueItems") == Some(&json!(true)) {
+            self.lost.add("uniqueItems");
+            hints.push("no value twice".to_owned());
         }
     }
 
-    /// The formats that are not refused.
-    pub(super) fn formats(self) -> &'static [&'static str] {
-        match self {
-            Self::String => &["date-time", "enum"],
-            Self::Number => &["float", "double"],
-            Self::Integer => &["int32", "int64"],
-            Self::Boolean | Self::Object | Self::Array => &[],
+    /// Of whole numbers a limit that is excluded is the next number, included.
+    pub(super) fn bounds(
+        &mut self,
+        kind: Kind,
+        schema: &Object,
+        out: &mut Object,
+        hints: &mut Vec<String>,
+    ) {
+        let sides = [
+            ("exclusiveMinimum", "minimum", "more than", 1),
+            ("exclusiveMaximum", "maximum", "less than", -1),
+        ];
+        for (excluded, included, words, step) in sides {
+            let limit = match schema.get(excluded) {
+                Some(Value::Bool(true)) => schema.get(included).cloned(),
+                Some(limit @ Value::Number(_)) => Some(limit.clone()),
+                _ => None,
+            };
+            let Some(limit) = limit else {
+                continue;
+            };
+            let whole = limit.as_i64().and_then(|limit| limit.checked_add(step));
+            if let (Kind::Integer, Some(next)) = (kind, whole) {
+                out.insert(included.to_owned(), json!(next));
+            } else {
+                self.lost.add(excluded);
+                hints.push(format!("{words} {limit}"));
+                out.entry(included).or_insert(limit);
+            }
+        }
+        if let Some(step) = schema.get("multipleOf") {
+            self.lost.add("multipleOf");
+            hints.push(format!("a multiple of {step}"));
         }
     }
-}
-
-/// Words from which the type can be told where it is not said.
-const TELLING: [(&str, Kind); 15] = [
-    ("properties", Kind::Object),
-    ("required", Kind::Object),
-    ("additionalProperties", Kind::Object),
-    ("patternProperties", Kind::Object),
-    ("propertyNames", Kind::Object),
-    ("items", Kind::Array),
-    ("prefixItems", Kind::Array),
-    ("minItems", Kind::Array),
-    ("maxItems", Kind::Array),
-    ("minLength", Kind::String),
-    ("maxLength", Kind::String),
-    ("pattern", Kind::String),
-    ("format", Kind::String),
-    ("minimum", Kind::Number),
-    ("maximum", Kind::Number),
-];
-
-/// The type that other words imply.
-pub(super) fn implied(schema: &Object) -> Option<Kind> {
-    let told = TELLING.iter().find(|(word, _)| schema.contains_key(*word));
-    told.map(|(_, kind)| *kind)
-}
-
-/// Words that restrict what is valid and that Gemini does not have. All others that are not handled are remarks.
-const RESTRICTING: [&str; 16] = [
-    "not",
-    "if",
-    "then",
-    "else",
-    "patternProperties",
-    "propertyNames",
-    "dependentRequired",
-    "dependentSchemas",
-    "dependencies",
-    "contains",
-    "minContains",
-    "maxContains",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "additionalItems",
-    "$dynamicRef",
-];
-
-/// Counts what is in a schema and in no way in what is made of it.
-pub(super) fn count_restricting(schema: &Object, lost: &mut Tally) {
-    for word in RESTRICTING {
-        if schema.contains_key(word) {
-            lost.add(word);
-        }
-    }
-    // `true` and `false` are without a word: properties that are not named are never asked for.
-    if schema
-        .get("additionalProperties")
-        .is_some_and(|of| of.as_object().is_some_and(|of| !of.is_empty()))
-    {
-        lost.add("additionalProperties");
-    }
-}
-
-/// Whether a schema says by itself what kind of value it wants, in whatever way.
-pub(super) fn has_shape(schema: &Value) -> bool {
-    const SHAPING: [&str; 9] = [
-        "type",
-        "properties",
-        "items",
-        "enum",
-        "const",
-        "$ref",
-        "anyOf",
-        "oneOf",
-        "allOf",
-    ];
-    let Value::Object(schema) = schema else {
-        return false;
-    };
-    let shaped = SHAPING.iter().any(|word| schema.contains_key(*word));
-    shaped || (implied(schema).is_some() && !schema.contains_key("required"))
 }

@@ -5,9 +5,9 @@ use witgate_plugin::{Value, json, serde_json::Map};
 use super::{
     Object,
     flatten::both,
-    keywords::{Kind, count_restricting, has_shape, implied},
+    types::{Kind, count_restricting, has_shape, implied},
 };
-use crate::tally::Tally;
+use crate::dropped::Counts;
 
 /// More schemas than this come of no tool that people write; references that multiply each other would go on.
 const MOST: usize = 4_000;
@@ -17,7 +17,7 @@ const DEEPEST: usize = 48;
 
 pub(super) struct Cleaner<'a> {
     root: &'a Value,
-    pub(super) lost: &'a mut Tally,
+    pub(super) lost: &'a mut Counts,
     /// The references that are being inlined: one that is among them is a recursion.
     open: Vec<String>,
     left: usize,
@@ -25,7 +25,7 @@ pub(super) struct Cleaner<'a> {
 }
 
 impl<'a> Cleaner<'a> {
-    pub(super) fn new(root: &'a Value, lost: &'a mut Tally) -> Self {
+    pub(super) fn new(root: &'a Value, lost: &'a mut Counts) -> Self {
         Self {
             root,
             lost,

@@ -2,13 +2,13 @@ use super::*;
 
 #[track_caller]
 fn cleaned(schema: Value) -> (Value, Option<String>) {
-    let mut lost = Tally::default();
+    let mut lost = Counts::default();
     let clean = parameters(
         &json!({ "type": "object", "properties": { "x": schema } }),
         &mut lost,
     )
     .unwrap();
-    let again = parameters(&clean, &mut Tally::default());
+    let again = parameters(&clean, &mut Counts::default());
     assert_eq!(again.as_ref(), Some(&clean), "what is clean stays");
     (clean["properties"]["x"].clone(), lost.words())
 }
@@ -142,7 +142,7 @@ fn branches_have_what_stands_beside_them() {
 
 #[test]
 fn references_are_followed_wherever_they_lead_and_end() {
-    let mut lost = Tally::default();
+    let mut lost = Counts::default();
     let schema = json!({
         "type": "object",
         "properties": {
@@ -177,7 +177,7 @@ fn references_that_multiply_each_other_end_too() {
         definitions.insert(format!("d{level}"), wide);
     }
     let schema = json!({ "type": "object", "properties": { "x": { "$ref": "#/$defs/d0" } }, "$defs": definitions });
-    let mut lost = Tally::default();
+    let mut lost = Counts::default();
     let clean = parameters(&schema, &mut lost).unwrap();
     assert!(clean.to_string().len() < 1 << 20);
     assert!(lost.words().unwrap().contains("depth"));
@@ -197,6 +197,10 @@ fn what_is_no_schema_of_parameters_is_none() {
         json!({}),
         json!({ "type": "string" }),
     ] {
-        assert_eq!(parameters(&schema, &mut Tally::default()), None, "{schema}");
+        assert_eq!(
+            parameters(&schema, &mut Counts::default()),
+            None,
+            "{schema}"
+        );
     }
 }

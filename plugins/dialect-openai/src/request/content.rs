@@ -6,8 +6,8 @@ use witgate_plugin::{
 };
 
 use super::{
-    account::Account,
     chat::{File, Part},
+    dropped::Dropped,
 };
 use crate::names::Names;
 
@@ -17,7 +17,7 @@ const BILLING: &str = "x-anthropic-billing-header:";
 
 /// The means of a translation.
 pub(crate) struct Content<'a> {
-    pub(crate) account: &'a mut Account,
+    pub(crate) dropped: &'a mut Dropped,
     pub(crate) names: &'a mut Names,
     /// Whether the upstream takes files.
     pub(crate) files: bool,
@@ -30,10 +30,10 @@ impl Content<'_> {
         for block in blocks {
             match block {
                 Block::Text(text) if text.starts_with(BILLING) => {
-                    self.account.left_out("x-anthropic-billing-header")
+                    self.dropped.left_out("x-anthropic-billing-header")
                 }
                 Block::Text(text) => texts.push(text),
-                other => self.account.left_out(kind(&other)),
+                other => self.dropped.left_out(kind(&other)),
             }
         }
         joined(texts)
@@ -45,7 +45,7 @@ impl Content<'_> {
         for block in blocks {
             match block {
                 Block::ToolResult(result) => {
-                    self.account.changed("tool_result without its call");
+                    self.dropped.changed("tool_result without its call");
                     let heading = if result.is_error { "error" } else { "result" };
                     parts.push(Part::text(format!(
                         "[{heading} of tool call {}]",
@@ -107,7 +107,7 @@ impl Content<'_> {
                 parts
             }
             other => {
-                self.account.left_out(kind(&other));
+                self.dropped.left_out(kind(&other));
                 Vec::new()
             }
         })

@@ -74,7 +74,7 @@ impl<'a> Conversation<'a> {
         if matches!(self.messages.last(), Some(chat::Message::Assistant { tool_calls, .. }) if tool_calls.is_empty())
         {
             self.content
-                .account
+                .dropped
                 .changed("beginning of the answer as an answer before");
         }
         Ok(())
@@ -107,7 +107,7 @@ impl<'a> Conversation<'a> {
         match self.options.mid_system {
             MidSystem::User if !self.messages.is_empty() => {
                 self.content
-                    .account
+                    .dropped
                     .changed("system message as user message");
                 self.user(vec![Part::text(format!("<system>\n{content}\n</system>"))]);
             }
@@ -131,7 +131,7 @@ impl<'a> Conversation<'a> {
                     ids.push(call.id.clone());
                     tool_calls.push(self.call(call));
                 }
-                other => self.content.account.left_out(kind(&other)),
+                other => self.content.dropped.left_out(kind(&other)),
             }
         }
         let text = joined(texts);
@@ -174,7 +174,7 @@ impl<'a> Conversation<'a> {
             let tool_call_id = id_to_upstream(id);
             let content = match found {
                 None => {
-                    self.content.account.changed("tool_use without its result");
+                    self.content.dropped.changed("tool_use without its result");
                     NO_RESULT.to_owned()
                 }
                 Some(result) => {

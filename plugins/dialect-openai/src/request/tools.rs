@@ -7,9 +7,9 @@ use witgate_plugin::{
 };
 
 use super::{
-    account::Account,
     chat::{self, Definition, Function, JsonSchema, ResponseFormat, Tool},
     content::rejected,
+    dropped::Dropped,
 };
 use crate::names::Names;
 
@@ -18,7 +18,7 @@ pub(crate) fn tools(
     offered: Vec<ToolDef>,
     choice: &ToolChoice,
     names: &mut Names,
-    account: &mut Account,
+    dropped: &mut Dropped,
 ) -> Result<Vec<Tool>, Refusal> {
     let any_own = offered.iter().any(|tool| matches!(tool, ToolDef::Tool(_)));
     let mut tools = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) fn tools(
                 if forced || !any_own {
                     return Err(rejected(&kind));
                 }
-                account.left_out(format!("tools.{kind}"));
+                dropped.left_out(format!("tools.{kind}"));
             }
         }
     }
@@ -56,10 +56,10 @@ pub(crate) fn choice(choice: ToolChoice, names: &mut Names) -> Option<chat::Tool
 }
 
 /// The form of the answer. OpenAI enforces a schema to the letter only if it names all members of all objects as required.
-pub(crate) fn format(schema: Value, account: &mut Account) -> ResponseFormat {
+pub(crate) fn format(schema: Value, dropped: &mut Dropped) -> ResponseFormat {
     let strict = is_strict(&schema);
     if !strict {
-        account.changed("output_config.format not enforced");
+        dropped.changed("output_config.format not enforced");
     }
     ResponseFormat::JsonSchema {
         json_schema: JsonSchema {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use witgate_plugin::dialect::DroppedFields;
 
 #[derive(Debug, Default)]
-pub(crate) struct Account {
-    pub(crate) left_out: DroppedFields,
+pub(crate) struct Dropped {
+    pub(crate) left_out: LeftOut,
     changed: BTreeMap<&'static str, u32>,
     capped: Option<(u64, u64)>,
 }
 
-impl Account {
+impl Dropped {
     pub(crate) fn left_out(&mut self, what: impl Into<String>) {
         self.left_out.add(what);
     }
@@ -47,15 +47,15 @@ mod tests {
 
     #[test]
     fn all_of_it_stands_in_one_line() {
-        let mut account = Account::default();
-        assert_eq!(account.line(), None);
-        account.changed("tool_result without its call");
-        account.changed("tool_result without its call");
-        account.capped(128_000, 8_192);
+        let mut dropped = Dropped::default();
+        assert_eq!(dropped.line(), None);
+        dropped.changed("tool_result without its call");
+        dropped.changed("tool_result without its call");
+        dropped.capped(128_000, 8_192);
         let changed = "changed: max_tokens 128000 as 8192, tool_result without its call(2)";
-        assert_eq!(account.line().as_deref(), Some(changed));
-        account.left_out("metadata");
+        assert_eq!(dropped.line().as_deref(), Some(changed));
+        dropped.left_out("metadata");
         let line = format!("left out: metadata; {changed}");
-        assert_eq!(account.line(), Some(line));
+        assert_eq!(dropped.line(), Some(line));
     }
 }

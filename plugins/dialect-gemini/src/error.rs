@@ -12,12 +12,12 @@ use witgate_plugin::{
 
 /// An error of the upstream's, in Anthropic's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct UpstreamError {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
     /// How long the upstream says to wait, or what its quota means.
-    pub(crate) rest: Option<Duration>,
+    pub(crate) cooldown: Option<Duration>,
     /// What is wrong with a signature, if that is it.
     pub(crate) signature: Option<Signature>,
 }
@@ -61,7 +61,7 @@ pub(crate) struct Status {
     details: Option<Vec<Value>>,
 }
 
-impl Trouble {
+impl UpstreamError {
     /// Reads the body of a failed answer; none where it is not Google's.
     pub(crate) fn read(status: u16, body: &str) -> Option<Self> {
         let body: Body = serde_json::from_str(body).ok()?;
@@ -100,7 +100,7 @@ impl Trouble {
             status,
             kind: kind.as_str(),
             message,
-            rest: rest(status, &details),
+            cooldown: cooldown(status, &details),
             signature,
         }
     }
@@ -111,7 +111,7 @@ impl Trouble {
             status: kind.status(),
             kind: kind.as_str(),
             message: message.into(),
-            rest: None,
+            cooldown: None,
             signature: None,
         }
     }
@@ -197,7 +197,7 @@ fn is_refused_account(message: &str, details: &[Value]) -> bool {
 }
 
 /// `RetryInfo` and `QuotaFailure`, for those who asked too much.
-fn rest(status: u16, details: &[Value]) -> Option<Duration> {
+fn cooldown(status: u16, details: &[Value]) -> Option<Duration> {
     if !matches!(status, 429 | 529) {
         return None;
     }
@@ -232,8 +232,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn trouble(http: u16, error: &Value) -> Trouble {
-        Trouble::read(http, &json!({ "error": error }).to_string()).unwrap()
+    fn read(http: u16, error: &Value) -> UpstreamError {
+        UpstreamError::read(http, &json!({ "error": error }).to_string()).unwrap()
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
             (425, "NEW_WORD", 425, "invalid_request_error"),
         ];
         for (http, word, status, kind) in table {
-            let told = trouble(
+            let told = read(
                 http,
                 &json!({ "code": http, "message": "m", "status": word }),
             );
@@ -268,7 +268,7 @@ mod tests {
     fn a_wrong_key_is_no_invalid_request() {
         let reason = json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" }]);
         let error = json!({ "code": 400, "status": "INVALID_ARGUMENT", "message": "no", "details": reason });
-        assert_eq!(trouble(400, &error).status, 401);
+        assert_eq!(read(400, &error).status, 401);
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
             let details =
                 json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason }]);
             let error = json!({ "code": 403, "status": "PERMISSION_DENIED", "message": message, "details": details });
-            trouble(403, &error).status
+            read(403, &error).status
         };
         let consumer = "Permission denied: Consumer 'api_key:x' has been suspended.";
         for (message, reason, status) in [
@@ -311,11 +311,11 @@ mod tests {
             json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s" });
         let failure = |id| json!({ "violations": [{ "quotaId": id }] });
         let rest = |details: Value| {
-            trouble(
+            read(
                 429,
                 &json!({ "status": "RESOURCE_EXHAUSTED", "details": details }),
             )
-            .rest
+            .cooldown
         };
         assert_eq!(rest(json!([info])), Some(Duration::from_millis(34_500)));
         let minute = failure("GenerateRequestsPerMinutePerProjectPerModel");
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn a_refused_signature_is_said_in_words_that_are_known() {
         let said = |message| {
-            trouble(
+            read(
                 400,
                 &json!({ "status": "INVALID_ARGUMENT", "message": message }),
             )
@@ -349,10 +349,10 @@ mod tests {
     #[test]
     fn a_list_of_one_error_is_one_and_other_bodies_are_none() {
         let list = r#"[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]"#;
-        let told = Trouble::read(503, list).unwrap();
+        let told = UpstreamError::read(503, list).unwrap();
         assert_eq!((told.status, told.message.as_str()), (529, "m"));
         for other in ["<html>", "{}", r#"{"error":"x"}"#, "[]"] {
-            assert_eq!(Trouble::read(500, other), None, "{other}");
+            assert_eq!(UpstreamError::read(500, other), None, "{other}");
         }
     }
 }

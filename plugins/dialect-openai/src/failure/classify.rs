@@ -2,11 +2,11 @@
 
 use witgate_plugin::ErrorType;
 
-use super::said::Said;
+use super::upstream_error::UpstreamError;
 
 /// An error as the client reads it, and what it means for further attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Meaning {
+pub(crate) struct Classified {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
@@ -17,14 +17,14 @@ pub(crate) struct Meaning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// What the gateway does at this status.
-    AsEver,
+    ByStatus,
     /// The account has no money: it rests, another one may have.
-    Spent,
+    OutOfCredit,
     /// Another account may have a larger limit.
-    Other,
+    OtherAccount,
 }
 
-const SPENT: [&str; 6] = [
+const OUT_OF_CREDIT: [&str; 6] = [
     "insufficient_quota",
     "insufficient_credits",
     "insufficient_balance",
@@ -44,64 +44,69 @@ const REFUSED: [&str; 6] = [
 ];
 
 /// By its status, or where it has none (an error in a stream) by its own words.
-pub(crate) fn meaning(status: Option<u16>, said: &Said, upstream: &str) -> Meaning {
+pub(crate) fn classify(
+    status: Option<u16>,
+    reported: &UpstreamError,
+    upstream: &str,
+) -> Classified {
     let status = status
-        .or(said.status)
-        .unwrap_or_else(|| status_in_words(said));
-    let lower = said.message.to_ascii_lowercase();
-    let is = |status, next| Meaning {
+        .or(reported.status)
+        .unwrap_or_else(|| status_in_words(reported));
+    let lower = reported.message.to_ascii_lowercase();
+    let is = |status, next| Classified {
         status,
         kind: ErrorType::from_status(status).as_str(),
-        message: message(said, &lower),
+        message: message(reported, &lower),
         next,
     };
-    if status == 402 || said.names(&SPENT) || lower.contains("insufficient balance") {
-        return is(402, Next::Spent);
+    if status == 402 || reported.names(&OUT_OF_CREDIT) || lower.contains("insufficient balance") {
+        return is(402, Next::OutOfCredit);
     }
     // However long one waits, a request that is larger than the limit of a minute never fits.
     if status == 429 && lower.contains("request too large") {
-        return is(413, Next::Other);
+        return is(413, Next::OtherAccount);
     }
-    if status == 403 && (said.flagged || said.names(&["content", "moderation"])) {
-        return is(400, Next::AsEver);
+    if status == 403 && (reported.flagged || reported.names(&["content", "moderation"])) {
+        return is(400, Next::ByStatus);
     }
-    if status == 403 && (said.names(&["model_not_found"]) || lower.contains("access to model")) {
-        return is(404, Next::AsEver);
+    if status == 403 && (reported.names(&["model_not_found"]) || lower.contains("access to model"))
+    {
+        return is(404, Next::ByStatus);
     }
     let names_key = ["incorrect api key", "invalid api key"];
     if status == 403
-        && (said.names(&REFUSED) || names_key.iter().any(|words| lower.starts_with(words)))
+        && (reported.names(&REFUSED) || names_key.iter().any(|words| lower.starts_with(words)))
     {
-        return is(401, Next::AsEver);
+        return is(401, Next::ByStatus);
     }
     if lower.starts_with("unexpected endpoint") || (status == 404 && !lower.contains("model")) {
         let hint = format!(
             "{} (is the version missing in the `base_url` of upstream `{upstream}`? It is written as for OpenAI's own clients: `https://api.openai.com/v1`, `http://localhost:11434/v1`)",
-            said.message
+            reported.message
         );
-        return Meaning {
+        return Classified {
             message: hint,
-            ..is(404, Next::AsEver)
+            ..is(404, Next::ByStatus)
         };
     }
-    is(status, Next::AsEver)
+    is(status, Next::ByStatus)
 }
 
 /// The gateway knows a prompt that is too long by the words of the message, and not all servers put them there.
-fn message(said: &Said, lower: &str) -> String {
+fn message(reported: &UpstreamError, lower: &str) -> String {
     const TOO_LONG: &str = "context_length_exceeded";
     let told = ["context length", "context size", TOO_LONG]
         .iter()
         .any(|word| lower.contains(word));
-    if !told && said.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
-        return format!("{} ({TOO_LONG})", said.message);
+    if !told && reported.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
+        return format!("{} ({TOO_LONG})", reported.message);
     }
-    said.message.clone()
+    reported.message.clone()
 }
 
-fn status_in_words(said: &Said) -> u16 {
+fn status_in_words(reported: &UpstreamError) -> u16 {
     const WORDS: [(u16, &[&str]); 9] = [
-        (402, &SPENT),
+        (402, &OUT_OF_CREDIT),
         (429, &["rate_limit", "ratelimit", "too_many_requests"]),
         (529, &["overloaded", "unavailable", "capacity"]),
         (401, &["authentication", "api_key", "unauthorized"]),
@@ -123,7 +128,7 @@ fn status_in_words(said: &Said) -> u16 {
             ],
         ),
     ];
-    let found = WORDS.iter().find(|(_, words)| said.names(words));
+    let found = WORDS.iter().find(|(_, words)| reported.names(words));
     found.map_or(500, |(status, _)| *status)
 }
 
@@ -131,8 +136,8 @@ fn status_in_words(said: &Said) -> u16 {
 mod tests {
     use super::*;
 
-    fn of(status: Option<u16>, body: &str) -> Meaning {
-        meaning(status, &Said::parse(body).unwrap(), "up")
+    fn of(status: Option<u16>, body: &str) -> Classified {
+        classify(status, &UpstreamError::parse(body).unwrap(), "up")
     }
 
     #[test]
@@ -144,115 +149,118 @@ mod tests {
                 r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#,
                 429,
                 "rate_limit_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 429,
                 r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
                 402,
                 "billing_error",
-                Spent,
+                OutOfCredit,
             ),
             (
                 402,
                 r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#,
                 402,
                 "billing_error",
-                Spent,
+                OutOfCredit,
             ),
             (
                 429,
                 r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 46150.","type":"tokens","code":"rate_limit_exceeded"}}"#,
                 413,
                 "request_too_large",
-                Other,
+                OtherAccount,
             ),
             (
                 403,
                 r#"{"error":{"code":403,"message":"Input flagged","metadata":{"reasons":["violence"]}}}"#,
                 400,
                 "invalid_request_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 403,
                 r#"{"error":{"message":"Project `p` does not have access to model `gpt-9`","type":"invalid_request_error","code":"model_not_found"}}"#,
                 404,
                 "not_found_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 403,
                 r#"{"error":{"message":"no","type":"permission_error"}}"#,
                 403,
                 "permission_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 403,
                 r#"{"error":{"message":"The account is deactivated","code":"account_deactivated"}}"#,
                 401,
                 "authentication_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 403,
                 r#"{"error":{"message":"Incorrect API key provided","type":"forbidden"}}"#,
                 401,
                 "authentication_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 401,
                 r#"{"error":{"message":"Incorrect API key","code":"invalid_api_key"}}"#,
                 401,
                 "authentication_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 422,
                 r#"{"detail":[{"loc":["body"],"msg":"no"}]}"#,
                 422,
                 "invalid_request_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 503,
                 r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
                 503,
                 "overloaded_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 408,
                 r#"{"error":{"code":408,"message":"late"}}"#,
                 408,
                 "timeout_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 409,
                 r#"{"error":{"code":409,"message":"busy"}}"#,
                 409,
                 "conflict_error",
-                AsEver,
+                ByStatus,
             ),
             (
                 404,
                 r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"not_found_error"}}"#,
                 404,
                 "not_found_error",
-                AsEver,
+                ByStatus,
             ),
         ];
         for (status, body, wanted, kind, next) in table {
-            let meaning = of(Some(status), body);
+            let classified = of(Some(status), body);
             assert_eq!(
-                (meaning.status, meaning.kind, meaning.next),
+                (classified.status, classified.kind, classified.next),
                 (wanted, kind, next),
                 "{body}"
             );
-            assert_eq!(meaning.message, Said::parse(body).unwrap().message);
+            assert_eq!(
+                classified.message,
+                UpstreamError::parse(body).unwrap().message
+            );
         }
     }
 
@@ -301,12 +309,12 @@ mod tests {
             );
         }
         // LM Studio, with status 200.
-        let meaning = of(
+        let classified = of(
             None,
             r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#,
         );
         assert_eq!(
-            (meaning.status, meaning.message.contains("/v1")),
+            (classified.status, classified.message.contains("/v1")),
             (404, true)
         );
         let model = of(
@@ -328,9 +336,9 @@ mod tests {
             of(Some(400), llama).message,
             "the prompt does not fit (context_length_exceeded)"
         );
-        let said = "This model's maximum context length is 8192 tokens.";
+        let reported = "This model's maximum context length is 8192 tokens.";
         let body =
-            format!(r#"{{"error":{{"message":"{said}","code":"context_length_exceeded"}}}}"#);
-        assert_eq!(of(Some(400), &body).message, said);
+            format!(r#"{{"error":{{"message":"{reported}","code":"context_length_exceeded"}}}}"#);
+        assert_eq!(of(Some(400), &body).message, reported);
     }
 }

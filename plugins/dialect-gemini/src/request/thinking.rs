@@ -4,8 +4,8 @@ use witgate_plugin::dialect::{ClientRequest, Thinking};
 
 use super::wire::ThinkingConfig;
 use crate::{
+    dropped::Dropped,
     model::{Level, Model, Thinker},
-    tally::Account,
 };
 
 /// Budgets up to these are the level beside them; what is above is high.
@@ -13,11 +13,7 @@ const LOW_UP_TO: u64 = 4_096;
 const MEDIUM_UP_TO: u64 = 16_384;
 
 /// None where the model is not to be told, as one that does not know the field refuses it.
-pub(super) fn config(
-    asked: &ClientRequest,
-    model: Model,
-    account: &mut Account,
-) -> Option<ThinkingConfig> {
+pub(super) fn config(asked: &Asked, model: Model, dropped: &mut Dropped) -> Option<ThinkingConfig> {
     let thinks = matches!(
         asked.thinking,
         Thinking::Adaptive | Thinking::Enabled { .. }
@@ -29,22 +25,22 @@ pub(super) fn config(
                 ("output_config.effort", asked.effort.is_some()),
             ] {
                 if said {
-                    account.left_out.add(field);
+                    dropped.left_out.add(field);
                 }
             }
             return None;
         }
         Thinker::Budget { least, most, off } => {
             if asked.effort.is_some() {
-                account.left_out.add("output_config.effort");
+                dropped.left_out.add("output_config.effort");
             }
             ThinkingConfig {
-                thinking_budget: Some(budget(asked, least, most, off, account)),
+                thinking_budget: Some(budget(asked, least, most, off, dropped)),
                 ..ThinkingConfig::default()
             }
         }
         Thinker::Levels(levels) => ThinkingConfig {
-            thinking_level: level(asked, levels, account).map(Level::word),
+            thinking_level: level(asked, levels, dropped).map(Level::word),
             ..ThinkingConfig::default()
         },
     };
@@ -56,7 +52,7 @@ pub(super) fn config(
     (config != ThinkingConfig::default()).then_some(config)
 }
 
-fn budget(asked: &ClientRequest, least: u64, most: u64, off: bool, account: &mut Account) -> i64 {
+fn budget(asked: &Asked, least: u64, most: u64, off: bool, dropped: &mut Dropped) -> i64 {
     let tokens = match asked.thinking {
         // As much as it takes.
         Thinking::Adaptive | Thinking::Enabled { budget: None } => return -1,
@@ -65,7 +61,7 @@ fn budget(asked: &ClientRequest, least: u64, most: u64, off: bool, account: &mut
         } => {
             let tokens = budget.clamp(least, most);
             if tokens != budget {
-                account
+                dropped
                     .changed
                     .add(format!("thinking.budget_tokens to {tokens}"));
             }
@@ -73,7 +69,7 @@ fn budget(asked: &ClientRequest, least: u64, most: u64, off: bool, account: &mut
         }
         Thinking::Disabled | Thinking::Unsaid if off => 0,
         Thinking::Disabled => {
-            account
+            dropped
                 .changed
                 .add(format!("thinking disabled to {least} tokens"));
             least
@@ -84,15 +80,15 @@ fn budget(asked: &ClientRequest, least: u64, most: u64, off: bool, account: &mut
 }
 
 /// None leaves it to the model, which is what adaptive means.
-fn level(asked: &ClientRequest, levels: &[Level], account: &mut Account) -> Option<Level> {
+fn level(asked: &Asked, levels: &[Level], dropped: &mut Dropped) -> Option<Level> {
     let lowest = levels.first().copied()?;
     let by_effort = asked
         .effort
         .as_deref()
-        .map(|effort| of_effort(effort, account));
+        .map(|effort| of_effort(effort, dropped));
     let wanted = match asked.thinking {
         Thinking::Disabled => {
-            account
+            dropped
                 .changed
                 .add(format!("thinking disabled to {}", lowest.word()));
             return Some(lowest);
@@ -122,13 +118,13 @@ fn of_budget(tokens: u64) -> Level {
     }
 }
 
-fn of_effort(effort: &str, account: &mut Account) -> Level {
+fn of_effort(effort: &str, dropped: &mut Dropped) -> Level {
     match effort {
         "low" => Level::Low,
         "medium" => Level::Medium,
         "high" => Level::High,
         _ => {
-            account.changed.add("output_config.effort to HIGH");
+            dropped.changed.add("output_config.effort to HIGH");
             Level::High
         }
     }
@@ -145,7 +141,7 @@ mod tests {
             effort: effort.map(str::to_owned),
             ..ClientRequest::default()
         };
-        let config = config(&asked, Model::named(model), &mut Account::default());
+        let config = config(&asked, Model::named(model), &mut Dropped::default());
         let said = config.map_or_else(String::new, |config| {
             let budget = config.thinking_budget.map(|tokens| tokens.to_string());
             budget

@@ -47,7 +47,7 @@ impl<'a> Contents<'a, '_> {
     pub(super) fn image(&mut self, source: &'a Source) -> Result<Part<'a>, Refusal> {
         match source {
             Source::Base64 { media_type, .. } if !PICTURES.contains(&media_type.as_str()) => {
-                self.account.changed.add("image of an unknown kind to text");
+                self.dropped.changed.add("image of an unknown kind to text");
                 Ok(Part::text(
                     "[an image of a kind that this model does not read]",
                 ))
@@ -77,7 +77,7 @@ impl<'a> Contents<'a, '_> {
             Source::Content(blocks) => {
                 for block in blocks {
                     if !self.plain(block, parts)? {
-                        self.account
+                        self.dropped
                             .left_out
                             .add(format!("document {}", kind(block)));
                     }

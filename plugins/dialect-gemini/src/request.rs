@@ -16,11 +16,11 @@ use self::{
     contents::Contents,
     wire::{Body, Content, Counted, GenerationConfig, Part, SafetySetting},
 };
-use crate::{model::Model, names::Names, schema, settings::Settings, tally::Account};
+use crate::{dropped::Dropped, model::Model, names::Names, schema, settings::Settings};
 
 /// What is asked of an upstream, and what is needed to understand its answer.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Translated {
     pub(crate) body: String,
     pub(crate) names: Names,
     /// What was left out or changed, for the record.
@@ -29,7 +29,7 @@ pub(crate) struct Told {
 
 /// Whom it goes to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct To<'a> {
+pub(crate) struct Destination<'a> {
     pub(crate) model: Model,
     /// As it stands in the path: `models/gemini-2.5-flash`.
     pub(crate) path: &'a str,
@@ -65,43 +65,43 @@ const MOST_STOP_SEQUENCES: usize = 5;
 pub(crate) fn message(
     asked: &mut ClientRequest,
     outline: &Outline,
-    to: To<'_>,
+    to: Destination<'_>,
     settings: &Settings,
-) -> Result<Told, Refusal> {
-    let mut account = Account {
-        left_out: std::mem::take(&mut asked.dropped),
-        ..Account::default()
+) -> Result<Translated, Refusal> {
+    let mut dropped = Dropped {
+        left_out: std::mem::take(&mut asked.left_out),
+        ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, &mut account)?;
-    let mut body = prompt(asked, outline, to, &mut account)?;
-    body.tool_config = tools::config(asked, &offered, &mut account);
+    let offered = tools::offered(asked, &mut dropped)?;
+    let mut body = prompt(asked, outline, to, &mut dropped)?;
+    body.tool_config = tools::config(asked, &offered, &mut dropped);
     body.tools = offered.tools;
     body.safety_settings = settings
         .safety
         .iter()
         .flat_map(|threshold| of_all_categories(threshold))
         .collect();
-    body.generation_config = Some(generation(asked, to.model, settings, &mut account)?);
-    finish(&body, offered.names, &account)
+    body.generation_config = Some(generation(asked, to.model, settings, &mut dropped)?);
+    finish(&body, offered.names, &dropped)
 }
 
 /// For `countTokens`: what is counted, and nothing of how the answer shall be.
 pub(crate) fn count(
-    asked: &mut ClientRequest,
+    asked: &mut Asked,
     outline: &Outline,
-    to: To<'_>,
-) -> Result<Told, Refusal> {
-    let mut account = Account {
-        left_out: std::mem::take(&mut asked.dropped),
-        ..Account::default()
+    to: Destination<'_>,
+) -> Result<Translated, Refusal> {
+    let mut dropped = Dropped {
+        left_out: std::mem::take(&mut asked.left_out),
+        ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, &mut account)?;
-    let mut body = prompt(asked, outline, to, &mut account)?;
+    let offered = tools::offered(asked, &mut dropped)?;
+    let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tools = offered.tools;
     if to.vertex {
-        return finish(&body, offered.names, &account);
+        return finish(&body, offered.names, &dropped);
     }
     // Empty, for the SDK's requests have it always.
     body.generation_config = Some(GenerationConfig::default());
@@ -111,10 +111,14 @@ pub(crate) fn count(
             body,
         },
     };
-    finish(&counted, offered.names, &account)
+    finish(&counted, offered.names, &dropped)
 }
 
-fn finish(body: &impl serde::Serialize, names: Names, account: &Account) -> Result<Told, Refusal> {
+fn finish(
+    body: &impl serde::Serialize,
+    names: Names,
+    dropped: &Dropped,
+) -> Result<Translated, Refusal> {
     let body = serde_json::to_string(body).map_err(|error| {
         Refusal::new(
             500,
@@ -122,10 +126,10 @@ fn finish(body: &impl serde::Serialize, names: Names, account: &Account) -> Resu
             format!("the request cannot be written: {error}"),
         )
     })?;
-    Ok(Told {
+    Ok(Translated {
         body,
         names,
-        note: account.line(),
+        note: dropped.line(),
     })
 }
 
@@ -133,11 +137,11 @@ fn finish(body: &impl serde::Serialize, names: Names, account: &Account) -> Resu
 fn prompt<'a>(
     asked: &'a ClientRequest,
     outline: &'a Outline,
-    to: To<'_>,
-    account: &mut Account,
+    to: Destination<'_>,
+    dropped: &mut Dropped,
 ) -> Result<Body<'a>, Refusal> {
-    let system = system(&asked.system, &mut account.left_out);
-    let contents = Contents::new(outline, to, account).of(&asked.messages)?;
+    let system = system(&asked.system, &mut dropped.left_out);
+    let contents = Contents::new(outline, to, dropped).of(&asked.messages)?;
     Ok(Body {
         contents,
         system_instruction: system,
@@ -169,11 +173,11 @@ fn generation<'a>(
     asked: &'a ClientRequest,
     model: Model,
     settings: &Settings,
-    account: &mut Account,
+    dropped: &mut Dropped,
 ) -> Result<GenerationConfig<'a>, Refusal> {
     let stops = &asked.stop_sequences;
     for _ in stops.iter().skip(MOST_STOP_SEQUENCES) {
-        account.left_out.add("stop_sequences");
+        dropped.left_out.add("stop_sequences");
     }
     let schema = match &asked.schema {
         Some(_) if !asked.tools.is_empty() && !model.formats_beside_tools() => {
@@ -182,7 +186,7 @@ fn generation<'a>(
         schema => schema.as_ref().map(schema::of_answer),
     };
     Ok(GenerationConfig {
-        max_output_tokens: max_output(asked, model, settings, account),
+        max_output_tokens: max_output(asked, model, settings, dropped),
         temperature: asked.temperature.as_ref(),
         top_p: asked.top_p.as_ref(),
         top_k: asked.top_k.as_ref(),
@@ -193,7 +197,7 @@ fn generation<'a>(
             .collect(),
         response_mime_type: schema.is_some().then_some("application/json"),
         response_json_schema: schema,
-        thinking_config: thinking::config(asked, model, account),
+        thinking_config: thinking::config(asked, model, dropped),
     })
 }
 
@@ -201,7 +205,7 @@ fn max_output(
     asked: &ClientRequest,
     model: Model,
     settings: &Settings,
-    account: &mut Account,
+    dropped: &mut Dropped,
 ) -> Option<u64> {
     let wanted = asked.max_tokens.as_ref()?.as_u64()?;
     let most = settings
@@ -209,7 +213,7 @@ fn max_output(
         .or_else(|| model.most_output())
         .unwrap_or(wanted);
     if wanted > most {
-        account.changed.add(format!("max_tokens lowered to {most}"));
+        dropped.changed.add(format!("max_tokens lowered to {most}"));
     }
     Some(wanted.min(most))
 }

@@ -6,9 +6,9 @@ use witgate_plugin::dialect::DroppedFields;
 
 /// Words and how often each was counted. The words are the dialect's own, never a client's.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally(BTreeMap<String, u32>);
+pub(crate) struct Counts(BTreeMap<String, u32>);
 
-impl Tally {
+impl Counts {
     pub(crate) fn add(&mut self, word: impl Into<String>) {
         *self.0.entry(word.into()).or_default() += 1;
     }
@@ -26,16 +26,16 @@ impl Tally {
 
 /// All that is to be told of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Account {
+pub(crate) struct Dropped {
     /// Fields and blocks that are gone.
     pub(crate) left_out: DroppedFields,
     /// What was not left as it came.
-    pub(crate) changed: Tally,
+    pub(crate) changed: Counts,
     /// Keywords of tool schemas that Gemini does not hold the model to.
-    pub(crate) keywords: Tally,
+    pub(crate) keywords: Counts,
 }
 
-impl Account {
+impl Dropped {
     /// One line, the same for the same request.
     pub(crate) fn line(&self) -> Option<String> {
         let changed = self
@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn everything_that_is_told_of_a_request_is_one_line() {
-        let mut account = Account::default();
-        assert_eq!(account.line(), None);
-        account.left_out.add("metadata");
-        account.keywords.add("format");
-        account.keywords.add("format");
-        account.changed.add("max_tokens lowered to 65536");
+        let mut dropped = Dropped::default();
+        assert_eq!(dropped.line(), None);
+        dropped.left_out.add("metadata");
+        dropped.keywords.add("format");
+        dropped.keywords.add("format");
+        dropped.changed.add("max_tokens lowered to 65536");
         let line =
             "left out: metadata; changed: max_tokens lowered to 65536; schema keywords: format(2)";
-        assert_eq!(account.line().as_deref(), Some(line));
+        assert_eq!(dropped.line().as_deref(), Some(line));
     }
 }

@@ -9,7 +9,7 @@ use super::{
     rejected,
     wire::{FunctionCallingConfig, FunctionDeclaration, Tool, ToolConfig},
 };
-use crate::{names, names::Names, schema, tally::Account};
+use crate::{dropped::Dropped, names, names::Names, schema};
 
 /// What can be offered to the model.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ pub(super) struct Declared<'a> {
 /// Tools that were to be found by a search first are declared at once: there is no search here. Tools that Anthropic runs are
 /// left out, or refused where nothing else could answer.
 pub(super) fn offered<'a>(
-    asked: &'a ClientRequest,
-    account: &mut Account,
+    asked: &'a Asked,
+    dropped: &mut Dropped,
 ) -> Result<Declared<'a>, Refusal> {
     let only_servers = asked
         .tools
@@ -37,14 +37,14 @@ pub(super) fn offered<'a>(
         match tool {
             ToolDef::Tool(tool) => {
                 let Some(name) = declared.names.declare(&tool.name) else {
-                    account.left_out.add("tools with a name taken");
+                    dropped.left_out.add("tools with a name taken");
                     continue;
                 };
                 declared.strict |= tool.strict == Some(true);
                 functions.push(FunctionDeclaration {
                     name,
                     description: tool.description.as_deref().filter(|text| !text.is_empty()),
-                    parameters: schema::parameters(&tool.schema, &mut account.keywords),
+                    parameters: schema::parameters(&tool.schema, &mut dropped.keywords),
                 });
             }
             ToolDef::Server { kind, name } => {
@@ -53,7 +53,7 @@ pub(super) fn offered<'a>(
                 if only_servers || forced {
                     return Err(rejected(kind));
                 }
-                account.left_out.add(kind.as_str());
+                dropped.left_out.add(kind.as_str());
             }
         }
     }
@@ -68,16 +68,16 @@ pub(super) fn offered<'a>(
 pub(super) fn config(
     asked: &ClientRequest,
     declared: &Declared<'_>,
-    account: &mut Account,
+    dropped: &mut Dropped,
 ) -> Option<ToolConfig> {
     if !asked.parallel_tools {
-        account
+        dropped
             .left_out
             .add("tool_choice.disable_parallel_tool_use");
     }
     if declared.tools.is_empty() {
         if matches!(asked.tool_choice, ToolChoice::Any | ToolChoice::Tool(_)) {
-            account.left_out.add("tool_choice");
+            dropped.left_out.add("tool_choice");
         }
         return None;
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// An error in the upstream's words. What was not said is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct UpstreamError {
     pub(crate) message: String,
     /// `type`: `invalid_request_error`, `BadRequestError`, `tokens`.
     pub(crate) kind: String,
@@ -20,7 +20,7 @@ pub(crate) struct Said {
     pub(crate) flagged: bool,
 }
 
-impl Said {
+impl UpstreamError {
     /// None if nothing that looks like an error is in it.
     pub(crate) fn parse(body: &str) -> Option<Self> {
         match serde_json::from_str(body.trim()).ok()? {
@@ -71,7 +71,7 @@ impl Said {
             .or_else(|| detail.and_then(text))?;
         let code = &error["code"];
         let metadata = &error["metadata"];
-        let said = Self {
+        Some(Self {
             message: match behind(metadata) {
                 Some(behind) if !message.contains(&behind) => format!("{message}: {behind}"),
                 _ => message,
@@ -82,16 +82,15 @@ impl Said {
             param: word(&error["param"]),
             headers: headers(&metadata["headers"]),
             flagged: metadata["reasons"].is_array(),
-        };
-        Some(said)
+        })
     }
 
     /// Whether one of its words contains one of these, in lower case.
     pub(crate) fn names(&self, words: &[&str]) -> bool {
-        let said = [&self.code, &self.kind].map(|word| word.to_ascii_lowercase());
+        let own = [&self.code, &self.kind].map(|own| own.to_ascii_lowercase());
         words
             .iter()
-            .any(|word| said.iter().any(|said| said.contains(word)))
+            .any(|word| own.iter().any(|own| own.contains(word)))
     }
 }
 
@@ -117,11 +116,10 @@ fn text(value: &Value) -> Option<String> {
 /// What the provider behind OpenRouter said, if that is told.
 fn behind(metadata: &Value) -> Option<String> {
     let raw = match &metadata["raw"] {
-        Value::String(raw) => {
-            Said::parse(raw).map_or_else(|| raw.trim().to_owned(), |said| said.message)
-        }
+        Value::String(raw) => UpstreamError::parse(raw)
+            .map_or_else(|| raw.trim().to_owned(), |reported| reported.message),
         Value::Null => return None,
-        other => Said::of(other)?.message,
+        other => UpstreamError::of(other)?.message,
     };
     (!raw.is_empty()).then_some(raw)
 }
@@ -205,7 +203,11 @@ mod tests {
             ),
         ];
         for (body, message) in table {
-            assert_eq!(Said::parse(body).unwrap().message, message, "{body}");
+            assert_eq!(
+                UpstreamError::parse(body).unwrap().message,
+                message,
+                "{body}"
+            );
         }
     }
 
@@ -221,24 +223,30 @@ mod tests {
             r#"{"error":{}}"#,
             r#"{"choices":[]}"#,
         ] {
-            assert_eq!(Said::parse(body), None, "{body}");
+            assert_eq!(UpstreamError::parse(body), None, "{body}");
         }
     }
 
     #[test]
     fn a_code_is_a_word_or_a_status() {
-        let said =
-            Said::parse(r#"{"error":{"message":"m","type":"T","code":"c","param":"p"}}"#).unwrap();
+        let reported =
+            UpstreamError::parse(r#"{"error":{"message":"m","type":"T","code":"c","param":"p"}}"#)
+                .unwrap();
         assert_eq!(
-            (&*said.code, said.status, &*said.param, &*said.kind),
+            (
+                &*reported.code,
+                reported.status,
+                &*reported.param,
+                &*reported.kind
+            ),
             ("c", None, "p", "T")
         );
-        let said = Said::parse(r#"{"error":{"message":"m","code":503}}"#).unwrap();
-        assert_eq!((&*said.code, said.status), ("", Some(503)));
+        let reported = UpstreamError::parse(r#"{"error":{"message":"m","code":503}}"#).unwrap();
+        assert_eq!((&*reported.code, reported.status), ("", Some(503)));
         assert!(
-            Said {
+            UpstreamError {
                 kind: "RateLimitError".to_owned(),
-                ..said
+                ..reported
             }
             .names(&["ratelimit"])
         );

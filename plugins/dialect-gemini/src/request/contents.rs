@@ -13,11 +13,11 @@ use witgate_plugin::{
 };
 
 use super::{
-    To,
+    Destination,
     media::IN_RESULTS,
     wire::{Content, FunctionCall, FunctionResponse, Outcome, Part},
 };
-use crate::{names, tally::Account};
+use crate::{dropped::Dropped, names};
 
 /// What stands for a signature that nobody has, where the model refuses a call without one. Google's documents name it.
 ///
@@ -30,15 +30,15 @@ const NO_RESULT: &str = "no result was recorded for this call";
 
 pub(super) struct Contents<'a, 'b> {
     pub(super) outline: &'a Outline,
-    pub(super) account: &'b mut Account,
-    to: To<'b>,
+    pub(super) dropped: &'b mut Dropped,
+    to: Destination<'b>,
 }
 
 impl<'a, 'b> Contents<'a, 'b> {
-    pub(super) fn new(outline: &'a Outline, to: To<'b>, account: &'b mut Account) -> Self {
+    pub(super) fn new(outline: &'a Outline, to: Destination<'b>, dropped: &'b mut Dropped) -> Self {
         Self {
             outline,
-            account,
+            dropped,
             to,
         }
     }
@@ -93,7 +93,7 @@ impl<'a, 'b> Contents<'a, 'b> {
                 block => {
                     let at = parts.len();
                     if !self.plain(block, &mut parts)? {
-                        self.account.left_out.add(kind(block));
+                        self.dropped.left_out.add(kind(block));
                     }
                     if let Some(part) = parts.get_mut(at) {
                         part.thought_signature = signature.take();
@@ -114,7 +114,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
         let strange = !self.outline.has_placeholder(signature) && !signature.chars().all(base64);
         if strange || self.to.signatures.refused {
-            self.account.left_out.add("thinking.signature");
+            self.dropped.left_out.add("thinking.signature");
             return None;
         }
         Some(signature)
@@ -124,7 +124,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         let args = if call.input.is_object() {
             Cow::Borrowed(&call.input)
         } else {
-            self.account.changed.add("tool_use.input to an object");
+            self.dropped.changed.add("tool_use.input to an object");
             Cow::Owned(json!({ "input": call.input }))
         };
         Part {
@@ -155,7 +155,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         for call in calls {
             let found = (0..results.len()).find(|&at| !used[at] && results[at].id == call.id);
             let Some(at) = found else {
-                self.account.changed.add("missing tool_result to an error");
+                self.dropped.changed.add("missing tool_result to an error");
                 parts.push(response(call, Outcome::Error(NO_RESULT.into()), Vec::new()));
                 continue;
             };
@@ -179,7 +179,7 @@ impl<'a, 'b> Contents<'a, 'b> {
                     }
                     block => {
                         if !self.plain(block, &mut parts)? {
-                            self.account.left_out.add(kind(block));
+                            self.dropped.left_out.add(kind(block));
                         }
                     }
                 }
@@ -218,7 +218,7 @@ impl<'a, 'b> Contents<'a, 'b> {
 
     /// A result of which nobody knows the call is told in words.
     fn orphan(&mut self, result: &'a ToolResult, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
-        self.account
+        self.dropped
             .changed
             .add("tool_result without its call to text");
         let (texts, media) = self.said(result)?;
@@ -238,7 +238,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         let mut all = Vec::new();
         for block in &result.content {
             if !self.plain(block, &mut all)? {
-                self.account
+                self.dropped
                     .left_out
                     .add(format!("tool_result {}", kind(block)));
             }
@@ -278,7 +278,7 @@ impl<'a, 'b> Contents<'a, 'b> {
                 parts.push(Part::text(format!("{title}\n{source}")));
                 for block in content {
                     if !self.plain(block, parts)? {
-                        self.account
+                        self.dropped
                             .left_out
                             .add(format!("search_result {}", kind(block)));
                     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::said::Said;
+use super::upstream_error::UpstreamError;
 use crate::settings::{MaxTokens, MidSystem, Options, Thoughts};
 
 /// Members that an answer is not wrong without.
@@ -22,7 +22,7 @@ pub(crate) const OPTIONAL: [&str; 6] = [
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-pub(crate) struct Learned {
+pub(crate) struct Capabilities {
     max_tokens: Option<MaxTokens>,
     max_output: Option<u64>,
     mid_system: Option<MidSystem>,
@@ -48,11 +48,11 @@ pub(crate) struct Room {
     pub(crate) left: u64,
 }
 
-impl Learned {
+impl Capabilities {
     /// Takes the lesson of a refusal. False if it has none that is new.
-    pub(crate) fn take(&mut self, said: &Said, used: &Used) -> bool {
+    pub(crate) fn take(&mut self, reported: &UpstreamError, used: &Used) -> bool {
         let before = self.clone();
-        let lower = said.message.to_ascii_lowercase();
+        let lower = reported.message.to_ascii_lowercase();
         if used.mid_system && is_about_system(&lower) {
             self.mid_system = Some(MidSystem::User);
         } else if !used.reasoning && lower.contains("reasoning_content") && lower.contains("back") {
@@ -60,7 +60,7 @@ impl Learned {
             self.reasoning = Some(Thoughts::ReasoningContent);
         } else if let Some(most) = most_output(&lower, used) {
             self.max_output = Some(most);
-        } else if let Some(name) = refused(said, &lower, used) {
+        } else if let Some(name) = refused(reported, &lower, used) {
             match used.max_tokens {
                 Some((sent, _)) if name == sent.name() => self.max_tokens = Some(sent.other()),
                 _ => drop(self.without.insert(name.to_owned())),
@@ -75,8 +75,8 @@ impl Learned {
         options.mid_system = self.mid_system.unwrap_or(options.mid_system);
         options.reasoning = self.reasoning.unwrap_or(options.reasoning);
         options.max_output = match (options.max_output, self.max_output) {
-            (Some(set), Some(learnt)) => Some(set.min(learnt)),
-            (set, learnt) => set.or(learnt),
+            (Some(set), Some(learned)) => Some(set.min(learned)),
+            (set, learned) => set.or(learned),
         };
     }
 
@@ -104,10 +104,10 @@ impl MaxTokens {
 /// How many tokens are left for the answer where prompt and answer together are more than the context holds.
 ///
 /// None if that is not what was said, or if so little is left that the prompt is the matter.
-pub(crate) fn room(said: &Said, used: &Used) -> Option<Room> {
+pub(crate) fn room(reported: &UpstreamError, used: &Used) -> Option<Room> {
     const WORTH_IT: u64 = 1_024;
     let (_, asked) = used.max_tokens?;
-    let lower = said.message.to_ascii_lowercase();
+    let lower = reported.message.to_ascii_lowercase();
     let context =
         behind(&lower, "maximum context length is ").or_else(|| behind(&lower, "must be <= "))?;
     let prompt = match behind(&lower, "input tokens (").and(lower.split_once(" - ")) {
@@ -161,7 +161,7 @@ fn is_about_system(lower: &str) -> bool {
 }
 
 /// The member of the request that was refused as such.
-fn refused(said: &Said, lower: &str, used: &Used) -> Option<&'static str> {
+fn refused(reported: &UpstreamError, lower: &str, used: &Used) -> Option<&'static str> {
     const REFUSING: [&str; 8] = [
         "unsupported",
         "not supported",
@@ -172,15 +172,15 @@ fn refused(said: &Said, lower: &str, used: &Used) -> Option<&'static str> {
         "unexpected",
         "not allowed",
     ];
-    if !said.names(&["unsupported", "unknown_parameter"])
+    if !reported.names(&["unsupported", "unknown_parameter"])
         && !REFUSING.iter().any(|word| lower.contains(word))
     {
         return None;
     }
     let sent = used.max_tokens.map(|(member, _)| member.name());
     let mut names = used.optional.iter().copied().chain(sent);
-    if !said.param.is_empty() {
-        let param = said.param.split('.').next().unwrap_or_default();
+    if !reported.param.is_empty() {
+        let param = reported.param.split('.').next().unwrap_or_default();
         return names.find(|name| *name == param);
     }
     // The one that is named first: `max_tokens` is not supported, use `max_completion_tokens`.
@@ -213,41 +213,41 @@ mod tests {
         }
     }
 
-    fn said(message: &str, param: &str) -> Said {
-        Said {
+    fn reported(message: &str, param: &str) -> UpstreamError {
+        UpstreamError {
             message: message.to_owned(),
             param: param.to_owned(),
-            ..Said::default()
+            ..UpstreamError::default()
         }
     }
 
     #[track_caller]
-    fn teaches(message: &str, param: &str, wanted: Learned) {
-        let mut learned = Learned::default();
+    fn teaches(message: &str, param: &str, wanted: Capabilities) {
+        let mut capabilities = Capabilities::default();
         assert_eq!(
-            learned.take(&said(message, param), &used()),
-            wanted != Learned::default()
+            capabilities.take(&reported(message, param), &used()),
+            wanted != Capabilities::default()
         );
-        assert_eq!(learned, wanted, "{message}");
+        assert_eq!(capabilities, wanted, "{message}");
         assert!(
-            !learned.take(&said(message, param), &used()),
+            !capabilities.take(&reported(message, param), &used()),
             "it is new only once: {message}"
         );
     }
 
-    fn without(name: &str) -> Learned {
-        Learned {
+    fn without(name: &str) -> Capabilities {
+        Capabilities {
             without: [name.to_owned()].into(),
-            ..Learned::default()
+            ..Capabilities::default()
         }
     }
 
     #[test]
     fn the_other_name_of_max_tokens_is_learnt() {
         let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
-        let wanted = || Learned {
+        let wanted = || Capabilities {
             max_tokens: Some(MaxTokens::MaxCompletionTokens),
-            ..Learned::default()
+            ..Capabilities::default()
         };
         teaches(message, "max_tokens", wanted());
         teaches(message, "", wanted());
@@ -279,9 +279,9 @@ mod tests {
 
     #[test]
     fn the_longest_answer_of_a_model_is_learnt() {
-        let most = |most| Learned {
+        let most = |most| Capabilities {
             max_output: Some(most),
-            ..Learned::default()
+            ..Capabilities::default()
         };
         teaches(
             "max_tokens is too large: 128000. This model supports at most 16384 completion tokens, whereas you provided 128000.",
@@ -302,9 +302,9 @@ mod tests {
 
     #[test]
     fn a_place_for_system_messages_and_for_thoughts_is_learnt() {
-        let user = || Learned {
+        let user = || Capabilities {
             mid_system: Some(MidSystem::User),
-            ..Learned::default()
+            ..Capabilities::default()
         };
         teaches(
             "Jinja Exception: System message must be at the beginning.",
@@ -312,9 +312,9 @@ mod tests {
             user(),
         );
         teaches("Unexpected role 'system' after role 'user'", "", user());
-        let reasoning = Learned {
+        let reasoning = Capabilities {
             reasoning: Some(Thoughts::ReasoningContent),
-            ..Learned::default()
+            ..Capabilities::default()
         };
         teaches(
             "The `reasoning_content` in the thinking mode must be passed back to the API.",
@@ -342,32 +342,35 @@ mod tests {
             ),
             ("", ""),
         ] {
-            teaches(message, param, Learned::default());
+            teaches(message, param, Capabilities::default());
         }
-        let mut learned = Learned::default();
-        let refusal = said("unsupported parameter: temperature", "");
-        assert!(!learned.take(&refusal, &Used::default()), "it was not sent");
+        let mut capabilities = Capabilities::default();
+        let refusal = reported("unsupported parameter: temperature", "");
+        assert!(
+            !capabilities.take(&refusal, &Used::default()),
+            "it was not sent"
+        );
     }
 
     #[test]
     fn what_was_learnt_goes_before_what_was_set() {
-        let learned = Learned {
+        let capabilities = Capabilities {
             max_output: Some(8_192),
             max_tokens: Some(MaxTokens::MaxCompletionTokens),
-            ..Learned::default()
+            ..Capabilities::default()
         };
         let mut options = Options {
             max_output: Some(4_096),
             ..Options::default()
         };
-        learned.apply(&mut options);
+        capabilities.apply(&mut options);
         assert_eq!(
             (options.max_output, options.max_tokens),
             (Some(4_096), MaxTokens::MaxCompletionTokens)
         );
-        let again: Learned =
-            serde_json::from_str(&serde_json::to_string(&learned).unwrap()).unwrap();
-        assert_eq!(again, learned);
+        let again: Capabilities =
+            serde_json::from_str(&serde_json::to_string(&capabilities).unwrap()).unwrap();
+        assert_eq!(again, capabilities);
     }
 
     #[test]
@@ -410,11 +413,11 @@ mod tests {
         ];
         for (message, wanted) in table {
             assert_eq!(
-                room(&said(message, ""), &used()).map(|room| room.left),
+                room(&reported(message, ""), &used()).map(|room| room.left),
                 wanted,
                 "{message}"
             );
         }
-        assert_eq!(room(&said(table[0].0, ""), &Used::default()), None);
+        assert_eq!(room(&reported(table[0].0, ""), &Used::default()), None);
     }
 }

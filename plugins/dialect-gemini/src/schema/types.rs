@@ -1,0 +1,160 @@
+//! Which words of JSON Schema say what, and to which type.
+
+use witgate_plugin::Value;
+
+use super::Object;
+use crate::dropped::Counts;
+
+/// The types of a value that is not null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    String,
+    Number,
+    Integer,
+    Boolean,
+    Object,
+    Array,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] = [
+        Self::String,
+        Self::Number,
+        Self::Integer,
+        Self::Boolean,
+        Self::Object,
+        Self::Array,
+    ];
+
+    /// Gemini's word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::String => "STRING",
+            Self::Number => "NUMBER",
+            Self::Integer => "INTEGER",
+            Self::Boolean => "BOOLEAN",
+            Self::Object => "OBJECT",
+            Self::Array => "ARRAY",
+        }
+    }
+
+    pub(super) fn named(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.word().eq_ignore_ascii_case(word))
+    }
+
+    pub(super) fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => None,
+            Value::Bool(_) => Some(Self::Boolean),
+            Value::Number(number) if number.is_f64() => Some(Self::Number),
+            Value::Number(_) => Some(Self::Integer),
+            Value::String(_) => Some(Self::String),
+            Value::Array(_) => Some(Self::Array),
+            Value::Object(_) => Some(Self::Object),
+        }
+    }
+
+    /// Constraints that Gemini has too, under the same name.
+    pub(super) fn constraints(self) -> &'static [&'static str] {
+        match self {
+            Self::String => &["minLength", "maxLength", "pattern"],
+            Self::Number | Self::Integer => &["minimum", "maximum"],
+            Self::Boolean => &[],
+            Self::Object => &["minProperties", "maxProperties"],
+            Self::Array => &["minItems", "maxItems"],
+        }
+    }
+
+    /// The formats that are not refused.
+    pub(super) fn formats(self) -> &'static [&'static str] {
+        match self {
+            Self::String => &["date-time", "enum"],
+            Self::Number => &["float", "double"],
+            Self::Integer => &["int32", "int64"],
+            Self::Boolean | Self::Object | Self::Array => &[],
+        }
+    }
+}
+
+/// Words from which the type can be told where it is not said.
+const TELLING: [(&str, Kind); 15] = [
+    ("properties", Kind::Object),
+    ("required", Kind::Object),
+    ("additionalProperties", Kind::Object),
+    ("patternProperties", Kind::Object),
+    ("propertyNames", Kind::Object),
+    ("items", Kind::Array),
+    ("prefixItems", Kind::Array),
+    ("minItems", Kind::Array),
+    ("maxItems", Kind::Array),
+    ("minLength", Kind::String),
+    ("maxLength", Kind::String),
+    ("pattern", Kind::String),
+    ("format", Kind::String),
+    ("minimum", Kind::Number),
+    ("maximum", Kind::Number),
+];
+
+/// The type that other words imply.
+pub(super) fn implied(schema: &Object) -> Option<Kind> {
+    let told = TELLING.iter().find(|(word, _)| schema.contains_key(*word));
+    told.map(|(_, kind)| *kind)
+}
+
+/// Words that restrict what is valid and that Gemini does not have. All others that are not handled are remarks.
+const RESTRICTING: [&str; 16] = [
+    "not",
+    "if",
+    "then",
+    "else",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "contains",
+    "minContains",
+    "maxContains",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "additionalItems",
+    "$dynamicRef",
+];
+
+/// Counts what is in a schema and in no way in what is made of it.
+pub(super) fn count_restricting(schema: &Object, lost: &mut Counts) {
+    for word in RESTRICTING {
+        if schema.contains_key(word) {
+            lost.add(word);
+        }
+    }
+    // `true` and `false` are without a word: properties that are not named are never asked for.
+    if schema
+        .get("additionalProperties")
+        .is_some_and(|of| of.as_object().is_some_and(|of| !of.is_empty()))
+    {
+        lost.add("additionalProperties");
+    }
+}
+
+/// Whether a schema says by itself what kind of value it wants, in whatever way.
+pub(super) fn has_shape(schema: &Value) -> bool {
+    const SHAPING: [&str; 9] = [
+        "type",
+        "properties",
+        "items",
+        "enum",
+        "const",
+        "$ref",
+        "anyOf",
+        "oneOf",
+        "allOf",
+    ];
+    let Value::Object(schema) = schema else {
+        return false;
+    };
+    let shaped = SHAPING.iter().any(|word| schema.contains_key(*word));
+    shaped || (implied(schema).is_some() && !schema.contains_key("required"))
+}
