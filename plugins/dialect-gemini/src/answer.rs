@@ -76,7 +76,7 @@ impl Answer {
             }
             Err(_) => self.fail(UpstreamError::found(
                 ErrorType::Api,
-                "the upstream sent an event that is no chunk of Gemini's",
+                "the upstream sent an event that is not a Gemini chunk",
             )),
         }
         self.writer.take()
@@ -154,7 +154,7 @@ impl Answer {
             calls,
         ) {
             End::Stop(_) | End::Noted(..) if self.lost && !self.writer.has_content() => {
-                let what = "capability_rejected: an answer without text or calls";
+                let what = "capability_rejected: a response without text or calls";
                 self.fail(UpstreamError::found(ErrorType::InvalidRequest, what));
             }
             End::Stop(stop) => {

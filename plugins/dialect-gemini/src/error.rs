@@ -92,7 +92,7 @@ impl UpstreamError {
                 format!("{INVALID_SIGNATURE}: {message}")
             }
             message if message.is_empty() => {
-                format!("the upstream answered {status} without a message")
+                format!("the upstream returned status {status} without a message")
             }
             message => message,
         };

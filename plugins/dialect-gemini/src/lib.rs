@@ -143,7 +143,7 @@ impl FailureHook for DialectGemini {
         };
         if !std::mem::replace(said, true) {
             log::info(
-                "the upstream does not accept the signatures: trying once more with the documented placeholder",
+                "the upstream rejected the signatures; retrying once with the documented placeholder",
             );
             failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         }
@@ -208,7 +208,7 @@ fn no_list() -> Refusal {
     Refusal::new(
         404,
         "not_found_error",
-        "vertex has no list of models below this address: name them by `models` in the upstream's configuration",
+        "vertex does not list its models; name them with `models` in the upstream's configuration",
     )
 }
 

@@ -123,7 +123,7 @@ fn finish(
         Refusal::new(
             500,
             "api_error",
-            format!("the request cannot be written: {error}"),
+            format!("cannot serialize the request: {error}"),
         )
     })?;
     Ok(Translated {

@@ -26,7 +26,7 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &self.safety {
             Some(word) if !THRESHOLDS.contains(&word.as_str()) => Err(Error::new(format!(
-                "settings: `safety` is `{word}`, expected one of {}",
+                "settings.safety: got `{word}`, expected one of {}",
                 THRESHOLDS.join(", ")
             ))),
             _ => Ok(()),

@@ -77,14 +77,14 @@ impl Answer {
         } else if event.name == "error" {
             let reported = UpstreamError::parse(data).or_else(|| UpstreamError::plain(data));
             self.fail(
-                reported.unwrap_or_else(|| odd("told of an error without a word")),
+                reported.unwrap_or_else(|| malformed("reported an error without a message")),
                 around,
             );
         } else {
             match serde_json::from_str::<Chunk<'_>>(data) {
                 Ok(chunk) => self.chunk(chunk, data, around),
                 Err(_) => self.fail(
-                    odd("sent an event that is no chunk of a chat completion"),
+                    malformed("sent an event that is not a chat completion chunk"),
                     around,
                 ),
             }
@@ -148,12 +148,17 @@ impl Answer {
         self.delta(choice.delta(), around);
         match &*choice.finish_reason {
             "" => {}
-            "error" => self.fail(odd("broke off with an error that it does not name"), around),
+            "error" => self.fail(
+                malformed("ended the response with an error that it did not describe"),
+                around,
+            ),
             // DeepSeek has no room to go on, vLLM was told to stop.
             reason @ ("insufficient_system_resource" | "abort") => {
                 let reported = UpstreamError {
                     kind: "overloaded".to_owned(),
-                    ..odd(&format!("broke off ({reason})"))
+                    ..malformed(&format!(
+                        "ended the response early (finish_reason `{reason}`)"
+                    ))
                 };
                 self.fail(reported, around);
             }
@@ -352,11 +357,11 @@ impl Answer {
 
 fn reported(error: &RawValue) -> Option<UpstreamError> {
     let error: Value = serde_json::from_str(error.get()).ok()?;
-    let empty = || odd("told of an error without a word");
+    let empty = || malformed("reported an error without a message");
     (!error.is_null()).then(|| UpstreamError::of(&error).unwrap_or_else(empty))
 }
 
-fn odd(what: &str) -> UpstreamError {
+fn malformed(what: &str) -> UpstreamError {
     UpstreamError {
         message: format!("the upstream {what}"),
         ..UpstreamError::default()

@@ -69,7 +69,7 @@ impl AttemptHook for DialectOpenai {
                 Ok(Verdict::Proceed)
             }
             "count_tokens" => Ok(Refusal::invalid_request(
-                "capability_rejected: count_tokens (a server of chat completions does not count; the plugin `estimate-tokens` does, where the upstream `lacks` it)",
+                "capability_rejected: count_tokens (chat completions servers do not count tokens; add `count_tokens` to the upstream's `lacks` and the plugin `estimate-tokens` answers)",
             )
             .into()),
             _ => self.messages(request, target),

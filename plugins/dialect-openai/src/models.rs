@@ -22,7 +22,9 @@ pub(crate) fn models(body: &str) -> Result<Value, Error> {
     let list: List = serde_json::from_str(body).map_err(|error| {
         let why = UpstreamError::parse(body)
             .map_or_else(|| error.to_string(), |reported| reported.message);
-        Error::new(format!("the upstream's answer is no list of models: {why}"))
+        Error::new(format!(
+            "the upstream's response is not a list of models: {why}"
+        ))
     })?;
     let model = |Model { id, name }| {
         let name = name.unwrap_or_else(|| id.clone());

@@ -133,7 +133,7 @@ fn check(overrides: Value, place: &str) -> Result<Overrides, Error> {
     let overrides: Overrides = parse(overrides, place)?;
     if overrides.max_output == Some(0) {
         return Err(Error::new(format!(
-            "{place}: `max_output` is 0, expected a number of tokens"
+            "{place}.max_output: got 0, expected a positive number of tokens"
         )));
     }
     Ok(overrides)
@@ -206,7 +206,7 @@ mod tests {
             ),
             (
                 json!({"upstreams": {"a": {"max_output": 0}}}),
-                "settings.upstreams.a: `max_output` is 0",
+                "settings.upstreams.a.max_output: got 0",
             ),
         ];
         for (settings, wanted) in table {

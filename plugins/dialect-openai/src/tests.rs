@@ -274,9 +274,9 @@ fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
         ("404 page not found\n", "404 page not found (is the version"),
         (
             "<html><body>Not Found</body></html>",
-            "the upstream knows no such path (is the version",
+            "the upstream does not have this path (is the version",
         ),
-        ("", "the upstream knows no such path (is the version"),
+        ("", "the upstream does not have this path (is the version"),
     ] {
         let mut failed = Failed::new(404, "not_found_error", body);
         exchange(&hello()).on_failure(&mut failed).unwrap();

@@ -83,7 +83,7 @@ pub(crate) fn learn(
     if let Some(Room { asked, left }) = room(reported, used) {
         // In the upstream's words it would look like a prompt that is too long.
         let message = format!(
-            "max_tokens: {asked} > {left}, which is what the prompt leaves of the model's context (`max_output` in the settings of `dialect-openai` limits it)"
+            "max_tokens: {asked} > {left}, which is all that the prompt leaves of the model's context (to limit it, set `max_output` in the settings of `dialect-openai`)"
         );
         set_body(failure, classified.kind, &message)?;
         failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
@@ -92,7 +92,7 @@ pub(crate) fn learn(
     let mut capabilities = recall(target)?;
     if capabilities.take(reported, used) {
         log::info(format!(
-            "`{}` refused `{}` something that can be said otherwise: trying again",
+            "upstream `{}` rejected a part of the request for model `{}`; retrying with the alternative",
             target.upstream(),
             target.mapped_model()
         ));

@@ -81,7 +81,7 @@ pub(crate) fn classify(
     }
     if lower.starts_with("unexpected endpoint") || (status == 404 && !lower.contains("model")) {
         let hint = format!(
-            "{} (is the version missing in the `base_url` of upstream `{upstream}`? It is written as for OpenAI's own clients: `https://api.openai.com/v1`, `http://localhost:11434/v1`)",
+            "{} (is the version missing in the `base_url` of upstream `{upstream}`? Examples: `https://api.openai.com/v1`, `http://localhost:11434/v1`)",
             reported.message
         );
         return Classified {

@@ -58,7 +58,7 @@ impl UpstreamError {
         Self::plain(&text)
             .filter(|_| is_short)
             .unwrap_or_else(|| Self {
-                message: "the upstream knows no such path".to_owned(),
+                message: "the upstream does not have this path".to_owned(),
                 ..Self::default()
             })
     }

@@ -143,7 +143,7 @@ impl Content<'_> {
             }
             Source::Base64 { media_type, .. } => {
                 let way_out = format!(
-                    "document {media_type} (for an upstream that takes files: `files = true` in the settings of `dialect-openai`)"
+                    "document {media_type} (if the upstream accepts files, set `files = true` in the settings of `dialect-openai`)"
                 );
                 return Err(rejected(&way_out));
             }
