@@ -1,4 +1,4 @@
-//! What becomes of an upstream's errors.
+//! Handles the errors of an upstream: parses, classifies and acts on them.
 
 mod capabilities;
 mod classify;
@@ -15,7 +15,7 @@ use capabilities::{Room, room};
 use classify::{Classified, Next};
 use wait::wait;
 
-/// An error, as it was said and as it is understood.
+/// An upstream's error: as it was reported and as it is classified.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) reported: UpstreamError,

@@ -1,7 +1,8 @@
-//! Lets upstreams that speak OpenAI's chat completions answer Messages requests.
+//! The `openai` dialect: translates between the Messages API and OpenAI's chat completions.
 //!
-//! Servers that speak it differ in what they take and in how they answer: what can be told from an answer is taken as it
-//! comes, what cannot is a setting, and what an upstream refuses is learnt and tried the other way.
+//! Servers differ in what they accept and in how they respond. Differences in responses are
+//! detected, differences in requests are settings, and the plugin learns from what an upstream
+//! rejects and retries with the alternative.
 
 mod answer;
 mod failure;
@@ -24,7 +25,7 @@ use settings::{Settings, Thoughts};
 
 const DIALECT: &str = "openai";
 
-/// Texts with more bytes than this stay with the gateway. Names and ids have less.
+/// Texts with more bytes than this stay in the gateway. Names and ids are shorter.
 const LONGEST: u32 = 1_024;
 
 #[derive(Default)]
@@ -35,9 +36,9 @@ struct DialectOpenai {
     stop_sequences: Vec<String>,
     hides_thinking: bool,
     used: Used,
-    /// What the attempt before told of the room for an answer.
+    /// The number of output tokens that fit the context, learned from the previous attempt.
     room: Option<u64>,
-    /// An error in place of a stream's first event, which the failure hook hears of.
+    /// An error received instead of a stream's first event, for the failure hook.
     failed: Option<Failed>,
 }
 
@@ -94,7 +95,7 @@ impl DialectOpenai {
             Ok(asked) => asked,
             Err(refusal) => return Ok(refusal.into()),
         };
-        // A thought that the upstream wants to read again must have been seen.
+        // Thinking that must be sent back to the upstream has to reach the client first.
         self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
         self.stop_sequences.clone_from(&asked.stop_sequences);
         let translated = match request::translate(asked, &outline, &wanted) {

@@ -1,4 +1,4 @@
-//! The upstream's list of models in Anthropic's form.
+//! Translates the upstream's list of models into Anthropic's format.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ struct List {
 #[derive(Deserialize)]
 struct Model {
     id: String,
-    /// OpenRouter.
+    /// Sent by OpenRouter.
     name: Option<String>,
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_has_ids_and_names() {
+    fn a_list_is_translated_with_ids_and_names() {
         let body = r#"{"object":"list","data":[{"id":"gpt-4o","object":"model"},{"id":"a/b","name":"B"}]}"#;
         let wanted = json!({ "data": [
             { "type": "model", "id": "gpt-4o", "display_name": "gpt-4o" },
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_says_why() {
+    fn an_invalid_list_reports_the_upstreams_message() {
         let body = r#"{"error":"Unexpected endpoint or method. (GET /models)"}"#;
         let error = models(body).unwrap_err().to_string();
         assert!(

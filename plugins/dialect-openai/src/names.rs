@@ -1,25 +1,27 @@
-//! Names of tools and ids of calls that an upstream, or the client, would refuse, said otherwise: the same for the same, so that
-//! a conversation's beginning never changes.
+//! Replaces tool names and call ids that an upstream or the client would reject.
+//!
+//! The same name always gets the same replacement, so the beginning of a conversation never
+//! changes.
 
 use std::collections::BTreeMap;
 
 /// OpenAI's limit for a tool's name.
 const LONGEST_NAME: usize = 64;
 
-/// OpenAI's limit for the id of a call.
+/// OpenAI's limit for a call's id.
 const LONGEST_ID: usize = 40;
 
-/// An id with fewer characters is likely to be given out again in the next turn: `call_0`.
+/// A shorter id is likely to be reused in the next turn: `call_0`.
 const SHORTEST_UNIQUE_ID: usize = 12;
 
-/// The names of tools as the upstream knows them, and the way back.
+/// Maps the upstream's tool names back to the client's.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     originals: BTreeMap<String, String>,
 }
 
 impl Names {
-    /// As the upstream will know the tool.
+    /// Returns the name under which the tool is sent to the upstream.
     pub(crate) fn send(&mut self, name: String) -> String {
         if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_plain) {
             return name;
@@ -35,13 +37,13 @@ impl Names {
         short
     }
 
-    /// As the client knows the tool.
+    /// Returns the client's name of a tool.
     pub(crate) fn original<'a>(&'a self, name: &'a str) -> &'a str {
         self.originals.get(name).map_or(name, String::as_str)
     }
 }
 
-/// As the upstream will know a call.
+/// Returns the call id that is sent to the upstream.
 pub(crate) fn id_to_upstream(id: String) -> String {
     if (1..=LONGEST_ID).contains(&id.len()) {
         return id;
@@ -49,8 +51,10 @@ pub(crate) fn id_to_upstream(id: String) -> String {
     format!("call_{:016x}", hash(&[&id]))
 }
 
-/// As the client will know a call: by the upstream's id where that is one that nobody refuses and that is unlikely to come
-/// again, else by one that is made of it. `answer` tells this answer from all others, `position` this call from its others.
+/// Returns the call id that is sent to the client.
+///
+/// This is the upstream's id if it is valid and long enough to be unique. Otherwise it is derived
+/// from that id. `answer` identifies the response and `position` the call within it.
 pub(crate) fn id_to_client(id: &str, answer: &[&str], position: usize) -> String {
     if id.len() >= SHORTEST_UNIQUE_ID && id.chars().all(is_plain) {
         return id.to_owned();
@@ -60,7 +64,7 @@ pub(crate) fn id_to_client(id: &str, answer: &[&str], position: usize) -> String
     format!("call_{:016x}", hash(&parts))
 }
 
-/// What both sides take in names and ids.
+/// Whether both sides accept a character in names and ids.
 pub(crate) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
@@ -78,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_taken_stays_and_any_other_comes_back_as_it_was() {
+    fn a_valid_name_is_kept_and_any_other_is_restored() {
         let mut names = Names::default();
         for name in ["Read", "mcp__a__b-c", &"x".repeat(64)] {
             assert_eq!(names.send(name.to_owned()), name);
@@ -98,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_id_is_shortened_always_in_the_same_way() {
+    fn a_long_id_is_always_shortened_in_the_same_way() {
         assert_eq!(id_to_upstream("toolu_01".to_owned()), "toolu_01");
         let long = "x".repeat(41);
         let short = id_to_upstream(long.clone());
@@ -108,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_short_or_odd_id_is_made_unique_and_never_changes() {
+    fn a_missing_short_or_malformed_id_is_made_unique_and_never_changes() {
         assert_eq!(
             id_to_client("call_abcdefgh12", &["a"], 0),
             "call_abcdefgh12"

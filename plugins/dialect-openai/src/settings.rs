@@ -1,4 +1,4 @@
-//! What the operator says of upstreams. docs/dialect-openai.md has the table.
+//! The plugin's settings, for all upstreams or for one. docs/dialect-openai.md lists them.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use witgate_plugin::Error;
 
-/// What holds for one upstream.
+/// The effective settings for one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) max_tokens: MaxTokens,
-    /// The most that is asked for, where the client asks for more.
+    /// The limit for `max_tokens`; larger requests are reduced to it.
     pub(crate) max_output: Option<u64>,
     pub(crate) stream_usage: bool,
     pub(crate) mid_system: MidSystem,
@@ -23,8 +23,9 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            // The name that every server knows: one that does not know the other ignores it in silence, and an answer would be
-            // as long as it likes. One that refuses this name is asked again with the other.
+            // Every server knows this name. A server that does not know the newer one ignores it
+            // silently, and its responses would be unlimited. If a server rejects this name, the
+            // plugin retries with the newer one.
             max_tokens: MaxTokens::MaxTokens,
             max_output: None,
             stream_usage: true,
@@ -37,7 +38,7 @@ impl Default for Options {
     }
 }
 
-/// The name of the member that limits an answer's length.
+/// The name of the member that limits the length of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MaxTokens {
@@ -45,7 +46,7 @@ pub(crate) enum MaxTokens {
     MaxCompletionTokens,
 }
 
-/// As whom a system message in the middle of a conversation is sent.
+/// The role under which a system message in the middle of a conversation is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MidSystem {
@@ -53,7 +54,7 @@ pub(crate) enum MidSystem {
     User,
 }
 
-/// The member in which the thoughts of earlier turns are sent back.
+/// The member in which the thinking of earlier turns is sent back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Thoughts {
@@ -69,7 +70,7 @@ pub(crate) struct Settings {
     upstreams: BTreeMap<String, Overrides>,
 }
 
-/// What is said of all upstreams, or of one.
+/// Settings as written by the operator, for all upstreams or for one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Overrides {
@@ -84,7 +85,7 @@ struct Overrides {
 }
 
 impl Settings {
-    /// The error says which key is wrong and what was wanted.
+    /// Parses the settings. The error names the wrong key and what was expected.
     pub(crate) fn read(mut settings: Map<String, Value>) -> Result<Self, Error> {
         let upstreams = settings.remove("upstreams").unwrap_or_default();
         let upstreams: Option<BTreeMap<String, Value>> = parse(upstreams, "settings.upstreams")?;
@@ -102,7 +103,7 @@ impl Settings {
         })
     }
 
-    /// What holds for an upstream: what is said of it, else of all.
+    /// The settings for an upstream: its own override the general ones.
     pub(crate) fn of(&self, upstream: &str) -> Options {
         let mut options = Options::default();
         let own = self.upstreams.get(upstream);
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_an_upstream_goes_before_what_is_said_of_all() {
+    fn settings_of_one_upstream_override_those_of_all() {
         let settings = read(json!({
             "max_tokens": "max_completion_tokens", "files": true,
             "upstreams": { "local": { "files": false, "mid_system": "user", "max_output": 8192 } },
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_or_value_is_refused_with_its_place_and_what_was_wanted() {
+    fn a_wrong_key_or_value_is_rejected_with_its_place_and_what_was_expected() {
         let table = [
             (
                 json!({"max_token": 1}),

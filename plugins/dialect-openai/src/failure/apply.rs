@@ -1,4 +1,4 @@
-//! What is done about an error: the client is told, the account rests, the next attempt does better.
+//! Acts on an error: rewrites it for the client, sets cooldowns and prepares the next attempt.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::names::hash;
 
-/// How long is remembered what an upstream refuses. It may be taught better.
+/// How long the plugin remembers what an upstream rejects. The server may be updated meanwhile.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// How long an account without money rests: until somebody has paid.
+/// The cooldown of an account without credit. There is no telling when it is topped up.
 const OUT_OF_CREDIT_COOLDOWN: Duration = Duration::from_secs(3600);
 
-/// What the upstream's answer says. None if it is none, or one that nothing can be read from.
+/// Reads the upstream's error. `None` if there was no response, or if it contains no error.
 pub(crate) fn read(failure: &Failure, upstream: &str) -> Option<Failed> {
     let (status, body) = (failure.status(), failure.body());
     let reported = match UpstreamError::parse(&body) {
@@ -31,7 +31,7 @@ pub(crate) fn read(failure: &Failure, upstream: &str) -> Option<Failed> {
     })
 }
 
-/// Tells the client in Anthropic's words.
+/// Rewrites the failure in Anthropic's format for the client.
 pub(crate) fn set_error(failure: &mut Failure, classified: &Classified) -> Result<(), Error> {
     if failure.status() != classified.status {
         failure.set_status(classified.status)?;
@@ -40,7 +40,7 @@ pub(crate) fn set_error(failure: &mut Failure, classified: &Classified) -> Resul
     set_body(failure, classified.kind, &classified.message)
 }
 
-/// Lets an account rest that has no money, or for as long as it is told to.
+/// Sets the cooldown and the retry target that the error calls for.
 pub(crate) fn set_cooldown(failure: &mut Failure, failed: &Failed) -> Result<(), Error> {
     let Failed {
         reported,
@@ -49,9 +49,9 @@ pub(crate) fn set_cooldown(failure: &mut Failure, failed: &Failed) -> Result<(),
     match classified.next {
         Next::ByStatus if classified.status == 429 => {
             let header = |name: &str| {
-                let behind = reported.headers.iter().find(|(own, _)| own == name);
+                let provided = reported.headers.iter().find(|(own, _)| own == name);
                 let own = failure.header(name).into_iter().next();
-                own.or_else(|| behind.map(|(_, value)| value.clone()))
+                own.or_else(|| provided.map(|(_, value)| value.clone()))
             };
             let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             if let Some(wait) = wait(header, &reported.message, since_1970.unwrap_or_default()) {
@@ -68,8 +68,9 @@ pub(crate) fn set_cooldown(failure: &mut Failure, failed: &Failed) -> Result<(),
     Ok(())
 }
 
-/// Asks for another attempt where a refusal tells how to do it better. Returns how many tokens the answer may have in it, if
-/// that is the matter.
+/// Requests another attempt if the error states what the upstream accepts instead.
+///
+/// Returns the number of output tokens for that attempt if the context had no room for more.
 pub(crate) fn learn(
     failure: &mut Failure,
     failed: &Failed,
@@ -81,7 +82,7 @@ pub(crate) fn learn(
         classified,
     } = failed;
     if let Some(Room { asked, left }) = room(reported, used) {
-        // In the upstream's words it would look like a prompt that is too long.
+        // The upstream's own message would be taken for a prompt that is too long.
         let message = format!(
             "max_tokens: {asked} > {left}, which is all that the prompt leaves of the model's context (to limit it, set `max_output` in the settings of `dialect-openai`)"
         );
@@ -101,7 +102,7 @@ pub(crate) fn learn(
             serde_json::to_vec(&capabilities)?,
             REMEMBERED_FOR,
         )?;
-        // Whatever status it came with, it is the request's fault: the account need not rest.
+        // The request is at fault, whatever the status: the account needs no cooldown.
         let fault = Classified {
             status: 400,
             kind: "invalid_request_error",
@@ -113,16 +114,16 @@ pub(crate) fn learn(
     Ok(None)
 }
 
-/// What this upstream was found out to want for this model.
+/// Loads what was learned about this upstream and model.
 pub(crate) fn recall(target: &Target) -> Result<Capabilities, Error> {
     let capabilities = kv::get(&key(target))?;
-    // Nothing readable is as good as nothing.
+    // An unreadable entry counts as none.
     let capabilities =
         capabilities.and_then(|capabilities| serde_json::from_slice(&capabilities).ok());
     Ok(capabilities.unwrap_or_default())
 }
 
-/// A client's name for a model may be longer than a key.
+/// The store's key, hashed because a model's name may be longer than a key can be.
 fn key(target: &Target) -> String {
     format!(
         "{:016x}",

@@ -1,7 +1,7 @@
-//! What an upstream's refusals teach about a model: what it wants said otherwise, or not at all. Pure.
+//! Learns from an upstream's errors which members a model accepts, and in which form. Pure.
 //!
-//! Models and servers differ in what optional members they take, and say so when they refuse one. The attempt is then repeated
-//! in the way that is wanted, and later exchanges begin with it.
+//! Models and servers differ in the optional members that they accept, and name the one that they
+//! reject. The attempt is then repeated with the alternative, and later exchanges start with it.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::upstream_error::UpstreamError;
 use crate::settings::{MaxTokens, MidSystem, Options, Thoughts};
 
-/// Members that an answer is not wrong without.
+/// Members that can be dropped without making the response wrong.
 pub(crate) const OPTIONAL: [&str; 6] = [
     "stream_options",
     "parallel_tool_calls",
@@ -20,6 +20,7 @@ pub(crate) const OPTIONAL: [&str; 6] = [
     "prompt_cache_key",
 ];
 
+/// What was learned about one model of one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Capabilities {
@@ -31,7 +32,7 @@ pub(crate) struct Capabilities {
     without: BTreeSet<String>,
 }
 
-/// What an attempt made use of.
+/// What an attempt used of the things that an upstream may reject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     pub(crate) max_tokens: Option<(MaxTokens, u64)>,
@@ -41,7 +42,7 @@ pub(crate) struct Used {
     pub(crate) reasoning: bool,
 }
 
-/// What was asked for, and what is left in its place.
+/// The requested number of output tokens, and the number that fits the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) asked: u64,
@@ -49,18 +50,18 @@ pub(crate) struct Room {
 }
 
 impl Capabilities {
-    /// Takes the lesson of a refusal. False if it has none that is new.
+    /// Learns from an error. Returns whether it contained anything new.
     pub(crate) fn take(&mut self, reported: &UpstreamError, used: &Used) -> bool {
         let before = self.clone();
         let lower = reported.message.to_ascii_lowercase();
         if used.mid_system && is_about_system(&lower) {
             self.mid_system = Some(MidSystem::User);
         } else if !used.reasoning && lower.contains("reasoning_content") && lower.contains("back") {
-            // DeepSeek, of turns in which tools were called.
+            // DeepSeek requires it for turns in which tools were called.
             self.reasoning = Some(Thoughts::ReasoningContent);
         } else if let Some(most) = most_output(&lower, used) {
             self.max_output = Some(most);
-        } else if let Some(name) = refused(reported, &lower, used) {
+        } else if let Some(name) = rejected(reported, &lower, used) {
             match used.max_tokens {
                 Some((sent, _)) if name == sent.name() => self.max_tokens = Some(sent.other()),
                 _ => drop(self.without.insert(name.to_owned())),
@@ -69,7 +70,7 @@ impl Capabilities {
         *self != before
     }
 
-    /// What was learnt goes before what was set: it was learnt by failing with that.
+    /// Overrides the settings with what was learned, because the settings are what failed.
     pub(crate) fn apply(&self, options: &mut Options) {
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
         options.mid_system = self.mid_system.unwrap_or(options.mid_system);
@@ -101,16 +102,17 @@ impl MaxTokens {
     }
 }
 
-/// How many tokens are left for the answer where prompt and answer together are more than the context holds.
+/// The tokens left for the response if prompt and response together exceed the context.
 ///
-/// None if that is not what was said, or if so little is left that the prompt is the matter.
+/// `None` if the error is about something else, or if so little is left that the prompt itself is
+/// too long.
 pub(crate) fn room(reported: &UpstreamError, used: &Used) -> Option<Room> {
     const WORTH_IT: u64 = 1_024;
     let (_, asked) = used.max_tokens?;
     let lower = reported.message.to_ascii_lowercase();
     let context =
-        behind(&lower, "maximum context length is ").or_else(|| behind(&lower, "must be <= "))?;
-    let prompt = match behind(&lower, "input tokens (").and(lower.split_once(" - ")) {
+        after(&lower, "maximum context length is ").or_else(|| after(&lower, "must be <= "))?;
+    let prompt = match after(&lower, "input tokens (").and(lower.split_once(" - ")) {
         // vLLM: `(128000 > 32768 - 2000)`.
         Some((_, prompt)) => numbers(prompt).next()?,
         None => {
@@ -131,7 +133,7 @@ pub(crate) fn room(reported: &UpstreamError, used: &Used) -> Option<Room> {
         .then_some(Room { asked, left })
 }
 
-/// The most that a model ever writes, if that is what was said.
+/// The model's output limit, if the error states it.
 fn most_output(lower: &str, used: &Used) -> Option<u64> {
     let (_, asked) = used.max_tokens?;
     if !lower.contains("max_tokens")
@@ -140,13 +142,13 @@ fn most_output(lower: &str, used: &Used) -> Option<u64> {
     {
         return None;
     }
-    const TELLING: [&str; 3] = [
+    const BEFORE_LIMIT: [&str; 3] = [
         "at most ",
         "less than or equal to ",
         "range of max_tokens is [1, ",
     ];
-    let told = TELLING.iter().find_map(|telling| behind(lower, telling));
-    told.filter(|most| (1..asked).contains(most))
+    let stated = BEFORE_LIMIT.iter().find_map(|words| after(lower, words));
+    stated.filter(|most| (1..asked).contains(most))
 }
 
 fn is_about_system(lower: &str) -> bool {
@@ -160,9 +162,9 @@ fn is_about_system(lower: &str) -> bool {
     .any(|words| lower.contains(words))
 }
 
-/// The member of the request that was refused as such.
-fn refused(reported: &UpstreamError, lower: &str, used: &Used) -> Option<&'static str> {
-    const REFUSING: [&str; 8] = [
+/// The member of the request that the upstream rejects.
+fn rejected(reported: &UpstreamError, lower: &str, used: &Used) -> Option<&'static str> {
+    const REJECTING: [&str; 8] = [
         "unsupported",
         "not supported",
         "does not support",
@@ -173,7 +175,7 @@ fn refused(reported: &UpstreamError, lower: &str, used: &Used) -> Option<&'stati
         "not allowed",
     ];
     if !reported.names(&["unsupported", "unknown_parameter"])
-        && !REFUSING.iter().any(|word| lower.contains(word))
+        && !REJECTING.iter().any(|word| lower.contains(word))
     {
         return None;
     }
@@ -183,15 +185,15 @@ fn refused(reported: &UpstreamError, lower: &str, used: &Used) -> Option<&'stati
         let param = reported.param.split('.').next().unwrap_or_default();
         return names.find(|name| *name == param);
     }
-    // The one that is named first: `max_tokens` is not supported, use `max_completion_tokens`.
+    // The member named first: `max_tokens` is not supported, use `max_completion_tokens`.
     names
         .filter_map(|name| Some((lower.find(name)?, name)))
         .min()
         .map(|(_, name)| name)
 }
 
-/// The first number behind some words.
-fn behind(text: &str, words: &str) -> Option<u64> {
+/// The first number after some words.
+fn after(text: &str, words: &str) -> Option<u64> {
     numbers(text.split_once(words)?.1).next()
 }
 
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(capabilities, wanted, "{message}");
         assert!(
             !capabilities.take(&reported(message, param), &used()),
-            "it is new only once: {message}"
+            "it is only new once: {message}"
         );
     }
 
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_name_of_max_tokens_is_learnt() {
+    fn the_other_name_of_max_tokens_is_learned() {
         let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
         let wanted = || Capabilities {
             max_tokens: Some(MaxTokens::MaxCompletionTokens),
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_refused_is_left_out() {
+    fn a_rejected_member_is_left_out() {
         teaches(
             "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.",
             "temperature",
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_answer_of_a_model_is_learnt() {
+    fn the_output_limit_of_a_model_is_learned() {
         let most = |most| Capabilities {
             max_output: Some(most),
             ..Capabilities::default()
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_for_system_messages_and_for_thoughts_is_learnt() {
+    fn the_role_of_system_messages_and_the_member_for_thinking_are_learned() {
         let user = || Capabilities {
             mid_system: Some(MidSystem::User),
             ..Capabilities::default()
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_anything_else_teaches_nothing() {
+    fn any_other_error_teaches_nothing() {
         for (message, param) in [
             (
                 "Invalid value: 'x'. Supported values are: 'a'.",
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learnt_goes_before_what_was_set() {
+    fn what_was_learned_overrides_the_settings() {
         let capabilities = Capabilities {
             max_output: Some(8_192),
             max_tokens: Some(MaxTokens::MaxCompletionTokens),
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_that_a_prompt_leaves_is_found_in_the_words_of_many_makes() {
+    fn the_room_that_a_prompt_leaves_is_found_in_the_messages_of_many_servers() {
         let table = [
             (
                 "'max_tokens' or 'max_completion_tokens' is too large: 128000. This model's maximum context length is 32768 tokens and your request has 2000 input tokens (128000 > 32768 - 2000).",
@@ -396,7 +398,7 @@ mod tests {
                 "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 131073. Given: 5000 `inputs` tokens and 128000 `max_new_tokens`",
                 Some(126_073),
             ),
-            // The prompt is the matter.
+            // The prompt itself is too long.
             (
                 "This model's maximum context length is 16384 tokens. However, you requested 240946 tokens (112946 in the messages, 128000 in the completion).",
                 None,

@@ -1,10 +1,10 @@
-//! What an upstream's error means in Anthropic's words. Pure.
+//! Classifies an upstream's error in Anthropic's terms. Pure.
 
 use witgate_plugin::ErrorType;
 
 use super::upstream_error::UpstreamError;
 
-/// An error as the client reads it, and what it means for further attempts.
+/// An error as the client gets it, and what it means for further attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Classified {
     pub(crate) status: u16,
@@ -13,12 +13,12 @@ pub(crate) struct Classified {
     pub(crate) next: Next,
 }
 
-/// What is to be done, as far as the status does not say it.
+/// What happens next, as far as the status does not decide it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// What the gateway does at this status.
+    /// The gateway decides by the status.
     ByStatus,
-    /// The account has no money: it rests, another one may have.
+    /// The account has no credit: it goes on cooldown, and another account is tried.
     OutOfCredit,
     /// Another account may have a larger limit.
     OtherAccount,
@@ -33,7 +33,7 @@ const OUT_OF_CREDIT: [&str; 6] = [
     "credit_balance",
 ];
 
-/// Codes by which a 403 says that the key or the account is refused. Any other is about the request.
+/// Codes of a 403 that rejects the key or the account. Any other 403 is about the request.
 const REFUSED: [&str; 6] = [
     "authentication",
     "deactivated",
@@ -43,7 +43,7 @@ const REFUSED: [&str; 6] = [
     "unauthorized",
 ];
 
-/// By its status, or where it has none (an error in a stream) by its own words.
+/// Classifies an error by its status, or by its own words if it has none (in a stream).
 pub(crate) fn classify(
     status: Option<u16>,
     reported: &UpstreamError,
@@ -62,7 +62,7 @@ pub(crate) fn classify(
     if status == 402 || reported.names(&OUT_OF_CREDIT) || lower.contains("insufficient balance") {
         return is(402, Next::OutOfCredit);
     }
-    // However long one waits, a request that is larger than the limit of a minute never fits.
+    // Waiting does not help: a request larger than the limit per minute never fits.
     if status == 429 && lower.contains("request too large") {
         return is(413, Next::OtherAccount);
     }
@@ -92,13 +92,14 @@ pub(crate) fn classify(
     is(status, Next::ByStatus)
 }
 
-/// The gateway knows a prompt that is too long by the words of the message, and not all servers put them there.
+/// The message, with the words by which the gateway recognises a prompt that is too long. Not all
+/// servers include them.
 fn message(reported: &UpstreamError, lower: &str) -> String {
     const TOO_LONG: &str = "context_length_exceeded";
-    let told = ["context length", "context size", TOO_LONG]
+    let recognised = ["context length", "context size", TOO_LONG]
         .iter()
         .any(|word| lower.contains(word));
-    if !told && reported.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
+    if !recognised && reported.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
         return format!("{} ({TOO_LONG})", reported.message);
     }
     reported.message.clone()
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table() {
+    fn errors_are_classified_by_status_and_code() {
         use Next::*;
         let table = [
             (
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_status_is_known_by_its_words() {
+    fn an_error_without_a_status_is_classified_by_its_words() {
         let table = [
             (
                 r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#,
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_there_hints_at_the_version_and_a_model_that_is_not_there_does_not() {
+    fn a_missing_path_hints_at_the_version_and_a_missing_model_does_not() {
         for body in [
             r#"{"detail":"Not Found"}"#,
             r#"{"error":{"message":"Invalid URL (POST /chat/completions)","type":"invalid_request_error"}}"#,
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_that_is_too_long_is_said_in_words_that_the_gateway_knows() {
+    fn a_prompt_that_is_too_long_gets_the_words_that_the_gateway_knows() {
         let bare = of(
             Some(400),
             r#"{"error":{"message":"Too many tokens","code":"context_length_exceeded"}}"#,
@@ -336,9 +337,9 @@ mod tests {
             of(Some(400), llama).message,
             "the prompt does not fit (context_length_exceeded)"
         );
-        let reported = "This model's maximum context length is 8192 tokens.";
+        let message = "This model's maximum context length is 8192 tokens.";
         let body =
-            format!(r#"{{"error":{{"message":"{reported}","code":"context_length_exceeded"}}}}"#);
-        assert_eq!(of(Some(400), &body).message, reported);
+            format!(r#"{{"error":{{"message":"{message}","code":"context_length_exceeded"}}}}"#);
+        assert_eq!(of(Some(400), &body).message, message);
     }
 }

@@ -1,8 +1,8 @@
-//! What an upstream says when it refuses or fails, out of the many shapes in which servers say it.
+//! Parses upstream errors from the many formats in which servers report them.
 
 use serde_json::Value;
 
-/// An error in the upstream's words. What was not said is empty.
+/// An error as the upstream reported it. Fields that it did not send are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UpstreamError {
     pub(crate) message: String,
@@ -12,25 +12,25 @@ pub(crate) struct UpstreamError {
     pub(crate) code: String,
     /// `code`, if it is a status.
     pub(crate) status: Option<u16>,
-    /// The member of the request that is at fault.
+    /// The member of the request that caused the error.
     pub(crate) param: String,
-    /// OpenRouter: the headers of the provider behind it, by their names in lower case.
+    /// OpenRouter: the headers of the actual provider, with lower-case names.
     pub(crate) headers: Vec<(String, String)>,
     /// OpenRouter: the input was flagged.
     pub(crate) flagged: bool,
 }
 
 impl UpstreamError {
-    /// None if nothing that looks like an error is in it.
+    /// Parses a body. `None` if it contains nothing that looks like an error.
     pub(crate) fn parse(body: &str) -> Option<Self> {
         match serde_json::from_str(body.trim()).ok()? {
-            // Gemini's endpoint in OpenAI's dialect.
+            // Gemini's OpenAI-compatible endpoint.
             Value::Array(list) => Self::of(list.first()?),
             value => Self::of(&value),
         }
     }
 
-    /// Of `{"error": ...}`, of what stands in it, or of what other servers say in its place.
+    /// Reads `{"error": ...}`, its content alone, or what other servers send instead.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         if let Value::String(text) = value {
             return Self::plain(text);
@@ -51,7 +51,7 @@ impl UpstreamError {
         })
     }
 
-    /// A page of a web server that knows of no models.
+    /// The 404 page of a web server, or of a path that the API does not have.
     pub(crate) fn page(body: &str) -> Self {
         let text = body.split_whitespace().collect::<Vec<_>>().join(" ");
         let is_short = text.len() < 100 && !text.starts_with('<');
@@ -72,8 +72,8 @@ impl UpstreamError {
         let code = &error["code"];
         let metadata = &error["metadata"];
         Some(Self {
-            message: match behind(metadata) {
-                Some(behind) if !message.contains(&behind) => format!("{message}: {behind}"),
+            message: match provider_message(metadata) {
+                Some(inner) if !message.contains(&inner) => format!("{message}: {inner}"),
                 _ => message,
             },
             kind: word(&error["type"]),
@@ -85,7 +85,7 @@ impl UpstreamError {
         })
     }
 
-    /// Whether one of its words contains one of these, in lower case.
+    /// Whether its code or type contains one of these lower-case words.
     pub(crate) fn names(&self, words: &[&str]) -> bool {
         let own = [&self.code, &self.kind].map(|own| own.to_ascii_lowercase());
         words
@@ -94,7 +94,7 @@ impl UpstreamError {
     }
 }
 
-/// A message that may be a text, FastAPI's list of what is wrong with which field, or an object that holds one of these.
+/// Reads a message: a text, FastAPI's list of invalid fields, or an object that holds one of them.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -102,7 +102,7 @@ fn text(value: &Value) -> Option<String> {
             let each = list.iter().filter_map(|entry| {
                 let what = entry.get("msg").and_then(Value::as_str)?;
                 let place = entry["loc"].as_array().into_iter().flatten();
-                let place: Vec<String> = place.map(spelt).collect();
+                let place: Vec<String> = place.map(as_text).collect();
                 Some(format!("{}: {what}", place.join(".")))
             });
             let all = each.collect::<Vec<_>>().join("; ");
@@ -113,8 +113,8 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// What the provider behind OpenRouter said, if that is told.
-fn behind(metadata: &Value) -> Option<String> {
+/// The message of the actual provider, if OpenRouter passes it on.
+fn provider_message(metadata: &Value) -> Option<String> {
     let raw = match &metadata["raw"] {
         Value::String(raw) => UpstreamError::parse(raw)
             .map_or_else(|| raw.trim().to_owned(), |reported| reported.message),
@@ -126,7 +126,7 @@ fn behind(metadata: &Value) -> Option<String> {
 
 fn headers(value: &Value) -> Vec<(String, String)> {
     let each = value.as_object().into_iter().flatten();
-    each.map(|(name, value)| (name.to_ascii_lowercase(), spelt(value)))
+    each.map(|(name, value)| (name.to_ascii_lowercase(), as_text(value)))
         .collect()
 }
 
@@ -141,7 +141,7 @@ fn status(value: &Value) -> Option<u16> {
         .filter(|status| (400..600).contains(status))
 }
 
-fn spelt(value: &Value) -> String {
+fn as_text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_is_found_in_the_shapes_of_common_servers() {
+    fn the_message_is_found_in_the_formats_of_common_servers() {
         let table = [
             // OpenAI, DeepSeek, Ollama below /v1.
             (
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_error_says_nothing() {
+    fn a_body_without_an_error_is_none() {
         for body in [
             "",
             "<html>",

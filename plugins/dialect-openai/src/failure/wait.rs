@@ -1,8 +1,8 @@
-//! How long an upstream says to wait, where the gateway itself does not read it. Pure.
+//! Reads how long to wait from the places that the gateway itself does not read. Pure.
 
 use std::time::Duration;
 
-/// The limits whose state is told in headers.
+/// The limits whose state is reported in headers.
 const LIMITS: [&str; 5] = [
     "requests",
     "tokens",
@@ -11,8 +11,8 @@ const LIMITS: [&str; 5] = [
     "tokens_usage_based",
 ];
 
-/// What comes before a time in a message, lower-case.
-const TELLING: [&str; 4] = [
+/// The lower-case words before a duration in a message.
+const BEFORE_DURATION: [&str; 4] = [
     "try again in ",
     "retry in ",
     "retry after ",
@@ -21,7 +21,7 @@ const TELLING: [&str; 4] = [
 
 /// How long to wait after an error of status 429; `since_1970` is now.
 ///
-/// None where a `retry-after` header says it, which the gateway reads, or nothing does.
+/// `None` if there is a `retry-after` header, which the gateway reads, or if nothing states it.
 pub(crate) fn wait(
     header: impl Fn(&str) -> Option<String>,
     message: &str,
@@ -35,19 +35,19 @@ pub(crate) fn wait(
     }
     in_words(message)
         .or_else(|| by_limits(&header))
-        .or_else(|| moment(&header("x-ratelimit-reset")?, since_1970))
+        .or_else(|| reset_time(&header("x-ratelimit-reset")?, since_1970))
         .filter(|wait| !wait.is_zero())
 }
 
 fn in_words(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();
-    TELLING.iter().find_map(|telling| {
-        let (_, behind) = message.split_once(telling)?;
-        time(behind)
+    BEFORE_DURATION.iter().find_map(|words| {
+        let (_, after) = message.split_once(words)?;
+        time(after)
     })
 }
 
-/// When the last of the exhausted limits is reset; where none says that it is exhausted, the soonest.
+/// The last reset of the exhausted limits. If no limit is reported as exhausted, the first reset.
 fn by_limits(header: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
     let mut exhausted = None;
     let mut soonest = None;
@@ -65,8 +65,8 @@ fn by_limits(header: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
     exhausted.or(soonest)
 }
 
-/// Seconds, or a moment in seconds or milliseconds since 1970.
-fn moment(text: &str, since_1970: Duration) -> Option<Duration> {
+/// Parses seconds, or a time in seconds or milliseconds since 1970.
+fn reset_time(text: &str, since_1970: Duration) -> Option<Duration> {
     let number: f64 = text.trim().parse().ok()?;
     match number {
         _ if number >= 1e12 => seconds(number / 1e3)?.checked_sub(since_1970),
@@ -75,36 +75,36 @@ fn moment(text: &str, since_1970: Duration) -> Option<Duration> {
     }
 }
 
-/// `1.2s`, `6m0s`, `20ms`, `1h2m`, `12`, `7 seconds`; whatever stands behind it does not matter.
+/// Parses `1.2s`, `6m0s`, `20ms`, `1h2m`, `12`, `7 seconds`. Text after it is ignored.
 fn time(text: &str) -> Option<Duration> {
-    let mut rest = text.trim_start();
+    let mut left = text.trim_start();
     let mut total = 0.0;
     let mut any = false;
     loop {
-        let digits = rest
+        let digits = left
             .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        // A full stop that ends a sentence is no part of the number.
-        let Ok(number) = rest[..digits].trim_end_matches('.').parse::<f64>() else {
+            .unwrap_or(left.len());
+        // A full stop at the end of a sentence is not part of the number.
+        let Ok(number) = left[..digits].trim_end_matches('.').parse::<f64>() else {
             break;
         };
-        let behind = rest[digits..].trim_start();
-        let letters = behind
+        let after = left[digits..].trim_start();
+        let letters = after
             .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(behind.len());
-        let unit = match &behind[..letters] {
+            .unwrap_or(after.len());
+        let unit = match &after[..letters] {
             "ms" | "milliseconds" => 0.001,
             "s" | "sec" | "second" | "seconds" => 1.0,
             "m" | "min" | "minute" | "minutes" => 60.0,
             "h" | "hour" | "hours" => 3600.0,
             "d" | "day" | "days" => 86_400.0,
             _ if any => break,
-            // A number alone is of seconds.
+            // A bare number counts seconds.
             _ => return seconds(number),
         };
         total += number * unit;
         any = true;
-        rest = &behind[letters..];
+        left = &after[letters..];
     }
     any.then(|| seconds(total)).flatten()
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_found_in_words() {
+    fn durations_are_found_in_messages() {
         let table = [
             (
                 "Rate limit reached. Please try again in 1.2s. Visit",
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_limits_the_last_exhausted_one_counts_and_else_the_soonest() {
+    fn the_last_exhausted_limit_counts_and_otherwise_the_first_reset() {
         let requests = ("x-ratelimit-reset-requests", "1s");
         let tokens = ("x-ratelimit-reset-tokens", "6m0s");
         let empty = ("x-ratelimit-remaining-tokens", "0");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_a_number_of_seconds_or_a_moment() {
+    fn a_reset_is_a_number_of_seconds_or_a_time() {
         waits(&[("x-ratelimit-reset", "17")], "", Some(17.0));
         waits(&[("x-ratelimit-reset", "1772366410")], "", Some(10.0));
         waits(&[("x-ratelimit-reset", "1772366405500")], "", Some(5.5));
