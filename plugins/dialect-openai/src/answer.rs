@@ -1,8 +1,8 @@
-//! The way back: chunks of a chat completion become the events of an Anthropic message.
+//! Translates the chunks of a chat completion into the events of an Anthropic message.
 //!
-//! Nothing is held back but what cannot be written yet: blocks never overlap, so of several calls that come in turn one is
-//! written as it comes and the others follow; and white space that may turn out to be all of a text, which clients would be
-//! refused for sending back.
+//! Only what cannot be written yet is held back. Blocks never overlap: of several interleaved calls,
+//! one is written as it arrives and the others follow. White space is held back because it may turn
+//! out to be the whole text, which the API would reject when the client sends it back.
 
 mod calls;
 mod chunk;
@@ -23,9 +23,9 @@ use crate::{
 use calls::{Calls, Step};
 use chunk::{Choice, Chunk, Content, Delta};
 
-/// What is known of the exchange.
-pub(crate) struct Around<'a> {
-    /// Stands for the upstream's id where there is none.
+/// What the translation needs to know about the exchange.
+pub(crate) struct Context<'a> {
+    /// Used if the upstream sends no id.
     pub(crate) id: &'a str,
     pub(crate) model: &'a str,
     pub(crate) upstream: &'a str,
@@ -34,16 +34,17 @@ pub(crate) struct Around<'a> {
     pub(crate) hides_thinking: bool,
 }
 
+/// The translation of one response, chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     writer: Writer,
     calls: Calls,
     open: Option<Kind>,
-    /// White space of this kind, which is written if more comes.
+    /// Leading white space of this kind, written once more text arrives.
     blank: Option<(Kind, String)>,
-    /// What came while a call was under way.
-    aside: Vec<(Kind, String)>,
-    /// The upstream's id for this answer, and when it was made.
+    /// Text received while a call was in progress.
+    deferred: Vec<(Kind, String)>,
+    /// The upstream's id for this response, and its creation time.
     id: [String; 2],
     usage: Option<chunk::Usage>,
     finish: Option<Finish>,
@@ -61,51 +62,51 @@ enum Kind {
 #[derive(Debug)]
 struct Finish {
     reason: String,
-    /// The stop sequence that was met, where the server tells.
+    /// The stop sequence that was matched, if the server reports it.
     stop_sequence: Option<String>,
 }
 
 impl Answer {
-    /// What one event of the upstream becomes. A whole completion in place of a stream is one event.
-    pub(crate) fn take(&mut self, event: &Event, around: &Around<'_>) -> Vec<Event> {
+    /// Translates one event of the upstream. A whole completion instead of a stream is one event.
+    pub(crate) fn take(&mut self, event: &Event, context: &Context<'_>) -> Vec<Event> {
         let data = event.data.trim();
         if self.writer.has_ended() || data.is_empty() {
             return Vec::new();
         }
         if data == "[DONE]" {
-            self.end(around);
+            self.end(context);
         } else if event.name == "error" {
             let reported = UpstreamError::parse(data).or_else(|| UpstreamError::plain(data));
             self.fail(
                 reported.unwrap_or_else(|| malformed("reported an error without a message")),
-                around,
+                context,
             );
         } else {
             match serde_json::from_str::<Chunk<'_>>(data) {
-                Ok(chunk) => self.chunk(chunk, data, around),
+                Ok(chunk) => self.chunk(chunk, data, context),
                 Err(_) => self.fail(
                     malformed("sent an event that is not a chat completion chunk"),
-                    around,
+                    context,
                 ),
             }
         }
         self.writer.take()
     }
 
-    /// What is to come after the last event; nothing, if the answer is not at its end.
-    pub(crate) fn finish(&mut self, complete: bool, around: &Around<'_>) -> Vec<Event> {
+    /// The events after the upstream's last one. None if the response is incomplete.
+    pub(crate) fn finish(&mut self, complete: bool, context: &Context<'_>) -> Vec<Event> {
         if complete && self.finish.is_some() {
-            self.end(around);
+            self.end(context);
         }
         self.writer.take()
     }
 
-    /// The error that ended the answer, told once.
+    /// The error that ended the response. Returned only once.
     pub(crate) fn failed(&mut self) -> Option<Failed> {
         self.failed.take()
     }
 
-    /// What of the answer could not be expressed, told once, at its end.
+    /// What could not be expressed. Returned only once, at the end of the response.
     pub(crate) fn note(&mut self) -> Option<String> {
         if !self.writer.has_ended() {
             return None;
@@ -113,13 +114,13 @@ impl Answer {
         std::mem::take(&mut self.left_out).line()
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, data: &str, around: &Around<'_>) {
+    fn chunk(&mut self, chunk: Chunk<'_>, data: &str, context: &Context<'_>) {
         if let Some(reported) = chunk.error.and_then(reported) {
-            return self.fail(reported, around);
+            return self.fail(reported, context);
         }
         let Some(choices) = chunk.choices else {
             if let Some(reported) = UpstreamError::parse(data) {
-                return self.fail(reported, around);
+                return self.fail(reported, context);
             }
             self.usage = chunk.usage.or(self.usage);
             return;
@@ -132,27 +133,27 @@ impl Answer {
         let only_usage = choices.is_empty() && chunk.usage.is_some();
         for choice in choices {
             if choice.index.0.is_none_or(|index| index == 0) {
-                self.choice(choice, around);
+                self.choice(choice, context);
             }
         }
-        // Some servers forget to say that they are done, and keep the connection.
+        // Some servers omit the end marker and keep the connection open.
         if only_usage && self.finish.is_some() {
-            self.end(around);
+            self.end(context);
         }
     }
 
-    fn choice(&mut self, mut choice: Choice<'_>, around: &Around<'_>) {
+    fn choice(&mut self, mut choice: Choice<'_>, context: &Context<'_>) {
         if let Some(reported) = choice.error.and_then(reported) {
-            return self.fail(reported, around);
+            return self.fail(reported, context);
         }
-        self.delta(choice.delta(), around);
+        self.delta(choice.delta(), context);
         match &*choice.finish_reason {
             "" => {}
             "error" => self.fail(
                 malformed("ended the response with an error that it did not describe"),
-                around,
+                context,
             ),
-            // DeepSeek has no room to go on, vLLM was told to stop.
+            // DeepSeek is out of resources, vLLM was ordered to abort.
             reason @ ("insufficient_system_resource" | "abort") => {
                 let reported = UpstreamError {
                     kind: "overloaded".to_owned(),
@@ -160,36 +161,36 @@ impl Answer {
                         "ended the response early (finish_reason `{reason}`)"
                     ))
                 };
-                self.fail(reported, around);
+                self.fail(reported, context);
             }
             reason => {
-                self.settle(around);
-                let met = around
+                self.flush(context);
+                let matched = context
                     .stop_sequences
                     .iter()
                     .find(|text| **text == *choice.stop_reason);
                 self.finish.get_or_insert(Finish {
                     reason: reason.to_owned(),
-                    stop_sequence: met.cloned(),
+                    stop_sequence: matched.cloned(),
                 });
             }
         }
     }
 
-    fn delta(&mut self, delta: Delta<'_>, around: &Around<'_>) {
-        self.write(Kind::Thinking, &delta.reasoning(), around);
+    fn delta(&mut self, delta: Delta<'_>, context: &Context<'_>) {
+        self.write(Kind::Thinking, &delta.reasoning(), context);
         match &delta.content {
-            Content::Text(text) => self.write(Kind::Text, text, around),
+            Content::Text(text) => self.write(Kind::Text, text, context),
             Content::Parts(parts) => {
                 for part in parts {
-                    self.write(Kind::Thinking, &part.thinking(), around);
-                    self.write(Kind::Text, &part.text, around);
+                    self.write(Kind::Thinking, &part.thinking(), context);
+                    self.write(Kind::Text, &part.text, context);
                 }
             }
         }
         if !delta.refusal.is_empty() {
             self.refused = true;
-            self.write(Kind::Text, &delta.refusal, around);
+            self.write(Kind::Text, &delta.refusal, context);
         }
         for (what, value) in [
             ("annotations", delta.annotations),
@@ -200,33 +201,33 @@ impl Answer {
                 self.left_out.add(what);
             }
         }
-        let older = delta.function_call.map(|function| chunk::ToolCall {
+        let legacy = delta.function_call.map(|function| chunk::ToolCall {
             index: chunk::Count(Some(0)),
             function,
             ..chunk::ToolCall::default()
         });
         self.calls.take(
-            older
+            legacy
                 .into_iter()
                 .chain(delta.tool_calls.into_iter().flatten()),
         );
         while let Some(step) = self.calls.step(false) {
-            self.go(&step, around);
+            self.write_call(&step, context);
         }
     }
 
-    fn write(&mut self, kind: Kind, text: &str, around: &Around<'_>) {
+    fn write(&mut self, kind: Kind, text: &str, context: &Context<'_>) {
         if text.is_empty() {
             return;
         }
         if let Some(step) = self.calls.end_if_whole() {
-            self.go(&step, around);
+            self.write_call(&step, context);
         }
-        if self.calls.under_way() {
-            self.aside.push((kind, text.to_owned()));
+        if self.calls.in_progress() {
+            self.deferred.push((kind, text.to_owned()));
             return;
         }
-        self.write_aside(around);
+        self.write_deferred(context);
         let mut all = Cow::Borrowed(text);
         if self.open != Some(kind) {
             let blank = self.blank.take().filter(|(of, _)| *of == kind);
@@ -239,23 +240,23 @@ impl Answer {
             }
             self.open = Some(kind);
         }
-        self.begin(around);
+        self.begin(context);
         match kind {
             Kind::Text => self.writer.text(&all),
-            Kind::Thinking if around.hides_thinking => {}
+            Kind::Thinking if context.hides_thinking => {}
             Kind::Thinking => self.writer.thinking(&all),
         }
     }
 
-    /// What came while a call was under way that is no longer.
-    fn write_aside(&mut self, around: &Around<'_>) {
-        for (kind, text) in std::mem::take(&mut self.aside) {
-            self.write(kind, &text, around);
+    /// Writes the text that was received during a call that has ended.
+    fn write_deferred(&mut self, context: &Context<'_>) {
+        for (kind, text) in std::mem::take(&mut self.deferred) {
+            self.write(kind, &text, context);
         }
     }
 
-    fn go(&mut self, step: &Step, around: &Around<'_>) {
-        self.begin(around);
+    fn write_call(&mut self, step: &Step, context: &Context<'_>) {
+        self.begin(context);
         let (Step::Go(at) | Step::End(at)) = *step;
         let Some(call) = self.calls.get(at) else {
             return;
@@ -264,12 +265,13 @@ impl Answer {
             call.begun = true;
             let [id, created] = &self.id;
             let answer = if id.is_empty() {
-                [around.id, ""]
+                [context.id, ""]
             } else {
                 [&**id, created]
             };
             let id = id_to_client(&call.id, &answer, at);
-            self.writer.tool_use(&id, around.names.original(&call.name));
+            self.writer
+                .tool_use(&id, context.names.original(&call.name));
             self.open = None;
             self.blank = None;
         }
@@ -279,48 +281,48 @@ impl Answer {
         }
     }
 
-    fn begin(&mut self, around: &Around<'_>) {
+    fn begin(&mut self, context: &Context<'_>) {
         if !self.writer.has_begun() {
             let usage = self.usage.as_ref().map(tokens).unwrap_or_default();
             self.writer
-                .begin(&self.message_id(around), around.model, usage);
+                .begin(&self.message_id(context), context.model, usage);
         }
     }
 
-    /// Clients tell messages apart by it, and not every server's ids are ever the same but once.
-    fn message_id(&self, around: &Around<'_>) -> String {
+    /// A unique id. Clients distinguish messages by it, and some servers reuse their ids.
+    fn message_id(&self, context: &Context<'_>) -> String {
         const UNIQUE: usize = 20;
         let [id, created] = &self.id;
         let plain: String = id.chars().filter(|c| is_plain(*c)).collect();
         match plain.len() {
-            0 => format!("msg_{}", around.id),
+            0 => format!("msg_{}", context.id),
             UNIQUE.. => format!("msg_{plain}"),
             _ => format!("msg_{plain}-{created}"),
         }
     }
 
-    /// Writes what has been waiting: nothing more comes.
-    fn settle(&mut self, around: &Around<'_>) {
+    /// Writes everything that was held back: nothing more will arrive.
+    fn flush(&mut self, context: &Context<'_>) {
         while let Some(step) = self.calls.step(true) {
-            self.go(&step, around);
+            self.write_call(&step, context);
         }
-        self.write_aside(around);
+        self.write_deferred(context);
         self.writer.close();
         self.open = None;
     }
 
-    fn end(&mut self, around: &Around<'_>) {
-        self.settle(around);
+    fn end(&mut self, context: &Context<'_>) {
+        self.flush(context);
         if self.finish.is_none() && !self.writer.has_begun() {
             return;
         }
-        self.begin(around);
+        self.begin(context);
         if self.calls.late() {
             self.left_out.add("arguments behind the end of a tool call");
         }
-        let (reason, met) = self.stop_reason();
+        let (reason, matched) = self.stop_reason();
         let usage = self.usage.as_ref().map(tokens).unwrap_or_default();
-        self.writer.end(reason, met.as_deref(), usage);
+        self.writer.end(reason, matched.as_deref(), usage);
     }
 
     fn stop_reason(&mut self) -> (&'static str, Option<String>) {
@@ -340,13 +342,13 @@ impl Answer {
             return ("tool_use", None);
         }
         match finish.and_then(|finish| finish.stop_sequence) {
-            Some(met) => ("stop_sequence", Some(met)),
+            Some(matched) => ("stop_sequence", Some(matched)),
             None => ("end_turn", None),
         }
     }
 
-    fn fail(&mut self, reported: UpstreamError, around: &Around<'_>) {
-        let classified = classify(None, &reported, around.upstream);
+    fn fail(&mut self, reported: UpstreamError, context: &Context<'_>) {
+        let classified = classify(None, &reported, context.upstream);
         self.writer.fail(classified.kind, &classified.message);
         self.failed = Some(Failed {
             reported,
@@ -368,7 +370,7 @@ fn malformed(what: &str) -> UpstreamError {
     }
 }
 
-/// Anthropic counts the tokens of the prompt without those that were read from a cache.
+/// Converts the usage. Anthropic's input tokens exclude those that were read from a cache.
 fn tokens(usage: &chunk::Usage) -> Usage {
     let read = usage.read().unwrap_or_default();
     let prompt = usage.prompt_tokens.0.unwrap_or_default();

@@ -17,7 +17,7 @@ use witgate_plugin::{
     export, serde_json::Map,
 };
 
-use answer::{Answer, Around};
+use answer::{Answer, Context};
 use failure::{Failed, Used, apply};
 use names::Names;
 use request::Wanted;
@@ -138,12 +138,12 @@ impl FailureHook for DialectOpenai {
 }
 
 impl DialectOpenai {
-    fn around<T>(
+    fn with_context<T>(
         &mut self,
         response: &Response,
-        act: impl FnOnce(&mut Answer, &Around<'_>) -> T,
+        act: impl FnOnce(&mut Answer, &Context<'_>) -> T,
     ) -> T {
-        let around = Around {
+        let context = Context {
             id: &response.id(),
             model: &response.requested_model(),
             upstream: &response.upstream(),
@@ -151,13 +151,13 @@ impl DialectOpenai {
             stop_sequences: &self.stop_sequences,
             hides_thinking: self.hides_thinking,
         };
-        act(&mut self.answer, &around)
+        act(&mut self.answer, &context)
     }
 }
 
 impl ResponseHook for DialectOpenai {
     fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
-        let events = self.around(response, |answer, around| answer.take(&event, around));
+        let events = self.with_context(response, |answer, context| answer.take(&event, context));
         if let Some(failed) = self.answer.failed() {
             self.failed = Some(failed);
         }
@@ -172,7 +172,8 @@ impl ResponseHook for DialectOpenai {
 
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
         let complete = response.complete();
-        let events = self.around(response, |answer, around| answer.finish(complete, around));
+        let events =
+            self.with_context(response, |answer, context| answer.finish(complete, context));
         if let Some(note) = self.answer.note() {
             response.note(&note);
         }

@@ -1,7 +1,7 @@
-//! The way there: an Anthropic request becomes a request for a chat completion.
+//! Translates an Anthropic request into a chat completion request.
 //!
-//! The same conversation becomes the same bytes, turn after turn, so that the upstream's prompt cache hits: nothing in it depends on
-//! what comes behind, on time or on chance.
+//! A conversation becomes the same bytes in every turn, so that the upstream's prompt cache hits.
+//! No message depends on later messages, on time or on chance.
 
 mod chat;
 mod content;
@@ -25,14 +25,14 @@ use content::Content;
 use conversation::Conversation;
 use dropped::Dropped;
 
-/// What holds for this attempt beside what the client asks for.
+/// What this attempt needs in addition to the client's request.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) model: String,
     pub(crate) session: Option<String>,
     pub(crate) options: &'a Options,
     pub(crate) capabilities: &'a Capabilities,
-    /// How many tokens are left for the answer, where the attempt before told.
+    /// The number of output tokens that fit the context, if the previous attempt found out.
     pub(crate) room: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Translated {
     pub(crate) body: Chat,
     pub(crate) names: Names,
     pub(crate) used: Used,
-    /// For the record.
+    /// What was dropped or changed, for the record.
     pub(crate) note: Option<String>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn translate(
             include_usage: true,
         }),
     };
-    let optional = body.spare(wanted.capabilities, &mut dropped);
+    let optional = body.remove_unsupported(wanted.capabilities, &mut dropped);
     let used = Used {
         max_tokens: max.and_then(|max| Some((options.max_tokens, max.as_u64()?))),
         optional,
@@ -127,11 +127,15 @@ pub(crate) fn translate(
 }
 
 impl Chat {
-    /// Takes away what the upstream does not want, and tells which of the optional members are there.
-    fn spare(&mut self, capabilities: &Capabilities, dropped: &mut Dropped) -> Vec<&'static str> {
-        let mut there = Vec::new();
+    /// Removes what the upstream does not accept. Returns the optional members that are left.
+    fn remove_unsupported(
+        &mut self,
+        capabilities: &Capabilities,
+        dropped: &mut Dropped,
+    ) -> Vec<&'static str> {
+        let mut present = Vec::new();
         for name in OPTIONAL {
-            let said = match name {
+            let kept = match name {
                 "stream_options" => keep(&mut self.stream_options, capabilities.without(name)),
                 "parallel_tool_calls" => {
                     keep(&mut self.parallel_tool_calls, capabilities.without(name))
@@ -141,17 +145,17 @@ impl Chat {
                 "reasoning_effort" => keep(&mut self.reasoning_effort, capabilities.without(name)),
                 _ => keep(&mut self.prompt_cache_key, capabilities.without(name)),
             };
-            match said {
-                Some(true) => there.push(name),
+            match kept {
+                Some(true) => present.push(name),
                 Some(false) => dropped.left_out(name),
                 None => {}
             }
         }
-        there
+        present
     }
 }
 
-/// None if the member was not there anyway.
+/// Whether the member is kept. `None` if it was not present.
 fn keep<T>(member: &mut Option<T>, without: bool) -> Option<bool> {
     member.as_ref()?;
     if without {
@@ -175,16 +179,16 @@ fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, dropped: &mut Dropped)
     }
 }
 
-/// In the words of OpenAI, which are those of Anthropic and some more.
+/// The `reasoning_effort`. OpenAI knows Anthropic's levels and some more.
 fn effort(
-    said: Option<&str>,
+    requested: Option<&str>,
     thinking: &Thinking,
     options: &Options,
     dropped: &mut Dropped,
 ) -> Option<&'static str> {
     const WORDS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
-    let word = said.and_then(|said| WORDS.into_iter().find(|word| *word == said));
-    if said.is_some() && !(options.effort && word.is_some()) {
+    let word = requested.and_then(|requested| WORDS.into_iter().find(|word| *word == requested));
+    if requested.is_some() && !(options.effort && word.is_some()) {
         dropped.left_out("output_config.effort");
     }
     if *thinking != Thinking::Unsaid && !options.effort {
@@ -206,7 +210,7 @@ fn effort(
     }
 }
 
-/// OpenAI takes 64 characters.
+/// The cache key for a session, at most 64 characters as OpenAI requires.
 fn cache_key(session: String) -> String {
     if session.len() <= 64 {
         return session;

@@ -1,7 +1,8 @@
-//! The tool calls of an answer, put together from their pieces.
+//! Assembles the tool calls of a response from their pieces.
 //!
-//! Servers agree on little here: pieces of several calls come in turn, or each call comes whole; the index that tells them
-//! apart is missing or always 0; ids are missing, or new with every piece; names come in pieces or again with every piece.
+//! Servers agree on little here. Pieces of several calls are interleaved, or each call arrives
+//! whole. The index that distinguishes them is missing or always 0. Ids are missing, or new with
+//! every piece. Names arrive in pieces or are repeated with every piece.
 
 use super::{
     chunk::{Function, ToolCall},
@@ -11,9 +12,9 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     calls: Vec<Call>,
-    /// The first call that is not at its end yet.
+    /// The first call that has not ended yet.
     next: usize,
-    /// Whether something came for a call that was at its end.
+    /// Whether arguments arrived for a call that had ended.
     late: bool,
 }
 
@@ -22,19 +23,19 @@ pub(crate) struct Call {
     index: Option<u64>,
     pub(crate) id: String,
     pub(crate) name: String,
-    /// What came and was not handed on yet.
+    /// Arguments received and not yet written.
     pub(crate) arguments: String,
     any: bool,
     end: JsonEnd,
     pub(crate) begun: bool,
 }
 
-/// What is to be done next with a call.
+/// What to do next with a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Begin its block if it is not begun, and hand on the arguments.
+    /// Begin its block if that has not happened, and write its arguments.
     Go(usize),
-    /// The same, and then it is at its end.
+    /// The same, and then end the block.
     End(usize),
 }
 
@@ -42,7 +43,7 @@ impl Calls {
     /// Takes the pieces of one chunk.
     pub(crate) fn take<'a>(&mut self, pieces: impl IntoIterator<Item = ToolCall<'a>>) {
         for (position, piece) in pieces.into_iter().enumerate() {
-            // Calls that nothing else tells apart stand side by side.
+            // Calls in one chunk that nothing else distinguishes are separate calls.
             let beside = position > 0 && piece.index.0.is_none() && piece.id.is_empty();
             let at = match self.find(&piece) {
                 Some(at)
@@ -78,7 +79,7 @@ impl Calls {
         }
     }
 
-    /// What can be done without waiting for more. With `finish`, nothing more comes.
+    /// The next step that needs no further pieces. With `finish`, no more pieces will arrive.
     pub(crate) fn step(&mut self, finish: bool) -> Option<Step> {
         let at = self.next;
         let others = self.calls.len() > at + 1;
@@ -90,7 +91,7 @@ impl Calls {
         (!call.arguments.is_empty()).then_some(Step::Go(at))
     }
 
-    /// Ends the call that is under way, if nothing more is to be expected of it.
+    /// Ends the call in progress if its arguments are complete.
     pub(crate) fn end_if_whole(&mut self) -> Option<Step> {
         let at = self.next;
         let whole = self.calls.get(at).is_some_and(|call| call.end.reached());
@@ -100,8 +101,8 @@ impl Calls {
         })
     }
 
-    /// Whether a call is under way.
-    pub(crate) fn under_way(&self) -> bool {
+    /// Whether a call is in progress.
+    pub(crate) fn in_progress(&self) -> bool {
         self.next < self.calls.len()
     }
 
@@ -119,7 +120,7 @@ impl Calls {
 }
 
 impl Call {
-    /// Whether a piece that has a name begins another call, though it has the same index as this one.
+    /// Whether a piece with a name begins another call although it has this call's index.
     fn is_over(&self, piece: &ToolCall<'_>) -> bool {
         let ids = !self.id.is_empty() && !piece.id.is_empty();
         let same = ids && self.id == *piece.id;
@@ -132,7 +133,7 @@ impl Call {
             self.id = piece.id.to_string();
         }
         let Function { name, arguments } = &piece.function;
-        // Some servers say the name again with every piece.
+        // Some servers repeat the name with every piece.
         if !self.any && self.name != **name {
             self.name.push_str(name);
         }
@@ -150,7 +151,7 @@ mod tests {
         serde_json::from_str(chunk).unwrap()
     }
 
-    /// Each call with its id, name and arguments, as they come out.
+    /// The id, name and arguments of each assembled call.
     fn calls(chunks: &[&str]) -> Vec<(String, String, String)> {
         let mut calls = Calls::default();
         for chunk in chunks {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_belong_together_by_their_index() {
+    fn pieces_are_joined_by_their_index() {
         let chunks = [
             r#"[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]"#,
             r#"[{"index":1,"id":"b","function":{"name":"g","arguments":"{\"y\""}}]"#,
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_calls_under_one_index_are_several() {
+    fn whole_calls_under_one_index_are_separate_calls() {
         let chunks = [
             r#"[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]"#,
             r#"[{"index":0,"id":"b","function":{"name":"f","arguments":"{}"}}]"#,
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_index_the_id_the_name_or_the_place_tell_calls_apart() {
+    fn calls_without_an_index_are_distinguished_by_id_name_or_position() {
         let by_id = [
             r#"[{"id":"a","function":{"name":"f","arguments":"{"}}]"#,
             r#"[{"id":"b","function":{"name":"g","arguments":"{}"}}]"#,
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_pieces_or_again_with_every_piece_is_one_name() {
+    fn a_name_in_pieces_or_repeated_with_every_piece_is_one_name() {
         let pieces = [
             r#"[{"index":0,"id":"a","function":{"name":"get_"}}]"#,
             r#"[{"index":0,"function":{"name":"weather","arguments":""}}]"#,
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_new_with_every_piece_begins_no_new_call() {
+    fn an_id_that_is_new_with_every_piece_does_not_begin_a_call() {
         let chunks = [
             r#"[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]"#,
             r#"[{"index":0,"id":"b","function":{"arguments":"{}"}}]"#,
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn one_call_goes_on_while_others_wait_until_it_is_at_its_end() {
+    fn one_call_is_written_while_others_wait_for_its_end() {
         let mut calls = Calls::default();
         let mut take = |chunk: &str, steps: &[Step]| {
             calls.take(pieces(chunk));

@@ -1,7 +1,8 @@
-//! What comes of an upstream: the chunks of a stream, or one whole completion.
+//! Types for what an upstream sends: the chunks of a stream, or one whole completion.
 //!
-//! Only what is made something of. Servers add members and take liberties with types: what is unknown, or odd beside the answer
-//! itself, is passed over and makes no chunk unreadable.
+//! They contain only the members that the translation uses. Servers add members and vary types:
+//! unknown members, and malformed ones beside the content itself, are ignored so that the chunk
+//! stays readable.
 
 use std::{borrow::Cow, fmt};
 
@@ -17,7 +18,7 @@ pub(crate) struct Chunk<'a> {
     pub(crate) id: Text<'a>,
     #[serde(default)]
     pub(crate) created: Count,
-    /// None in what is no chunk at all.
+    /// `None` if this is not a chunk at all.
     #[serde(borrow)]
     pub(crate) choices: Option<Vec<Choice<'a>>>,
     #[serde(default, deserialize_with = "if_readable")]
@@ -32,15 +33,15 @@ pub(crate) struct Choice<'a> {
     pub(crate) index: Count,
     #[serde(borrow)]
     delta: Option<Delta<'a>>,
-    /// In place of `delta`, in a whole completion.
+    /// Used instead of `delta` in a whole completion.
     #[serde(borrow)]
     message: Option<Delta<'a>>,
     #[serde(borrow, default)]
     pub(crate) finish_reason: Text<'a>,
-    /// vLLM: the stop sequence that was met, or the number of a token.
+    /// vLLM: the stop sequence that was matched, or the number of a token.
     #[serde(borrow, default)]
     pub(crate) stop_reason: Text<'a>,
-    /// OpenRouter: what ended this choice.
+    /// OpenRouter: the error that ended this choice.
     #[serde(borrow)]
     pub(crate) error: Option<&'a RawValue>,
 }
@@ -79,7 +80,7 @@ pub(crate) struct Delta<'a> {
 }
 
 impl Delta<'_> {
-    /// The reasoning under any of its names. Some servers say it under two: it is the same.
+    /// The reasoning under any of its names. Some servers send the same text under two.
     pub(crate) fn reasoning(&self) -> Cow<'_, str> {
         let plain = [&self.reasoning_content, &self.reasoning];
         if let Some(text) = plain.into_iter().find(|text| !text.is_empty()) {
@@ -116,7 +117,7 @@ pub(crate) struct Usage {
     #[serde(default)]
     pub(crate) completion_tokens: Count,
     prompt_tokens_details: Option<PromptTokens>,
-    /// DeepSeek.
+    /// Sent by DeepSeek.
     #[serde(default)]
     prompt_cache_hit_tokens: Count,
 }
@@ -137,7 +138,7 @@ impl Usage {
     }
 }
 
-/// Text, or a list of parts as Mistral's reasoning models have it.
+/// Text, or a list of parts as Mistral's reasoning models send it.
 #[derive(Debug)]
 pub(crate) enum Content<'a> {
     Text(Text<'a>),
@@ -175,7 +176,7 @@ pub(crate) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The reasoning that this part holds.
+    /// The reasoning in this part.
     pub(crate) fn thinking(&self) -> String {
         match self.thinking.as_deref() {
             None => String::new(),
@@ -185,7 +186,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A text. What is no text is its JSON, `null` is empty.
+/// A text. A value of another type becomes its JSON, `null` becomes empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
@@ -217,7 +218,7 @@ impl<'de> Visitor<'de> for AnyText {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(spelt(text))
+        Ok(as_text(text))
     }
 
     fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
@@ -229,37 +230,37 @@ impl<'de> Visitor<'de> for AnyText {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(spelt(value))
+        Ok(as_text(value))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(spelt(value))
+        Ok(as_text(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(spelt(value))
+        Ok(as_text(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(spelt(value))
+        Ok(as_text(value))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         let value = Value::deserialize(value::MapAccessDeserializer::new(map))?;
-        Ok(spelt(value))
+        Ok(as_text(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
         let value = Value::deserialize(value::SeqAccessDeserializer::new(list))?;
-        Ok(spelt(value))
+        Ok(as_text(value))
     }
 }
 
-fn spelt<'de>(value: impl ToString) -> Text<'de> {
+fn as_text<'de>(value: impl ToString) -> Text<'de> {
     Text(Cow::Owned(value.to_string()))
 }
 
-/// None for what is of another type.
+/// Deserializes a value; one of another type becomes `None`.
 fn if_readable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
@@ -267,7 +268,7 @@ fn if_readable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()))
 }
 
-/// A number of something. What is no such number counts as unsaid.
+/// A count. A value that is not a count is treated as missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) Option<u64>);
 
@@ -293,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn odd_types_make_no_chunk_unreadable() {
+    fn unexpected_types_do_not_make_a_chunk_unreadable() {
         let chunk = r#"{"id":7,"created":1.5,"choices":[{"index":null,"delta":{"content":null,"tool_calls":[
             {"index":0,"id":null,"function":{"name":"f","arguments":{"b":1,"a":[2]}}}]},"finish_reason":null}],
             "usage":{"prompt_tokens":-1,"completion_tokens":3.0,"prompt_tokens_details":null}}"#;
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_details_of_another_type_are_passed_over() {
+    fn counts_and_details_of_another_type_are_ignored() {
         let chunk = r#"{"choices":[{"delta":{"content":"a","reasoning_details":{},"tool_calls":[{"index":"1"}]}}],"usage":"none"}"#;
         let mut chunk: Chunk = serde_json::from_str(chunk).unwrap();
         assert!(chunk.usage.is_none());
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_under_two_names_is_said_once() {
+    fn reasoning_under_two_names_is_returned_once() {
         let delta = |json| {
             serde_json::from_str::<Delta>(json)
                 .unwrap()

@@ -1,6 +1,6 @@
-//! Whether the text of a tool's arguments, which comes in pieces, has come to its end.
+//! Detects the end of a tool call's arguments, which arrive in pieces.
 
-/// A look at JSON text as it comes. It tells where an object ends and checks nothing.
+/// Scans JSON text as it arrives. It detects the end of an object and validates nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct JsonEnd {
     depth: u32,
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_ends_where_its_last_bracket_is_wherever_the_pieces_are_cut() {
+    fn an_object_ends_at_its_last_bracket_wherever_the_pieces_are_cut() {
         let text = r#"{"a": "}\"]\\", "b": [{}, "é"], "c": {"d": "["}}"#;
         for (at, _) in text.char_indices().skip(1) {
             let mut end = JsonEnd::default();

@@ -1,4 +1,4 @@
-//! A request for a chat completion, as OpenAI's own SDK types it.
+//! Types of a chat completion request, as in OpenAI's own SDK.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Number, Value};
@@ -58,7 +58,7 @@ pub(crate) enum Message {
     },
 }
 
-/// The content of a user message. One text is a plain string, which every server takes.
+/// The content of a user message. A single text is a plain string, which every server accepts.
 #[derive(Debug)]
 pub(crate) struct Parts(pub(crate) Vec<Part>);
 
@@ -114,7 +114,7 @@ pub(crate) struct Call {
     pub(crate) arguments: String,
 }
 
-/// The word `function`, of which there is one kind.
+/// The only value of `type` for tools and calls.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Function {

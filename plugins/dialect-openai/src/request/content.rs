@@ -1,4 +1,4 @@
-//! Blocks to what a chat completion knows: texts, pictures and files.
+//! Translates blocks into what a chat completion supports: texts, images and files.
 
 use witgate_plugin::{
     Refusal,
@@ -11,20 +11,20 @@ use super::{
 };
 use crate::names::Names;
 
-/// What the client sends to mark its own kind of request; it changes from session to session and would spoil the upstream's
-/// cache.
+/// Marks Claude Code's own requests. It changes from session to session and would prevent the
+/// upstream's cache from hitting.
 const BILLING: &str = "x-anthropic-billing-header:";
 
-/// The means of a translation.
+/// Translates blocks, and collects what is dropped and which names change.
 pub(crate) struct Content<'a> {
     pub(crate) dropped: &'a mut Dropped,
     pub(crate) names: &'a mut Names,
-    /// Whether the upstream takes files.
+    /// Whether the upstream accepts files.
     pub(crate) files: bool,
 }
 
 impl Content<'_> {
-    /// The texts of a system prompt as one.
+    /// Joins the texts of a system prompt.
     pub(crate) fn system(&mut self, blocks: Vec<Block>) -> String {
         let mut texts = Vec::new();
         for block in blocks {
@@ -39,7 +39,7 @@ impl Content<'_> {
         joined(texts)
     }
 
-    /// The parts of a user message. A result of a tool that is still here has lost its call.
+    /// The parts of a user message. A tool result that is still here has no matching call.
     pub(crate) fn user(&mut self, blocks: Vec<Block>) -> Result<Vec<Part>, Refusal> {
         let mut parts = Vec::new();
         for block in blocks {
@@ -59,7 +59,7 @@ impl Content<'_> {
         Ok(parts)
     }
 
-    /// The result of a tool: its text, and what cannot stand in a text.
+    /// A tool result: its text, and the parts that are not text.
     pub(crate) fn result(
         &mut self,
         blocks: Vec<Block>,
@@ -120,13 +120,13 @@ impl Content<'_> {
             context,
         } = document;
         let mut parts = Vec::new();
-        let said = [
+        let heading = [
             title.as_ref().map(|title| format!("[document: {title}]")),
             context,
         ];
-        let said: Vec<String> = said.into_iter().flatten().collect();
-        if !said.is_empty() {
-            parts.push(Part::text(said.join("\n")));
+        let heading: Vec<String> = heading.into_iter().flatten().collect();
+        if !heading.is_empty() {
+            parts.push(Part::text(heading.join("\n")));
         }
         match source {
             Source::Text(text) => parts.push(Part::text(text)),
@@ -142,10 +142,10 @@ impl Content<'_> {
                 })
             }
             Source::Base64 { media_type, .. } => {
-                let way_out = format!(
+                let what = format!(
                     "document {media_type} (if the upstream accepts files, set `files = true` in the settings of `dialect-openai`)"
                 );
-                return Err(rejected(&way_out));
+                return Err(rejected(&what));
             }
             Source::Url(_) => return Err(rejected("document source url")),
             Source::File(_) => return Err(rejected("document source file")),
@@ -155,7 +155,7 @@ impl Content<'_> {
     }
 }
 
-/// By its end OpenAI knows what a file is.
+/// The file's name. OpenAI detects the type by its extension.
 fn filename(title: Option<String>) -> String {
     match title {
         Some(title) if title.ends_with(".pdf") => title,
@@ -175,12 +175,12 @@ fn image(source: Source) -> Result<Part, Refusal> {
     }
 }
 
-/// The answer would be wrong without it, and the client can do without if it knows.
+/// Rejects a request whose response would be wrong without `what`, so that the client can adapt.
 pub(crate) fn rejected(what: &str) -> Refusal {
     Refusal::invalid_request(format!("capability_rejected: {what}"))
 }
 
-/// Texts that were blocks are paragraphs.
+/// Joins the texts of blocks as paragraphs.
 pub(crate) fn joined(texts: Vec<String>) -> String {
     let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
     texts.join("\n\n")
@@ -192,7 +192,7 @@ pub(crate) fn kind(block: &Block) -> String {
         Block::Text(_) => "text",
         Block::Image(_) => "image",
         Block::Document(_) => "document",
-        // The field `thinking` is left out by that name.
+        // `thinking` alone is the name of the request's field.
         Block::Thinking { .. } => "thinking block",
         Block::RedactedThinking => "redacted_thinking",
         Block::ToolUse(_) => "tool_use",

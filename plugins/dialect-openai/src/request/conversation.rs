@@ -1,7 +1,8 @@
-//! The conversation: who said what, in the order that a chat completion wants.
+//! Translates the messages of a conversation into the order that a chat completion requires.
 //!
-//! Behind an answer that calls tools stand the results of all calls, in the order of the calls, and nothing between. In Anthropic's
-//! form they stand in user messages, among other things, perhaps behind a system message, and perhaps not at all.
+//! An assistant message with tool calls must be followed by the results of all calls, in their
+//! order, with nothing in between. In Anthropic's format the results are in user messages, among
+//! other blocks. They may follow a system message, and they may be missing.
 
 use witgate_plugin::{
     Outline, Refusal,
@@ -17,7 +18,7 @@ use crate::{
     settings::{MidSystem, Options, Thoughts},
 };
 
-/// What a model reads in place of a result that is not there.
+/// What the model reads instead of a missing result.
 const NO_RESULT: &str = "[no result: the call was not carried out, or its result is lost]";
 
 /// Translates a conversation, message by message.
@@ -26,9 +27,9 @@ pub(crate) struct Conversation<'a> {
     outline: &'a Outline,
     options: &'a Options,
     pub(crate) messages: Vec<chat::Message>,
-    /// What came with the results of tools and cannot stand in them: it goes to the beginning of the next user message.
+    /// Parts of tool results that are not text. They go to the beginning of the next user message.
     attached: Vec<Part>,
-    /// Whether there was a system message in the middle.
+    /// Whether there was a system message after the first message.
     pub(crate) mid_system: bool,
 }
 
@@ -52,8 +53,8 @@ impl<'a> Conversation<'a> {
     }
 
     pub(crate) fn translate(&mut self, mut messages: Vec<Message>) -> Result<(), Refusal> {
-        let mut rest = &mut messages[..];
-        while let [message, following @ ..] = rest {
+        let mut remaining = &mut messages[..];
+        while let [message, following @ ..] = remaining {
             let blocks = std::mem::take(&mut message.content);
             if message.role != Role::User {
                 self.user(Vec::new());
@@ -69,7 +70,7 @@ impl<'a> Conversation<'a> {
                     self.results(calls, following)?;
                 }
             }
-            rest = following;
+            remaining = following;
         }
         if matches!(self.messages.last(), Some(chat::Message::Assistant { tool_calls, .. }) if tool_calls.is_empty())
         {
@@ -80,14 +81,15 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// A user message of what is attached and these parts, if there is anything.
+    /// Adds a user message with the attached parts and these, unless there are none.
     fn user(&mut self, more: Vec<Part>) {
         let mut parts = std::mem::take(&mut self.attached);
         parts.extend(more);
         if parts.is_empty() {
             return;
         }
-        // Whoever takes system messages only at first mostly wants roles to alternate, too.
+        // A server that accepts a system message only at the beginning usually requires
+        // alternating roles, too.
         if let (MidSystem::User, Some(chat::Message::User { content })) =
             (self.options.mid_system, self.messages.last_mut())
         {
@@ -115,7 +117,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Returns the ids of the calls, as the client knows them.
+    /// Adds an assistant message. Returns the client's ids of its calls.
     fn assistant(&mut self, blocks: Vec<Block>) -> Vec<String> {
         let mut texts = Vec::new();
         let mut thoughts = Vec::new();
@@ -140,7 +142,7 @@ impl<'a> Conversation<'a> {
         }
         let thoughts = joined(thoughts);
         let (reasoning_content, reasoning) = match self.options.reasoning {
-            // DeepSeek wants it of every answer that calls a tool, if only as an empty one.
+            // DeepSeek requires it, even empty, in every message that calls a tool.
             Thoughts::ReasoningContent if !tool_calls.is_empty() || !thoughts.is_empty() => {
                 (Some(thoughts), None)
             }
@@ -167,7 +169,8 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Brings the results of these calls to their place. Texts that stand around them stay in their messages.
+    /// Moves the results of these calls directly after them. The text around them stays in its
+    /// message.
     fn results(&mut self, calls: Vec<String>, following: &mut [Message]) -> Result<(), Refusal> {
         for id in calls {
             let found = take_result(&id, following);
@@ -196,7 +199,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// The result of a call, out of the user messages before the next answer.
+/// Takes the result of a call out of the user messages before the next assistant message.
 fn take_result(id: &str, following: &mut [Message]) -> Option<ToolResult> {
     let before_answer = following
         .iter_mut()

@@ -1,9 +1,10 @@
-//! What a translation could not say, or said otherwise, for one line of the record. Never with content of the client's.
+//! What a translation dropped or changed, as one line of the record. Never contains client content.
 
 use std::collections::BTreeMap;
 
 use witgate_plugin::dialect::DroppedFields;
 
+/// Counts what was dropped or changed in one request.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped {
     pub(crate) left_out: LeftOut,
@@ -16,7 +17,7 @@ impl Dropped {
         self.left_out.add(what);
     }
 
-    /// Counts one more thing that was said otherwise.
+    /// Counts one change.
     pub(crate) fn changed(&mut self, what: &'static str) {
         *self.changed.entry(what).or_default() += 1;
     }
@@ -25,7 +26,7 @@ impl Dropped {
         self.capped = Some((asked, sent));
     }
 
-    /// The same for the same. None where nothing is lost or changed.
+    /// The line, always in the same order. `None` if nothing was dropped or changed.
     pub(crate) fn line(&self) -> Option<String> {
         let capped = self
             .capped
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_it_stands_in_one_line() {
+    fn everything_is_reported_in_one_line() {
         let mut dropped = Dropped::default();
         assert_eq!(dropped.line(), None);
         dropped.changed("tool_result without its call");

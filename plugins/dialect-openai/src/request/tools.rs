@@ -1,4 +1,4 @@
-//! Tools and what is wanted of them.
+//! Translates tools, the tool choice and the response format.
 
 use serde_json::Value;
 use witgate_plugin::{
@@ -13,7 +13,8 @@ use super::{
 };
 use crate::names::Names;
 
-/// The client's own tools. Those that Anthropic runs are left out, unless nothing is left without them.
+/// Translates the client's own tools. Those that Anthropic runs are left out; if there are no others
+/// or one of them is forced, the request is rejected.
 pub(crate) fn tools(
     offered: Vec<ToolDef>,
     choice: &ToolChoice,
@@ -55,7 +56,8 @@ pub(crate) fn choice(choice: ToolChoice, names: &mut Names) -> Option<chat::Tool
     }
 }
 
-/// The form of the answer. OpenAI enforces a schema to the letter only if it names all members of all objects as required.
+/// The response format. OpenAI enforces a schema strictly only if it lists all members of all
+/// objects as required.
 pub(crate) fn format(schema: Value, dropped: &mut Dropped) -> ResponseFormat {
     let strict = is_strict(&schema);
     if !strict {
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_is_enforced_only_if_openai_would_take_it_so() {
+    fn a_schema_is_strict_only_if_openai_can_enforce_it() {
         let inner = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
         assert!(is_strict(&inner));
         assert!(is_strict(&json!({"type": "array", "items": inner})));
