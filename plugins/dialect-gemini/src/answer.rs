@@ -1,4 +1,4 @@
-//! Gemini's chunks as the events of a message.
+//! Translates Gemini's chunks into the events of a message.
 
 mod chunk;
 mod finish;
@@ -17,23 +17,23 @@ use self::{
 };
 use crate::{dropped::Dropped, error::UpstreamError, names::Names};
 
-/// One answer, chunk by chunk.
+/// The translation of one response, chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     writer: Writer,
     usage: Usage,
-    /// The upstream's id of the answer, in characters that an id may have.
+    /// The upstream's id of the response, limited to the characters that an id may have.
     id: Option<String>,
     /// The ids of the calls so far.
     calls: HashSet<String>,
     /// What was written last.
     last: Last,
-    /// The stop reason, once the upstream has told why it ended. Its counts may still come.
+    /// The stop reason, once the upstream has sent one. Its counts may still follow.
     stop: Option<&'static str>,
     dropped: Dropped,
-    /// Something came that a message has no place for.
+    /// Whether something was received that a message cannot express.
     lost: bool,
-    /// The error that ended it.
+    /// The error that ended the response.
     pub(crate) error: Option<UpstreamError>,
 }
 
@@ -46,18 +46,18 @@ enum Last {
     Call,
 }
 
-/// What the gateway knows of the answer.
+/// What the translation needs to know about the exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct About<'a> {
     pub(crate) names: &'a Names,
-    /// The exchange's id, for upstreams that have none of their own.
+    /// The exchange's id, used if the upstream sends none.
     pub(crate) exchange: &'a str,
-    /// The model that the client asked for.
+    /// The model that the client requested.
     pub(crate) model: &'a str,
 }
 
 impl Answer {
-    /// What one event of the upstream is to the client. A whole answer may come as one event, and a list of chunks too.
+    /// Translates one event of the upstream. It may contain a whole response or a list of chunks.
     pub(crate) fn event(&mut self, data: &str, about: About<'_>) -> Vec<Event> {
         let data = data.trim();
         if data.is_empty() || data == "[DONE]" {
@@ -82,7 +82,7 @@ impl Answer {
         self.writer.take()
     }
 
-    /// What is left to say at the end of the bytes.
+    /// The events that follow the end of the stream.
     pub(crate) fn end(&mut self, complete: bool) -> Vec<Event> {
         if let Some(stop) = self.stop.filter(|_| complete) {
             self.writer.end(stop, None, self.usage);
@@ -90,7 +90,7 @@ impl Answer {
         self.writer.take()
     }
 
-    /// What could not be expressed, for the record; an error has its own words.
+    /// What could not be expressed, for the record. `None` after an error, which speaks for itself.
     pub(crate) fn note(&self) -> Option<String> {
         self.dropped.line().filter(|_| self.error.is_none())
     }
@@ -109,7 +109,7 @@ impl Answer {
                     .collect(),
             );
         }
-        // There are more only for those who ask for more.
+        // Only a request for several candidates gets more than one.
         if let Some(candidate) = chunk.candidates.into_iter().flatten().next() {
             return self.candidate(candidate, about);
         }
@@ -228,20 +228,20 @@ impl Answer {
         }
     }
 
-    /// The signature of a part becomes that of the thought before it, or of an empty one there.
+    /// Writes a part's signature to the thought before it, or to an empty thought.
     ///
-    /// Behind a text there is no place for it: clients take the last block for the result, and Claude Code prints nothing
-    /// where that is a thought. Gemini does not insist on those.
+    /// After a text it is dropped: clients treat the last block as the result, and Claude Code prints
+    /// nothing if that is a thought. Gemini does not require these signatures.
     fn sign(&mut self, signature: &str, ends: bool, calls: bool, about: About<'_>) {
         if signature.is_empty() {
             return;
         }
-        let behind = match self.last {
+        let follows_text = match self.last {
             Last::Nothing | Last::Thought => false,
             Last::Text => !calls,
             Last::Call => !calls && ends,
         };
-        if behind {
+        if follows_text {
             self.dropped.left_out.add("thoughtSignature behind a text");
             return;
         }
@@ -266,8 +266,8 @@ impl Answer {
         self.last = Last::Call;
     }
 
-    /// The upstream's id of a call, or one that no other call has.
-    fn id_of(&self, told: Option<String>, about: About<'_>) -> String {
+    /// The upstream's id of a call, or a generated one if it is missing or already used.
+    fn id_of(&self, sent: Option<String>, about: About<'_>) -> String {
         let fits = |id: &String| {
             !id.is_empty()
                 && id
@@ -275,7 +275,7 @@ impl Answer {
                     .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
         };
         let answer = self.id.as_deref().unwrap_or(about.exchange);
-        told.filter(|id| fits(id) && !self.calls.contains(id))
+        sent.filter(|id| fits(id) && !self.calls.contains(id))
             .unwrap_or_else(|| format!("toolu_{answer}_{}", self.calls.len()))
     }
 

@@ -1,10 +1,10 @@
-//! What a translation left out or did otherwise, counted for one line of the exchange's record.
+//! What a translation dropped or changed, as one line of the exchange's record.
 
 use std::collections::BTreeMap;
 
 use witgate_plugin::dialect::DroppedFields;
 
-/// Words and how often each was counted. The words are the dialect's own, never a client's.
+/// Counts of words. The words are the dialect's own, never a client's.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts(BTreeMap<String, u32>);
 
@@ -13,7 +13,7 @@ impl Counts {
         *self.0.entry(word.into()).or_default() += 1;
     }
 
-    /// `format(2), not`; none if nothing was counted.
+    /// All words with their counts: `format(2), not`. `None` if nothing was counted.
     pub(crate) fn words(&self) -> Option<String> {
         let each = self.0.iter().map(|(word, times)| match times {
             1 => word.clone(),
@@ -24,19 +24,19 @@ impl Counts {
     }
 }
 
-/// All that is to be told of one request.
+/// Everything that was dropped or changed in one request.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped {
-    /// Fields and blocks that are gone.
-    pub(crate) left_out: DroppedFields,
-    /// What was not left as it came.
+    /// Fields and blocks that were left out.
+    pub(crate) left_out: LeftOut,
+    /// What was changed.
     pub(crate) changed: Counts,
-    /// Keywords of tool schemas that Gemini does not hold the model to.
+    /// Keywords of tool schemas that Gemini does not enforce.
     pub(crate) keywords: Counts,
 }
 
 impl Dropped {
-    /// One line, the same for the same request.
+    /// The line, always the same for the same request. `None` if nothing was dropped or changed.
     pub(crate) fn line(&self) -> Option<String> {
         let changed = self
             .changed
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_is_told_of_a_request_is_one_line() {
+    fn everything_is_reported_in_one_line() {
         let mut dropped = Dropped::default();
         assert_eq!(dropped.line(), None);
         dropped.left_out.add("metadata");

@@ -1,4 +1,4 @@
-//! Google's errors as Anthropic's: type, status, and how long the account had better rest.
+//! Translates Google's errors into Anthropic's type and status, with the account's cooldown.
 
 use std::time::Duration;
 
@@ -10,38 +10,40 @@ use witgate_plugin::{
     serde_json::{self, value::RawValue},
 };
 
-/// An error of the upstream's, in Anthropic's words.
+/// An error of the upstream in Anthropic's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UpstreamError {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
-    /// How long the upstream says to wait, or what its quota means.
+    /// The account's cooldown, from the upstream's delay or its quota.
     pub(crate) cooldown: Option<Duration>,
-    /// What is wrong with a signature, if that is it.
+    /// What is wrong with a signature, if the error is about one.
     pub(crate) signature: Option<Signature>,
 }
 
-/// What an upstream has against a signature in the history.
+/// Why an upstream rejects a signature in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signature {
-    /// A call has none, and the model wants one.
+    /// A call has no signature, and the model requires one.
     Missing,
-    /// It is not one of the upstream's own.
+    /// The signature is not one of the upstream's own.
     Refused,
 }
 
-/// A quota of the day ends at midnight in California, which is not told. Asking once an hour finds it soon enough.
-const DAYS_QUOTA: Duration = Duration::from_secs(3_600);
+/// A daily quota is reset at midnight in California, and Google does not report when that is. One
+/// attempt per hour finds out soon enough.
+const DAILY_QUOTA_COOLDOWN: Duration = Duration::from_secs(3_600);
 
-/// What plugins/signature-fallback knows a refused signature by.
+/// The words by which plugins/signature-fallback recognises a rejected signature.
 const INVALID_SIGNATURE: &str = "Invalid signature";
 
-/// The body of an error, or an event with one: an object, or a list of one as streams without `alt=sse` have it.
+/// The body of an error, or an event with one: an object, or a list of one (streams without
+/// `alt=sse`).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Body {
-    // First, for a list could be read as an envelope's members in order.
+    // The list comes first, because it could be read as the members of an envelope in order.
     List([Envelope; 1]),
     One(Envelope),
 }
@@ -62,7 +64,7 @@ pub(crate) struct Status {
 }
 
 impl UpstreamError {
-    /// Reads the body of a failed answer; none where it is not Google's.
+    /// Reads the body of a failed response. `None` if it is not in Google's format.
     pub(crate) fn read(status: u16, body: &str) -> Option<Self> {
         let body: Body = serde_json::from_str(body).ok()?;
         let (Body::One(envelope) | Body::List([envelope])) = body;
@@ -75,13 +77,13 @@ impl UpstreamError {
         Self::of(500, status)
     }
 
-    fn of(http: u16, said: Status) -> Self {
-        let details = said.details.unwrap_or_default();
-        let message = said.message.unwrap_or_default();
-        let (status, kind) = match said.status.as_deref() {
+    fn of(http: u16, reported: Status) -> Self {
+        let details = reported.details.unwrap_or_default();
+        let message = reported.message.unwrap_or_default();
+        let (status, kind) = match reported.status.as_deref() {
             _ if is_refused_account(&message, &details) => of_type(ErrorType::Authentication),
             Some(word) => of_word(word).map_or_else(|| of_status(http), of_type),
-            None => of_status(said.code.unwrap_or(http)),
+            None => of_status(reported.code.unwrap_or(http)),
         };
         let signature = signature(status, &message);
         let known = message.to_lowercase();
@@ -105,7 +107,7 @@ impl UpstreamError {
         }
     }
 
-    /// One that the dialect finds itself, in an answer that is none.
+    /// An error that the dialect itself finds in an invalid response.
     pub(crate) fn found(kind: ErrorType, message: impl Into<String>) -> Self {
         Self {
             status: kind.status(),
@@ -116,13 +118,13 @@ impl UpstreamError {
         }
     }
 
-    /// In Anthropic's envelope.
+    /// The error in Anthropic's envelope.
     pub(crate) fn body(&self) -> Value {
         json!({ "type": "error", "error": { "type": self.kind, "message": self.message } })
     }
 }
 
-/// The error type of one of Google's status words; `None` where the word is not known.
+/// The error type of one of Google's status words. `None` if the word is unknown.
 fn of_word(word: &str) -> Option<ErrorType> {
     Some(match word {
         "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" | "UNIMPLEMENTED" => {
@@ -143,8 +145,8 @@ fn of_type(kind: ErrorType) -> (u16, ErrorType) {
     (kind.status(), kind)
 }
 
-/// The status that Anthropic has for the meaning of this one. One that is retried (425) stays as it is where Anthropic's
-/// would not be.
+/// Anthropic's status and type for an HTTP status. A status that is retried (425) is kept if
+/// Anthropic's would not be retried.
 fn of_status(http: u16) -> (u16, ErrorType) {
     let (status, kind) = of_type(ErrorType::from_status(http));
     if is_transient(http) && !is_transient(status) {
@@ -166,7 +168,7 @@ fn signature(status: u16, message: &str) -> Option<Signature> {
     })
 }
 
-/// Reasons that are about the key's project or its account.
+/// Reasons that concern the key's project or account.
 const REFUSED: [&str; 6] = [
     "ACCOUNT_STATE_INVALID",
     "BILLING_DISABLED",
@@ -176,7 +178,7 @@ const REFUSED: [&str; 6] = [
     "USER_PROJECT_DENIED",
 ];
 
-/// What the message of a refused key, project or account begins with.
+/// How the message about a rejected key, project or account begins.
 const REFUSED_WORDS: [&str; 6] = [
     "API key expired",
     "API key not valid",
@@ -186,17 +188,19 @@ const REFUSED_WORDS: [&str; 6] = [
     "Gemini has been disabled in this account",
 ];
 
-/// Whether the key or the account behind it is refused. A wrong key is an invalid argument to Google,
-/// and most permissions that are denied are those for one model or file.
+/// Whether the key or its account is rejected.
+///
+/// Google reports a wrong key as an invalid argument. Most denied permissions concern a single model
+/// or file.
 fn is_refused_account(message: &str, details: &[Value]) -> bool {
     let reasons = details.iter().filter_map(|detail| detail.get("reason"));
-    let told = reasons
+    let named = reasons
         .filter_map(Value::as_str)
         .any(|reason| reason.starts_with("API_KEY_") || REFUSED.contains(&reason));
-    told || REFUSED_WORDS.iter().any(|words| message.starts_with(words))
+    named || REFUSED_WORDS.iter().any(|words| message.starts_with(words))
 }
 
-/// `RetryInfo` and `QuotaFailure`, for those who asked too much.
+/// The cooldown from `RetryInfo` and `QuotaFailure`, for rate limits and overload.
 fn cooldown(status: u16, details: &[Value]) -> Option<Duration> {
     if !matches!(status, 429 | 529) {
         return None;
@@ -217,11 +221,11 @@ fn cooldown(status: u16, details: &[Value]) -> Option<Duration> {
             .as_str()
             .is_some_and(|id| id.contains("PerDay") || id.contains("per_day"))
     });
-    // Its delay is that of the minute's quota, after which the day's is still spent.
-    delay.max(of_day.then_some(DAYS_QUOTA))
+    // The delay is for the quota per minute. After it, the daily quota is still used up.
+    delay.max(of_day.then_some(DAILY_QUOTA_COOLDOWN))
 }
 
-/// `34.074824224s`.
+/// Parses a duration such as `34.074824224s`.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn each_status_of_google_has_one_of_anthropics() {
+    fn each_status_of_google_becomes_one_of_anthropics() {
         let table = [
             (400, "INVALID_ARGUMENT", 400, "invalid_request_error"),
             (401, "UNAUTHENTICATED", 401, "authentication_error"),
@@ -253,26 +257,26 @@ mod tests {
             (425, "NEW_WORD", 425, "invalid_request_error"),
         ];
         for (http, word, status, kind) in table {
-            let told = read(
+            let error = read(
                 http,
                 &json!({ "code": http, "message": "m", "status": word }),
             );
             assert_eq!(
-                (told.status, told.kind, told.message.as_str()),
+                (error.status, error.kind, error.message.as_str()),
                 (status, kind, "m")
             );
         }
     }
 
     #[test]
-    fn a_wrong_key_is_no_invalid_request() {
+    fn a_wrong_key_is_an_authentication_error() {
         let reason = json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" }]);
         let error = json!({ "code": 400, "status": "INVALID_ARGUMENT", "message": "no", "details": reason });
         assert_eq!(read(400, &error).status, 401);
     }
 
     #[test]
-    fn a_denied_permission_is_about_the_account_only_if_it_says_so() {
+    fn a_denied_permission_concerns_the_account_only_if_it_says_so() {
         let denied = |message: &str, reason: &str| {
             let details =
                 json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason }]);
@@ -306,51 +310,52 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_is_as_long_as_told_and_a_spent_day_longer_than_a_minute() {
+    fn a_cooldown_follows_the_delay_and_is_longer_for_a_daily_quota() {
         let info =
             json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s" });
         let failure = |id| json!({ "violations": [{ "quotaId": id }] });
-        let rest = |details: Value| {
+        let cooldown = |details: Value| {
             read(
                 429,
                 &json!({ "status": "RESOURCE_EXHAUSTED", "details": details }),
             )
             .cooldown
         };
-        assert_eq!(rest(json!([info])), Some(Duration::from_millis(34_500)));
+        assert_eq!(cooldown(json!([info])), Some(Duration::from_millis(34_500)));
         let minute = failure("GenerateRequestsPerMinutePerProjectPerModel");
-        assert_eq!(rest(json!([minute])), None);
+        assert_eq!(cooldown(json!([minute])), None);
         let day = failure("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
-        assert_eq!(rest(json!([info, day])), Some(DAYS_QUOTA));
+        assert_eq!(cooldown(json!([info, day])), Some(DAILY_QUOTA_COOLDOWN));
         assert_eq!(seconds("-1s"), None);
     }
 
     #[test]
-    fn a_refused_signature_is_said_in_words_that_are_known() {
-        let said = |message| {
+    fn a_rejected_signature_gets_the_words_that_are_recognised() {
+        let refused = |message| {
             read(
                 400,
                 &json!({ "status": "INVALID_ARGUMENT", "message": message }),
             )
         };
         assert_eq!(
-            said("Thought signature is not valid").message,
+            refused("Thought signature is not valid").message,
             "Invalid signature: Thought signature is not valid"
         );
         assert_eq!(
-            said("Corrupted thought signature.").message,
+            refused("Corrupted thought signature.").message,
             "Corrupted thought signature."
         );
-        let missing = said("Function call is missing a thought_signature in functionCall parts.");
+        let missing =
+            refused("Function call is missing a thought_signature in functionCall parts.");
         assert_eq!(missing.signature, Some(Signature::Missing));
         assert!(missing.message.starts_with("Function call"));
     }
 
     #[test]
-    fn a_list_of_one_error_is_one_and_other_bodies_are_none() {
+    fn a_list_of_one_error_is_read_and_other_bodies_are_not() {
         let list = r#"[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]"#;
-        let told = UpstreamError::read(503, list).unwrap();
-        assert_eq!((told.status, told.message.as_str()), (529, "m"));
+        let error = UpstreamError::read(503, list).unwrap();
+        assert_eq!((error.status, error.message.as_str()), (529, "m"));
         for other in ["<html>", "{}", r#"{"error":"x"}"#, "[]"] {
             assert_eq!(UpstreamError::read(500, other), None, "{other}");
         }

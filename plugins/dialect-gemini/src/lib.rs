@@ -1,7 +1,7 @@
-//! Speaks the Gemini API to upstreams that do, and Messages to the client.
+//! The `gemini` dialect: translates between the Messages API and the Gemini API.
 //!
-//! The request is written anew from its outline, so long texts never come here. Chunks become events one by one; the last
-//! two, with the final counts, when the stream has ended by itself.
+//! The request is rebuilt from its outline, so long texts never enter the plugin. Chunks become
+//! events one by one. The last two, with the final counts, follow when the stream ends normally.
 
 mod answer;
 mod dropped;
@@ -32,16 +32,17 @@ use self::{
 
 const KINDS: [&str; 3] = ["messages", "count_tokens", "models"];
 
-/// Longer texts stay with the gateway. Addresses of pictures and Claude Code's billing line are shorter, and looked at.
+/// Longer texts stay in the gateway. Image URLs and Claude Code's billing line, which the plugin
+/// reads, are shorter.
 const LONGEST: u32 = 256;
 
 #[derive(Default)]
 struct DialectGemini {
     settings: Settings,
-    /// The client's names of the functions that the present attempt declares.
+    /// The client's names of the functions that the current attempt declares.
     names: Names,
     answer: Answer,
-    /// What the upstream has said about signatures. Each is a reason for one retry in an exchange.
+    /// What the upstream reported about signatures. Each is a reason for one retry per exchange.
     signatures: Signatures,
     kind: String,
 }
@@ -125,7 +126,7 @@ impl DialectGemini {
 impl FailureHook for DialectGemini {
     fn on_failure(&mut self, _: &Request, _: &Target, failure: &mut Failure) -> Result<(), Error> {
         let read = UpstreamError::read(failure.status(), &failure.body());
-        // An error within a stream has its words already.
+        // An error within a stream is translated already.
         let in_stream = self.answer.error.take();
         let Some(error) = in_stream.or(read) else {
             return Ok(());
@@ -136,12 +137,12 @@ impl FailureHook for DialectGemini {
         if let Some(cooldown) = error.cooldown {
             failure.set_cooldown(cooldown);
         }
-        let said = match error.signature {
+        let known = match error.signature {
             Some(Signature::Missing) => &mut self.signatures.wanted,
             Some(Signature::Refused) => &mut self.signatures.refused,
             None => return Ok(()),
         };
-        if !std::mem::replace(said, true) {
+        if !std::mem::replace(known, true) {
             log::info(
                 "the upstream rejected the signatures; retrying once with the documented placeholder",
             );
@@ -184,9 +185,9 @@ impl ResponseHook for DialectGemini {
     }
 }
 
-/// Where a model is: below `models/`, unless its name says otherwise.
+/// The path of a model: below `models/`, unless its name contains the collection.
 fn in_path(model: &str) -> String {
-    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/@".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/@".contains(&byte);
     let mut path = String::from(
         if model.starts_with("models/") || model.starts_with("tunedModels/") {
             ""
@@ -195,7 +196,7 @@ fn in_path(model: &str) -> String {
         },
     );
     for byte in model.bytes() {
-        if may_stand(byte) {
+        if is_plain(byte) {
             path.push(char::from(byte));
         } else {
             path.push_str(&format!("%{byte:02X}"));

@@ -1,4 +1,4 @@
-//! Answers that are no messages: token counts and model lists.
+//! Translates responses that are not messages: token counts and model lists.
 
 use serde::Deserialize;
 use witgate_plugin::{Error, json, serde_json};
@@ -24,14 +24,14 @@ struct Model {
     supported_generation_methods: Vec<String>,
 }
 
-/// The answer of `countTokens`.
+/// Translates the response of `countTokens`.
 pub(crate) fn count(body: &str) -> Result<String, Error> {
     let count: Count =
         serde_json::from_str(body).map_err(|error| Error::from(error).context("countTokens"))?;
     Ok(json!({ "input_tokens": count.total_tokens }).to_string())
 }
 
-/// The models that answer messages.
+/// Translates the list of models, limited to those that answer messages.
 pub(crate) fn models(body: &str) -> Result<String, Error> {
     let list: Models =
         serde_json::from_str(body).map_err(|error| Error::from(error).context("models"))?;
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_models_that_answer_are_listed_and_without_their_collection() {
+    fn only_models_that_answer_messages_are_listed_and_without_their_collection() {
         let body = json!({ "models": [
             { "name": "models/gemini-2.5-pro", "displayName": "Gemini 2.5 Pro",
               "supportedGenerationMethods": ["generateContent", "countTokens"] },
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_is_none_is_an_error_and_never_zero() {
+    fn a_missing_count_is_an_error_and_never_zero() {
         assert_eq!(
             count(r#"{"totalTokens":7,"promptTokensDetails":[]}"#).unwrap(),
             r#"{"input_tokens":7}"#

@@ -1,9 +1,9 @@
-//! What is known of a model by its name: Gemini's models want different words for the same thing.
+//! What a model's name says about it: Gemini's models need different parameters for the same thing.
 
-/// A model of the Gemini family, or one of which nothing is known.
+/// A model of the Gemini family, or an unknown one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Model {
-    /// Major and minor number; none for models that are not Gemini's, such as Gemma.
+    /// Major and minor version. `None` for models outside the family, such as Gemma.
     generation: Option<(u32, u32)>,
     size: Size,
 }
@@ -12,20 +12,20 @@ pub(crate) struct Model {
 enum Size {
     Lite,
     Flash,
-    /// `pro`, and whatever else large models are called.
+    /// `pro`, and every other name.
     Large,
-    /// Makes pictures or speech, and does not think on demand.
-    Maker,
+    /// Generates images or speech, and does not think on demand.
+    Generator,
 }
 
-/// How a model is told to think.
+/// How thinking is configured for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thinker {
-    /// It is not told.
-    Untold,
-    /// Tokens: from, to, and whether 0 switches it off.
+    /// It cannot be configured.
+    Fixed,
+    /// A range of tokens, and whether 0 switches thinking off.
     Budget { least: u64, most: u64, off: bool },
-    /// One of these levels, the lowest first. None of them is off.
+    /// One of these levels, the lowest first. Thinking cannot be switched off.
     Levels(&'static [Level]),
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Level {
     High,
 }
 
-/// A name without a number, `gemini-pro-latest`, is the newest of its kind.
+/// The version of a name without a number: `gemini-pro-latest` is the newest.
 const NEWEST: (u32, u32) = (4, 0);
 
 impl Level {
@@ -53,7 +53,7 @@ impl Level {
 }
 
 impl Model {
-    /// `gemini-2.5-flash`, `models/gemini-3.1-pro-preview`.
+    /// Parses names such as `gemini-2.5-flash` or `models/gemini-3.1-pro-preview`.
     pub(crate) fn named(name: &str) -> Self {
         let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
         let size = match &name {
@@ -61,7 +61,7 @@ impl Model {
                 .iter()
                 .any(|word| name.contains(word)) =>
             {
-                Size::Maker
+                Size::Generator
             }
             name if name.contains("-lite") => Size::Lite,
             name if name.contains("flash") => Size::Flash,
@@ -69,17 +69,17 @@ impl Model {
         };
         let generation = name
             .strip_prefix("gemini-")
-            .map(|rest| number(rest).unwrap_or(NEWEST));
+            .map(|version| number(version).unwrap_or(NEWEST));
         Self { generation, size }
     }
 
     pub(crate) fn thinker(self) -> Thinker {
         use Level::{High, Low, Medium, Minimal};
-        let Some(generation) = self.generation.filter(|_| self.size != Size::Maker) else {
-            return Thinker::Untold;
+        let Some(generation) = self.generation.filter(|_| self.size != Size::Generator) else {
+            return Thinker::Fixed;
         };
         match (generation, self.size) {
-            ((..=1, _) | (2, ..=4), _) => Thinker::Untold,
+            ((..=1, _) | (2, ..=4), _) => Thinker::Fixed,
             ((2, _), Size::Lite) => budget(512, 24_576, true),
             ((2, _), Size::Flash) => budget(0, 24_576, true),
             ((2, _), _) => budget(128, 32_768, false),
@@ -91,22 +91,22 @@ impl Model {
         }
     }
 
-    /// Refuses calls in the history that have no signature.
+    /// Whether the model rejects calls in the history without a signature.
     pub(crate) fn demands_signatures(self) -> bool {
         self.is_third()
     }
 
-    /// Takes pictures and PDFs inside of a function's response.
+    /// Whether the model accepts images and PDFs inside a function's response.
     pub(crate) fn sees_results(self) -> bool {
         self.is_third()
     }
 
-    /// Can be held to a schema and have functions at the same time.
+    /// Whether a response schema and functions can be combined.
     pub(crate) fn formats_beside_tools(self) -> bool {
         self.is_third()
     }
 
-    /// More is refused.
+    /// The largest `maxOutputTokens` that is accepted.
     pub(crate) fn most_output(self) -> Option<u64> {
         match self.generation? {
             (..=1, _) | (2, ..=4) => Some(8_192),
@@ -124,10 +124,10 @@ fn budget(least: u64, most: u64, off: bool) -> Thinker {
     Thinker::Budget { least, most, off }
 }
 
-/// The number that a text begins with: `2.5-flash`, `3-pro`.
+/// Parses the version that a text begins with: `2.5-flash`, `3-pro`.
 fn number(text: &str) -> Option<(u32, u32)> {
-    let said = text.split('-').next()?;
-    let (major, minor) = said.split_once('.').unwrap_or((said, "0"));
+    let version = text.split('-').next()?;
+    let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
     // `gemini-exp-1206` has a date, not a number.
     Some((
         major.parse().ok().filter(|major| *major < 100)?,
@@ -140,12 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_how_the_model_thinks() {
+    fn a_name_determines_how_thinking_is_configured() {
         let table = [
-            ("gemini-2.0-flash", Thinker::Untold),
-            ("gemini-1.5-pro-002", Thinker::Untold),
-            ("gemma-3-27b-it", Thinker::Untold),
-            ("gemini-2.5-flash-image", Thinker::Untold),
+            ("gemini-2.0-flash", Thinker::Fixed),
+            ("gemini-1.5-pro-002", Thinker::Fixed),
+            ("gemma-3-27b-it", Thinker::Fixed),
+            ("gemini-2.5-flash-image", Thinker::Fixed),
             ("gemini-2.5-flash-lite", budget(512, 24_576, true)),
             ("gemini-2.5-flash-preview-09-2025", budget(0, 24_576, true)),
             ("models/gemini-2.5-pro", budget(128, 32_768, false)),

@@ -1,49 +1,50 @@
-//! Tool names both ways: Gemini takes fewer than Anthropic.
+//! Translates tool names in both directions: Gemini accepts fewer names than Anthropic.
 //!
-//! A name becomes another by itself alone, so that history and declarations agree in every turn, whatever other tools come
-//! and go.
+//! A replacement depends only on the name itself. History and declarations therefore agree in every
+//! turn, even if other tools are added or removed.
 
 use std::{borrow::Cow, collections::HashMap};
 
-/// Older models refuse longer names.
+/// Older models reject longer names.
 const LONGEST: usize = 64;
 
-/// What the model's calls are called to the client.
+/// Maps Gemini's function names to the client's tool names.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Names(HashMap<String, String>);
 
 impl Names {
-    /// Learns a tool's name and returns the one that Gemini hears. A name that is declared twice is none the second time.
+    /// Records a tool's name and returns the one for Gemini. `None` if it was declared before.
     pub(crate) fn declare(&mut self, name: &str) -> Option<String> {
         let wire = on_the_wire(name).into_owned();
         let old = self.0.insert(wire.clone(), name.to_owned());
         old.is_none().then_some(wire)
     }
 
-    /// The client's name for a function that the model calls. Models now and then put the name of the library before it in
-    /// which they imagine the functions.
+    /// The client's name of a function that the model calls. Models sometimes prefix it with the name
+    /// of an imagined library.
     pub(crate) fn of_client<'a>(&'a self, called: &'a str) -> &'a str {
         let bare = || {
             called
                 .strip_prefix("default_api")
-                .and_then(|rest| rest.strip_prefix([':', '.']))
+                .and_then(|name| name.strip_prefix([':', '.']))
         };
         let known = self.0.get(called).or_else(|| self.0.get(bare()?));
         known.map_or(called, String::as_str)
     }
 }
 
-/// The name that Gemini hears: letters, digits and `_.:-`, a letter or `_` first. A changed one ends with a hash of the
-/// client's, for two may become alike.
+/// The name for Gemini: letters, digits and `_.:-`, beginning with a letter or `_`.
+///
+/// A changed name ends with a hash of the client's, so that two names cannot become equal.
 pub(crate) fn on_the_wire(name: &str) -> Cow<'_, str> {
     let may_begin = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let may_stand = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
-    if name.starts_with(may_begin) && name.chars().all(may_stand) && name.len() <= LONGEST {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+    if name.starts_with(may_begin) && name.chars().all(is_plain) && name.len() <= LONGEST {
         return Cow::Borrowed(name);
     }
     let mut wire: String = name
         .chars()
-        .map(|c| if may_stand(c) { c } else { '_' })
+        .map(|c| if is_plain(c) { c } else { '_' })
         .collect();
     if !wire.starts_with(may_begin) {
         wire.insert(0, '_');
@@ -64,14 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_gemini_takes_stays() {
+    fn a_name_that_gemini_accepts_is_kept() {
         for name in ["Bash", "mcp__github__create-issue", "_x", "a.b:c-d"] {
             assert_eq!(on_the_wire(name), name);
         }
     }
 
     #[test]
-    fn other_names_are_changed_the_same_way_each_time_and_back() {
+    fn other_names_are_always_replaced_in_the_same_way_and_restored() {
         let long = "x".repeat(65);
         let mut names = Names::default();
         for name in ["3d render", "3d/render", "-x", "größe", "", &long] {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imagined_library_before_a_known_name_is_taken_off() {
+    fn an_imagined_library_before_a_known_name_is_removed() {
         let mut names = Names::default();
         names.declare("Bash");
         assert_eq!(names.of_client("default_api:Bash"), "Bash");

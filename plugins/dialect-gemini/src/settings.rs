@@ -1,4 +1,4 @@
-//! What the operator can set.
+//! The plugin's settings. docs/dialect-gemini.md lists them.
 
 use serde::Deserialize;
 use witgate_plugin::Error;
@@ -6,11 +6,11 @@ use witgate_plugin::Error;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// Upstreams that are Vertex: they count tokens in another form, and have no list of models below their address.
+    /// Upstreams that are Vertex: they count tokens in another format and have no list of models.
     pub(crate) vertex: Vec<String>,
-    /// The largest `maxOutputTokens` that is sent, in place of what is known of the model.
+    /// The largest `maxOutputTokens` that is sent. It overrides the known limit of the model.
     pub(crate) max_output_tokens: Option<u64>,
-    /// The threshold of all safety filters; without it, the API's own.
+    /// The threshold of all safety filters. Without it, the API's default applies.
     pub(crate) safety: Option<String>,
 }
 

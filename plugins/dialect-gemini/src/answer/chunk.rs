@@ -1,9 +1,9 @@
-//! What Gemini writes, as far as it is read.
+//! Types for what Gemini sends, limited to what the translation uses.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use witgate_plugin::{Value, serde_json::value::RawValue};
 
-/// Of a stream one event of many, without a stream the whole answer.
+/// One event of a stream, or a whole response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Chunk {
@@ -51,7 +51,7 @@ pub(super) struct Part {
 pub(super) struct FunctionCall {
     pub(super) id: Option<String>,
     pub(super) name: Option<String>,
-    /// As the model wrote them.
+    /// The arguments as the model wrote them.
     pub(super) args: Option<Box<RawValue>>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct UsageMetadata {
     pub(super) tool_use_prompt_token_count: u64,
 }
 
-/// However it is spelt: an odd count is no reason to lose the answer.
+/// Reads a count in any notation. A malformed count must not make the response unreadable.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Number(number) => number

@@ -1,4 +1,4 @@
-//! Why the model stopped, in Anthropic's words.
+//! Translates the reasons for which the model stopped.
 
 use witgate_plugin::ErrorType;
 
@@ -8,13 +8,13 @@ use crate::error::{Signature, UpstreamError};
 pub(super) enum End {
     /// The message ends with this stop reason.
     Stop(&'static str),
-    /// The same, but the reason says something that Anthropic has no word for, so the record has it.
+    /// The same, and the record notes the reason because Anthropic has no word for it.
     Noted(&'static str, &'static str),
-    /// There is no message, or it must not be taken for a whole one.
+    /// There is no message, or it must not be treated as complete.
     Fail(UpstreamError),
 }
 
-/// Reasons for which the answer is not to be given.
+/// Reasons that mean that the response is withheld.
 const REFUSALS: [&str; 11] = [
     "SAFETY",
     "RECITATION",
@@ -29,14 +29,14 @@ const REFUSALS: [&str; 11] = [
     "MODEL_ARMOR",
 ];
 
-/// What the model wrote last could not be read, so what came before it is not what it meant to say.
+/// The model's last output could not be parsed, so the content before it is incomplete.
 const BROKEN: [&str; 3] = [
     "MALFORMED_FUNCTION_CALL",
     "MALFORMED_RESPONSE",
     "UNEXPECTED_TOOL_CALL",
 ];
 
-/// Reasons that say little. What came is what there is, if anything came.
+/// Reasons that say little. If there is content, it counts as the response.
 const VAGUE: [&str; 5] = [
     "OTHER",
     "TOO_MANY_TOOL_CALLS",
@@ -45,7 +45,7 @@ const VAGUE: [&str; 5] = [
     "FINISH_REASON_UNSPECIFIED",
 ];
 
-/// Why a prompt was not answered at all, as far as there are words for it.
+/// The documented reasons for which a prompt is blocked.
 const BLOCKS: [&str; 7] = [
     "SAFETY",
     "OTHER",
@@ -68,7 +68,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
     match reason {
         "STOP" => End::Stop(natural),
         "MAX_TOKENS" => End::Stop("max_tokens"),
-        // More could be had, by a token that a message has no place for.
+        // The response could be continued with a token that a message cannot carry.
         "CONTINUATION" => End::Noted("max_tokens", "CONTINUATION"),
         "MISSING_THOUGHT_SIGNATURE" => End::Fail(UpstreamError {
             signature: Some(Signature::Missing),
@@ -79,8 +79,8 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
             )
         }),
         "PUP_LIMITED_DISABLED" => {
-            // The account is disabled for violations of a policy. Once an answer has begun no other
-            // account can take over, and the client's login is not the matter.
+            // The account is disabled for violating a policy. Once a response has begun, no other
+            // account can take over, and the client's login is not the problem.
             let kind = match has_content {
                 true => ErrorType::Permission,
                 false => ErrorType::Authentication,
@@ -95,7 +95,7 @@ pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_ca
     }
 }
 
-/// A block reason, if it is one of those that are documented: what is told in the record is nobody's text.
+/// A documented block reason, or `unknown`: the record must not contain foreign text.
 pub(super) fn known_block(reason: &str) -> &'static str {
     BLOCKS
         .into_iter()

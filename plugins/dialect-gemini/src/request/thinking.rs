@@ -19,7 +19,7 @@ pub(super) fn config(asked: &Asked, model: Model, dropped: &mut Dropped) -> Opti
         Thinking::Adaptive | Thinking::Enabled { .. }
     );
     let config = match model.thinker() {
-        Thinker::Untold => {
+        Thinker::Fixed => {
             for (field, said) in [
                 ("thinking", thinks),
                 ("output_config.effort", asked.effort.is_some()),
