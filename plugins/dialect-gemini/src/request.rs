@@ -1,4 +1,4 @@
-//! A request of the Messages API as one of Gemini's.
+//! Translates a Messages request into a Gemini request.
 
 mod contents;
 mod media;
@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{dropped::Dropped, model::Model, names::Names, schema, settings::Settings};
 
-/// What is asked of an upstream, and what is needed to understand its answer.
+/// A request for the upstream, and what is needed to translate its response.
 #[derive(Debug)]
 pub(crate) struct Translated {
     pub(crate) body: String,
@@ -27,26 +27,26 @@ pub(crate) struct Translated {
     pub(crate) note: Option<String>,
 }
 
-/// Whom it goes to.
+/// The model and upstream that a request is translated for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination<'a> {
     pub(crate) model: Model,
-    /// As it stands in the path: `models/gemini-2.5-flash`.
+    /// The model as in the path: `models/gemini-2.5-flash`.
     pub(crate) path: &'a str,
     pub(crate) vertex: bool,
     pub(crate) signatures: Signatures,
 }
 
-/// What is known of the signatures in the history.
+/// What is known about the signatures in the history.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Signatures {
-    /// The upstream wants one for each step, whatever is known of the model.
+    /// The upstream requires a signature for each step, regardless of the model's name.
     pub(crate) wanted: bool,
-    /// The upstream has refused one.
+    /// The upstream has rejected a signature.
     pub(crate) refused: bool,
 }
 
-/// The categories that have a filter.
+/// The categories that have a safety filter.
 const CATEGORIES: [&str; 4] = [
     "HARM_CATEGORY_HARASSMENT",
     "HARM_CATEGORY_HATE_SPEECH",
@@ -54,14 +54,14 @@ const CATEGORIES: [&str; 4] = [
     "HARM_CATEGORY_DANGEROUS_CONTENT",
 ];
 
-/// Claude Code's first system block. Its digits differ from session to session and mean nothing to others, but would keep
-/// all of them from sharing a cached prefix.
+/// Claude Code's first system block. Its digits differ from session to session and mean nothing to
+/// others, but would prevent sessions from sharing a cached prefix.
 const BILLING: &str = "x-anthropic-billing-header:";
 
-/// More are refused.
+/// The number of stop sequences that Gemini accepts.
 const MOST_STOP_SEQUENCES: usize = 5;
 
-/// For `streamGenerateContent`.
+/// Translates a request for `streamGenerateContent`.
 pub(crate) fn message(
     asked: &mut ClientRequest,
     outline: &Outline,
@@ -86,7 +86,7 @@ pub(crate) fn message(
     finish(&body, offered.names, &dropped)
 }
 
-/// For `countTokens`: what is counted, and nothing of how the answer shall be.
+/// Translates a request for `countTokens`: only what is counted, without the generation settings.
 pub(crate) fn count(
     asked: &mut Asked,
     outline: &Outline,
@@ -103,7 +103,7 @@ pub(crate) fn count(
     if to.vertex {
         return finish(&body, offered.names, &dropped);
     }
-    // Empty, for the SDK's requests have it always.
+    // Empty, because the SDK's requests always include it.
     body.generation_config = Some(GenerationConfig::default());
     let counted = Counted {
         generate_content_request: wire::Request {
@@ -133,7 +133,7 @@ fn finish(
     })
 }
 
-/// What the model reads.
+/// The part of the request that the model reads.
 fn prompt<'a>(
     asked: &'a ClientRequest,
     outline: &'a Outline,
@@ -183,7 +183,7 @@ fn generation<'a>(
         Some(_) if !asked.tools.is_empty() && !model.formats_beside_tools() => {
             return Err(rejected("output_config.format beside tools"));
         }
-        schema => schema.as_ref().map(schema::of_answer),
+        schema => schema.as_ref().map(schema::of_response),
     };
     Ok(GenerationConfig {
         max_output_tokens: max_output(asked, model, settings, dropped),
@@ -218,7 +218,7 @@ fn max_output(
     Some(wanted.min(most))
 }
 
-/// The answer would be wrong without it.
+/// Rejects a request whose response would be wrong without `what`.
 fn rejected(what: &str) -> Refusal {
     Refusal::invalid_request(format!("capability_rejected: {what}"))
 }

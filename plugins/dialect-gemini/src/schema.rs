@@ -1,8 +1,9 @@
-//! A tool's JSON Schema as the `Schema` that Gemini takes: a subset of OpenAPI's, of which one unknown keyword refuses the
-//! whole request.
+//! Translates a tool's JSON Schema into Gemini's `Schema`, a subset of OpenAPI's.
 //!
-//! References are inlined, `const` becomes `enum`, types and unions with null become `nullable`. What the subset cannot say is
-//! said in the description if a few words do, and counted as lost either way. Cleaning what is clean changes nothing.
+//! Gemini rejects a whole request for one unknown keyword. References are inlined, `const` becomes
+//! `enum`, types and unions with null become `nullable`. What the subset cannot express is added to
+//! the description if a few words suffice, and counted as lost either way. Cleaning a clean schema
+//! changes nothing.
 
 mod flatten;
 mod keywords;
@@ -17,10 +18,11 @@ use witgate_plugin::{
 use self::node::Cleaner;
 use crate::dropped::Counts;
 
-/// An object of a schema, in the client's order.
+/// An object of a schema, with keys in the client's order.
 type Object = Map<String, Value>;
 
-/// The parameters of a function; none if it has none, for an object without properties is refused by some models.
+/// The parameters of a function. `None` if it has none, because some models reject an object without
+/// properties.
 pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
     let mut cleaner = Cleaner::new(schema, lost);
     let clean = cleaner.schema(schema);
@@ -35,14 +37,15 @@ pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
         lost.add("type");
         return None;
     }
-    // Arguments are always there.
+    // Arguments are always present.
     clean.remove("nullable");
     let properties = clean.get("properties").and_then(Value::as_object);
     let empty = properties.is_none_or(Map::is_empty);
     (!empty).then_some(Value::Object(clean))
 }
 
-/// Parameters are one object, so of a union all properties are offered and only what every branch requires is required.
+/// Merges a union into one object, as parameters must be one. It has the properties of all branches and
+/// requires only what every branch requires.
 fn one_object(mut whole: Object, branches: Vec<Value>) -> Object {
     let mut properties = Object::new();
     let mut required: Option<Vec<Value>> = None;
@@ -74,15 +77,15 @@ fn one_object(mut whole: Object, branches: Vec<Value>) -> Object {
     whole
 }
 
-/// A schema for an answer, which may be JSON Schema but for `const`.
-pub(crate) fn of_answer(schema: &Value) -> Value {
+/// The schema of a response, which Gemini accepts as JSON Schema except for `const`.
+pub(crate) fn of_response(schema: &Value) -> Value {
     match schema {
-        Value::Object(object) => Value::Object(of_answer_object(object)),
+        Value::Object(object) => Value::Object(of_response_object(object)),
         other => other.clone(),
     }
 }
 
-fn of_answer_object(object: &Object) -> Object {
+fn of_response_object(object: &Object) -> Object {
     let mut out = Object::new();
     for (key, value) in object {
         let (key, value) = match (key.as_str(), value) {
@@ -94,13 +97,13 @@ fn of_answer_object(object: &Object) -> Object {
             ) => {
                 let named = named
                     .iter()
-                    .map(|(name, schema)| (name.clone(), of_answer(schema)));
+                    .map(|(name, schema)| (name.clone(), of_response(schema)));
                 (key.as_str(), Value::Object(named.collect()))
             }
             ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(list)) => {
-                (key.as_str(), list.iter().map(of_answer).collect())
+                (key.as_str(), list.iter().map(of_response).collect())
             }
-            ("items" | "additionalProperties" | "not", value) => (key.as_str(), of_answer(value)),
+            ("items" | "additionalProperties" | "not", value) => (key.as_str(), of_response(value)),
             (key, value) => (key, value.clone()),
         };
         out.insert(key.to_owned(), value);

@@ -1,8 +1,9 @@
-//! The conversation as contents that alternate between the user and the model.
+//! Translates the conversation into contents that alternate between the user and the model.
 //!
-//! What lies between two turns of the model becomes one content: results of its calls first, in the order of the calls, as
-//! Gemini wants them at once and beside each other; then everything else in its order. A message becomes the same parts
-//! whatever comes after it, so the prefix of a growing conversation stays the same and is found in the upstream's cache.
+//! Everything between two turns of the model becomes one content. The results of its calls come
+//! first, in the order of the calls, because Gemini requires them together. Everything else follows
+//! in its order. A message becomes the same parts whatever comes after it, so the prefix of a growing
+//! conversation stays the same and hits the upstream's cache.
 
 use std::borrow::Cow;
 
@@ -19,13 +20,14 @@ use super::{
 };
 use crate::{dropped::Dropped, names};
 
-/// What stands for a signature that nobody has, where the model refuses a call without one. Google's documents name it.
+/// The placeholder that Google documents for a missing signature, if the model rejects calls without
+/// one.
 ///
-/// It stands at each such call and not only in the present turn, where it is demanded: a call whose signature changed when
-/// its turn was over would change the prefix.
+/// It is sent with each such call, although it is only required in the current turn. A call whose
+/// signature changed after its turn would change the prefix.
 const SENTINEL: &str = "skip_thought_signature_validator";
 
-/// Why there is no result, for the model to read.
+/// What the model reads instead of a missing result.
 const NO_RESULT: &str = "no result was recorded for this call";
 
 pub(super) struct Contents<'a, 'b> {
@@ -44,13 +46,13 @@ impl<'a, 'b> Contents<'a, 'b> {
     }
 
     pub(super) fn of(&mut self, messages: &'a [Message]) -> Result<Vec<Content<'a>>, Refusal> {
-        let told: Vec<&Message> = messages
+        let filled: Vec<&Message> = messages
             .iter()
             .filter(|message| !message.content.is_empty())
             .collect();
         let mut contents = Vec::new();
         let mut calls = Vec::new();
-        for turn in told.chunk_by(|one, next| is_models(one) == is_models(next)) {
+        for turn in filled.chunk_by(|one, next| is_models(one) == is_models(next)) {
             let models = turn.first().is_some_and(|message| is_models(message));
             let parts = if models {
                 calls = calls_of(turn);
@@ -66,8 +68,8 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(contents)
     }
 
-    /// The signature of a thought belongs to what the model wrote next. Thoughts themselves are not sent back: Gemini does not
-    /// read them.
+    /// Translates a turn of the model. The signature of a thought belongs to the part after it. The
+    /// thoughts themselves are not sent, because Gemini does not read them back.
     fn model_turn(&mut self, turn: &[&'a Message]) -> Result<Vec<Part<'a>>, Refusal> {
         let mut parts = Vec::new();
         let mut signature = None;
@@ -82,9 +84,9 @@ impl<'a, 'b> Contents<'a, 'b> {
                 }
                 Block::ToolUse(call) => {
                     let first = !std::mem::replace(&mut called, true);
-                    let demanded =
+                    let required =
                         first && (self.to.signatures.wanted || self.to.model.demands_signatures());
-                    let sentinel = demanded.then_some(SENTINEL);
+                    let sentinel = required.then_some(SENTINEL);
                     parts.push(Part {
                         thought_signature: signature.take().or(sentinel),
                         ..self.call(call)
@@ -105,15 +107,16 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(parts)
     }
 
-    /// A signature is base64, or it is none of Gemini's and would not even be read. Of those that look like one nobody knows
-    /// which is refused, so then none is sent.
+    /// A signature that can be sent. One that is not base64 is not Gemini's and would not be parsed.
+    ///
+    /// Once the upstream has rejected a signature, none is sent, because it does not say which one.
     fn usable(&mut self, signature: &'a str) -> Option<&'a str> {
         if signature.is_empty() {
             return None;
         }
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
-        let strange = !self.outline.has_placeholder(signature) && !signature.chars().all(base64);
-        if strange || self.to.signatures.refused {
+        let foreign = !self.outline.has_placeholder(signature) && !signature.chars().all(base64);
+        if foreign || self.to.signatures.refused {
             self.dropped.left_out.add("thinking.signature");
             return None;
         }
@@ -188,14 +191,15 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(parts)
     }
 
-    /// What came of a call: its texts as one, pictures and PDFs with it where the model sees them there, `beside` it else.
+    /// The result of a call. Its texts are joined. Images and PDFs go into the response if the model
+    /// accepts them there, otherwise into `beside`.
     fn result(
         &mut self,
         call: &'a ToolUse,
         result: &'a ToolResult,
         beside: &mut Vec<Part<'a>>,
     ) -> Result<Part<'a>, Refusal> {
-        let (texts, media) = self.said(result)?;
+        let (texts, media) = self.texts_and_media(result)?;
         let text = match texts.as_slice() {
             [only] => only.clone(),
             several => Cow::Owned(several.join("\n")),
@@ -216,12 +220,12 @@ impl<'a, 'b> Contents<'a, 'b> {
             && inline.is_some_and(|blob| IN_RESULTS.contains(&blob.mime_type))
     }
 
-    /// A result of which nobody knows the call is told in words.
+    /// Translates a result without its call into text.
     fn orphan(&mut self, result: &'a ToolResult, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
         self.dropped
             .changed
             .add("tool_result without its call to text");
-        let (texts, media) = self.said(result)?;
+        let (texts, media) = self.texts_and_media(result)?;
         let failed = if result.is_error { " (failed)" } else { "" };
         parts.push(Part::text(format!(
             "Tool result{failed}:\n{}",
@@ -231,7 +235,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(())
     }
 
-    fn said(
+    fn texts_and_media(
         &mut self,
         result: &'a ToolResult,
     ) -> Result<(Vec<Cow<'a, str>>, Vec<Part<'a>>), Refusal> {
@@ -253,7 +257,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok((texts, media))
     }
 
-    /// Blocks that mean the same wherever they stand. Whether it is one of them.
+    /// Translates a block that means the same in every position. Returns whether it is one of those.
     pub(super) fn plain(
         &mut self,
         block: &'a Block,
@@ -307,7 +311,7 @@ fn calls_of<'a>(turn: &[&'a Message]) -> Vec<&'a ToolUse> {
     calls.collect()
 }
 
-/// A signature behind which the model wrote nothing more, as Gemini itself sends it.
+/// A signature that no further output follows, in the form in which Gemini itself sends it.
 fn signed(signature: &str) -> Part<'_> {
     Part {
         thought_signature: Some(signature),

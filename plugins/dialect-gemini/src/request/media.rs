@@ -1,4 +1,4 @@
-//! Pictures and documents.
+//! Translates images and documents.
 
 use std::borrow::Cow;
 
@@ -13,9 +13,9 @@ use super::{
     wire::{Blob, FileData, Part},
 };
 
-/// Pictures that Gemini reads. Of others it hears only that they were there: refused, one of them would end the whole
-/// conversation that it stands in.
-const PICTURES: [&str; 5] = [
+/// Image types that Gemini reads. Others become a text that mentions them, because rejecting one would
+/// end the whole conversation.
+const IMAGES: [&str; 5] = [
     "image/png",
     "image/jpeg",
     "image/webp",
@@ -23,7 +23,7 @@ const PICTURES: [&str; 5] = [
     "image/heif",
 ];
 
-/// What a function's response may hold.
+/// The types that a function's response may contain.
 pub(super) const IN_RESULTS: [&str; 5] = [
     "image/png",
     "image/jpeg",
@@ -32,8 +32,8 @@ pub(super) const IN_RESULTS: [&str; 5] = [
     "text/plain",
 ];
 
-/// What the ends of addresses say; nothing else is known of what is there.
-const ENDINGS: [(&str, &str); 7] = [
+/// The MIME types of URL extensions. Nothing else is known about the content of a URL.
+const EXTENSIONS: [(&str, &str); 7] = [
     (".png", "image/png"),
     (".jpg", "image/jpeg"),
     (".jpeg", "image/jpeg"),
@@ -46,7 +46,7 @@ const ENDINGS: [(&str, &str); 7] = [
 impl<'a> Contents<'a, '_> {
     pub(super) fn image(&mut self, source: &'a Source) -> Result<Part<'a>, Refusal> {
         match source {
-            Source::Base64 { media_type, .. } if !PICTURES.contains(&media_type.as_str()) => {
+            Source::Base64 { media_type, .. } if !IMAGES.contains(&media_type.as_str()) => {
                 self.dropped.changed.add("image of an unknown kind to text");
                 Ok(Part::text(
                     "[an image of a kind that this model does not read]",
@@ -60,7 +60,7 @@ impl<'a> Contents<'a, '_> {
         }
     }
 
-    /// The title and what the client says about it come first, as a text.
+    /// Translates a document. Its title and context come first, as a text.
     pub(super) fn document(
         &mut self,
         document: &'a Document,
@@ -94,10 +94,10 @@ impl<'a> Contents<'a, '_> {
     }
 
     fn file(&self, url: &'a str, otherwise: &'static str) -> Result<Part<'a>, Refusal> {
-        let known = ["https://", "http://", "gs://"]
+        let fetchable = ["https://", "http://", "gs://"]
             .iter()
             .any(|scheme| url.starts_with(scheme));
-        if !known && !self.outline.has_placeholder(url) {
+        if !fetchable && !self.outline.has_placeholder(url) {
             return Err(rejected("source.url that is not http"));
         }
         let path = url
@@ -105,10 +105,10 @@ impl<'a> Contents<'a, '_> {
             .next()
             .unwrap_or(url)
             .to_ascii_lowercase();
-        let told = ENDINGS.iter().find(|(ending, _)| path.ends_with(ending));
+        let known = EXTENSIONS.iter().find(|(ending, _)| path.ends_with(ending));
         Ok(Part {
             file_data: Some(FileData {
-                mime_type: told.map_or(otherwise, |(_, kind)| kind),
+                mime_type: known.map_or(otherwise, |(_, kind)| kind),
                 file_uri: url,
             }),
             ..Part::default()

@@ -1,4 +1,4 @@
-//! How much the model shall think, in the words that the model knows.
+//! Configures how much the model thinks, in the form that the model accepts.
 
 use witgate_plugin::dialect::{ClientRequest, Thinking};
 
@@ -8,11 +8,11 @@ use crate::{
     model::{Level, Model, Thinker},
 };
 
-/// Budgets up to these are the level beside them; what is above is high.
+/// The largest budgets that become the levels `LOW` and `MEDIUM`. Larger ones become `HIGH`.
 const LOW_UP_TO: u64 = 4_096;
 const MEDIUM_UP_TO: u64 = 16_384;
 
-/// None where the model is not to be told, as one that does not know the field refuses it.
+/// The configuration. `None` if the model does not think, because it would reject the field.
 pub(super) fn config(asked: &Asked, model: Model, dropped: &mut Dropped) -> Option<ThinkingConfig> {
     let thinks = matches!(
         asked.thinking,
@@ -20,11 +20,11 @@ pub(super) fn config(asked: &Asked, model: Model, dropped: &mut Dropped) -> Opti
     );
     let config = match model.thinker() {
         Thinker::Fixed => {
-            for (field, said) in [
+            for (field, is_set) in [
                 ("thinking", thinks),
                 ("output_config.effort", asked.effort.is_some()),
             ] {
-                if said {
+                if is_set {
                     dropped.left_out.add(field);
                 }
             }
@@ -54,7 +54,7 @@ pub(super) fn config(asked: &Asked, model: Model, dropped: &mut Dropped) -> Opti
 
 fn budget(asked: &Asked, least: u64, most: u64, off: bool, dropped: &mut Dropped) -> i64 {
     let tokens = match asked.thinking {
-        // As much as it takes.
+        // The model decides.
         Thinking::Adaptive | Thinking::Enabled { budget: None } => return -1,
         Thinking::Enabled {
             budget: Some(budget),
@@ -79,7 +79,7 @@ fn budget(asked: &Asked, least: u64, most: u64, off: bool, dropped: &mut Dropped
     i64::try_from(tokens).unwrap_or(-1)
 }
 
-/// None leaves it to the model, which is what adaptive means.
+/// The level. `None` leaves it to the model, which is what adaptive means.
 fn level(asked: &Asked, levels: &[Level], dropped: &mut Dropped) -> Option<Level> {
     let lowest = levels.first().copied()?;
     let by_effort = asked
@@ -97,10 +97,10 @@ fn level(asked: &Asked, levels: &[Level], dropped: &mut Dropped) -> Option<Level
             budget: Some(budget),
         } => of_budget(budget),
         Thinking::Adaptive | Thinking::Enabled { budget: None } => by_effort?,
-        // Who says nothing at all wants no thoughts.
+        // A client that sets nothing wants no thinking.
         Thinking::Unsaid => by_effort.unwrap_or(lowest),
     };
-    // The next higher one that the model has.
+    // The next higher level that the model has.
     levels
         .iter()
         .copied()
@@ -142,17 +142,17 @@ mod tests {
             ..ClientRequest::default()
         };
         let config = config(&asked, Model::named(model), &mut Dropped::default());
-        let said = config.map_or_else(String::new, |config| {
+        let sent = config.map_or_else(String::new, |config| {
             let budget = config.thinking_budget.map(|tokens| tokens.to_string());
             budget
                 .or(config.thinking_level.map(str::to_owned))
                 .unwrap_or_default()
         });
-        assert_eq!(said, wanted, "{model} {thinking:?} {effort:?}");
+        assert_eq!(sent, wanted, "{model} {thinking:?} {effort:?}");
     }
 
     #[test]
-    fn each_generation_is_told_in_its_own_words() {
+    fn each_generation_gets_its_own_configuration() {
         use Thinking::{Adaptive, Disabled, Unsaid};
         let enabled = |budget| Thinking::Enabled {
             budget: Some(budget),

@@ -1,4 +1,4 @@
-//! The tools, and how they may be used.
+//! Translates the tools and the tool choice.
 
 use witgate_plugin::{
     Refusal,
@@ -11,18 +11,20 @@ use super::{
 };
 use crate::{dropped::Dropped, names, names::Names, schema};
 
-/// What can be offered to the model.
+/// The tools that are declared to the model.
 #[derive(Debug, Default)]
 pub(super) struct Declared<'a> {
     /// One entry with all functions, or none.
     pub(super) tools: Vec<Tool<'a>>,
     pub(super) names: Names,
-    /// Whether a tool wants its schema kept to the letter.
+    /// Whether a tool requires its schema to be enforced.
     strict: bool,
 }
 
-/// Tools that were to be found by a search first are declared at once: there is no search here. Tools that Anthropic runs are
-/// left out, or refused where nothing else could answer.
+/// Declares the tools. Deferred tools are declared at once, because Gemini has no tool search.
+///
+/// Tools that Anthropic runs are left out. If there are no others or one of them is forced, the
+/// request is rejected.
 pub(super) fn offered<'a>(
     asked: &'a Asked,
     dropped: &mut Dropped,
@@ -87,7 +89,7 @@ pub(super) fn config(
     };
     let function_calling_config = match &asked.tool_choice {
         ToolChoice::Unsaid | ToolChoice::Auto if declared.strict => mode("VALIDATED"),
-        // Gemini's default too.
+        // This is also Gemini's default.
         ToolChoice::Unsaid | ToolChoice::Auto => return None,
         ToolChoice::Any => mode("ANY"),
         ToolChoice::None => mode("NONE"),

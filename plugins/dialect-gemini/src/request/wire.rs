@@ -1,4 +1,5 @@
-//! What Gemini reads, field by field in the names of its own SDK. Texts are borrowed: most of them are stand-ins.
+//! Types of Gemini's requests, with the names of its own SDK. Texts are borrowed: most of them are
+//! placeholders.
 
 use std::borrow::Cow;
 
@@ -27,7 +28,7 @@ pub(super) struct Counted<'a> {
     pub(super) generate_content_request: Request<'a>,
 }
 
-/// Where a body stands within another it has to say whose it is.
+/// A body within another one, which must name its model.
 #[derive(Debug, Serialize)]
 pub(super) struct Request<'a> {
     pub(super) model: &'a str,
@@ -42,7 +43,7 @@ pub(super) struct Content<'a> {
     pub(super) parts: Vec<Part<'a>>,
 }
 
-/// Exactly one of the first five is set.
+/// A part of a content. Exactly one of the first five fields is set.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Part<'a> {
@@ -99,7 +100,7 @@ pub(super) struct FunctionResponse<'a> {
     pub(super) parts: Vec<Part<'a>>,
 }
 
-/// The two keys whose meaning is documented.
+/// The outcome of a call, under the two keys whose meaning is documented.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome<'a> {

@@ -1,11 +1,13 @@
-//! Several schemas that hold at once, as one.
+//! Merges several schemas that apply at once into one.
 
 use witgate_plugin::{Value, serde_json::map::Entry};
 
 use super::Object;
 
-/// What holds if both hold, as far as one schema can say it: properties and requirements of both, values that both allow, and
-/// for the rest what `over` says.
+/// Merges two schemas as far as one schema can express it.
+///
+/// The result has the properties and requirements of both, and the values that both allow. For every
+/// other keyword, `over` wins.
 pub(super) fn both(under: &Object, over: &Object) -> Object {
     let mut out = under.clone();
     for (key, value) in over {

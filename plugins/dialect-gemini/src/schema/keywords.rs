@@ -1,4 +1,5 @@
-//! The words of a schema of one type: what becomes of each, and what is said of it where nothing does.
+//! Translates the keywords of a schema of one type. What Gemini does not support becomes a hint in the
+//! description.
 
 use witgate_plugin::{Value, json};
 
@@ -27,7 +28,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// `enum` and `const`. Gemini lists texts only; other values are said in words.
+    /// Translates `enum` and `const`. Gemini enumerates only texts; other values become a hint.
     pub(super) fn values(
         &mut self,
         kind: Kind,
@@ -59,7 +60,7 @@ impl Cleaner<'_> {
     pub(super) fn members(&mut self, schema: &Object, out: &mut Object) {
         let mut properties = Object::new();
         if let Some(Value::Object(named)) = schema.get("properties") {
-            // What is under `properties` are names, whatever they are.
+            // The keys below `properties` are names, even if they look like keywords.
             for (name, schema) in named {
                 if *schema != json!(false) {
                     properties.insert(name.clone(), self.schema(schema));
@@ -89,7 +90,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// An array has to say what is in it.
+    /// Translates the items of an array, which Gemini requires.
     pub(super) fn elements(&mut self, schema: &Object, out: &mut Object, hints: &mut Vec<String>) {
         let tuple = schema
             .get("prefixItems")
@@ -110,7 +111,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// Of whole numbers a limit that is excluded is the next number, included.
+    /// Translates limits. For integers, an exclusive limit becomes the next inclusive number.
     pub(super) fn bounds(
         &mut self,
         kind: Kind,

@@ -1,4 +1,4 @@
-//! One schema at a time, and what it leads to.
+//! Cleans one schema at a time, together with the schemas that it contains or refers to.
 
 use witgate_plugin::{Value, json, serde_json::Map};
 
@@ -9,16 +9,17 @@ use super::{
 };
 use crate::dropped::Counts;
 
-/// More schemas than this come of no tool that people write; references that multiply each other would go on.
+/// The limit of schemas per tool. Hand-written tools have fewer; nested references could multiply
+/// without end.
 const MOST: usize = 4_000;
 
-/// Deeper than that a model would not follow either.
+/// The limit of nesting. A model would not follow deeper schemas either.
 const DEEPEST: usize = 48;
 
 pub(super) struct Cleaner<'a> {
     root: &'a Value,
     pub(super) lost: &'a mut Counts,
-    /// The references that are being inlined: one that is among them is a recursion.
+    /// The references that are being inlined. One that occurs again is a recursion.
     open: Vec<String>,
     left: usize,
     depth: usize,
@@ -53,7 +54,7 @@ impl<'a> Cleaner<'a> {
         Value::Object(clean)
     }
 
-    /// What a reference leads to, with what stands beside it.
+    /// Inlines a reference, merged with its sibling keywords.
     fn referred(&mut self, reference: &str, schema: &Object) -> Object {
         let beside: Object = without(schema, &["$ref"]);
         let target = pointed_at(self.root, reference).and_then(Value::as_object);
@@ -80,7 +81,7 @@ impl<'a> Cleaner<'a> {
         clean
     }
 
-    /// A schema without `$ref`: `allOf` is merged into it.
+    /// Cleans a schema without `$ref`: merges `allOf` into it.
     fn gathered(&mut self, schema: &Object) -> Object {
         let Some(Value::Array(parts)) = schema.get("allOf") else {
             return self.united(schema);
@@ -106,7 +107,7 @@ impl<'a> Cleaner<'a> {
         self.united(&whole)
     }
 
-    /// A schema without `allOf`: its union, if it has one, becomes `anyOf`.
+    /// Cleans a schema without `allOf`: its union, if any, becomes `anyOf`.
     fn united(&mut self, schema: &Object) -> Object {
         let union = schema
             .get("anyOf")
@@ -118,10 +119,10 @@ impl<'a> Cleaner<'a> {
         if schema.contains_key("anyOf") && schema.contains_key("oneOf") {
             self.lost.add("oneOf");
         }
-        let mut rest = without(schema, &["anyOf", "oneOf"]);
+        let mut siblings = without(schema, &["anyOf", "oneOf"]);
         let real: Vec<&Value> = branches.iter().filter(|branch| !is_null(branch)).collect();
         if real.len() < branches.len() {
-            rest.insert("nullable".to_owned(), json!(true));
+            siblings.insert("nullable".to_owned(), json!(true));
         }
         // `{"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}`
         let shaped = real.iter().all(|branch| has_shape(branch));
@@ -129,14 +130,14 @@ impl<'a> Cleaner<'a> {
             if !shaped {
                 self.lost.add("anyOf");
             }
-            return self.typed(&rest);
+            return self.typed(&siblings);
         }
-        self.branched(&rest, &real)
+        self.branched(&siblings, &real)
     }
 
-    fn branched(&mut self, rest: &Object, branches: &[&Value]) -> Object {
-        // Remarks belong to the whole, everything else holds in each branch.
-        let (remarks, common): (Object, Object) = rest
+    fn branched(&mut self, siblings: &Object, branches: &[&Value]) -> Object {
+        // Annotations belong to the whole, everything else applies in each branch.
+        let (annotations, common): (Object, Object) = siblings
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .partition(|(key, _)| {
@@ -162,14 +163,14 @@ impl<'a> Cleaner<'a> {
             _ => json_object("anyOf", clean),
         };
         out.extend(
-            remarks
+            annotations
                 .into_iter()
-                .filter(|(word, said)| is_sound(word, said)),
+                .filter(|(word, value)| is_sound(word, value)),
         );
         out
     }
 
-    /// A schema that is one type or several.
+    /// Cleans a schema of one or several types.
     fn typed(&mut self, schema: &Object) -> Object {
         let (kinds, nullable) = kinds(schema);
         let mut out = match kinds.as_slice() {
@@ -190,9 +191,12 @@ impl<'a> Cleaner<'a> {
                 json_object("anyOf", branches.collect::<Vec<_>>())
             }
         };
-        for remark in ["title", "description", "default"] {
-            if let Some(said) = schema.get(remark).filter(|said| is_sound(remark, said)) {
-                out.insert(remark.to_owned(), said.clone());
+        for annotation in ["title", "description", "default"] {
+            if let Some(value) = schema
+                .get(annotation)
+                .filter(|value| is_sound(annotation, value))
+            {
+                out.insert(annotation.to_owned(), value.clone());
             }
         }
         if nullable {
@@ -201,13 +205,13 @@ impl<'a> Cleaner<'a> {
         out
     }
 
-    /// A schema of one type, word by word in a fixed order.
+    /// Cleans a schema of one type, keyword by keyword in a fixed order.
     fn single(&mut self, kind: Kind, nullable: bool, schema: &Object) -> Object {
         let mut out = json_object("type", kind.word());
         let mut hints = Vec::new();
         let copy = |out: &mut Object, word: &str| {
-            if let Some(said) = schema.get(word).filter(|said| is_sound(word, said)) {
-                out.insert(word.to_owned(), said.clone());
+            if let Some(value) = schema.get(word).filter(|value| is_sound(word, value)) {
+                out.insert(word.to_owned(), value.clone());
             }
         };
         copy(&mut out, "title");
@@ -226,21 +230,21 @@ impl<'a> Cleaner<'a> {
         if nullable {
             out.insert("nullable".to_owned(), json!(true));
         }
-        let said = schema.get("description").and_then(Value::as_str);
-        if let Some(text) = described(said, &hints) {
+        let description = schema.get("description").and_then(Value::as_str);
+        if let Some(text) = described(description, &hints) {
             out.insert("description".to_owned(), json!(text));
         }
         out
     }
 }
 
-/// Whether a word says what such a word can say: what is odd to Gemini refuses the whole request.
-fn is_sound(word: &str, said: &Value) -> bool {
+/// Whether a keyword has a value of the right type. Gemini rejects the whole request for a wrong one.
+fn is_sound(word: &str, value: &Value) -> bool {
     match word {
-        "title" | "description" | "pattern" => said.is_string(),
-        "default" => !said.is_null(),
-        "nullable" => said.is_boolean(),
-        _ => said.is_number(),
+        "title" | "description" | "pattern" => value.is_string(),
+        "default" => !value.is_null(),
+        "nullable" => value.is_boolean(),
+        _ => value.is_number(),
     }
 }
 
@@ -291,14 +295,14 @@ fn is_null(schema: &Value) -> bool {
         schema
             .get("type")
             .and_then(Value::as_str)
-            .is_some_and(|said| said.eq_ignore_ascii_case(word))
+            .is_some_and(|value| value.eq_ignore_ascii_case(word))
     };
     says("null")
         || schema.get("const") == Some(&Value::Null)
         || schema.get("enum") == Some(&json!([null]))
 }
 
-/// A schema that every value fits. Its type must be said all the same.
+/// A schema that every value matches. Gemini requires a type even then.
 pub(super) fn any() -> Value {
     Value::Object(any_object())
 }
@@ -327,17 +331,17 @@ fn without(schema: &Object, words: &[&str]) -> Object {
         .collect()
 }
 
-/// A reference within the schema: `#`, `#/$defs/Place`.
+/// Resolves a reference within the schema: `#`, `#/$defs/Place`.
 fn pointed_at<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
     let pointer = reference.strip_prefix('#')?;
     root.pointer(&pointer.replace("%24", "$"))
 }
 
-fn described(said: Option<&str>, hints: &[String]) -> Option<String> {
-    match (said, hints) {
+fn described(text: Option<&str>, hints: &[String]) -> Option<String> {
+    match (text, hints) {
         (None, []) => None,
-        (Some(said), []) => Some(said.to_owned()),
+        (Some(text), []) => Some(text.to_owned()),
         (None | Some(""), hints) => Some(hints.join("; ")),
-        (Some(said), hints) => Some(format!("{said} ({})", hints.join("; "))),
+        (Some(text), hints) => Some(format!("{text} ({})", hints.join("; "))),
     }
 }

@@ -9,15 +9,19 @@ fn cleaned(schema: Value) -> (Value, Option<String>) {
     )
     .unwrap();
     let again = parameters(&clean, &mut Counts::default());
-    assert_eq!(again.as_ref(), Some(&clean), "what is clean stays");
+    assert_eq!(
+        again.as_ref(),
+        Some(&clean),
+        "a clean schema does not change"
+    );
     (clean["properties"]["x"].clone(), lost.words())
 }
 
 #[track_caller]
 fn becomes(schema: Value, wanted: Value, lost: Option<&str>) {
-    let said = schema.to_string();
+    let source = schema.to_string();
     let (clean, words) = cleaned(schema);
-    assert_eq!((clean, words.as_deref()), (wanted, lost), "{said}");
+    assert_eq!((clean, words.as_deref()), (wanted, lost), "{source}");
 }
 
 #[test]
@@ -43,7 +47,7 @@ fn constants_and_enums_keep_the_type_of_their_values() {
 }
 
 #[test]
-fn null_among_types_makes_nullable() {
+fn null_among_the_types_becomes_nullable() {
     let wanted = json!({ "type": "STRING", "nullable": true });
     for schema in [
         json!({ "type": ["string", "null"] }),
@@ -56,7 +60,7 @@ fn null_among_types_makes_nullable() {
 }
 
 #[test]
-fn several_types_are_a_union_in_which_each_has_its_own_words() {
+fn several_types_become_a_union_in_which_each_has_its_own_keywords() {
     let schema =
         json!({ "type": ["string", "number"], "minLength": 1, "minimum": 0, "description": "d" });
     let wanted = json!({ "anyOf": [
@@ -67,7 +71,7 @@ fn several_types_are_a_union_in_which_each_has_its_own_words() {
 }
 
 #[test]
-fn an_array_says_what_is_in_it() {
+fn an_array_always_has_items() {
     let any = any_of_all();
     becomes(
         json!({ "type": "array" }),
@@ -80,7 +84,7 @@ fn an_array_says_what_is_in_it() {
 }
 
 #[test]
-fn what_fits_everything_says_every_type() {
+fn a_schema_that_allows_everything_lists_every_type() {
     for schema in [json!({}), json!(true)] {
         becomes(schema, any_of_all(), None);
     }
@@ -94,7 +98,7 @@ fn any_of_all() -> Value {
 }
 
 #[test]
-fn excluded_limits_are_moved_where_they_can_be() {
+fn exclusive_limits_become_inclusive_if_possible() {
     becomes(
         json!({ "type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10 }),
         json!({ "type": "INTEGER", "minimum": 1, "maximum": 9 }),
@@ -108,7 +112,7 @@ fn excluded_limits_are_moved_where_they_can_be() {
 }
 
 #[test]
-fn conditions_are_counted_and_nothing_is_made_of_them() {
+fn conditions_are_counted_and_dropped() {
     let schema = json!({
         "type": "object", "properties": { "a": { "type": "string" }, "never": false }, "required": ["a", "never"],
         "if": { "required": ["a"] }, "then": {}, "not": {}, "patternProperties": { "^x": {} },
@@ -125,7 +129,7 @@ fn conditions_are_counted_and_nothing_is_made_of_them() {
 }
 
 #[test]
-fn branches_have_what_stands_beside_them() {
+fn branches_include_their_sibling_keywords() {
     let schema = json!({
         "type": "object", "properties": { "kind": { "type": "string" } }, "required": ["kind"],
         "oneOf": [
@@ -141,7 +145,7 @@ fn branches_have_what_stands_beside_them() {
 }
 
 #[test]
-fn references_are_followed_wherever_they_lead_and_end() {
+fn references_are_inlined_and_recursion_ends() {
     let mut lost = Counts::default();
     let schema = json!({
         "type": "object",
@@ -169,7 +173,7 @@ fn references_are_followed_wherever_they_lead_and_end() {
 }
 
 #[test]
-fn references_that_multiply_each_other_end_too() {
+fn references_that_multiply_each_other_end() {
     let mut definitions = Object::new();
     for level in 0..40 {
         let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
@@ -184,13 +188,13 @@ fn references_that_multiply_each_other_end_too() {
 }
 
 #[test]
-fn words_that_say_nonsense_are_not_passed_on() {
+fn keywords_with_invalid_values_are_dropped() {
     let odd = json!({ "type": "string", "minLength": "1", "pattern": 5, "title": {}, "description": [], "default": null });
     becomes(odd, json!({ "type": "STRING" }), None);
 }
 
 #[test]
-fn what_is_no_schema_of_parameters_is_none() {
+fn a_schema_that_is_not_an_object_has_no_parameters() {
     for schema in [
         json!("x"),
         json!([]),

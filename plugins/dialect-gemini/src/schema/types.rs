@@ -1,11 +1,11 @@
-//! Which words of JSON Schema say what, and to which type.
+//! The types of JSON Schema, and which keywords belong to which type.
 
 use witgate_plugin::Value;
 
 use super::Object;
 use crate::dropped::Counts;
 
-/// The types of a value that is not null.
+/// The type of a value that is not null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     String,
@@ -26,7 +26,7 @@ impl Kind {
         Self::Array,
     ];
 
-    /// Gemini's word.
+    /// Gemini's name of the type.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::String => "STRING",
@@ -56,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// Constraints that Gemini has too, under the same name.
+    /// Constraints that Gemini knows under the same name.
     pub(super) fn constraints(self) -> &'static [&'static str] {
         match self {
             Self::String => &["minLength", "maxLength", "pattern"],
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The formats that are not refused.
+    /// The formats that Gemini accepts.
     pub(super) fn formats(self) -> &'static [&'static str] {
         match self {
             Self::String => &["date-time", "enum"],
@@ -78,8 +78,8 @@ impl Kind {
     }
 }
 
-/// Words from which the type can be told where it is not said.
-const TELLING: [(&str, Kind); 15] = [
+/// Keywords that imply the type if it is missing.
+const IMPLYING: [(&str, Kind); 15] = [
     ("properties", Kind::Object),
     ("required", Kind::Object),
     ("additionalProperties", Kind::Object),
@@ -97,13 +97,14 @@ const TELLING: [(&str, Kind); 15] = [
     ("maximum", Kind::Number),
 ];
 
-/// The type that other words imply.
+/// The type that the other keywords imply.
 pub(super) fn implied(schema: &Object) -> Option<Kind> {
-    let told = TELLING.iter().find(|(word, _)| schema.contains_key(*word));
-    told.map(|(_, kind)| *kind)
+    let found = IMPLYING.iter().find(|(word, _)| schema.contains_key(*word));
+    found.map(|(_, kind)| *kind)
 }
 
-/// Words that restrict what is valid and that Gemini does not have. All others that are not handled are remarks.
+/// Keywords that restrict values and that Gemini does not know. All other unhandled keywords are
+/// annotations.
 const RESTRICTING: [&str; 16] = [
     "not",
     "if",
@@ -123,14 +124,14 @@ const RESTRICTING: [&str; 16] = [
     "$dynamicRef",
 ];
 
-/// Counts what is in a schema and in no way in what is made of it.
+/// Counts the restrictions of a schema that are lost entirely.
 pub(super) fn count_restricting(schema: &Object, lost: &mut Counts) {
     for word in RESTRICTING {
         if schema.contains_key(word) {
             lost.add(word);
         }
     }
-    // `true` and `false` are without a word: properties that are not named are never asked for.
+    // `true` and `false` are not counted: the model is never asked for unnamed properties.
     if schema
         .get("additionalProperties")
         .is_some_and(|of| of.as_object().is_some_and(|of| !of.is_empty()))
@@ -139,7 +140,7 @@ pub(super) fn count_restricting(schema: &Object, lost: &mut Counts) {
     }
 }
 
-/// Whether a schema says by itself what kind of value it wants, in whatever way.
+/// Whether a schema itself determines the type of its values, in any way.
 pub(super) fn has_shape(schema: &Value) -> bool {
     const SHAPING: [&str; 9] = [
         "type",
