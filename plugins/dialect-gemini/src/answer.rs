@@ -230,8 +230,8 @@ impl Answer {
 
     /// Writes a part's signature to the thought before it, or to an empty thought.
     ///
-    /// After a text it is dropped: clients treat the last block as the result, and Claude Code prints
-    /// nothing if that is a thought. Gemini does not require these signatures.
+    /// After a text it is dropped: clients treat the last block as the result, and Claude Code
+    /// prints nothing if that is a thought. Gemini does not require these signatures.
     fn sign(&mut self, signature: &str, ends: bool, calls: bool, about: About<'_>) {
         if signature.is_empty() {
             return;

@@ -28,7 +28,7 @@ pub(crate) enum Signature {
     /// A call has no signature, and the model requires one.
     Missing,
     /// The signature is not one of the upstream's own.
-    Refused,
+    Rejected,
 }
 
 /// A daily quota is reset at midnight in California, and Google does not report when that is. One
@@ -81,7 +81,7 @@ impl UpstreamError {
         let details = reported.details.unwrap_or_default();
         let message = reported.message.unwrap_or_default();
         let (status, kind) = match reported.status.as_deref() {
-            _ if is_refused_account(&message, &details) => of_type(ErrorType::Authentication),
+            _ if is_rejected_account(&message, &details) => of_type(ErrorType::Authentication),
             Some(word) => of_word(word).map_or_else(|| of_status(http), of_type),
             None => of_status(reported.code.unwrap_or(http)),
         };
@@ -90,7 +90,7 @@ impl UpstreamError {
         let known =
             known.contains("invalid signature") || known.contains("corrupted thought signature");
         let message = match message {
-            message if signature == Some(Signature::Refused) && !known => {
+            message if signature == Some(Signature::Rejected) && !known => {
                 format!("{INVALID_SIGNATURE}: {message}")
             }
             message if message.is_empty() => {
@@ -164,12 +164,12 @@ fn signature(status: u16, message: &str) -> Option<Signature> {
     Some(if message.contains("missing") {
         Signature::Missing
     } else {
-        Signature::Refused
+        Signature::Rejected
     })
 }
 
 /// Reasons that concern the key's project or account.
-const REFUSED: [&str; 6] = [
+const REJECTED_REASONS: [&str; 6] = [
     "ACCOUNT_STATE_INVALID",
     "BILLING_DISABLED",
     "CONSUMER_INVALID",
@@ -179,7 +179,7 @@ const REFUSED: [&str; 6] = [
 ];
 
 /// How the message about a rejected key, project or account begins.
-const REFUSED_WORDS: [&str; 6] = [
+const REJECTED_MESSAGES: [&str; 6] = [
     "API key expired",
     "API key not valid",
     "Permission denied: Consumer",
@@ -190,14 +190,17 @@ const REFUSED_WORDS: [&str; 6] = [
 
 /// Whether the key or its account is rejected.
 ///
-/// Google reports a wrong key as an invalid argument. Most denied permissions concern a single model
-/// or file.
-fn is_refused_account(message: &str, details: &[Value]) -> bool {
+/// Google reports a wrong key as an invalid argument. Most denied permissions concern a single
+/// model or file.
+fn is_rejected_account(message: &str, details: &[Value]) -> bool {
     let reasons = details.iter().filter_map(|detail| detail.get("reason"));
     let named = reasons
         .filter_map(Value::as_str)
-        .any(|reason| reason.starts_with("API_KEY_") || REFUSED.contains(&reason));
-    named || REFUSED_WORDS.iter().any(|words| message.starts_with(words))
+        .any(|reason| reason.starts_with("API_KEY_") || REJECTED_REASONS.contains(&reason));
+    named
+        || REJECTED_MESSAGES
+            .iter()
+            .any(|words| message.starts_with(words))
 }
 
 /// The cooldown from `RetryInfo` and `QuotaFailure`, for rate limits and overload.
@@ -331,22 +334,22 @@ mod tests {
 
     #[test]
     fn a_rejected_signature_gets_the_words_that_are_recognised() {
-        let refused = |message| {
+        let rejected = |message| {
             read(
                 400,
                 &json!({ "status": "INVALID_ARGUMENT", "message": message }),
             )
         };
         assert_eq!(
-            refused("Thought signature is not valid").message,
+            rejected("Thought signature is not valid").message,
             "Invalid signature: Thought signature is not valid"
         );
         assert_eq!(
-            refused("Corrupted thought signature.").message,
+            rejected("Corrupted thought signature.").message,
             "Corrupted thought signature."
         );
         let missing =
-            refused("Function call is missing a thought_signature in functionCall parts.");
+            rejected("Function call is missing a thought_signature in functionCall parts.");
         assert_eq!(missing.signature, Some(Signature::Missing));
         assert!(missing.message.starts_with("Function call"));
     }

@@ -60,7 +60,7 @@ impl Plugin for DialectGemini {
 
     fn describe(&self) -> Manifest {
         let guard = || Guard::new().kinds(KINDS);
-        Manifest::new("speaks the Gemini API")
+        Manifest::new("translates between the Messages API and the Gemini API")
             .dialect("gemini")
             .attempt(guard())
             .failure(guard())
@@ -138,8 +138,8 @@ impl FailureHook for DialectGemini {
             failure.set_cooldown(cooldown);
         }
         let known = match error.signature {
-            Some(Signature::Missing) => &mut self.signatures.wanted,
-            Some(Signature::Refused) => &mut self.signatures.refused,
+            Some(Signature::Missing) => &mut self.signatures.required,
+            Some(Signature::Rejected) => &mut self.signatures.rejected,
             None => return Ok(()),
         };
         if !std::mem::replace(known, true) {

@@ -92,7 +92,7 @@ impl Model {
     }
 
     /// Whether the model rejects calls in the history without a signature.
-    pub(crate) fn demands_signatures(self) -> bool {
+    pub(crate) fn requires_signatures(self) -> bool {
         self.is_third()
     }
 
@@ -181,7 +181,7 @@ mod tests {
             ("gemini-3-pro-preview", true),
             ("gemini-flash-latest", true),
         ] {
-            assert_eq!(Model::named(name).demands_signatures(), demands, "{name}");
+            assert_eq!(Model::named(name).requires_signatures(), demands, "{name}");
         }
     }
 }

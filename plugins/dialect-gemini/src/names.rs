@@ -20,8 +20,8 @@ impl Names {
         old.is_none().then_some(wire)
     }
 
-    /// The client's name of a function that the model calls. Models sometimes prefix it with the name
-    /// of an imagined library.
+    /// The client's name of a function that the model calls. Models sometimes prefix it with the
+    /// name of an imagined library.
     pub(crate) fn of_client<'a>(&'a self, called: &'a str) -> &'a str {
         let bare = || {
             called

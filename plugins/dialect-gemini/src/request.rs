@@ -41,9 +41,9 @@ pub(crate) struct Destination<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Signatures {
     /// The upstream requires a signature for each step, regardless of the model's name.
-    pub(crate) wanted: bool,
+    pub(crate) required: bool,
     /// The upstream has rejected a signature.
-    pub(crate) refused: bool,
+    pub(crate) rejected: bool,
 }
 
 /// The categories that have a safety filter.

@@ -21,8 +21,8 @@ use crate::dropped::Counts;
 /// An object of a schema, with keys in the client's order.
 type Object = Map<String, Value>;
 
-/// The parameters of a function. `None` if it has none, because some models reject an object without
-/// properties.
+/// The parameters of a function. `None` if it has none, because some models reject an object
+/// without properties.
 pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
     let mut cleaner = Cleaner::new(schema, lost);
     let clean = cleaner.schema(schema);
@@ -44,8 +44,8 @@ pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
     (!empty).then_some(Value::Object(clean))
 }
 
-/// Merges a union into one object, as parameters must be one. It has the properties of all branches and
-/// requires only what every branch requires.
+/// Merges a union into one object, as parameters must be one. It has the properties of all branches
+/// and requires only what every branch requires.
 fn one_object(mut whole: Object, branches: Vec<Value>) -> Object {
     let mut properties = Object::new();
     let mut required: Option<Vec<Value>> = None;

@@ -18,7 +18,7 @@ fn sent(model: &str, messages: &Value) -> Value {
 }
 
 #[test]
-fn every_kind_of_request_is_this_plugins() {
+fn the_plugin_is_called_for_every_kind_of_request() {
     for hook in [Hook::Attempt, Hook::Failure, Hook::Response] {
         let body = json!({ "model": "gemini-2.5-pro" });
         assert!(Gemini::new(&body).dialect("gemini").would_call(hook));
@@ -28,7 +28,7 @@ fn every_kind_of_request_is_this_plugins() {
 }
 
 #[test]
-fn settings_that_mean_nothing_are_refused() {
+fn invalid_settings_are_rejected() {
     for settings in [json!({ "vertx": [] }), json!({ "safety": "NEVER" })] {
         let mut exchange = Gemini::new("{}").settings(settings);
         assert!(exchange.describe().is_err());
@@ -42,7 +42,7 @@ fn settings_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn a_model_is_asked_where_its_name_says_and_never_elsewhere() {
+fn the_path_follows_the_models_name_and_is_escaped() {
     for (model, path) in [
         ("gemini-2.5-pro", "/models/gemini-2.5-pro:"),
         ("models/gemini-2.5-pro", "/models/gemini-2.5-pro:"),
@@ -52,13 +52,13 @@ fn a_model_is_asked_where_its_name_says_and_never_elsewhere() {
         let body = json!({ "model": model, "messages": [] });
         let mut exchange = Gemini::new(body).dialect("gemini");
         exchange.on_attempt().unwrap();
-        let asked = format!("{path}streamGenerateContent?alt=sse");
-        assert_eq!(exchange.path_and_query(), asked);
+        let wanted = format!("{path}streamGenerateContent?alt=sse");
+        assert_eq!(exchange.path_and_query(), wanted);
     }
 }
 
 #[test]
-fn models_are_listed_but_not_by_vertex() {
+fn models_are_listed_except_by_vertex() {
     let mut exchange = Gemini::new("").dialect("gemini").models();
     assert!(exchange.on_attempt().unwrap().is_proceed());
     assert_eq!(exchange.path_and_query(), "/models?pageSize=1000");
@@ -73,10 +73,10 @@ fn models_are_listed_but_not_by_vertex() {
     assert_eq!(vertex.on_attempt().unwrap().expect_refusal()["status"], 404);
 }
 
-/// A conversation as it grows: what was sent for it before is the beginning of what is sent now, byte by byte, or the upstream's
-/// cache is of no use.
+/// Each request of a growing conversation begins with the bytes of the one before. Otherwise the
+/// upstream's cache would not hit.
 #[test]
-fn a_growing_conversation_never_changes_what_was_said_before() {
+fn a_growing_conversation_never_changes_what_was_sent_before() {
     let long = "x".repeat(1_000);
     let call = |id: &str| json!({ "type": "tool_use", "id": id, "name": "3d render", "input": { "path": long } });
     let result = |id: &str, content: Value| json!({ "type": "tool_result", "tool_use_id": id, "content": content });
@@ -97,19 +97,22 @@ fn a_growing_conversation_never_changes_what_was_said_before() {
     let messages = grown.as_array().unwrap();
     for model in ["gemini-2.5-flash", "gemini-3.1-pro-preview"] {
         let mut before = String::new();
-        // A request ends with a turn of the user's.
-        for told in [2, 4, 7, 9, 11] {
-            let body = sent(model, &json!(messages[..told]));
+        // A request ends with a user's turn.
+        for length in [2, 4, 7, 9, 11] {
+            let body = sent(model, &json!(messages[..length]));
             let contents = serde_json::to_string(&body["contents"]).unwrap();
             let open = contents.strip_suffix(']').unwrap();
-            assert!(contents.starts_with(&before), "{model} {told}: {contents}");
+            assert!(
+                contents.starts_with(&before),
+                "{model} {length}: {contents}"
+            );
             before = open.to_owned();
         }
     }
 }
 
 #[test]
-fn a_model_that_turns_out_to_want_signatures_gets_them_at_the_second_try() {
+fn a_model_that_turns_out_to_require_signatures_gets_them_on_retry() {
     let body = json!({ "model": "my-tuned-model", "max_tokens": 5, "messages": [
         { "role": "user", "content": "go" },
         { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "ls", "input": {} }] },
@@ -138,7 +141,7 @@ fn a_model_that_turns_out_to_want_signatures_gets_them_at_the_second_try() {
 }
 
 #[test]
-fn after_a_refused_signature_none_is_sent() {
+fn after_a_rejected_signature_none_is_sent() {
     let body = json!({ "model": "gemini-3.1-pro-preview", "max_tokens": 5, "messages": [
         { "role": "user", "content": "go" },
         { "role": "assistant", "content": [
@@ -164,16 +167,16 @@ fn after_a_refused_signature_none_is_sent() {
 }
 
 #[test]
-fn a_failure_within_a_stream_keeps_its_words_and_tells_how_long_to_rest() {
+fn an_error_within_a_stream_keeps_its_message_and_sets_the_cooldown() {
     let mut exchange = Gemini::new(r#"{"model":"gemini-2.5-pro","messages":[]}"#).dialect("gemini");
     exchange.on_attempt().unwrap();
     let error = json!({ "error": { "code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota",
         "details": [{ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "12s" }] } });
-    let told = exchange
+    let sent = exchange
         .stream([witgate_plugin::Event::new("", error)])
         .unwrap();
     let envelope = r#"{"type":"error","error":{"type":"rate_limit_error","message":"quota"}}"#;
-    assert_eq!(told[0].data, envelope);
+    assert_eq!(sent[0].data, envelope);
     let mut failed = Failed::new(200, "rate_limit_error", envelope);
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!((failed.status(), failed.body().as_str()), (429, envelope));
@@ -181,7 +184,7 @@ fn a_failure_within_a_stream_keeps_its_words_and_tells_how_long_to_rest() {
 }
 
 #[test]
-fn an_answer_that_was_cut_has_no_end() {
+fn a_truncated_response_is_not_completed() {
     let mut exchange = Gemini::new(r#"{"model":"gemini-2.5-pro","messages":[]}"#).dialect("gemini");
     exchange.on_attempt().unwrap();
     let text = json!({ "candidates": [{ "content": { "parts": [{ "text": "half" }] } }] });
@@ -191,7 +194,7 @@ fn an_answer_that_was_cut_has_no_end() {
     assert_eq!(
         exchange.on_end().unwrap(),
         [],
-        "no finish reason, so the gateway calls it cut"
+        "without a finish reason the gateway treats it as truncated"
     );
     let stop = json!({ "candidates": [{ "finishReason": "STOP" }] });
     exchange

@@ -1,8 +1,8 @@
 //! Translates the chunks of a chat completion into the events of an Anthropic message.
 //!
-//! Only what cannot be written yet is held back. Blocks never overlap: of several interleaved calls,
-//! one is written as it arrives and the others follow. White space is held back because it may turn
-//! out to be the whole text, which the API would reject when the client sends it back.
+//! Only what cannot be written yet is held back. Blocks never overlap: of several interleaved
+//! calls, one is written as it arrives and the others follow. White space is held back because it
+//! may turn out to be the whole text, which the API would reject when the client sends it back.
 
 mod calls;
 mod chunk;

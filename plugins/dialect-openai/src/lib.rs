@@ -54,7 +54,7 @@ impl Plugin for DialectOpenai {
 
     fn describe(&self) -> Manifest {
         let guard = || Guard::new().kinds(["messages", "count_tokens", "models"]);
-        Manifest::new("translates to OpenAI's chat completions and back")
+        Manifest::new("translates between the Messages API and OpenAI's chat completions")
             .dialect(DIALECT)
             .attempt(guard())
             .failure(guard())

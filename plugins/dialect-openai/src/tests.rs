@@ -23,7 +23,7 @@ fn hello() -> Value {
     json!({ "model": "m", "max_tokens": 128_000, "temperature": 0.5, "messages": [{ "role": "user", "content": "hi" }] })
 }
 
-/// The next attempt's body.
+/// The body of the next attempt.
 #[track_caller]
 fn attempt(exchange: &mut Openai) -> Value {
     let verdict = exchange.on_attempt().unwrap();
@@ -31,7 +31,7 @@ fn attempt(exchange: &mut Openai) -> Value {
     serde_json::from_str(&exchange.body()).unwrap()
 }
 
-fn refused(message: &str, param: &str) -> Failed {
+fn rejected(message: &str, param: &str) -> Failed {
     let error = json!({ "message": message, "type": "invalid_request_error", "param": param, "code": null });
     Failed::new(400, "invalid_request_error", json!({ "error": error }))
 }
@@ -49,7 +49,7 @@ fn chunk(delta: &Value) -> Event {
 }
 
 #[test]
-fn every_kind_of_request_is_this_plugins() {
+fn the_plugin_is_called_for_every_kind_of_request() {
     for hook in [Hook::Attempt, Hook::Failure, Hook::Response] {
         assert!(exchange(&hello()).would_call(hook));
         assert!(exchange(&hello()).count_tokens().would_call(hook));
@@ -57,7 +57,7 @@ fn every_kind_of_request_is_this_plugins() {
 }
 
 #[test]
-fn settings_that_mean_nothing_are_refused() {
+fn invalid_settings_are_rejected() {
     let describe = |settings: Value| exchange(&hello()).settings(settings).describe();
     assert!(describe(json!({ "upstreams": { "up": { "files": true } } })).is_ok());
     let error = describe(json!({ "upstreams": { "up": { "pdf": true } } })).unwrap_err();
@@ -70,7 +70,7 @@ fn settings_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn counting_is_refused_with_the_way_out() {
+fn counting_is_rejected_with_a_hint() {
     let mut exchange = exchange(&hello()).count_tokens();
     let refusal = exchange.on_attempt().unwrap().expect_refusal();
     assert_eq!(refusal["status"], 400);
@@ -93,10 +93,10 @@ fn a_list_of_models_is_translated() {
 }
 
 #[test]
-fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
+fn a_rejected_member_is_replaced_at_once_and_in_later_exchanges() {
     let mut exchange = exchange(&hello());
     assert_eq!(attempt(&mut exchange)["max_tokens"], 128_000);
-    let mut failed = refused(
+    let mut failed = rejected(
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
         "max_tokens",
     );
@@ -111,7 +111,7 @@ fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
         (&json!(128_000), None)
     );
 
-    let mut failed = refused(
+    let mut failed = rejected(
         "Unsupported value: 'temperature' does not support 0.5 with this model.",
         "temperature",
     );
@@ -128,36 +128,36 @@ fn a_member_that_is_refused_is_said_otherwise_at_once_and_from_then_on() {
     );
     assert_eq!(later.notes(), ["left out: temperature"]);
 
-    let mut elsewhere = later.next(hello()).dialect("openai").upstream("other");
-    assert_eq!(attempt(&mut elsewhere)["temperature"], 0.5);
+    let mut other = later.next(hello()).dialect("openai").upstream("other");
+    assert_eq!(attempt(&mut other)["temperature"], 0.5);
 }
 
 #[test]
-fn what_is_refused_once_more_is_not_asked_again() {
+fn a_member_that_is_rejected_again_is_not_retried() {
     let mut exchange = exchange(&hello());
     for (turn, retry) in [
         (1, Some((RetryTarget::SameAccount, Duration::ZERO))),
         (2, None),
     ] {
         attempt(&mut exchange);
-        let mut failed = refused("Unsupported parameter: 'stream_options'", "stream_options");
+        let mut failed = rejected("Unsupported parameter: 'stream_options'", "stream_options");
         exchange.on_failure(&mut failed).unwrap();
         assert_eq!(failed.retry(), retry, "{turn}");
     }
 }
 
 #[test]
-fn a_server_that_takes_system_messages_only_at_first_gets_them_as_user_messages() {
+fn a_server_that_accepts_system_messages_only_first_gets_user_messages() {
     let body = json!({ "model": "m", "messages": [
         { "role": "user", "content": "hi" }, { "role": "system", "content": "be brief" },
     ] });
     let mut exchange = exchange(&body);
     assert_eq!(attempt(&mut exchange)["messages"][1]["role"], "system");
-    // llama.cpp has status 500 for it.
+    // llama.cpp uses status 500 for it.
     let error = json!({ "code": 500, "message": "Jinja Exception: System message must be at the beginning.", "type": "server_error" });
     let mut failed = Failed::new(500, "api_error", json!({ "error": error }));
     exchange.on_failure(&mut failed).unwrap();
-    assert_eq!(failed.status(), 400, "it is not the account's fault");
+    assert_eq!(failed.status(), 400, "the account is not at fault");
     assert_eq!(
         failed.retry(),
         Some((RetryTarget::SameAccount, Duration::ZERO))
@@ -169,10 +169,10 @@ fn a_server_that_takes_system_messages_only_at_first_gets_them_as_user_messages(
 }
 
 #[test]
-fn an_answer_for_which_the_context_has_no_room_is_asked_for_shorter() {
+fn a_response_that_does_not_fit_the_context_is_requested_shorter() {
     let mut exchange = exchange(&hello());
     attempt(&mut exchange);
-    let mut failed = refused(
+    let mut failed = rejected(
         "This model's maximum context length is 32768 tokens. However, you requested 130000 tokens (2000 in the messages, 128000 in the completion).",
         "",
     );
@@ -183,7 +183,7 @@ fn an_answer_for_which_the_context_has_no_room_is_asked_for_shorter() {
     );
     assert!(
         !failed.body().contains("context length"),
-        "it is no prompt that is too long: {}",
+        "the prompt is not too long: {}",
         failed.body()
     );
     assert_eq!(attempt(&mut exchange)["max_tokens"], 30_768);
@@ -192,12 +192,12 @@ fn an_answer_for_which_the_context_has_no_room_is_asked_for_shorter() {
     assert_eq!(
         attempt(&mut later)["max_tokens"],
         128_000,
-        "another prompt leaves other room"
+        "another prompt leaves a different number of tokens"
     );
 }
 
 #[test]
-fn an_account_without_money_rests_and_another_is_asked() {
+fn an_account_without_credit_is_on_cooldown_and_another_is_tried() {
     let error = json!({ "message": "no money", "type": "insufficient_quota", "code": "insufficient_quota" });
     let mut failed = Failed::new(429, "rate_limit_error", json!({ "error": error }));
     exchange(&hello()).on_failure(&mut failed).unwrap();
@@ -213,27 +213,27 @@ fn an_account_without_money_rests_and_another_is_asked() {
 }
 
 #[test]
-fn a_wait_is_a_rest_wherever_it_is_told() {
-    let told = |body: Value| Failed::new(429, "rate_limit_error", body);
+fn a_delay_is_a_cooldown_wherever_it_is_stated() {
+    let limited = |body: Value| Failed::new(429, "rate_limit_error", body);
     let words = json!({ "error": { "message": "Please try again in 1.2s.", "code": "rate_limit_exceeded" } });
-    let behind = json!({ "error": { "message": "busy", "code": 429, "metadata": { "headers": { "X-RateLimit-Reset": "7" } } } });
-    for (mut failed, rest) in [
-        (told(words.clone()), Some(1_200)),
-        (told(words).header("retry-after", "3"), None),
-        (told(behind), Some(7_000)),
+    let provided = json!({ "error": { "message": "busy", "code": 429, "metadata": { "headers": { "X-RateLimit-Reset": "7" } } } });
+    for (mut failed, cooldown) in [
+        (limited(words.clone()), Some(1_200)),
+        (limited(words).header("retry-after", "3"), None),
+        (limited(provided), Some(7_000)),
         (
-            told(json!({ "error": { "message": "busy" } }))
+            limited(json!({ "error": { "message": "busy" } }))
                 .header("x-ratelimit-reset-tokens", "6m0s"),
             Some(360_000),
         ),
     ] {
         exchange(&hello()).on_failure(&mut failed).unwrap();
-        assert_eq!(failed.cooldown(), rest.map(Duration::from_millis));
+        assert_eq!(failed.cooldown(), cooldown.map(Duration::from_millis));
     }
 }
 
 #[test]
-fn an_error_in_place_of_the_first_event_is_understood_as_one_with_a_status() {
+fn an_error_instead_of_the_first_event_is_treated_like_one_with_a_status() {
     let mut exchange = exchange(&hello());
     attempt(&mut exchange);
     let error = json!({ "error": { "message": "Please try again in 20s.", "code": "rate_limit_exceeded" } });
@@ -253,7 +253,7 @@ fn an_error_in_place_of_the_first_event_is_understood_as_one_with_a_status() {
 }
 
 #[test]
-fn a_failure_that_is_no_answer_or_not_in_json_is_left_to_the_gateway() {
+fn a_failure_without_a_json_response_is_left_to_the_gateway() {
     for (status, body) in [
         (0, "connection refused"),
         (502, "<html>bad gateway</html>"),
@@ -269,8 +269,8 @@ fn a_failure_that_is_no_answer_or_not_in_json_is_left_to_the_gateway() {
 }
 
 #[test]
-fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
-    for (body, said) in [
+fn a_missing_path_hints_at_the_version_in_any_format() {
+    for (body, hint) in [
         ("404 page not found\n", "404 page not found (is the version"),
         (
             "<html><body>Not Found</body></html>",
@@ -280,12 +280,12 @@ fn a_path_that_is_not_there_hints_at_the_version_in_any_form() {
     ] {
         let mut failed = Failed::new(404, "not_found_error", body);
         exchange(&hello()).on_failure(&mut failed).unwrap();
-        assert!(failed.body().contains(said), "{}", failed.body());
+        assert!(failed.body().contains(hint), "{}", failed.body());
     }
 }
 
 #[test]
-fn an_answer_that_was_cut_or_has_no_end_is_not_ended() {
+fn a_truncated_response_is_not_completed() {
     for end in [Openai::on_cut, Openai::on_end] {
         let mut exchange = exchange(&hello());
         attempt(&mut exchange);
@@ -304,7 +304,7 @@ fn an_answer_that_was_cut_or_has_no_end_is_not_ended() {
 }
 
 #[test]
-fn a_retried_attempt_begins_anew() {
+fn a_retried_attempt_starts_from_scratch() {
     let mut exchange = exchange(&hello());
     attempt(&mut exchange);
     exchange
@@ -325,9 +325,9 @@ fn a_retried_attempt_begins_anew() {
     );
 }
 
-/// By setting only: these members are none of OpenAI's.
+/// Only with the setting, because OpenAI does not define these members.
 #[test]
-fn thoughts_go_back_in_the_member_that_the_setting_names() {
+fn thinking_is_sent_back_in_the_member_that_the_setting_names() {
     let thought = |text: &str| json!({ "type": "thinking", "thinking": text, "signature": "" });
     let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
     let body = json!({ "model": "m", "thinking": { "type": "adaptive", "display": "omitted" }, "messages": [
@@ -344,7 +344,7 @@ fn thoughts_go_back_in_the_member_that_the_setting_names() {
         assert_eq!(
             sent["messages"][2].get(member),
             of_calls,
-            "DeepSeek wants it of each call"
+            "DeepSeek requires it for each call"
         );
         assert_eq!(exchange.notes(), ["left out: thinking"]);
         let events = exchange
@@ -352,13 +352,13 @@ fn thoughts_go_back_in_the_member_that_the_setting_names() {
             .unwrap();
         assert!(
             events.iter().any(|event| event.data.contains("three")),
-            "what goes back is shown"
+            "thinking that is sent back is shown"
         );
     }
 }
 
 #[test]
-fn a_server_that_wants_thoughts_back_gets_them() {
+fn a_server_that_requires_thinking_gets_it_back() {
     let body = json!({ "model": "m", "messages": [
         { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "f", "input": {} }] },
     ] });
@@ -367,7 +367,7 @@ fn a_server_that_wants_thoughts_back_gets_them() {
         attempt(&mut exchange)["messages"][0].get("reasoning_content"),
         None
     );
-    let mut failed = refused(
+    let mut failed = rejected(
         "The `reasoning_content` in the thinking mode must be passed back to the API.",
         "",
     );
@@ -382,8 +382,8 @@ fn a_server_that_wants_thoughts_back_gets_them() {
     );
 }
 
-/// A conversation as it grows. What was sent of it before is the beginning of what is sent now, to the byte: else the upstream's
-/// cache is of no use.
+/// Each request of a growing conversation begins with the bytes of the one before. Otherwise the
+/// upstream's cache would not hit.
 #[test]
 fn a_growing_conversation_never_changes_what_was_sent_before() {
     let long = "x".repeat(2_000);
@@ -410,16 +410,16 @@ fn a_growing_conversation_never_changes_what_was_sent_before() {
         json!({ "mid_system": "user", "reasoning": "reasoning_content" }),
     ] {
         let mut before = String::new();
-        for told in [2, 5, 8, 10, 12] {
-            let mut messages = grown[..told].to_vec();
-            // Clients spell what is no longer the last message otherwise.
-            if told > 2 {
+        for length in [2, 5, 8, 10, 12] {
+            let mut messages = grown[..length].to_vec();
+            // Clients encode a message differently once it is no longer the last one.
+            if length > 2 {
                 messages[0]["content"] = json!("draw");
             }
             let body = json!({ "model": "m", "system": "be kind", "messages": messages });
             let mut exchange = exchange(&body).settings(settings.clone());
             let sent = attempt(&mut exchange)["messages"].to_string();
-            assert!(sent.starts_with(&before), "{told}: {sent}\n{before}");
+            assert!(sent.starts_with(&before), "{length}: {sent}\n{before}");
             sent.trim_end_matches(']').clone_into(&mut before);
         }
     }

@@ -2,7 +2,7 @@ use witgate_plugin::{Value, json};
 
 use super::*;
 
-/// Why an answer with this reason ends: the stop reason, or the type of the error.
+/// The stop reason or error type of a response with this finish reason.
 #[track_caller]
 fn ended(reason: &str, text: &str) -> String {
     let names = Names::default();
@@ -15,20 +15,20 @@ fn ended(reason: &str, text: &str) -> String {
     let candidate = json!({ "content": { "parts": [{ "text": text }] }, "finishReason": reason });
     let mut events = answer.event(&json!({ "candidates": [candidate] }).to_string(), about);
     events.extend(answer.end(true));
-    let said = events
+    let parsed = events
         .iter()
         .rev()
         .map(|event| event.parse::<Value>().unwrap());
-    let told = said.filter_map(|data| {
+    let ends = parsed.filter_map(|data| {
         let stop = data["delta"]["stop_reason"].as_str();
         stop.or(data["error"]["type"].as_str()).map(str::to_owned)
     });
-    told.into_iter().next().unwrap()
+    ends.into_iter().next().unwrap()
 }
 
-/// Every reason that google-genai 3.4.0 knows.
+/// Covers every reason that google-genai 3.4.0 knows.
 #[test]
-fn every_finish_reason_has_an_end() {
+fn every_finish_reason_is_translated() {
     let table = [
         ("STOP", "end_turn", "end_turn"),
         ("MAX_TOKENS", "max_tokens", "max_tokens"),
@@ -71,7 +71,7 @@ fn every_finish_reason_has_an_end() {
 }
 
 #[test]
-fn an_event_that_is_no_chunk_is_an_error_and_a_mark_of_the_end_is_none() {
+fn an_invalid_chunk_is_an_error_and_an_end_marker_is_not() {
     let names = Names::default();
     let about = About {
         names: &names,
@@ -82,13 +82,13 @@ fn an_event_that_is_no_chunk_is_an_error_and_a_mark_of_the_end_is_none() {
     assert!(answer.event("[DONE]", about).is_empty());
     assert!(
         answer.event("{}", about).is_empty(),
-        "nothing is said before there is content"
+        "nothing is sent before there is content"
     );
     assert_eq!(answer.event("<html>", about)[0].name, "error");
 }
 
 #[test]
-fn odd_counts_do_not_cost_the_answer() {
+fn malformed_counts_do_not_fail_the_response() {
     let chunk = r#"{"usageMetadata":{"promptTokenCount":"12","candidatesTokenCount":3.0,"thoughtsTokenCount":null,"cachedContentTokenCount":-1}}"#;
     let chunk: Chunk = serde_json::from_str(chunk).unwrap();
     let wanted = Usage {

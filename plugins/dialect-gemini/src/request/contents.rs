@@ -2,8 +2,8 @@
 //!
 //! Everything between two turns of the model becomes one content. The results of its calls come
 //! first, in the order of the calls, because Gemini requires them together. Everything else follows
-//! in its order. A message becomes the same parts whatever comes after it, so the prefix of a growing
-//! conversation stays the same and hits the upstream's cache.
+//! in its order. A message becomes the same parts whatever comes after it, so the prefix of a
+//! growing conversation stays the same and hits the upstream's cache.
 
 use std::borrow::Cow;
 
@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{dropped::Dropped, names};
 
-/// The placeholder that Google documents for a missing signature, if the model rejects calls without
-/// one.
+/// The placeholder that Google documents for a missing signature, if the model rejects calls
+/// without one.
 ///
 /// It is sent with each such call, although it is only required in the current turn. A call whose
 /// signature changed after its turn would change the prefix.
@@ -84,8 +84,8 @@ impl<'a, 'b> Contents<'a, 'b> {
                 }
                 Block::ToolUse(call) => {
                     let first = !std::mem::replace(&mut called, true);
-                    let required =
-                        first && (self.to.signatures.wanted || self.to.model.demands_signatures());
+                    let required = first
+                        && (self.to.signatures.required || self.to.model.requires_signatures());
                     let sentinel = required.then_some(SENTINEL);
                     parts.push(Part {
                         thought_signature: signature.take().or(sentinel),
@@ -107,7 +107,8 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(parts)
     }
 
-    /// A signature that can be sent. One that is not base64 is not Gemini's and would not be parsed.
+    /// A signature that can be sent. One that is not base64 is not Gemini's and would not be
+    /// parsed.
     ///
     /// Once the upstream has rejected a signature, none is sent, because it does not say which one.
     fn usable(&mut self, signature: &'a str) -> Option<&'a str> {
@@ -116,7 +117,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         }
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
         let foreign = !self.outline.has_placeholder(signature) && !signature.chars().all(base64);
-        if foreign || self.to.signatures.refused {
+        if foreign || self.to.signatures.rejected {
             self.dropped.left_out.add("thinking.signature");
             return None;
         }
@@ -191,8 +192,8 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(parts)
     }
 
-    /// The result of a call. Its texts are joined. Images and PDFs go into the response if the model
-    /// accepts them there, otherwise into `beside`.
+    /// The result of a call. Its texts are joined. Images and PDFs go into the response if the
+    /// model accepts them there, otherwise into `beside`.
     fn result(
         &mut self,
         call: &'a ToolUse,
@@ -257,7 +258,8 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok((texts, media))
     }
 
-    /// Translates a block that means the same in every position. Returns whether it is one of those.
+    /// Translates a block that means the same in every position. Returns whether it is one of
+    /// those.
     pub(super) fn plain(
         &mut self,
         block: &'a Block,

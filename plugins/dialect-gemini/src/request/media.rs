@@ -13,8 +13,8 @@ use super::{
     wire::{Blob, FileData, Part},
 };
 
-/// Image types that Gemini reads. Others become a text that mentions them, because rejecting one would
-/// end the whole conversation.
+/// Image types that Gemini reads. Others become a text that mentions them, because rejecting one
+/// would end the whole conversation.
 const IMAGES: [&str; 5] = [
     "image/png",
     "image/jpeg",

@@ -6,8 +6,8 @@ use super::Object;
 
 /// Merges two schemas as far as one schema can express it.
 ///
-/// The result has the properties and requirements of both, and the values that both allow. For every
-/// other keyword, `over` wins.
+/// The result has the properties and requirements of both, and the values that both allow. For
+/// every other keyword, `over` wins.
 pub(super) fn both(under: &Object, over: &Object) -> Object {
     let mut out = under.clone();
     for (key, value) in over {

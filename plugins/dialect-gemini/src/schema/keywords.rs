@@ -1,5 +1,5 @@
-//! Translates the keywords of a schema of one type. What Gemini does not support becomes a hint in the
-//! description.
+//! Translates the keywords of a schema of one type. What Gemini does not support becomes a hint in
+//! the description.
 
 use witgate_plugin::{Value, json};
 

@@ -238,7 +238,8 @@ impl<'a> Cleaner<'a> {
     }
 }
 
-/// Whether a keyword has a value of the right type. Gemini rejects the whole request for a wrong one.
+/// Whether a keyword has a value of the right type. Gemini rejects the whole request for a wrong
+/// one.
 fn is_sound(word: &str, value: &Value) -> bool {
     match word {
         "title" | "description" | "pattern" => value.is_string(),

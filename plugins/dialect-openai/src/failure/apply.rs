@@ -13,7 +13,7 @@ use crate::names::hash;
 /// How long the plugin remembers what an upstream rejects. The server may be updated meanwhile.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// The cooldown of an account without credit. There is no telling when it is topped up.
+/// The cooldown of an account without credit, in which it may be topped up.
 const OUT_OF_CREDIT_COOLDOWN: Duration = Duration::from_secs(3600);
 
 /// Reads the upstream's error. `None` if there was no response, or if it contains no error.

@@ -34,7 +34,7 @@ const OUT_OF_CREDIT: [&str; 6] = [
 ];
 
 /// Codes of a 403 that rejects the key or the account. Any other 403 is about the request.
-const REFUSED: [&str; 6] = [
+const REJECTED_ACCOUNT: [&str; 6] = [
     "authentication",
     "deactivated",
     "invalid_api_key",
@@ -75,7 +75,8 @@ pub(crate) fn classify(
     }
     let names_key = ["incorrect api key", "invalid api key"];
     if status == 403
-        && (reported.names(&REFUSED) || names_key.iter().any(|words| lower.starts_with(words)))
+        && (reported.names(&REJECTED_ACCOUNT)
+            || names_key.iter().any(|words| lower.starts_with(words)))
     {
         return is(401, Next::ByStatus);
     }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::names::Names;
 
-/// Translates the client's own tools. Those that Anthropic runs are left out; if there are no others
-/// or one of them is forced, the request is rejected.
+/// Translates the client's own tools. Those that Anthropic runs are left out; if there are no
+/// others or one of them is forced, the request is rejected.
 pub(crate) fn tools(
     offered: Vec<ToolDef>,
     choice: &ToolChoice,

@@ -1,11 +1,11 @@
-//! Whatever comes in whatever order, what goes out is in Anthropic's.
+//! Checks with random input that events are always sent in Anthropic's order.
 
 use serde_json::{Value, json};
 use witgate_plugin::Event;
 
 use super::{Openai, attempt, chunk, event, exchange, hello};
 
-/// The same numbers in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -21,7 +21,7 @@ impl Numbers {
         words[self.below(words.len() as u64) as usize]
     }
 
-    /// Something that an upstream may say.
+    /// A delta that an upstream might send.
     fn delta(&mut self) -> Value {
         match self.below(6) {
             0 | 1 => json!({ "content": self.one_of(&["a", " ", "\n", "b c", ""]) }),
@@ -43,7 +43,7 @@ impl Numbers {
     }
 }
 
-/// The texts of an answer, after a check of the order of its events.
+/// Checks the order of a response's events and returns its texts.
 #[track_caller]
 fn texts(events: &[Event]) -> String {
     let mut texts = String::new();
@@ -86,15 +86,15 @@ fn texts(events: &[Event]) -> String {
 }
 
 #[test]
-fn whatever_comes_in_whatever_order_what_goes_out_is_in_anthropics() {
+fn events_are_in_anthropics_order_for_any_input() {
     let mut numbers = Numbers(7);
     let mut answer: Openai = exchange(&hello());
     for round in 0..2_000 {
         answer = answer.next(hello()).dialect("openai").upstream("up");
         attempt(&mut answer);
         let deltas: Vec<Value> = (0..numbers.below(14)).map(|_| numbers.delta()).collect();
-        let said = deltas.iter().filter_map(|delta| delta["content"].as_str());
-        let said: String = said.flat_map(str::split_whitespace).collect();
+        let input = deltas.iter().filter_map(|delta| delta["content"].as_str());
+        let input: String = input.flat_map(str::split_whitespace).collect();
         let finish =
             json!({ "id": "c", "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
         let mut events: Vec<Event> = deltas.iter().map(chunk).collect();
@@ -102,8 +102,8 @@ fn whatever_comes_in_whatever_order_what_goes_out_is_in_anthropics() {
         if numbers.below(2) == 0 {
             events.push(event("", "[DONE]"));
         }
-        let came = answer.stream(events).unwrap();
-        let told: String = texts(&came).split_whitespace().collect();
-        assert_eq!(told, said, "{round}: {deltas:?}");
+        let sent = answer.stream(events).unwrap();
+        let output: String = texts(&sent).split_whitespace().collect();
+        assert_eq!(output, input, "{round}: {deltas:?}");
     }
 }
