@@ -21,7 +21,7 @@ enum Size {
 /// How thinking is configured for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thinker {
-    /// It cannot be configured.
+    /// Thinking cannot be configured.
     Fixed,
     /// A range of tokens, and whether 0 switches thinking off.
     Budget { least: u64, most: u64, off: bool },

@@ -186,7 +186,7 @@ fn generation<'a>(
         schema => schema.as_ref().map(schema::of_response),
     };
     Ok(GenerationConfig {
-        max_output_tokens: max_output(asked, model, settings, dropped),
+        max_output_tokens: max_output(model, asked, settings, dropped),
         temperature: asked.temperature.as_ref(),
         top_p: asked.top_p.as_ref(),
         top_k: asked.top_k.as_ref(),
@@ -197,13 +197,13 @@ fn generation<'a>(
             .collect(),
         response_mime_type: schema.is_some().then_some("application/json"),
         response_json_schema: schema,
-        thinking_config: thinking::config(asked, model, dropped),
+        thinking_config: thinking::config(model, asked, dropped),
     })
 }
 
 fn max_output(
-    asked: &ClientRequest,
     model: Model,
+    asked: &Asked,
     settings: &Settings,
     dropped: &mut Dropped,
 ) -> Option<u64> {

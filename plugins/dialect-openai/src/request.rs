@@ -1,7 +1,7 @@
 //! Translates an Anthropic request into a chat completion request.
 //!
 //! A conversation becomes the same bytes in every turn, so that the upstream's prompt cache hits.
-//! No message depends on later messages, on time or on chance.
+//! Nothing depends on later messages, on time or on chance.
 
 mod chat;
 mod content;

@@ -88,7 +88,7 @@ pub(super) struct UsageMetadata {
     pub(super) tool_use_prompt_token_count: u64,
 }
 
-/// Reads a count in any notation. A malformed count must not make the response unreadable.
+/// Reads a count in any notation. A malformed one must not make the response unreadable.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Number(number) => number

@@ -107,8 +107,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok(parts)
     }
 
-    /// A signature that can be sent. One that is not base64 is not Gemini's and would not be
-    /// parsed.
+    /// A signature, if it can be sent. One that is not base64 is not Gemini's and would not parse.
     ///
     /// Once the upstream has rejected a signature, none is sent, because it does not say which one.
     fn usable(&mut self, signature: &'a str) -> Option<&'a str> {
@@ -258,8 +257,8 @@ impl<'a, 'b> Contents<'a, 'b> {
         Ok((texts, media))
     }
 
-    /// Translates a block that means the same in every position. Returns whether it is one of
-    /// those.
+    /// Translates a block whose translation does not depend on its position. Returns `false` for
+    /// any other.
     pub(super) fn plain(
         &mut self,
         block: &'a Block,

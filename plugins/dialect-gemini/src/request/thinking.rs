@@ -13,7 +13,7 @@ const LOW_UP_TO: u64 = 4_096;
 const MEDIUM_UP_TO: u64 = 16_384;
 
 /// The configuration. `None` if the model does not think, because it would reject the field.
-pub(super) fn config(asked: &Asked, model: Model, dropped: &mut Dropped) -> Option<ThinkingConfig> {
+pub(super) fn config(model: Model, asked: &Asked, dropped: &mut Dropped) -> Option<ThinkingConfig> {
     let thinks = matches!(
         asked.thinking,
         Thinking::Adaptive | Thinking::Enabled { .. }
@@ -141,7 +141,7 @@ mod tests {
             effort: effort.map(str::to_owned),
             ..ClientRequest::default()
         };
-        let config = config(&asked, Model::named(model), &mut Dropped::default());
+        let config = config(Model::named(model), &asked, &mut Dropped::default());
         let sent = config.map_or_else(String::new, |config| {
             let budget = config.thinking_budget.map(|tokens| tokens.to_string());
             budget

@@ -22,6 +22,7 @@ impl Dropped {
         *self.changed.entry(what).or_default() += 1;
     }
 
+    /// Notes that `max_tokens` was reduced.
     pub(crate) fn capped(&mut self, asked: u64, sent: u64) {
         self.capped = Some((asked, sent));
     }
