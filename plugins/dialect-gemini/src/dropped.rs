@@ -28,7 +28,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(crate) struct Dropped {
     /// Fields and blocks that were left out.
-    pub(crate) left_out: LeftOut,
+    pub(crate) left_out: DroppedFields,
     /// What was changed.
     pub(crate) changed: Counts,
     /// Keywords of tool schemas that Gemini does not enforce.

@@ -69,7 +69,7 @@ pub(crate) fn message(
     settings: &Settings,
 ) -> Result<Translated, Refusal> {
     let mut dropped = Dropped {
-        left_out: std::mem::take(&mut asked.left_out),
+        left_out: std::mem::take(&mut asked.dropped),
         ..Dropped::default()
     };
     let asked = &*asked;
@@ -88,12 +88,12 @@ pub(crate) fn message(
 
 /// Translates a request for `countTokens`: only what is counted, without the generation settings.
 pub(crate) fn count(
-    asked: &mut Asked,
+    asked: &mut ClientRequest,
     outline: &Outline,
     to: Destination<'_>,
 ) -> Result<Translated, Refusal> {
     let mut dropped = Dropped {
-        left_out: std::mem::take(&mut asked.left_out),
+        left_out: std::mem::take(&mut asked.dropped),
         ..Dropped::default()
     };
     let asked = &*asked;
@@ -203,7 +203,7 @@ fn generation<'a>(
 
 fn max_output(
     model: Model,
-    asked: &Asked,
+    asked: &ClientRequest,
     settings: &Settings,
     dropped: &mut Dropped,
 ) -> Option<u64> {

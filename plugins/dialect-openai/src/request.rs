@@ -54,7 +54,7 @@ pub(crate) fn translate(
     let options = wanted.options;
     let mut names = Names::default();
     let mut dropped = Dropped::default();
-    dropped.left_out.extend(asked.left_out);
+    dropped.left_out.extend(asked.dropped);
     let tools = tools::tools(asked.tools, &asked.tool_choice, &mut names, &mut dropped)?;
     let tool_choice = tools::choice(asked.tool_choice, &mut names).filter(|_| !tools.is_empty());
     let parallel = (!asked.parallel_tools && !tools.is_empty()).then_some(false);

@@ -13,7 +13,11 @@ const LOW_UP_TO: u64 = 4_096;
 const MEDIUM_UP_TO: u64 = 16_384;
 
 /// The configuration. `None` if the model does not think, because it would reject the field.
-pub(super) fn config(model: Model, asked: &Asked, dropped: &mut Dropped) -> Option<ThinkingConfig> {
+pub(super) fn config(
+    model: Model,
+    asked: &ClientRequest,
+    dropped: &mut Dropped,
+) -> Option<ThinkingConfig> {
     let thinks = matches!(
         asked.thinking,
         Thinking::Adaptive | Thinking::Enabled { .. }
@@ -52,7 +56,7 @@ pub(super) fn config(model: Model, asked: &Asked, dropped: &mut Dropped) -> Opti
     (config != ThinkingConfig::default()).then_some(config)
 }
 
-fn budget(asked: &Asked, least: u64, most: u64, off: bool, dropped: &mut Dropped) -> i64 {
+fn budget(asked: &ClientRequest, least: u64, most: u64, off: bool, dropped: &mut Dropped) -> i64 {
     let tokens = match asked.thinking {
         // The model decides.
         Thinking::Adaptive | Thinking::Enabled { budget: None } => return -1,
@@ -80,7 +84,7 @@ fn budget(asked: &Asked, least: u64, most: u64, off: bool, dropped: &mut Dropped
 }
 
 /// The level. `None` leaves it to the model, which is what adaptive means.
-fn level(asked: &Asked, levels: &[Level], dropped: &mut Dropped) -> Option<Level> {
+fn level(asked: &ClientRequest, levels: &[Level], dropped: &mut Dropped) -> Option<Level> {
     let lowest = levels.first().copied()?;
     let by_effort = asked
         .effort

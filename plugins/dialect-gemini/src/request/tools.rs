@@ -26,7 +26,7 @@ pub(super) struct Declared<'a> {
 /// Tools that Anthropic runs are left out. If there are no others or one of them is forced, the
 /// request is rejected.
 pub(super) fn offered<'a>(
-    asked: &'a Asked,
+    asked: &'a ClientRequest,
     dropped: &mut Dropped,
 ) -> Result<Declared<'a>, Refusal> {
     let only_servers = asked

@@ -7,7 +7,7 @@ use witgate_plugin::dialect::DroppedFields;
 /// Counts what was dropped or changed in one request.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped {
-    pub(crate) left_out: LeftOut,
+    pub(crate) left_out: DroppedFields,
     changed: BTreeMap<&'static str, u32>,
     capped: Option<(u64, u64)>,
 }
