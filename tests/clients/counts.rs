@@ -29,10 +29,10 @@ struct Did {
 }
 
 /// Runs the CLI against an upstream that answers nothing else, without a gateway between them.
-fn ask(status: u16, kind: &'static str, told: bool) -> Did {
+fn ask(status: u16, kind: &'static str, with_header: bool) -> Did {
     let upstream = Upstream::with(move |_| {
         let answer = Answer::error(status, kind, "scripted");
-        if told {
+        if with_header {
             answer.header("x-should-retry", "false")
         } else {
             answer
@@ -61,10 +61,10 @@ fn ask(status: u16, kind: &'static str, told: bool) -> Did {
     }
 }
 
-fn all(told: bool) -> Vec<(u16, Did)> {
+fn all(with_header: bool) -> Vec<(u16, Did)> {
     thread::scope(|scope| {
         let running: Vec<_> = STATUSES
-            .map(|(status, kind)| (status, scope.spawn(move || ask(status, kind, told))))
+            .map(|(status, kind)| (status, scope.spawn(move || ask(status, kind, with_header))))
             .into_iter()
             .collect();
         running
@@ -80,7 +80,10 @@ fn claude_code_heeds_x_should_retry() {
         return;
     }
     for (status, did) in all(true) {
-        println!("{status} told: {} in {:?}", did.requests, did.ended);
+        println!(
+            "{status} with the header: {} in {:?}",
+            did.requests, did.ended
+        );
         assert!(did.ended.is_some(), "{status}: still trying");
         // The six that follow a 400 are no repeats: each is smaller than the one before.
         let most = if status == 400 { 6 } else { 1 };
@@ -91,8 +94,8 @@ fn claude_code_heeds_x_should_retry() {
 #[test]
 #[ignore = "takes a minute and asserts nothing: it prints the table of docs/retries.md"]
 fn print_how_often_claude_code_asks() {
-    for told in [false, true] {
-        for (status, did) in all(told) {
+    for with_header in [false, true] {
+        for (status, did) in all(with_header) {
             let ended = did
                 .ended
                 .map_or("still trying after 60 s".to_owned(), |took| {
@@ -100,7 +103,7 @@ fn print_how_often_claude_code_asks() {
                 });
             println!(
                 "{status} {} x-should-retry: false: {} requests, {ended}",
-                if told { "with" } else { "without" },
+                if with_header { "with" } else { "without" },
                 did.requests
             );
         }

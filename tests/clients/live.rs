@@ -20,7 +20,7 @@ pub(crate) struct Live {
     child: Child,
     dialect: &'static str,
     base: String,
-    told: Arc<Mutex<Vec<Value>>>,
+    received: Arc<Mutex<Vec<Value>>>,
     complaints: Arc<Mutex<String>>,
 }
 
@@ -78,11 +78,11 @@ impl Live {
             let _ = child.wait();
             panic!("the strict upstream ended: {}", complaints.lock().unwrap())
         });
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let telling = Arc::clone(&told);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let pushed = Arc::clone(&received);
         thread::spawn(move || {
             while let Some(request) = next(&mut lines) {
-                telling.lock().unwrap().push(request);
+                pushed.lock().unwrap().push(request);
             }
         });
         Self {
@@ -93,7 +93,7 @@ impl Live {
                 first["port"],
                 first["base"].as_str().unwrap()
             ),
-            told,
+            received,
             complaints,
         }
     }
@@ -112,15 +112,15 @@ impl Live {
     /// What came, all of it as the provider takes it.
     #[track_caller]
     pub(crate) fn received(&self) -> Vec<Value> {
-        let told = self.told.lock().unwrap().clone();
+        let received = self.received.lock().unwrap().clone();
         let complaints = self.complaints.lock().unwrap().clone();
-        let flawed: Vec<String> = told
+        let flawed: Vec<String> = received
             .iter()
             .filter(|request| request["flaws"] != Value::Array(Vec::new()))
             .map(|request| format!("{}: {:#}", request["path"], request["flaws"]))
             .collect();
         assert!(flawed.is_empty(), "{}\n{complaints}", flawed.join("\n"));
-        told
+        received
     }
 }
 

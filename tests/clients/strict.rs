@@ -11,7 +11,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the validators say, a line for each thing that they looked at.
-fn told(script: &str, arguments: &[&str]) -> Vec<String> {
+fn report(script: &str, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new(install::python("requirements-strict.txt"));
     command
         .arg(install::sources().join("strict").join(script))
@@ -35,7 +35,7 @@ fn a_planted_wrong_field_is_noticed_wherever_it_is() {
     if install::skipped() {
         return;
     }
-    let lines = told("planted.py", &[]);
+    let lines = report("planted.py", &[]);
     all_are_ok(&lines);
     for place in ["top", "part", "tool", "schema", "call", "answer top"] {
         for dialect in ["gemini", "openai"] {
@@ -75,7 +75,7 @@ fn every_case_is_the_providers_own(dialect: &str) {
         })
         .collect();
     assert!(folders.len() >= 40, "only {} cases", folders.len());
-    let lines = told("cases.py", &[expanded.path().to_str().unwrap(), dialect]);
+    let lines = report("cases.py", &[expanded.path().to_str().unwrap(), dialect]);
     all_are_ok(&lines);
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();

@@ -104,7 +104,7 @@ pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2
 }
 
 #[test]
-fn the_sdks_get_through_what_passes() {
+fn the_sdks_get_through_transient_failures() {
     if install::skipped() {
         return;
     }
@@ -175,7 +175,7 @@ fn is_main(request: &Received) -> bool {
 }
 
 #[test]
-fn claude_code_gets_through_what_passes() {
+fn claude_code_gets_through_transient_failures() {
     if install::skipped() {
         return;
     }
@@ -236,9 +236,9 @@ fn half_a_minute_of_silence_is_bridged_in_real_time() {
     let claude = install::claude();
     let python = install::python("requirements.txt");
     let home = TempDir::new("claude-home");
-    let (told, telling) = (Answer::told(), Answer::told());
-    let tellers = [told.1, telling.1];
-    let upstream = Upstream::script_for([told.0, telling.0], Answer::hello);
+    let (first, second) = (Answer::streamed(), Answer::streamed());
+    let writers = [first.1, second.1];
+    let upstream = Upstream::script_for([first.0, second.0], Answer::hello);
     let gateway = to(&upstream).start();
     let (ended, end) = mpsc::channel();
     thread::scope(|scope| {
@@ -273,13 +273,13 @@ fn half_a_minute_of_silence_is_bridged_in_real_time() {
             end.recv_timeout(Duration::from_secs(30)),
             Err(RecvTimeoutError::Timeout)
         );
-        for teller in &tellers {
-            teller.tell(SSE);
-            teller.end();
+        for writer in &writers {
+            writer.write(SSE);
+            writer.end();
         }
         let outcome = cli.join().unwrap();
         outcome.has_code(0).says(&["hello"]);
         sdk.join().unwrap().has_code(0).says(&["hello"]);
     });
-    assert_eq!(upstream.received().len(), 2, "nobody asked again");
+    assert_eq!(upstream.received().len(), 2, "no client retried");
 }

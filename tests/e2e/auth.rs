@@ -1,10 +1,10 @@
-//! Who may come in: every mode, every header, and what a page in a browser may not do.
+//! Authentication: every mode, every header, and what a web page may not do.
 
 use crate::support::{Gateway, Reply, Upstream, shapes::HELLO};
 
 const KEYS: &[&str] = &["sk-first", "sk-second"];
 
-/// Posts a message with these headers and nothing else.
+/// Posts a message with only these headers.
 fn ask(gateway: &Gateway, headers: &[(&str, &str)]) -> Reply {
     let mut request = gateway.request("POST", "/v1/messages").body(HELLO);
     for (name, value) in headers {
@@ -46,7 +46,8 @@ fn each_header_is_tried_and_each_key_counts() {
     for headers in wrong {
         let seen = ask(&gateway, headers);
         assert_eq!(seen.status, 401, "{headers:?}: {}", seen.text());
-        // Without this header the CLI repeats a wrong key for three minutes, which looks like a hang.
+        // Without this header the CLI retries a wrong key for three minutes, which looks like a
+        // hang.
         seen.is_error(401, "authentication_error")
             .has_header("x-should-retry", "false");
         seen.has_not("sk-first");
@@ -99,7 +100,7 @@ fn auto_wants_a_key_where_others_can_reach_it() {
 }
 
 #[test]
-fn without_a_configured_key_nobody_comes_in_and_the_log_says_so() {
+fn without_a_configured_key_every_request_is_rejected_and_the_log_says_so() {
     let gateway = Gateway::echo().auth("strict", &[]).start();
     gateway.line(&["WARN", "key"]);
     for headers in [
@@ -158,7 +159,7 @@ fn a_web_page_cannot_spend_the_keys_of_a_loopback_gateway() {
         post(host, None).has_status(200);
         post(host, Some(&format!("http://{host}"))).has_status(200);
     }
-    // A page that another program on this machine serves.
+    // A page served by another program on this machine.
     post("localhost", Some("http://localhost:3000")).has_status(200);
     gateway
         .request("GET", "/healthz")

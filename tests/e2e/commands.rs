@@ -1,4 +1,4 @@
-//! What the binary says besides serving: check, plugins list, wit, help, and the exit code of each way to fail.
+//! The command line apart from serving: `check`, `plugins list`, `wit`, help and exit codes.
 
 use std::net::TcpListener;
 
@@ -9,7 +9,7 @@ use crate::support::{
     shapes::HELLO,
 };
 
-/// The exit codes that the documentation promises.
+/// The documented exit codes.
 const BAD_USE: i32 = 2;
 const BAD_CONFIG: i32 = 3;
 const BAD_PLUGIN: i32 = 4;
@@ -57,7 +57,7 @@ fn the_version_is_that_of_the_package() {
 }
 
 #[test]
-fn wit_prints_the_contract_as_it_stands() {
+fn wit_prints_the_contract_verbatim() {
     let dir = TempDir::new("wit");
     let mut command = witgate(dir.path());
     command.arg("wit");
@@ -239,7 +239,7 @@ fn each_way_to_fail_has_its_exit_code_and_one_sentence() {
     outcome.has_code(BAD_USE).says(&["nonsense"]);
 }
 
-/// Exactly one line that is an error.
+/// Expects exactly one line, which is an error.
 fn one_sentence(err: &str) {
     let errors = err.lines().filter(|line| line.starts_with("error")).count();
     assert_eq!(errors, 1, "{err}");

@@ -1,5 +1,5 @@
-//! Clients that say nothing, stop in the middle or do not read: each connection is closed after its
-//! time, and none holds up others.
+//! Clients that send nothing, stop halfway or do not read: each connection is closed after its
+//! timeout, and none blocks others.
 
 use std::{
     io::{Read, Write},
@@ -76,10 +76,10 @@ fn a_head_that_trickles_is_closed() {
 
 #[test]
 fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream)
         .connections("request_head = \"20s\"\nidle = \"300ms\"")
-        // None of the gateway's own pings, however long this takes.
+        // Keeps the gateway's own pings out, however long the test takes.
         .retry("ping_every = \"1h\"")
         .start();
     let pending = gateway
@@ -88,11 +88,11 @@ fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
 
-    // Twice, so that far more than the limit passes for the exchange.
+    // Runs twice, so that the exchange lasts far longer than the limit.
     for _ in 0..2 {
         let mut idle = sent(
             gateway.addr,
@@ -105,16 +105,16 @@ fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
             let request = http::Request::get(format!("http://{}/healthz", gateway.addr));
             let request = request.body(empty()).unwrap();
             assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
-            // The sender is still there: it is the gateway that ends it.
+            // The sender is still open, so it is the gateway that ends the response.
             let ended = tokio::time::timeout(LIMIT, ended).await;
             assert!(ended.is_ok(), "an idle connection of HTTP/2 was not closed");
         });
     }
     for event in &EVENTS[1..] {
-        teller.tell(event);
+        writer.write(event);
         assert_eq!(stream.next_event().as_deref(), Some(*event));
     }
-    teller.end();
+    writer.end();
     assert!(stream.rest().whole);
 }
 
@@ -217,7 +217,7 @@ fn a_client_that_does_not_read_gives_back_its_slot_and_its_upstream() {
             "{free} is 0"
         );
     }
-    // What was written before is there, and then the end.
+    // Reads what was written before the close, and then the end.
     let mut read = Vec::new();
     let _ = unread.read_to_end(&mut read);
     assert!(!read.is_empty());
@@ -225,9 +225,9 @@ fn a_client_that_does_not_read_gives_back_its_slot_and_its_upstream() {
 
 #[test]
 fn a_client_that_reads_one_stream_of_http2_and_not_another_keeps_the_one() {
-    let (told, teller) = Answer::told();
+    let (streamed, writer) = Answer::streamed();
     let (answer, gone) = Answer::endless("text/event-stream", &EVENTS[..2].concat(), EVENTS[2]);
-    let upstream = Upstream::script([told, answer]);
+    let upstream = Upstream::script([streamed, answer]);
     let gateway = Gateway::to(&upstream)
         .connections("write = \"300ms\"")
         .start();
@@ -247,14 +247,14 @@ fn a_client_that_reads_one_stream_of_http2_and_not_another_keeps_the_one() {
     };
     let read = runtime.spawn(sender.send_request(ask()));
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let read = runtime.block_on(read).unwrap().unwrap();
     let unread = runtime.block_on(sender.send_request(ask())).unwrap();
     gone.wait(LIMIT);
     for event in &EVENTS[1..] {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     let text = runtime.block_on(read.into_body().collect()).unwrap();
     assert_eq!(text.to_bytes(), EVENTS.concat());
     drop(unread);

@@ -1,4 +1,5 @@
-//! Credentials that are made: by a token endpoint, by a command. Fetched early, once for all who wait, and anew when refused.
+//! Credentials from a token endpoint or a command: fetched early, once for all waiting requests,
+//! and again after a rejection.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,7 +15,8 @@ use crate::{
     },
 };
 
-/// Gives out `token-1`, `token-2` and so on, each good for so many seconds.
+/// A token endpoint that issues `token-1`, `token-2` and so on, each valid for `expires_in`
+/// seconds.
 fn tokens(expires_in: u64) -> Upstream {
     let count = AtomicUsize::new(0);
     Upstream::with(move |_| {
@@ -39,7 +41,7 @@ fn with_oauth(upstream: &Upstream, endpoint: &Upstream, more: &str) -> Builder {
     )
 }
 
-/// Takes only these tokens.
+/// An upstream that accepts only these tokens.
 fn only(good: &'static [&'static str]) -> Upstream {
     Upstream::with(move |request: &Received| {
         if good.contains(&request.key().as_str()) {
@@ -179,7 +181,7 @@ fn a_token_endpoint_that_fails_is_a_failure_of_that_account_only() {
     }
 }
 
-/// Prints `key-1`, `key-2` and so on, and leaves a line for each call.
+/// A script that prints `key-1`, `key-2` and so on, and records each call in a file.
 const COMMAND: &str =
     "#!/bin/sh\necho called >> calls\necho \"key-$(wc -l < calls | tr -d ' ')\"\n";
 
@@ -259,7 +261,7 @@ fn a_command_that_hangs_holds_up_no_other_account() {
         .body(HELLO)
         .sent();
     crate::assert_eventually!(calls(&gateway) == 1, "the command was not run");
-    // The least loaded is bob now.
+    // The least loaded account is bob now.
     for _ in 0..3 {
         gateway.message(HELLO).has_status(200);
     }

@@ -1,4 +1,4 @@
-//! What the built-in plugins do, where they do nothing, and that they can be switched off and replaced.
+//! The built-in plugins: what they do, when they do nothing, and how they are disabled or replaced.
 
 use crate::support::{
     Answer, Gateway, Upstream, component,
@@ -34,7 +34,7 @@ fn a_warm_up_is_answered_here_and_counted_as_saved() {
     streamed.has("claude-haiku-5-5");
     upstream.was_not_asked();
 
-    // To count a warm-up is no warm-up, and a text that merely has the word in it is a question.
+    // Counting a warm-up is not a warm-up, and a text that merely contains the word is a question.
     gateway
         .post("/v1/messages/count_tokens", WARMUP)
         .has_status(200)
@@ -182,7 +182,7 @@ fn a_turn_of_very_many_tiny_blocks_is_joined_to_the_one_before() {
     upstream.last().has_body(&joined);
 }
 
-/// The names of the built-in plugins, as `plugins list` tells them.
+/// The names of the built-in plugins, as listed by `plugins list`.
 fn built_in() -> Vec<String> {
     let listed = Gateway::echo().run(&["plugins", "list"]);
     listed.has_code(0);

@@ -1,5 +1,5 @@
-//! Upstreams that speak another protocol: a plugin translates, and everything else is as it always is. The toy protocol is
-//! that of `tests/guests/toy-dialect`.
+//! Upstreams that speak another protocol: a plugin translates, and the gateway does everything else
+//! as usual. The toy protocol is that of `tests/guests/toy-dialect`.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::support::{
 const TOY: &str =
     "dialect = \"toy\"\nlacks = []\naccounts = [{ name = \"ada\", key = \"sk-of-ada\" }]";
 
-/// A whole answer in the upstream's words.
+/// A whole response in the toy protocol.
 const WORDS: [&str; 5] = [
     r#"{"HELLO":"7","IN":9}"#,
     r#"{"WORD":"hel"}"#,
@@ -23,7 +23,7 @@ const WORDS: [&str; 5] = [
 
 const BUSY: &str = r#"{"WOE":"BUSY","SAYS":"come again","WAIT":1}"#;
 
-/// The same in Anthropic's.
+/// The same response in Anthropic's format.
 const TRANSLATED: &str = concat!(
     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_7\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-opus-5-5\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":9,\"output_tokens\":0}}}\n\n",
     "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
@@ -48,7 +48,7 @@ fn gateway(upstream: &Upstream) -> Builder {
 }
 
 #[test]
-fn a_streaming_client_gets_anthropics_events_in_the_upstreams_place() {
+fn a_streaming_client_gets_anthropics_events_instead_of_the_upstreams() {
     let upstream = Upstream::with(|_| {
         Answer::sse(&sse(&WORDS))
             .header("x-ratelimit-remaining", "1")
@@ -139,7 +139,7 @@ fn a_client_that_wants_json_gets_the_collected_message_and_the_upstream_is_asked
 
 #[test]
 fn events_come_one_by_one_as_the_upstream_says_them() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = gateway(&upstream).start();
     let pending = gateway
         .request("POST", "/v1/messages")
@@ -147,25 +147,25 @@ fn events_come_one_by_one_as_the_upstream_says_them() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    // A sign of life is no event.
-    teller.tell(": busy\n\n");
-    teller.tell(sse(&WORDS[..1]));
+    // A comment that keeps the connection alive is not an event.
+    writer.write(": busy\n\n");
+    writer.write(sse(&WORDS[..1]));
     let mut stream = pending.answer();
     assert!(stream.next_event().unwrap().contains("message_start"));
-    teller.tell(sse(&WORDS[1..2]));
+    writer.write(sse(&WORDS[1..2]));
     assert!(stream.next_event().unwrap().contains("content_block_start"));
     assert!(stream.next_event().unwrap().contains("\"hel\""));
-    teller.tell("data: {\"WO");
-    teller.tell("RD\":\"lo\"}\n");
-    teller.tell("\n");
+    writer.write("data: {\"WO");
+    writer.write("RD\":\"lo\"}\n");
+    writer.write("\n");
     assert!(stream.next_event().unwrap().contains("\"lo\""));
-    teller.tell(sse(&WORDS[3..]));
-    teller.end();
+    writer.write(sse(&WORDS[3..]));
+    writer.end();
     stream.rest().has("event: message_stop");
 }
 
 #[test]
-fn a_whole_body_in_place_of_a_stream_is_one_event() {
+fn a_whole_body_instead_of_a_stream_is_one_event() {
     let all = format!("{{\"ALL\": [{}]}}", WORDS[..4].join(",\r\n"));
     let upstream = Upstream::with(move |_| Answer::json(200, &all));
     let gateway = gateway(&upstream).start();
@@ -203,7 +203,7 @@ fn a_stream_without_its_end_is_shown_as_cut_and_keeps_what_was_held_back() {
     ]);
     let gateway = gateway(&upstream).start();
     let from = gateway.mark();
-    // The body came to its own end, but the message did not.
+    // The body ended as framed, but the message did not.
     gateway
         .message(HELLO_STREAM)
         .has_status(200)
@@ -212,7 +212,7 @@ fn a_stream_without_its_end_is_shown_as_cut_and_keeps_what_was_held_back() {
         .has("ended before `message_stop`")
         .has_not("event: message_stop");
     assert!(gateway.record(from).contains("ending=truncated"));
-    // The connection broke: what was held back goes out, an end of the message does not.
+    // The connection broke, so held-back events go out, but no end of the message.
     gateway
         .message(HELLO_STREAM)
         .has("\"held\"")
@@ -222,7 +222,7 @@ fn a_stream_without_its_end_is_shown_as_cut_and_keeps_what_was_held_back() {
 }
 
 #[test]
-fn an_error_in_place_of_the_first_event_is_a_failed_attempt_that_the_same_instance_hears_of() {
+fn an_error_instead_of_the_first_event_is_a_failed_attempt_that_the_same_instance_sees() {
     let busy = r#"{"WOE":"BUSY","SAYS":"come again"}"#;
     let upstream = Upstream::script([
         Answer::sse(&sse(&["{}", busy])),
@@ -255,7 +255,7 @@ fn failure_hooks_read_the_request_as_it_was_before_the_translation() {
         "model": "claude-opus-5-5", "max_tokens": 5,
         "messages": [{ "role": "user", "content": "hi" }, { "role": "assistant", "content": [thought, text] }],
     });
-    // signature-fallback looks for thinking blocks in the request that failed.
+    // signature-fallback looks for thinking blocks in the failed request.
     gateway(&upstream)
         .start()
         .message(body.to_string())
@@ -269,7 +269,7 @@ fn failure_hooks_read_the_request_as_it_was_before_the_translation() {
 }
 
 #[test]
-fn the_last_failure_is_told_in_anthropics_envelope_with_the_time_to_wait() {
+fn the_last_failure_reaches_the_client_in_anthropics_envelope_with_a_retry_after() {
     let upstream = Upstream::script([
         Answer::json(503, BUSY).header("x-ratelimit-limit", "5"),
         Answer::sse(&sse(&[BUSY])),
@@ -308,7 +308,7 @@ fn an_error_in_mid_stream_goes_to_the_client_and_is_the_last_of_it() {
         .has_not("\"lo\"")
         .has_not("message_stop");
     assert!(gateway.record(from).contains("ending=error"));
-    // Nothing of it has gone to a client that waits for JSON.
+    // A client that waits for JSON has received none of it.
     gateway.message(HELLO).is_error(529, "overloaded_error");
 }
 
@@ -331,7 +331,7 @@ fn an_answer_that_is_translated_to_nothing_is_tried_again() {
 }
 
 #[test]
-fn what_a_dialect_notes_in_the_last_attempt_stands_in_the_record() {
+fn notes_of_a_dialect_in_the_last_attempt_are_in_the_record() {
     let words = [
         WORDS[0],
         r#"{"NOTE":"whispers"}"#,
@@ -419,7 +419,7 @@ fn a_dialect_that_fails_ends_the_exchange_with_its_name() {
             .is_error(500, "api_error")
             .has("`toy`")
             .has("on-body");
-        // None of it is worth another attempt, and the next exchange is fine.
+        // None of these failures is retried, and the next exchange succeeds.
         assert_eq!(upstream.received().len(), 5);
         gateway.get("/healthz").has_status(200);
     }
@@ -472,7 +472,7 @@ fn the_answers_headers_are_not_a_dialects() {
 }
 
 #[test]
-fn an_upstream_whose_protocol_nobody_speaks_is_left_for_the_next_one() {
+fn an_upstream_whose_dialect_no_plugin_speaks_fails_over() {
     let (up, other) = (Upstream::ok(), Upstream::ok());
     let gateway = Gateway::echo().upstream("up", &up, TOY).start();
     gateway.line(&["`up`", "`toy`", "no plugin translates"]);
@@ -508,7 +508,7 @@ fn a_kind_that_the_dialect_does_not_translate_is_not_sent() {
 
 #[test]
 fn a_client_that_leaves_takes_the_upstream_with_it_in_the_middle_of_a_translation() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = gateway(&upstream).start();
     let pending = gateway
         .request("POST", "/v1/messages")
@@ -516,11 +516,11 @@ fn a_client_that_leaves_takes_the_upstream_with_it_in_the_middle_of_a_translatio
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(sse(&WORDS[..2]));
+    writer.write(sse(&WORDS[..2]));
     let mut stream = pending.answer();
     stream.until("\"hel\"");
     drop(stream);
-    teller.was_left(LIMIT);
+    writer.was_left(LIMIT);
 }
 
 #[test]
@@ -539,7 +539,7 @@ fn an_upstreams_own_list_of_models_is_asked_for_through_its_dialect() {
         assert_eq!(ids, ["loud", "louder", "quiet"]);
         assert_eq!(list["data"][0]["type"], "model");
     }
-    // It is good for a while.
+    // The list is cached for a while.
     assert_eq!(toy.received().len(), 1);
     let asked = toy.last();
     assert_eq!(
@@ -573,7 +573,7 @@ fn where_a_dialect_has_no_list_the_configured_models_are_listed_and_others_are_n
         let toy = Upstream::with(move |_| answer());
         let other = Upstream::with(|_| Answer::json(200, r#"{"data":[{"id":"quiet"}]}"#));
         let gateway = Gateway::echo()
-            .upstream("up", &toy, &format!("{TOY}\nmodels = [\"told\"]"))
+            .upstream("up", &toy, &format!("{TOY}\nmodels = [\"named\"]"))
             .pool("other", &other, &["eve"])
             .plugin("toy.wasm", component("toy-dialect"))
             .tables(tables)
@@ -585,7 +585,7 @@ fn where_a_dialect_has_no_list_the_configured_models_are_listed_and_others_are_n
             .iter()
             .map(|model| &model["id"])
             .collect();
-        assert_eq!(ids, ["told", "quiet"], "{what}");
+        assert_eq!(ids, ["named", "quiet"], "{what}");
         if !tables.is_empty() {
             toy.was_not_asked();
         }
@@ -617,7 +617,7 @@ fn a_plugin_that_claims_anothers_dialect_is_refused_by_name_with_the_way_out() {
         .has_body(TRANSLATED);
     assert_eq!(upstream.last().path, "/SHOUT?HOW=LOUD");
 
-    // One of them is switched off, and the other one takes over.
+    // One of them is disabled, and the other one takes over.
     let from = gateway.mark();
     gateway.reconfigure(|builder| {
         builder.replace_tables(
@@ -633,7 +633,7 @@ fn a_plugin_that_claims_anothers_dialect_is_refused_by_name_with_the_way_out() {
         .has_body(TRANSLATED);
     assert!(gateway.record(from).contains("edits=a-toy=2"));
 
-    // And both cannot be switched on again.
+    // Both cannot be enabled together.
     let from = gateway.mark();
     gateway.reconfigure(|builder| builder.replace_tables("enabled = false", "enabled = true"));
     gateway.line_from(from, &["configuration refused", "claims dialect `toy`"]);

@@ -1,4 +1,4 @@
-//! The model that answers offline, so that a fresh start works without any key.
+//! The echo upstream, which answers offline, so that a fresh start works without a key.
 
 use crate::support::{
     Gateway,
@@ -58,7 +58,7 @@ fn it_streams_what_it_would_have_answered() {
 }
 
 #[test]
-fn it_uses_the_tool_that_it_is_told_to_use() {
+fn it_uses_the_tool_that_it_is_asked_to_use() {
     let gateway = Gateway::echo().start();
     let answer = gateway.message(TOOL).has_status(200).json();
     assert_eq!(answer["stop_reason"], "tool_use");
@@ -81,7 +81,7 @@ fn it_uses_the_tool_that_it_is_told_to_use() {
         .has("input_json_delta")
         .has("\"stop_reason\":\"tool_use\"");
 
-    // A tool's result is no request for the tool again.
+    // A tool result does not request the tool again.
     let id = tool["id"].as_str().unwrap();
     let second = TOOL.replace(
         "]}]}",

@@ -1,4 +1,4 @@
-//! How an answer ends: complete, or visibly not. A recorded stream is cut at every byte of it.
+//! How a response ends: complete, or visibly truncated. A recorded stream is cut at every byte.
 
 use crate::{
     rotation::{ask, session},
@@ -8,8 +8,9 @@ use crate::{
     },
 };
 
-/// A stream with all that is easily mistaken: thinking, a signature, a tool's input in pieces, a comment, `id:`, CRLF in one
-/// event, an unknown field, and the very words that end a stream in a text.
+/// A stream of everything that is easily mistaken: thinking, a signature, tool input in pieces, a
+/// comment, `id:`, CRLF in one event, an unknown field, and a text that contains the end of a
+/// stream.
 fn recorded() -> String {
     let event = |name: &str, data: &str| format!("event: {name}\ndata: {data}\n\n");
     [
@@ -33,12 +34,12 @@ fn recorded() -> String {
     .concat()
 }
 
-/// A line of a stream ends with LF, CRLF or a CR alone, which is what a cut leaves of a CRLF.
+/// Lines of a stream, which end with LF, CRLF or, where a cut splits a CRLF, CR.
 fn lines_of(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// The blocks of a stream that were closed, and whether it was.
+/// The number of blocks that a stream closed, and whether the stream itself ended.
 fn closed(text: &str) -> (usize, bool) {
     let text = lines_of(text);
     let named = |name: &str| {
@@ -50,7 +51,7 @@ fn closed(text: &str) -> (usize, bool) {
 
 fn cut_at(at: usize, lines: &str) -> Vec<u8> {
     let stream = recorded();
-    // A length that is never reached: the connection just ends.
+    // The length is never reached: the connection ends first.
     let mut bytes = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99999\r\n{lines}\r\n"
     )
@@ -59,7 +60,7 @@ fn cut_at(at: usize, lines: &str) -> Vec<u8> {
     bytes
 }
 
-/// The offset to cut at stands in the request's `max_tokens`.
+/// The offset to cut at, taken from the request's `max_tokens`.
 fn asked_cut(request: &crate::support::Received) -> usize {
     request.json()["max_tokens"].as_u64().unwrap() as usize
 }
@@ -70,7 +71,7 @@ fn a_cut_at_any_byte_never_makes_an_end() {
     for listening in [false, true] {
         let upstream = Upstream::with(|request| {
             let at = asked_cut(request);
-            // A framing that ends cleanly is no better than a lost connection.
+            // A clean end of the framing is no better than a lost connection.
             if at.is_multiple_of(2) {
                 Answer::Raw(cut_at(at, ""))
             } else {
@@ -97,7 +98,8 @@ fn a_cut_at_any_byte_never_makes_an_end() {
                         if !stream.is_char_boundary(at) {
                             continue;
                         }
-                        // A model of its own, so that no failure makes the next request rest.
+                        // Each request has its own model, so that a failure puts no account on
+                        // cooldown for the next.
                         let body = HELLO_STREAM
                             .replace("\"max_tokens\":16", &format!("\"max_tokens\":{at}"))
                             .replace("claude-opus-5-5", &format!("m-{at}"));
@@ -111,18 +113,18 @@ fn a_cut_at_any_byte_never_makes_an_end() {
 }
 
 #[track_caller]
-fn judge(at: usize, came: &str, seen: crate::support::Reply) {
+fn judge(at: usize, received: &str, seen: crate::support::Reply) {
     let text = seen.text();
     if seen.status != 200 {
-        // Nothing had come that is an event: an error with its status.
-        assert!(!came.contains("\n\n"), "{at}: {text}");
+        // Without a single whole event received, the client gets an error with its status.
+        assert!(!received.contains("\n\n"), "{at}: {text}");
         assert_eq!(seen.json()["type"], "error", "{at}");
         return;
     }
     let (blocks, ended) = closed(&text);
     assert!(!ended, "{at}: an end was made up:\n{text}");
     assert!(
-        blocks <= closed(came).0,
+        blocks <= closed(received).0,
         "{at}: a block was closed:\n{text}"
     );
     let errors = lines_of(&text)
@@ -132,13 +134,13 @@ fn judge(at: usize, came: &str, seen: crate::support::Reply) {
     assert_eq!(errors, 1, "{at}:\n{text}");
     let (passed, error) = text.split_at(text.rfind("event: error").unwrap());
     assert!(
-        came.starts_with(passed),
-        "{at}: what came was changed:\n{text}"
+        received.starts_with(passed),
+        "{at}: what was received was changed:\n{text}"
     );
-    // The error is an event of its own, the last one.
+    // The error is an event of its own, and the last one.
     assert!(
         passed.is_empty() || lines_of(passed).ends_with("\n\n"),
-        "{at}: the error stands within an event:\n{text}"
+        "{at}: the error is within an event:\n{text}"
     );
     let data = error.trim_end().split_once("data: ").unwrap().1;
     let error: serde_json::Value =
@@ -150,7 +152,7 @@ fn judge(at: usize, came: &str, seen: crate::support::Reply) {
 fn a_plugin_that_keeps_everything_changes_nothing_event_by_event() {
     let stream = recorded();
     for guarded in ["", "settings = { deltas = [\"signature_delta\"] }"] {
-        let (upstream, teller) = Upstream::told();
+        let (upstream, writer) = Upstream::streamed();
         let gateway = Gateway::to(&upstream)
             .plugin("50-events.wasm", component("events"))
             .tables(&format!("[plugin.events]\n{guarded}"))
@@ -171,14 +173,14 @@ fn a_plugin_that_keeps_everything_changes_nothing_event_by_event() {
             events.push(&rest[..end]);
             rest = &rest[end..];
         }
-        teller.tell(events[0]);
+        writer.write(events[0]);
         let mut seen = pending.answer();
         assert_eq!(seen.next_event().as_deref(), Some(events[0]));
         for event in &events[1..] {
-            teller.tell(event);
+            writer.write(event);
             assert_eq!(seen.next_event().as_deref(), Some(*event));
         }
-        teller.end();
+        writer.end();
         assert_eq!(seen.next_event(), None);
         assert!(seen.rest().whole);
     }

@@ -13,7 +13,7 @@ const COMMENT: &str = ": still at work\n\n";
 const PING: &str = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 const LINE: &str = "0123456789";
 
-/// The most memory of a gateway whose upstreams send without end, in bytes.
+/// The memory limit of a gateway whose upstreams send without end, in bytes.
 const MOST_MEMORY: u64 = 200 << 20;
 
 /// A delta whose text is a small part of it, so that the upstream's bytes are read quickly.

@@ -1,7 +1,7 @@
-//! Upstreams that fail: what the client reads, and that a failure is never an answer.
+//! Upstreams that fail: what the client reads, and that a failure never looks like a response.
 
 use crate::{
-    retries::{Case, PASSING, PASSING_STREAMS},
+    retries::{Case, TRANSIENT, TRANSIENT_STREAMS},
     support::{
         Answer, Gateway, Upstream, each,
         shapes::{HELLO, HELLO_STREAM, MESSAGE, SSE},
@@ -54,7 +54,7 @@ fn an_unusable_answer_is_a_failure_with_a_status_of_its_own() {
         }),
         ("only a comment", 502, || Answer::sse(": hello\n\n")),
     ];
-    let cases = PASSING.iter().chain(&PASSING_STREAMS).chain(&more);
+    let cases = TRANSIENT.iter().chain(&TRANSIENT_STREAMS).chain(&more);
     each(
         cases.map(|case| (case.0, *case)),
         |(name, status, answer)| {
@@ -64,7 +64,7 @@ fn an_unusable_answer_is_a_failure_with_a_status_of_its_own() {
                 let seen = gateway.message(ask);
                 seen.has_status(status).has_not("message_stop");
                 assert_eq!(seen.json()["type"], "error");
-                // The reader must be able to see that a proxy has answered, and not the upstream.
+                // The message must show that a proxy answered, and not the upstream.
                 if name.ends_with("HTML") {
                     seen.has("text/html");
                 }
@@ -74,7 +74,7 @@ fn an_unusable_answer_is_a_failure_with_a_status_of_its_own() {
 }
 
 #[test]
-fn a_failure_that_passes_is_tried_again() {
+fn a_transient_failure_is_retried() {
     let upstream = Upstream::script([
         Answer::Reset,
         Answer::json(200, MESSAGE),

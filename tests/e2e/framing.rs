@@ -1,11 +1,12 @@
-//! A body that a plugin edited arrives whole and with the right length: cut, longer, shorter, over both versions of HTTP.
+//! Framing of edited bodies: shorter, longer or replaced, they arrive whole over HTTP/1.1 and
+//! HTTP/2.
 
 use crate::support::{
     Answer, Gateway, Upstream, component, h2,
     shapes::{HELLO, HELLO_STREAM, MESSAGE, SSE, corpus},
 };
 
-/// What to edit the body to, and the settings that make the guest do it.
+/// New bodies, and the settings that make the guest write them.
 fn edits() -> Vec<(&'static str, String)> {
     vec![
         ("cut to almost nothing", "x".to_owned()),

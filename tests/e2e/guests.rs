@@ -1,5 +1,5 @@
-//! Plugins that misbehave: the exchange ends with the plugin's name on it, or goes on without it where that is allowed, and
-//! the next exchange is fine.
+//! Plugins that misbehave: the exchange ends with an error that names the plugin, or goes on
+//! without it where that is allowed. The next exchange succeeds.
 
 use crate::support::{
     Answer, Gateway, Upstream, component,
@@ -7,7 +7,7 @@ use crate::support::{
     shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE, message},
 };
 
-/// The guests that fail, and what can be read of it.
+/// The guests that fail, and a part of each error message.
 const VICES: &[(&str, &str)] = &[
     ("traps", "trapped on purpose in "),
     ("errs", "erred on purpose in "),
@@ -15,7 +15,7 @@ const VICES: &[(&str, &str)] = &[
     ("hoards", "memory"),
 ];
 
-/// A gateway with a guest that misbehaves in a hook.
+/// A gateway with a guest that misbehaves in one hook.
 fn with(upstream: &Upstream, guest: &str, settings: &str, more: &str) -> Builder {
     Gateway::to(upstream)
         .plugin(&format!("50-{guest}.wasm"), component(guest))
@@ -34,7 +34,7 @@ fn a_failure_in_a_request_or_attempt_hook_ends_the_exchange_with_the_plugins_nam
                 "",
             )
             .start();
-            // Without a deadline the one that spins would never end.
+            // Without a deadline the guest that spins would never end.
             let seen = gateway.message(HELLO);
             seen.is_error(500, "api_error").has(guest).has(text);
             if text.ends_with(' ') {
@@ -79,7 +79,7 @@ fn what_may_be_skipped_is_skipped_and_its_edits_are_taken_back() {
 #[test]
 fn a_failure_in_a_response_hook_ends_the_stream_with_an_error_that_names_the_plugin() {
     for (guest, text) in VICES {
-        let (upstream, teller) = Upstream::told();
+        let (upstream, writer) = Upstream::streamed();
         let gateway = with(&upstream, guest, "in = \"event\", call = 3", "").start();
         let pending = gateway
             .request("POST", "/v1/messages")
@@ -87,26 +87,26 @@ fn a_failure_in_a_response_hook_ends_the_stream_with_an_error_that_names_the_plu
             .body(HELLO_STREAM)
             .sent();
         upstream.request(1);
-        teller.tell(EVENTS[0]);
+        writer.write(EVENTS[0]);
         let mut stream = pending.answer();
         assert_eq!(stream.status, 200);
         stream.next_event();
-        teller.tell(EVENTS[1]);
+        writer.write(EVENTS[1]);
         stream.next_event();
-        teller.tell(EVENTS[2]);
+        writer.write(EVENTS[2]);
         let rest = stream.rest();
         rest.has("event: error")
             .has(guest)
             .has(text)
             .has_not("event: message_stop");
         assert_eq!(rest.text().matches("event: ").count(), 1, "{}", rest.text());
-        // Before anything has gone out the failure has its status.
+        // Before any byte is sent, the failure has its own status.
         gateway.message(HELLO).is_error(500, "api_error").has(guest);
     }
 }
 
 #[test]
-fn a_response_hook_that_may_be_skipped_lets_the_rest_pass() {
+fn a_response_hook_that_may_be_skipped_lets_other_events_pass() {
     for (guest, _) in VICES {
         let upstream = Upstream::with(|_| Answer::sse(&EVENTS.concat()));
         let gateway = with(
@@ -158,7 +158,7 @@ fn a_plugin_that_fails_when_it_is_loaded_is_refused() {
 #[test]
 fn one_exchange_s_failure_is_no_other_s() {
     let upstream = Upstream::ok();
-    // Only the second event-hook call of an exchange fails, so a JSON count passes.
+    // Only the second event-hook call of an exchange fails, so a JSON count succeeds.
     let gateway = with(&upstream, "traps", "in = \"event\", call = 2", "").start();
     std::thread::scope(|scope| {
         for round in 0..8 {
@@ -193,7 +193,7 @@ fn a_spinning_plugin_does_not_hold_up_other_exchanges() {
         .header("x-api-key", "k")
         .body(HELLO)
         .sent();
-    // As long as the guest spins, these go through on the same worker thread.
+    // These go through on the same worker thread while the guest spins.
     for _ in 0..5 {
         gateway.get("/healthz").has_status(200);
     }
@@ -207,7 +207,7 @@ fn a_spinning_plugin_does_not_hold_up_other_exchanges() {
 
 #[test]
 fn without_a_free_slot_an_exchange_is_a_529_before_anything_is_asked() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream)
         .plugin("50-events.wasm", component("events"))
         .tables(&format!(
@@ -221,16 +221,16 @@ fn without_a_free_slot_an_exchange_is_a_529_before_anything_is_asked() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
     let seen = gateway.message(HELLO);
     seen.is_error(529, "overloaded_error");
     assert_eq!(upstream.received().len(), 1);
     for event in &EVENTS[1..] {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     assert!(stream.rest().whole);
     gateway.message(HELLO).has_status(200);
 }

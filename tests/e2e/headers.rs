@@ -1,4 +1,5 @@
-//! What goes along in both directions, and what must not: credentials, hop-by-hop headers, encodings, account names.
+//! Headers in both directions: what is forwarded, and what is not, such as credentials, hop-by-hop
+//! headers, encodings and account names.
 
 use std::io::Write;
 
@@ -93,7 +94,7 @@ fn hop_by_hop_headers_end_here() {
 
 #[test]
 fn the_upstreams_headers_reach_the_client() {
-    let told = [
+    let headers = [
         ("request-id", "req_of_upstream"),
         ("anthropic-organization-id", "org_1"),
         ("anthropic-ratelimit-requests-remaining", "99"),
@@ -101,7 +102,8 @@ fn the_upstreams_headers_reach_the_client() {
         ("x-unheard-of", "kept"),
     ];
     let upstream = Upstream::with(move |_| {
-        told.iter()
+        headers
+            .iter()
             .fold(Answer::json(200, MESSAGE), |answer, (name, value)| {
                 answer.header(name, value)
             })
@@ -109,7 +111,7 @@ fn the_upstreams_headers_reach_the_client() {
     let gateway = Gateway::to(&upstream).start();
     let seen = ask(&gateway, &[]);
     seen.has_status(200).has_body(MESSAGE);
-    for (name, value) in told {
+    for (name, value) in headers {
         seen.has_header(name, value);
     }
     seen.has_header("x-account-email", "ada");
@@ -231,7 +233,8 @@ fn a_redirect_is_not_followed() {
 
 #[test]
 fn an_answer_that_is_compressed_anyway_is_decoded() {
-    // Made by `printf '%s' MESSAGE | gzip`; here as stored blocks, which any decoder takes.
+    // The form that `printf '%s' MESSAGE | gzip` makes, but with stored blocks, which every decoder
+    // accepts.
     let packed = gzip_stored(MESSAGE.as_bytes());
     let upstream = Upstream::with(move |_| {
         Answer::whole(200, "application/json", &packed).header("content-encoding", "gzip")
@@ -280,7 +283,7 @@ fn keys_appear_in_no_log_line_and_no_answer() {
                 ],
             );
             answers.push_str(&format!("{:?} {}\n", seen.headers, seen.text()));
-            // The last line that an exchange or a refusal writes.
+            // The last line that an exchange or a rejected request writes.
             gateway.line_from(from, &["INFO witgate::", "status="]);
         }
     }

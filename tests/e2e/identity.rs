@@ -1,4 +1,5 @@
-//! What nobody edits arrives as it was sent, byte for byte; what is edited differs only where it was edited.
+//! Byte fidelity: an unedited body arrives as it was sent, and an edited one differs only where it
+//! was edited.
 
 use crate::support::{
     Gateway, Upstream, component, json,

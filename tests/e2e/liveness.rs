@@ -1,4 +1,5 @@
-//! Signs of life while an upstream is silent: pings that promise nothing, attempts behind them, and one honest end.
+//! Keepalive: pings while an upstream is silent, retries after pings have begun, and one honest
+//! end.
 
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use crate::{
     },
 };
 
-/// Pings soon, and often.
+/// Retry settings with early and frequent pings.
 const PINGS: &str = "ping_after = \"80ms\"\nping_every = \"60ms\"";
 
-/// An answer is used up when it is given, so it is made anew.
+/// Makes a response; each one can be sent only once.
 type Make = fn() -> Answer;
 
 #[track_caller]
@@ -25,7 +26,7 @@ fn is_ping(event: Option<String>) {
     assert_eq!(data["type"], "ping");
 }
 
-/// The first event that is no ping.
+/// The first event that is not a ping.
 #[track_caller]
 fn after_pings(stream: &mut Streaming) -> String {
     loop {
@@ -38,7 +39,7 @@ fn after_pings(stream: &mut Streaming) -> String {
 
 #[test]
 fn a_silent_upstream_is_bridged_by_pings_until_its_first_event() {
-    let (answer, teller) = Answer::told();
+    let (answer, writer) = Answer::streamed();
     let upstream = Upstream::script([answer]);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
@@ -58,9 +59,9 @@ fn a_silent_upstream_is_bridged_by_pings_until_its_first_event() {
         is_ping(stream.next_event());
     }
     for event in EVENTS {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     assert_eq!(after_pings(&mut stream), EVENTS[0]);
     let rest = stream.rest();
     rest.has("event: message_stop").has_not("event: error");
@@ -68,7 +69,7 @@ fn a_silent_upstream_is_bridged_by_pings_until_its_first_event() {
 }
 
 #[test]
-fn attempts_go_on_behind_the_pings() {
+fn attempts_go_on_after_pings_began() {
     for silent_head in [true, false] {
         let ((first, say), (second, say_again)) = (Answer::later(), Answer::later());
         let upstream = Upstream::script_for([first, second], Answer::hello);
@@ -168,7 +169,7 @@ fn after_pings_the_last_failure_is_one_error_event() {
         assert_eq!(error["type"], "error", "{name}");
         assert_eq!(error["error"]["type"], kind, "{name}: {error}");
         if name == "overloaded" {
-            // The upstream's own error, as it came.
+            // The upstream's own error, unmodified.
             let wanted = r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
             assert_eq!(data.trim(), wanted);
         }
@@ -178,7 +179,7 @@ fn after_pings_the_last_failure_is_one_error_event() {
             None,
             "{name}: something after the error"
         );
-        // It is no success, whatever the status line had to say.
+        // The record shows a failure, although the status line was 200.
         let record = gateway.record(from);
         assert!(!record.contains("ending=complete"), "{name}: {record}");
     }
@@ -214,7 +215,7 @@ fn json_answers_know_no_pings() {
 #[test]
 fn a_pause_in_mid_stream_is_bridged_too_and_events_stay_whole() {
     for listening in [false, true] {
-        let (upstream, teller) = Upstream::told();
+        let (upstream, writer) = Upstream::streamed();
         let mut builder = Gateway::to(&upstream).retry(PINGS);
         if listening {
             builder = builder.plugin("50-events.wasm", component("events"));
@@ -222,31 +223,31 @@ fn a_pause_in_mid_stream_is_bridged_too_and_events_stay_whole() {
         let gateway = builder.start();
         let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
         upstream.request(1);
-        let mut told = String::new();
-        teller.tell(EVENTS[0]);
+        let mut received = String::new();
+        writer.write(EVENTS[0]);
         let mut stream = pending.answer();
-        told.push_str(&stream.next_event().unwrap());
+        received.push_str(&stream.next_event().unwrap());
         is_ping(stream.next_event());
-        // Half an event, and a pause: the ping must not come to stand within it.
-        teller.tell(&EVENTS[1][..30]);
+        // A pause in the middle of an event: a ping must not split it.
+        writer.write(&EVENTS[1][..30]);
         is_ping(stream.next_event());
-        teller.tell(&EVENTS[1][30..]);
+        writer.write(&EVENTS[1][30..]);
         for event in &EVENTS[2..] {
-            teller.tell(event);
+            writer.write(event);
         }
-        teller.end();
+        writer.end();
         while let Some(event) = stream.next_event() {
             if !event.starts_with("event: ping\n") {
-                told.push_str(&event);
+                received.push_str(&event);
             }
         }
-        assert_eq!(told, EVENTS.concat());
+        assert_eq!(received, EVENTS.concat());
     }
 }
 
 #[test]
 fn a_plugin_never_sees_the_gateways_pings() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream)
         .retry(PINGS)
         .plugin("50-events.wasm", component("events"))
@@ -256,24 +257,24 @@ fn a_plugin_never_sees_the_gateways_pings() {
     upstream.request(1);
     let mut stream = pending.answer();
     is_ping(stream.next_event());
-    // The upstream's own are shown to who asks for them.
-    teller.tell("event: ping\ndata: {\"type\":\"ping\",\"of\":\"upstream\"}\n\n");
+    // The upstream's own pings are shown to plugins that ask for them.
+    writer.write("event: ping\ndata: {\"type\":\"ping\",\"of\":\"upstream\"}\n\n");
     for event in EVENTS {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     stream.rest().has_not("upstream").has("event: message_stop");
 }
 
 #[test]
 fn an_idle_stream_ends_with_an_error() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream).retry("idle = \"300ms\"").start();
     let from = gateway.mark();
     let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
     upstream.request(1);
     for event in &EVENTS[..3] {
-        teller.tell(event);
+        writer.write(event);
     }
     let rest = pending.answer().rest();
     rest.has_status(200)
@@ -281,32 +282,32 @@ fn an_idle_stream_ends_with_an_error() {
         .has("event: error")
         .has("0.3 s")
         .has_not("event: message_stop");
-    teller.was_left(Duration::from_secs(5));
+    writer.was_left(Duration::from_secs(5));
     assert_eq!(upstream.received().len(), 1);
     assert!(gateway.record(from).contains("truncated"));
 }
 
 #[test]
 fn bytes_keep_a_stream_alive_and_there_is_no_deadline_for_all_of_it() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream)
         .retry("first_event = \"300ms\"\nanswer = \"300ms\"\nidle = \"600ms\"")
         .start();
     let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(1_500) {
-        // The pace of the upstream, not a wait for the gateway.
+        // This is the upstream's pace, not a wait for the gateway.
         std::thread::park_timeout(Duration::from_millis(100));
-        teller.tell(": thinking\n\n");
+        writer.write(": thinking\n\n");
     }
     for event in &EVENTS[1..] {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     stream
         .rest()
         .has("event: message_stop")
@@ -314,7 +315,7 @@ fn bytes_keep_a_stream_alive_and_there_is_no_deadline_for_all_of_it() {
 }
 
 #[test]
-fn a_client_that_leaves_while_pings_come_is_noticed() {
+fn a_client_that_disconnects_during_pings_is_noticed() {
     let (answer, gone) = Answer::hang();
     let upstream = Upstream::script([answer]);
     let gateway = Gateway::to(&upstream).retry(PINGS).start();
@@ -333,6 +334,6 @@ fn a_json_answer_to_a_streaming_request_is_no_success_in_disguise() {
     let upstream = Upstream::with(|_| Answer::json(200, MESSAGE));
     let gateway = Gateway::to(&upstream).start();
     let seen = ask(&gateway, &session(1)).body(HELLO_STREAM).send();
-    // Either the message as it came, or its events; never half of it.
+    // The client gets either the message unmodified or its events, never a mixture.
     seen.has_status(200).has("hello");
 }

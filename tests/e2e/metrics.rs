@@ -1,4 +1,4 @@
-//! What `/metrics` says after exchanges whose course is known.
+//! `/metrics` after exchanges whose course is known.
 
 use crate::support::{
     Answer, Gateway, Reply, Upstream, component,
@@ -13,14 +13,14 @@ fn read(gateway: &Gateway) -> Reply {
     reply
 }
 
-/// The value of a series, written as `name{label="value"}`; none where there is no such series.
+/// The value of a series, written as `name{label="value"}`; `None` if it does not exist.
 fn value(gateway: &Gateway, series: &str) -> Option<f64> {
     let text = read(gateway).text();
     let of = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
     text.lines().find_map(of)
 }
 
-/// The last that happens to a stream happens behind the last byte that the client sees, so it is waited for.
+/// Waits for a value, because a stream is counted after the client has seen its last byte.
 #[track_caller]
 fn becomes(gateway: &Gateway, series: &str, wanted: f64) {
     crate::assert_eventually!(
@@ -90,13 +90,16 @@ fn attempts_are_counted_by_status_and_retries_by_cause() {
     let gateway = Gateway::echo()
         .upstream("up", &upstream, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }, { name = \"bob\", key = \"k-b\" }, { name = \"cyd\", key = \"k-c\" }]")
         .start();
-    let rests = |account| {
+    let on_cooldown = |account| {
         let of = format!(r#"witgate_accounts_resting{{upstream="up",account="{account}"}}"#);
         value(&gateway, &of)
     };
-    assert_eq!(rests("ada"), Some(0.0));
+    assert_eq!(on_cooldown("ada"), Some(0.0));
     gateway.message(HELLO).has_status(200);
-    assert_eq!((rests("ada"), rests("bob")), (Some(1.0), Some(0.0)));
+    assert_eq!(
+        (on_cooldown("ada"), on_cooldown("bob")),
+        (Some(1.0), Some(0.0))
+    );
     gateway.message(HELLO).has_status(200);
     let of = |status| format!(r#"witgate_attempts_total{{upstream="up",status="{status}"}}"#);
     assert_eq!(value(&gateway, &of("429")), Some(1.0));
@@ -118,7 +121,7 @@ fn tokens_are_those_that_the_upstream_reports_at_last() {
     let of = |kind| format!(r#"witgate_tokens_total{{upstream="up",type="{kind}"}}"#);
     let from = gateway.mark();
     gateway.message(HELLO_STREAM).has_status(200);
-    // 1 at the start, 3 at the end: 3 in all.
+    // The counts are cumulative: 1 at the start and 3 at the end make 3.
     becomes(&gateway, &of("output"), 3.0);
     becomes(&gateway, &of("input"), 9.0);
     assert_eq!(value(&gateway, &of("cache_read")), None);
@@ -137,7 +140,7 @@ fn tokens_are_those_that_the_upstream_reports_at_last() {
 
 #[test]
 fn a_stream_is_open_until_it_ends() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream).start();
     assert_eq!(value(&gateway, "witgate_open_streams"), Some(0.0));
     let pending = gateway
@@ -146,11 +149,11 @@ fn a_stream_is_open_until_it_ends() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
     assert_eq!(value(&gateway, "witgate_open_streams"), Some(1.0));
-    // A client that goes ends it as well.
+    // A client that disconnects ends it as well.
     drop(stream);
     becomes(&gateway, "witgate_open_streams", 0.0);
     becomes(
@@ -158,7 +161,7 @@ fn a_stream_is_open_until_it_ends() {
         r#"witgate_exchanges_total{kind="messages",ending="client_gone"}"#,
         1.0,
     );
-    teller.end();
+    writer.end();
 }
 
 #[test]

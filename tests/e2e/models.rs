@@ -1,4 +1,5 @@
-//! The list of models: one for all upstreams, in time, and no list spoils the others.
+//! The list of models: one for all upstreams, within a time limit, unaffected by upstreams that
+//! fail.
 
 use crate::support::{Answer, Gateway, Upstream, shapes::MESSAGE};
 
@@ -127,7 +128,7 @@ fn a_list_that_fails_or_hangs_does_not_spoil_the_others() {
         ("x", &reset),
         ("g", &good),
     ] {
-        // What the configuration names is listed whatever the upstream does.
+        // Models named by the configuration are listed whatever the upstream does.
         let known = if name == "h" {
             "\nmodels = [\"static-1\"]"
         } else {
@@ -136,7 +137,7 @@ fn a_list_that_fails_or_hangs_does_not_spoil_the_others() {
         builder = builder.upstream(name, upstream, &format!("{ACCOUNT}{known}"));
     }
     let gateway = builder.start();
-    // One of them never answers, so the list is not waited for without end.
+    // One of them never answers, so the list has a time limit.
     let list = gateway.get("/v1/models?limit=1000").has_status(200).json();
     assert_eq!(ids(&list), ["static-1", "m-1"]);
     assert_eq!(list["last_id"], "m-1");

@@ -1,4 +1,4 @@
-//! Signals, the log, and the configuration file while the gateway runs.
+//! Operation: signals, the log, and changes of the configuration file at run time.
 
 use std::{net::TcpStream, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 #[test]
-fn one_line_tells_of_an_exchange() {
+fn each_exchange_is_one_log_line() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
     let from = gateway.mark();
@@ -40,7 +40,7 @@ fn one_line_tells_of_an_exchange() {
 
 #[test]
 fn a_signal_to_stop_lets_running_exchanges_end() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let mut gateway = Gateway::to(&upstream).start();
     let pending = gateway
         .request("POST", "/v1/messages")
@@ -48,7 +48,7 @@ fn a_signal_to_stop_lets_running_exchanges_end() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
     gateway.terminate();
@@ -59,16 +59,16 @@ fn a_signal_to_stop_lets_running_exchanges_end() {
         "no new connection is accepted"
     );
     for event in &EVENTS[1..] {
-        teller.tell(event);
+        writer.write(event);
         assert_eq!(stream.next_event().as_deref(), Some(*event));
     }
-    teller.end();
+    writer.end();
     assert!(stream.rest().whole);
     assert!(gateway.ended().success());
 }
 
 #[test]
-fn a_signal_to_stop_waits_no_longer_than_it_is_told() {
+fn a_shutdown_waits_no_longer_than_its_configured_limit() {
     let (answer, _gone) = Answer::hang();
     let upstream = Upstream::script([answer]);
     let mut gateway = Gateway::to(&upstream).top("drain = \"200ms\"").start();
@@ -87,7 +87,7 @@ fn a_signal_to_stop_waits_no_longer_than_it_is_told() {
 #[test]
 fn a_log_that_is_not_read_holds_up_no_request_and_no_end() {
     let mut gateway = Gateway::echo().start();
-    // A session that makes each line so long that 200 fill the pipe and the queue before it.
+    // This session makes each line so long that 200 of them fill the pipe and the queue before it.
     let user = format!("_session_{}", "s".repeat(50_000));
     let metadata = format!("{{\"metadata\":{{\"user_id\":\"{user}\"}},");
     let body = HELLO.replacen('{', &metadata, 1);
@@ -129,7 +129,7 @@ fn an_idle_connection_does_not_keep_the_gateway() {
 }
 
 #[test]
-fn a_changed_configuration_comes_into_force_while_running() {
+fn a_changed_configuration_takes_effect_while_running() {
     let (a, b) = (Upstream::ok(), Upstream::ok());
     let mut gateway = Gateway::echo()
         .upstream(
@@ -209,11 +209,11 @@ fn the_log_filter_can_be_changed_while_running() {
         .0;
     gateway.message(HELLO).has_status(200);
     gateway.record(from);
-    let told = gateway
+    let records = gateway
         .log()
         .into_iter()
         .filter(|line| line.contains("status=200"));
-    assert_eq!(told.count(), 2, "{:?}", gateway.log());
+    assert_eq!(records.count(), 2, "{:?}", gateway.log());
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn the_second_start_finds_its_compiled_plugins() {
         "{warm}"
     );
 
-    // A corrupt entry is as good as none.
+    // A corrupt entry counts as missing.
     let mut corrupted = 0;
     for file in files(cache.path()) {
         std::fs::write(&file, b"garbage").unwrap();
@@ -250,7 +250,7 @@ fn the_second_start_finds_its_compiled_plugins() {
 #[test]
 fn a_cache_that_cannot_be_written_does_no_harm() {
     let dir = TempDir::new("nowhere");
-    // A file where the folder should be cannot be written into, whoever asks.
+    // A file instead of the folder cannot be written into, even by root.
     let blocked = dir.write("file", "x").join("cache");
     let gateway = Gateway::echo().cache(&blocked).start();
     gateway.message(HELLO).has_status(200);

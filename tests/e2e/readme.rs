@@ -1,4 +1,4 @@
-//! What the README shows works as it is written there.
+//! The examples of the README work as written there.
 
 use std::fs;
 

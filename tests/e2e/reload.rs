@@ -1,4 +1,4 @@
-//! Plugins come, change and go while traffic flows; what is bad is refused and harms nothing.
+//! Plugins are added, changed and removed under traffic; a bad file is rejected and harms nothing.
 
 use std::{
     fs,
@@ -12,11 +12,11 @@ use crate::support::{
     shapes::{EVENTS, HELLO, HELLO_STREAM, message},
 };
 
-/// What the plugin `tagger` shall do once it is there.
+/// Settings that make the plugin `tagger` add a tag.
 const TAG: &str =
     "[plugin.tagger]\nsettings = { patch = [{ op = \"add\", path = \"/tagged\", value = true }] }";
 
-/// Whether the next request is tagged by the plugin `tagger`.
+/// Checks whether the next request is tagged by the plugin `tagger`.
 #[track_caller]
 fn is_tagged(gateway: &Gateway, tagged: bool) {
     let seen = gateway.message(HELLO);
@@ -43,7 +43,7 @@ fn a_file_is_copied_in_replaced_and_removed() {
     gateway.generation(2);
     is_tagged(&gateway, true);
 
-    // The same bytes again are no reason to reload; the next change shows that the watcher had its look.
+    // The same bytes do not cause a reload; the next change shows that the watcher has looked.
     fs::copy(component("tagger"), gateway.plugins().join("tagger.wasm")).unwrap();
     fs::write(
         gateway.plugins().join("tagger.wasm"),
@@ -136,7 +136,7 @@ fn a_folder_that_goes_away_takes_no_plugin_with_it() {
     assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
     is_tagged(&gateway, true);
 
-    // The folder comes back with one more file: that one is added, the other runs on.
+    // The folder returns with one more file: that one is added, the other runs on.
     fs::copy(component("declines"), away.join("60-declines.wasm")).unwrap();
     fs::rename(&away, gateway.plugins()).unwrap();
     gateway.generation(2);
@@ -172,7 +172,7 @@ fn a_folder_that_cannot_be_read_changes_nothing_until_it_can() {
     assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
     is_tagged(&gateway, true);
 
-    // New settings cannot be applied to a plugin that cannot be seen, so the configuration waits.
+    // New settings cannot be applied to a plugin that cannot be read, so the configuration waits.
     let changed = TAG.replace("true", "\"changed\"");
     gateway.reconfigure(|config| config.replace_tables(TAG, &changed));
     let words_of_config = ["configuration refused", "the plugin folder cannot be read"];
@@ -248,7 +248,7 @@ fn special_and_oversized_files_are_refused_unread() {
         for word in words {
             assert!(line.contains(word), "{name}: no `{word}` in {line}");
         }
-        // Later changes are seen, and the refusal is not repeated.
+        // Later changes are seen, and the rejection is not logged again.
         gateway.drop_in("70-declines.wasm", &component("declines"));
         generation += 1;
         gateway.generation(generation);
@@ -306,7 +306,7 @@ fn polling_finds_what_events_would() {
 }
 
 #[test]
-fn what_is_bad_is_refused_with_one_line_and_the_running_set_is_untouched() {
+fn a_bad_file_is_rejected_with_one_line_and_the_running_set_is_untouched() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream)
         .tables(TAG)
@@ -366,7 +366,7 @@ fn the_last_good_version_of_a_plugin_goes_on() {
     fs::write(gateway.plugins().join("55-tagger.wasm"), "garbage").unwrap();
     gateway.line_from(from, &["refused", "55-tagger.wasm"]);
     is_tagged(&gateway, true);
-    // Others still come and go.
+    // Other plugins are still added and removed.
     gateway.drop_in("60-declines.wasm", &component("declines"));
     gateway.generation(2);
     is_tagged(&gateway, true);
@@ -427,7 +427,7 @@ fn a_rebuilt_default_plugin_takes_the_place_of_the_built_in_one() {
 
 #[test]
 fn a_running_stream_keeps_its_generation() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream)
         .plugin("50-events.wasm", component("events"))
         .tables("[plugin.events]\nsettings = { shout = true }")
@@ -438,21 +438,21 @@ fn a_running_stream_keeps_its_generation() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
-    teller.tell(EVENTS[1]);
-    teller.tell(EVENTS[2]);
+    writer.write(EVENTS[1]);
+    writer.write(EVENTS[2]);
     assert!(stream.until("text_delta").contains("HEL"));
     fs::remove_file(gateway.plugins().join("50-events.wasm")).unwrap();
     gateway.generation(2);
     gateway.message(HELLO).has_status(200).has("hello");
-    teller.tell(EVENTS[3]);
+    writer.write(EVENTS[3]);
     assert!(stream.until("text_delta").contains("LO"));
     for event in &EVENTS[4..] {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     stream.until("message_stop");
 }
 
@@ -482,7 +482,7 @@ fn settings_are_checked_and_changed_while_running() {
 
 #[test]
 fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let cache = TempDir::new("cold");
     let gateway = Gateway::to(&upstream)
         .env("TOKIO_WORKER_THREADS", "1")
@@ -494,14 +494,14 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
-    teller.tell(EVENTS[1]);
+    writer.write(EVENTS[1]);
     stream.next_event();
 
     let from = gateway.mark();
-    // Many at once, none of them in the cache, so that there is time to look.
+    // Many components at once, none of them cached, so that compiling takes long enough.
     let heavy = fs::read(component("events")).unwrap();
     for number in 0..4 {
         let mut bytes = heavy.clone();
@@ -515,10 +515,10 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
         .unwrap();
     }
     let began = gateway.line_from(from, &["loading plugins"]).0;
-    // Event after event makes its round trip while the compiler works.
+    // Each event makes its round trip while the compiler works.
     let mut rounds = 0;
     loop {
-        teller.tell(EVENTS[2]);
+        writer.write(EVENTS[2]);
         assert_eq!(stream.next_event().as_deref(), Some(EVENTS[2]));
         let log = gateway.log();
         if log[began..]
@@ -535,13 +535,13 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
     );
     gateway.line_from(began, &["in force"]);
     for event in &EVENTS[4..] {
-        teller.tell(event);
+        writer.write(event);
     }
-    teller.end();
+    writer.end();
     stream.until("message_stop");
 }
 
-/// The table that says where the plugins are.
+/// The table that sets the plugin folder.
 fn plugins_at(dir: &Path, more: &str) -> String {
     let cache: PathBuf = crate::support::gateway::code_cache();
     format!("[plugins]\ndir = {dir:?}\ncache = {cache:?}\n{more}")

@@ -1,4 +1,5 @@
-//! What is tried again, with whom, and what the client is told when nothing is left.
+//! Retries: what is retried, on which account or upstream, and what the client reads when nothing
+//! is left.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -10,14 +11,14 @@ use crate::{
     },
 };
 
-/// An answer is used up when it is given, so each request gets a new one.
+/// Makes a response; each one can be sent only once.
 type Make = fn() -> Answer;
 
-/// An answer by its name, with the status that the client gets if it was the last attempt.
+/// A response by name, with the status that the client gets if it ended the last attempt.
 pub(crate) type Case = (&'static str, u16, Make);
 
-/// What passes: another account is asked at once, and the client notices nothing.
-pub(crate) const PASSING: [Case; 17] = [
+/// Transient failures: another account is used at once, and the client notices nothing.
+pub(crate) const TRANSIENT: [Case; 17] = [
     ("408", 408, || Answer::status(408)),
     ("425", 425, || Answer::status(425)),
     ("429", 429, || Answer::status(429)),
@@ -60,8 +61,8 @@ pub(crate) const PASSING: [Case; 17] = [
     }),
 ];
 
-/// What passes in place of a stream's first event.
-pub(crate) const PASSING_STREAMS: [Case; 4] = [
+/// Transient failures before a stream's first event.
+pub(crate) const TRANSIENT_STREAMS: [Case; 4] = [
     ("an empty stream", 502, || Answer::sse("")),
     ("only pings and comments", 502, || {
         Answer::sse(": hello\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n")
@@ -82,24 +83,24 @@ pub(crate) const PASSING_STREAMS: [Case; 4] = [
     }),
 ];
 
-/// What is the request's own fault, so that nobody else is asked.
+/// Statuses that are the request's own fault, so nothing is retried.
 const FINAL: [u16; 6] = [400, 402, 404, 409, 413, 422];
 
-/// A machine that is not there.
+/// The URL of a server that does not exist.
 fn closed() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[test]
-fn what_passes_is_tried_again_at_once_as_somebody_else() {
+fn transient_failures_are_retried_at_once_on_another_account() {
     for body in [HELLO, HELLO_STREAM] {
         let streams = if body == HELLO_STREAM {
-            &PASSING_STREAMS[..]
+            &TRANSIENT_STREAMS[..]
         } else {
             &[]
         };
-        let cases = PASSING.iter().chain(streams);
+        let cases = TRANSIENT.iter().chain(streams);
         each(cases.map(|(name, _, answer)| (name, answer)), |answer| {
             let upstream = Upstream::script_for(vec![answer()], Answer::hello);
             let gateway = Gateway::echo()
@@ -119,9 +120,9 @@ fn what_passes_is_tried_again_at_once_as_somebody_else() {
 }
 
 #[test]
-fn what_passes_is_tried_again_with_a_single_account_too() {
-    // No rest is longer than the default patience at the first failure.
-    for (name, _, answer) in [PASSING[3], PASSING[7], PASSING[9], PASSING[12]] {
+fn transient_failures_are_retried_with_a_single_account_too() {
+    // At the first failure no cooldown is longer than the default `max_cooldown_wait`.
+    for (name, _, answer) in [TRANSIENT[3], TRANSIENT[7], TRANSIENT[9], TRANSIENT[12]] {
         let upstream = Upstream::script([answer()]);
         let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
         let seen = hello(&gateway, &session(1));
@@ -158,9 +159,9 @@ fn what_is_the_requests_own_fault_is_final() {
 }
 
 #[test]
-fn an_upstream_that_cannot_be_reached_is_left_for_the_next() {
+fn an_unreachable_upstream_fails_over_to_the_next() {
     let plain = Upstream::with(Answer::hello);
-    // Refused, not found, and no TLS where TLS was wanted.
+    // Connection refused, name not found, and no TLS where TLS was expected.
     let tls = plain.url().replace("http:", "https:");
     let gone = [closed(), "http://nowhere.invalid".to_owned(), tls];
     each(gone.map(|gone| (gone.clone(), gone)), |gone| {
@@ -235,7 +236,7 @@ fn the_client_reads_what_was_tried() {
             .pool("other", &other, &["cyd"])
             .start();
         let seen = ask(&gateway, &session(1)).body(body).send();
-        // The last error as it came.
+        // The last error, unmodified.
         seen.is_error(529, "overloaded_error").has("busy");
         let tried = seen.header("x-witgate-attempts").unwrap_or_default();
         for word in ["up", "other", "503", "529"] {
@@ -267,7 +268,7 @@ fn errors_of_the_upstream_pass_with_their_words_and_headers() {
             .has_header("anthropic-ratelimit-tokens-remaining", "7")
             .has_header("anthropic-organization-id", "org_1");
     }
-    assert_eq!(upstream.received().len(), 2, "nobody else is asked");
+    assert_eq!(upstream.received().len(), 2, "no other account is used");
 }
 
 #[test]
@@ -288,8 +289,8 @@ fn a_prompt_too_long_keeps_its_words_in_every_shape() {
 }
 
 #[test]
-fn nobody_is_told_to_repeat_what_cannot_help() {
-    // The gateway's own refusals; an upstream's error passes as it came.
+fn clients_are_not_asked_to_retry_what_cannot_help() {
+    // These are the gateway's own rejections; an upstream's error passes unmodified.
     let upstream = Upstream::with(|_| Answer::status(401));
     let gateway = Gateway::echo()
         .top("body_limit = \"64KiB\"")
@@ -312,7 +313,7 @@ fn nobody_is_told_to_repeat_what_cannot_help() {
 }
 
 #[test]
-fn an_upstream_that_says_nothing_is_left_for_another() {
+fn a_silent_upstream_fails_over_to_another() {
     for body in [HELLO, HELLO_STREAM] {
         let (silent, gone) = Answer::hang();
         let upstream = Upstream::script_for(vec![silent], Answer::hello);
@@ -327,8 +328,8 @@ fn an_upstream_that_says_nothing_is_left_for_another() {
         assert_ne!(asked[0].key(), asked[1].key());
         assert!(asked[1].at - asked[0].at >= Duration::from_millis(295));
     }
-    // A head alone is no answer, and pings are no events.
-    let (answer, teller) = Answer::told();
+    // A head alone is not a response, and pings do not count as events.
+    let (answer, writer) = Answer::streamed();
     let upstream = Upstream::script_for(vec![answer], Answer::hello);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
@@ -336,14 +337,14 @@ fn an_upstream_that_says_nothing_is_left_for_another() {
         .start();
     let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
     upstream.request(1);
-    teller.tell("event: ping\ndata: {\"type\":\"ping\"}\n\n");
-    teller.tell(": still here\n\n");
+    writer.write("event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    writer.write(": still here\n\n");
     let seen = pending.answer().rest();
     seen.has_status(200).has(EVENTS[0]).has("message_stop");
-    teller.was_left(Duration::from_secs(5));
+    writer.was_left(Duration::from_secs(5));
     assert_eq!(upstream.received().len(), 2);
 
-    // And with nobody left the client reads what happened.
+    // With no upstream left, the client reads what happened.
     let (silent, _gone) = Answer::hang();
     let upstream = Upstream::script([silent]);
     let gateway = Gateway::echo()

@@ -1,4 +1,5 @@
-//! As whom an attempt goes out: a session stays with its account, sessions spread, and who is told to rest does.
+//! Account selection: a session stays with its account, sessions spread over accounts, and accounts
+//! on cooldown are skipped.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +39,7 @@ fn by(user_id: &str) -> String {
 }
 
 #[test]
-fn a_session_keeps_its_account_however_it_is_told() {
+fn a_session_keeps_its_account_however_its_id_is_sent() {
     let upstream = Upstream::with(Answer::hello);
     let gateway = Gateway::echo().pool("up", &upstream, &THREE).start();
     for number in 0..6 {
@@ -47,7 +48,7 @@ fn a_session_keeps_its_account_however_it_is_told() {
         for _ in 0..2 {
             hello(&gateway, &id).has_status(200);
             ask(&gateway, &id).body(HELLO_STREAM).send().has_status(200);
-            // Claude Code sends a JSON text, and sent a composed word before.
+            // Claude Code sends JSON text; older versions sent one composed word.
             let json = format!(r#"{{"device_id":"00","account_uuid":"","session_id":"{id}"}}"#);
             gateway.message(by(&json)).has_status(200);
             let word = format!("user_{}_account__session_{id}", "0".repeat(64));
@@ -110,7 +111,7 @@ fn without_a_session_the_least_loaded_account_goes_and_texts_do_not_count() {
 }
 
 #[test]
-fn a_session_comes_back_to_its_account_only_after_the_rest() {
+fn a_session_returns_to_its_account_only_after_the_cooldown() {
     let upstream = Upstream::with(|request| match request.key().as_str() {
         "sk-ada" => Answer::status(429).header("retry-after", "60"),
         _ => Answer::hello(request),
@@ -124,10 +125,7 @@ fn a_session_comes_back_to_its_account_only_after_the_rest() {
     }
     let keys = upstream.asked_as();
     let as_ada = keys.iter().filter(|key| *key == "sk-ada").count();
-    assert_eq!(
-        as_ada, 1,
-        "told to rest for a minute, asked again: {keys:?}"
-    );
+    assert_eq!(as_ada, 1, "used during its cooldown: {keys:?}");
 }
 
 #[test]
@@ -151,7 +149,7 @@ fn upstreams_of_a_route_are_tried_in_order() {
     third.last().has_body(HELLO);
     assert!(first.last().at <= second.last().at && second.last().at <= third.last().at);
 
-    // Those that rest are not asked at all.
+    // Accounts on cooldown are not used at all.
     hello(&gateway, &session(1)).has_status(200);
     assert_eq!((first.received().len(), second.received().len()), (1, 1));
 }

@@ -173,7 +173,7 @@ fn other_routes_are_streamed_through_to_the_first_anthropic_upstream() {
     assert_eq!(upstream.last().method, "DELETE");
 }
 
-/// A request for a model that has no route.
+/// A request for a model without a route.
 const UNROUTED: &str = r#"{"model":"unrouted","max_tokens":16,"messages":[]}"#;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which upstream and which model: globs, the first match, mapping, and what is said where nothing matches.
+//! Routing: globs, the first match, mapped models, and the error if nothing matches.
 
 use crate::support::{
     Answer, Gateway, Upstream,
@@ -62,7 +62,7 @@ fn mapping_replaces_the_models_value_and_no_other_byte() {
         seen.has_status(200)
             .has_header("x-mapped-model", "vendor/other-model");
         let wanted = String::from_utf8(shape.body).unwrap();
-        // The top one: other places in the corpus do not spell the model.
+        // Only the top-level one: other places in the corpus do not spell the model this way.
         let wanted = wanted.replace("\"claude-opus-5-5\"", "\"vendor/other-model\"");
         upstream.last().has_body(&wanted);
     }
@@ -88,7 +88,7 @@ fn only_the_top_model_is_mapped() {
 }
 
 #[test]
-fn the_model_that_was_sent_is_told() {
+fn a_header_names_the_model_that_was_sent() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
     gateway

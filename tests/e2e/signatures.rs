@@ -1,4 +1,5 @@
-//! Whose thinking goes where: blocks and the upstreams that signed them, and requests that a client makes for itself.
+//! Signed thinking: each block goes only to the upstream that signed it. Also requests that a
+//! client makes for itself.
 
 use crate::support::{
     Answer, Gateway, Reply, Upstream,
@@ -13,7 +14,7 @@ const SIGNED: &str = r#"{ "type":"thinking", "thinking":"", "signature":"c2ln\/b
 
 const UNKNOWN: &str = r#"{"signature":"bm9ib2R5cw==","thinking":"\u0041","type":"thinking"}"#;
 
-/// A turn that carries on from these blocks.
+/// A turn that continues from these blocks.
 fn carrying_on(blocks: &str, stream: bool) -> String {
     format!(
         r#"{{"model":"claude-opus-5-5", "thinking":{{"type":"adaptive"}}, "messages":[{{"role":"user","content":"hi"}},{{"role":"assistant","content":[{blocks}]}},{{"role":"user","content":"and?"}}], "n": 1.0e0,"stream":{stream}}}"#
@@ -84,7 +85,7 @@ fn what_one_upstream_signed_is_not_shown_to_another() {
 }
 
 #[test]
-fn a_block_of_another_session_or_of_nobody_is_trusted() {
+fn a_block_of_another_session_or_of_unknown_origin_is_trusted() {
     let a = Upstream::script([signed(true), Answer::json(500, BROKEN)]);
     let b = Upstream::ok();
     let gateway = beside(&a, &b);

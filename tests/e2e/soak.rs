@@ -1,4 +1,5 @@
-//! Many exchanges through upstreams that fail at random: each ends in exactly one way, and no rest is broken.
+//! Many exchanges through upstreams that fail at random: each ends in exactly one way, and no
+//! cooldown is broken.
 
 use std::{
     collections::BTreeMap,
@@ -19,26 +20,26 @@ const EXCHANGES: u64 = 2_000;
 const CLIENTS: u64 = 16;
 const ATTEMPTS: usize = 3;
 
-/// So many exchanges in a row of one client ask for the same model, and nobody else asks for it: then whoever asks while an
-/// account rests must have known of the rest.
+/// The number of exchanges in a row for one model, all of one client. No other client uses the
+/// model, so an attempt during a cooldown must have known of it.
 const OF_ONE_MODEL: u64 = 5;
 
-/// The shortest rest that nobody told, with some room for clocks.
-const UNTOLD: Duration = Duration::from_millis(700);
+/// The shortest cooldown that the gateway chooses itself, less some tolerance for clocks.
+const SHORTEST_DEFAULT: Duration = Duration::from_millis(700);
 
-/// What an attempt met.
+/// What the upstream does with an attempt.
 #[derive(Clone, Debug, PartialEq)]
 enum Met {
     Fine,
-    Told(Duration),
-    Untold(u16),
+    Stated(Duration),
+    Unstated(u16),
     Refused,
     Reset,
     Empty,
     Html,
     Silence,
     ErrorFirst,
-    /// So many bytes of the stream.
+    /// Cuts the stream after this many bytes.
     Cut(usize),
     ErrorInside,
 }
@@ -48,7 +49,7 @@ struct Attempt {
     exchange: u64,
     key: String,
     model: String,
-    /// When the upstream had the request.
+    /// When the upstream received the request.
     at: Instant,
     met: Met,
 }
@@ -70,7 +71,7 @@ impl Chance {
     }
 }
 
-/// The seed of the run: `SEED`, or another one each time.
+/// The seed of the run: `SEED`, or a random one.
 fn seed() -> u64 {
     let given = std::env::var("SEED").ok();
     let given = given.map(|seed| seed.parse().expect("SEED is a number"));
@@ -80,13 +81,13 @@ fn seed() -> u64 {
     })
 }
 
-/// What the attempt meets, by seed, exchange and attempt alone.
+/// What the upstream does, determined by seed, exchange and attempt alone.
 fn draw(seed: u64, exchange: u64, attempt: u64, streamed: bool) -> Met {
     let mut chance = Chance(seed ^ exchange.wrapping_mul(0x1000_0001) ^ (attempt << 56));
     match chance.below(100) {
         0..62 => Met::Fine,
-        62..74 => Met::Told(Duration::from_millis(20 + chance.below(150))),
-        74..80 => Met::Untold([500, 502, 503, 529][chance.below(4) as usize]),
+        62..74 => Met::Stated(Duration::from_millis(20 + chance.below(150))),
+        74..80 => Met::Unstated([500, 502, 503, 529][chance.below(4) as usize]),
         80..84 => Met::Refused,
         84..87 => Met::Reset,
         87..88 => Met::Empty,
@@ -102,7 +103,7 @@ fn draw(seed: u64, exchange: u64, attempt: u64, streamed: bool) -> Met {
     }
 }
 
-/// Which exchange and which attempt it was stands in the text, in several deltas.
+/// A stream whose text names the exchange and the attempt, in several deltas.
 fn stream(exchange: u64, attempt: u64) -> String {
     let event = |name: &str, data: String| format!("event: {name}\ndata: {data}\n\n");
     let mut text = event(
@@ -144,9 +145,9 @@ fn answer(met: &Met, exchange: u64, attempt: u64, streamed: bool) -> Answer {
     match met {
         Met::Fine if streamed => Answer::sse(&stream(exchange, attempt)),
         Met::Fine => Answer::json(200, &message(exchange, attempt)),
-        Met::Told(rest) => Answer::error(429, "rate_limit_error", "slow down")
-            .header("retry-after-ms", &rest.as_millis().to_string()),
-        Met::Untold(status) => Answer::status(*status),
+        Met::Stated(cooldown) => Answer::error(429, "rate_limit_error", "slow down")
+            .header("retry-after-ms", &cooldown.as_millis().to_string()),
+        Met::Unstated(status) => Answer::status(*status),
         Met::Refused => Answer::error(400, "invalid_request_error", "no"),
         Met::Reset => Answer::Reset,
         Met::Empty => Answer::json(200, ""),
@@ -167,7 +168,7 @@ fn answer(met: &Met, exchange: u64, attempt: u64, streamed: bool) -> Answer {
 }
 
 #[test]
-fn every_exchange_ends_in_exactly_one_way_and_no_rest_is_broken() {
+fn every_exchange_ends_in_exactly_one_way_and_no_cooldown_is_broken() {
     let seed = seed();
     println!("to repeat this run: SEED={seed}");
     let attempts = Arc::new(Mutex::new(Vec::<Attempt>::new()));
@@ -209,10 +210,10 @@ fn every_exchange_ends_in_exactly_one_way_and_no_rest_is_broken() {
         let tried = of.get(exchange).map_or(&[][..], Vec::as_slice);
         complete += u32::from(ends_once(*exchange, seen, tried));
     }
-    keeps_rests(&attempts);
+    respects_cooldowns(&attempts);
     let retried = of.values().filter(|tried| tried.len() > 1).count();
     println!("{complete} complete, {retried} with retries");
-    // Most faults pass, so most exchanges get through.
+    // Most faults are transient, so most exchanges succeed.
     assert!(u64::from(complete) > EXCHANGES * 8 / 10, "{complete}");
     assert!(retried > 100, "{retried}");
     crate::assert_eventually!(
@@ -250,7 +251,7 @@ fn meet(seed: u64, attempts: &Mutex<Vec<Attempt>>, request: &Received) -> Answer
 }
 
 fn ask(gateway: &Gateway, exchange: u64) -> Reply {
-    // Half of them want a stream, most have a session.
+    // Half of the requests stream, and most have a session.
     let body = format!(
         r#"{{"model":"m-{}","max_tokens":16,"soak":{exchange},"messages":[{{"role":"user","content":"hi"}}],"stream":{}}}"#,
         exchange / OF_ONE_MODEL,
@@ -267,7 +268,7 @@ fn ask(gateway: &Gateway, exchange: u64) -> Reply {
     request.body(body).send()
 }
 
-/// Whether it is complete; anything but that or an honest error fails.
+/// Whether the response is complete; anything else but an honest error fails.
 #[track_caller]
 fn ends_once(exchange: u64, seen: &Reply, tried: &[Attempt]) -> bool {
     let text = seen.text();
@@ -308,9 +309,9 @@ fn ends_once(exchange: u64, seen: &Reply, tried: &[Attempt]) -> bool {
     let at = events
         .find("event: error\n")
         .unwrap_or_else(|| panic!("neither complete nor an error: {}", story()));
-    let (came, error) = events.split_at(at);
-    assert!(whole.starts_with(came), "{}", story());
-    assert!(!came.contains("message_stop"), "{}", story());
+    let (received, error) = events.split_at(at);
+    assert!(whole.starts_with(received), "{}", story());
+    assert!(!received.contains("message_stop"), "{}", story());
     let data = error
         .trim_end()
         .strip_prefix("event: error\ndata: ")
@@ -321,24 +322,24 @@ fn ends_once(exchange: u64, seen: &Reply, tried: &[Attempt]) -> bool {
     false
 }
 
-/// Nobody was asked for a model while it rested for it.
+/// Checks that no account was used for a model during its cooldown.
 #[track_caller]
-fn keeps_rests(attempts: &[Attempt]) {
+fn respects_cooldowns(attempts: &[Attempt]) {
     let mut until: BTreeMap<(&str, &str), (Instant, &Attempt)> = BTreeMap::new();
     for attempt in attempts {
-        let whom = (&*attempt.key, &*attempt.model);
-        if let Some((until, cause)) = until.get(&whom) {
+        let used = (&*attempt.key, &*attempt.model);
+        if let Some((until, cause)) = until.get(&used) {
             assert!(
                 attempt.at >= *until,
                 "{:?} too early: {attempt:?}\nafter {cause:?}",
                 *until - attempt.at
             );
         }
-        let rest = match attempt.met {
-            Met::Told(told) => told,
-            Met::Untold(_) => UNTOLD,
+        let cooldown = match attempt.met {
+            Met::Stated(cooldown) => cooldown,
+            Met::Unstated(_) => SHORTEST_DEFAULT,
             _ => continue,
         };
-        until.insert(whom, (attempt.at + rest, attempt));
+        until.insert(used, (attempt.at + cooldown, attempt));
     }
 }

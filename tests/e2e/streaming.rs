@@ -1,4 +1,5 @@
-//! Events, one by one: none waits for the next, none changes, and an end that is none is never presented as one.
+//! Events, one by one: none waits for the next, none changes, and a truncated stream is never
+//! presented as complete.
 
 use std::time::Duration;
 
@@ -7,13 +8,13 @@ use crate::support::{
     shapes::{EVENTS, HELLO, HELLO_STREAM, MESSAGE, SSE},
 };
 
-/// A gateway is quick to close; this is long for it and short for a test.
+/// The limit for a disconnect to be noticed: long for a gateway, short for a test.
 const PROMPTLY: Duration = Duration::from_secs(5);
 
 #[test]
 fn an_event_reaches_the_client_before_the_upstream_writes_the_next() {
     for listening in [false, true] {
-        let (upstream, teller) = Upstream::told();
+        let (upstream, writer) = Upstream::streamed();
         let mut builder = Gateway::to(&upstream);
         if listening {
             builder = builder.plugin("50-events.wasm", component("events"));
@@ -25,17 +26,17 @@ fn an_event_reaches_the_client_before_the_upstream_writes_the_next() {
             .body(HELLO_STREAM)
             .sent();
         upstream.request(1);
-        teller.tell(EVENTS[0]);
+        writer.write(EVENTS[0]);
         let mut stream = pending.answer();
         assert_eq!(stream.next_event().as_deref(), Some(EVENTS[0]));
         assert_eq!(stream.header("cache-control"), Some("no-cache"));
         assert_eq!(stream.header("x-accel-buffering"), Some("no"));
         assert_eq!(stream.header("x-account-email"), Some("ada"));
         for event in &EVENTS[1..] {
-            teller.tell(event);
+            writer.write(event);
             assert_eq!(stream.next_event().as_deref(), Some(*event));
         }
-        teller.end();
+        writer.end();
         assert_eq!(stream.next_event(), None);
         assert!(stream.rest().whole);
     }
@@ -43,7 +44,7 @@ fn an_event_reaches_the_client_before_the_upstream_writes_the_next() {
 
 #[test]
 fn events_that_arrived_together_leave_together() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream).start();
     let pending = gateway
         .request("POST", "/v1/messages")
@@ -51,13 +52,13 @@ fn events_that_arrived_together_leave_together() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
     let before = stream.chunks.len();
     let many = EVENTS[2].repeat(50);
-    teller.tell(format!("{}{many}{}", EVENTS[1], EVENTS[4..].concat()));
-    teller.end();
+    writer.write(format!("{}{many}{}", EVENTS[1], EVENTS[4..].concat()));
+    writer.end();
     stream.until("message_stop");
     let writes = stream.chunks.len() - before;
     assert!(
@@ -121,7 +122,7 @@ fn a_json_answer_that_every_plugin_keeps_goes_out_as_it_came() {
 #[test]
 fn a_stream_that_is_cut_is_never_presented_as_complete() {
     for listening in [false, true] {
-        let (upstream, teller) = Upstream::told();
+        let (upstream, writer) = Upstream::streamed();
         let mut builder = Gateway::to(&upstream);
         if listening {
             builder = builder.plugin("50-events.wasm", component("events"));
@@ -134,11 +135,11 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
             .sent();
         upstream.request(1);
         for event in &EVENTS[..3] {
-            teller.tell(event);
+            writer.write(event);
         }
         let mut stream = pending.answer();
         stream.until("text_delta");
-        teller.cut();
+        writer.cut();
         let rest = stream.rest();
         let text = rest.text();
         assert_eq!(text.matches("event: error").count(), 1, "{text}");
@@ -185,7 +186,7 @@ fn an_error_in_the_stream_ends_it() {
 
 #[test]
 fn the_upstream_is_left_as_soon_as_the_client_is_gone() {
-    let (upstream, teller) = Upstream::told();
+    let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream).start();
     let pending = gateway
         .request("POST", "/v1/messages")
@@ -193,13 +194,13 @@ fn the_upstream_is_left_as_soon_as_the_client_is_gone() {
         .body(HELLO_STREAM)
         .sent();
     upstream.request(1);
-    teller.tell(EVENTS[0]);
+    writer.write(EVENTS[0]);
     let mut stream = pending.answer();
     stream.next_event();
     drop(stream);
-    teller.was_left(PROMPTLY);
+    writer.was_left(PROMPTLY);
 
-    // Before the first byte as well.
+    // The same holds before the first byte.
     let (answer, gone) = Answer::hang();
     let upstream = Upstream::script([answer]);
     let gateway = Gateway::to(&upstream).start();

@@ -1,4 +1,4 @@
-//! Message threads live where they were begun: with one account of one upstream.
+//! Message threads stay where they began: with one account of one upstream.
 
 use crate::{
     rotation::{ask, session},
@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// Answers with message ids of its own, by key.
+/// Answers with message ids that contain the key.
 fn maker(request: &Received) -> Answer {
     let id = format!("msg_of_{}", request.key());
     if request.text().contains("\"stream\":true") {
@@ -51,7 +51,7 @@ fn a_thread_goes_to_the_account_that_made_its_last_message() {
                 .send();
             begun.has_status(200);
             let id = id_of(&begun);
-            // Another session, another shape: the message decides.
+            // In another session, in another shape: the message decides.
             for other in [session(number + 50), session(number + 80)] {
                 go_on(&gateway, &other, &id, !stream).has_status(200);
                 assert_eq!(format!("msg_of_{}", upstream.last().key()), id);
@@ -76,7 +76,8 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
         .body(thread(r#"{"type":"create"}"#, false))
         .send();
     let id = id_of(&begun);
-    // First the account says that it must rest, then it rests.
+    // The first time, the account's response starts the cooldown; the second time, it is on
+    // cooldown.
     for round in 0..2 {
         let seen = go_on(&gateway, &session(1), &id, false);
         seen.is_error(404, "not_found_error");
@@ -95,7 +96,7 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
         as_other, 0,
         "another account was asked for a thread that it has not"
     );
-    // The client re-sends its history, and that goes where there is room.
+    // The client sends its history again, and that goes to any available account.
     ask(&gateway, &session(1))
         .body(thread(r#"{"type":"create"}"#, false))
         .send()
@@ -103,15 +104,15 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
 }
 
 #[test]
-fn a_thread_nobody_knows_is_the_upstreams_to_judge() {
+fn a_thread_of_unknown_origin_is_the_upstreams_to_judge() {
     let upstream = Upstream::with(maker);
     let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
-    // Made before the gateway was started, perhaps: with one account it can only be there.
+    // The thread may have begun before the gateway started: with one account it can only be there.
     let seen = go_on(&gateway, &session(1), "msg_from_before", false);
     seen.has_status(200);
     assert_eq!(upstream.received().len(), 1);
 
-    // With two accounts it could be with either, so the client has to send its history.
+    // With two accounts it could be either, so the client has to send its history.
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
         .start();

@@ -36,7 +36,7 @@ pub enum Answer {
     /// The very bytes on the connection, which is closed after them.
     Raw(Vec<u8>),
     /// A stream whose pieces come when the test says so.
-    Told {
+    Streamed {
         headers: Vec<(String, String)>,
         pieces: Receiver<Piece>,
         gone: Arc<Gone>,
@@ -67,7 +67,7 @@ pub enum Piece {
 }
 
 /// The test's end of a stream that is told piece by piece.
-pub struct Teller {
+pub struct StreamWriter {
     pieces: Sender<Piece>,
     gone: Arc<Gone>,
 }
@@ -142,9 +142,9 @@ impl Upstream {
     }
 
     /// Streams what the test tells it.
-    pub fn told() -> (Self, Teller) {
-        let (answer, teller) = Answer::told();
-        (Self::script([answer]), teller)
+    pub fn streamed() -> (Self, StreamWriter) {
+        let (answer, writer) = Answer::streamed();
+        (Self::script([answer]), writer)
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -302,7 +302,7 @@ impl Answer {
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let Self::Whole { headers, .. } | Self::Told { headers, .. } = &mut self {
+        if let Self::Whole { headers, .. } | Self::Streamed { headers, .. } = &mut self {
             headers.push((name.to_owned(), value.to_owned()));
         }
         self
@@ -338,16 +338,16 @@ impl Answer {
     }
 
     /// A stream, and the test's end of it.
-    pub fn told() -> (Self, Teller) {
-        let (pieces, told) = mpsc::channel();
+    pub fn streamed() -> (Self, StreamWriter) {
+        let (pieces, receiver) = mpsc::channel();
         let gone = Arc::new(Gone::default());
         let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
-        let answer = Self::Told {
+        let answer = Self::Streamed {
             headers,
-            pieces: told,
+            pieces: receiver,
             gone: Arc::clone(&gone),
         };
-        (answer, Teller { pieces, gone })
+        (answer, StreamWriter { pieces, gone })
     }
 
     /// A body without an end, and a way to see the client give up.
@@ -370,10 +370,10 @@ impl Answer {
     }
 }
 
-impl Teller {
+impl StreamWriter {
     /// Writes these bytes in one piece, and returns when they are on the connection.
     #[track_caller]
-    pub fn tell(&self, bytes: impl AsRef<[u8]>) {
+    pub fn write(&self, bytes: impl AsRef<[u8]>) {
         let (written, done) = mpsc::channel();
         self.pieces
             .send(Piece::Bytes(bytes.as_ref().to_vec(), written))
@@ -496,7 +496,7 @@ impl Answer {
                 gone.now();
                 false
             }
-            Self::Told {
+            Self::Streamed {
                 headers,
                 pieces,
                 gone,
@@ -507,7 +507,7 @@ impl Answer {
                     return false;
                 }
                 watch(socket, gone);
-                tell(socket, &pieces);
+                write_pieces(socket, &pieces);
                 // The watcher holds a second handle, so dropping this one would leave the connection open.
                 let _ = socket.shutdown(std::net::Shutdown::Both);
                 false
@@ -516,7 +516,7 @@ impl Answer {
     }
 }
 
-fn tell(socket: &mut TcpStream, pieces: &Receiver<Piece>) {
+fn write_pieces(socket: &mut TcpStream, pieces: &Receiver<Piece>) {
     for piece in pieces {
         match piece {
             Piece::Bytes(bytes, written) => {

@@ -1,4 +1,5 @@
-//! When an account rests, for how long, and for whom: told, guessed, and never by a probe or by the client's own mistake.
+//! Cooldowns: when an account is put on one, for how long and for which model, and that neither a
+//! probe nor the client's own mistake causes one.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +11,10 @@ use crate::{
     },
 };
 
-/// An attempt is over at once, and so is an exchange that finds all accounts resting.
-const IMPATIENT: &str = "patience = \"0s\"\nshort_wait = \"0s\"";
+/// Retry settings under which an exchange fails at once if all accounts are on cooldown.
+const NO_WAITING: &str = "patience = \"0s\"\nshort_wait = \"0s\"";
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, so far from now.
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, for a time this far ahead.
 fn http_date(ahead: Duration) -> String {
     let when = SystemTime::now() + ahead;
     let days = when
@@ -45,7 +46,7 @@ fn retry_after(gateway: &Gateway, id: &str) -> u64 {
 }
 
 #[test]
-fn a_rest_is_as_long_as_it_was_told_in_every_way_of_telling() {
+fn a_cooldown_lasts_as_long_as_the_upstream_says_in_every_form() {
     let minute = Duration::from_secs(60);
     let ways: [(&str, &str, String); 5] = [
         ("seconds", "retry-after", "60".to_owned()),
@@ -74,19 +75,23 @@ fn a_rest_is_as_long_as_it_was_told_in_every_way_of_telling() {
         });
         let gateway = Gateway::echo()
             .pool("up", &upstream, &["ada", "bob"])
-            .retry(IMPATIENT)
+            .retry(NO_WAITING)
             .start();
-        // Both are asked once, and then both rest.
+        // Each account is used once, and then both are on cooldown.
         hello(&gateway, &session(1)).has_status(429);
         assert_eq!(upstream.received().len(), 2, "{name}");
         let wait = retry_after(&gateway, &session(1));
         assert!((50..=61).contains(&wait), "{name}: {wait}");
-        assert_eq!(upstream.received().len(), 2, "{name}: asked while it rests");
+        assert_eq!(
+            upstream.received().len(),
+            2,
+            "{name}: used during its cooldown"
+        );
     }
 }
 
 #[test]
-fn the_shortest_rest_is_what_the_client_is_told() {
+fn the_shortest_cooldown_is_the_clients_retry_after() {
     let upstream = Upstream::with(|request| {
         let wait = if request.key() == "sk-ada" {
             "500"
@@ -97,7 +102,7 @@ fn the_shortest_rest_is_what_the_client_is_told() {
     });
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
-        .retry(IMPATIENT)
+        .retry(NO_WAITING)
         .start();
     hello(&gateway, &session(1)).has_status(429);
     let wait = retry_after(&gateway, &session(1));
@@ -105,7 +110,7 @@ fn the_shortest_rest_is_what_the_client_is_told() {
 }
 
 #[test]
-fn a_short_rest_of_all_accounts_is_waited_for() {
+fn a_short_cooldown_of_all_accounts_is_waited_for() {
     let upstream = Upstream::script([
         Answer::status(429).header("retry-after-ms", "900"),
         Answer::status(429).header("retry-after-ms", "700"),
@@ -117,14 +122,14 @@ fn a_short_rest_of_all_accounts_is_waited_for() {
     hello(&gateway, &session(1)).has_status(200);
     let asked = upstream.received();
     assert_eq!(asked.len(), 3);
-    // The one that had the shorter rest, and not before its end.
+    // The account with the shorter cooldown, and not before its end.
     assert_eq!(asked[2].key(), asked[1].key());
     let waited = asked[2].at - asked[1].at;
     assert!(waited >= Duration::from_millis(690), "{waited:?}");
 }
 
 #[test]
-fn a_rest_is_for_one_model() {
+fn a_cooldown_is_for_one_model() {
     let upstream = Upstream::with(|request| {
         if request.text().contains("claude-opus") {
             Answer::status(429).header("retry-after", "60")
@@ -134,7 +139,7 @@ fn a_rest_is_for_one_model() {
     });
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry(IMPATIENT)
+        .retry(NO_WAITING)
         .start();
     hello(&gateway, &session(1)).has_status(429);
     let other = HELLO.replace("claude-opus-5-5", "claude-haiku-5-5");
@@ -147,7 +152,7 @@ fn a_rest_is_for_one_model() {
 }
 
 #[test]
-fn a_probe_and_a_mistake_of_the_client_make_nobody_rest() {
+fn a_probe_or_a_mistake_of_the_client_starts_no_cooldown() {
     let probe = HELLO.replace("\"max_tokens\":16", "\"max_tokens\":1");
     for (status, body) in [
         (429, &*probe),
@@ -159,7 +164,7 @@ fn a_probe_and_a_mistake_of_the_client_make_nobody_rest() {
         let upstream = Upstream::script([Answer::status(status).header("retry-after", "60")]);
         let gateway = Gateway::echo()
             .pool("up", &upstream, &["ada"])
-            .retry(&format!("{IMPATIENT}\nmax_attempts = 1"))
+            .retry(&format!("{NO_WAITING}\nmax_attempts = 1"))
             .start();
         ask(&gateway, &session(1))
             .body(body)
@@ -171,8 +176,8 @@ fn a_probe_and_a_mistake_of_the_client_make_nobody_rest() {
 }
 
 #[test]
-fn rests_that_nobody_told_grow_and_a_success_forgets_them() {
-    // Fails twice, then works, then fails once more.
+fn cooldowns_without_a_stated_time_grow_and_a_success_resets_them() {
+    // The upstream fails twice, succeeds, and fails once more.
     let upstream = Upstream::script([
         Answer::status(500),
         Answer::status(500),
@@ -195,7 +200,7 @@ fn rests_that_nobody_told_grow_and_a_success_forgets_them() {
 }
 
 #[test]
-fn a_refused_account_rests_until_its_credential_changes() {
+fn a_rejected_account_is_on_cooldown_until_its_credential_changes() {
     for status in [401, 403] {
         let upstream = Upstream::with(move |request: &Received| match request.key().as_str() {
             "sk-ada" => Answer::error(status, "authentication_error", "invalid x-api-key"),
@@ -204,7 +209,7 @@ fn a_refused_account_rests_until_its_credential_changes() {
         let mut gateway = Gateway::echo()
             .pool("up", &upstream, &["ada", "bob"])
             .start();
-        // Whoever has the session: after twelve of them ada was asked once, and nobody noticed.
+        // Over twelve sessions ada is used once, and no client notices the rejection.
         for number in 0..12 {
             hello(&gateway, &session(number)).has_status(200);
         }
@@ -213,7 +218,7 @@ fn a_refused_account_rests_until_its_credential_changes() {
             keys.iter().filter(|other| *other == key).count()
         };
         assert_eq!(as_ada(&upstream, "sk-ada"), 1);
-        // What to do, for whom, and never the key.
+        // The line says what to do and for which account, and never has the key.
         let line = gateway.line(&["ada", "credential"]);
         assert!(line.contains("WARN") || line.contains("ERROR"), "{line}");
         gateway.has_no_line(&["sk-ada"]);
@@ -233,7 +238,7 @@ fn a_refused_account_rests_until_its_credential_changes() {
 }
 
 #[test]
-fn the_last_refused_credential_is_an_error_of_the_gateway() {
+fn the_last_rejected_credential_is_an_error_of_the_gateway() {
     for body in [HELLO, HELLO_STREAM] {
         let upstream =
             Upstream::with(|_| Answer::error(401, "authentication_error", "invalid x-api-key"));
@@ -246,8 +251,8 @@ fn the_last_refused_credential_is_an_error_of_the_gateway() {
             .is_error(502, "api_error")
             .has("invalid x-api-key")
             .has_header("x-should-retry", "false");
-        // One exchange takes out one account, the next one the other. Then nothing is sent. That is no login problem of
-        // the client's either, and waiting would not help.
+        // One exchange disables one account, the next one the other. After that nothing is sent: it
+        // is not the client's login that failed, and waiting would not help.
         for asked in [3, 3] {
             ask(&gateway, &session(1))
                 .body(body)
@@ -260,7 +265,7 @@ fn the_last_refused_credential_is_an_error_of_the_gateway() {
 }
 
 #[test]
-fn a_403_that_is_about_the_request_takes_no_account_out() {
+fn a_403_about_the_request_starts_no_cooldown() {
     let page = "<html><title>WAF Block Page</title><body>Request blocked</body></html>";
     let refusal = |message: &'static str| Answer::error(403, "permission_error", message);
     let moderated = "Your input was flagged: your account has been suspended";
@@ -302,7 +307,7 @@ fn a_403_that_is_about_the_request_takes_no_account_out() {
 }
 
 #[test]
-fn a_403_about_the_account_is_the_next_ones_turn() {
+fn a_403_about_the_account_fails_over_to_the_next_one() {
     let message = "OAuth authentication is currently not allowed for this organization.";
     let upstream = Upstream::with(move |request: &Received| match request.key().as_str() {
         "sk-ada" => Answer::error(403, "permission_error", message),
@@ -320,7 +325,7 @@ fn a_403_about_the_account_is_the_next_ones_turn() {
 }
 
 #[test]
-fn a_refused_count_or_probe_takes_no_account_out() {
+fn a_rejected_count_or_probe_starts_no_cooldown() {
     let probe = HELLO.replace("\"max_tokens\":16", "\"max_tokens\":1");
     let not_enabled = "count_tokens endpoint is not enabled for this channel.";
     for (status, kind, message) in [
@@ -357,11 +362,11 @@ fn a_refused_count_or_probe_takes_no_account_out() {
 }
 
 #[test]
-fn rests_outlive_a_reload() {
+fn cooldowns_outlive_a_reload() {
     let upstream = Upstream::with(|_| Answer::status(429).header("retry-after", "60"));
     let mut gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry(IMPATIENT)
+        .retry(NO_WAITING)
         .start();
     hello(&gateway, &session(1)).has_status(429);
     let from = gateway.mark();
@@ -372,8 +377,8 @@ fn rests_outlive_a_reload() {
 }
 
 #[test]
-fn a_client_that_has_gone_waits_for_no_rest() {
-    // Longer than any wait of these tests.
+fn a_client_that_disconnected_waits_for_no_cooldown() {
+    // Longer than any wait in these tests.
     let upstream = Upstream::script([Answer::status(429).header("retry-after", "600")]);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
