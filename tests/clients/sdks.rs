@@ -101,12 +101,12 @@ fn every_case_is_ok(
     let missing: Vec<&String> = expected
         .iter()
         .filter(|name| {
-            let came = |line: &str| {
+            let is_ok = |line: &str| {
                 line.strip_prefix("ok ").is_some_and(|rest| {
                     rest == name.as_str() || rest.starts_with(&format!("{name} ("))
                 })
             };
-            !outcome.out.lines().any(came)
+            !outcome.out.lines().any(is_ok)
         })
         .collect();
     assert!(

@@ -63,7 +63,7 @@ fn events_that_arrived_together_leave_together() {
     let writes = stream.chunks.len() - before;
     assert!(
         writes <= 5,
-        "55 events that came together left in {writes} writes"
+        "55 events that arrived together left in {writes} writes"
     );
 }
 

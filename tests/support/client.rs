@@ -1,4 +1,5 @@
-//! A client that speaks plain HTTP/1.1 over a socket: what it sends is what the test wrote, what it got is what came.
+//! A client that speaks plain HTTP/1.1 over a socket: it sends exactly what the test wrote and
+//! keeps exactly what it received.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -8,7 +9,7 @@ use std::{
 
 use super::LIMIT;
 
-/// A request to be sent as it stands.
+/// A request, sent exactly as built.
 #[derive(Clone)]
 pub struct Request {
     pub addr: SocketAddr,
@@ -20,27 +21,27 @@ pub struct Request {
     chunked: bool,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the body came to the end that its framing promised.
+    /// Whether the body ended as its framing promised.
     pub whole: bool,
 }
 
-/// An answer that is read piece by piece.
+/// A response that is read piece by piece.
 pub struct Streaming {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     socket: TcpStream,
     framing: Framing,
-    /// Read from the socket, framing not yet taken off.
+    /// Bytes read from the socket, with their framing.
     raw: Vec<u8>,
-    /// Body bytes not yet handed out.
+    /// Body bytes that the test has not taken yet.
     body: Vec<u8>,
-    /// Each chunk's length, as the server wrote it.
+    /// The length of each chunk, as the server wrote it.
     pub chunks: Vec<usize>,
     ended: Option<bool>,
 }
@@ -75,7 +76,7 @@ impl Request {
         self
     }
 
-    /// Sends the body in chunks, without saying its length beforehand.
+    /// Sends the body in chunks, without a content length.
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
         self
@@ -86,19 +87,19 @@ impl Request {
         self
     }
 
-    /// Sends it and waits for the whole answer.
+    /// Sends the request and waits for the complete response.
     #[track_caller]
     pub fn send(self) -> Reply {
         self.open().rest()
     }
 
-    /// Sends it and waits for the head of the answer.
+    /// Sends the request and waits for the head of the response.
     #[track_caller]
     pub fn open(self) -> Streaming {
         self.sent().answer()
     }
 
-    /// Sends it and waits for nothing.
+    /// Sends the request and waits for nothing.
     #[track_caller]
     pub fn sent(self) -> Pending {
         let mut socket = TcpStream::connect(self.addr).expect("the gateway accepts a connection");
@@ -115,7 +116,8 @@ impl Request {
         } else {
             bytes.extend(&self.body);
         }
-        // The gateway may answer and close before it has read everything: that is for the test to see in the answer.
+        // The gateway may respond and close before it has read everything; the test sees that in
+        // the response.
         let _ = socket.write_all(&bytes);
         Pending {
             socket,
@@ -139,7 +141,7 @@ impl Request {
     }
 }
 
-/// A request on its way.
+/// A request that was sent and not answered yet.
 pub struct Pending {
     pub socket: TcpStream,
     head_only: bool,
@@ -211,7 +213,7 @@ impl Streaming {
         reply
     }
 
-    /// The next event of a stream, its blank line included; none at the end.
+    /// The next event of a stream, including its blank line; `None` at the end.
     #[track_caller]
     pub fn next_event(&mut self) -> Option<String> {
         loop {
@@ -230,7 +232,7 @@ impl Streaming {
         }
     }
 
-    /// The events up to the one that has this text in it.
+    /// The events up to and including the one that contains this text.
     #[track_caller]
     pub fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();
@@ -386,7 +388,7 @@ impl Reply {
         self
     }
 
-    /// An error in Anthropic's envelope.
+    /// Expects an error in Anthropic's envelope.
     #[track_caller]
     pub fn is_error(&self, status: u16, kind: &str) -> &Self {
         self.has_status(status);
@@ -415,7 +417,7 @@ pub fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }
 
-/// False when the other side is done.
+/// Reads once; false if the other side has closed.
 #[track_caller]
 fn read_some(socket: &mut TcpStream, into: &mut Vec<u8>, what: &str) -> bool {
     let mut buffer = [0; 64 * 1024];
@@ -435,7 +437,7 @@ fn read_some(socket: &mut TcpStream, into: &mut Vec<u8>, what: &str) -> bool {
     }
 }
 
-/// Whether the other side closes the connection before the limit.
+/// Whether the other side closes the connection within the limit.
 pub fn closes(socket: &mut TcpStream, limit: Duration) -> bool {
     socket.set_read_timeout(Some(limit)).unwrap();
     let mut buffer = [0; 4096];

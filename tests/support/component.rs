@@ -1,5 +1,5 @@
-//! Plugins as files: what `cargo build --target wasm32-wasip2` makes of `tests/guests`. Built once per test binary, into a
-//! target folder of their own.
+//! Plugins as component files, built from `tests/guests` with `cargo build --target wasm32-wasip2`.
+//! They are built once per test binary, into their own target folder.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The component file of a crate under `tests/guests`.
+/// The component file of a crate in `tests/guests`.
 #[track_caller]
 pub fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -28,7 +28,7 @@ pub fn component(name: &str) -> PathBuf {
     file
 }
 
-/// The names of the packages under `tests/guests`.
+/// The names of the packages in `tests/guests`.
 pub fn guests() -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("tests/guests"))
@@ -58,7 +58,7 @@ fn package_name(manifest: &str) -> String {
     line.split('"').nth(1).unwrap().to_owned()
 }
 
-/// Builds packages as a plugin's author would and returns the folder of the components.
+/// Builds packages as a plugin's author would, and returns the folder of the components.
 #[track_caller]
 fn build(workspace: &Path, packages: &[&str]) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
@@ -77,7 +77,7 @@ fn build(workspace: &Path, packages: &[&str]) -> PathBuf {
     for package in packages {
         command.args(["-p", package]);
     }
-    // Settings for the native build that runs these tests are none for a component.
+    // Cargo's settings for the native build that runs these tests do not apply to a component.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let native = [

@@ -1,4 +1,4 @@
-//! The built gateway as a process of its own, on a port of its own, with a configuration of the test's.
+//! The built gateway as a process of its own, with its own port and configuration.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 
 use super::{LIMIT, Reply, Request, TempDir, Upstream};
 
-/// What to start.
+/// A gateway to start.
 pub struct Builder {
     top: String,
     auth: String,
@@ -28,7 +28,7 @@ pub struct Builder {
     soft_files: Option<u32>,
 }
 
-/// A running gateway. It is stopped by its own process number when it is dropped.
+/// A running gateway. It is stopped by its own process id when it is dropped.
 pub struct Gateway {
     pub addr: SocketAddr,
     pub dir: TempDir,
@@ -36,23 +36,23 @@ pub struct Gateway {
     process: Process,
 }
 
-/// A started `witgate`, whatever it does.
+/// A started `witgate`, whatever its command.
 pub struct Process {
     child: Child,
     log: Arc<Log>,
 }
 
-/// What a process wrote so far, line by line, standard output and standard error together.
+/// The lines a process has written so far, to standard output and standard error together.
 #[derive(Default)]
 struct Log {
     lines: Mutex<(Vec<String>, u32)>,
     more: Condvar,
-    /// Nothing more is read of either while this is set.
+    /// While this is set, neither stream is read.
     paused: Mutex<bool>,
     goes_on: Condvar,
 }
 
-/// What a command that ended has left.
+/// The exit code and output of a finished command.
 pub struct Outcome {
     pub code: Option<i32>,
     pub out: String,
@@ -60,7 +60,7 @@ pub struct Outcome {
 }
 
 impl Gateway {
-    /// No upstream configured: the echo upstream answers.
+    /// A gateway without a configured upstream: the echo upstream answers.
     pub fn echo() -> Builder {
         Builder {
             top: String::new(),
@@ -77,12 +77,12 @@ impl Gateway {
         }
     }
 
-    /// One upstream, called `up`, of preset `anthropic`, with the account `ada`.
+    /// A gateway with one upstream `up` of preset `anthropic`, with the account `ada`.
     pub fn to(upstream: &Upstream) -> Builder {
         Self::preset("anthropic", upstream)
     }
 
-    /// One upstream, called `up`, of this preset, with the account `ada`.
+    /// A gateway with one upstream `up` of this preset, with the account `ada`.
     pub fn preset(preset: &str, upstream: &Upstream) -> Builder {
         Self::echo().upstream(
             "up",
@@ -101,7 +101,7 @@ impl Gateway {
             .send()
     }
 
-    /// `POST /v1/messages`.
+    /// Sends `POST /v1/messages`.
     #[track_caller]
     pub fn message(&self, body: impl AsRef<[u8]>) -> Reply {
         self.post("/v1/messages", body)
@@ -120,14 +120,14 @@ impl Gateway {
         self.dir.path().join("plugins")
     }
 
-    /// Puts a plugin into the folder the way `cp` does.
+    /// Copies a plugin into the folder, like `cp`.
     #[track_caller]
     pub fn drop_in(&self, name: &str, component: &Path) {
         fs::create_dir_all(self.plugins()).unwrap();
         fs::copy(component, self.plugins().join(name)).unwrap();
     }
 
-    /// Writes the configuration anew, with these tables in place of those before.
+    /// Changes the configuration and writes it again.
     #[track_caller]
     pub fn reconfigure(&mut self, change: impl FnOnce(&mut Builder)) {
         change(&mut self.builder);
@@ -135,7 +135,7 @@ impl Gateway {
             .write("witgate.toml", self.builder.toml(self.dir.path()));
     }
 
-    /// The first line from `from` on that has all of these words in it, and its place.
+    /// The first line from `from` on that contains all of these words, and its place.
     #[track_caller]
     pub fn line_from(&self, from: usize, words: &[&str]) -> (usize, String) {
         self.process.line_from(from, words)
@@ -146,13 +146,13 @@ impl Gateway {
         self.process.line_from(0, words).1
     }
 
-    /// Waits until this generation of plugins is in force.
+    /// Waits until this generation of plugins is loaded.
     #[track_caller]
     pub fn generation(&self, number: u32) -> String {
         self.line(&["in force", &format!("generation={number} ")])
     }
 
-    /// How many lines there are, to look only at what comes after.
+    /// The number of lines so far, to look only at later ones.
     pub fn mark(&self) -> usize {
         self.process.mark()
     }
@@ -170,7 +170,7 @@ impl Gateway {
         assert_eq!(found, None);
     }
 
-    /// The line that tells of the next exchange, without quotation marks around its values.
+    /// The log line of the next exchange, without quotation marks around its values.
     #[track_caller]
     pub fn record(&self, from: usize) -> String {
         self.line_from(from, &["exchange", "status="])
@@ -178,7 +178,7 @@ impl Gateway {
             .replace('"', "")
     }
 
-    /// The most memory that the process has had, in bytes.
+    /// The highest memory use of the process so far, in bytes.
     #[cfg(target_os = "linux")]
     #[track_caller]
     pub fn peak_memory(&self) -> u64 {
@@ -205,13 +205,13 @@ impl Gateway {
         self.process.log.goes_on.notify_all();
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process exits by itself.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         self.process.ended()
     }
 
-    /// Stops it and starts it again with the same configuration.
+    /// Stops the gateway and starts it again with the same configuration.
     #[track_caller]
     pub fn restart(mut self) -> Self {
         self.terminate();
@@ -228,14 +228,14 @@ impl Gateway {
 }
 
 impl Builder {
-    /// Lines before the first table: `body_limit = "1MiB"`.
+    /// Adds lines before the first table: `body_limit = "1MiB"`.
     pub fn top(mut self, lines: &str) -> Self {
         self.top.push_str(lines);
         self.top.push('\n');
         self
     }
 
-    /// Tables: `[auth]`, `[[route]]`, `[plugin.NAME]`.
+    /// Adds tables: `[auth]`, `[[route]]`, `[plugin.NAME]`.
     pub fn tables(mut self, lines: &str) -> Self {
         self.tables.push_str(lines);
         self.tables.push('\n');
@@ -255,18 +255,18 @@ impl Builder {
         self.top = format!("{lines}\n");
     }
 
-    /// `mode` and the keys that clients may present.
+    /// Sets the auth mode and the keys that clients may present.
     pub fn auth(mut self, mode: &str, keys: &[&str]) -> Self {
         self.auth = format!("[auth]\nmode = \"{mode}\"\nkeys = {keys:?}\n");
         self
     }
 
-    /// `[retry]`.
+    /// Adds lines to `[retry]`.
     pub fn retry(self, lines: &str) -> Self {
         self.tables(&format!("[retry]\n{lines}"))
     }
 
-    /// An upstream of preset `anthropic` with these accounts; the key of `ada` is `sk-ada`.
+    /// Adds an upstream of preset `anthropic` with these accounts; the key of `ada` is `sk-ada`.
     pub fn pool(self, name: &str, upstream: &Upstream, accounts: &[&str]) -> Self {
         let accounts: Vec<String> = accounts
             .iter()
@@ -279,7 +279,7 @@ impl Builder {
         self.upstream(name, upstream, &lines)
     }
 
-    /// Another upstream: its name, where it is, and the other lines of its table.
+    /// Adds an upstream by its name, its server and the other lines of its table.
     pub fn upstream(self, name: &str, upstream: &Upstream, lines: &str) -> Self {
         let url = upstream.url();
         self.tables(&format!(
@@ -291,7 +291,7 @@ impl Builder {
         self.tables(&format!("[[route]]\nmodel = \"{model}\"\nto = {to:?}"))
     }
 
-    /// A file in the plugin folder.
+    /// Puts a file into the plugin folder.
     pub fn plugin(mut self, file: &str, component: impl AsRef<Path>) -> Self {
         let bytes = fs::read(component).expect("a component file");
         self.files.push((format!("plugins/{file}"), bytes));
@@ -314,7 +314,7 @@ impl Builder {
         self
     }
 
-    /// A folder for compiled code of this test's own.
+    /// Sets a cache folder for compiled plugins that is this test's own.
     pub fn cache(mut self, dir: &Path) -> Self {
         self.cache = Some(dir.to_owned());
         self
@@ -325,25 +325,25 @@ impl Builder {
         self
     }
 
-    /// With this soft limit of open files.
+    /// Sets the soft limit of open files.
     pub fn soft_files(mut self, limit: u32) -> Self {
         self.soft_files = Some(limit);
         self
     }
 
-    /// Without a plugin folder to begin with.
+    /// Starts without a plugin folder.
     pub fn without_folder(mut self) -> Self {
         self.mkdir = false;
         self
     }
 
-    /// Without any configuration file.
+    /// Starts without a configuration file.
     pub fn without_config(mut self) -> Self {
         self.config = false;
         self
     }
 
-    /// The configuration as it is written.
+    /// The text of the configuration file.
     pub fn toml(&self, dir: &Path) -> String {
         let cache = self.cache.clone().unwrap_or_else(code_cache);
         let plugins = format!(
@@ -383,13 +383,13 @@ impl Builder {
         }
     }
 
-    /// Starts what shall not come up, and waits for its end.
+    /// Starts a gateway that is expected to fail, and waits until it exits.
     #[track_caller]
     pub fn fails(self) -> Outcome {
         self.run(&["serve"])
     }
 
-    /// Runs a subcommand with this configuration to its end.
+    /// Runs a subcommand with this configuration until it exits.
     #[track_caller]
     pub fn run(self, words: &[&str]) -> Outcome {
         let dir = TempDir::new("command");
@@ -440,7 +440,7 @@ impl Process {
         Self { child, log }
     }
 
-    /// The address in the line that says where the gateway listens.
+    /// The address in the log line that names it.
     #[track_caller]
     pub fn listening(&mut self) -> SocketAddr {
         let line = self.line_from(0, &["listening"]).1;
@@ -485,7 +485,7 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 
-    /// What the system says of it in this file below `/proc`.
+    /// The content of this file below `/proc` for the process.
     #[track_caller]
     pub fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
@@ -506,7 +506,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // By handle, so it can meet no other process.
+        // Killed by its handle, so no other process can be hit.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -528,7 +528,7 @@ impl Outcome {
         self
     }
 
-    /// What the user reads on either stream has these words.
+    /// Expects these words in the output, on either stream.
     #[track_caller]
     pub fn says(&self, words: &[&str]) -> &Self {
         for word in words {
@@ -573,7 +573,7 @@ fn under_limit(command: &Command, limit: u32) -> Command {
     shell
 }
 
-/// Runs it to its end; one that does not end is killed and fails the test.
+/// Runs a command until it exits. One that does not exit in time is killed and fails the test.
 #[track_caller]
 pub fn finish(command: Command) -> Outcome {
     finish_within(command, LIMIT)
@@ -605,7 +605,7 @@ pub fn finish_within(mut command: Command, limit: Duration) -> Outcome {
     }
 }
 
-/// The folder for compiled code that all tests share, so that each plugin is compiled once.
+/// The folder for compiled plugins that all tests share, so that each plugin is compiled once.
 pub fn code_cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("code-cache")
 }
@@ -613,7 +613,7 @@ pub fn code_cache() -> PathBuf {
 fn collect(mut from: impl std::io::Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What came before an error is what there is to show.
+        // Whatever was read before an error is worth showing.
         let _ = from.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })

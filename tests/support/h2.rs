@@ -1,4 +1,5 @@
-//! HTTP/2 on both sides: a client that begins with it right away, and an upstream behind TLS that agrees on it.
+//! HTTP/2 on both sides: a client with prior knowledge, and an upstream that negotiates it with
+//! TLS.
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, sync::Mutex, thread};
 
@@ -13,7 +14,7 @@ use tokio_rustls::{
 
 use super::{Answer, LIMIT, Received, Reply, TempDir};
 
-/// Sends one request over HTTP/2 without TLS, as a client does that knows beforehand.
+/// Sends one request over HTTP/2 without TLS, with prior knowledge.
 #[track_caller]
 pub fn post(
     addr: SocketAddr,
@@ -64,7 +65,7 @@ pub fn post(
     })
 }
 
-/// An upstream behind TLS with a certificate of its own.
+/// An upstream with TLS and a certificate of its own.
 pub struct TlsUpstream {
     addr: SocketAddr,
     seen: Arc<Mutex<Vec<(Received, http::Version)>>>,
@@ -74,7 +75,7 @@ pub struct TlsUpstream {
 type Script = dyn Fn(&Received) -> Answer + Send + Sync;
 
 impl TlsUpstream {
-    /// `alpn` is what it offers: `h2`, `http/1.1`.
+    /// Starts the upstream. `alpn` is what it offers: `h2`, `http/1.1`.
     pub fn with(
         alpn: &[&str],
         script: impl Fn(&Received) -> Answer + Send + Sync + 'static,
@@ -97,7 +98,7 @@ impl TlsUpstream {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
-        // Ends with the test process.
+        // The thread ends with the test process.
         thread::spawn(move || {
             one_thread().block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
@@ -113,7 +114,7 @@ impl TlsUpstream {
                         });
                         let builder =
                             hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                        // The client may leave; what it got is for the test to see.
+                        // The client may disconnect; the test sees what it received.
                         let _ = builder.serve_connection(TokioIo::new(tls), service).await;
                     });
                 }
@@ -130,7 +131,7 @@ impl TlsUpstream {
         self.dir.path().join("ca.pem")
     }
 
-    /// What arrived, and in which version of HTTP.
+    /// The requests that arrived, each with its version of HTTP.
     pub fn received(&self) -> Vec<(Received, http::Version)> {
         self.seen.lock().unwrap().clone()
     }

@@ -1,21 +1,23 @@
-//! JSON written in any spelling, and an answer to "what was taken out?" that owes nothing to the gateway's own engine.
+//! JSON written in any spelling, and a check of what was removed that shares no code with the
+//! gateway.
 
-/// A JSON value as it shall be spelt: members keep their order and may come twice, numbers and escapes are raw text.
+/// A JSON value with its spelling: members keep their order and may repeat, numbers and escapes are
+/// raw text.
 #[derive(Clone)]
 pub enum Json {
-    /// Written as it stands: `1.0e0`, `"\u0041"`, `null`.
+    /// Written verbatim: `1.0e0`, `"\u0041"`, `null`.
     Raw(String),
     Array(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
 
-/// How much space stands between tokens.
+/// How much space is between tokens.
 #[derive(Clone, Copy)]
 pub enum Spacing {
     None,
-    /// As Python's `json.dumps` does it.
+    /// The spacing of Python's `json.dumps`.
     Single,
-    /// Tabs, line ends, runs of blanks, all changing from place to place.
+    /// Tabs, line ends and runs of blanks, different from place to place.
     Odd,
 }
 
@@ -120,13 +122,13 @@ impl Writer {
     }
 }
 
-/// Fails unless `arrived` is `sent` without every member called `name`: each such member is gone with nothing but one
-/// comma and blanks around it, and every other byte is there, in order.
+/// Fails unless `arrived` is `sent` without every member called `name`. Each such member may take
+/// one comma and the blanks around it along; every other byte must be there, in order.
 #[track_caller]
 pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
     let spans = members(sent, name);
     assert!(!spans.is_empty(), "nothing to take out");
-    // Settles how many commas go: the result is valid, and it is the right value.
+    // Checks the number of removed commas: the result is valid JSON and has the right value.
     let got: serde_json::Value = serde_json::from_slice(arrived).expect("valid JSON arrived");
     let mut wanted: serde_json::Value = serde_json::from_slice(sent).unwrap();
     take_out(&mut wanted, name);
@@ -138,7 +140,7 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
     let loose = |byte: &u8| b" \t\r\n,".contains(byte);
     let mut at = 0;
     let mut from = 0;
-    // The blanks and commas around the members taken out since the last byte that had to stay.
+    // The blanks and commas around the members removed since the last byte that had to stay.
     let mut around: Vec<u8> = Vec::new();
     let end = (sent.len(), sent.len());
     for (start, next) in spans.into_iter().chain([end]) {
@@ -154,7 +156,7 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
             if from > 0 {
                 let mut were = around.drain(..);
                 for byte in &arrived[at..at + run] {
-                    assert!(were.any(|was| was == *byte), "blanks came in at {at}");
+                    assert!(were.any(|was| was == *byte), "blanks were added at {at}");
                 }
                 drop(were);
                 at += run;
@@ -177,7 +179,8 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
     assert_eq!(at, arrived.len(), "more arrived than was sent");
 }
 
-/// Where the members of this name stand, from the first quote of the name to the last byte of the value.
+/// Where the members of this name are, from the first quote of the name to the last byte of the
+/// value.
 pub fn members(text: &[u8], name: &str) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     let mut at = 0;
@@ -208,7 +211,7 @@ fn skip_blanks(text: &[u8], from: usize) -> usize {
         .count()
 }
 
-/// Behind the string that begins here.
+/// The place after the string that begins here.
 fn string_end(text: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     while text[at] != b'"' {
@@ -217,7 +220,7 @@ fn string_end(text: &[u8], from: usize) -> usize {
     at + 1
 }
 
-/// Behind the value that begins here.
+/// The place after the value that begins here.
 fn value_end(text: &[u8], from: usize) -> usize {
     let (mut at, mut depth) = (from, 0);
     loop {

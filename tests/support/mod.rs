@@ -1,5 +1,6 @@
-//! What the tests from outside are made of: the built gateway, an upstream that remembers, clients that speak plain HTTP,
-//! and plugins as files. Everything listens on port 0, and nothing sleeps: each wait has a name and a limit.
+//! Building blocks of the end-to-end tests: the built gateway, a scripted upstream, plain HTTP
+//! clients, and plugins as files. Everything listens on port 0, and nothing sleeps: each wait has a
+//! name and a limit.
 
 #![allow(
     dead_code,
@@ -31,11 +32,11 @@ pub use gateway::{Gateway, Outcome};
 pub use tempdir::TempDir;
 pub use upstream::{Answer, Received, Upstream};
 
-/// Long enough for a busy machine, short enough to see which wait never ended.
+/// Long enough for a busy machine, short enough to find a wait that never ends.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Fails unless the condition holds before the limit has passed; asks again every few milliseconds. For what cannot be
-/// waited for by an event of its own.
+/// Fails unless the condition holds within the limit; it is checked every few milliseconds. For
+/// conditions without an event to wait for.
 #[macro_export]
 macro_rules! assert_eventually {
     ($condition:expr, $($what:tt)+) => {{
@@ -47,7 +48,7 @@ macro_rules! assert_eventually {
     }};
 }
 
-/// Checks every item of a list, and fails with all that failed and not only with the first.
+/// Checks every item of a list and reports all failures, not only the first.
 #[track_caller]
 pub fn each<N: Display, T>(items: impl IntoIterator<Item = (N, T)>, check: impl Fn(T)) {
     let mut failed = Vec::new();

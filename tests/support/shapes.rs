@@ -1,5 +1,5 @@
-//! Bodies and answers in the shapes that real clients and upstreams send, made here: sizes, spellings and oddities are
-//! those seen in traffic, the texts are not.
+//! Bodies and responses in the shapes of real clients and upstreams. Sizes, spellings and oddities
+//! are those seen in traffic; the texts are made up.
 
 use super::json::{Json, Spacing, array, object, raw, string};
 
@@ -7,10 +7,10 @@ use super::json::{Json, Spacing, array, object, raw, string};
 pub const HELLO: &str =
     r#"{"model":"claude-opus-5-5","max_tokens":16,"messages":[{"role":"user","content":"hi"}]}"#;
 
-/// The same, streamed.
+/// The shortest message, streamed.
 pub const HELLO_STREAM: &str = r#"{"model":"claude-opus-5-5","max_tokens":16,"messages":[{"role":"user","content":"hi"}],"stream":true}"#;
 
-/// What an upstream answers to a message.
+/// An upstream's response to a message.
 pub const MESSAGE: &str = r#"{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5-5","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}"#;
 
 /// The events of a short stream.
@@ -24,7 +24,7 @@ pub const EVENTS: [&str; 7] = [
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 ];
 
-/// The same in one text.
+/// The same events as one text.
 pub const SSE: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_01\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-opus-5-5\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hello\"}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":3}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
 /// A body of the corpus.
@@ -33,12 +33,13 @@ pub struct Shape {
     pub body: Vec<u8>,
 }
 
-/// A message with these messages in it, as JSON text.
+/// A message request with these messages, as JSON text.
 pub fn message(messages: &str) -> String {
     format!(r#"{{"model":"claude-opus-5-5","max_tokens":16,"messages":{messages}}}"#)
 }
 
-/// Bodies as Claude Code and the SDKs send them, from 0.5 KB to 2.5 MB, each with `cache_control` in several places.
+/// Bodies as Claude Code and the SDKs send them, from 0.5 KB to 2.5 MB, each with `cache_control`
+/// in several places.
 pub fn corpus() -> Vec<Shape> {
     let shape = |name, body: Vec<u8>| Shape { name, body };
     let mut reversed = conversation(3, 5, 200);
@@ -79,8 +80,9 @@ pub fn corpus() -> Vec<Shape> {
     ]
 }
 
-/// A conversation with all that real ones hold: system messages inside `messages`, empty contents, keys on messages besides
-/// role and content, tool references, safeguards, unknown fields, odd numbers and escapes.
+/// A conversation with everything that real ones contain: system messages inside `messages`, empty
+/// contents, extra keys on messages, tool references, safeguards, unknown fields, odd numbers and
+/// escapes.
 pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
     let cached = || object([("type", string("ephemeral"))]);
     let hour = || object([("type", string("ephemeral")), ("ttl", string("1h"))]);
@@ -229,7 +231,7 @@ pub fn conversation(turns: usize, tools: usize, text: usize) -> Json {
     ])
 }
 
-/// So many bytes of text with line ends, quotes and letters outside of ASCII in it.
+/// A text of this many bytes with line ends, quotes and letters outside of ASCII.
 pub fn long(length: usize) -> String {
     let pattern = "A line of a tool's output, \"quoted\", with a tab\tand an umlaut ä.\n";
     pattern.chars().cycle().take(length).collect()

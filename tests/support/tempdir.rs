@@ -1,4 +1,4 @@
-//! A folder that is gone when its owner is.
+//! A folder that is removed when it is dropped.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ impl TempDir {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("{name}-{}-{number}", process::id()));
-        // What a process of the same number left behind.
+        // An earlier process with the same id may have left one.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -39,7 +39,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A failed test shall say what failed, not that its folder could not be removed.
+        // A failed test must report its own failure, not that its folder could not be removed.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,5 @@
-//! A scripted upstream: it remembers every byte that it was sent, and answers what the test told it, or misbehaves.
+//! A scripted upstream: it remembers every byte it received, and answers or misbehaves as the test
+//! says.
 
 use std::{
     io::{Read, Write},
@@ -17,37 +18,37 @@ use super::{LIMIT, client::find};
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: String,
-    /// With the query string.
+    /// The path with its query string.
     pub path: String,
-    /// In the order they came, names in lower case.
+    /// Headers in order of arrival, names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// When all of it was there.
+    /// When the request had arrived completely.
     pub at: Instant,
 }
 
-/// What to answer.
+/// How to answer a request.
 pub enum Answer {
     Whole {
         status: u16,
         headers: Vec<(String, String)>,
         body: Vec<u8>,
     },
-    /// The very bytes on the connection, which is closed after them.
+    /// These bytes on the connection, which is then closed.
     Raw(Vec<u8>),
-    /// A stream whose pieces come when the test says so.
+    /// A stream whose pieces the test writes.
     Streamed {
         headers: Vec<(String, String)>,
         pieces: Receiver<Piece>,
         gone: Arc<Gone>,
     },
-    /// The connection is reset without a byte.
+    /// A connection reset without a byte.
     Reset,
-    /// These bytes, and then the connection is reset.
+    /// A connection reset after these bytes.
     ResetAfter(Vec<u8>),
-    /// What the test says, when it says it.
+    /// An answer that the test chooses later.
     Later(Receiver<Answer>),
-    /// Nothing comes, ever.
+    /// No byte, ever.
     Hang(Arc<Gone>),
     /// A body that begins and then repeats the same bytes until the other side closes.
     Endless {
@@ -62,11 +63,11 @@ pub enum Piece {
     Bytes(Vec<u8>, Sender<()>),
     /// The end that the framing promises.
     End,
-    /// The connection ends where it is.
+    /// The connection closes at once.
     Cut,
 }
 
-/// The test's end of a stream that is told piece by piece.
+/// The test's end of a stream that it writes piece by piece.
 pub struct StreamWriter {
     pieces: Sender<Piece>,
     gone: Arc<Gone>,
@@ -93,7 +94,7 @@ struct Seen {
 }
 
 impl Upstream {
-    /// Answers every request by what the function says.
+    /// An upstream that answers every request with the result of this function.
     pub fn with(script: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -110,7 +111,7 @@ impl Upstream {
         Self { addr, seen }
     }
 
-    /// Answers every message with a short text.
+    /// An upstream that answers every message with a short text.
     pub fn ok() -> Self {
         Self::with(|request| {
             if request.path.contains("count_tokens") {
@@ -123,12 +124,12 @@ impl Upstream {
         })
     }
 
-    /// Answers one after the other, then with a short text.
+    /// An upstream that gives these answers in turn, then a short text.
     pub fn script(answers: impl IntoIterator<Item = Answer>) -> Self {
         Self::script_for(answers, |_| Answer::json(200, super::shapes::MESSAGE))
     }
 
-    /// Answers one after the other, then by what the function says.
+    /// An upstream that gives these answers in turn, then the results of this function.
     pub fn script_for(
         answers: impl IntoIterator<Item = Answer>,
         then: impl Fn(&Received) -> Answer + Send + Sync + 'static,
@@ -141,7 +142,7 @@ impl Upstream {
         })
     }
 
-    /// Streams what the test tells it.
+    /// An upstream that streams what the test writes.
     pub fn streamed() -> (Self, StreamWriter) {
         let (answer, writer) = Answer::streamed();
         (Self::script([answer]), writer)
@@ -155,7 +156,7 @@ impl Upstream {
         format!("http://{}", self.addr)
     }
 
-    /// As whom it was asked, in order: the keys.
+    /// The keys of the requests, in order.
     pub fn asked_as(&self) -> Vec<String> {
         self.received().iter().map(Received::key).collect()
     }
@@ -165,7 +166,7 @@ impl Upstream {
         assert_eq!(self.asked_as(), keys);
     }
 
-    /// Everything that arrived so far.
+    /// Everything that has arrived so far.
     pub fn received(&self) -> Vec<Received> {
         self.seen.requests.lock().unwrap().clone()
     }
@@ -179,7 +180,7 @@ impl Upstream {
             let left = LIMIT.saturating_sub(begun.elapsed());
             assert!(
                 !left.is_zero(),
-                "only {} of {count} requests came upstream",
+                "only {} of {count} requests reached the upstream",
                 requests.len()
             );
             requests = self.seen.more.wait_timeout(requests, left).unwrap().0;
@@ -190,7 +191,9 @@ impl Upstream {
     /// The latest request.
     #[track_caller]
     pub fn last(&self) -> Received {
-        self.received().pop().expect("a request came upstream")
+        self.received()
+            .pop()
+            .expect("a request reached the upstream")
     }
 
     #[track_caller]
@@ -213,7 +216,7 @@ impl Received {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The credential, whichever header it came in; empty without one.
+    /// The credential from either header; empty without one.
     pub fn key(&self) -> String {
         let bearer = self
             .header("authorization")
@@ -234,7 +237,7 @@ impl Received {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Byte for byte what was sent.
+    /// Expects the body to be what was sent, byte for byte.
     #[track_caller]
     pub fn has_body(&self, sent: impl AsRef<[u8]>) -> &Self {
         let sent = sent.as_ref();
@@ -317,12 +320,12 @@ impl Answer {
         Self::json(status, &body.to_string())
     }
 
-    /// An error whose kind is of no account to the test.
+    /// An error whose type does not matter to the test.
     pub fn status(status: u16) -> Self {
         Self::error(status, "api_error", "scripted")
     }
 
-    /// A message, streamed where the request wants that.
+    /// A message, streamed if the request asks for that.
     pub fn hello(request: &Received) -> Self {
         if find(&request.body, b"\"stream\":true").is_some() {
             Self::sse(super::shapes::SSE)
@@ -331,7 +334,7 @@ impl Answer {
         }
     }
 
-    /// Nothing, until the test says what.
+    /// An answer that the test chooses later.
     pub fn later() -> (Self, Sender<Answer>) {
         let (say, said) = mpsc::channel();
         (Self::Later(said), say)
@@ -350,20 +353,20 @@ impl Answer {
         (answer, StreamWriter { pieces, gone })
     }
 
-    /// A body without an end, and a way to see the client give up.
+    /// A body without an end, and a way to see the client disconnect.
     pub fn endless(kind: &str, begins: &str, repeats: &str) -> (Self, Arc<Gone>) {
         let gone = Arc::new(Gone::default());
         let answer = Self::Endless {
             kind: kind.to_owned(),
             begins: begins.into(),
-            // A write for each would take most of the time.
+            // One write per repetition would take most of the time.
             repeats: repeats.repeat(1 + 64 * 1024 / repeats.len()).into(),
             gone: Arc::clone(&gone),
         };
         (answer, gone)
     }
 
-    /// No answer, and a way to see the client give up.
+    /// No answer, and a way to see the client disconnect.
     pub fn hang() -> (Self, Arc<Gone>) {
         let gone = Arc::new(Gone::default());
         (Self::Hang(Arc::clone(&gone)), gone)
@@ -437,7 +440,7 @@ fn serve(mut socket: TcpStream, seen: &Seen, script: &Script) {
 }
 
 impl Answer {
-    /// False when the connection is over.
+    /// Writes the answer; false if the connection is over.
     fn write(self, socket: &mut TcpStream, head_only: bool) -> bool {
         match self {
             Self::Whole {
@@ -454,24 +457,24 @@ impl Answer {
                 socket.write_all(&bytes).is_ok()
             }
             Self::Raw(bytes) => {
-                // The other side may have left; the test sees what it got.
+                // The other side may have disconnected; the test sees what it received.
                 let _ = socket.write_all(&bytes);
                 false
             }
             Self::Reset => {
                 let socket = socket2::SockRef::from(&*socket);
-                // A lingering time of zero makes the close a reset.
+                // A linger time of zero turns the close into a reset.
                 socket.set_linger(Some(Duration::ZERO)).unwrap();
                 false
             }
             Self::ResetAfter(bytes) => {
-                // The other side may have left; the test sees what it got.
+                // The other side may have disconnected; the test sees what it received.
                 let _ = socket.write_all(&bytes);
                 let socket = socket2::SockRef::from(&*socket);
                 socket.set_linger(Some(Duration::ZERO)).unwrap();
                 false
             }
-            // A test that has ended says nothing more.
+            // A test that has ended sends no answer.
             Self::Later(said) => said
                 .recv()
                 .is_ok_and(|answer| answer.write(socket, head_only)),
@@ -508,7 +511,8 @@ impl Answer {
                 }
                 watch(socket, gone);
                 write_pieces(socket, &pieces);
-                // The watcher holds a second handle, so dropping this one would leave the connection open.
+                // The watcher holds a second handle, so dropping this one would leave the
+                // connection open.
                 let _ = socket.shutdown(std::net::Shutdown::Both);
                 false
             }
@@ -538,7 +542,7 @@ fn write_pieces(socket: &mut TcpStream, pieces: &Receiver<Piece>) {
     }
 }
 
-/// Tells when the other side closes.
+/// Notices when the other side closes.
 fn watch(socket: &TcpStream, gone: Arc<Gone>) {
     let mut socket = socket.try_clone().unwrap();
     thread::spawn(move || {
