@@ -1,12 +1,13 @@
-//! Requests in the shape of an agent's: a system prompt with cache marks, thirty tools, and a long conversation of tool calls.
+//! Request bodies in the shape of an agent's: a system prompt with cache marks, thirty tools, and a
+//! long conversation of tool calls.
 
 use serde_json::{Value, json};
 
 const TOOLS: usize = 30;
-/// A tool's result is about this long, in bytes.
+/// The approximate length of a tool's result, in bytes.
 const RESULT: usize = 2_400;
 
-/// A request body of about so many bytes.
+/// A request body of about this many bytes.
 pub(crate) fn request(model: &str, bytes: usize) -> Vec<u8> {
     let large = bytes > 50_000;
     let mut messages =
@@ -54,7 +55,7 @@ pub(crate) fn request(model: &str, bytes: usize) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// The model calls a tool, the client tells what came of it.
+/// A tool call by the model, and its result from the client.
 fn round(turn: usize) -> [Value; 2] {
     let id = format!("toolu_{turn:024}");
     let command = format!(
@@ -90,7 +91,7 @@ fn tool(index: usize) -> Value {
     })
 }
 
-/// A text of so many bytes, with the line breaks and quotes that code has.
+/// A text of this many bytes, with the line breaks and quotes that code has.
 fn words(bytes: usize, seed: usize) -> String {
     const WORDS: [&str; 12] = [
         "let ",

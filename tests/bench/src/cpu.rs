@@ -1,4 +1,5 @@
-//! CPU time per request, by what is asked for and how many ask: the figures, and the ratios that are aimed at.
+//! CPU time per request, by kind of request and number of clients, and the ratios to compare with
+//! their targets.
 
 use std::{io, path::Path};
 
@@ -17,7 +18,7 @@ pub(crate) struct Case {
     pub(crate) answer: &'static str,
     pub(crate) bytes: usize,
     pub(crate) clients: usize,
-    /// Requests of a round, of all clients together.
+    /// Requests per round, of all clients together.
     pub(crate) requests: usize,
 }
 
@@ -87,7 +88,8 @@ pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
     Subject::stop(subjects).await
 }
 
-/// What does not depend on the machine. `Spent` is in the order of the subjects of `run`.
+/// Prints the ratios, which do not depend on the machine. `Spent` is in the order of the subjects
+/// of `run`.
 fn ratios(all: &[Spent]) {
     let heading = [
         "times nginx (aim)",
@@ -117,7 +119,7 @@ fn ratios(all: &[Spent]) {
     table::print("Ratios within a round, and what is aimed at", &rows);
 }
 
-/// What is aimed at, in nginx's time: where no rule fires, and where one strips.
+/// The target ratios to nginx's time: if no rule fires, and if one strips.
 fn aims(case: &Case) -> (f64, f64) {
     if case.answer != "json" {
         (3.0, 3.0)
@@ -128,7 +130,7 @@ fn aims(case: &Case) -> (f64, f64) {
     }
 }
 
-/// Of one to the other in the same round, the median of the rounds.
+/// The ratio of one to the other in the same round: the median of the rounds.
 pub(crate) fn ratio(own: &[f64], other: &[f64]) -> f64 {
     table::median(
         own.iter()
@@ -138,7 +140,7 @@ pub(crate) fn ratio(own: &[f64], other: &[f64]) -> f64 {
     )
 }
 
-/// Loads each with each kind of request, round by round: by case.
+/// Loads each subject with each kind of request, round by round. The result is by case.
 pub(crate) async fn measure(
     subjects: &[Subject],
     cases: &[Case],
@@ -148,7 +150,7 @@ pub(crate) async fn measure(
     for case in cases {
         let body = body::request(case.answer, case.bytes);
         let mut spent = vec![Vec::new(); subjects.len()];
-        // The first is for warming up.
+        // Round 0 is a warm-up.
         for round in 0..=rounds {
             for (subject, spent) in subjects.iter().zip(&mut spent) {
                 let shot = Shot::new(&subject.path(case.answer), KEY, &body);

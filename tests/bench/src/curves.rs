@@ -1,14 +1,14 @@
-//! What grows with what: each measurement a table on standard output and a picture in docs/performance.
+//! Growth curves: each measurement is a table on standard output and a picture in docs/performance.
 
-mod concurrency; // clients at once
-mod costs; // bytes of a body, plugins of a gateway
-mod streams; // streams that are open
+mod concurrency; // number of clients
+mod costs; // size of bodies, number of plugins
+mod streams; // number of open streams
 
 use std::{fs, io, path::Path};
 
 use crate::svg::{Axis, Chart, Line, Scale};
 
-/// `curves` is all of them, `curves:NAME` one.
+/// Runs all curves for `curves`, or one of them for `curves:NAME`.
 pub(crate) async fn run(folder: &Path, rounds: usize, what: &str) -> io::Result<()> {
     let all = ["concurrency", "streams", "bodies", "plugins"];
     let asked = match what.split_once(':') {
@@ -32,7 +32,7 @@ pub(crate) async fn run(folder: &Path, rounds: usize, what: &str) -> io::Result<
     Ok(())
 }
 
-/// Writes a chart to where docs/performance.md shows it.
+/// Writes a chart to the file that docs/performance.md shows.
 fn draw(name: &str, chart: &Chart) -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance");
     fs::create_dir_all(&folder)?;
@@ -71,7 +71,7 @@ fn lines<'a>(names: impl Iterator<Item = &'a str>, points: Vec<Vec<(f64, f64)>>)
     names.zip(points).map(line).collect()
 }
 
-/// A heading and, for each place on the axis, what every server has there.
+/// A heading, and a row per point of the axis with the figure of every server.
 fn rows<'a>(first: &'a str, names: impl Iterator<Item = &'a str>) -> Vec<Vec<String>> {
     vec![
         std::iter::once(first)
@@ -81,7 +81,7 @@ fn rows<'a>(first: &'a str, names: impl Iterator<Item = &'a str>) -> Vec<Vec<Str
     ]
 }
 
-/// `10,000`, `12`, `0.25`.
+/// A figure as text: `10,000`, `12`, `0.25`.
 fn plain(value: f64) -> String {
     if value < 10.0 {
         let text = format!("{value:.3}");
@@ -99,7 +99,7 @@ fn plain(value: f64) -> String {
     text
 }
 
-/// `100 KB`, `2.5 MB`.
+/// A size as text: `100 KB`, `2.5 MB`.
 fn bytes(value: f64) -> String {
     if value < 1e6 {
         format!("{} KB", plain(value / 1e3))

@@ -1,4 +1,4 @@
-//! What a translation costs beside the dialect that needs none.
+//! The cost of a translation, compared with the dialect that needs none.
 
 use std::{io, path::Path};
 

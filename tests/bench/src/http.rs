@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as a load generator and a mock need: one buffer per connection, nothing parsed that is not asked for.
+//! A minimal HTTP/1.1 for a load generator and a mock: one buffer per connection, and only what is
+//! needed is parsed.
 
 use std::io;
 
@@ -7,11 +8,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A connection with what was read too much.
+/// A connection with a buffer of bytes that were read ahead.
 pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// How much of the buffer is used up.
+    /// How much of the buffer is consumed.
     used: usize,
 }
 
@@ -25,7 +26,7 @@ pub(crate) struct Head {
     pub(crate) edited: bool,
 }
 
-/// What a body was.
+/// The length of a body and the number of its events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Body {
     pub(crate) bytes: usize,
@@ -51,7 +52,7 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
-    /// Reads a head; `None` where the other side has closed between two messages.
+    /// Reads a head; `None` if the other side closed between two messages.
     pub(crate) async fn head(&mut self) -> io::Result<Option<Head>> {
         loop {
             if let Some(end) = find(&self.buffer[self.used..], b"\r\n\r\n") {
@@ -66,7 +67,7 @@ impl Wire {
         }
     }
 
-    /// Reads the body to its end; tells `seen` of each part as it comes.
+    /// Reads the body to its end; calls `seen` with each part as it arrives.
     pub(crate) async fn body(
         &mut self,
         head: &Head,

@@ -1,4 +1,4 @@
-//! Starting, taking a plugin in, and doing nothing.
+//! Start, reload of a plugin, and idle cost.
 
 use std::{
     fs, io,
@@ -97,7 +97,7 @@ pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
     subject.server.stop().await
 }
 
-/// How long it takes until the plugin edits requests, or no longer does, in milliseconds.
+/// The time in milliseconds until the plugin edits requests, or stops editing them.
 async fn until_edited(subject: &Subject, shot: &Shot, edited: bool) -> io::Result<f64> {
     let begun = Instant::now();
     loop {

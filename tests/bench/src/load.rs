@@ -1,4 +1,5 @@
-//! Clients: so many at once, each sending its next request when it has all of the last answer, or when the next is due.
+//! Clients: each sends its next request after the previous response is complete, or when the next
+//! one is due.
 
 use std::{
     io,
@@ -10,23 +11,23 @@ use tokio::{sync::Mutex, task::JoinSet, task::yield_now};
 
 use crate::http::{Body, Head, Wire};
 
-/// What clients send, over and over.
+/// The request that clients send over and over.
 #[derive(Clone)]
 pub(crate) struct Shot {
     /// Head and body.
     bytes: Arc<[u8]>,
 }
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) requests: usize,
     pub(crate) events: usize,
-    /// Answers that say a plugin has edited the request.
+    /// Responses whose request was edited by a plugin.
     pub(crate) edited: usize,
-    /// To the first byte of each body.
+    /// The time to the first byte of each body.
     pub(crate) first: Vec<Duration>,
-    /// To the end of each answer.
+    /// The time to the end of each response.
     pub(crate) whole: Vec<Duration>,
 }
 
@@ -44,7 +45,7 @@ impl Shot {
         }
     }
 
-    /// Sends it; the head of the answer, which has to be a good one.
+    /// Sends the request and reads the head of the response, which must be a success.
     pub(crate) async fn sent(&self, wire: &mut Wire) -> io::Result<Head> {
         wire.send(&self.bytes).await?;
         let head = wire.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -83,7 +84,8 @@ pub(crate) async fn closed(
     Ok(all)
 }
 
-/// Sends from each of `clients` connections for as long as `warming` and `span` together; what ended in the span counts.
+/// Sends from each of `clients` connections for `warming` and then `span`. Responses that end
+/// within `span` count.
 pub(crate) async fn lasting(
     port: u16,
     shot: &Shot,
@@ -91,7 +93,8 @@ pub(crate) async fn lasting(
     warming: Duration,
     span: Duration,
 ) -> io::Result<Outcome> {
-    // One after the other: a queue of connections that runs over would be measured in place of requests.
+    // Connections are made one after the other: an overflowing accept queue would be measured
+    // instead of requests.
     let mut wires = Vec::new();
     for _ in 0..clients {
         wires.push(Wire::connect(port).await?);
@@ -113,7 +116,7 @@ pub(crate) async fn lasting(
                     return io::Result::Ok((done, whole));
                 }
                 done += usize::from(now > from);
-                // What was asked before waited for connections to be made.
+                // Earlier requests waited for connections to be made.
                 if begun > from {
                     whole.push(now - begun);
                 }
@@ -129,8 +132,8 @@ pub(crate) async fn lasting(
     Ok(all)
 }
 
-/// Sends so many requests a second, each when it is due, over whichever of the connections is free; what they wait is
-/// counted from when they were due.
+/// Sends this many requests a second, each when it is due, over any free connection. Latency is
+/// counted from when the request was due.
 pub(crate) async fn due(
     port: u16,
     shot: &Shot,
@@ -167,7 +170,7 @@ pub(crate) async fn due(
     Ok(all)
 }
 
-/// Takes the next request and waits until it is due; none is after the end.
+/// Takes the next request and waits until it is due; `None` after the end.
 async fn turn(next: &Mutex<Instant>, every: Duration, end: Instant) -> Option<Instant> {
     let mut next = next.lock().await;
     let due = *next;
@@ -175,7 +178,8 @@ async fn turn(next: &Mutex<Instant>, every: Duration, end: Instant) -> Option<In
         return None;
     }
     *next += every;
-    // A timer's millisecond is longer than what is measured. One waits, the others wait for him.
+    // A timer's millisecond is longer than what is measured. One client waits here, and the others
+    // wait for the lock.
     while Instant::now() < due {
         yield_now().await;
     }

@@ -1,26 +1,27 @@
-//! What the gateway costs, measured against nginx in the same run.
+//! The cost of the gateway, measured against nginx in the same run.
 //!
-//! Every server has core 0 for itself; clients and the mock upstream share core 1. Servers take turns, round by round, so
-//! that whatever else the machine does hits all of them alike, and the figures are medians of the rounds.
+//! Every server runs alone on core 0; clients and the mock upstream share core 1. Servers take
+//! turns, round by round, so that other load of the machine affects all of them alike. The figures
+//! are medians of the rounds.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
-mod body; // what is sent
-mod cpu; // what a request costs
-mod curves; // how it grows
-mod dialects; // what a translation adds
-mod http; // how
-mod load; // by whom
-mod mock; // to whom
-mod life; // starting, reloading, doing nothing
-mod one; // for a profiler
-mod process; // through whom
-mod rate; // as they come, not as they can
-mod relay; // what the libraries cost
-mod streams; // many at once, and slow
-mod subjects; // and how they are set up
-mod svg; // the pictures
-mod table; // the figures
+mod body; // request bodies
+mod cpu; // CPU per request
+mod curves; // growth with load and size
+mod dialects; // cost of a translation
+mod http; // minimal HTTP/1.1
+mod load; // clients
+mod mock; // upstream
+mod life; // start, reload, idle
+mod one; // a single load, for a profiler
+mod process; // servers as processes
+mod rate; // latency at a fixed rate
+mod relay; // cost of the libraries
+mod streams; // many slow streams at once
+mod subjects; // servers and their configurations
+mod svg; // charts
+mod table; // tables of figures
 
 use std::{
     env, io,
@@ -42,9 +43,9 @@ usage: witgate-bench [--rounds N] WHAT...
   one:...    one server under one load, for a profiler: one:strip:json:600000:32. Servers: nginx, relay (this program),
              and the gateway as none, strip, more, declines, gemini, openai";
 
-/// The core for all that is not measured.
+/// The core for everything that is not measured.
 const CORE: &str = "1";
-/// Five thousand streams, with a connection at either end, and some.
+/// Five thousand streams, with a connection at either end, and some more.
 const OPEN_FILES: usize = 16_384;
 const PINNED: &str = "WITGATE_BENCH_PINNED";
 
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs this program again on a core of its own and with as many open files as thousands of streams need.
+/// Runs this program again, pinned to a core and with enough open files for thousands of streams.
 fn pinned() -> ExitCode {
     let program = env::current_exe().unwrap_or_default();
     let files = process::most_open_files().unwrap_or(OPEN_FILES);
@@ -122,7 +123,7 @@ async fn run() -> io::Result<()> {
             break;
         }
     }
-    // What cannot be removed lies in the folder for such things.
+    // If it cannot be removed, it stays in the folder for temporary files.
     drop(std::fs::remove_dir_all(&folder));
     done
 }

@@ -1,7 +1,9 @@
-//! An upstream that costs next to nothing: it reads a request to its end and answers with bytes made beforehand.
+//! A mock upstream that costs next to nothing: it reads a request to its end and answers with
+//! prepared bytes.
 //!
-//! The first part of the path says what with: `/json`, `/sse-100` (events in one burst), `/slow-50-20` (fifty events, one every
-//! 20 ms), `/timed-50-20` (the same, and each says when it was sent). The protocol is that of the path's end.
+//! The first part of the path chooses the response: `/json`, `/sse-100` (events in one burst),
+//! `/slow-50-20` (fifty events, one every 20 ms), `/timed-50-20` (the same, each with the time it
+//! was sent). The end of the path chooses the protocol.
 
 use std::{
     io,
@@ -17,7 +19,7 @@ use crate::http::Wire;
 pub(crate) async fn start() -> io::Result<u16> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
-    // As many as may come at once: who is turned away tries again a second later.
+    // As many as may connect at once: a rejected client would try again only a second later.
     let listener = socket.listen(8_192)?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
@@ -25,7 +27,7 @@ pub(crate) async fn start() -> io::Result<u16> {
             if let Ok((stream, _)) = listener.accept().await
                 && let Ok(wire) = Wire::new(stream)
             {
-                // A client that goes away is no matter.
+                // A client that disconnects does not matter.
                 tokio::spawn(async move { drop(serve(wire).await) });
             }
         }
@@ -33,13 +35,14 @@ pub(crate) async fn start() -> io::Result<u16> {
     Ok(port)
 }
 
-/// Where each timed event says when it was sent, in microseconds of the clock that `now` reads.
+/// The text before the time at which a timed event was sent, in microseconds of the clock that
+/// `now` reads.
 const STAMP: &[u8] = b"sent at ";
 const STAMP_DIGITS: usize = 12;
 
 pub(crate) fn now() -> u64 {
     static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    // In a hundred thousand years.
+    // Overflows in a hundred thousand years.
     u64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -90,7 +93,7 @@ impl Answer {
         match (parts.next(), parts.next(), parts.next()) {
             (Some("sse"), Some(count), _) => {
                 let mut whole = head("text/event-stream", None);
-                // A chunk for each, as servers send them, and all at once.
+                // A chunk for each event, as servers send them, all at once.
                 for event in protocol.events(count.parse().unwrap_or(1)) {
                     whole.extend(chunk(event.as_bytes()));
                 }
@@ -167,7 +170,7 @@ impl Protocol {
         }
     }
 
-    /// A message of so many events in all: what the client gets has as many, give or take those at the ends.
+    /// A message of this many events in all; a translated one has a few more or less at its ends.
     fn events(self, count: usize) -> Vec<String> {
         let texts = count.saturating_sub(6).max(1);
         match self {

@@ -9,7 +9,7 @@ use crate::{
     subjects::{DECLINES, GEMINI, KEY, NONE_FIRES, OPENAI, STRIP_FIRES, Subject, TEN_MORE},
 };
 
-/// What is loaded, and with what.
+/// The server and its load.
 struct One<'a> {
     server: &'a str,
     answer: &'a str,
@@ -17,8 +17,9 @@ struct One<'a> {
     clients: usize,
 }
 
-/// Prints the server's process before a hundred requests for each of the rounds, and what was done after them.
-#[expect(clippy::print_stdout, reason = "whoever profiles waits for the line")]
+/// Prints the process id of the server before a hundred requests for each of the rounds, and the
+/// result after them.
+#[expect(clippy::print_stdout, reason = "the profiler waits for the line")]
 pub(crate) async fn run(folder: &Path, what: &str, rounds: usize) -> io::Result<()> {
     let one = One::of(what).ok_or_else(|| {
         let wanted = "one:SERVER:ANSWER:BYTES:CLIENTS, as in one:strip:json:600000:32";
@@ -27,7 +28,7 @@ pub(crate) async fn run(folder: &Path, what: &str, rounds: usize) -> io::Result<
     let subject = one.subject(folder).await?;
     let body = body::request(one.answer, one.bytes);
     let shot = Shot::new(&subject.path(one.answer), KEY, &body);
-    // Warmed up by answers that come at once: a slow one may take a minute.
+    // Warms up with immediate responses, since a slow one may take a minute.
     let first = Shot::new(
         &subject.path("json"),
         KEY,
@@ -56,7 +57,7 @@ pub(crate) async fn run(folder: &Path, what: &str, rounds: usize) -> io::Result<
 }
 
 impl<'a> One<'a> {
-    /// What is left out is the plainest.
+    /// Parses the argument; parts that are left out get the plainest value.
     fn of(what: &'a str) -> Option<Self> {
         let mut parts = what.split(':').skip(1);
         let mut or = |plain| match parts.next() {

@@ -1,4 +1,4 @@
-//! The processes that are measured: started on one core, asked for their own account of CPU time and memory, stopped.
+//! Measured processes: started on one core, asked for their CPU time and memory, stopped.
 
 use std::{fs, io, net::TcpListener, path::Path, process::Stdio, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio::{
     time::Instant,
 };
 
-/// How long anything may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit of a start and of a shutdown.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server.
 pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
-    /// Whose time counts: not a master's that only waits.
+    /// The process whose time counts, not a master that only waits.
     pub(crate) worker: u32,
 }
 
@@ -44,7 +44,7 @@ impl Server {
         Self::telling(command, "the relay").await
     }
 
-    /// Starts what chooses a port and says on standard error which.
+    /// Starts a server that chooses its port and prints it to standard error.
     async fn telling(mut command: Command, what: &str) -> io::Result<Self> {
         let mut child = command
             .stdout(Stdio::null())
@@ -54,7 +54,7 @@ impl Server {
         let mut lines = BufReader::new(errors).lines();
         let mut said = String::new();
         let port = loop {
-            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
+            let line = tokio::time::timeout(LIMIT, lines.next_line()).await??;
             let Some(line) = line else {
                 return Err(lost(&format!("{what}: {said}")));
             };
@@ -64,7 +64,7 @@ impl Server {
             said.push_str(&line);
             said.push('\n');
         };
-        // Whoever writes a log must find a reader.
+        // Keeps reading the log, so that the server never blocks on it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let worker = child.id().ok_or_else(|| lost(what))?;
         Ok(Self {
@@ -77,7 +77,7 @@ impl Server {
     /// Starts nginx as a reverse proxy with one worker.
     pub(crate) async fn nginx(folder: &Path, upstream: u16, buffering: bool) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        // It cannot be asked for a free port, so one is looked for.
+        // nginx cannot choose a free port itself.
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let request_buffering = if buffering { "on" } else { "off" };
         let config = format!(
@@ -125,7 +125,7 @@ http {{
         })
     }
 
-    /// The CPU time that it has used so far, user and system.
+    /// The CPU time used so far, user and system.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         let mut nanos = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.worker))?.flatten() {
@@ -139,7 +139,7 @@ http {{
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// The same with the threads that have ended, to a hundredth of a second.
+    /// The CPU time including threads that have ended, to a hundredth of a second.
     pub(crate) fn cpu_of_all(&self) -> io::Result<Duration> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.worker))?;
         let (_, fields) = text.rsplit_once(')').ok_or_else(|| lost("its account"))?;
@@ -148,7 +148,7 @@ http {{
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// Its resident memory, in bytes.
+    /// The resident memory, in bytes.
     pub(crate) fn memory(&self) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.worker))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -156,23 +156,23 @@ http {{
         kib.map(|kib| kib << 10).ok_or_else(|| lost("its memory"))
     }
 
-    /// Stops it and waits until it is gone.
+    /// Stops the server and waits until it has exited.
     pub(crate) async fn stop(mut self) -> io::Result<()> {
         if let Some(id) = self.child.id() {
             let mut kill = Command::new("kill");
             kill.arg(id.to_string()).status().await?;
         }
-        tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        tokio::time::timeout(LIMIT, self.child.wait()).await??;
         Ok(())
     }
 }
 
-/// How many files this process, and any that it starts, may have open.
+/// The soft limit of open files, for this process and those that it starts.
 pub(crate) fn open_files() -> io::Result<usize> {
     files_allowed(1)
 }
 
-/// How many it may allow itself.
+/// The hard limit of open files.
 pub(crate) fn most_open_files() -> io::Result<usize> {
     files_allowed(2)
 }
@@ -199,7 +199,7 @@ fn pinned(program: &Path) -> Command {
     command
 }
 
-/// `... listening ... address=127.0.0.1:41234`, in the words of the gateway's log.
+/// The port in `... listening ... address=127.0.0.1:41234`, a line of the gateway's log.
 fn port_in(line: &str) -> Option<u16> {
     if !line.contains("listening") {
         return None;
@@ -210,7 +210,7 @@ fn port_in(line: &str) -> Option<u16> {
 }
 
 async fn listening(port: u16) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LIMIT;
     loop {
         match TcpStream::connect(("127.0.0.1", port)).await {
             Ok(_) => return Ok(()),

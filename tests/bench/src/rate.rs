@@ -1,7 +1,7 @@
-//! How long answers take at a rate that does not wait for them.
+//! Latency at a fixed rate of requests, which does not depend on the responses.
 //!
-//! Requests are due at fixed moments, whatever became of those before, and a wait is counted from when the request was due:
-//! who queues behind a slow answer, waits for it, as he does in life.
+//! Requests are due at fixed moments, whatever became of earlier ones. Latency is counted from when
+//! the request was due, so time in a queue after a slow response counts, as it does for users.
 
 use std::{io, path::Path, time::Duration};
 
@@ -13,18 +13,18 @@ use crate::{
     table,
 };
 
-/// Of what the slowest of the servers reaches when 32 clients ask as fast as they can.
+/// The rates, as shares of what the slowest server reaches with 32 clients at full speed.
 const SHARES: [f64; 3] = [0.25, 0.5, 0.75];
 const CLIENTS: usize = 32;
-/// So many requests may be under way: more than that wait for a connection, and it counts.
+/// The limit of requests in flight. Further ones wait for a connection, and that wait counts.
 const CONNECTIONS: usize = 256;
 const SPAN: Duration = Duration::from_secs(2);
-/// More would take longer and say no more.
+/// More rounds would take longer and show nothing new.
 const MOST_ROUNDS: usize = 3;
 const SIZES: [(&str, usize); 2] = [("1 KB", 1_000), ("100 KB", 100_000)];
 const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
-/// Where requests go: by whom, to which port, which path.
+/// A target of requests: its name, port and path.
 type Way = (&'static str, u16, String);
 
 pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
@@ -35,7 +35,7 @@ pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
         Subject::gateway(folder, mock, NONE_FIRES).await?,
         Subject::gateway(folder, mock, STRIP_FIRES).await?,
     ];
-    // What of a wait is the generator's own, and the upstream's.
+    // The part of the latency that is the generator's and the upstream's own.
     let mut ways: Vec<Way> = vec![("nothing between", mock, "/json/v1/messages".to_owned())];
     ways.extend(subjects.iter().map(|subject| {
         let path = subject.path("json");
@@ -71,7 +71,7 @@ pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
     Subject::stop(subjects).await
 }
 
-/// Requests per second of the slowest of them.
+/// Requests per second of the slowest target.
 async fn slowest(ways: &[Way], body: &[u8]) -> io::Result<f64> {
     let mut least = f64::INFINITY;
     for (_, port, path) in ways {
@@ -83,7 +83,7 @@ async fn slowest(ways: &[Way], body: &[u8]) -> io::Result<f64> {
     Ok(least)
 }
 
-/// The quantiles of the waits, in milliseconds, by way; each the median of the rounds.
+/// The quantiles of the latency, in milliseconds, by target; each is the median of the rounds.
 async fn waits(
     ways: &[Way],
     body: &[u8],

@@ -1,7 +1,8 @@
-//! A relay that looks at nothing, made of the libraries that the gateway is made of: what they cost is not the gateway's to save.
+//! A relay that looks at nothing, built from the gateway's libraries: the gateway cannot save what
+//! they cost.
 //!
-//! It runs as a process of its own, `witgate-bench relay PORT`, and does with a request what the gateway cannot but do: it
-//! has the body in one piece before it sends it on, and lets the answer through as it comes.
+//! It runs as a process of its own, `witgate-bench relay PORT`, and does only what the gateway has
+//! to do. It reads the whole request body before it forwards it, and streams the response.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use hyper_util::{
 use reqwest::Client;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// As the gateway's connections have them.
+/// The same buffer size as the gateway's connections.
 const BUFFER: usize = 64 * 1024;
 const HEADERS: Duration = Duration::from_secs(300);
 const BACKLOG: u32 = 1024;
@@ -33,9 +34,9 @@ struct Relay {
     upstream: u16,
 }
 
-/// Relays from a free port, which it names on standard error, to this one, until it is killed.
+/// Relays from a free port, printed to standard error, to this upstream until it is killed.
 pub(crate) fn run(upstream: u16) -> io::Result<()> {
-    // An error says that there is one already, which is as good.
+    // An error means that a provider is installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -107,7 +108,7 @@ impl Relay {
     }
 }
 
-/// Takes off what is about the connection that a message came by.
+/// Removes hop-by-hop headers.
 fn end_to_end(headers: &mut HeaderMap) {
     for name in [CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING] {
         headers.remove(name);

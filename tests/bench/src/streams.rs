@@ -15,7 +15,7 @@ use crate::{
 
 /// Two hundred agents, an event every 20 ms for four seconds.
 const STEADY: (&str, usize, usize) = ("slow-200-20", 200, 200);
-/// Streams that are open while memory is looked at.
+/// The streams that are open while memory is measured.
 const OPEN: (&str, usize) = ("slow-60-500", 1_000);
 
 pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
@@ -62,7 +62,8 @@ async fn per_event(subjects: &[Subject], rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// What a client waits longer than it would without anything between; alone, and while two hundred streams are open.
+/// The added delay of the first event compared with no gateway; alone, and with two hundred open
+/// streams.
 async fn first_event(subjects: &[Subject], mock: u16, rounds: usize) -> io::Result<()> {
     let answer = "sse-10";
     let body = body::request(answer, 1_000);
@@ -117,7 +118,7 @@ async fn first_event(subjects: &[Subject], mock: u16, rounds: usize) -> io::Resu
     Ok(())
 }
 
-/// What an open stream takes, counted over a thousand of them.
+/// The memory of an open stream, averaged over a thousand of them.
 async fn memory(subjects: &[Subject]) -> io::Result<()> {
     let (answer, streams) = OPEN;
     let body = body::request(answer, 1_000);
@@ -135,7 +136,7 @@ async fn memory(subjects: &[Subject]) -> io::Result<()> {
             let (shot, port) = (shot.clone(), subject.server.port);
             tasks.spawn(async move { load::closed(port, &shot, 1, 1).await });
         }
-        // In the middle of all of them.
+        // While all of them are open.
         tokio::time::sleep_until(Instant::now() + Duration::from_secs(5)).await;
         let taken = subject.server.memory()?.saturating_sub(before);
         tasks.shutdown().await;

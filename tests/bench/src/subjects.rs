@@ -1,4 +1,5 @@
-//! What is measured: nginx, and the gateway in several configurations, all in front of the same mock.
+//! What is measured: nginx, and the gateway in several configurations, all in front of the same
+//! mock.
 
 use std::{
     io,
@@ -7,7 +8,7 @@ use std::{
 
 use crate::process::Server;
 
-/// What the mock can be asked for; the model of a request names one, and for nginx the path does.
+/// The responses of the mock; chosen by the model of a request, or by the path for nginx.
 pub(crate) const ANSWERS: [&str; 7] = [
     "json",
     "sse-10",
@@ -18,35 +19,35 @@ pub(crate) const ANSWERS: [&str; 7] = [
     "timed-40-500",
 ];
 
-/// The key that clients show.
+/// The key that clients present.
 pub(crate) const KEY: &str = "bench";
 
 /// A server under load.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) server: Server,
-    /// Where it keeps its files.
+    /// The folder for its files.
     pub(crate) folder: PathBuf,
     by_path: bool,
 }
 
-/// How the gateway is set up.
+/// A configuration of the gateway.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
-    /// Of each upstream.
+    /// Lines for each upstream.
     upstream: &'static str,
-    /// Plugins dropped into the folder beside the default ones: so many copies of these.
+    /// Plugins added to the default ones: this many copies of each.
     plugins: (usize, &'static [&'static str]),
-    /// Plugin instances that may live at the same time.
+    /// Plugin instances that may exist at the same time.
     instances: usize,
 }
 
 const NONE: (usize, &[&str]) = (0, &[]);
-/// As many as without a word in the configuration.
+/// The default number of instances.
 const INSTANCES: usize = 1_000;
 
-/// An upstream against which no rule changes anything.
+/// An upstream for which no rule changes anything.
 pub(crate) const NONE_FIRES: Setup = Setup {
     name: "witgate",
     upstream: "preset = \"anthropic\"",
@@ -62,7 +63,7 @@ pub(crate) const STRIP_FIRES: Setup = Setup {
     instances: INSTANCES,
 };
 
-/// So many plugins whose guards say no.
+/// This many more plugins, whose guards do not match.
 pub(crate) const fn more(name: &'static str, count: usize) -> Setup {
     Setup {
         name,
@@ -78,7 +79,7 @@ pub(crate) const HOLDS: Setup = Setup {
     ..DECLINES
 };
 
-/// Ten plugins whose guards say no.
+/// Ten plugins whose guards do not match.
 pub(crate) const TEN_MORE: Setup = Setup {
     name: "witgate, 10 more plugins",
     upstream: "preset = \"anthropic\"",
@@ -95,7 +96,7 @@ pub(crate) const DECLINES: Setup = Setup {
     instances: INSTANCES,
 };
 
-/// Five of them.
+/// Five plugins that are called at every hook and decline.
 pub(crate) const FIVE_DECLINE: Setup = Setup {
     name: "witgate, 5 decline",
     upstream: "preset = \"anthropic\"",
@@ -103,7 +104,7 @@ pub(crate) const FIVE_DECLINE: Setup = Setup {
     instances: INSTANCES,
 };
 
-/// A translation.
+/// A translation to Gemini's protocol.
 pub(crate) const GEMINI: Setup = Setup {
     name: "witgate, dialect-gemini",
     upstream: "preset = \"gemini\"",
@@ -111,7 +112,7 @@ pub(crate) const GEMINI: Setup = Setup {
     instances: INSTANCES,
 };
 
-/// A translation.
+/// A translation to OpenAI's protocol.
 pub(crate) const OPENAI: Setup = Setup {
     name: "witgate, dialect-openai",
     upstream: "preset = \"openai\"",
@@ -135,7 +136,7 @@ impl Subject {
         })
     }
 
-    /// What the gateway's libraries do without the gateway.
+    /// The relay: the gateway's libraries without the gateway.
     pub(crate) async fn relay(mock: u16) -> io::Result<Self> {
         Ok(Self {
             name: "a bare relay",
@@ -154,7 +155,7 @@ impl Subject {
                 setup.upstream
             ));
         }
-        // The cache is shared by all; the settings are for a plugin that is dropped later.
+        // The cache is shared by all; the settings are for a plugin that is added later.
         config.push_str(&format!(
             "[plugins]\ncache = \"../cache\"\ninstances = {}\n[plugin.tagger.settings]\nheaders = {{ x-tag = [\"1\"] }}\n",
             setup.instances
@@ -186,7 +187,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Where a request for this answer goes.
+    /// The path of a request for this response.
     pub(crate) fn path(&self, answer: &str) -> String {
         if self.by_path {
             format!("/{answer}/v1/messages")
@@ -196,7 +197,7 @@ impl Subject {
     }
 }
 
-/// The gateway as `cargo build --release` makes it, which lies beside this program.
+/// The gateway as built by `cargo build --release`, which is in the folder of this program.
 fn program() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("witgate");
     if program.is_file() {
@@ -206,7 +207,7 @@ fn program() -> io::Result<PathBuf> {
     Err(io::Error::other(what))
 }
 
-/// A plugin, built as authors build theirs.
+/// A plugin, built the way authors build theirs.
 pub(crate) fn component(name: &str) -> io::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -1,8 +1,9 @@
-//! A chart as an SVG file: axes with units, a line per server, a legend; readable in light and in dark.
+//! Charts as SVG files: axes with units, a line per server, a legend, readable in light and dark
+//! mode.
 
 use std::fmt::Write;
 
-/// What is drawn.
+/// A chart.
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
     pub(crate) x: Axis,
@@ -11,16 +12,16 @@ pub(crate) struct Chart {
 }
 
 pub(crate) struct Axis {
-    /// What it shows, with the unit.
+    /// What the axis shows, with the unit.
     pub(crate) label: &'static str,
     pub(crate) scale: Scale,
-    /// How a figure on it is written.
+    /// How figures on the axis are written.
     pub(crate) figure: fn(f64) -> String,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Scale {
-    /// From zero.
+    /// Starts at zero.
     Linear,
     /// For figures above zero.
     Log,
@@ -28,7 +29,7 @@ pub(crate) enum Scale {
 
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// Its color and shape, of five and four: a server has the same in every picture.
+    /// An index into five colours and four shapes: a server has the same in every chart.
     pub(crate) look: usize,
     pub(crate) points: Vec<(f64, f64)>,
 }
@@ -40,7 +41,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 78.0;
 const BOTTOM: f64 = 58.0;
 
-/// Both looks paint their own ground: a page may be dark where the system is light.
+/// Both modes paint their own background, since a page may be dark where the system is light.
 const STYLE: &str = "
 svg { --ground: #ffffff; --ink: #24292f; --faint: #57606a; --grid: #d8dee4;
   --c0: #57606a; --c1: #0a6ebd; --c2: #c2410c; --c3: #0f8a5f; --c4: #8250df; }
@@ -84,7 +85,7 @@ impl Chart {
                 ),
             );
         }
-        // Where something was measured, and nowhere else.
+        // Only for values that were measured.
         for value in measured {
             let (at, figure) = (x(value), escaped(&(self.x.figure)(value)));
             add(
@@ -136,7 +137,7 @@ impl Chart {
                     legend + 15.0
                 ),
             );
-            // About as wide as such letters are.
+            // An approximate width of the text.
             legend += 34.0 + 6.4 * line.name.chars().count() as f64;
         }
         svg.push_str("</svg>\n");
@@ -144,7 +145,7 @@ impl Chart {
     }
 }
 
-/// What an axis reaches over.
+/// The range of an axis.
 struct Span {
     scale: Scale,
     least: f64,
@@ -211,7 +212,7 @@ impl Span {
         }
     }
 
-    /// A one, two or five that gives about six steps.
+    /// A step of one, two or five times a power of ten that gives about six ticks.
     fn step(&self) -> f64 {
         let rough = (self.most - self.least) / 6.0;
         let power = 10f64.powf(rough.log10().floor());
@@ -233,7 +234,8 @@ impl Span {
     }
 }
 
-/// The ones, twos and fives from below the least to above the most; over many powers of ten only the ones.
+/// The ones, twos and fives from below the least to above the most; over many powers of ten only
+/// the ones.
 fn rungs(least: f64, most: f64) -> Vec<f64> {
     let powers = least.log10().floor() as i32..=most.log10().ceil() as i32;
     let digits: &[f64] = if most / least > 500.0 {
@@ -245,7 +247,7 @@ fn rungs(least: f64, most: f64) -> Vec<f64> {
     powers.flat_map(rungs).collect()
 }
 
-/// Lines differ in shape too, for who does not tell the colors apart.
+/// A mark of the line: shapes differ too, for readers who cannot distinguish the colours.
 fn mark(look: usize, x: f64, y: f64, color: &str) -> String {
     let shape = match look % 4 {
         0 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.6\""),
@@ -264,7 +266,7 @@ fn mark(look: usize, x: f64, y: f64, color: &str) -> String {
 }
 
 fn add(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    // A string takes all that is written to it.
+    // Writing to a string cannot fail.
     let _taken = svg.write_fmt(text);
 }
 

@@ -1,12 +1,12 @@
-//! Figures to a table that can be read and pasted.
+//! Tables of figures in Markdown.
 
-/// The middle of them; of an even number the upper one.
+/// The median; of an even number of values the upper one.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The value below which this share of them lies.
+/// The value below which this share of the values lies.
 pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let place = (values.len() as f64 * share) as usize;
@@ -16,7 +16,7 @@ pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// Rows of the same length, the first of them the heading, as a Markdown table.
+/// Prints rows of the same length as a Markdown table, with the first one as the heading.
 pub(crate) fn print(title: &str, rows: &[Vec<String>]) {
     println!("\n{title}\n");
     let columns = rows.first().map_or(0, Vec::len);

@@ -1,4 +1,4 @@
-//! Requests per second and how long the slowest of a hundred waits, by clients that ask at the same time.
+//! Requests per second and the 99th percentile of the latency, by number of concurrent clients.
 
 use std::{io, path::Path, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 const CLIENTS: [usize; 6] = [1, 4, 16, 64, 256, 1_024];
 const WARMING: Duration = Duration::from_millis(500);
 const SPAN: Duration = Duration::from_millis(1_200);
-/// More would take longer and say no more.
+/// More rounds would take longer and show nothing new.
 const MOST_ROUNDS: usize = 3;
 
 pub(super) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
@@ -25,7 +25,7 @@ pub(super) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
         Subject::gateway(folder, mock, NONE_FIRES).await?,
         Subject::gateway(folder, mock, STRIP_FIRES).await?,
     ];
-    // What clients and upstream can do by themselves: no server can be seen to do more.
+    // The limit of clients and upstream by themselves: no server can be measured above it.
     let mut servers = vec![("nothing between", mock, "/json/v1/messages".to_owned())];
     servers.extend(
         subjects

@@ -1,4 +1,4 @@
-//! CPU per request, by the size of its body and by how many plugins are loaded and not called.
+//! CPU per request, by size of the body and by number of plugins that are loaded but not called.
 
 use std::{io, path::Path};
 

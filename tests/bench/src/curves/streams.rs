@@ -1,4 +1,4 @@
-//! What open streams take in memory, and how long an event is on its way while so many are open.
+//! Memory of open streams, and the delay of an event while they are open.
 
 use std::{
     io,
@@ -27,15 +27,15 @@ use crate::{
 /// Every stream has an event each half second, for longer than it is watched.
 const ANSWER: &str = "timed-40-500";
 const STREAMS: [usize; 4] = [10, 100, 1_000, 5_000];
-/// How many are opened in a second: agents do not all begin at once.
+/// Streams opened per second: agents do not all begin at once.
 const PACE: f64 = 1_500.0;
 const WATCHED: Duration = Duration::from_secs(3);
-/// Streams have a connection on either side, and this program is at both ends.
+/// Files per stream in this program, which is both client and upstream.
 const FILES_PER_STREAM: usize = 2;
 /// Files that are open anyway.
 const FILES: usize = 200;
 
-/// Microseconds on the way, of the events that were seen while it was watched.
+/// Delays in microseconds of the events that arrived during the measurement.
 type Delays = Arc<Mutex<Vec<f64>>>;
 
 pub(super) async fn run(folder: &Path) -> io::Result<()> {
@@ -64,7 +64,7 @@ pub(super) async fn run(folder: &Path) -> io::Result<()> {
     let body = body::request(ANSWER, 1_000);
     let mut fresh = Vec::new();
     for (_, port, path, server) in &ways {
-        // What the first request sets up is no stream's.
+        // Warms up, so that memory of the first request is not counted as a stream's.
         watch(*port, &Shot::new(path, KEY, &body), 1).await?;
         fresh.push(server.map_or(Ok(0), Server::memory)?);
     }
@@ -133,7 +133,7 @@ pub(super) async fn run(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens so many streams and watches them; they are still open when it returns.
+/// Opens this many streams and watches them; they are still open when it returns.
 async fn watch(
     port: u16,
     shot: &Shot,
@@ -142,7 +142,7 @@ async fn watch(
     let delays = Delays::default();
     let begun = Instant::now();
     let opened = begun + Duration::from_secs_f64(streams as f64 / PACE);
-    // The last ones have had their first events then.
+    // By then the last ones have had their first events.
     let from = opened + Duration::from_secs(1);
     let mut tasks = JoinSet::new();
     for nth in 0..streams {
@@ -175,7 +175,7 @@ async fn stream(port: u16, shot: Shot, from: Instant, delays: Delays) -> io::Res
     Ok(())
 }
 
-/// Until a server has done with streams that were cut off: then it uses next to no time.
+/// Waits until a server has cleaned up after cut streams and is almost idle.
 async fn quiet(server: Option<&Server>) -> io::Result<()> {
     let until = Instant::now() + Duration::from_secs(5);
     let Some(server) = server else { return Ok(()) };
