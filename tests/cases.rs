@@ -1,5 +1,5 @@
 //! Runs each folder of `tests/cases` as a test of its own through the built gateway: once with the
-//! upstream's answer in one piece, and once with every byte of it as a chunk of its own.
+//! upstream's response in one piece, and once with each byte as a separate chunk.
 //!
 //! `tests/cases/README.md` describes the files of a case, and how to run, ignore and bless one.
 
@@ -25,7 +25,7 @@ use support::{
     upstream::head,
 };
 
-/// Set to bless: what comes is written into the case, and is right.
+/// If set, the results are written into the case instead of compared.
 const UPDATE: &str = "UPDATE_CASES";
 
 /// How the upstream's body is sent.
@@ -42,13 +42,13 @@ struct Stage {
     next: Arc<Mutex<Option<Answer>>>,
 }
 
-/// Gateways that are free, by dialect and settings.
+/// Idle gateways, by dialect and settings.
 #[derive(Default)]
 struct Stages(Mutex<BTreeMap<String, Vec<Stage>>>);
 
-/// What came of a case.
+/// The result of a case.
 struct Came {
-    /// The path below the base URL and the body, for each request that the upstream got.
+    /// The path below the base URL and the body of each request to the upstream.
     sent: Vec<(String, Value)>,
     reply: Reply,
     notes: Vec<String>,
@@ -111,7 +111,7 @@ fn run(case: &Case, stages: &Stages, update: bool) -> Result<(), Failed> {
     Err(wrong.join("\n").into())
 }
 
-/// What is wrong with the files of a case, whatever comes of it.
+/// Problems with the files of a case, independent of its result.
 fn flaws(case: &Case) -> Vec<String> {
     let mut flaws = Vec::new();
     for entry in fs::read_dir(&case.folder).unwrap() {
@@ -215,7 +215,7 @@ impl Came {
         self.reply.status != 200 || self.reply.text().contains("event: error")
     }
 
-    /// Where this is not what the case says.
+    /// The differences to what the case says.
     fn differences(&self, case: &Case) -> Vec<String> {
         let mut wrong = Vec::new();
         match (&self.sent[..], case.asks()) {
@@ -276,7 +276,7 @@ impl Came {
         Ok(body)
     }
 
-    /// The id in the body is another one each time, but always that of the header.
+    /// The id in the body changes each time, but always equals the one in the header.
     fn wrong_request_id(&self) -> Vec<String> {
         let body = self.reply.json();
         let (inside, header) = (body["request_id"].as_str(), self.reply.header("request-id"));
@@ -288,7 +288,7 @@ impl Came {
         }
     }
 
-    /// Writes this into the case.
+    /// Writes the result into the case.
     fn bless(&self, case: &Case) -> Result<(), Failed> {
         match &self.sent[..] {
             [] => {
@@ -348,7 +348,7 @@ fn notes(record: &str, dialect: &str) -> Vec<String> {
         .collect()
 }
 
-/// What the upstream answers in this case.
+/// The upstream's answer in this case.
 fn answer(case: &Case, pieces: Pieces) -> Option<Answer> {
     let (status, headers, body) = if let Some(events) = case.text("upstream.sse") {
         (200, vec![header("content-type: text/event-stream")], events)
@@ -388,7 +388,7 @@ fn lines(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// A line if the two texts differ, with the place where they do.
+/// A line if the two texts differ, with the place of the difference.
 fn differs(what: &str, got: &str, wanted: &str) -> Vec<String> {
     if got == wanted {
         return vec![];
@@ -417,7 +417,7 @@ fn toml(value: &Value) -> String {
             let members: Vec<String> = members.iter().map(member).collect();
             format!("{{ {} }}", members.join(", "))
         }
-        // All other values are written alike in both.
+        // All other values are written alike in both formats.
         other => other.to_string(),
     }
 }

@@ -1,4 +1,5 @@
-//! The Claude Code CLI in print mode: a conversation of two turns with a tool call, while a plugin comes, changes and goes.
+//! The Claude Code CLI in print mode: a conversation of two turns with a tool call, while a plugin
+//! is added, changed and removed.
 
 use std::{
     path::Path,
@@ -62,7 +63,7 @@ fn claude_code_talks_and_uses_a_tool_while_plugins_come_and_go() {
         session.as_str(),
         "the same conversation"
     );
-    // The echo says what it received: both prompts, and who edited.
+    // The echo says what it received: both prompts, and the plugin that edited.
     let said = answer["result"].as_str().unwrap();
     assert!(said.contains("tagger"), "{said}");
     assert!(gateway.record(from).contains("tagger"));
@@ -102,7 +103,7 @@ fn claude_code_gives_up_at_once_on_a_wrong_key() {
     );
 }
 
-/// Runs the CLI in print mode in an environment that has nothing in it but what is said here.
+/// Runs the CLI in print mode in an environment with only the variables set here.
 #[track_caller]
 pub(crate) fn print(
     claude: &Path,
@@ -115,7 +116,7 @@ pub(crate) fn print(
     finish_within(command(claude, home, &base, key, words), LIMIT)
 }
 
-/// The same, not yet started.
+/// The same command, not yet started.
 pub(crate) fn command(
     claude: &Path,
     home: &Path,

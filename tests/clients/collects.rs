@@ -1,5 +1,5 @@
-//! A forced stream, collected by the gateway, is the message that the official SDKs' own accumulators make of the same
-//! events.
+//! A forced stream collected by the gateway equals the message that the official SDKs accumulate
+//! from the same events.
 
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ fn end(reason: &str) -> String {
     )
 }
 
-/// What there is in messages, each with its oddities.
+/// Streams with everything that messages may contain, each with its oddities.
 fn streams() -> Vec<(&'static str, String)> {
     let thinking = r#"
         {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}
@@ -131,7 +131,7 @@ fn message(said: &Value) -> Value {
     message
 }
 
-/// Without what an SDK adds of its own: absent members as null, and parsed outputs.
+/// Removes what an SDK adds itself: absent members as null, and parsed outputs.
 fn plain(value: &mut Value) {
     match value {
         Value::Object(members) => {

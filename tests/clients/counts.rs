@@ -1,5 +1,5 @@
-//! How often the Claude Code CLI repeats a request by itself, with and without `x-should-retry: false` on the answer. The
-//! counts stand in docs/retries.md.
+//! How often the Claude Code CLI retries a request, with and without `x-should-retry: false` on the
+//! response. The counts are listed in docs/retries.md.
 
 use std::{
     process::Stdio,
@@ -19,16 +19,16 @@ const STATUSES: [(u16, &str); 4] = [
     (502, "api_error"),
 ];
 
-/// For those that would go on for minutes.
+/// The time limit for statuses that the CLI retries for minutes.
 const ENOUGH: Duration = Duration::from_secs(60);
 
-/// What the CLI did: requests, and when it gave up, if it did.
+/// What the CLI did: the number of its requests, and when it gave up, if it did.
 struct Did {
     requests: usize,
     ended: Option<Duration>,
 }
 
-/// Runs the CLI against an upstream that answers nothing else, without a gateway between them.
+/// Runs the CLI directly against an upstream that always answers with this error.
 fn ask(status: u16, kind: &'static str, with_header: bool) -> Did {
     let upstream = Upstream::with(move |_| {
         let answer = Answer::error(status, kind, "scripted");
@@ -85,7 +85,7 @@ fn claude_code_heeds_x_should_retry() {
             did.requests, did.ended
         );
         assert!(did.ended.is_some(), "{status}: still trying");
-        // The six that follow a 400 are no repeats: each is smaller than the one before.
+        // The six that follow a 400 are not repeats: each is smaller than the one before.
         let most = if status == 400 { 6 } else { 1 };
         assert!(did.requests <= most, "{status}: {}", did.requests);
     }

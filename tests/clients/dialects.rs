@@ -1,5 +1,6 @@
-//! Real clients through the dialects, to upstreams that refuse whatever the provider's own types do not take: the SDKs, a
-//! session of ten turns with Claude Code, and requests and answers at random.
+//! Real clients through the dialects, to upstreams that reject whatever the provider's own types do
+//! not accept: the SDKs, a session of ten turns with Claude Code, and random requests and
+//! responses.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -50,7 +51,8 @@ fn the_typescript_sdk_talks(dialect: &'static str) {
     if install::skipped() {
         return;
     }
-    // Node looks for packages beside the script; a copy for each test, so that none meets a half written one.
+    // Node looks for packages beside the script. Each test has its own copy, so that none reads a
+    // half-written one.
     let script = install::node().join(format!("dialects-{dialect}.mjs"));
     fs::copy(install::sources().join("dialects.mjs"), &script).unwrap();
     every_case_is_ok(Path::new("node"), &script, "typescript", dialect);
@@ -74,7 +76,7 @@ fn every_case_is_ok(interpreter: &Path, script: &Path, language: &str, dialect: 
         command.env_remove(name);
     }
     let outcome = finish_within(command, LIMIT);
-    // First what the upstream found wrong: it is why a client failed.
+    // First what the upstream found wrong, since that is why a client failed.
     upstream.received();
     let expected = case_names(&fs::read_to_string(script).unwrap(), language);
     assert!(expected.len() >= 8, "{expected:?}");
@@ -139,7 +141,8 @@ fn whatever_is_said_is_heard(dialect: &'static str) {
     at_random(&upstream, command, &[("whole", 100), ("cut", 20)]);
 }
 
-/// Runs a script that says what went wrong, and then how often what came about: each of these at least so often.
+/// Runs a script that prints failures, and then how often each kind of result occurred. Each of
+/// `wanted` must occur at least that often.
 #[track_caller]
 fn at_random(upstream: &Live, mut command: Command, wanted: &[(&str, u64)]) {
     for name in ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"] {
@@ -165,18 +168,20 @@ fn claude_code_works_ten_turns_with_gemini() {
 
 #[test]
 fn claude_code_works_ten_turns_with_an_older_gemini() {
-    // It is asked for thoughts in other words.
+    // Thoughts are requested in another way than from newer models.
     claude_code_works_ten_turns("gemini", "gemini-2.5-pro", "");
 }
 
 #[test]
 fn claude_code_works_ten_turns_with_openai() {
-    // For OpenAI itself; by default nothing is sent that other servers may not know.
+    // These settings are for OpenAI itself; the default sends nothing that other servers may not
+    // know.
     let settings = "settings = { effort = true, max_tokens = \"max_completion_tokens\" }";
     claude_code_works_ten_turns("openai", "gpt-5", settings);
 }
 
-/// What came back of each turn is looked at by the upstream itself (strict/script.py, `Session`).
+/// The upstream itself checks what the client sends back of each turn (strict/script.py,
+/// `Session`).
 #[track_caller]
 fn claude_code_works_ten_turns(dialect: &'static str, model: &str, settings: &str) {
     if install::skipped() {
@@ -191,7 +196,7 @@ fn claude_code_works_ten_turns(dialect: &'static str, model: &str, settings: &st
         .gateway(KEY)
         .tables(&format!("[plugin.dialect-{dialect}]\n{settings}"))
         .start();
-    // In this format it wants to see thoughts.
+    // This output format shows thoughts.
     let words = [
         "--model",
         model,
@@ -222,7 +227,7 @@ fn claude_code_works_ten_turns(dialect: &'static str, model: &str, settings: &st
     }
 }
 
-/// A picture of 32 by 32 points, large enough to be one for whoever looks at it.
+/// A picture of 32 by 32 pixels, large enough to be a real one.
 fn png() -> Vec<u8> {
     const SIDE: u32 = 32;
     let mut rows = Vec::new();
@@ -248,7 +253,7 @@ fn png() -> Vec<u8> {
     file
 }
 
-/// As zlib has it, without compression: one block, whose length is below 64 KiB.
+/// The data in zlib format without compression: one block, shorter than 64 KiB.
 fn stored(data: &[u8]) -> Vec<u8> {
     let length = data.len() as u16;
     let mut bytes = vec![0x78, 0x01, 0x01];

@@ -1,4 +1,5 @@
-//! Installs the clients once, below the target folder, in the versions that this folder's files name.
+//! Installs the clients once, below the target folder, in the versions that this folder's files
+//! name.
 
 use std::{
     env, fs,
@@ -13,7 +14,7 @@ use crate::support::{component::root, gateway::finish_within};
 /// Registries are sometimes slow.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Whether the user said not to try; whoever asks returns early, visibly.
+/// Whether the user chose to skip these tests. It prints so, and the caller returns early.
 pub(crate) fn skipped() -> bool {
     let skip = env::var("WITGATE_SKIP_CLIENTS").is_ok_and(|value| value == "1");
     if skip {
@@ -42,7 +43,7 @@ pub(crate) fn python(requirements: &str) -> PathBuf {
     home.join("bin/python")
 }
 
-/// The folder with `node_modules` in it.
+/// The folder that contains `node_modules`.
 #[track_caller]
 pub(crate) fn node() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -81,22 +82,23 @@ pub(crate) fn claude() -> PathBuf {
     })
 }
 
-/// Where the sources of these tests are.
+/// The source folder of these tests.
 pub(crate) fn sources() -> PathBuf {
     root().join("tests/clients")
 }
 
-/// A folder that is made once for what this file says, and again when it says something else.
+/// A folder that is installed once for the content of this file, and again when the content
+/// changes.
 fn installed_for(file: &Path, install: impl FnOnce(&Path)) -> PathBuf {
     let name = file.file_stem().unwrap().to_string_lossy().into_owned();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clients-{name}"));
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    // One that failed has said so, and the next may try again.
+    // A failed installation was reported, and the next one may try again.
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = home.join("installed-for");
     let wanted = fs::read_to_string(file).unwrap();
     if fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {
-        // Half an installation is none.
+        // Removes a partial installation.
         let _ = fs::remove_dir_all(&home);
         install(&home);
         fs::write(stamp, wanted).unwrap();

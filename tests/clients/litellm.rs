@@ -1,5 +1,5 @@
-//! LiteLLM's proxy as an upstream that speaks OpenAI's protocol and that nobody here wrote: clients get through the dialect to
-//! its mock answers, and to tool calls that it makes itself of another protocol's.
+//! LiteLLM's proxy as an independent upstream that speaks OpenAI's protocol. Clients reach its mock
+//! responses through the dialect, and tool calls that it translates from another protocol.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use crate::{
     survives::{KEY, sdks},
 };
 
-/// The running proxy, stopped by its own process number.
+/// The running proxy, stopped by its own process id.
 struct LiteLlm {
     url: String,
     _process: Process,
@@ -22,7 +22,7 @@ struct LiteLlm {
 }
 
 impl LiteLlm {
-    /// Its model `behind` is this gateway's echo.
+    /// Starts the proxy. Its model `behind` is this gateway's echo.
     #[track_caller]
     fn start(behind: &Gateway) -> Self {
         let home = TempDir::new("litellm-home");
@@ -34,13 +34,13 @@ impl LiteLlm {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", home.path())
             .env("BEHIND", format!("http://{}", behind.addr))
-            // Nothing that it would fetch from elsewhere.
+            // Prevents a download.
             .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
             .env("LITELLM_TELEMETRY", "False")
             .args(["--host", "127.0.0.1", "--port", "0", "--config"])
             .arg(install::sources().join("litellm.yaml"));
         let process = Process::spawn(command);
-        // The last thing that it says before it accepts connections.
+        // The last line before it accepts connections.
         let line = process.line_from(0, &["Uvicorn running on"]).1;
         let url = line
             .split_whitespace()
@@ -53,7 +53,7 @@ impl LiteLlm {
         }
     }
 
-    /// A gateway that has nothing but this upstream, for this one of its models.
+    /// A gateway with only this upstream, for one of its models.
     fn gateway(&self, model: &str) -> Builder {
         Gateway::echo()
             .auth("strict", &[KEY])

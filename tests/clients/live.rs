@@ -1,5 +1,5 @@
-//! The strict upstream (strict/upstream.py): it speaks a provider's protocol, refuses what the provider's own types do not
-//! take, and tells of each request what was wrong with it.
+//! The strict upstream (strict/upstream.py): it speaks a provider's protocol, rejects what the
+//! provider's own types do not accept, and reports the flaws of each request.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -31,7 +31,7 @@ impl Live {
         Self::start(dialect, &["sdk"])
     }
 
-    /// Answers the same, whatever is asked for.
+    /// Gives the same answer to every request.
     #[track_caller]
     pub(crate) fn always(dialect: &'static str) -> Self {
         Self::start(dialect, &["always"])
@@ -65,7 +65,7 @@ impl Live {
         let heard = Arc::clone(&complaints);
         thread::spawn(move || {
             let mut text = Vec::new();
-            // What came before an error is what there is to show.
+            // Whatever was read before an error is worth showing.
             let _ = stderr.read_to_end(&mut text);
             heard
                 .lock()
@@ -74,7 +74,7 @@ impl Live {
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let first = next(&mut lines).unwrap_or_else(|| {
-            // It has ended, so its words are all there as soon as it is waited for.
+            // The process has ended, so its output is complete once it is waited for.
             let _ = child.wait();
             panic!("the strict upstream ended: {}", complaints.lock().unwrap())
         });
@@ -98,7 +98,7 @@ impl Live {
         }
     }
 
-    /// A gateway that has nothing but this upstream, called `up`, with the account `ada`, and tries nothing twice.
+    /// A gateway with only this upstream, called `up`, with the account `ada`, and without retries.
     pub(crate) fn gateway(&self, key: &str) -> Builder {
         Gateway::echo()
             .auth("strict", &[key])
@@ -109,7 +109,7 @@ impl Live {
             ))
     }
 
-    /// What came, all of it as the provider takes it.
+    /// The requests so far; fails if one has a flaw.
     #[track_caller]
     pub(crate) fn received(&self) -> Vec<Value> {
         let received = self.received.lock().unwrap().clone();
@@ -126,13 +126,13 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // By handle, so it can meet no other process.
+        // Killed by its handle, so no other process can be hit.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The next line of JSON; none at the end.
+/// The next line of JSON; `None` at the end.
 fn next(lines: &mut BufReader<ChildStdout>) -> Option<Value> {
     let mut line = String::new();
     match lines.read_line(&mut line) {

@@ -1,8 +1,9 @@
-//! Clients that others wrote, from their registries, against the built gateway: the official Python and TypeScript SDKs
-//! and the Claude Code CLI. And what others wrote for the upstream's side: Google's and OpenAI's own packages, which judge what
-//! the dialects send, and LiteLLM's proxy.
+//! Third-party clients, from their registries, against the built gateway: the official Python and
+//! TypeScript SDKs and the Claude Code CLI. Third-party software for the upstream's side as well:
+//! Google's and OpenAI's own packages, which check what the dialects send, and LiteLLM's proxy.
 //!
-//! A client that cannot be installed fails its test, unless `WITGATE_SKIP_CLIENTS=1` says not to try.
+//! A client that cannot be installed fails its test, unless `WITGATE_SKIP_CLIENTS=1` skips these
+//! tests.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 

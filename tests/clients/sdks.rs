@@ -1,4 +1,4 @@
-//! The official SDKs: each case of the two scripts must come, and come right.
+//! The official SDKs: every case of the two scripts must run and pass.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -24,7 +24,7 @@ fn the_python_sdk_works_against_an_upstream_without_threads() {
         return;
     }
     let python = install::python("requirements.txt");
-    // The echo of another gateway is the server of which nothing is known.
+    // The echo of another gateway plays a server of unknown capabilities.
     let behind = Gateway::echo().start();
     let table = format!(
         "[[upstream]]\nname = \"behind\"\npreset = \"compatible\"\nbase_url = \"http://{}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}]",
@@ -117,7 +117,7 @@ fn every_case_is_ok(
     );
 }
 
-/// The names of the cases as the script's text has them, so that none is lost by a script that ends early.
+/// The names of the cases in the script's text, so that a script that ends early loses none.
 pub(crate) fn case_names(script: &str, language: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut decorated = false;

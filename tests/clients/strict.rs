@@ -1,5 +1,5 @@
-//! What is sent to a provider and what its answers look like in the tests, held to the provider's own published types and
-//! not to our reading of its documents.
+//! Requests to a provider, and the responses used by tests, checked against the provider's own
+//! published types instead of our reading of its documents.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the validators say, a line for each thing that they looked at.
+/// The output of a validator: a line for each thing that it checked.
 fn report(script: &str, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new(install::python("requirements-strict.txt"));
     command
@@ -63,7 +63,7 @@ fn every_case_is_the_providers_own(dialect: &str) {
     if install::skipped() {
         return;
     }
-    // With everything that a case takes from the defaults of its dialect.
+    // The files include everything that a case takes from the defaults of its dialect.
     let expanded = TempDir::new("cases");
     let cases = case::all(&root().join("tests/cases"));
     let cases = cases.into_iter().filter(|case| case.dialect() == dialect);
@@ -80,7 +80,7 @@ fn every_case_is_the_providers_own(dialect: &str) {
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();
         for (file, what) in [("sent.json", "sent"), ("upstream.sse", "upstream")] {
-            // What another server says is not looked at, and is said to be so.
+            // A response in another server's format is not checked, and the output must say so.
             let foreign = what == "upstream" && folder.join("foreign.txt").exists();
             let line = format!("ok {name} {}", if foreign { "foreign" } else { what });
             assert!(

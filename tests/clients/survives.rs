@@ -1,5 +1,5 @@
-//! What fails upstream and what a client notices of it: the official SDKs, told to try nothing again themselves, and the
-//! Claude Code CLI get through, or raise what is true.
+//! Upstream failures as seen by clients: the official SDKs, with their own retries disabled, and
+//! the Claude Code CLI succeed or raise a truthful error.
 
 use std::{
     fs,
@@ -28,10 +28,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const KEY: &str = "sk-witgate-test";
 const THREE: [&str; 3] = ["ada", "bob", "cyd"];
 
-/// An answer is used up when it is given, so it is made anew.
+/// Makes a response; each one can be sent only once.
 type Make = fn() -> Answer;
 
-/// What comes before a good answer.
+/// Failures before a success.
 const FAULTS: [(&str, &[Make]); 4] = [
     (
         "429 then success",
@@ -62,10 +62,11 @@ fn to(upstream: &Upstream) -> Builder {
         .pool("up", upstream, &THREE)
 }
 
-/// What each SDK says of these requests, each asked of a gateway by `create` or `stream`.
+/// The result of each request in each SDK. A request names its gateway, and `create` or `stream`.
 #[track_caller]
 pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2] {
-    // Node looks for packages beside the script; each test has a copy of its own, so that none meets a half written one.
+    // Node looks for packages beside the script. Each test has its own copy, so that none reads a
+    // half-written one.
     let home = install::node();
     let name = thread::current()
         .name()
@@ -111,7 +112,7 @@ fn the_sdks_get_through_transient_failures() {
     let gateways: Vec<(Upstream, Gateway)> = FAULTS
         .iter()
         .map(|(_, faults)| {
-            // After a good answer the faults begin anew, for the next request.
+            // After a success the faults start again, for the next request.
             let place = Mutex::new(0);
             let upstream = Upstream::with(move |request| {
                 let mut at = place.lock().unwrap();
@@ -119,7 +120,7 @@ fn the_sdks_get_through_transient_failures() {
                 *at = if answer.is_some() { *at + 1 } else { 0 };
                 answer.unwrap_or_else(|| Answer::hello(request))
             });
-            // Rests of the request before are not what is looked at here.
+            // Cooldowns from the request before do not matter here.
             let gateway = to(&upstream).retry("patience = \"20s\"").start();
             (upstream, gateway)
         })
@@ -160,7 +161,7 @@ fn the_sdks_raise_when_a_stream_is_truncated() {
     }
 }
 
-/// Some text, and the connection is gone.
+/// Some text, and then the connection is lost.
 fn truncated() -> Answer {
     let events = EVENTS[..4].concat();
     Answer::Raw(
@@ -169,7 +170,7 @@ fn truncated() -> Answer {
     )
 }
 
-/// Whether it is a request of the conversation, and none of those that the CLI makes besides.
+/// Whether the request is of the conversation, and not one that the CLI makes besides.
 fn is_main(request: &Received) -> bool {
     request.path.starts_with("/v1/messages?") || request.path == "/v1/messages"
 }
@@ -190,7 +191,7 @@ fn claude_code_gets_through_transient_failures() {
         let answer: Value = serde_json::from_str(&outcome.out).expect("a JSON result");
         assert_eq!(answer["is_error"], false, "{name}: {answer}");
         assert_eq!(answer["result"], "hello", "{name}: {answer}");
-        // The gateway took it on itself: the client asked once.
+        // The gateway retried by itself: the client asked once.
         let asked = upstream.received().into_iter().filter(is_main).count();
         assert_eq!(asked, faults.len() + 1, "{name}");
         assert_eq!(records(&gateway), 1, "{name}");
@@ -218,7 +219,7 @@ fn claude_code_goes_on_after_a_truncated_stream() {
     assert!(upstream.received().len() >= 2, "it was taken for complete");
 }
 
-/// How many exchanges the gateway has ended.
+/// The number of exchanges that have ended.
 fn records(gateway: &Gateway) -> usize {
     let log = gateway.log();
     log.iter()
@@ -247,7 +248,7 @@ fn half_a_minute_of_silence_is_bridged_in_real_time() {
             let (gateway, claude, home) = (&gateway, &claude, &home);
             move || {
                 let outcome = claude_code::print(claude, home.path(), gateway, KEY, &["hello"]);
-                // The test may have failed and gone.
+                // The test may have failed and ended.
                 let _ = ended.send("Claude Code");
                 outcome
             }
@@ -268,7 +269,7 @@ fn half_a_minute_of_silence_is_bridged_in_real_time() {
             }
         });
         upstream.request(2);
-        // What may not happen is that one of them gives up.
+        // What must not happen is that one of them gives up.
         assert_eq!(
             end.recv_timeout(Duration::from_secs(30)),
             Err(RecvTimeoutError::Timeout)

@@ -1,5 +1,5 @@
-//! The format of the case folders in `tests/cases`: what a case says itself, and what it takes from
-//! the defaults of its dialect. `tests/cases/README.md` describes the files.
+//! The format of the case folders in `tests/cases`: which files a case has itself, and which it
+//! takes from the defaults of its dialect. `tests/cases/README.md` describes the files.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ pub const FILES: [&str; 17] = [
     "ignored.txt",
 ];
 
-/// What `sent.txt` says where the gateway answers without asking the upstream.
+/// The content of `sent.txt` if the gateway answers without asking the upstream.
 pub const NOTHING: &str = "nothing";
 
 /// The folder with the defaults of a dialect.
@@ -52,7 +52,7 @@ pub fn all(cases: &Path) -> Vec<Case> {
     cases.filter(|case| case.name() != DEFAULT).collect()
 }
 
-/// The text of a file as it is in this folder.
+/// The text of a file in this folder, as it is.
 pub fn read(folder: &Path, file: &str) -> Option<String> {
     fs::read_to_string(folder.join(file)).ok()
 }
@@ -62,7 +62,7 @@ impl Case {
         name(&self.folder)
     }
 
-    /// `openai` for a case in `dialect-openai`.
+    /// The dialect: `openai` for a case in `dialect-openai`.
     pub fn dialect(&self) -> &str {
         let folder = name(self.dialect_folder());
         let dialect = folder.strip_prefix("dialect-");
@@ -104,7 +104,7 @@ impl Case {
         read(&self.dialect_folder().join(DEFAULT), file)
     }
 
-    /// Makes a file say this. A file that says what the default says is removed.
+    /// Writes a file. A file that says the same as the default is removed.
     pub fn write(&self, file: &str, text: Option<&str>) {
         let text = text.filter(|text| self.default(file).as_deref() != Some(text));
         match text {
@@ -116,7 +116,7 @@ impl Case {
         }
     }
 
-    /// Makes `sent.json` say this, in the shortest form: the default, a merge patch, or whole.
+    /// Writes `sent.json` in the shortest form: the default, a merge patch, or whole.
     pub fn write_sent(&self, sent: &Value) {
         let default: Option<Value> = self
             .default("sent.json")
@@ -139,7 +139,7 @@ impl Case {
         self.write("sent.merge.json", patch.as_deref());
     }
 
-    /// Writes the case into this folder with everything that it takes from the defaults.
+    /// Writes the case into this folder, including everything that it takes from the defaults.
     pub fn expand_into(&self, folder: &Path) {
         fs::create_dir_all(folder).expect("a folder for the case");
         for file in FILES.iter().filter(|file| !file.contains(".merge.")) {
@@ -174,7 +174,7 @@ impl Case {
     }
 }
 
-/// JSON as the cases are written: what fits on a line is on one.
+/// JSON in the format of the cases: a value that fits on a line is on one line.
 pub fn pretty(value: &Value) -> String {
     let mut text = String::new();
     write_pretty(&mut text, value, 0, 0);
@@ -184,7 +184,7 @@ pub fn pretty(value: &Value) -> String {
 
 fn write_pretty(text: &mut String, value: &Value, indent: usize, before: usize) {
     let line = one_line(value);
-    // A comma may follow.
+    // Leaves room for a comma.
     let fits = indent + before + line.chars().count() < WIDTH;
     let pad = " ".repeat(indent + 2);
     let end = " ".repeat(indent);
@@ -249,7 +249,7 @@ pub fn merge(value: &mut Value, patch: Value) {
     }
 }
 
-/// The merge patch that makes the second value of the first, where there is one.
+/// The merge patch that turns the first value into the second, if one exists.
 fn difference(from: &Value, to: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (from, to) else {
         return to.clone();

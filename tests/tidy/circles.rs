@@ -1,4 +1,4 @@
-//! Files that need each other: one of them can only be read with all of them open.
+//! Files that depend on each other in a circle: one of them can only be read with all of them open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::{
     source::{Module, Sources},
 };
 
-/// Circles that are still there. The list may only become shorter; at its end it is empty.
+/// Circles that still exist. Entries may only be removed; finally it is empty.
 const KNOWN: &[(&str, &[&str])] = &[
     (
         "host",
@@ -86,8 +86,8 @@ fn files_of_a_module_do_not_need_each_other_in_a_circle() {
     );
 }
 
-/// Groups of files of which each needs all others, if only through others. A file may name what its
-/// parents have, because a parent is read first.
+/// Groups of files in which each depends on all others, directly or through others. A file may name
+/// its parents' items, because a parent is read first.
 fn circles(sources: &Sources) -> Vec<Vec<String>> {
     let mut needs: BTreeMap<&Module, BTreeSet<Module>> = BTreeMap::new();
     for (module, source) in &sources.files {
@@ -119,7 +119,7 @@ fn circles(sources: &Sources) -> Vec<Vec<String>> {
     circles.into_iter().collect()
 }
 
-/// Every file that is needed, directly or through others.
+/// Every file that this one depends on, directly or through others.
 fn reached<'a>(
     from: &'a Module,
     needs: &'a BTreeMap<&Module, BTreeSet<Module>>,

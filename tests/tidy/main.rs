@@ -1,11 +1,11 @@
-//! What neither the compiler nor clippy checks: layers, circles of files, the border around each
-//! large library, the words of the documents, and that everything in the tree is used.
+//! Checks that neither the compiler nor clippy makes: layers, circles of files, the border around
+//! each large library, the wording of documents, and that everything in the tree is used.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-mod circles; // files that need each other
+mod circles; // files that depend on each other
 mod prose; // retired words, long lines, dead links
-mod source; // Rust sources as these checks see them
+mod source; // Rust sources as the checks see them
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +16,14 @@ use std::{
 
 use source::Sources;
 
-/// A place in a file that should not be as it is.
+/// A place in a file that has to change.
 struct Finding {
     file: PathBuf,
     line: usize,
     text: String,
 }
 
-/// Modules of the host that decide and do not wait, as the crates below `host` do. ARCHITECTURE.md
+/// Modules of the host that decide and never wait, like the crates below `host`. ARCHITECTURE.md
 /// names them too. Clippy bans a function in a whole crate, so it cannot check single files.
 const PURE: &[&str] = &[
     "accounts/cooldown",
@@ -35,7 +35,7 @@ const PURE: &[&str] = &[
     "sse",
 ];
 
-/// A large library and the one module that may name it.
+/// Large libraries, each with the one module that may name it.
 const BORDERS: &[(&str, &str)] = &[
     ("axum", "gateway"),
     ("clap", "cli"),
@@ -208,20 +208,20 @@ fn every_flag_is_documented() {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     layer: u32,
-    /// From left to right.
+    /// The position from left to right.
     at: usize,
 }
 
 impl Place {
-    /// Modules of one line never name each other, except on lines 1 and 0, where a module may name
-    /// those to its right.
+    /// Modules of one line never name each other. On lines 1 and 0 a module may name those to its
+    /// right.
     fn is_below(self, other: Self) -> bool {
         self.layer < other.layer
             || (self.layer == other.layer && self.layer <= 1 && self.at > other.at)
     }
 }
 
-/// The table in ARCHITECTURE.md: lines of a number and the names of modules.
+/// The table in ARCHITECTURE.md: the places of modules by name.
 fn layers() -> BTreeMap<String, Place> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let mut layers = BTreeMap::new();
@@ -247,7 +247,7 @@ fn layers() -> BTreeMap<String, Place> {
     layers
 }
 
-/// The crates that are shipped or that plugins are made with, by their folder.
+/// The folders of the crates that are shipped or that plugins are built with.
 fn crates() -> Vec<String> {
     let mut crates = vec!["host".to_owned()];
     for below in ["host", "plugins"] {

@@ -1,4 +1,4 @@
-//! The words of names, comments, messages and documents, the length of lines, and links.
+//! Checks of prose: retired words, the length of lines, and links.
 
 use std::{
     fs,
@@ -7,16 +7,16 @@ use std::{
 
 use crate::{Finding, finding, none, root, source::Source};
 
-/// In what a word is retired.
+/// Where a word is retired.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     /// In every text and as a part of every name.
     Everywhere,
-    /// As words of a text: in code they may be part of a name, as in `is_none`.
+    /// As words of a text. In code they may be part of a name, as in `is_none`.
     Text,
-    /// As a part of a name that is declared: it is a plain word elsewhere.
+    /// As a part of a declared name; the word itself stays in use.
     InNames,
-    /// As the whole name of something that is declared.
+    /// As a whole declared name.
     AsName,
 }
 
@@ -25,13 +25,13 @@ struct Retired {
     word: &'static str,
     instead: &'static str,
     kind: Kind,
-    /// The folders in which it is retired; none for all of them.
+    /// The folders in which it is retired; empty for all of them.
     below: &'static [&'static str],
-    /// Files and folders in which it may occur all the same.
+    /// Files and folders that may use it.
     but: &'static [&'static str],
 }
 
-/// Words that the glossary of the project replaced, and phrases that read better otherwise.
+/// Words that the project's glossary replaced, and phrases that have a plainer form.
 const RETIRED: &[Retired] = &[
     everywhere("anew", "again"),
     everywhere("asked model", "requested model"),
@@ -65,14 +65,14 @@ const RETIRED: &[Retired] = &[
     name(Kind::AsName, "what", "attempt error").below(&["host/src/exchange"]),
 ];
 
-/// Where the words are checked. At its end it is everything: `["."]`.
+/// Where words are checked. The goal is everything: `["."]`.
 const CLEAN: &[&str] = &[
     "tests/cases/README.md",
     "tests/cases.rs",
     "tests/support/case.rs",
 ];
 
-/// Files and folders whose Markdown and comments are wrapped. At its end it is everything: `["."]`.
+/// Where the Markdown and comments are wrapped. The goal is everything: `["."]`.
 const WRAPPED: &[&str] = &[
     "tests/cases",
     "tests/cases.rs",
@@ -80,7 +80,7 @@ const WRAPPED: &[&str] = &[
     "tests/tidy",
 ];
 
-/// Columns of Markdown and comments.
+/// The maximum width of Markdown and comments.
 const WIDTH: usize = 100;
 
 const fn everywhere(word: &'static str, instead: &'static str) -> Retired {
@@ -169,7 +169,7 @@ fn markdown_and_comments_are_wrapped() {
         for (number, line) in text.lines().enumerate() {
             fenced ^= markdown && line.trim_start().starts_with("```");
             let start = line.trim_start();
-            // A table cannot be wrapped, and neither can a word.
+            // Neither a table nor a single word can be wrapped.
             let wraps = match markdown {
                 true => !fenced && !start.starts_with('|'),
                 false => start.starts_with("//") || start.starts_with('#') && is_hashed(&file),
@@ -266,7 +266,7 @@ fn declared(file: &Path, text: &str) -> Vec<(usize, String)> {
     Vec::new()
 }
 
-/// The words of a text in lower case. Those of `snake_case` and `CamelCase` can count as several.
+/// The words of a text in lower case, optionally splitting `snake_case` and `CamelCase`.
 fn words(text: &str, splits_names: bool) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
@@ -285,7 +285,7 @@ fn words(text: &str, splits_names: bool) -> Vec<String> {
     words
 }
 
-/// The files of the project in these folders, and those of these files.
+/// The project's files in these folders, and these files themselves.
 fn files(below: &[&str]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut open: Vec<PathBuf> = below.iter().map(|path| root().join(path)).collect();
@@ -316,7 +316,7 @@ fn has_extension(file: &Path, extensions: &[&str]) -> bool {
     extension.is_some_and(|extension| extensions.contains(&extension))
 }
 
-/// Whether a comment of this file begins with `#`.
+/// Whether comments of this file begin with `#`.
 fn is_hashed(file: &Path) -> bool {
     has_extension(file, &["toml"])
 }

@@ -1,4 +1,4 @@
-//! Rust sources as the checks see them: the paths and names in them, without what only tests use.
+//! Rust sources as the checks see them: their paths and names, without code that only tests use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// A module's place in its crate: `["exchange", "relay"]`, and nothing for the root.
+/// The place of a module in its crate, such as `["exchange", "relay"]`; empty for the root.
 pub(crate) type Module = Vec<String>;
 
 /// The source files of a crate.
@@ -16,25 +16,25 @@ pub(crate) struct Sources {
     pub(crate) files: BTreeMap<Module, Source>,
 }
 
-/// A file and what is in it.
+/// The contents of a file that matter to the checks.
 #[derive(Default)]
 pub(crate) struct Source {
     pub(crate) file: PathBuf,
     /// Every path, with its line: `crate::sse::Event`.
     pub(crate) paths: Vec<(usize, Vec<String>)>,
-    /// Every item, field and variant that is declared, with its line.
+    /// Every declared item, field and variant, with its line.
     pub(crate) names: Vec<(usize, String)>,
-    /// What `use` imports, by the name it has here.
+    /// The imports of `use`, by their local name.
     uses: BTreeMap<String, Vec<String>>,
-    /// Modules that exist in tests only.
+    /// Modules that exist only in tests.
     only_tests: Vec<String>,
 }
 
-/// A word or a sign, with its line. Literals are one sign, comments are gone.
+/// A word or a sign, with its line. A literal is one sign; comments are dropped.
 type Token = (usize, String);
 
 impl Sources {
-    /// Reads a crate by its `src` folder.
+    /// Reads a crate from its `src` folder.
     pub(crate) fn read(folder: &Path) -> Self {
         let mut files: BTreeMap<Module, Source> = BTreeMap::new();
         for file in rust_files(folder) {
@@ -50,7 +50,7 @@ impl Sources {
         Self { files }
     }
 
-    /// A path from the crate's root on, if it leads into this crate.
+    /// The path from the crate's root on, if it leads into this crate.
     pub(crate) fn absolute(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
         let supers = path.iter().take_while(|name| *name == "super").count();
         let (start, rest) = match path.first()?.as_str() {
@@ -66,7 +66,7 @@ impl Sources {
         Some([start, rest].concat())
     }
 
-    /// The module that declares what a path names, however often it is exported again.
+    /// The module that declares what a path names, followed through re-exports.
     pub(crate) fn resolve(&self, module: &Module, path: &[String]) -> Option<Module> {
         self.resolve_within(module, path, 8)
     }
@@ -74,7 +74,7 @@ impl Sources {
     fn resolve_within(&self, module: &Module, path: &[String], steps: u32) -> Option<Module> {
         let steps = steps.checked_sub(1)?;
         let Some(path) = self.absolute(module, path) else {
-            // Perhaps a name that this file imports.
+            // The first part may be a name that this file imports.
             let import = self.files[module].uses.get(path.first()?)?;
             let path = [&import[..], &path[1..]].concat();
             self.absolute(module, &path)?;
@@ -206,7 +206,7 @@ impl Source {
     }
 }
 
-/// Takes out what exists in tests only, and returns the modules among it that are files.
+/// Removes code that exists only in tests, and returns the modules in it that are files.
 fn without_tests(tokens: &mut Vec<Token>) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut modules = Vec::new();
@@ -228,7 +228,7 @@ fn without_tests(tokens: &mut Vec<Token>) -> Vec<String> {
     modules
 }
 
-/// The place after an item: after its `;`, its body, or as a field its comma.
+/// The place after an item: after its `;`, its body, or the comma of a field.
 fn end_of_item(tokens: &[Token], from: usize) -> usize {
     let is_field = word(tokens, from + 1) == ":";
     let mut depth = 0_usize;
