@@ -47,7 +47,7 @@ struct Stage {
 struct Stages(Mutex<BTreeMap<String, Vec<Stage>>>);
 
 /// The result of a case.
-struct Came {
+struct Outcome {
     /// The path below the base URL and the body of each request to the upstream.
     sent: Vec<(String, Value)>,
     reply: Reply,
@@ -92,11 +92,11 @@ fn every_dialect_has_cases(cases: &[Case]) -> Result<(), Failed> {
 fn run(case: &Case, stages: &Stages, update: bool) -> Result<(), Failed> {
     let mut wrong = Vec::new();
     for pieces in [Pieces::One, Pieces::Bytes] {
-        let came = stages.play(case, pieces);
+        let outcome = stages.play(case, pieces);
         if update && pieces == Pieces::One {
-            came.bless(case)?;
+            outcome.bless(case)?;
         }
-        let differences = came.differences(case);
+        let differences = outcome.differences(case);
         wrong.extend(
             differences
                 .into_iter()
@@ -107,7 +107,7 @@ fn run(case: &Case, stages: &Stages, update: bool) -> Result<(), Failed> {
     if wrong.is_empty() {
         return Ok(());
     }
-    wrong.push(format!("{UPDATE}=1 writes what came into the case"));
+    wrong.push(format!("{UPDATE}=1 writes the result into the case"));
     Err(wrong.join("\n").into())
 }
 
@@ -144,17 +144,17 @@ fn flaws(case: &Case) -> Vec<String> {
 }
 
 impl Stages {
-    fn play(&self, case: &Case, pieces: Pieces) -> Came {
+    fn play(&self, case: &Case, pieces: Pieces) -> Outcome {
         let settings = case.text("settings.json").unwrap_or_default();
         let key = format!("{} {settings}", case.dialect());
         let free = self.0.lock().unwrap().get_mut(&key).and_then(Vec::pop);
         let stage = free.unwrap_or_else(|| Stage::start(case.dialect(), &settings));
-        let came = stage.play(case, pieces);
+        let outcome = stage.play(case, pieces);
         // A failed attempt puts the account on cooldown, so the next case needs another gateway.
-        if came.sent.is_empty() || !came.failed() {
+        if outcome.sent.is_empty() || !outcome.failed() {
             self.0.lock().unwrap().entry(key).or_default().push(stage);
         }
-        came
+        outcome
     }
 }
 
@@ -185,7 +185,7 @@ impl Stage {
         }
     }
 
-    fn play(&self, case: &Case, pieces: Pieces) -> Came {
+    fn play(&self, case: &Case, pieces: Pieces) -> Outcome {
         *self.next.lock().unwrap() = answer(case, pieces);
         let (before, from) = (self.upstream.received().len(), self.gateway.mark());
         let body = case.text("request.json").unwrap_or_default();
@@ -201,7 +201,7 @@ impl Stage {
             let path = request.path.strip_prefix("/base");
             (path.unwrap_or(&request.path).to_owned(), request.json())
         });
-        Came {
+        Outcome {
             sent: sent.collect(),
             reply,
             notes: notes(&record, case.dialect()),
@@ -209,7 +209,7 @@ impl Stage {
     }
 }
 
-impl Came {
+impl Outcome {
     /// Whether the client got an error, at once or within a stream.
     fn failed(&self) -> bool {
         self.reply.status != 200 || self.reply.text().contains("event: error")
@@ -258,7 +258,7 @@ impl Came {
             return differs("events", &self.reply.text(), &events);
         }
         let Ok(body) = self.body() else {
-            return vec![format!("the reply is no JSON: {}", self.reply.text())];
+            return vec![format!("the reply is not JSON: {}", self.reply.text())];
         };
         let wanted = case.json("reply.json").unwrap_or_default();
         match body == wanted {

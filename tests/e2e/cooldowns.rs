@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Retry settings under which an exchange fails at once if all accounts are on cooldown.
-const NO_WAITING: &str = "patience = \"0s\"\nshort_wait = \"0s\"";
+const IMPATIENT: &str = "patience = \"0s\"\nshort_wait = \"0s\"";
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, for a time this far ahead.
 fn http_date(ahead: Duration) -> String {
@@ -75,7 +75,7 @@ fn a_cooldown_lasts_as_long_as_the_upstream_says_in_every_form() {
         });
         let gateway = Gateway::echo()
             .pool("up", &upstream, &["ada", "bob"])
-            .retry(NO_WAITING)
+            .retry(IMPATIENT)
             .start();
         // Each account is used once, and then both are on cooldown.
         hello(&gateway, &session(1)).has_status(429);
@@ -102,7 +102,7 @@ fn the_shortest_cooldown_is_the_clients_retry_after() {
     });
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
-        .retry(NO_WAITING)
+        .retry(IMPATIENT)
         .start();
     hello(&gateway, &session(1)).has_status(429);
     let wait = retry_after(&gateway, &session(1));
@@ -139,7 +139,7 @@ fn a_cooldown_is_for_one_model() {
     });
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry(NO_WAITING)
+        .retry(IMPATIENT)
         .start();
     hello(&gateway, &session(1)).has_status(429);
     let other = HELLO.replace("claude-opus-5-5", "claude-haiku-5-5");
@@ -164,7 +164,7 @@ fn a_probe_or_a_mistake_of_the_client_starts_no_cooldown() {
         let upstream = Upstream::script([Answer::status(status).header("retry-after", "60")]);
         let gateway = Gateway::echo()
             .pool("up", &upstream, &["ada"])
-            .retry(&format!("{NO_WAITING}\nmax_attempts = 1"))
+            .retry(&format!("{IMPATIENT}\nmax_attempts = 1"))
             .start();
         ask(&gateway, &session(1))
             .body(body)
@@ -366,7 +366,7 @@ fn cooldowns_outlive_a_reload() {
     let upstream = Upstream::with(|_| Answer::status(429).header("retry-after", "60"));
     let mut gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry(NO_WAITING)
+        .retry(IMPATIENT)
         .start();
     hello(&gateway, &session(1)).has_status(429);
     let from = gateway.mark();

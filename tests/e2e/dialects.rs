@@ -565,9 +565,9 @@ fn where_a_dialect_has_no_list_the_configured_models_are_listed_and_others_are_n
             Answer::json(200, r#"{"MODELS":["loud"]}"#)
         }),
         ("it panics", "", || Answer::json(200, r#"{"DO":"PANIC"}"#)),
-        ("there is none", "", || Answer::status(404)),
-        ("it is no list", "", || Answer::sse("data: x\n\n")),
-        ("it does not come", "", || Answer::hang().0),
+        ("it has no list", "", || Answer::status(404)),
+        ("it is not a list", "", || Answer::sse("data: x\n\n")),
+        ("it never arrives", "", || Answer::hang().0),
     ];
     for (what, tables, answer) in table {
         let toy = Upstream::with(move |_| answer());

@@ -239,7 +239,7 @@ fn layers() -> BTreeMap<String, Place> {
             let file = root().join(format!("host/src/{module}.rs"));
             assert!(
                 file.exists(),
-                "ARCHITECTURE.md has a layer for `{module}`, which is no file"
+                "ARCHITECTURE.md has a layer for `{module}`, which is not a file"
             );
             layers.insert(module.to_owned(), Place { layer, at });
         }
