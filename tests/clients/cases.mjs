@@ -1,6 +1,8 @@
-// The official TypeScript SDK against a running gateway: one line per case, `ok name` or `FAIL name: why`.
+// The official TypeScript SDK against a running gateway: one line per case, `ok name` or `FAIL
+// name: why`.
 //
-// Arguments: the base URL, the gateway's key, and the base URL of a second gateway that has a small body limit.
+// Arguments: the base URL, the gateway's key, and the base URL of a second gateway that has a small
+// body limit.
 
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";

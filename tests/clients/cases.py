@@ -1,6 +1,8 @@
-"""The official Python SDK against a running gateway: one line per case, `ok name` or `FAIL name: why`.
+"""The official Python SDK against a running gateway: one line per case, `ok name` or `FAIL name:
+why`.
 
-Arguments: the base URL, the gateway's key, and the base URL of a second gateway that has a small body limit.
+Arguments: the base URL, the gateway's key, and the base URL of a second gateway that has a small
+body limit.
 """
 
 import json

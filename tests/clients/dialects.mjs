@@ -1,7 +1,8 @@
-// The official TypeScript SDK against a gateway whose upstream speaks another protocol: `ok name` or `FAIL name: why`.
+// The official TypeScript SDK against a gateway whose upstream speaks another protocol: one line
+// per case, `ok name` or `FAIL name: why`.
 //
-// Arguments: the base URL, the gateway's key, and `gemini` or `openai`. The upstream answers by what the user's text asks
-// for (strict/script.py).
+// Arguments: the base URL, the gateway's key, and `gemini` or `openai`. The upstream answers by
+// what the user's text asks for (strict/script.py).
 
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
@@ -61,7 +62,7 @@ const cases = {
   },
 
   async a_limit_says_when() {
-    // A model of its own, because it rests afterwards.
+    // A model of its own, because the account is on cooldown for it afterwards.
     await assert.rejects(
       created({ ...ask("the limit"), model: "limited" }),
       (error) =>

@@ -1,7 +1,8 @@
-"""The official Python SDK against a gateway whose upstream speaks another protocol: `ok name` or `FAIL name: why`.
+"""The official Python SDK against a gateway whose upstream speaks another protocol: one line per
+case, `ok name` or `FAIL name: why`.
 
-Arguments: the base URL, the gateway's key, and `gemini` or `openai`. The upstream answers by what the user's text asks for
-(strict/script.py).
+Arguments: the base URL, the gateway's key, and `gemini` or `openai`. The upstream answers by what
+the user's text asks for (strict/script.py).
 """
 
 import json
@@ -39,7 +40,7 @@ def streamed(**asked):
 
 
 def both(check, **asked):
-    """Of the answer as JSON and as a stream."""
+    """Checks the response both as JSON and as a stream."""
     check(client().messages.create(**asked))
     check(streamed(**asked))
 
@@ -105,7 +106,7 @@ def a_tool_round_streamed():
 
 @case
 def a_limit_says_when():
-    # A model of its own, because it rests afterwards.
+    # A model of its own, because the account is on cooldown for it afterwards.
     limited = {**ask("the limit"), "model": "limited"}
     error = raises(anthropic.RateLimitError, lambda: client().messages.create(**limited))
     assert error.response.headers["retry-after"] in ("6", "7"), error.response.headers

@@ -1,4 +1,5 @@
-"""Requests with the official Python SDK, which itself tries nothing again: a line of JSON for each says what became of it.
+"""Requests with the official Python SDK, with its own retries disabled: a line of JSON for each
+with its result.
 
 Arguments: the gateway's key, and then pairs of a base URL and `create` or `stream`.
 """

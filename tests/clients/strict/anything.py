@@ -1,10 +1,10 @@
-"""Requests at random, as clients may send them and as no client does: the strict upstream must find nothing wrong with what a
-dialect makes of them. What cannot be said must be refused as such.
+"""Random requests, both plausible and absurd: the strict upstream must find no flaw in what a
+dialect makes of them. What the protocol cannot express must be rejected with that reason.
 
-Schemas are such as Anthropic takes: JSON Schema of 2020-12, which need not make sense.
+Schemas are those that Anthropic accepts: JSON Schema of 2020-12, which need not make sense.
 
-Arguments: the gateway's base URL, its key, the model, and how many. A line for each that went wrong, and one with the counts.
-The same numbers give the same requests.
+Arguments: the gateway's base URL, its key, the model, and the number of requests. Prints a line for
+each failure, and one with the counts. The same numbers give the same requests.
 """
 
 import http.client

@@ -1,7 +1,9 @@
-"""Every case of a dialect, held to its provider's own types: a line for each file, `ok what` or `FAIL what: flaws`.
+"""Checks every case of a dialect against its provider's own types: a line for each file, `ok what`
+or `FAIL what: flaws`.
 
-Arguments: the folder of a dialect's cases, and `gemini` or `openai`. What the upstream says in a case may be of another
-server's shape if a file `foreign.txt` says whose; what we send may not.
+Arguments: the folder of a dialect's cases, and `gemini` or `openai`. The upstream's response in a
+case may have another server's format if a file `foreign.txt` names that server. What the gateway
+sends may not.
 """
 
 import json
@@ -39,15 +41,15 @@ def answer_flaws(texts):
 def checked(check, text):
     try:
         return check(text)
-    # Not even JSON, or no object.
+    # Not valid JSON, or not an object.
     except (ValueError, TypeError, AttributeError) as error:
         return [repr(error)]
 
 
 def answers(case):
-    """What the upstream says, each event or the whole body."""
+    """The upstream's response: each event, or the whole body."""
     if (case / "upstream.sse").exists():
-        # As bytes: the interpreter would make one kind of line end of all.
+        # Read as bytes, because text mode would unify the line ends.
         return list(events((case / "upstream.sse").read_bytes().decode()))
     if (case / "upstream.json").exists() and not (case / "kind.txt").exists():
         return [(case / "upstream.json").read_text()]

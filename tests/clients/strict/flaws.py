@@ -1,4 +1,6 @@
-"""What the validators of both providers share: flaws as lines of text, and where two JSON values differ."""
+"""Common to the validators of both providers: flaws as lines of text, and differences of two JSON
+values.
+"""
 
 import json
 
@@ -7,19 +9,22 @@ import pydantic
 
 
 def parsed(model, value):
-    """The value as the model's, or the flaws: strings of base64 are bytes to these models only in JSON text."""
+    """The value as the model's type, or its flaws. It goes through JSON text, because only there do
+    these models decode base64 strings to bytes.
+    """
     adapter = model if isinstance(model, pydantic.TypeAdapter) else pydantic.TypeAdapter(model)
     try:
         return adapter.validate_json(json.dumps(value)), []
     except pydantic.ValidationError as error:
         return None, told(error)
-    # An enumeration of google-genai takes any word, and warns; the caller makes warnings exceptions.
+    # An enumeration of google-genai accepts any word with a warning; the caller turns warnings into
+    # exceptions.
     except Warning as warning:
         return None, [str(warning)]
 
 
 def told(error):
-    """A line for each error, but none for those members of a union that say by a constant that they are not meant."""
+    """A line for each error, without errors of union members that a constant rules out."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     others = [one["loc"][:-1] for one in errors if one["type"] == "literal_error"]
     meant = [one for one in errors if not any(one["loc"][: len(other)] == other for other in others if other)]
@@ -27,7 +32,7 @@ def told(error):
 
 
 def differences(sent, said, path="$"):
-    """Where what we sent is not what the SDK would have said; bases of 64 in either alphabet are equal."""
+    """Where the body that was sent differs from the SDK's; both alphabets of base64 are equal."""
     if isinstance(sent, dict) and isinstance(said, dict):
         lines = [f"{path}.{name}: the SDK does not send it" for name in sent if name not in said]
         lines += [f"{path}.{name}: only the SDK sends it" for name in said if name not in sent]
@@ -39,7 +44,7 @@ def differences(sent, said, path="$"):
         if len(sent) != len(said):
             return [f"{path}: {len(sent)} items, the SDK sends {len(said)}"]
         return [line for at, pair in enumerate(zip(sent, said)) for line in differences(*pair, f"{path}[{at}]")]
-    # True is 1 to Python.
+    # In Python, True equals 1.
     same = sent == said and isinstance(sent, bool) == isinstance(said, bool)
     if same or path.endswith((".data", ".thoughtSignature")) and alphabet(sent) == alphabet(said):
         return []
@@ -56,7 +61,7 @@ def short(value):
 
 
 def schema_flaws(schema, path):
-    """Flaws of a JSON Schema as such: the provider's models take any object for one."""
+    """Flaws of a JSON Schema itself: the provider's models accept any object as one."""
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
         return []

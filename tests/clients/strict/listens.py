@@ -1,7 +1,8 @@
-"""What the official Python SDK hears of answers at random (turns.py): all of it, in Anthropic's order, or that it was cut off.
+"""Reads random responses (turns.py) with the official Python SDK: each must arrive completely and
+in Anthropic's order, or visibly truncated.
 
-Arguments: the gateway's base URL, its key, `gemini` or `openai`, and how many. A line for each that went wrong, and one with the
-counts.
+Arguments: the gateway's base URL, its key, `gemini` or `openai`, and the number of responses.
+Prints a line for each failure, and one with the counts.
 """
 
 import json
@@ -18,13 +19,13 @@ CLIENT = anthropic.Anthropic(base_url=BASE, api_key=KEY, max_retries=0)
 def asked(seed):
     thinking = {"type": "enabled", "budget_tokens": 1024}
     tools = [{"name": f"tool_{at}", "input_schema": {"type": "object"}} for at in range(4)]
-    # A model of its own: whoever cut an answer off rests for that model.
+    # A model of its own: a truncated response puts the account on cooldown for that model.
     messages = [{"role": "user", "content": f"seed {seed}"}]
     return {"model": f"m-{seed}", "max_tokens": 4096, "thinking": thinking, "tools": tools, "messages": messages}
 
 
 def out_of_order(events):
-    """The first event that may not stand where it does."""
+    """The first event that is out of order."""
     open_block, next_index, state = None, 0, "before"
     for event in events:
         kind = event.type
@@ -50,7 +51,7 @@ def out_of_order(events):
 def heard(message):
     names = {"thinking": "thought", "text": "text", "tool_use": "call"}
     for block in message.content:
-        # A signature without a thought.
+        # A signature without thinking.
         if block.type == "thinking" and not block.thinking:
             continue
         said = (block.name, block.input) if block.type == "tool_use" else (getattr(block, block.type),)

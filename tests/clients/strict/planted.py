@@ -1,6 +1,7 @@
-"""The validators themselves: good requests and answers pass, and one wrong field, wherever it is, does not.
+"""Checks the validators themselves: valid requests and responses pass, and a single wrong field
+anywhere does not.
 
-A line for each: `ok what` or `FAIL what: why`.
+Prints a line for each: `ok what` or `FAIL what: why`.
 """
 
 import copy
@@ -124,7 +125,7 @@ GOOD = [
     ("openai request", openai, OPENAI),
     ("openai answer", openai_answer, OPENAI_ANSWER),
 ]
-# Where a member of no meaning, or another one, is put into the good one.
+# Where an unknown member, or a wrong one, is put into a valid value.
 WRONG = [
     ("gemini top", gemini, GEMINI, (), PLANTED),
     ("gemini content", gemini, GEMINI, ("contents", 0), PLANTED),

@@ -1,4 +1,4 @@
-"""What is common to both ways of saying what a model does."""
+"""Common to both protocols: turns, answers and random pieces of text."""
 
 import base64
 import dataclasses
@@ -27,7 +27,7 @@ def pieces(text, size=7):
 
 
 def pieces_of(text, source):
-    """Of any size."""
+    """The text in pieces of random sizes."""
     at, cut = 0, []
     while at < len(text):
         size = source.choice([1, 2, 5, 30, 1000])
@@ -37,5 +37,6 @@ def pieces_of(text, source):
 
 
 def signature(turn, call):
-    """Of the first call of a turn, as the API signs; each another one."""
+    """The signature of a call. The API signs the first call of a turn; each signature is different.
+    """
     return base64.b64encode(f"{turn}:{call}:".encode() + bytes(range(200, 256))).decode()

@@ -1,4 +1,4 @@
-"""Gemini's way of saying what a model does, made with google-genai's response types."""
+"""Responses in Gemini's protocol, made with google-genai's response types."""
 
 import base64
 import json
@@ -9,7 +9,9 @@ from said import Answer, pieces, pieces_of, signature
 
 
 class Gemini:
-    """As the public API streams: thoughts, text and whole calls as parts, usage in each chunk."""
+    """The format of the public API's streams: thoughts, text and whole calls as parts, usage in
+    each chunk.
+    """
 
     # Whether text may follow a call.
     mixes = True
@@ -45,7 +47,7 @@ class Gemini:
         value = response.model_dump(mode="json", by_alias=True, exclude_none=True)
         for part in value["candidates"][0]["content"]["parts"]:
             if "thoughtSignature" in part:
-                # The SDK writes the other alphabet of base 64 than the API.
+                # The SDK writes another base64 alphabet than the API.
                 part["thoughtSignature"] = part["thoughtSignature"].replace("-", "+").replace("_", "/")
         return json.dumps(value)
 
@@ -124,14 +126,14 @@ class Gemini:
         return [(call["name"], call.get("args", {})) for call in made]
 
     def signed_wrong(self, number, content):
-        """What is wrong with the signatures of an earlier turn."""
+        """Flaws of the signatures of an earlier turn."""
         signed = [part for part in content["parts"] if "functionCall" in part]
         wanted = [signature(number, 0)] + [None] * (len(signed) - 1) if signed else []
         got = [part.get("thoughtSignature") for part in signed]
         return [] if got == wanted else [f"turn {number}: the signatures {got}, wanted {wanted}"]
 
     def results(self, sent):
-        """The results that came last: name, whether it failed, all of it as text."""
+        """The latest results: name, whether it failed, and all of it as text."""
         parts = sent["contents"][-1]["parts"]
         return [part["functionResponse"] for part in parts if "functionResponse" in part]
 

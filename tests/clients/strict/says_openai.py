@@ -1,4 +1,4 @@
-"""OpenAI's way of saying what a model does, made with the openai package's response types."""
+"""Responses in OpenAI's protocol, made with the openai package's response types."""
 
 import json
 
@@ -8,7 +8,9 @@ from said import Answer, pieces, pieces_of
 
 
 class OpenAi:
-    """As servers with reasoning stream: reasoning, text, calls as interleaved deltas, usage in a chunk of its own."""
+    """The format of servers with reasoning: reasoning, text, calls as interleaved deltas, usage in
+    a separate chunk.
+    """
 
     # Whether text may follow a call.
     mixes = False
@@ -68,7 +70,7 @@ class OpenAi:
                 deltas += [{field: piece} for piece in pieces_of(said[0], source)]
         together = source.random() < 0.5
         while any(calls):
-            # Beginning in order; then in turns, or one after the other.
+            # Calls begin in order; their deltas are interleaved, or one call follows the other.
             begun = [call for call in calls if call and "id" not in call[0]]
             new = [call for call in calls if call and "id" in call[0]][:1]
             told = source.choice(begun + new) if together else (begun + new)[0]
@@ -123,7 +125,7 @@ class OpenAi:
         return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in made]
 
     def signed_wrong(self, number, message):
-        """Nothing is signed here, but a call has the name that the server gave it."""
+        """Nothing is signed in this protocol, but a call keeps the id that the server gave it."""
         names = [call["id"] for call in message.get("tool_calls") or []]
         wanted = [f"call_of_turn_{number}_{place}" for place in range(len(names))]
         return [] if names == wanted else [f"turn {number}: the ids {names}, wanted {wanted}"]

@@ -1,7 +1,8 @@
-"""What the strict upstream answers.
+"""The answers of the strict upstream.
 
-`Session` is a conversation of ten turns for Claude Code, which also checks what came back of the turns before. `Sdk` answers by
-what the last user text asks for, `Always` the same, `AtRandom` anything (turns.py).
+`Session` is a conversation of ten turns for Claude Code. It also checks what the client sends back
+of earlier turns. `Sdk` answers by what the last user text asks for, `Always` gives the same answer,
+and `AtRandom` random ones (turns.py).
 """
 
 import base64
@@ -41,7 +42,7 @@ class Session:
         return self.speaks.stream(number, self.turns[min(number, len(self.turns) - 1)])
 
     def went_on(self, body):
-        """A conversation only grows: all that was sent before is sent again, byte for byte."""
+        """A conversation only grows: everything sent before is sent again, byte for byte."""
         before, self.before = self.before, members(body)
         if before is None:
             return []
@@ -79,7 +80,7 @@ class Session:
 
 
 def members(text):
-    """The members of an object as they are spelt."""
+    """The members of an object in their original spelling."""
     decoder, at, found = json.JSONDecoder(), 1, {}
     while text[at - 1] != "}":
         name, at = decoder.raw_decode(text, at)
@@ -91,7 +92,7 @@ def members(text):
 
 
 class Sdk:
-    """By what the last user text asks for."""
+    """Answers by what the last user text asks for."""
 
     def __init__(self, speaks):
         self.speaks = speaks
@@ -121,7 +122,7 @@ class Sdk:
 
 
 class Always:
-    """The same, whatever is asked for."""
+    """Gives the same answer to every request."""
 
     def __init__(self, speaks):
         self.speaks = speaks
@@ -131,7 +132,7 @@ class Always:
 
 
 class AtRandom:
-    """What turns.py says for the number in the user's text, in pieces of any size."""
+    """Gives the answer of turns.py for the number in the user's text, in pieces of any size."""
 
     def __init__(self, speaks):
         self.speaks = speaks
@@ -141,7 +142,8 @@ class AtRandom:
         steps, end, cut, source = turns.answer(seed, self.speaks.mixes)
         events = self.speaks.at_random(steps, end, source)
         if cut:
-            # Something of what matters is lost, so not only the usage behind the end or `[DONE]`.
+            # The cut must lose something that matters, so not only the usage after the end, or
+            # `[DONE]`.
             last = max(at for at, event in enumerate(events) if self.speaks.ends_in(event))
             events = events[: source.randint(0, last)]
         return Answer(events=events, cut=cut)

@@ -1,7 +1,9 @@
-"""What is wrong with a Gemini request or answer, by google-genai's own models, which take no unknown field.
+"""Flaws of a Gemini request or response, found with google-genai's own models, which accept no
+unknown field.
 
-A request has to survive the way through the SDK: parsed by its types, and written by the converters with which the SDK
-makes its own requests, it has to be what it was. So a field in the wrong place is found as well as one that nobody knows.
+A request must survive a round trip through the SDK: parsed by its types and written by the
+converters of its own requests, it must be unchanged. This finds misplaced fields as well as unknown
+ones.
 """
 
 import json
@@ -17,7 +19,7 @@ from flaws import differences, parsed, schema_flaws
 PUBLIC = genai.Client(api_key="none")
 VERTEX = genai.Client(vertexai=True, api_key="none")
 
-# Of a part's fields these are one of each other in the API; the SDK's model would take several.
+# A part has only one of these fields in the API; the SDK's model would accept several.
 KINDS = {
     "text",
     "inlineData",
@@ -29,12 +31,12 @@ KINDS = {
     "toolCall",
     "toolResponse",
 }
-# As types.FunctionDeclaration describes it.
+# As documented by types.FunctionDeclaration.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
 
 def request_flaws(path, body, vertex=False):
-    """Of a POST: the path below the base URL with its query, and the body's text."""
+    """Flaws of a POST: the path below the base URL with its query, and the body's text."""
     asked = re.fullmatch(r"/models/([^/:?]+):(streamGenerateContent\?alt=sse|generateContent|countTokens)", path)
     if not asked:
         return [f"path: {path}"]
@@ -47,7 +49,7 @@ def request_flaws(path, body, vertex=False):
 
 
 def answer_flaws(text):
-    """Of one event's data, or of an answer that is no stream."""
+    """Flaws of the data of one event, or of a body that is not a stream."""
     value = json.loads(text)
     # Without `alt=sse` the API answers with a list.
     items = value if isinstance(value, list) else [value]
@@ -61,7 +63,9 @@ def one_answer_flaws(value):
 
 
 def error_flaws(value):
-    """google.rpc.Status, of which the SDK has no model; its APIError reads these three."""
+    """Flaws of a google.rpc.Status. The SDK has no model of it; its APIError reads these three
+    fields.
+    """
     kinds = {"code": int, "message": str, "status": str}
     error = value["error"]
     flaws = [f"beside error: {name}" for name in value if name != "error"]
@@ -89,8 +93,8 @@ def generate_flaws(model, sent, vertex):
 
 
 def count_flaws(model, sent, vertex):
-    # The public API takes a whole request in this one field, which the SDK does not use: its countTokens has no system
-    # and no tools there.
+    # The public API accepts a whole request in this field. The SDK does not use it, so its
+    # countTokens has no system and no tools there.
     whole = sent.get("generateContentRequest")
     if whole is not None and not vertex:
         named = whole.get("model")
@@ -115,14 +119,16 @@ def count_flaws(model, sent, vertex):
 def against_the_sdk(sent, convert):
     try:
         said = written(convert())
-    # What only the other API has is a ValueError of the converters.
+    # A field that exists only in the other API is a ValueError of the converters.
     except ValueError as error:
         return [str(error)]
     return differences(sent, {name: value for name, value in said.items() if not name.startswith("_")})
 
 
 def written(value):
-    """As JSON with the API's names: what the SDK does to a request last, but for the spelling of nested names."""
+    """JSON with the API's names: the SDK's last step for a request, except for the spelling of
+    nested names.
+    """
     if isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(value, dict):
@@ -162,7 +168,7 @@ def tool_flaws(sent):
 
 
 def demands(schema, path):
-    """What the API refuses, and the SDK's model of a schema cannot say."""
+    """Flaws that the API rejects, but the SDK's model of a schema cannot express."""
     if not isinstance(schema, dict):
         return []
     flaws = []

@@ -1,7 +1,9 @@
-"""What is wrong with an OpenAI chat completions request or answer, by the openai package's own types.
+"""Flaws of an OpenAI chat completions request or response, found with the openai package's own
+types.
 
-Its request types are TypedDicts, which allow every key, and some of their lists are iterables, whose items pydantic looks
-at only when somebody takes them out. So they are built anew: the same keys and types, nothing else allowed, and lists.
+Its request types are TypedDicts, which allow every key. Some of their lists are iterables, whose
+items pydantic checks only when they are read. So the types are rebuilt with the same keys and
+types, nothing else allowed, and lists.
 """
 
 import collections.abc
@@ -20,7 +22,7 @@ STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 
 
 def strict(annotation, known=None):
-    """The same type, in which no TypedDict at any depth takes a key that it does not name."""
+    """The same type, in which no TypedDict at any depth accepts an undeclared key."""
     known = {} if known is None else known
     if typing_extensions.is_typeddict(annotation):
         if annotation not in known:
@@ -52,7 +54,7 @@ def typed_dict(source, known):
 
 
 def required(source):
-    """The keys that must be there; `__required_keys__` does not see marks that are text to the interpreter."""
+    """The required keys; `__required_keys__` does not see annotations that are strings."""
     bases = [base for base in getattr(source, "__orig_bases__", ()) if typing_extensions.is_typeddict(base)]
     needed = {name for base in bases for name in required(base)}
     inherited = {name for base in bases for name in base.__annotations__}
@@ -68,7 +70,7 @@ REQUEST = pydantic.TypeAdapter(strict(completion_create_params.CompletionCreateP
 
 
 def request_flaws(path, body):
-    """Of a POST: the path below the base URL, and the body's text."""
+    """Flaws of a POST: the path below the base URL, and the body's text."""
     if path != "/chat/completions":
         return [f"path: {path}"]
     sent = json.loads(body)
@@ -77,7 +79,7 @@ def request_flaws(path, body):
 
 
 def answer_flaws(text):
-    """Of one event's data, or of an answer that is no stream."""
+    """Flaws of the data of one event, or of a body that is not a stream."""
     if text.strip() == "[DONE]":
         return []
     value = json.loads(text)
@@ -85,7 +87,7 @@ def answer_flaws(text):
         kind, value = shared.ErrorObject, value["error"]
     else:
         kind = chat.ChatCompletion if value.get("object") == "chat.completion" else chat.ChatCompletionChunk
-    # The models keep what they do not know, and lists of theirs are lists: only their extras have to be looked for.
+    # The models keep unknown fields and use plain lists, so only their extra fields are checked.
     answer, flaws = parsed(kind, value)
     return flaws or extras(answer, "$")
 
@@ -110,7 +112,7 @@ def schemas(sent):
 
 
 def pairs(messages):
-    """The API wants an answer to each call, after it and before anything else, and none to what was not called."""
+    """The API requires an answer to each call right after it, and no answer without a call."""
     flaws, open_calls = [], []
     for at, message in enumerate(messages):
         if message["role"] == "tool":

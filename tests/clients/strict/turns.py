@@ -1,7 +1,7 @@
-"""What a model says at random: the same number gives the same, for the upstream that says it and for whoever listens.
+"""Random turns of a model: the same number gives the same turn to the upstream and to the reader.
 
-An answer is a list of steps, `("thought", text)`, `("text", text)` or `("call", name, arguments)`, how it ends, and whether the
-stream is cut off before that.
+An answer is a list of steps, `("thought", text)`, `("text", text)` or `("call", name, arguments)`,
+how it ends, and whether the stream is cut before that.
 """
 
 import random
@@ -12,7 +12,7 @@ ENDS = ["end_turn", "end_turn", "max_tokens", "refusal"]
 
 
 def answer(seed, mixed):
-    """`mixed`: steps of any kind follow each other, as they may in Gemini's protocol only."""
+    """With `mixed`, steps of any kind follow each other, which only Gemini's protocol allows."""
     source = random.Random(seed)
     steps = []
     for _ in range(source.randint(1, 6)):
@@ -29,7 +29,7 @@ def answer(seed, mixed):
 
 
 def blocks(steps):
-    """As a client should read them: what is of one kind and stands together is one block."""
+    """The blocks that a client should read: adjacent steps of one kind are one block."""
     made = []
     for kind, *said in steps:
         if kind != "call" and made and made[-1][0] == kind:

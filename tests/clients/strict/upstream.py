@@ -1,8 +1,9 @@
-"""A server that speaks Gemini or OpenAI, strictly: what the provider's own types do not take is a 400, and is told.
+"""A strict Gemini or OpenAI server: what the provider's own types do not accept is a 400, and is
+reported.
 
-Arguments: `gemini` or `openai`, and what to answer (script.py): `sdk`, `always`, `random`, or `session` and the file of a
-picture. Writes its port, and then a line of JSON for each request: what was asked, what was wrong with it. Ends with its
-standard input.
+Arguments: `gemini` or `openai`, and what to answer (script.py): `sdk`, `always`, `random`, or
+`session` and the file of a picture. Prints its port, and then a line of JSON for each request with
+its flaws. Exits when its standard input is closed.
 """
 
 import http.server
@@ -56,7 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answer = SPEAKS.error(400, "; ".join(flaws))
         try:
             self.write(answer)
-        # Whoever has read the end need not wait for more.
+        # A client that has read the end need not wait for more.
         except ConnectionError:
             self.close_connection = True
 
