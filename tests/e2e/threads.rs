@@ -76,8 +76,7 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
         .body(thread(r#"{"type":"create"}"#, false))
         .send();
     let id = id_of(&begun);
-    // The first time, the account's response starts the cooldown; the second time, it is on
-    // cooldown.
+    // In round 0 the account's response starts its cooldown; in round 1 it is on cooldown.
     for round in 0..2 {
         let seen = go_on(&gateway, &session(1), &id, false);
         seen.is_error(404, "not_found_error");
@@ -94,7 +93,7 @@ fn a_thread_whose_account_cannot_go_on_is_not_found() {
         .count();
     assert_eq!(
         as_other, 0,
-        "another account was asked for a thread that it has not"
+        "another account was used for a thread that it does not have"
     );
     // The client sends its history again, and that goes to any available account.
     ask(&gateway, &session(1))

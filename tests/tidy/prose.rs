@@ -67,16 +67,21 @@ const RETIRED: &[Retired] = &[
 
 /// Where words are checked. The goal is everything: `["."]`.
 const CLEAN: &[&str] = &[
+    "tests/bench",
     "tests/cases/README.md",
     "tests/cases.rs",
-    "tests/support/case.rs",
+    "tests/support",
+    "tests/tidy",
 ];
 
 /// Where the Markdown and comments are wrapped. The goal is everything: `["."]`.
 const WRAPPED: &[&str] = &[
+    "tests/bench",
     "tests/cases",
     "tests/cases.rs",
-    "tests/support/case.rs",
+    "tests/clients",
+    "tests/e2e",
+    "tests/support",
     "tests/tidy",
 ];
 
