@@ -159,16 +159,17 @@ fn a_changed_configuration_takes_effect_while_running() {
         .has_header("x-mapped-model", "mapped");
 
     let from = gateway.mark();
-    gateway.reconfigure(|config| config.replace_tables("to = [\"b/mapped\"]", "to = [\"nobody\"]"));
+    gateway
+        .reconfigure(|config| config.replace_tables("to = [\"b/mapped\"]", "to = [\"missing\"]"));
     gateway.line_from(from, &["configuration refused"]);
-    gateway.line_from(from, &["witgate.toml:", "nobody"]);
+    gateway.line_from(from, &["witgate.toml:", "missing"]);
     gateway
         .message(HELLO)
         .has_status(200)
         .has_header("x-account-email", "bob");
 
     let from = gateway.mark();
-    gateway.reconfigure(|config| config.replace_tables("to = [\"nobody\"]", "to = [\"a\"]"));
+    gateway.reconfigure(|config| config.replace_tables("to = [\"missing\"]", "to = [\"a\"]"));
     gateway.line_from(from, &["configuration", "in force"]);
     gateway
         .message(HELLO)
