@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const KEY: &str = "sk-witgate-test";
 
 #[test]
-fn claude_code_talks_and_uses_a_tool_while_plugins_come_and_go() {
+fn claude_code_talks_and_uses_a_tool_during_plugin_reloads() {
     if install::skipped() {
         return;
     }

@@ -86,20 +86,20 @@ fn every_case_is_ok(interpreter: &Path, script: &Path, language: &str, dialect: 
 }
 
 #[test]
-fn whatever_a_client_sends_gemini_takes_it_or_it_is_refused() {
-    whatever_is_sent_is_taken_or_refused("gemini", "gemini-2.5-pro", "");
-    whatever_is_sent_is_taken_or_refused("gemini", "gemini-3-pro-preview", "");
+fn gemini_accepts_every_request_that_is_not_rejected() {
+    every_request_is_accepted_or_rejected("gemini", "gemini-2.5-pro", "");
+    every_request_is_accepted_or_rejected("gemini", "gemini-3-pro-preview", "");
 }
 
 #[test]
-fn whatever_a_client_sends_openai_takes_it_or_it_is_refused() {
-    whatever_is_sent_is_taken_or_refused("openai", "gpt-5", "");
+fn openai_accepts_every_request_that_is_not_rejected() {
+    every_request_is_accepted_or_rejected("openai", "gpt-5", "");
     let settings = "settings = { effort = true, files = true, mid_system = \"user\", prompt_cache_key = true }";
-    whatever_is_sent_is_taken_or_refused("openai", "gpt-5", settings);
+    every_request_is_accepted_or_rejected("openai", "gpt-5", settings);
 }
 
 #[track_caller]
-fn whatever_is_sent_is_taken_or_refused(dialect: &'static str, model: &str, settings: &str) {
+fn every_request_is_accepted_or_rejected(dialect: &'static str, model: &str, settings: &str) {
     if install::skipped() {
         return;
     }
@@ -117,17 +117,17 @@ fn whatever_is_sent_is_taken_or_refused(dialect: &'static str, model: &str, sett
 }
 
 #[test]
-fn whatever_gemini_says_is_heard_in_order_or_as_cut_off() {
-    whatever_is_said_is_heard("gemini");
+fn every_gemini_response_arrives_in_order_or_truncated() {
+    every_response_arrives_in_order_or_truncated("gemini");
 }
 
 #[test]
-fn whatever_openai_says_is_heard_in_order_or_as_cut_off() {
-    whatever_is_said_is_heard("openai");
+fn every_openai_response_arrives_in_order_or_truncated() {
+    every_response_arrives_in_order_or_truncated("openai");
 }
 
 #[track_caller]
-fn whatever_is_said_is_heard(dialect: &'static str) {
+fn every_response_arrives_in_order_or_truncated(dialect: &'static str) {
     if install::skipped() {
         return;
     }

@@ -119,7 +119,7 @@ fn a_connection_that_idles_is_closed_and_one_with_an_exchange_is_not() {
 }
 
 #[test]
-fn a_client_of_http2_that_answers_no_ping_is_left() {
+fn a_client_of_http2_that_answers_no_ping_is_disconnected() {
     let gateway = Gateway::echo()
         .connections("http2_ping = \"100ms\"")
         .start();

@@ -1,5 +1,5 @@
-//! Cooldowns: when an account is put on one, for how long and for which model, and that neither a
-//! probe nor the client's own mistake causes one.
+//! Cooldowns: when they start, for how long and for which model. Neither a probe nor a client's own
+//! mistake starts one.
 
 use std::time::{Duration, SystemTime};
 

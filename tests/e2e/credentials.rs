@@ -127,7 +127,7 @@ fn a_token_is_refreshed_before_it_ends_and_with_the_latest_refresh_token() {
 }
 
 #[test]
-fn a_refused_token_is_refreshed_once_and_then_another_account_goes() {
+fn a_rejected_token_is_refreshed_once_before_failover_to_another_account() {
     let endpoint = tokens(3600);
     let upstream = only(&["token-2"]);
     let gateway = with_oauth(&upstream, &endpoint, "").start();
@@ -225,7 +225,7 @@ fn a_command_prints_a_key_that_is_kept_for_its_time() {
 }
 
 #[test]
-fn a_refused_key_of_a_command_is_asked_for_once_more() {
+fn a_rejected_key_of_a_command_is_fetched_once_more() {
     let upstream = only(&["key-2"]);
     let gateway = with_command(&upstream, "5m", "").start();
     hello(&gateway, &session(1)).has_status(200);

@@ -154,7 +154,7 @@ fn with_every_built_in_disabled_no_rule_acts() {
 }
 
 #[test]
-fn a_users_build_of_a_built_in_acts_in_its_place() {
+fn a_users_build_replaces_a_built_in_plugin() {
     let upstream = Upstream::ok();
     let gateway = Gateway::preset("compatible", &upstream)
         .plugin("merge_roles.wasm", component("other-merge-roles"))

@@ -138,7 +138,7 @@ fn a_client_that_wants_json_gets_the_collected_message_and_the_upstream_is_asked
 }
 
 #[test]
-fn events_come_one_by_one_as_the_upstream_says_them() {
+fn events_arrive_one_by_one_as_the_upstream_sends_them() {
     let (upstream, writer) = Upstream::streamed();
     let gateway = gateway(&upstream).start();
     let pending = gateway
@@ -593,7 +593,7 @@ fn where_a_dialect_has_no_list_the_configured_models_are_listed_and_others_are_n
 }
 
 #[test]
-fn a_plugin_that_claims_anothers_dialect_is_refused_by_name_with_the_way_out() {
+fn a_plugin_that_claims_anothers_dialect_is_rejected_with_both_names_and_a_hint() {
     let upstream = Upstream::with(|_| Answer::sse(&sse(&WORDS)));
     let words = [
         "`a-toy`",

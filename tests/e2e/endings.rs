@@ -9,8 +9,7 @@ use crate::{
 };
 
 /// A stream of everything that is easily mistaken: thinking, a signature, tool input in pieces, a
-/// comment, `id:`, CRLF in one event, an unknown field, and a text that contains the end of a
-/// stream.
+/// comment, `id:`, CRLF in one event and an unknown field. Its text contains the end of a stream.
 fn recorded() -> String {
     let event = |name: &str, data: &str| format!("event: {name}\ndata: {data}\n\n");
     [

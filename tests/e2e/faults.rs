@@ -30,7 +30,7 @@ fn an_error_of_the_upstream_passes_unmodified() {
 }
 
 #[test]
-fn a_refused_credential_of_ours_is_no_login_problem_of_the_clients() {
+fn a_rejected_credential_of_an_account_is_not_the_clients_login_problem() {
     each([401, 403].map(|status| (status, status)), |status| {
         let upstream = Upstream::with(move |_| {
             Answer::json(

@@ -146,7 +146,7 @@ fn failures_at_the_end_and_in_a_body_name_the_plugin_too() {
 }
 
 #[test]
-fn a_plugin_that_fails_when_it_is_loaded_is_refused() {
+fn a_plugin_that_fails_when_it_is_loaded_is_rejected() {
     for (guest, text) in VICES {
         let outcome = with(&Upstream::ok(), guest, "in = \"describe\"", "").fails();
         outcome.has_code(4).says(&[guest, text]);
@@ -156,7 +156,7 @@ fn a_plugin_that_fails_when_it_is_loaded_is_refused() {
 }
 
 #[test]
-fn one_exchange_s_failure_is_no_other_s() {
+fn a_failure_does_not_affect_other_exchanges() {
     let upstream = Upstream::ok();
     // Only the second event-hook call of an exchange fails, so a JSON count succeeds.
     let gateway = with(&upstream, "traps", "in = \"event\", call = 2", "").start();

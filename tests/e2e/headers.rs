@@ -19,7 +19,7 @@ fn ask(gateway: &Gateway, headers: &[(&str, &str)]) -> Reply {
 }
 
 #[test]
-fn open_lists_of_headers_go_upstream_as_they_came() {
+fn open_lists_of_headers_are_forwarded_unmodified() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
     let sent = [

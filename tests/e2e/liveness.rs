@@ -199,7 +199,7 @@ fn a_failure_before_the_first_ping_has_its_status() {
 }
 
 #[test]
-fn json_answers_know_no_pings() {
+fn json_responses_have_no_pings() {
     let (first, say) = Answer::later();
     let upstream = Upstream::script([first]);
     let gateway = Gateway::echo()
@@ -330,7 +330,7 @@ fn a_client_that_disconnects_during_pings_is_noticed() {
 }
 
 #[test]
-fn a_json_answer_to_a_streaming_request_is_no_success_in_disguise() {
+fn a_json_response_to_a_streaming_request_reaches_the_client_whole() {
     let upstream = Upstream::with(|_| Answer::json(200, MESSAGE));
     let gateway = Gateway::to(&upstream).start();
     let seen = ask(&gateway, &session(1)).body(HELLO_STREAM).send();

@@ -275,7 +275,7 @@ fn metrics_take_a_key_where_keys_are_asked_for_and_never_go_upstream() {
 }
 
 #[test]
-fn what_a_client_sends_makes_no_series() {
+fn clients_cannot_create_series() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream).start();
     let lines = || read(&gateway).text().lines().count();

@@ -39,7 +39,7 @@ fn each_exchange_is_one_log_line() {
 }
 
 #[test]
-fn a_signal_to_stop_lets_running_exchanges_end() {
+fn a_shutdown_lets_running_exchanges_end() {
     let (upstream, writer) = Upstream::streamed();
     let mut gateway = Gateway::to(&upstream).start();
     let pending = gateway
@@ -85,7 +85,7 @@ fn a_shutdown_waits_no_longer_than_its_configured_limit() {
 }
 
 #[test]
-fn a_log_that_is_not_read_holds_up_no_request_and_no_end() {
+fn a_log_that_is_not_read_delays_neither_requests_nor_shutdown() {
     let mut gateway = Gateway::echo().start();
     // This session makes each line so long that 200 of them fill the pipe and the queue before it.
     let user = format!("_session_{}", "s".repeat(50_000));

@@ -218,7 +218,7 @@ fn make_sparse(path: &Path, length: u64) {
 }
 
 #[test]
-fn special_and_oversized_files_are_refused_unread() {
+fn special_and_oversized_files_are_rejected_unread() {
     const HUGE: u64 = 2 << 30;
     type Case<'a> = (&'a str, fn(&Path), &'a [&'a str]);
     let cases: [Case<'_>; 3] = [
@@ -380,7 +380,7 @@ fn the_last_good_version_of_a_plugin_goes_on() {
 }
 
 #[test]
-fn two_files_of_one_name_are_one_plugin_and_a_refusal() {
+fn of_two_files_with_one_name_the_second_is_rejected() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream)
         .tables(TAG)
@@ -407,7 +407,7 @@ fn a_bad_file_at_the_start_stops_the_gateway() {
 }
 
 #[test]
-fn a_rebuilt_default_plugin_takes_the_place_of_the_built_in_one() {
+fn a_rebuilt_default_plugin_replaces_the_built_in_one() {
     let upstream = Upstream::ok();
     let gateway = Gateway::preset("compatible", &upstream).start();
     let body = message(r#"[{"role":"user","content":"a"},{"role":"user","content":"b"}]"#);

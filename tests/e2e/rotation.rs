@@ -77,7 +77,7 @@ fn sessions_spread_over_the_accounts() {
 }
 
 #[test]
-fn without_a_session_the_least_loaded_account_goes_and_texts_do_not_count() {
+fn without_a_session_the_least_loaded_account_is_used_whatever_the_text() {
     let mut says = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..3 {
@@ -155,7 +155,7 @@ fn upstreams_of_a_route_are_tried_in_order() {
 }
 
 #[test]
-fn accounts_of_one_upstream_come_before_the_next_upstream() {
+fn accounts_of_one_upstream_are_used_before_the_next_upstream() {
     let first = Upstream::with(|_| Answer::status(529).header("retry-after", "60"));
     let second = Upstream::with(Answer::hello);
     let gateway = Gateway::echo()

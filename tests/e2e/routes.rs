@@ -76,7 +76,7 @@ fn every_answer_of_our_own_has_a_request_id_that_the_log_has_too() {
 }
 
 #[test]
-fn what_is_no_json_object_is_a_400() {
+fn a_body_that_is_not_a_json_object_is_a_400() {
     let gateway = Gateway::echo().start();
     for body in [
         "",

@@ -96,7 +96,7 @@ fn a_block_of_another_session_or_of_unknown_origin_is_trusted() {
 }
 
 #[test]
-fn a_thought_of_another_protocol_does_not_come_to_anthropic() {
+fn a_thought_of_another_protocol_is_not_sent_to_anthropic() {
     let words = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\",\"content\":\"so\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let other = Upstream::with(move |_| Answer::sse(words));
     let anthropic = Upstream::ok();
@@ -124,7 +124,7 @@ fn a_thought_of_another_protocol_does_not_come_to_anthropic() {
 }
 
 #[test]
-fn a_refused_signature_is_tried_once_more_without_thinking() {
+fn a_rejected_signature_is_retried_once_without_thinking() {
     let upstream = Upstream::script([Answer::json(400, REFUSED)]);
     let gateway = Gateway::to(&upstream).start();
     let text = r#"{"type":"text","text":"A"}"#;
@@ -149,7 +149,7 @@ fn a_refused_signature_is_tried_once_more_without_thinking() {
 }
 
 #[test]
-fn a_signature_refused_again_is_the_clients_to_know() {
+fn a_signature_rejected_again_is_the_clients_error() {
     let upstream = Upstream::with(|_| Answer::json(400, REFUSED));
     let gateway = Gateway::to(&upstream).start();
     let turn = carrying_on(

@@ -107,7 +107,7 @@ fn the_upstreams_bytes_go_out_as_they_are() {
 }
 
 #[test]
-fn a_json_answer_that_every_plugin_keeps_goes_out_as_it_came() {
+fn a_json_response_that_every_plugin_keeps_is_forwarded_unmodified() {
     let odd = MESSAGE
         .replace("\"id\"", " \"id\" ")
         .replace(":9,", ": 9.0e0 ,");
