@@ -1,10 +1,10 @@
-//! The configuration as plain data. `config/load.rs` reads and checks it; whoever holds a [`Config`] need not.
+//! The configuration as plain data. `config/load.rs` reads and checks it.
 
-mod load; // a file, or no file: all of it, checked
-mod upstreams; // its upstreams and routes
-mod preset; // what is known of providers, as data
-mod table; // spanned TOML tables whose every problem is kept
-mod problem; // what is wrong, and where
+mod load; // reads and checks a file, or applies the defaults
+mod upstreams; // reads the upstreams and routes
+mod preset; // data about providers
+mod table; // TOML tables with positions that collect all problems
+mod problem; // a problem with file, line and key
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,70 +25,72 @@ pub(crate) use problem::did_you_mean;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use witgate_contract::manifest::OnError;
 
-/// The file that is read where none is named, if it is there.
+/// The file that is read if it exists and the command line names no other.
 pub(crate) const DEFAULT_FILE: &str = "witgate.toml";
 
-/// Loopback: whoever wants to be reached from elsewhere says so, and `auth = auto` then asks for a key.
+/// Loopback only. On any other address, `auth.mode = "auto"` requires a key.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8045);
 
-/// One line per exchange and what an operator has to know.
+/// One line per exchange, and what an operator has to know.
 const DEFAULT_LOG: &str = "info";
 
-/// What Anthropic's own API accepts for messages.
+/// The limit of Anthropic's API for messages.
 const DEFAULT_BODY_LIMIT: usize = 32 * 1024 * 1024;
 
-/// Below the 30 s after which container managers kill, so that the last log lines still come out.
+/// Less than the 30 s after which container managers kill, so that the last log lines are written.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
 
-/// Some 300 exchanges at once with three plugins each; a live one holds a 2 MiB stack, touched in part.
+/// Enough for some 300 concurrent exchanges with three plugins each. A live instance reserves a 2 MiB
+/// stack, of which it touches a part.
 const DEFAULT_INSTANCES: u32 = 1000;
 
-/// Polling faster than this burns more than it finds.
+/// The shortest poll interval: a shorter one costs more than it finds.
 const MIN_POLL: Duration = Duration::from_millis(10);
 
-/// Everything the gateway is told, checked. Environment and file references are resolved.
+/// The checked configuration, with references to the environment and to files resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// Where the gateway listens. Does not change on reload.
+    /// The address to listen on. A reload does not change it.
     pub(crate) listen: SocketAddr,
-    /// What is logged, as a `tracing` filter: `info`, `warn,witgate=debug`.
+    /// The log filter, such as `info` or `warn,witgate=debug`.
     pub(crate) log: String,
-    /// The largest body of a message, in bytes.
+    /// The largest request body of a message, in bytes.
     pub(crate) body_limit: usize,
-    /// How long running exchanges may go on after a signal to stop.
+    /// How long exchanges in flight may continue after a signal to stop.
     pub(crate) drain: Duration,
-    /// Web origins whose pages may call the gateway, besides local ones.
+    /// Web origins besides local ones whose pages may call the gateway.
     pub(crate) cors_origins: Vec<String>,
     /// Whether account names are shown to clients.
     pub(crate) expose_accounts: bool,
     pub(crate) auth: Auth,
     pub(crate) connections: Connections,
     pub(crate) retry: Retry,
-    /// In file order. Empty: the echo upstream answers.
+    /// In file order. If empty, the echo upstream responds.
     pub(crate) upstreams: Vec<Upstream>,
-    /// In file order, the first match wins. Empty: all upstreams in file order for every model.
+    /// In file order; the first match wins. If empty, every model goes to all upstreams in file order.
     pub(crate) routes: Vec<Route>,
     pub(crate) plugins: Plugins,
     pub(crate) plugin: BTreeMap<PluginId, PluginConfig>,
-    /// The files that were read for it besides its own: a change in one is a change of the configuration.
+    /// The other files that it was read from. A change to one is a change to the configuration.
     pub(crate) sources: Vec<PathBuf>,
 }
 
 impl Config {
-    /// Reads a configuration file, the environment variables and the files that it refers to.
+    /// Reads a configuration file, and the environment variables and files that it refers to.
     ///
-    /// The problems are all there are, not the first; the warnings stand in no one's way.
+    /// Returns the warnings as well, or all problems.
     pub(crate) fn load(file: &Path) -> Result<(Self, Vec<Problem>), Problems> {
         load::file(file, &load::environment)
     }
 
-    /// What holds without a file: the echo upstream, the default plugins, and `plugins/` in the present folder.
+    /// The configuration without a file: the echo upstream, the default plugins, and `plugins/` in the
+    /// current folder.
     pub(crate) fn without_file() -> Self {
         load::defaults(Path::new(""), &load::environment)
     }
 }
 
-/// Who may come in.
+/// `[auth]`: which clients may use the gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Auth {
     pub(crate) mode: AuthMode,
@@ -97,19 +99,19 @@ pub(crate) struct Auth {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthMode {
-    /// No key is asked for.
+    /// No route requires a key.
     Off,
-    /// Every route but the two `HEAD` probes wants a key.
+    /// Every route except the two `HEAD` probes requires a key.
     Strict,
-    /// Every route but `/healthz` and the two `HEAD` probes wants a key.
+    /// Every route except `/healthz` and the two `HEAD` probes requires a key.
     AllExceptHealth,
-    /// `Off` on a loopback address, else `AllExceptHealth`.
+    /// `Off` on a loopback address, otherwise `AllExceptHealth`.
     Auto,
 }
 
 impl AuthMode {
-    /// Whether an ordinary route wants a key.
-    pub(crate) fn asks(self, loopback: bool) -> bool {
+    /// Whether an ordinary route requires a key.
+    pub(crate) fn requires_key(self, loopback: bool) -> bool {
         match self {
             Self::Off => false,
             Self::Strict | Self::AllExceptHealth => true,
@@ -121,15 +123,15 @@ impl AuthMode {
 /// `[connections]`: how long a client may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Connections {
-    /// From accepting a connection to the whole head of its first request.
+    /// From accepting a connection to the complete head of its first request.
     pub(crate) request_head: Duration,
     /// For each 16 KiB of a request body.
     pub(crate) request_body: Duration,
-    /// From the end of a request to the whole head of the next.
+    /// From the end of a request to the complete head of the next.
     pub(crate) idle: Duration,
-    /// Until the client takes some of what is sent to it.
+    /// Until the client reads some of what is sent to it.
     pub(crate) write: Duration,
-    /// Between two pings of an HTTP/2 connection, and for the answer to one.
+    /// Between two pings of an HTTP/2 connection, and for the response to one.
     pub(crate) http2_ping: Duration,
 }
 
@@ -139,12 +141,12 @@ impl Default for Connections {
         Self {
             // Clients connect in order to send a request.
             request_head: seconds(30),
-            // No network that a client works over is so slow.
+            // No usable network is this slow.
             request_body: seconds(60),
-            // Long, because clients keep connections open between two turns, and closing one just
-            // when it is used again looks like an error.
+            // Long, because clients keep connections open between turns, and a connection that is closed
+            // just when it is used again looks like an error.
             idle: seconds(300),
-            // Longer than a person leaves a client paused that has something to read.
+            // Longer than a person pauses a client that has something to read.
             write: seconds(120),
             http2_ping: seconds(60),
         }
@@ -156,24 +158,24 @@ impl Default for Connections {
 pub(crate) struct Upstream {
     pub(crate) name: UpstreamId,
     pub(crate) base_url: String,
-    /// `anthropic`, or the one that a plugin implements.
+    /// `anthropic`, or a dialect that a plugin implements.
     pub(crate) dialect: Arc<str>,
-    /// What it lacks whatever the route.
+    /// The features that it lacks on every route.
     pub(crate) lacks: BTreeSet<String>,
-    /// What it lacks where the route has another upstream as well.
+    /// The features that it lacks on a route with other upstreams.
     pub(crate) lacks_beside_others: BTreeSet<String>,
-    /// Models that are listed where the upstream has no list of its own.
+    /// The models to list if the upstream has no list.
     pub(crate) models: Vec<String>,
     pub(crate) force_stream: bool,
-    /// The proxy through which it is reached; the environment is not asked.
+    /// The proxy to connect through. Proxy variables of the environment are ignored.
     pub(crate) proxy: Option<String>,
-    /// A PEM file of certificate authorities to trust besides the platform's.
+    /// A PEM file with certificate authorities to trust besides the platform's.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) auth: AuthStyle,
     pub(crate) accounts: Vec<Account>,
 }
 
-/// In which header an upstream wants its credential.
+/// The header in which an upstream expects its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthStyle {
     XApiKey,
@@ -181,14 +183,14 @@ pub(crate) enum AuthStyle {
     XGoogApiKey,
 }
 
-/// A name and a credential of an upstream.
+/// A named credential of an upstream.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) name: AccountId,
     pub(crate) access: Access,
 }
 
-/// Where an account's credential comes from.
+/// The source of an account's credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Access {
     Key(Secret),
@@ -201,11 +203,11 @@ pub(crate) enum Access {
 pub(crate) struct Command {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
-    /// How long what it printed is good.
+    /// How long the printed credential is used.
     pub(crate) ttl: Duration,
 }
 
-/// A refresh token and where it is traded for access tokens.
+/// A refresh token, and the server that exchanges it for access tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OAuth2 {
     pub(crate) token_url: String,
@@ -215,28 +217,28 @@ pub(crate) struct OAuth2 {
     pub(crate) scopes: Vec<String>,
 }
 
-/// `[retry]`: how often another attempt is made, and how long anything is waited for.
+/// `[retry]`: the number of attempts and the time limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Retry {
-    /// Over all accounts and upstreams of an exchange.
+    /// Attempts per exchange, over all accounts and upstreams.
     pub(crate) max_attempts: u32,
-    /// Until the connection stands.
+    /// Until the connection is established.
     pub(crate) connect: Duration,
-    /// From sending a request to the first event of a streamed answer.
+    /// From sending a request to the first event of a streamed response.
     pub(crate) first_event: Duration,
-    /// From sending a request to the head of an answer that is not streamed.
+    /// From sending a request to the head of a response that is not streamed.
     pub(crate) answer: Duration,
-    /// Without a byte of an answer that has begun.
+    /// Between two pieces of a response body.
     pub(crate) idle: Duration,
-    /// The longest that an exchange waits for an account to end its rest.
+    /// The longest time that an exchange waits for the end of an account's cooldown.
     pub(crate) max_cooldown_wait: Duration,
-    /// The longest told wait after which the same account is asked again instead of another.
+    /// The longest `retry-after` that an exchange waits for to retry with the same account.
     pub(crate) same_account_wait: Duration,
-    /// How long a client that wants a stream hears nothing before the first ping.
+    /// How long a client of a stream receives nothing before the first ping.
     pub(crate) ping_after: Duration,
     /// Between two pings.
     pub(crate) ping_every: Duration,
-    /// How long an account rests whose credential was refused, unless the credential changes before.
+    /// The cooldown of an account whose credential was rejected, unless the credential changes.
     pub(crate) credential_cooldown: Duration,
 }
 
@@ -244,30 +246,32 @@ impl Default for Retry {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
-            // More would keep the client waiting longer than its own repeats.
+            // More attempts would take longer than the client's own retries.
             max_attempts: 3,
-            // Long enough for a slow handshake across the world, short enough that the next upstream gets its chance.
+            // Long enough for a slow handshake across the world, short enough for a failover.
             connect: seconds(10),
-            // A full context may take a minute to the first token; a dead upstream is left before the client gives up.
+            // A full context may take a minute to the first token. The failover from a dead upstream
+            // comes before the client gives up.
             first_event: seconds(120),
-            // A long answer in JSON says nothing for minutes.
+            // A long response in JSON sends nothing for minutes.
             answer: seconds(600),
-            // Upstreams send pings far oftener.
+            // Upstreams send pings far more often.
             idle: seconds(300),
-            // What a person takes for slow and not for broken.
+            // A person takes this for slow and not for broken.
             max_cooldown_wait: seconds(5),
-            // Shorter than what the other account's cold prompt cache costs.
+            // Shorter than the delay from another account's cold prompt cache.
             same_account_wait: seconds(2),
-            // Below the shortest idle limit of known clients and proxies, beyond the usual time to the first token.
+            // Shorter than the idle limits of known clients and proxies, longer than the usual time to
+            // the first token.
             ping_after: seconds(15),
             ping_every: seconds(10),
-            // So that a key that was revived at the provider is found without a reload.
+            // A key that works again at the provider is then used without a reload.
             credential_cooldown: seconds(600),
         }
     }
 }
 
-/// Which models go where.
+/// `[[route]]`: the upstreams for some models.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) model: GlobMatcher,
@@ -277,31 +281,31 @@ pub(crate) struct Route {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
-    /// Place in [`Config::upstreams`].
+    /// Index in [`Config::upstreams`].
     pub(crate) upstream: usize,
-    /// The model to send in place of the asked one.
+    /// The model to send instead of the requested one.
     pub(crate) model: Option<String>,
 }
 
-/// Where plugins come from and what they may use in all.
+/// `[plugins]`: the plugin folder, and the limits for all plugins together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plugins {
     pub(crate) dir: PathBuf,
-    /// Look at the folder this often instead of waiting for file events.
+    /// How often to look at the folder instead of waiting for file events.
     pub(crate) poll: Option<Duration>,
-    /// The folder for compiled code; none when it is switched off.
+    /// The folder for compiled code. `None` disables the cache.
     pub(crate) cache: Option<PathBuf>,
-    /// Plugin instances that may live at the same time.
+    /// The largest number of live plugin instances.
     pub(crate) instances: u32,
 }
 
-/// `[plugin.NAME]`.
+/// `[plugin.NAME]`: the configuration of one plugin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PluginConfig {
     pub(crate) enabled: bool,
-    /// In place of what the plugin's manifest says.
+    /// Overrides the plugin's manifest.
     pub(crate) on_error: Option<OnError>,
-    /// Time for one call, in place of 250 ms and 100 ms per MiB of body.
+    /// The time for one call, instead of 250 ms plus 100 ms per MiB of body.
     pub(crate) deadline: Option<Duration>,
     /// The largest linear memory, in bytes.
     pub(crate) memory: Option<usize>,

@@ -1,4 +1,4 @@
-//! Names that are already right: whoever holds one need not check it again.
+//! Validated names: a value of one of these types needs no further check.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -14,17 +14,17 @@ pub(crate) struct UpstreamId(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AccountId(Arc<str>);
 
-/// The id of one exchange, as it stands in the log and in `request-id`: `req_` and 32 hexadecimal digits.
+/// The id of one exchange, in the log and in `request-id`: `req_` and 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExchangeId(Arc<str>);
 
-/// Why a text is no such name.
+/// The error for a text that is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no {what}: {wanted}")]
+#[error("`{text}` is not a valid {what}, expected {expected}")]
 pub(crate) struct BadId {
     what: &'static str,
     text: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
 impl FromStr for PluginId {
@@ -36,7 +36,7 @@ impl FromStr for PluginId {
             return Err(BadId {
                 what: "plugin name",
                 text: text.to_owned(),
-                wanted: "1 to 64 lower-case letters, digits and hyphens",
+                expected: "1 to 64 lower-case letters, digits and hyphens",
             });
         }
         Ok(Self(text.into()))
@@ -53,7 +53,7 @@ impl FromStr for UpstreamId {
             return Err(BadId {
                 what: "upstream name",
                 text: text.to_owned(),
-                wanted: "1 to 64 letters, digits, `-`, `_` and `.`",
+                expected: "1 to 64 letters, digits, `-`, `_` and `.`",
             });
         }
         Ok(Self(text.into()))
@@ -64,13 +64,13 @@ impl FromStr for AccountId {
     type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, BadId> {
-        // It goes into a header as it is.
+        // It is sent in a header unchanged.
         let printable = |c: char| c.is_ascii_graphic() || c == ' ';
         if text.trim().is_empty() || text.len() > 128 || !text.chars().all(printable) {
             return Err(BadId {
                 what: "account name",
                 text: text.to_owned(),
-                wanted: "1 to 128 printable ASCII characters",
+                expected: "1 to 128 printable ASCII characters",
             });
         }
         Ok(Self(text.into()))
@@ -78,9 +78,9 @@ impl FromStr for AccountId {
 }
 
 impl ExchangeId {
-    /// A new one, not to be guessed.
+    /// Makes a new id that cannot be guessed.
     pub(crate) fn new() -> Self {
-        // From the thread's generator, because asking the kernel for each is a system call.
+        // From the thread's generator: the kernel's would cost a system call each.
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         Self(format!("req_{}", id.simple()).into())
     }

@@ -121,7 +121,7 @@ fn the_sdks_get_through_transient_failures() {
                 answer.unwrap_or_else(|| Answer::hello(request))
             });
             // Cooldowns from the request before do not matter here.
-            let gateway = to(&upstream).retry("patience = \"20s\"").start();
+            let gateway = to(&upstream).retry("max_cooldown_wait = \"20s\"").start();
             (upstream, gateway)
         })
         .collect();

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Retry settings under which an exchange fails at once if all accounts are on cooldown.
-const IMPATIENT: &str = "patience = \"0s\"\nshort_wait = \"0s\"";
+const IMPATIENT: &str = "max_cooldown_wait = \"0s\"\nsame_account_wait = \"0s\"";
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, for a time this far ahead.
 fn http_date(ahead: Duration) -> String {
@@ -117,7 +117,7 @@ fn a_short_cooldown_of_all_accounts_is_waited_for() {
     ]);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
-        .retry("patience = \"5s\"\nshort_wait = \"0s\"")
+        .retry("max_cooldown_wait = \"5s\"\nsame_account_wait = \"0s\"")
         .start();
     hello(&gateway, &session(1)).has_status(200);
     let asked = upstream.received();
@@ -186,7 +186,7 @@ fn cooldowns_without_a_stated_time_grow_and_a_success_resets_them() {
     ]);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry("patience = \"60s\"\nshort_wait = \"0s\"\nmax_attempts = 1")
+        .retry("max_cooldown_wait = \"60s\"\nsame_account_wait = \"0s\"\nmax_attempts = 1")
         .start();
     for status in [500, 500, 200, 500, 200] {
         hello(&gateway, &session(1)).has_status(status);
@@ -382,7 +382,7 @@ fn a_client_that_disconnected_waits_for_no_cooldown() {
     let upstream = Upstream::script([Answer::status(429).header("retry-after", "600")]);
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada"])
-        .retry("short_wait = \"0s\"\npatience = \"900s\"")
+        .retry("same_account_wait = \"0s\"\nmax_cooldown_wait = \"900s\"")
         .start();
     let from = gateway.mark();
     let pending = ask(&gateway, &session(1)).body(HELLO).sent();

@@ -171,7 +171,7 @@ fn a_token_endpoint_that_fails_is_a_failure_of_that_account_only() {
             hello(&gateway, &session(number)).has_status(200);
         }
         let alone = with_oauth(&upstream, &endpoint, "")
-            .retry("patience = \"0s\"")
+            .retry("max_cooldown_wait = \"0s\"")
             .start();
         let seen = hello(&alone, &session(1));
         assert!(matches!(seen.status, 502 | 503), "{}", seen.text());

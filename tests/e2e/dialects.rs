@@ -276,7 +276,7 @@ fn the_last_failure_reaches_the_client_in_anthropics_envelope_with_a_retry_after
         Answer::whole(500, "text/html", "<html>"),
     ]);
     let gateway = gateway(&upstream)
-        .retry("max_attempts = 1\npatience = \"20s\"")
+        .retry("max_attempts = 1\nmax_cooldown_wait = \"20s\"")
         .start();
     gateway
         .message(HELLO)

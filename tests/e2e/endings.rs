@@ -79,7 +79,7 @@ fn a_cut_at_any_byte_never_makes_an_end() {
         });
         let mut builder = Gateway::echo()
             .pool("up", &upstream, &["ada"])
-            .retry("max_attempts = 1\npatience = \"0s\"");
+            .retry("max_attempts = 1\nmax_cooldown_wait = \"0s\"");
         if listening {
             builder = builder.plugin("50-events.wasm", component("events"));
         }

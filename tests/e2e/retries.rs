@@ -177,7 +177,7 @@ fn an_unreachable_upstream_fails_over_to_the_next() {
 
         let gateway = Gateway::echo()
             .tables(&format!("[[upstream]]\nname = \"gone\"\npreset = \"anthropic\"\nbase_url = \"{gone}\"\naccounts = [{{ name = \"ada\", key = \"k\" }}]"))
-            .retry("patience = \"0s\"")
+            .retry("max_cooldown_wait = \"0s\"")
             .start();
         hello(&gateway, &session(1))
             .is_error(502, "api_error")

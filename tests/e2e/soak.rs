@@ -176,7 +176,7 @@ fn every_exchange_ends_in_exactly_one_way_and_no_cooldown_is_broken() {
     let upstream = Upstream::with(move |request| meet(seed, &remembered, request));
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob", "cyd"])
-        .retry(&format!("max_attempts = {ATTEMPTS}\nfirst_event = \"250ms\"\nanswer = \"250ms\"\npatience = \"1500ms\"\nshort_wait = \"60ms\"\nping_after = \"100ms\"\nping_every = \"50ms\""))
+        .retry(&format!("max_attempts = {ATTEMPTS}\nfirst_event = \"250ms\"\nanswer = \"250ms\"\nmax_cooldown_wait = \"1500ms\"\nsame_account_wait = \"60ms\"\nping_after = \"100ms\"\nping_every = \"50ms\""))
         .start();
     let next = AtomicU64::new(0);
     let ended = Mutex::new(BTreeMap::new());

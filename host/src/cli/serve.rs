@@ -183,7 +183,7 @@ fn tell(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) {
         let accounts = upstream.accounts.len();
         info!(upstream = %upstream.name, url = upstream.base_url, dialect = &*upstream.dialect, accounts, "upstream configured");
     }
-    let asks = config.auth.mode.asks(address.ip().is_loopback());
+    let asks = config.auth.mode.requires_key(address.ip().is_loopback());
     if asks && config.auth.keys.is_empty() {
         warn!(
             "a key is asked for and none is configured: every request is refused; set `keys` in [auth]"
@@ -276,7 +276,7 @@ mod tests {
         let config = Config::without_file();
         let asks = |address: &str| {
             let address: SocketAddr = address.parse().unwrap();
-            config.auth.mode.asks(address.ip().is_loopback())
+            config.auth.mode.requires_key(address.ip().is_loopback())
         };
         assert!(!asks("127.0.0.1:1") && !asks("[::1]:1"));
         assert!(asks("0.0.0.0:1") && asks("192.0.2.1:1"));

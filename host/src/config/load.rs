@@ -1,6 +1,6 @@
-//! Reads and checks a configuration file: all problems at once, each with file, line and key.
+//! Reads and checks a configuration file, and reports all problems with file, line and key.
 //!
-//! The only place that reads the environment, and it does so through a function that tests replace.
+//! Only this module reads the environment, through a function that tests replace.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{ids::PluginId, secret::Secret, telemetry};
 
-/// The keys of each table, which docs/configuration.md explains. The table of accounts stands in `upstreams`.
+/// The keys of each table, as explained in docs/configuration.md. Those of upstreams and routes are
+/// in `upstreams`.
 pub(super) const TOP: &[&str] = &[
     "listen",
     "log",
@@ -64,15 +65,15 @@ pub(super) const RETRY: &[&str] = &[
 pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
 pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
 
-/// A WebAssembly memory is made of pages of this size.
+/// The page size of a WebAssembly memory, in bytes.
 const PAGE: usize = 64 * 1024;
 
-/// Far beyond what helps; a typing error would hammer the upstreams.
+/// Far more than useful, so that a typing error does not flood the upstreams.
 const MAX_ATTEMPTS: u32 = 100;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process's environment. A variable that is not UTF-8 counts as not set.
+/// Reads a variable of the process's environment. One that is not UTF-8 counts as not set.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads the environment"
@@ -81,10 +82,10 @@ pub(super) fn environment(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// Reads a configuration file and all that it refers to.
+/// Reads a configuration file and everything it refers to.
 pub(super) fn file(file: &Path, env: Env<'_>) -> Result<(Config, Vec<Problem>), Problems> {
     let text = fs::read_to_string(file).map_err(|error| {
-        let what = format!("cannot read it: {error}");
+        let what = format!("cannot read the file: {error}");
         let file = file.display().to_string();
         Problems(vec![Problem {
             file,
@@ -96,7 +97,7 @@ pub(super) fn file(file: &Path, env: Env<'_>) -> Result<(Config, Vec<Problem>), 
     parse(file, &text, env)
 }
 
-/// What holds without a file; relative paths are relative to `folder`.
+/// The configuration without a file. Relative paths start from `folder`.
 pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
     Config {
         listen: DEFAULT_LISTEN,
@@ -131,9 +132,9 @@ fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<(Config, Vec<Problem>)
     if !errors.is_empty() {
         for error in errors {
             let at = error.span().map_or(0, |span| span.start);
-            source.problem(at, "", format!("not TOML: {}", error.message()));
+            source.problem(at, "", format!("invalid TOML: {}", error.message()));
         }
-        // Whatever else there is to say would be about guesses of the parser.
+        // After a syntax error, other problems would be about the parser's guesses.
         source.finish()?;
     }
     let top = Table::open(&source, entries.get_ref(), "", 0, TOP);
@@ -143,7 +144,7 @@ fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<(Config, Vec<Problem>)
     Ok((config, warnings))
 }
 
-/// Reads all of it; where there is a problem a default stands in, since the result is then thrown away.
+/// Reads all tables. A value with a problem gets its default: the result is then not used.
 fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
     let upstreams = upstreams::read(source, top);
     let listen = top.parsed(
@@ -206,7 +207,7 @@ fn size(text: &str) -> Option<usize> {
     usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
 }
 
-/// `localhost` is spelt out, because a listener has one address and the name has two.
+/// Replaces `localhost` by `127.0.0.1`, because the name has two addresses and a listener one.
 fn address(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix("localhost:") {
         Some(port) => Some(SocketAddr::new(
@@ -225,11 +226,11 @@ fn origins(source: &Source<'_>, top: &Table<'_>) -> Vec<String> {
             // Browsers send it in lower case.
             origins.push(given.to_ascii_lowercase());
         } else {
-            let wanted = "an origin such as `https://app.example.com`";
+            let expected = "an origin such as `https://app.example.com`";
             source.problem(
                 text.at,
                 &text.key,
-                format!("got {}, wanted {wanted}", text.shown()),
+                format!("got {}, expected {expected}", text.shown()),
             );
         }
     }
@@ -274,10 +275,10 @@ fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
     }
 }
 
-/// A limit cannot be zero: nothing would ever be in time.
+/// Reads a time limit, which cannot be zero.
 fn limit(table: &Table<'_>, key: &str, default: Duration) -> Duration {
-    let wanted = "a duration above zero such as `15s`";
-    table.parsed(key, wanted, some_time).unwrap_or(default)
+    let expected = "a duration above zero such as `15s`";
+    table.parsed(key, expected, some_time).unwrap_or(default)
 }
 
 fn connections(table: &Table<'_>) -> Connections {
@@ -312,12 +313,12 @@ fn retry(table: &Table<'_>) -> Retry {
     }
 }
 
-/// Whether a secret can stand in a header; the secret is not in the answer.
+/// Checks whether a secret is allowed in a header. The error does not contain the secret.
 pub(super) fn header_text(secret: &str) -> Result<(), &'static str> {
     if secret.trim().is_empty() {
-        Err("got an empty key, which is never valid")
+        Err("got an empty key, expected a key")
     } else if !secret.chars().all(|c| c.is_ascii_graphic()) {
-        Err("got a key with blanks or characters that cannot stand in a header")
+        Err("got a key with spaces or other characters that are not allowed in a header")
     } else {
         Ok(())
     }
@@ -338,15 +339,15 @@ fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins
     }
 }
 
-/// `false` switches it off, `true` is the default, a string is another folder.
+/// `false` disables the cache, `true` is the default, a string is another folder.
 fn cache(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Option<PathBuf> {
     if !table.has("cache") {
         return defaults.cache.clone();
     }
-    match table.boolean_or_text("cache", "a folder, or false") {
+    match table.boolean_or_text("cache", "a folder or `false`") {
         Some(Ok(on)) => defaults.cache.clone().filter(|_| on),
         Some(Err(text)) if text.value.is_empty() => {
-            table.problem("cache", "got an empty string, wanted a folder, or false");
+            table.problem("cache", "got an empty string, expected a folder or `false`");
             None
         }
         Some(Err(text)) => Some(source.path(&text.value)),
@@ -354,7 +355,7 @@ fn cache(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Option<P
     }
 }
 
-/// The platform's folder for what can be made again.
+/// The platform's folder for caches.
 fn cache_folder(env: Env<'_>) -> Option<PathBuf> {
     let absolute = |name: &str| {
         env(name)

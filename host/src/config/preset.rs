@@ -1,21 +1,21 @@
-//! What is known of providers, as data. What a provider's documents do not say is left out, not guessed.
+//! Data about providers, from their documentation. What that does not say is left out.
 
 use super::AuthStyle::{self, Bearer, XApiKey, XGoogApiKey};
 
-/// What `preset = "..."` stands for; any of it can be set otherwise beside it.
+/// The values of `preset = "..."`. Other keys of the upstream override them.
 pub(super) struct Preset {
     pub(super) name: &'static str,
-    /// None where the user has to say it.
+    /// `None` if the user has to set it.
     pub(super) base_url: Option<&'static str>,
     pub(super) dialect: &'static str,
     pub(super) auth: AuthStyle,
-    /// What it lacks on every route.
+    /// The features that it lacks on every route.
     pub(super) lacks: &'static [&'static str],
-    /// What it lacks on a route that has another upstream as well.
+    /// The features that it lacks on a route with other upstreams.
     pub(super) lacks_beside_others: &'static [&'static str],
 }
 
-/// What default plugins know how to do without. Others may be named in `lacks` for plugins of one's own.
+/// The features whose lack the default plugins handle. `lacks` may name others for other plugins.
 pub(super) const FEATURES: &[&str] = &[
     "cache_control",
     "same-role-turns",
@@ -25,13 +25,13 @@ pub(super) const FEATURES: &[&str] = &[
     "unsigned-thinking",
 ];
 
-/// Nobody can check the signature of a thinking block that another upstream signed.
+/// An upstream cannot check the signature of a thinking block from another upstream.
 const SIGNATURES: &[&str] = &["foreign-signatures"];
 
-/// Anthropic signs whatever it thinks, and refuses what nobody signed; other protocols have thoughts without signatures.
+/// Anthropic signs all thinking and rejects unsigned blocks. Other protocols have unsigned thinking.
 const THINKING: &[&str] = &["foreign-signatures", "unsigned-thinking"];
 
-/// A server that speaks Messages and of which nothing else is known: what not all of them can do.
+/// An unknown server that speaks the Messages API: the features that not all of them have.
 const UNKNOWN_SERVER: &[&str] = &[
     "cache_control",
     "same-role-turns",
@@ -39,10 +39,10 @@ const UNKNOWN_SERVER: &[&str] = &[
     "count_tokens",
 ];
 
-/// Another protocol, in which tokens can be counted.
+/// Another protocol that can count tokens.
 const COUNTS_ONLY: &[&str] = &["cache_control", "same-role-turns", "message-threads"];
 
-/// One line per provider, so that they can be compared.
+/// The presets, one line each, so that they can be compared.
 #[rustfmt::skip]
 pub(super) const PRESETS: &[Preset] = &[
     Preset { name: "anthropic", base_url: Some("https://api.anthropic.com"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: THINKING },
@@ -58,7 +58,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset { name: "openai", base_url: Some("https://api.openai.com/v1"), dialect: "openai", auth: Bearer, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES },
 ];
 
-/// The least is expected of a server of which nothing is said.
+/// The preset of an upstream that names none. It expects the fewest features.
 pub(super) const WITHOUT_PRESET: &str = "compatible";
 
 /// Finds a preset by its name.
@@ -72,12 +72,12 @@ mod tests {
     use crate::message::ANTHROPIC;
 
     #[test]
-    fn the_name_of_an_unnamed_preset_is_one() {
+    fn the_default_preset_exists() {
         assert!(find(WITHOUT_PRESET).is_some());
     }
 
     #[test]
-    fn against_anthropic_alone_nothing_is_lacked() {
+    fn anthropic_alone_lacks_nothing() {
         let preset = find("anthropic").unwrap();
         assert_eq!(preset.lacks, [""; 0]);
         assert_eq!(
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_in_lacks_is_one_that_a_plugin_knows() {
+    fn every_feature_in_lacks_is_known_to_a_plugin() {
         for preset in PRESETS {
             for word in preset.lacks.iter().chain(preset.lacks_beside_others) {
                 assert!(FEATURES.contains(word), "{}: {word}", preset.name);

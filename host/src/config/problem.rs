@@ -1,15 +1,15 @@
-//! What is wrong with a configuration, and where: worded for the one who has the file open.
+//! Problems of a configuration: what is wrong, in which file, line and key.
 
 use std::fmt;
 
-/// One problem: the file, the line, the key, what came and what was wanted. Also a warning, where nothing is refused.
+/// One problem or warning: the file, the line, the key, and what it got against what it expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// As the user named it.
     pub(crate) file: String,
-    /// From 1; 0 where it concerns the file as a whole.
+    /// Counted from 1. 0 means the file as a whole.
     pub(crate) line: usize,
-    /// `upstream[0].base_url`; empty where it concerns no key.
+    /// The path of the key, such as `upstream[0].base_url`. Empty if the problem has no key.
     pub(crate) key: String,
     pub(crate) what: String,
 }
@@ -27,7 +27,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a configuration, in the order of its lines. Never empty.
+/// All problems of a configuration, sorted by line. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problems(pub Vec<Problem>);
 
@@ -43,7 +43,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// `, did you mean `x`?`, or nothing where no known word is near.
+/// Returns ``, did you mean `x`?``, or an empty string if no known word is similar.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(word, known) {
         Some(near) => format!(", did you mean `{near}`?"),
@@ -51,7 +51,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     }
 }
 
-/// The known word that was probably meant: at most a third of it is different.
+/// Returns the known word that is most similar: at most a third of it may differ.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |known: &&str| distance(word, known) <= (known.len() / 3).max(1);
     known
@@ -60,7 +60,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .min_by_key(|known| distance(word, known))
 }
 
-/// Edits between two words, without regard to case and to `-` for `_`.
+/// Counts the edits between two words. Case does not count, and `-` equals `_`.
 fn distance(left: &str, right: &str) -> usize {
     let fold = |word: &str| -> Vec<char> {
         word.chars()
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_word_finds_its_neighbour_and_a_strange_one_none() {
+    fn a_misspelt_word_finds_the_similar_one_and_an_unrelated_word_finds_none() {
         let known = ["base_url", "accounts", "name"];
         assert_eq!(nearest("base-url", known), Some("base_url"));
         assert_eq!(nearest("acounts", known), Some("accounts"));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_leaves_out_what_it_does_not_know() {
+    fn a_problem_without_a_line_or_key_omits_it() {
         let problem = |line, key: &str| Problem {
             file: "witgate.toml".into(),
             line,

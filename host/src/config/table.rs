@@ -1,7 +1,7 @@
-//! A TOML table whose values know their line, and that keeps every problem instead of stopping at the first.
+//! TOML tables with positions: reading goes on after a problem, so that all of them are reported.
 //!
-//! Each table is opened with the list of keys that it may have, so an unknown one is found at once, and each string may be
-//! a reference (`env:NAME`, `file:PATH`) in place of the value itself.
+//! A table is opened with the list of its keys, so that an unknown key is a problem. A string may be
+//! a reference (`env:NAME`, `file:PATH`) instead of the value itself.
 
 use std::{
     cell::RefCell,
@@ -18,11 +18,18 @@ use toml::{
 
 use super::problem::{Problem, Problems, did_you_mean};
 
-/// The text being read and what was found in it so far.
+/// Keys of earlier versions, with the present name of each.
+const RENAMED: &[(&str, &str)] = &[
+    ("retry.patience", "max_cooldown_wait"),
+    ("retry.short_wait", "same_account_wait"),
+    ("retry.credential_rest", "credential_cooldown"),
+];
+
+/// The text of a configuration file, with the problems found so far.
 pub(super) struct Source<'a> {
     file: String,
     text: &'a str,
-    /// What relative paths are relative to.
+    /// The folder that relative paths start from.
     folder: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     found: RefCell<Found>,
@@ -35,7 +42,7 @@ struct Found {
     files: Vec<PathBuf>,
 }
 
-/// One table of it.
+/// One table of a [`Source`].
 #[derive(Clone, Copy)]
 pub(super) struct Table<'a> {
     source: &'a Source<'a>,
@@ -44,11 +51,12 @@ pub(super) struct Table<'a> {
     at: usize,
 }
 
-/// A string value with its place. Its text may have come from elsewhere, and is then never shown.
+/// A string value with its position. A value from a reference is never shown.
 pub(super) struct Text {
     pub(super) value: String,
     pub(super) key: String,
     pub(super) at: usize,
+    /// The reference that the value was read from.
     from: Option<String>,
 }
 
@@ -68,29 +76,29 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Records a problem at a place of the text.
+    /// Records a problem at a position in the text.
     pub(super) fn problem(&self, at: usize, key: impl Display, what: impl Display) {
-        let problem = self.remark(at, key, what);
+        let problem = self.place(at, key, what);
         self.found.borrow_mut().problems.push(problem);
     }
 
-    /// Records what is odd but refuses nothing.
+    /// Records a warning, with which the configuration is still valid.
     pub(super) fn warning(&self, at: usize, key: impl Display, what: impl Display) {
-        let warning = self.remark(at, key, what);
+        let warning = self.place(at, key, what);
         self.found.borrow_mut().warnings.push(warning);
     }
 
-    /// A path of the file, which is relative to the file's folder.
+    /// Resolves a path relative to the folder of the file.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
     }
 
-    /// Remembers that the configuration depends on this file.
+    /// Records that the configuration depends on this file.
     pub(super) fn depends_on(&self, file: PathBuf) {
         self.found.borrow_mut().files.push(file);
     }
 
-    /// What was found: warnings and files, or the problems if there is one.
+    /// Returns the warnings and the files, or the problems if there are any.
     pub(super) fn finish(&self) -> Result<(Vec<Problem>, Vec<PathBuf>), Problems> {
         let mut found = self.found.take();
         if found.problems.is_empty() {
@@ -101,7 +109,7 @@ impl<'a> Source<'a> {
         Err(Problems(found.problems))
     }
 
-    fn remark(&self, at: usize, key: impl Display, what: impl Display) -> Problem {
+    fn place(&self, at: usize, key: impl Display, what: impl Display) -> Problem {
         let before = self.text.as_bytes().iter().take(at);
         Problem {
             file: self.file.clone(),
@@ -111,7 +119,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The text that a string stands for: itself, or what it refers to. `None` after a problem.
+    /// Resolves a string: itself, or the value that it refers to. `None` after a problem.
     fn resolve(&self, text: &str, key: String, at: usize) -> Option<Text> {
         let read = if let Some(name) = text.strip_prefix("env:") {
             self.read_variable(name)
@@ -161,27 +169,27 @@ impl<'a> Source<'a> {
 }
 
 impl Text {
-    /// As it stands in the file, so that nothing from the environment or another file is shown.
+    /// The text for a message. Values from the environment or from files are not shown.
     pub(super) fn shown(&self) -> String {
         match &self.from {
             Some(reference) => format!("the value of `{reference}`"),
-            // An address may carry a password.
-            None if self.value.contains('@') => "a text with `@`".to_owned(),
+            // A URL may contain a password.
+            None if self.value.contains('@') => "a value with `@`".to_owned(),
             None => format!("\"{}\"", self.value),
         }
     }
 
-    /// A complaint that repeats the text, unless the text is not to be shown.
-    pub(super) fn complaint(&self, inline: impl Display) -> String {
+    /// Returns this message, which repeats the text, unless the text must not be shown.
+    pub(super) fn message(&self, inline: impl Display) -> String {
         match &self.from {
-            Some(_) => format!("{} is not what is wanted here", self.shown()),
+            Some(_) => format!("{} is not valid here", self.shown()),
             None => inline.to_string(),
         }
     }
 }
 
 impl<'a> Table<'a> {
-    /// Opens a table; a key that is not in `keys` is a problem.
+    /// Opens a table. A key that is not in `keys` is a problem.
     pub(super) fn open(
         source: &'a Source<'a>,
         entries: &'a DeTable<'a>,
@@ -198,18 +206,19 @@ impl<'a> Table<'a> {
         for key in entries.keys() {
             let name: &str = key.get_ref();
             if !keys.contains(&name) {
-                let near = did_you_mean(name, keys.iter().copied());
-                source.problem(
-                    key.span().start,
-                    table.key(name),
-                    format!("unknown key{near}"),
-                );
+                let path = table.key(name);
+                let renamed = RENAMED.iter().find(|(old, _)| *old == path);
+                let what = match renamed {
+                    Some((_, new)) => format!("`{name}` was renamed to `{new}`"),
+                    None => format!("unknown key{}", did_you_mean(name, keys.iter().copied())),
+                };
+                source.problem(key.span().start, path, what);
             }
         }
         table
     }
 
-    /// Records a problem with a value of this table, or with the table where the value is missing.
+    /// Records a problem with a value of this table, or with the table if the value is missing.
     pub(super) fn problem(&self, name: &str, what: impl Display) {
         let at = self.value(name).map_or(self.at, |value| value.span().start);
         self.source.problem(at, self.key(name), what);
@@ -223,58 +232,58 @@ impl<'a> Table<'a> {
         let value = self.value(name)?;
         let found = value.get_ref().as_bool();
         if found.is_none() {
-            self.wrong_type(value, self.key(name), "true or false");
+            self.wrong_type(value, self.key(name), "`true` or `false`");
         }
         found
     }
 
-    /// Either of the two, the string as `Err`.
-    pub(super) fn boolean_or_text(&self, name: &str, wanted: &str) -> Option<Result<bool, Text>> {
+    /// Reads a boolean, or a string as `Err`.
+    pub(super) fn boolean_or_text(&self, name: &str, expected: &str) -> Option<Result<bool, Text>> {
         let value = self.value(name)?;
         match value.get_ref().as_bool() {
             Some(found) => Some(Ok(found)),
-            None => self.string(value, self.key(name), wanted).map(Err),
+            None => self.string(value, self.key(name), expected).map(Err),
         }
     }
 
-    /// A whole number within a range.
+    /// Reads an integer within a range.
     pub(super) fn number(&self, name: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
         let value = self.value(name)?;
         let (low, high) = (range.start(), range.end());
-        let wanted = format!("a whole number from {low} to {high}");
+        let expected = format!("a whole number from {low} to {high}");
         let DeValue::Integer(digits) = value.get_ref() else {
-            self.wrong_type(value, self.key(name), &wanted);
+            self.wrong_type(value, self.key(name), &expected);
             return None;
         };
         let number = u32::from_str_radix(digits.as_str(), digits.radix()).ok();
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            self.problem(name, format!("got {digits}, wanted {wanted}"));
+            self.problem(name, format!("got {digits}, expected {expected}"));
         }
         number
     }
 
-    /// A string, its reference resolved.
+    /// Reads a string and resolves its reference.
     pub(super) fn text(&self, name: &str) -> Option<Text> {
         self.string(self.value(name)?, self.key(name), "a string")
     }
 
-    /// A string that means something: `parse` says what, or that it does not.
+    /// Reads a string and parses it. `None` from `parse` is a problem.
     pub(super) fn parsed<T>(
         &self,
         name: &str,
-        wanted: &str,
+        expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let text = self.string(self.value(name)?, self.key(name), wanted)?;
+        let text = self.string(self.value(name)?, self.key(name), expected)?;
         let parsed = parse(&text.value);
         if parsed.is_none() {
-            self.problem(name, format!("got {}, wanted {wanted}", text.shown()));
+            self.problem(name, format!("got {}, expected {expected}", text.shown()));
         }
         parsed
     }
 
-    /// A list of strings; those that are none are left out after a problem.
+    /// Reads a list of strings. Other values are problems and left out.
     pub(super) fn texts(&self, name: &str) -> Option<Vec<Text>> {
         let value = self.value(name)?;
         let Some(items) = value.get_ref().as_array() else {
@@ -284,7 +293,7 @@ impl<'a> Table<'a> {
         Some(self.strings(name, items))
     }
 
-    /// A string, or a list of at least one.
+    /// Reads a string, or a list of at least one.
     pub(super) fn one_or_more(&self, name: &str, one: &str) -> Option<Vec<Text>> {
         let value = self.value(name)?;
         match value.get_ref() {
@@ -292,7 +301,7 @@ impl<'a> Table<'a> {
                 if items.is_empty() {
                     self.problem(
                         name,
-                        format!("got an empty list, wanted at least one {one}"),
+                        format!("got an empty list, expected at least one {one}"),
                     );
                 }
                 Some(self.strings(name, items))
@@ -304,7 +313,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Calls `read` with the table of this name, if it is there.
+    /// Calls `read` with the table of this name, if there is one.
     pub(super) fn table<T>(
         &self,
         name: &str,
@@ -337,12 +346,12 @@ impl<'a> Table<'a> {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            let wanted = if self.path.is_empty() {
+            let expected = if self.path.is_empty() {
                 format!("a list of tables, each under `[[{name}]]`")
             } else {
                 "a list of tables".to_owned()
             };
-            self.wrong_type(value, self.key(name), &wanted);
+            self.wrong_type(value, self.key(name), &expected);
             return Vec::new();
         };
         let mut results = Vec::new();
@@ -359,7 +368,7 @@ impl<'a> Table<'a> {
         results
     }
 
-    /// Calls `read` with each table of a table of tables, by its name.
+    /// Calls `read` with the name and content of each table in a table.
     pub(super) fn named_tables(
         &self,
         name: &str,
@@ -385,7 +394,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A free table as JSON, its references resolved.
+    /// Reads a table with any keys as JSON and resolves its references.
     pub(super) fn json(&self, name: &str) -> Option<Map<String, Value>> {
         let value = self.value(name)?;
         let Some(entries) = value.get_ref().as_table() else {
@@ -418,8 +427,11 @@ impl<'a> Table<'a> {
             DeValue::Integer(digits) => {
                 let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
                 if number.is_none() {
-                    self.source
-                        .problem(at, path, format!("got {digits}, wanted a 64-bit number"));
+                    self.source.problem(
+                        at,
+                        path,
+                        format!("got {digits}, expected a 64-bit integer"),
+                    );
                 }
                 number.map(|number| Value::Number(number.into()))
             }
@@ -429,7 +441,7 @@ impl<'a> Table<'a> {
                     self.source.problem(
                         at,
                         path,
-                        format!("got {text}, wanted what JSON can write"),
+                        format!("got {text}, expected a number that JSON can represent"),
                     );
                 }
                 number.map(Value::Number)
@@ -450,24 +462,24 @@ impl<'a> Table<'a> {
         items.iter().enumerate().filter_map(string).collect()
     }
 
-    fn string(&self, value: &Spanned<DeValue<'_>>, key: String, wanted: &str) -> Option<Text> {
+    fn string(&self, value: &Spanned<DeValue<'_>>, key: String, expected: &str) -> Option<Text> {
         match value.get_ref() {
             DeValue::String(text) => self.source.resolve(text, key, value.span().start),
             _ => {
-                self.wrong_type(value, key, wanted);
+                self.wrong_type(value, key, expected);
                 None
             }
         }
     }
 
-    fn wrong_type(&self, value: &Spanned<DeValue<'_>>, key: String, wanted: &str) {
+    fn wrong_type(&self, value: &Spanned<DeValue<'_>>, key: String, expected: &str) {
         let kind = value.get_ref().type_str();
         let article = if matches!(kind, "integer" | "array") {
             "an"
         } else {
             "a"
         };
-        let what = format!("got {article} {kind}, wanted {wanted}");
+        let what = format!("got {article} {kind}, expected {expected}");
         self.source.problem(value.span().start, key, what);
     }
 

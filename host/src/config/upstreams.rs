@@ -1,4 +1,4 @@
-//! The upstreams, their accounts, and the routes that lead to them.
+//! Reads the upstreams, their accounts and the routes.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
@@ -41,17 +41,17 @@ pub(super) const OAUTH2: &[&str] = &[
 ];
 pub(super) const ROUTE: &[&str] = &["model", "to"];
 
-/// So that a key that was changed at its source is in use soon, and the program still does not run for every exchange.
+/// Short enough to pick up a changed key soon, long enough not to run the program per exchange.
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
 
-/// What the file says about where requests go.
+/// The upstreams and routes of a configuration file.
 pub(super) struct Upstreams {
     pub(super) list: Vec<Upstream>,
     pub(super) routes: Vec<Route>,
 }
 
 pub(super) fn read(source: &Source<'_>, top: &Table<'_>) -> Upstreams {
-    // By their place in the file, so that a nameless one does not shift those behind it.
+    // By position in the file, so that one without a name does not shift those after it.
     let mut names: Vec<String> = Vec::new();
     let list = top.tables("upstream", UPSTREAM, |table| {
         let upstream = upstream(source, &table);
@@ -60,7 +60,7 @@ pub(super) fn read(source: &Source<'_>, top: &Table<'_>) -> Upstreams {
             .map(|upstream| upstream.name.to_string())
             .unwrap_or_default();
         if !name.is_empty() && names.contains(&name) {
-            table.problem("name", "an upstream above has the same name");
+            table.problem("name", "an earlier upstream has the same name");
         }
         names.push(name);
         upstream
@@ -72,7 +72,7 @@ pub(super) fn read(source: &Source<'_>, top: &Table<'_>) -> Upstreams {
     }
 }
 
-/// `None` where it has no right name; that is a problem, so the result is not used.
+/// `None` without a valid name. That is a problem, so the result is not used.
 fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
     let known = match table.has("preset") {
         true => table
@@ -81,7 +81,7 @@ fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
         false => preset::find(WITHOUT_PRESET),
     };
     let named = known.is_some() || table.has("name");
-    // Any that is complete stands in for an unknown one, which is a problem already.
+    // An unknown preset is a problem already; any complete one lets reading go on.
     let preset = known.or_else(|| PRESETS.first())?;
     let name = name(table, preset);
     let dialect = table.parsed("dialect", "the name of a dialect", |text| {
@@ -130,7 +130,7 @@ fn find_preset(source: &Source<'_>, text: &Text) -> Option<&'static Preset> {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
         let near = did_you_mean(&text.value, names.iter().copied());
         let what = format!(
-            "got {}, wanted one of {}{near}",
+            "got {}, expected one of {}{near}",
             text.shown(),
             names.join(", ")
         );
@@ -139,7 +139,7 @@ fn find_preset(source: &Source<'_>, text: &Text) -> Option<&'static Preset> {
     found
 }
 
-/// Without a name of its own it is called as its preset.
+/// The name defaults to that of the preset.
 fn name(table: &Table<'_>, preset: &Preset) -> Option<UpstreamId> {
     if !table.has("name") && table.has("preset") {
         return preset.name.parse().ok();
@@ -148,21 +148,21 @@ fn name(table: &Table<'_>, preset: &Preset) -> Option<UpstreamId> {
         if !table.has("name") {
             table.problem(
                 "name",
-                "missing, wanted a name or a preset to be called after",
+                "missing, expected a name, or a preset that gives it one",
             );
         }
         return None;
     };
     text.value
         .parse()
-        .map_err(|error| table.problem("name", text.complaint(error)))
+        .map_err(|error| table.problem("name", text.message(error)))
         .ok()
 }
 
 fn base_url(table: &Table<'_>, preset: &Preset) -> String {
     if !table.has("base_url") {
         if preset.base_url.is_none() {
-            let what = "missing, wanted an http or https URL, or a preset that has one";
+            let what = "missing, expected an http or https URL, or a preset that has one";
             table.problem("base_url", what);
         }
         return preset.base_url.unwrap_or_default().to_owned();
@@ -188,7 +188,7 @@ fn models(source: &Source<'_>, table: &Table<'_>) -> Vec<String> {
             source.problem(
                 text.at,
                 &text.key,
-                "got an empty string, wanted a model's name",
+                "got an empty string, expected a model's name",
             );
         }
         models.push(text.value);
@@ -196,7 +196,7 @@ fn models(source: &Source<'_>, table: &Table<'_>) -> Vec<String> {
     models
 }
 
-/// What the file says holds for every route, in place of all that the preset says.
+/// Reads `lacks`, which replaces all of the preset's and applies to every route.
 fn lacks(
     source: &Source<'_>,
     table: &Table<'_>,
@@ -207,7 +207,8 @@ fn lacks(
         return (owned(preset.lacks), owned(preset.lacks_beside_others));
     };
     for text in &words {
-        // Any word is allowed, since a plugin may ask for any, but a near miss of a known one is hardly meant.
+        // Any word is allowed, since plugins may check for any. One that is similar to a known
+        // word is probably a typing error.
         let near = nearest(&text.value, FEATURES.iter().copied());
         if let Some(near) = near.filter(|near| *near != text.value) {
             let what = format!(
@@ -254,11 +255,14 @@ fn access(source: &Source<'_>, table: &Table<'_>) -> Option<Access> {
     let mut given = kinds.into_iter().filter(|kind| table.has(kind));
     let kind = given.next();
     if let (Some(kind), Some(other)) = (kind, given.next()) {
-        table.problem(other, format!("goes not with `{kind}`, wanted one of them"));
+        table.problem(
+            other,
+            format!("cannot be combined with `{kind}`, expected one of them"),
+        );
         return None;
     }
     if table.has("ttl") && kind != Some("command") {
-        table.problem("ttl", "goes only with `command`");
+        table.problem("ttl", "can only be combined with `command`");
     }
     match kind {
         Some("command") => command(source, table).map(Access::Command),
@@ -268,8 +272,8 @@ fn access(source: &Source<'_>, table: &Table<'_>) -> Option<Access> {
         }
         Some(_) => key(source, table, "key").map(Access::Key),
         None => {
-            let what = "missing, wanted the account's key, or `env:NAME` or `file:PATH`, or `command` or `oauth2` \
-                        in its place";
+            let what = "missing, expected `key` (the key, `env:NAME` or `file:PATH`), `command` or \
+                        `oauth2`";
             table.problem("key", what);
             None
         }
@@ -284,13 +288,14 @@ fn key(source: &Source<'_>, table: &Table<'_>, name: &str) -> Option<Secret> {
     Some(Secret::new(key.value))
 }
 
-/// Split as a shell splits, but no shell runs it: nothing in it is expanded. A program with a slash is a path of the file.
+/// Splits the command as a shell does, without expanding anything: no shell runs it. A program with
+/// a slash is a path relative to the file.
 fn command(source: &Source<'_>, table: &Table<'_>) -> Option<Command> {
     let words = table.parsed("command", "a program and its arguments", |text| {
         shlex::split(text).filter(|words| words.first().is_some_and(|word| !word.is_empty()))
     });
-    let wanted = "a duration above zero such as `5m`";
-    let ttl = table.parsed("ttl", wanted, some_time);
+    let expected = "a duration above zero such as `5m`";
+    let ttl = table.parsed("ttl", expected, some_time);
     let mut words = words?.into_iter();
     let program = words.next()?;
     let program = match program.contains('/') {
@@ -314,7 +319,7 @@ fn oauth2(source: &Source<'_>, table: &Table<'_>) -> Option<OAuth2> {
         .then(|| key(source, table, "client_secret"));
     let refresh_token = key(source, table, "refresh_token");
     let scopes = table.texts("scopes").unwrap_or_default();
-    for (name, wanted) in [
+    for (name, expected) in [
         ("token_url", "the URL of the token server"),
         ("client_id", "the client's id at the token server"),
         (
@@ -323,7 +328,7 @@ fn oauth2(source: &Source<'_>, table: &Table<'_>) -> Option<OAuth2> {
         ),
     ] {
         if !table.has(name) {
-            table.problem(name, format!("missing, wanted {wanted}"));
+            table.problem(name, format!("missing, expected {expected}"));
         }
     }
     Some(OAuth2 {
@@ -337,15 +342,15 @@ fn oauth2(source: &Source<'_>, table: &Table<'_>) -> Option<OAuth2> {
 
 fn account_name(table: &Table<'_>, names: &mut BTreeSet<AccountId>) -> Option<AccountId> {
     if !table.has("name") {
-        table.problem("name", "missing, wanted the account's name");
+        table.problem("name", "missing, expected the account's name");
     }
     let text = table.text("name")?;
     let name: Result<AccountId, _> = text.value.parse();
     let name = name
-        .map_err(|error| table.problem("name", text.complaint(error)))
+        .map_err(|error| table.problem("name", text.message(error)))
         .ok()?;
     if !names.insert(name.clone()) {
-        table.problem("name", "an account above has the same name");
+        table.problem("name", "an earlier account has the same name");
     }
     Some(name)
 }
@@ -356,10 +361,10 @@ fn route(source: &Source<'_>, table: &Table<'_>, names: &[String]) -> Option<Rou
         Some(glob?.compile_matcher())
     });
     if !table.has("model") {
-        table.problem("model", "missing, wanted a glob such as `claude-*`");
+        table.problem("model", "missing, expected a glob such as `claude-*`");
     }
     if !table.has("to") {
-        table.problem("to", "missing, wanted an upstream, or `upstream/model`");
+        table.problem("to", "missing, expected an upstream, or `upstream/model`");
     }
     let given = table.one_or_more("to", "upstream")?;
     let to = given
@@ -369,14 +374,14 @@ fn route(source: &Source<'_>, table: &Table<'_>, names: &[String]) -> Option<Rou
     Some(Route { model: model?, to })
 }
 
-/// Split at the first slash, because a model's name may have one and an upstream's may not.
+/// Splits at the first slash, because a model's name may contain one and an upstream's may not.
 fn destination(source: &Source<'_>, text: &Text, names: &[String]) -> Option<Destination> {
     let (name, model) = match text.value.split_once('/') {
         Some((name, model)) => (name, Some(model.to_owned())),
         None => (text.value.as_str(), None),
     };
     if model.as_ref().is_some_and(String::is_empty) {
-        let what = format!("got {}, wanted a model behind the slash", text.shown());
+        let what = format!("got {}, expected a model after the slash", text.shown());
         source.problem(text.at, &text.key, what);
     }
     let upstream = names
@@ -387,7 +392,7 @@ fn destination(source: &Source<'_>, text: &Text, names: &[String]) -> Option<Des
             name,
             names.iter().map(String::as_str).filter(|n| !n.is_empty()),
         );
-        let what = text.complaint(format!("no upstream is called `{name}`{near}"));
+        let what = text.message(format!("no upstream is named `{name}`{near}"));
         source.problem(text.at, &text.key, what);
     }
     Some(Destination {

@@ -35,7 +35,7 @@ pub(super) fn wants_key(mode: AuthMode, loopback: bool, door: AuthRequirement) -
     match door {
         AuthRequirement::Open => false,
         AuthRequirement::Health => mode == AuthMode::Strict,
-        AuthRequirement::Locked => mode.asks(loopback),
+        AuthRequirement::Locked => mode.requires_key(loopback),
     }
 }
 

@@ -497,7 +497,7 @@ fn each_bad_file_is_rejected_in_one_line_and_the_others_are_loaded() {
         ("c-ungranted.wasm", "imports `wasi:sockets/"),
         ("d-core.wasm", "--target wasm32-wasip2"),
         ("e-half.wasm", "is not a valid component"),
-        ("F.wasm", "`F` is no plugin name"),
+        ("F.wasm", "`F` is not a valid plugin name"),
         ("g-traps.wasm", "trapped on purpose in describe"),
         ("h-tagger.wasm", "rejected its settings: "),
     ];

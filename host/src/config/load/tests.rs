@@ -1,11 +1,11 @@
-//! The configuration as a user writes it, and what he reads when it is wrong.
+//! Configuration files and the problems reported for them.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::*;
 use crate::config::{Access, AuthStyle, Command, Destination, OAuth2, upstreams};
 
-/// What a variable is called in these tests, and what stands in it.
+/// The environment variables of these tests.
 const VARIABLES: &[(&str, &str)] = &[
     ("KEY", "sk-from-env"),
     ("PADDED", " sk-padded\n"),
@@ -63,7 +63,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that failed for another reason shall say that one.
+        // A test that failed for another reason should report that one.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -154,77 +154,81 @@ fn every_key_means_what_it_says() {
     );
 }
 
-/// One line of a file and the whole of what is said about it.
+/// One line of a file and the problem reported for it.
 #[rustfmt::skip]
 const LINES: &[(&str, &str)] = &[
-    ("listen = \"127.0.0.1\"", "listen: got \"127.0.0.1\", wanted an address with a port such as `127.0.0.1:8045`"),
-    ("listen = 8045", "listen: got an integer, wanted an address with a port such as `127.0.0.1:8045`"),
-    ("log = \"=,=\"", "log: got \"=,=\", wanted a filter such as `info` or `warn,witgate=debug`"),
-    ("body_limit = \"lots\"", "body_limit: got \"lots\", wanted a size such as `32MiB`"),
-    ("body_limit = \"0\"", "body_limit: got \"0\", wanted a size such as `32MiB`"),
-    ("drain = \"15\"", "drain: got \"15\", wanted a duration such as `15s`"),
-    ("cors_origins = [\"app.example.com\"]", "cors_origins[0]: got \"app.example.com\", wanted an origin such as `https://app.example.com`"),
-    ("cors_origins = \"https://a\"", "cors_origins: got a string, wanted a list of strings"),
-    ("expose_accounts = \"no\"", "expose_accounts: got a string, wanted true or false"),
+    ("listen = \"127.0.0.1\"", "listen: got \"127.0.0.1\", expected an address with a port such as `127.0.0.1:8045`"),
+    ("listen = 8045", "listen: got an integer, expected an address with a port such as `127.0.0.1:8045`"),
+    ("log = \"=,=\"", "log: got \"=,=\", expected a filter such as `info` or `warn,witgate=debug`"),
+    ("body_limit = \"lots\"", "body_limit: got \"lots\", expected a size such as `32MiB`"),
+    ("body_limit = \"0\"", "body_limit: got \"0\", expected a size such as `32MiB`"),
+    ("drain = \"15\"", "drain: got \"15\", expected a duration such as `15s`"),
+    ("cors_origins = [\"app.example.com\"]", "cors_origins[0]: got \"app.example.com\", expected an origin such as `https://app.example.com`"),
+    ("cors_origins = \"https://a\"", "cors_origins: got a string, expected a list of strings"),
+    ("expose_accounts = \"no\"", "expose_accounts: got a string, expected `true` or `false`"),
     ("expose-accounts = false", "expose-accounts: unknown key, did you mean `expose_accounts`?"),
     ("colour = 1", "colour: unknown key"),
-    ("auth = \"strict\"", "auth: got a string, wanted a table"),
-    ("auth.mode = \"on\"", "auth.mode: got \"on\", wanted `off`, `strict`, `all-except-health` or `auto`"),
-    ("auth.keys = [\"\"]", "auth.keys[0]: got an empty key, which is never valid"),
-    ("auth.keys = [\"two words\"]", "auth.keys[0]: got a key with blanks or characters that cannot stand in a header"),
-    ("auth.keys = [1]", "auth.keys[0]: got an integer, wanted a string"),
+    ("auth = \"strict\"", "auth: got a string, expected a table"),
+    ("auth.mode = \"on\"", "auth.mode: got \"on\", expected `off`, `strict`, `all-except-health` or `auto`"),
+    ("auth.keys = [\"\"]", "auth.keys[0]: got an empty key, expected a key"),
+    ("auth.keys = [\"two words\"]", "auth.keys[0]: got a key with spaces or other characters that are not allowed in a header"),
+    ("auth.keys = [1]", "auth.keys[0]: got an integer, expected a string"),
     ("auth.keys = [\"env:UNSET\"]", "auth.keys[0]: the environment variable `UNSET` is not set"),
     ("auth.keys = [\"env:EMPTY\"]", "auth.keys[0]: the environment variable `EMPTY` is empty"),
     ("auth.keys = [\"file:none.key\"]", "auth.keys[0]: cannot read `none.key`: No such file or directory (os error 2)"),
-    ("drain = \"env:WORDS\"", "drain: got the value of `env:WORDS`, wanted a duration such as `15s`"),
-    ("upstream = 1", "upstream: got an integer, wanted a list of tables, each under `[[upstream]]`"),
-    ("upstream = [1]", "upstream[0]: got an integer, wanted a table"),
-    ("upstream = [{ base_url = \"http://x\" }]", "upstream[0].name: missing, wanted a name or a preset to be called after"),
-    ("upstream = [{ name = \"a/b\", base_url = \"http://x\" }]", "upstream[0].name: `a/b` is no upstream name: 1 to 64 letters, digits, `-`, `_` and `.`"),
-    ("upstream = [{ name = \"env:WORDS\", base_url = \"http://x\" }]", "upstream[0].name: the value of `env:WORDS` is not what is wanted here"),
-    ("upstream = [{ name = \"a\" }]", "upstream[0].base_url: missing, wanted an http or https URL, or a preset that has one"),
-    ("upstream = [{ name = \"a\", base_url = \"ftp://x\" }]", "upstream[0].base_url: got \"ftp://x\", wanted an http or https URL"),
-    ("upstream = [{ name = \"a\", base_url = \"https://u:pw@x\" }]", "upstream[0].base_url: got a text with `@`, wanted an http or https URL"),
-    ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", wanted one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, vertex, openai, did you mean `anthropic`?"),
-    ("upstream = [{ preset = \"anthropic\" }, { preset = \"anthropic\" }]", "upstream[1].name: an upstream above has the same name"),
+    ("drain = \"env:WORDS\"", "drain: got the value of `env:WORDS`, expected a duration such as `15s`"),
+    ("upstream = 1", "upstream: got an integer, expected a list of tables, each under `[[upstream]]`"),
+    ("upstream = [1]", "upstream[0]: got an integer, expected a table"),
+    ("upstream = [{ base_url = \"http://x\" }]", "upstream[0].name: missing, expected a name, or a preset that gives it one"),
+    ("upstream = [{ name = \"a/b\", base_url = \"http://x\" }]", "upstream[0].name: `a/b` is not a valid upstream name, expected 1 to 64 letters, digits, `-`, `_` and `.`"),
+    ("upstream = [{ name = \"env:WORDS\", base_url = \"http://x\" }]", "upstream[0].name: the value of `env:WORDS` is not valid here"),
+    ("upstream = [{ name = \"a\" }]", "upstream[0].base_url: missing, expected an http or https URL, or a preset that has one"),
+    ("upstream = [{ name = \"a\", base_url = \"ftp://x\" }]", "upstream[0].base_url: got \"ftp://x\", expected an http or https URL"),
+    ("upstream = [{ name = \"a\", base_url = \"https://u:pw@x\" }]", "upstream[0].base_url: got a value with `@`, expected an http or https URL"),
+    ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", expected one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, vertex, openai, did you mean `anthropic`?"),
+    ("upstream = [{ preset = \"anthropic\" }, { preset = \"anthropic\" }]", "upstream[1].name: an earlier upstream has the same name"),
     ("upstream = [{ preset = \"anthropic\", account = [] }]", "upstream[0].account: unknown key, did you mean `accounts`?"),
-    ("upstream = [{ preset = \"anthropic\", auth = \"basic\" }]", "upstream[0].auth: got \"basic\", wanted `x-api-key`, `bearer` or `x-goog-api-key`"),
-    ("upstream = [{ preset = \"anthropic\", proxy = \"proxy:3128\" }]", "upstream[0].proxy: got \"proxy:3128\", wanted an http or https URL"),
+    ("upstream = [{ preset = \"anthropic\", auth = \"basic\" }]", "upstream[0].auth: got \"basic\", expected `x-api-key`, `bearer` or `x-goog-api-key`"),
+    ("upstream = [{ preset = \"anthropic\", proxy = \"proxy:3128\" }]", "upstream[0].proxy: got \"proxy:3128\", expected an http or https URL"),
     ("upstream = [{ preset = \"anthropic\", ca_file = \"none.pem\" }]", "upstream[0].ca_file: cannot read `none.pem`: No such file or directory (os error 2)"),
-    ("upstream = [{ preset = \"anthropic\", dialect = \"\" }]", "upstream[0].dialect: got \"\", wanted the name of a dialect"),
-    ("upstream = [{ preset = \"anthropic\", models = [\"\"] }]", "upstream[0].models[0]: got an empty string, wanted a model's name"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ key = \"k\" }] }]", "upstream[0].accounts[0].name: missing, wanted the account's name"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\" }] }]", "upstream[0].accounts[0].key: missing, wanted the account's key, or `env:NAME` or `file:PATH`, or `command` or `oauth2` in its place"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", command = \"c\" }] }]", "upstream[0].accounts[0].command: goes not with `key`, wanted one of them"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", ttl = \"1s\" }] }]", "upstream[0].accounts[0].ttl: goes only with `command`"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"\" }] }]", "upstream[0].accounts[0].command: got \"\", wanted a program and its arguments"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"a 'b\" }] }]", "upstream[0].accounts[0].command: got \"a 'b\", wanted a program and its arguments"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"c\", ttl = \"0s\" }] }]", "upstream[0].accounts[0].ttl: got \"0s\", wanted a duration above zero such as `5m`"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { token_url = \"http://t\", client_id = \"c\" } }] }]", "upstream[0].accounts[0].oauth2.refresh_token: missing, wanted a refresh token, or `env:NAME` or `file:PATH`"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { token_url = \"t\", client_id = \"c\", refresh_token = \"r\" } }] }]", "upstream[0].accounts[0].oauth2.token_url: got \"t\", wanted an http or https URL"),
+    ("upstream = [{ preset = \"anthropic\", dialect = \"\" }]", "upstream[0].dialect: got \"\", expected the name of a dialect"),
+    ("upstream = [{ preset = \"anthropic\", models = [\"\"] }]", "upstream[0].models[0]: got an empty string, expected a model's name"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ key = \"k\" }] }]", "upstream[0].accounts[0].name: missing, expected the account's name"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\" }] }]", "upstream[0].accounts[0].key: missing, expected `key` (the key, `env:NAME` or `file:PATH`), `command` or `oauth2`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", command = \"c\" }] }]", "upstream[0].accounts[0].command: cannot be combined with `key`, expected one of them"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", ttl = \"1s\" }] }]", "upstream[0].accounts[0].ttl: can only be combined with `command`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"\" }] }]", "upstream[0].accounts[0].command: got \"\", expected a program and its arguments"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"a 'b\" }] }]", "upstream[0].accounts[0].command: got \"a 'b\", expected a program and its arguments"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", command = \"c\", ttl = \"0s\" }] }]", "upstream[0].accounts[0].ttl: got \"0s\", expected a duration above zero such as `5m`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { token_url = \"http://t\", client_id = \"c\" } }] }]", "upstream[0].accounts[0].oauth2.refresh_token: missing, expected a refresh token, or `env:NAME` or `file:PATH`"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { token_url = \"t\", client_id = \"c\", refresh_token = \"r\" } }] }]", "upstream[0].accounts[0].oauth2.token_url: got \"t\", expected an http or https URL"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", oauth2 = { scope = [], token_url = \"http://t\", client_id = \"c\", refresh_token = \"r\" } }] }]", "upstream[0].accounts[0].oauth2.scope: unknown key, did you mean `scopes`?"),
-    ("retry.max_attempts = 0", "retry.max_attempts: got 0, wanted a whole number from 1 to 100"),
-    ("retry.idle = \"0s\"", "retry.idle: got \"0s\", wanted a duration above zero such as `15s`"),
-    ("retry.max_cooldown_wait = 5", "retry.max_cooldown_wait: got an integer, wanted a duration such as `15s`"),
+    ("retry.max_attempts = 0", "retry.max_attempts: got 0, expected a whole number from 1 to 100"),
+    ("retry.idle = \"0s\"", "retry.idle: got \"0s\", expected a duration above zero such as `15s`"),
+    ("retry.max_cooldown_wait = 5", "retry.max_cooldown_wait: got an integer, expected a duration such as `15s`"),
+    ("retry.patience = \"5s\"", "retry.patience: `patience` was renamed to `max_cooldown_wait`"),
+    ("retry.short_wait = \"2s\"", "retry.short_wait: `short_wait` was renamed to `same_account_wait`"),
+    ("retry.credential_rest = \"10m\"", "retry.credential_rest: `credential_rest` was renamed to `credential_cooldown`"),
+    ("patience = \"5s\"", "patience: unknown key"),
     ("retry.attempts = 5", "retry.attempts: unknown key, did you mean `max_attempts`?"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"\" }] }]", "upstream[0].accounts[0].key: got an empty key, which is never valid"),
-    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"x\" }, { name = \"a\", key = \"y\" }] }]", "upstream[0].accounts[1].name: an account above has the same name"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"\" }] }]", "upstream[0].accounts[0].key: got an empty key, expected a key"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"x\" }, { name = \"a\", key = \"y\" }] }]", "upstream[0].accounts[1].name: an earlier account has the same name"),
     ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", keys = \"x\", key = \"x\" }] }]", "upstream[0].accounts[0].keys: unknown key, did you mean `key`?"),
-    ("route = [{ model = \"*\" }]", "route[0].to: missing, wanted an upstream, or `upstream/model`"),
-    ("route = [{ model = \"*\", to = [] }]", "route[0].to: got an empty list, wanted at least one upstream"),
-    ("route = [{ model = \"*\", to = 1 }]", "route[0].to: got an integer, wanted a string or a list of strings"),
-    ("route = [{ model = \"*\", to = [\"x\"] }]", "route[0].to[0]: no upstream is called `x`"),
-    ("plugins.poll = \"1ms\"", "plugins.poll: got \"1ms\", wanted a duration of at least `10ms`"),
-    ("plugins.cache = 1", "plugins.cache: got an integer, wanted a folder, or false"),
-    ("plugins.instances = 0", "plugins.instances: got 0, wanted a whole number from 1 to 8000"),
-    ("plugins.instances = 8001", "plugins.instances: got 8001, wanted a whole number from 1 to 8000"),
-    ("plugins.instances = \"many\"", "plugins.instances: got a string, wanted a whole number from 1 to 8000"),
-    ("plugin.merge_roles = {}", "plugin.merge_roles: `merge_roles` is no plugin name: 1 to 64 lower-case letters, digits and hyphens, did you mean `merge-roles`?"),
-    ("plugin.x.on_error = \"panic\"", "plugin.x.on_error: got \"panic\", wanted `fail` or `skip`"),
-    ("plugin.x.deadline = \"0s\"", "plugin.x.deadline: got \"0s\", wanted a duration such as `500ms`"),
-    ("plugin.x.memory = \"1KiB\"", "plugin.x.memory: got \"1KiB\", wanted a size from `64KiB` to `1GiB`"),
-    ("plugin.x.settings = []", "plugin.x.settings: got an array, wanted a table"),
-    ("plugin.x.settings.far = inf", "plugin.x.settings.far: got inf, wanted what JSON can write"),
+    ("route = [{ model = \"*\" }]", "route[0].to: missing, expected an upstream, or `upstream/model`"),
+    ("route = [{ model = \"*\", to = [] }]", "route[0].to: got an empty list, expected at least one upstream"),
+    ("route = [{ model = \"*\", to = 1 }]", "route[0].to: got an integer, expected a string or a list of strings"),
+    ("route = [{ model = \"*\", to = [\"x\"] }]", "route[0].to[0]: no upstream is named `x`"),
+    ("plugins.poll = \"1ms\"", "plugins.poll: got \"1ms\", expected a duration of at least `10ms`"),
+    ("plugins.cache = 1", "plugins.cache: got an integer, expected a folder or `false`"),
+    ("plugins.instances = 0", "plugins.instances: got 0, expected a whole number from 1 to 8000"),
+    ("plugins.instances = 8001", "plugins.instances: got 8001, expected a whole number from 1 to 8000"),
+    ("plugins.instances = \"many\"", "plugins.instances: got a string, expected a whole number from 1 to 8000"),
+    ("plugin.merge_roles = {}", "plugin.merge_roles: `merge_roles` is not a valid plugin name, expected 1 to 64 lower-case letters, digits and hyphens, did you mean `merge-roles`?"),
+    ("plugin.x.on_error = \"panic\"", "plugin.x.on_error: got \"panic\", expected `fail` or `skip`"),
+    ("plugin.x.deadline = \"0s\"", "plugin.x.deadline: got \"0s\", expected a duration such as `500ms`"),
+    ("plugin.x.memory = \"1KiB\"", "plugin.x.memory: got \"1KiB\", expected a size from `64KiB` to `1GiB`"),
+    ("plugin.x.settings = []", "plugin.x.settings: got an array, expected a table"),
+    ("plugin.x.settings.far = inf", "plugin.x.settings.far: got inf, expected a number that JSON can represent"),
     ("plugin.x.setting.a = 1", "plugin.x.setting: unknown key, did you mean `settings`?"),
 ];
 
@@ -288,7 +292,7 @@ fn every_limit_of_retry_means_what_it_says() {
     )
     .retry;
     let seconds = Duration::from_secs;
-    let wanted = Retry {
+    let expected = Retry {
         max_attempts: 5,
         connect: seconds(1),
         first_event: seconds(2),
@@ -300,11 +304,11 @@ fn every_limit_of_retry_means_what_it_says() {
         ping_every: seconds(8),
         credential_cooldown: seconds(9),
     };
-    assert_eq!(retry, wanted);
+    assert_eq!(retry, expected);
 }
 
 #[test]
-fn a_problem_names_the_file_the_line_the_key_what_came_and_what_was_wanted() {
+fn a_problem_names_the_file_the_line_the_key_what_it_got_and_what_it_expected() {
     for (line, said) in LINES {
         // On the second line, so that a line number that is always 1 does not pass.
         let text = format!("# first\n{line}\n");
@@ -335,38 +339,44 @@ enable = false
 "#;
     assert_eq!(
         problems(text),
-        "witgate.toml:1: listen: got \"nowhere\", wanted an address with a port such as `127.0.0.1:8045`\n\
-         witgate.toml:5: upstream[0].base_url: got \"ftp://x\", wanted an http or https URL\n\
+        "witgate.toml:1: listen: got \"nowhere\", expected an address with a port such as `127.0.0.1:8045`\n\
+         witgate.toml:5: upstream[0].base_url: got \"ftp://x\", expected an http or https URL\n\
          witgate.toml:7: upstream[0].accounts[0].key: the environment variable `UNSET` is not set\n\
-         witgate.toml:14: route[0].model: got \"[a\", wanted a glob such as `claude-*`\n\
-         witgate.toml:15: route[0].to[0]: no upstream is called `anthropc`, did you mean `anthropic`?\n\
-         witgate.toml:15: route[0].to[1]: got \"anthropic/\", wanted a model behind the slash\n\
+         witgate.toml:14: route[0].model: got \"[a\", expected a glob such as `claude-*`\n\
+         witgate.toml:15: route[0].to[0]: no upstream is named `anthropc`, did you mean `anthropic`?\n\
+         witgate.toml:15: route[0].to[1]: got \"anthropic/\", expected a model after the slash\n\
          witgate.toml:18: plugin.merge-roles.enable: unknown key, did you mean `enabled`?"
     );
 }
 
 #[test]
-fn a_missing_value_is_told_at_the_head_of_its_table() {
+fn a_missing_value_is_reported_at_the_head_of_its_table() {
     let text =
         "\n[[upstream]]\nname = \"a\"\nbase_url = \"http://x\"\n\n[[upstream]]\nname = \"b\"\n";
-    let said = "witgate.toml:6: upstream[1].base_url: missing, wanted an http or https URL, or a \
+    let said = "witgate.toml:6: upstream[1].base_url: missing, expected an http or https URL, or a \
                 preset that has one";
     assert_eq!(problems(text), said);
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_told_by_line_and_nothing_is_guessed_behind_it() {
+fn invalid_toml_is_reported_by_line_and_hides_other_problems() {
     let said = problems("listen = \"127.0.0.1:1\"\nlog = info\nexpose_accounts = maybe\n");
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
-    assert!(lines[0].starts_with("witgate.toml:2: not TOML: "), "{said}");
-    assert!(lines[1].starts_with("witgate.toml:3: not TOML: "), "{said}");
+    assert!(
+        lines[0].starts_with("witgate.toml:2: invalid TOML: "),
+        "{said}"
+    );
+    assert!(
+        lines[1].starts_with("witgate.toml:3: invalid TOML: "),
+        "{said}"
+    );
 }
 
 #[test]
-fn a_key_given_twice_is_told() {
+fn a_duplicate_key_is_reported() {
     let said = problems("log = \"info\"\nlog = \"warn\"\n");
-    assert_eq!(said, "witgate.toml:2: not TOML: duplicate key");
+    assert_eq!(said, "witgate.toml:2: invalid TOML: duplicate key");
 }
 
 #[test]
@@ -393,7 +403,7 @@ fn files_are_read_beside_the_configuration_and_known_as_its_sources() {
 }
 
 #[test]
-fn an_empty_key_file_is_told_by_its_name() {
+fn an_empty_key_file_is_reported_by_name() {
     let folder = Folder::new(&[
         ("empty.key", "\n"),
         ("witgate.toml", "auth.keys = [\"file:empty.key\"]"),
@@ -408,7 +418,7 @@ fn an_empty_key_file_is_told_by_its_name() {
 #[test]
 fn a_configuration_that_is_not_there_is_one_problem_without_a_line() {
     let problems = file(Path::new("none.toml"), &variable).unwrap_err();
-    let said = "none.toml: cannot read it: No such file or directory (os error 2)";
+    let said = "none.toml: cannot read the file: No such file or directory (os error 2)";
     assert_eq!(problems.to_string(), said);
 }
 
@@ -422,7 +432,7 @@ fn a_preset_fills_in_what_the_file_leaves_out() {
 }
 
 #[test]
-fn what_is_lacked_comes_from_the_preset_unless_it_is_told() {
+fn lacks_comes_from_the_preset_unless_the_file_sets_it() {
     let words = |words: &[&str]| {
         words
             .iter()
@@ -448,8 +458,8 @@ fn what_is_lacked_comes_from_the_preset_unless_it_is_told() {
         lacked("base_url = \"http://x\""),
         (words(&four), signatures)
     );
-    let told = "preset = \"anthropic\"\nlacks = [\"count_tokens\"]";
-    assert_eq!(lacked(told), (words(&["count_tokens"]), words(&[])));
+    let set = "preset = \"anthropic\"\nlacks = [\"count_tokens\"]";
+    assert_eq!(lacked(set), (words(&["count_tokens"]), words(&[])));
     assert_eq!(
         lacked("preset = \"openai\"\nlacks = []"),
         (words(&[]), words(&[]))
@@ -460,9 +470,9 @@ fn what_is_lacked_comes_from_the_preset_unless_it_is_told() {
 fn a_word_in_lacks_that_is_nearly_a_known_one_is_warned_of() {
     let said =
         warned("[[upstream]]\npreset = \"anthropic\"\nlacks = [\"cache-control\", \"my-own\"]\n");
-    let wanted = "witgate.toml:3: upstream[0].lacks[0]: no default plugin knows \"cache-control\", \
+    let expected = "witgate.toml:3: upstream[0].lacks[0]: no default plugin knows \"cache-control\", \
                   did you mean `cache_control`?";
-    assert_eq!(said, wanted);
+    assert_eq!(said, expected);
 }
 
 #[test]
@@ -509,14 +519,14 @@ fn every_key_is_in_the_reference() {
 #[test]
 fn the_annotated_example_is_good() {
     let example = include_str!("../../../../docs/witgate.toml");
-    // Whatever it refers to is there.
+    // Every variable that it refers to is set.
     let all_set = |_: &str| Some("sk-test".to_owned());
     if let Err(problems) = parse(Path::new("witgate.toml"), example, &all_set) {
         panic!("{problems}");
     }
 }
 
-/// Pieces of one file are shown apart, so each is read with upstreams for the names that its routes use.
+/// The recipes are parts of a file, so each is read with upstreams for the names in its routes.
 #[test]
 fn every_recipe_is_good() {
     let recipes = include_str!("../../../../docs/upstreams.md");
@@ -541,7 +551,7 @@ fn every_recipe_is_good() {
 }
 
 #[test]
-fn the_reference_tells_the_presets_as_they_are() {
+fn the_reference_describes_the_presets_as_they_are() {
     let reference = include_str!("../../../../docs/configuration.md");
     for preset in crate::config::preset::PRESETS {
         let row = reference
@@ -553,12 +563,12 @@ fn the_reference_tells_the_presets_as_they_are() {
             AuthStyle::Bearer => "bearer",
             AuthStyle::XGoogApiKey => "x-goog-api-key",
         };
-        let told = preset
+        let words = preset
             .lacks
             .iter()
             .chain(preset.base_url.iter())
             .chain([&preset.dialect, &auth]);
-        for word in told {
+        for word in words {
             assert!(
                 row.contains(word),
                 "{}: {word} is not in {row}",
