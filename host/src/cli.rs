@@ -1,9 +1,9 @@
-//! What the user typed, and what he reads when it fails.
+//! The command line: arguments, commands, and the errors that a user reads.
 
-mod serve; // the gateway, from start to stop
-mod check; // the configuration and the plugins, without serving
-mod plugins; // what is loaded
-mod wit; // the contract
+mod serve; // runs the gateway
+mod check; // checks the configuration and the plugins
+mod plugins; // lists the plugins
+mod wit; // prints the contract
 
 use std::{
     fmt::Display,
@@ -27,14 +27,14 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for serve: stopped by a signal
+  0  success; for serve: stopped by a signal
   1  another failure, named on standard error
-  2  wrong arguments
-  3  wrong configuration
-  4  a plugin that does not load
-  5  the address cannot be listened on
+  2  invalid arguments
+  3  invalid configuration
+  4  a plugin does not load
+  5  cannot bind the listen address
 
-The configuration reference is docs/configuration.md; without a file Witgate answers from an embedded echo model.";
+The configuration reference is docs/configuration.md. Without a file, a built-in echo model responds.";
 
 /// A gateway for the Anthropic Messages API whose rewrite rules are WebAssembly plugins.
 #[derive(Parser)]
@@ -48,11 +48,11 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve; what bare `witgate` does
+    /// Run the gateway; the default without a command
     Serve(ServeArgs),
-    /// Check the configuration and the plugins, and print all that is wrong with them
+    /// Check the configuration and the plugins, and print all problems
     Check(ConfigArgs),
-    /// Look at the plugins
+    /// Inspect the plugins
     Plugins {
         #[command(subcommand)]
         command: PluginsCommand,
@@ -75,7 +75,7 @@ enum PluginsCommand {
 
 #[derive(Args, Clone)]
 struct ConfigArgs {
-    /// The configuration file [default: ./witgate.toml, if it is there]
+    /// The configuration file [default: ./witgate.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -84,15 +84,15 @@ struct ConfigArgs {
 struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Listen here, whatever the configuration says; port 0 takes a free one
+    /// Listen on this address instead of the configured one; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Log this, whatever the configuration says: `info`, `warn,witgate=debug`
+    /// Use this log filter instead of the configured one: `info`, `warn,witgate=debug`
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
 
-/// Parses the arguments, does what they say, and prints the one failure there may be.
+/// Parses the arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
     let line = Line::parse();
     let done = match line.command {
@@ -110,15 +110,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked for.
+/// The failure of a command, with its exit code.
 struct Failure {
     code: Code,
-    /// A sentence each.
+    /// One sentence each.
     errors: Vec<String>,
     hint: Option<String>,
 }
 
-/// The exit codes of `EXIT_CODES`; clap itself makes the 2.
+/// The exit codes in `EXIT_CODES`. Code 2 comes from clap.
 #[derive(Clone, Copy)]
 enum Code {
     Other = 1,
@@ -144,7 +144,7 @@ impl Failure {
     fn print(self) -> ExitCode {
         let mut out = io::stderr().lock();
         for error in &self.errors {
-            // Nobody is left to tell that standard error is closed.
+            // A closed standard error cannot be reported.
             let _ = writeln!(out, "error: {error}");
         }
         if let Some(hint) = &self.hint {
@@ -173,12 +173,12 @@ impl From<Problems> for Failure {
 }
 
 impl ConfigArgs {
-    /// The file that is meant, whether it is there or not.
+    /// The path of the configuration file, which may not exist.
     fn file(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
     }
 
-    /// Reads it. Only a file that nobody named may be absent.
+    /// Reads the file. It may be missing only if the command line does not name it.
     fn load(&self) -> Result<(Config, Vec<Problem>), Problems> {
         if self.config.is_none() && !self.file().exists() {
             return Ok((Config::without_file(), Vec::new()));
@@ -187,7 +187,7 @@ impl ConfigArgs {
     }
 }
 
-/// Loads the plugins as serving would, for commands that only look at them.
+/// Loads the plugins as `serve` does, for commands that only inspect them.
 fn load_plugins(config: &Config) -> Result<Loaded, Failure> {
     // Calls into plugins are asynchronous and have deadlines.
     let runtime = tokio_runtime()?;
@@ -203,15 +203,15 @@ fn load_plugins(config: &Config) -> Result<Loaded, Failure> {
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // What a thread's own queue has no room for waits in one that all share, and is looked at as often as its own: else a
-        // few requests of a thousand wait several times as long as the rest.
+        // Tasks that overflow a worker's own queue go to the global one. Workers check it as often as
+        // their own, because a few requests in a thousand would otherwise wait several times as long.
         .global_queue_interval(1)
         .build();
     built.map_err(|error| Failure::new(Code::Other, format!("cannot start threads: {error}")))
 }
 
-/// The files that were refused, as one failure; `None` where all were taken.
-fn refused(loaded: &Loaded) -> Option<Failure> {
+/// Returns the rejected files as one failure, or `None` if there are none.
+fn rejected(loaded: &Loaded) -> Option<Failure> {
     let errors = loaded
         .refused
         .iter()
@@ -219,8 +219,8 @@ fn refused(loaded: &Loaded) -> Option<Failure> {
     let errors: Vec<String> = errors.collect();
     let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
     let hint = match loaded.refused.iter().any(unlisted) {
-        true => "make it a folder that the gateway may read, or name another as `dir` in [plugins]",
-        false => "rebuild it, or take it out of the folder; `witgate wit` prints the contract",
+        true => "make it a folder that the gateway can read, or set another one as `dir` in [plugins]",
+        false => "rebuild it, or remove it from the folder; `witgate wit` prints the contract",
     };
     (!errors.is_empty()).then(|| Failure {
         code: Code::Plugin,
@@ -229,7 +229,7 @@ fn refused(loaded: &Loaded) -> Option<Failure> {
     })
 }
 
-/// Writes to standard output. A reader that goes away, such as `head`, is no failure.
+/// Writes to standard output. A closed pipe, as with `head`, is not a failure.
 fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
@@ -240,9 +240,9 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A line on standard error that stops nothing.
+/// Prints a warning on standard error.
 fn warn(what: impl Display) {
-    // Nobody is left to tell that standard error is closed.
+    // A closed standard error cannot be reported.
     let _ = writeln!(io::stderr().lock(), "warning: {what}");
 }
 
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_of_the_command_line_holds() {
+    fn the_definition_of_the_command_line_is_valid() {
         Line::command().debug_assert();
     }
 

@@ -1,4 +1,4 @@
-//! Arguments in, exit code out: the only exit and the only print of an error.
+//! The `witgate` program.
 
 #![warn(clippy::disallowed_methods)]
 

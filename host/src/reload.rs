@@ -1,10 +1,10 @@
-//! Files change: a new snapshot, or the old one and a reason.
+//! Applies changed files while the gateway runs: a new snapshot, or the old one and a log line.
 //!
-//! One thread of its own watches the plugin folder and the configuration file, lets them settle, compiles and checks what is
-//! there beside what runs, and hands over the whole of it or nothing. Whatever goes wrong is a line in the log.
+//! A thread watches the plugin folder and the configuration file. After a change it waits until the
+//! files settle, compiles and checks them while the running set serves, and applies all or nothing.
 
-mod scan; // what lies on the disk, by stamps
-mod watch; // wait for a change, and for it to be over
+mod scan; // the state of the files, by their metadata
+mod watch; // waits for a change, and until it is complete
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,34 +27,34 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Reads the configuration again, with what the command line says put over it.
+/// Reads the configuration again and applies the command line to it.
 pub(crate) type Reread = Box<dyn Fn() -> Result<(Config, Vec<Problem>), Problems> + Send>;
 
-/// Puts a configuration and a set of plugins in force together, or says why they do not go together.
+/// Publishes a configuration together with a set of plugins, or fails if they do not fit together.
 pub(crate) type Publish = Box<dyn Fn(&Arc<Config>, &Arc<Catalog>) -> Result<(), Fault> + Send>;
 
-/// What runs, and what is needed to replace it.
+/// The running configuration and plugins, and what is needed to replace them.
 pub(crate) struct Reload {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Where the configuration is, or would be.
+    /// The path of the configuration file, which may not exist.
     pub(crate) file: PathBuf,
     pub(crate) config: Arc<Config>,
     pub(crate) catalog: Arc<Catalog>,
-    /// What lay on the disk before `config` and `catalog` were read from it.
+    /// The state of the files before `config` and `catalog` were read.
     pub(crate) seen: Scan,
     pub(crate) reread: Reread,
     pub(crate) publish: Publish,
 }
 
-/// Looks at the files that a configuration is about.
+/// Looks at the files that belong to a configuration.
 pub(crate) fn look(file: &Path, config: &Config) -> Scan {
     let sources = config.sources.iter().map(PathBuf::as_path);
     Scan::take(std::iter::once(file).chain(sources), &config.plugins.dir)
 }
 
-/// What is odd about a configuration in the light of the plugins that there are.
-pub(crate) fn remarks(config: &Config, catalog: &Catalog) -> Vec<String> {
+/// Returns warnings about a configuration that does not match the loaded plugins.
+pub(crate) fn warnings(config: &Config, catalog: &Catalog) -> Vec<String> {
     let plugins: Vec<PluginId> = catalog
         .list()
         .into_iter()
@@ -66,20 +66,21 @@ pub(crate) fn remarks(config: &Config, catalog: &Catalog) -> Vec<String> {
         .filter(|name| !plugins.contains(name))
         .map(|name| {
             let near = did_you_mean(name.as_str(), plugins.iter().map(PluginId::as_str));
-            format!("[plugin.{name}] is for a plugin that is not there{near}")
+            format!("[plugin.{name}] is for a plugin that is not loaded{near}")
         });
-    let spoken = catalog.dialects();
-    let unspoken = config.upstreams.iter().filter(|upstream| {
-        *upstream.dialect != *ANTHROPIC && !spoken.iter().any(|known| **known == *upstream.dialect)
+    let known = catalog.dialects();
+    let unknown = config.upstreams.iter().filter(|upstream| {
+        let is_known = |dialect: &String| **dialect == *upstream.dialect;
+        *upstream.dialect != *ANTHROPIC && !known.iter().any(is_known)
     });
-    let unspoken = unspoken.map(|upstream| {
+    let unknown = unknown.map(|upstream| {
         let (name, dialect) = (&upstream.name, &upstream.dialect);
         format!("upstream `{name}` speaks `{dialect}`, which no plugin translates")
     });
-    absent.chain(unspoken).collect()
+    absent.chain(unknown).collect()
 }
 
-/// Compiles and checks the plugins that there are; the log says so before and after, since it may take a while.
+/// Compiles and checks the plugins. It may take a while, so the log has a line before and after.
 pub(crate) fn load(
     runtime: &Arc<Runtime>,
     config: &Config,
@@ -93,7 +94,7 @@ pub(crate) fn load(
     loaded
 }
 
-/// The line that says what holds from now on.
+/// Logs the set of plugins that is used from now on.
 pub(crate) fn announce(catalog: &Catalog) {
     let plugins = catalog
         .list()
@@ -102,14 +103,14 @@ pub(crate) fn announce(catalog: &Catalog) {
         .count();
     info!(
         generation = catalog.generation,
-        plugins, "generation in force"
+        plugins, "plugins loaded"
     );
 }
 
 impl Reload {
-    /// Begins to watch, on a thread of its own, until the process ends.
+    /// Starts a thread that watches until the process ends.
     pub(crate) fn spawn(self) -> Result<(), Fault> {
-        // Loading may use the timers of the present runtime.
+        // Loading may use the timers of the current runtime.
         let runtime = tokio::runtime::Handle::current();
         let watching = thread::Builder::new()
             .name("reload".to_owned())
@@ -122,15 +123,14 @@ impl Reload {
     }
 }
 
-/// The thread's state.
+/// The state of the thread.
 struct Reloader {
     running: Reload,
-    /// What the process was started with: some of it holds until it ends.
+    /// The configuration at start, of which some keys apply until the process ends.
     first: Arc<Config>,
-    /// Why the configuration on the disk is not the one in force, if it is not.
+    /// Why the configuration on disk is not the running one, if it is not.
     pending: Option<Pending>,
-    /// Files that were refused and the folder if it could not be read, with the evidence and the
-    /// reason.
+    /// Rejected files, and the folder if it could not be read, with the evidence and the reason.
     refused: BTreeMap<PathBuf, (Evidence, String)>,
 }
 
@@ -140,14 +140,14 @@ struct Pending {
     waits_for: WaitsFor,
 }
 
-/// What may make a refused configuration valid.
+/// The change that may make a rejected configuration valid.
 #[derive(PartialEq, Eq)]
 enum WaitsFor {
-    /// A change of its own.
+    /// A change to the file itself.
     OwnChange,
-    /// A file that it refers to. It could not be read.
+    /// A file that it refers to and that could not be read.
     Files,
-    /// This plugin folder. It could not be listed.
+    /// The plugin folder, which could not be listed.
     Folder(PathBuf),
 }
 
@@ -170,13 +170,13 @@ impl Reloader {
                 continue;
             }
             let found = watch.settle(&self.running.seen, || self.look());
-            // A panic while loading must not end the reloading; what runs is untouched by it.
-            let whole = catch_unwind(AssertUnwindSafe(|| self.take_in(found.clone())));
-            if whole.is_err() {
-                error!("reloading failed, what runs stays");
+            // A panic while loading must not end the thread. It does not affect the running set.
+            let completed = catch_unwind(AssertUnwindSafe(|| self.apply(found.clone())));
+            if completed.is_err() {
+                error!("reload failed; keeping the running configuration and plugins");
                 self.running.seen = found;
             }
-            watch.turn_to(self.place());
+            watch.set_place(self.place());
         }
     }
 
@@ -186,16 +186,15 @@ impl Reloader {
 
     fn place(&self) -> Place {
         // Events name files by absolute paths.
-        let whole = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_owned());
+        let resolve = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_owned());
         Place {
-            plugins: whole(&self.running.config.plugins.dir),
-            config: whole(&self.running.file),
+            plugins: resolve(&self.running.config.plugins.dir),
+            config: resolve(&self.running.file),
             poll: self.running.config.plugins.poll,
         }
     }
 
-    /// Whether a failure may be over without a stamp that tells: an unreadable file or folder, or a
-    /// file that a bad configuration misses.
+    /// Whether a failure may be over although no stamp changed: something was missing or unreadable.
     fn is_worth_another_try(&self) -> bool {
         let pending = self.pending.as_ref().map(|pending| &pending.waits_for);
         let config = match pending {
@@ -206,19 +205,19 @@ impl Reloader {
         config || self.has_outdated_refusal()
     }
 
-    /// Whether something that was refused because it could not be read now can be.
+    /// Whether something that was rejected as unreadable can now be read.
     fn has_outdated_refusal(&self) -> bool {
         let mut refused = self.refused.iter();
         refused.any(|(path, (evidence, _))| evidence.is_outdated(path))
     }
 
-    /// Makes what was found the running state, as far as it is good.
-    fn take_in(&mut self, found: Scan) {
+    /// Applies the files that were found, as far as they are valid.
+    fn apply(&mut self, found: Scan) {
         let before = std::mem::replace(&mut self.running.seen, found);
         if let Some(candidate) = self.candidate(&before) {
             match self.try_candidate(&candidate, &before) {
                 Ok(()) => return,
-                Err(pending) => self.refuse_config(pending),
+                Err(pending) => self.reject_config(pending),
             }
         }
         if before.plugins == self.running.seen.plugins && !self.has_outdated_refusal() {
@@ -228,13 +227,16 @@ impl Reloader {
         let loaded = load(&self.running.runtime, &config, Some(&self.running.catalog));
         self.report(&loaded.refused);
         if let Some(catalog) = loaded.catalog
-            && let Err(fault) = self.put_in_force(&config, catalog)
+            && let Err(fault) = self.publish(&config, catalog)
         {
-            warn!("plugins refused, the running ones stay: {}", fault.chain());
+            warn!(
+                "plugins rejected; keeping the running ones: {}",
+                fault.chain()
+            );
         }
     }
 
-    /// The configuration as it is now, if it is not the one in force and is good.
+    /// Reads the configuration if it may have changed. `None` if it has not, or is invalid.
     fn candidate(&mut self, before: &Scan) -> Option<Arc<Config>> {
         if before.config == self.running.seen.config && self.pending.is_none() {
             return None;
@@ -247,7 +249,7 @@ impl Reloader {
                 Some(Arc::new(config))
             }
             Err(problems) => {
-                self.refuse_config(Pending {
+                self.reject_config(Pending {
                     reason: problems.to_string(),
                     waits_for: WaitsFor::Files,
                 });
@@ -256,9 +258,10 @@ impl Reloader {
         }
     }
 
-    /// Loads the plugins by a new configuration and puts both in force, or says why the configuration cannot be.
+    /// Loads the plugins with a new configuration and publishes both, or returns why it cannot.
     fn try_candidate(&mut self, candidate: &Arc<Config>, before: &Scan) -> Result<(), Pending> {
-        // It may name another folder and other files. Looked at before they are loaded, so that no later change is missed.
+        // It may name another folder and other files. They are scanned before they are loaded, so that
+        // no later change is missed.
         let mut seen = look(&self.running.file, candidate);
         seen.config.extend(self.running.seen.config.clone());
         let same_folder = candidate.plugins.dir == self.running.config.plugins.dir;
@@ -268,27 +271,27 @@ impl Reloader {
             candidate,
             Some(&self.running.catalog),
         );
-        let by = |refused: &Refused| {
+        let reason = |refused: &Refused| {
             let (file, reason) = (refused.file.display(), refused.fault.chain());
             format!("{file}: {reason}")
         };
-        // Its settings may be for plugins that cannot be seen now.
+        // Its settings may be for plugins in a folder that cannot be read now.
         let unlisted = |refused: &&Refused| refused.evidence == Evidence::Unlisted;
         if let Some(refused) = loaded.refused.iter().find(unlisted) {
             return Err(Pending {
-                reason: by(refused),
+                reason: reason(refused),
                 waits_for: WaitsFor::Folder(refused.file.clone()),
             });
         }
         let unchanged =
             |file: &PathBuf| before.plugins.stamp_of(file) == seen.plugins.stamp_of(file);
-        // A file that was good and is the same is refused now for its new settings.
+        // An unchanged file that was valid before is rejected because of its new settings.
         let by_settings = |refused: &&Refused| {
             same_folder && unchanged(&refused.file) && !self.refused.contains_key(&refused.file)
         };
         if let Some(refused) = loaded.refused.iter().find(by_settings) {
             return Err(Pending {
-                reason: by(refused),
+                reason: reason(refused),
                 waits_for: WaitsFor::OwnChange,
             });
         }
@@ -296,21 +299,21 @@ impl Reloader {
         let catalog = loaded
             .catalog
             .unwrap_or_else(|| self.running.catalog.clone());
-        self.put_in_force(candidate, catalog)
+        self.publish(candidate, catalog)
             .map_err(|fault| Pending {
                 reason: fault.chain(),
                 waits_for: WaitsFor::OwnChange,
             })?;
 
-        info!(file = %self.running.file.display(), "configuration in force");
+        info!(file = %self.running.file.display(), "configuration loaded");
         self.running.metrics.reload("config", true);
-        for remark in remarks(candidate, &self.running.catalog) {
-            warn!("{remark}");
+        for warning in warnings(candidate, &self.running.catalog) {
+            warn!("{warning}");
         }
         for key in needs_restart(&self.first, candidate) {
-            warn!("`{key}` was changed, which takes a restart to come in force");
+            warn!("`{key}` changed; restart to apply it");
         }
-        // Only what the new configuration is about.
+        // Only the files of the new configuration.
         seen.config
             .retain(|file, _| *file == self.running.file || candidate.sources.contains(file));
         self.running.seen = seen;
@@ -319,7 +322,7 @@ impl Reloader {
         Ok(())
     }
 
-    fn put_in_force(&mut self, config: &Arc<Config>, catalog: Arc<Catalog>) -> Result<(), Fault> {
+    fn publish(&mut self, config: &Arc<Config>, catalog: Arc<Catalog>) -> Result<(), Fault> {
         (self.running.publish)(config, &catalog)?;
         if catalog.generation != self.running.catalog.generation {
             announce(&catalog);
@@ -329,33 +332,35 @@ impl Reloader {
         Ok(())
     }
 
-    /// Says so, but not again while nothing is different.
-    fn refuse_config(&mut self, pending: Pending) {
+    /// Logs the problems, unless they are the same as before.
+    fn reject_config(&mut self, pending: Pending) {
         if self.pending.as_ref() != Some(&pending) {
             for line in pending.reason.lines() {
-                warn!("configuration refused, the running one stays: {line}");
+                warn!("configuration rejected; keeping the running one: {line}");
             }
             self.running.metrics.reload("config", false);
         }
         self.pending = Some(pending);
     }
 
-    /// One line per refused file, not repeated while the evidence and the reason are the same.
+    /// Logs each rejected file, unless the evidence and the reason are the same as before.
     fn report(&mut self, refused: &[Refused]) {
         let mut now = BTreeMap::new();
         for refused in refused {
             let file = &refused.file;
             let entry = (refused.evidence.clone(), refused.fault.chain());
             if self.refused.get(file) != Some(&entry) {
+                let reason = &entry.1;
+                let path = file.display();
                 match refused.evidence {
                     Evidence::Unlisted => warn!(
-                        folder = %file.display(),
-                        "{}; the plugins that run from it stay until it can be read, an empty folder removes them",
-                        entry.1
+                        folder = %path,
+                        "{reason}; its plugins keep running until it can be read, and an empty folder removes them"
                     ),
-                    _ => {
-                        warn!(file = %file.display(), "plugin refused, what ran before stays: {}", entry.1)
+                    _ if self.has_loaded(file) => {
+                        warn!(file = %path, "plugin rejected; keeping the previous version: {reason}");
                     }
+                    _ => warn!(file = %path, "plugin rejected: {reason}"),
                 }
                 self.running.metrics.reload("plugins", false);
             }
@@ -363,9 +368,16 @@ impl Reloader {
         }
         self.refused = now;
     }
+
+    /// Whether a plugin of the running set was loaded from this file.
+    fn has_loaded(&self, file: &Path) -> bool {
+        let source = file.display().to_string();
+        let plugins = self.running.catalog.list();
+        plugins.iter().any(|plugin| plugin.source == source)
+    }
 }
 
-/// Keys that are read once, at the start.
+/// Returns the changed keys that are only read at start.
 fn needs_restart(first: &Config, config: &Config) -> BTreeSet<&'static str> {
     [
         ("listen", first.listen != config.listen),

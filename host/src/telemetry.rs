@@ -1,9 +1,10 @@
-//! The log: lines on standard error, filtered as the configuration says. Fixed sentences, varying fields. And the counts,
-//! in `metrics`.
+//! The log and the metrics.
+//!
+//! The log has lines on standard error: a fixed sentence, and fields that vary.
 
-mod line; // what a line of the log looks like
-mod stderr; // where it goes, whether it is read or not
-mod metrics; // what /metrics shows
+mod line; // formats a line of the log
+mod stderr; // writes it without waiting for the reader
+mod metrics; // the counts that `/metrics` shows
 mod usage; // tokens, as upstreams report them
 
 use std::{
@@ -32,21 +33,21 @@ pub(crate) use self::{
     usage::Usage,
 };
 
-/// How long the process waits at its end for the log to be read.
+/// How long the process waits for the log to be read before it ends.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// The running log, whose filter can be changed.
+/// The running log. Its filter can be changed.
 #[derive(Clone)]
 pub(crate) struct Log {
     filter: reload::Handle<Targets, Registry>,
     queue: Arc<Queue>,
 }
 
-/// Begins to log. Once per process.
+/// Starts the log, once per process.
 pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let queue = Queue::start()
-        .map_err(|error| Fault::gateway("cannot start the thread of the log").from(error))?;
+        .map_err(|error| Fault::gateway("cannot start the log thread").from(error))?;
     let lines = fmt::layer()
         .event_format(Line::default())
         .fmt_fields(Fields)
@@ -56,7 +57,7 @@ pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
         .with(filter)
         .with(lines)
         .try_init()
-        .map_err(|error| Fault::gateway("the log cannot be started").from(error))?;
+        .map_err(|error| Fault::gateway("cannot start the log").from(error))?;
     Ok(Log {
         filter: handle,
         queue,
@@ -64,21 +65,20 @@ pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
 }
 
 impl Log {
-    /// Logs by another filter from now on.
+    /// Changes the filter.
     pub(crate) fn filter(&self, filter: &str) -> Result<(), Fault> {
         let filter = parse(filter)?;
         self.filter
             .reload(filter)
-            .map_err(|error| Fault::gateway("the log's filter cannot be changed").from(error))
+            .map_err(|error| Fault::gateway("cannot change the log filter").from(error))
     }
 
-    /// Writes a text that is no line of the log, in its order.
+    /// Writes a text that is not a log line, in order with the lines.
     pub(crate) fn print(&self, text: &str) {
         self.queue.add(text.as_bytes());
     }
 
-    /// Waits for what was logged to be written, but not for a reader that has stalled. To be called
-    /// before the process ends.
+    /// Waits until the log is written, for a limited time. Called before the process ends.
     pub(crate) fn flush(&self) {
         self.queue.flush(FLUSH);
     }
@@ -91,14 +91,14 @@ impl Log {
 fn parse(filter: &str) -> Result<Targets, Fault> {
     targets(filter).map_err(|error| {
         Fault::gateway(format!(
-            "`{filter}` is no log filter; wanted is a level or a list like `info,witgate=debug`"
+            "got log filter `{filter}`, expected a level or a list such as `info,witgate=debug`"
         ))
         .from(error)
     })
 }
 
-/// Reads a filter: a level, or levels by module. Empty parts are ignored, because the parser would
-/// take one for the level `error`.
+/// Parses a filter: a level, or levels by module. Empty parts are ignored, because the parser would
+/// read one as the level `error`.
 pub(crate) fn targets(filter: &str) -> Result<Targets, ParseError> {
     let parts = filter.split(',').map(str::trim);
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();

@@ -88,6 +88,7 @@ fn check_is_silent_about_what_is_right_and_needs_no_port() {
     let upstream = Upstream::ok();
     let checked = Gateway::to(&upstream).run(&["check"]);
     checked.has_code(0);
+    assert!(checked.out.starts_with("ok: upstreams 1,"), "{}", checked.out);
     upstream.was_not_asked();
 }
 
@@ -152,7 +153,7 @@ fn a_table_for_a_plugin_that_is_not_there_is_a_warning() {
         .run(&["check"]);
     checked
         .has_code(0)
-        .says(&["merge-rolls", "not there", "merge-roles"]);
+        .says(&["merge-rolls", "not loaded", "merge-roles"]);
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn a_rejected_account_is_on_cooldown_until_its_credential_changes() {
 
         let from = gateway.mark();
         gateway.reconfigure(|builder| builder.replace_tables("sk-ada", "sk-new"));
-        gateway.line_from(from, &["configuration in force"]);
+        gateway.line_from(from, &["configuration loaded"]);
         for number in 0..12 {
             hello(&gateway, &session(number)).has_status(200);
         }
@@ -371,7 +371,7 @@ fn cooldowns_outlive_a_reload() {
     hello(&gateway, &session(1)).has_status(429);
     let from = gateway.mark();
     gateway.reconfigure(|builder| builder.replace_top("drain = \"20s\""));
-    gateway.line_from(from, &["configuration in force"]);
+    gateway.line_from(from, &["configuration loaded"]);
     assert!(retry_after(&gateway, &session(1)) > 30);
     assert_eq!(upstream.received().len(), 1);
 }

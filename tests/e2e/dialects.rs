@@ -325,7 +325,7 @@ fn an_answer_that_is_translated_to_nothing_is_tried_again() {
         .has_status(200)
         .has_header(
             "x-witgate-attempts",
-            "up/ada broken_answer, up/ada broken_answer, up/ada 200",
+            "up/ada invalid_response, up/ada invalid_response, up/ada 200",
         )
         .has_body(TRANSLATED);
 }
@@ -625,7 +625,7 @@ fn a_plugin_that_claims_anothers_dialect_is_rejected_with_both_names_and_a_hint(
             "[plugin.toy]\nenabled = false\n[[upstream]]",
         );
     });
-    gateway.line_from(from, &["configuration in force"]);
+    gateway.line_from(from, &["configuration loaded"]);
     let from = gateway.mark();
     gateway
         .message(HELLO_STREAM)
@@ -636,7 +636,7 @@ fn a_plugin_that_claims_anothers_dialect_is_rejected_with_both_names_and_a_hint(
     // Both cannot be enabled together.
     let from = gateway.mark();
     gateway.reconfigure(|builder| builder.replace_tables("enabled = false", "enabled = true"));
-    gateway.line_from(from, &["configuration refused", "claims dialect `toy`"]);
+    gateway.line_from(from, &["configuration rejected", "claims dialect `toy`"]);
     gateway
         .message(HELLO_STREAM)
         .has_status(200)

@@ -139,5 +139,5 @@ fn a_start_without_a_configuration_says_how_to_go_live() {
     let url = format!("http://{}", gateway.addr);
     gateway.line(&["echo model"]);
     gateway.line(&["ANTHROPIC_BASE_URL", &url]);
-    gateway.line(&["To go live", "witgate.toml"]);
+    gateway.line(&["To use a real model", "witgate.toml"]);
 }

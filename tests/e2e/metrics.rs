@@ -91,7 +91,7 @@ fn attempts_are_counted_by_status_and_retries_by_cause() {
         .upstream("up", &upstream, "preset = \"anthropic\"\naccounts = [{ name = \"ada\", key = \"k-a\" }, { name = \"bob\", key = \"k-b\" }, { name = \"cyd\", key = \"k-c\" }]")
         .start();
     let on_cooldown = |account| {
-        let of = format!(r#"witgate_accounts_resting{{upstream="up",account="{account}"}}"#);
+        let of = format!(r#"witgate_accounts_on_cooldown{{upstream="up",account="{account}"}}"#);
         value(&gateway, &of)
     };
     assert_eq!(on_cooldown("ada"), Some(0.0));
@@ -107,7 +107,7 @@ fn attempts_are_counted_by_status_and_retries_by_cause() {
     assert_eq!(value(&gateway, &of("none")), Some(1.0));
     let of = |cause| format!(r#"witgate_retries_total{{cause="{cause}"}}"#);
     assert_eq!(value(&gateway, &of("rate_limited")), Some(1.0));
-    assert_eq!(value(&gateway, &of("broken_answer")), Some(1.0));
+    assert_eq!(value(&gateway, &of("invalid_response")), Some(1.0));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn reloads_are_counted_by_result() {
     gateway.reconfigure(|config| config.replace_top("expose_accounts = false"));
     becomes(&gateway, &of("config", "applied"), 1.0);
     gateway.reconfigure(|config| config.replace_top("expose_accounts = 3"));
-    becomes(&gateway, &of("config", "refused"), 1.0);
+    becomes(&gateway, &of("config", "rejected"), 1.0);
     gateway.reconfigure(|config| config.replace_top("expose_accounts = true"));
     becomes(&gateway, &of("config", "applied"), 2.0);
     assert_eq!(value(&gateway, &of("plugins", "applied")), Some(0.0));
@@ -219,7 +219,7 @@ fn reloads_are_counted_by_result() {
     becomes(&gateway, &of("plugins", "applied"), 1.0);
     becomes(&gateway, "witgate_generation", before + 1.0);
     gateway.dir.write("plugins/51-bad.wasm", "no component");
-    becomes(&gateway, &of("plugins", "refused"), 1.0);
+    becomes(&gateway, &of("plugins", "rejected"), 1.0);
     becomes(&gateway, "witgate_generation", before + 1.0);
 }
 
@@ -230,7 +230,7 @@ fn accounts_are_named_only_where_they_may_be() {
     assert_eq!(
         value(
             &named,
-            r#"witgate_accounts_resting{upstream="up",account="ada"}"#
+            r#"witgate_accounts_on_cooldown{upstream="up",account="ada"}"#
         ),
         Some(0.0)
     );
@@ -239,7 +239,7 @@ fn accounts_are_named_only_where_they_may_be() {
         .start();
     read(&unnamed).has_not("ada");
     assert_eq!(
-        value(&unnamed, r#"witgate_accounts_resting{upstream="up"}"#),
+        value(&unnamed, r#"witgate_accounts_on_cooldown{upstream="up"}"#),
         Some(0.0)
     );
 }

@@ -151,7 +151,7 @@ fn a_changed_configuration_takes_effect_while_running() {
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("to = [\"a\"]", "to = [\"b/mapped\"]"));
-    gateway.line_from(from, &["configuration", "in force"]);
+    gateway.line_from(from, &["configuration loaded"]);
     gateway
         .message(HELLO)
         .has_status(200)
@@ -161,7 +161,7 @@ fn a_changed_configuration_takes_effect_while_running() {
     let from = gateway.mark();
     gateway
         .reconfigure(|config| config.replace_tables("to = [\"b/mapped\"]", "to = [\"missing\"]"));
-    gateway.line_from(from, &["configuration refused"]);
+    gateway.line_from(from, &["configuration rejected; keeping the running one: "]);
     gateway.line_from(from, &["witgate.toml:", "missing"]);
     gateway
         .message(HELLO)
@@ -170,7 +170,7 @@ fn a_changed_configuration_takes_effect_while_running() {
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("to = [\"missing\"]", "to = [\"a\"]"));
-    gateway.line_from(from, &["configuration", "in force"]);
+    gateway.line_from(from, &["configuration loaded"]);
     gateway
         .message(HELLO)
         .has_status(200)
@@ -182,13 +182,13 @@ fn the_listen_address_stays_and_the_log_says_so() {
     let mut gateway = Gateway::echo().start();
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_top("expose_accounts = false"));
-    gateway.line_from(from, &["configuration", "in force"]);
+    gateway.line_from(from, &["configuration loaded"]);
     let text = std::fs::read_to_string(gateway.dir.path().join("witgate.toml")).unwrap();
     let from = gateway.mark();
     gateway
         .dir
         .write("witgate.toml", text.replace("127.0.0.1:0", "127.0.0.1:1"));
-    gateway.line_from(from, &["listen"]);
+    gateway.line_from(from, &["`listen` changed; restart to apply it"]);
     gateway.message(HELLO).has_status(200);
 }
 
@@ -202,11 +202,11 @@ fn the_log_filter_can_be_changed_while_running() {
     let from = gateway.mark();
     let loud = "info,witgate::exchange=warn";
     gateway.reconfigure(|config| config.change_log(loud));
-    let quiet = gateway.line_from(from, &["configuration", "in force"]).0;
+    let quiet = gateway.line_from(from, &["configuration loaded"]).0;
     gateway.message(HELLO).has_status(200);
     gateway.reconfigure(|config| config.change_log("info"));
     let from = gateway
-        .line_from(quiet + 1, &["configuration", "in force"])
+        .line_from(quiet + 1, &["configuration loaded"])
         .0;
     gateway.message(HELLO).has_status(200);
     gateway.record(from);

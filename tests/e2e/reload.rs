@@ -56,7 +56,7 @@ fn a_file_is_copied_in_replaced_and_removed() {
     fs::remove_file(gateway.plugins().join("tagger.wasm")).unwrap();
     gateway.generation(4);
     is_tagged(&gateway, false);
-    gateway.has_no_line(&["refused, "]);
+    gateway.has_no_line(&["rejected"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_folder_that_goes_away_takes_no_plugin_with_it() {
     let away = gateway.dir.path().join("away");
     let from = gateway.mark();
     fs::rename(gateway.plugins(), &away).unwrap();
-    let words = ["the plugin folder is missing", "stay until it can be read"];
+    let words = ["the plugin folder is missing", "keep running until it can be read"];
     let (at, line) = gateway.line_from(from, &words);
     assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
     is_tagged(&gateway, true);
@@ -166,7 +166,7 @@ fn a_folder_that_cannot_be_read_changes_nothing_until_it_can() {
     fs::write(gateway.plugins(), "a file").unwrap();
     let words = [
         "the plugin folder cannot be read",
-        "stay until it can be read",
+        "keep running until it can be read",
     ];
     let (at, line) = gateway.line_from(from, &words);
     assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
@@ -175,14 +175,14 @@ fn a_folder_that_cannot_be_read_changes_nothing_until_it_can() {
     // New settings cannot be applied to a plugin that cannot be read, so the configuration waits.
     let changed = TAG.replace("true", "\"changed\"");
     gateway.reconfigure(|config| config.replace_tables(TAG, &changed));
-    let words_of_config = ["configuration refused", "the plugin folder cannot be read"];
+    let words_of_config = ["configuration rejected", "the plugin folder cannot be read"];
     gateway.line_from(at, &words_of_config);
     is_tagged(&gateway, true);
     assert_eq!(upstream.last().json()["tagged"], true);
 
     fs::remove_file(gateway.plugins()).unwrap();
     fs::rename(&away, gateway.plugins()).unwrap();
-    gateway.line_from(at, &["configuration in force"]);
+    gateway.line_from(at, &["configuration loaded"]);
     is_tagged(&gateway, true);
     assert_eq!(upstream.last().json()["tagged"], "changed");
     let log = gateway.log();
@@ -244,7 +244,7 @@ fn special_and_oversized_files_are_rejected_unread() {
         let odd = gateway.plugins().join("60-odd.wasm");
         let from = gateway.mark();
         make(&odd);
-        let line = gateway.line_from(from, &["refused", "60-odd.wasm"]).1;
+        let line = gateway.line_from(from, &["plugin rejected: ", "60-odd.wasm"]).1;
         for word in words {
             assert!(line.contains(word), "{name}: no `{word}` in {line}");
         }
@@ -283,7 +283,7 @@ fn a_file_that_was_too_large_is_looked_at_when_it_changes() {
     let gateway = Gateway::to(&upstream).tables(TAG).start();
     let file = gateway.plugins().join("55-tagger.wasm");
     make_sparse(&file, (64 << 20) + 1);
-    gateway.line(&["refused", "67108865 bytes", "at most 67108864"]);
+    gateway.line(&["plugin rejected: ", "67108865 bytes", "at most 67108864"]);
     fs::write(&file, fs::read(component("tagger")).unwrap()).unwrap();
     gateway.generation(2);
     is_tagged(&gateway, true);
@@ -342,7 +342,7 @@ fn a_bad_file_is_rejected_with_one_line_and_the_running_set_is_untouched() {
         let from = gateway.mark();
         let file = gateway.plugins().join("60-bad.wasm");
         fs::write(&file, &bytes).unwrap();
-        let line = gateway.line_from(from, &["refused", "60-bad.wasm"]).1;
+        let line = gateway.line_from(from, &["plugin rejected: ", "60-bad.wasm"]).1;
         for word in words {
             assert!(line.contains(word), "{name}: no `{word}` in {line}");
         }
@@ -364,7 +364,10 @@ fn the_last_good_version_of_a_plugin_goes_on() {
         .start();
     let from = gateway.mark();
     fs::write(gateway.plugins().join("55-tagger.wasm"), "garbage").unwrap();
-    gateway.line_from(from, &["refused", "55-tagger.wasm"]);
+    gateway.line_from(
+        from,
+        &["plugin rejected; keeping the previous version: ", "55-tagger.wasm"],
+    );
     is_tagged(&gateway, true);
     // Other plugins are still added and removed.
     gateway.drop_in("60-declines.wasm", &component("declines"));
@@ -388,7 +391,7 @@ fn of_two_files_with_one_name_the_second_is_rejected() {
         .start();
     let from = gateway.mark();
     gateway.drop_in("60-tagger.wasm", &component("declines"));
-    gateway.line_from(from, &["refused", "60-tagger.wasm", "tagger"]);
+    gateway.line_from(from, &["plugin rejected: ", "60-tagger.wasm", "tagger"]);
     is_tagged(&gateway, true);
 }
 
@@ -469,13 +472,13 @@ fn settings_are_checked_and_changed_while_running() {
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("[\"one\"]", "7"));
-    gateway.line_from(from, &["refused", "tagger"]);
+    gateway.line_from(from, &["configuration rejected", "tagger"]);
     gateway.message(HELLO).has_status(200);
     assert_eq!(text(&upstream).as_deref(), Some("one"));
 
     let from = gateway.mark();
     gateway.reconfigure(|config| config.replace_tables("x-tag = 7", "x-tag = [\"two\"]"));
-    gateway.line_from(from, &["generation=", "in force"]);
+    gateway.line_from(from, &["plugins loaded", "generation="]);
     gateway.message(HELLO).has_status(200);
     assert_eq!(text(&upstream).as_deref(), Some("two"));
 }
@@ -523,7 +526,7 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
         let log = gateway.log();
         if log[began..]
             .iter()
-            .any(|line| line.contains("plugins loaded"))
+            .any(|line| line.contains("plugins compiled"))
         {
             break;
         }
@@ -533,7 +536,7 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
         rounds > 3,
         "only {rounds} events went through while the plugins were loaded"
     );
-    gateway.line_from(began, &["in force"]);
+    gateway.line_from(began, &["plugins loaded"]);
     for event in &EVENTS[4..] {
         writer.write(event);
     }

@@ -149,7 +149,7 @@ impl Gateway {
     /// Waits until this generation of plugins is loaded.
     #[track_caller]
     pub fn generation(&self, number: u32) -> String {
-        self.line(&["in force", &format!("generation={number} ")])
+        self.line(&["plugins loaded", &format!("generation={number} ")])
     }
 
     /// The number of lines so far, to look only at later ones.

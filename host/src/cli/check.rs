@@ -1,6 +1,6 @@
-//! `witgate check`: everything that would keep the gateway from starting, or would make it act otherwise than meant.
+//! `witgate check`: reports everything that would keep the gateway from starting, and warnings.
 
-use super::{ConfigArgs, Failure, load_plugins, print, refused, warn};
+use super::{ConfigArgs, Failure, load_plugins, print, rejected, warn};
 use crate::reload;
 
 pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
@@ -10,16 +10,16 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     }
     let loaded = load_plugins(&config)?;
     if let Some(catalog) = &loaded.catalog {
-        for remark in reload::remarks(&config, catalog) {
-            warn(format!("{}: {remark}", args.file().display()));
+        for warning in reload::warnings(&config, catalog) {
+            warn(format!("{}: {warning}", args.file().display()));
         }
     }
-    if let Some(failure) = refused(&loaded) {
+    if let Some(failure) = rejected(&loaded) {
         return Err(failure);
     }
     let plugins = loaded.catalog.map_or(0, |catalog| catalog.list().len());
     let (upstreams, routes) = (config.upstreams.len(), config.routes.len());
     print(&format!(
-        "good: upstreams {upstreams}, routes {routes}, plugins {plugins}\n"
+        "ok: upstreams {upstreams}, routes {routes}, plugins {plugins}\n"
     ))
 }

@@ -1,13 +1,13 @@
-//! `witgate plugins list`: what would run, in the order in which it would be called.
+//! `witgate plugins list`: lists the plugins in the order in which they are called.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, Failure, load_plugins, print, refused, warn};
+use super::{ConfigArgs, Failure, load_plugins, print, rejected, warn};
 use crate::pipeline::PluginInfo;
 
-/// Prints the list even where a file is refused: the others are there all the same.
+/// Prints the list even if a file is rejected, because the other plugins load.
 pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
     let (config, warnings) = args.load()?;
     for warning in warnings {
@@ -24,12 +24,12 @@ pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
     } else {
         in_columns(&plugins)
     })?;
-    refused(&loaded).map_or(Ok(()), Err)
+    rejected(&loaded).map_or(Ok(()), Err)
 }
 
 fn in_json(plugins: &[PluginInfo]) -> String {
     let plugin = |plugin: &PluginInfo| {
-        // It is JSON already; should it not be, it is shown as it is.
+        // The guards are JSON. If they are not, they are shown as text.
         let guards = serde_json::from_str(&plugin.guards);
         json!({
             "order": plugin.order,
@@ -46,7 +46,7 @@ fn in_json(plugins: &[PluginInfo]) -> String {
     format!("{:#}\n", Value::Array(plugins.iter().map(plugin).collect()))
 }
 
-/// A row each, and below it what does not fit into a column.
+/// Formats one row per plugin. What does not fit into a column follows below the row.
 fn in_columns(plugins: &[PluginInfo]) -> String {
     const HEAD: [&str; 6] = ["ORDER", "NAME", "VERSION", "HOOKS", "HASH", "SOURCE"];
     let rows: Vec<[String; 6]> = plugins.iter().map(row).collect();
@@ -75,16 +75,16 @@ fn row(plugin: &PluginInfo) -> [String; 6] {
         plugin.name.to_string(),
         plugin.version.clone(),
         plugin.hooks.join(","),
-        // Enough to tell two builds apart; all of it is in the JSON.
+        // Enough to distinguish two builds. The JSON has the whole hash.
         plugin.hash.chars().take(12).collect(),
         format!("{}{off}", plugin.source),
     ]
 }
 
 fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {
-    let [order, rest @ ..] = cells;
+    let [order, others @ ..] = cells;
     let mut text = format!("{order:>width$}", width = widths[0]);
-    for (cell, width) in rest.iter().zip(&widths[1..]) {
+    for (cell, width) in others.iter().zip(&widths[1..]) {
         // Writing to a string cannot fail.
         let _ = write!(text, "  {cell:<width$}");
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_head_a_row_and_what_fits_in_no_column() {
+    fn the_table_has_a_head_a_row_and_further_lines() {
         let wanted = "\
 ORDER  NAME         VERSION  HOOKS    HASH          SOURCE
    60  merge-roles  0.1.0    attempt  0123456789ab  built in, disabled

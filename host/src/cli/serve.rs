@@ -1,4 +1,4 @@
-//! `witgate serve`: from the arguments to a listening gateway, and to its end.
+//! `witgate serve`: starts the gateway, and runs it until it is stopped.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::{net::TcpSocket, task::spawn_blocking};
 use tracing::{debug, info, warn};
 
-use super::{Code, Failure, ServeArgs, refused, tokio_runtime};
+use super::{Code, Failure, ServeArgs, rejected, tokio_runtime};
 use crate::{
     config::{Config, Problem, Problems},
     exchange::Snapshot,
@@ -22,11 +22,11 @@ use crate::{
     telemetry::{self, Log, Metrics},
 };
 
-/// Connections that may wait to be accepted while all threads are busy.
+/// The number of connections that may wait to be accepted while all threads are busy.
 const BACKLOG: u32 = 1024;
 
-/// The most open files that the process allows itself. More are of no use, and the commands of
-/// accounts inherit the limit: some programs try each file that may be open.
+/// The upper bound for the limit of open files. The commands of accounts inherit the limit, and some
+/// programs close every possible file.
 const MOST_OPEN_FILES: u64 = 1 << 20;
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -39,12 +39,12 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let runtime = tokio_runtime()?;
     let served = runtime.block_on(serve(args, Arc::new(config), log.clone()));
     shutdown::end(runtime);
-    // Exchanges that were cut short have written their records.
+    // The records of exchanges that were cut short are in the queue by now.
     log.flush();
     served
 }
 
-/// Reads the configuration, with the command line over it.
+/// Reads the configuration and applies the command line to it.
 fn load(args: &ServeArgs) -> Result<(Config, Vec<Problem>), Problems> {
     let (mut config, warnings) = args.config.load()?;
     if let Some(listen) = args.listen {
@@ -58,7 +58,7 @@ fn load(args: &ServeArgs) -> Result<(Config, Vec<Problem>), Problems> {
 
 async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Failure> {
     raise_open_files();
-    // The address first: whoever started it twice need not wait for plugins to compile to learn it.
+    // The address first: an address in use is reported before plugins are compiled.
     let socket = bind(config.listen)?;
     let stopping = shutdown::on_signals()?;
     let seen = reload::look(args.config.file(), &config);
@@ -79,14 +79,14 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
         .local_addr()
         .map_err(|error| cannot_listen(config.listen, &error))?;
 
-    tell(address, &config, &catalog, &log);
+    announce(address, &config, &catalog, &log);
     watch(args, config, runtime, catalog, seen, shared.clone(), log)?;
     gateway::serve(listener, shared, stopping).await;
     Ok(())
 }
 
-/// Raises the soft limit of open files, 1,024 in most shells, to the hard one. Each client and each
-/// upstream that it is served from takes one.
+/// Raises the soft limit of open files, 1,024 in most shells, to the hard one. Each connection to a
+/// client or to an upstream takes one.
 fn raise_open_files() {
     match rlimit::increase_nofile_limit(MOST_OPEN_FILES) {
         Ok(limit) => debug!(limit, "open files"),
@@ -100,7 +100,8 @@ fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
     let bound = socket.and_then(|socket| {
-        // A restart need not wait for the connections of the process before it. Elsewhere it would let two processes in.
+        // A restart then need not wait for connections of the previous process. On Windows the option
+        // would let two processes share the address.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -113,11 +114,11 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::AddrInUse {
         return Failure::new(
             Code::Listen,
-            format!("{address} is in use by another process"),
+            format!("cannot bind `{address}`: it is in use by another process"),
         )
-        .hint("stop that one, or choose another port with `--listen` or `listen = \"...\"`");
+        .hint("stop that process, or choose another port with `--listen` or `listen = \"...\"`");
     }
-    Failure::new(Code::Listen, format!("cannot listen on {address}: {error}"))
+    Failure::new(Code::Listen, format!("cannot bind `{address}`: {error}"))
         .hint("choose another address with `--listen` or `listen = \"...\"`")
 }
 
@@ -130,14 +131,14 @@ async fn load_plugins(
     let loaded = spawn_blocking(move || reload::load(&on, &with, None)).await;
     let loaded = loaded
         .map_err(|error| Failure::new(Code::Other, format!("loading plugins failed: {error}")))?;
-    if let Some(failure) = refused(&loaded) {
+    if let Some(failure) = rejected(&loaded) {
         return Err(failure);
     }
-    let none = || Failure::new(Code::Other, "no set of plugins came of loading");
-    Ok((runtime, loaded.catalog.ok_or_else(none)?))
+    let missing = || Failure::new(Code::Other, "loading plugins returned no plugins");
+    Ok((runtime, loaded.catalog.ok_or_else(missing)?))
 }
 
-/// Lets changes of the files come in force while it serves.
+/// Starts the thread that applies changed files.
 fn watch(
     args: ServeArgs,
     config: Arc<Config>,
@@ -154,7 +155,7 @@ fn watch(
         let next = Snapshot::new(config.clone(), catalog.clone(), Some(&previous))?;
         if previous.config.log != config.log {
             log.filter(&config.log)?;
-            debug!(filter = config.log, "log filter in force");
+            debug!(filter = config.log, "log filter changed");
         }
         shared.snapshot.store(Arc::new(next));
         Ok(())
@@ -173,42 +174,42 @@ fn watch(
     Ok(reload.spawn()?)
 }
 
-/// What an operator wants to know at the start. The line with the address comes last, when all of it is ready.
-fn tell(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) {
+/// Logs what an operator wants to know at start. The line with the address comes last.
+fn announce(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) {
     reload::announce(catalog);
-    for remark in reload::remarks(config, catalog) {
-        warn!("{remark}");
+    for warning in reload::warnings(config, catalog) {
+        warn!("{warning}");
     }
     for upstream in &config.upstreams {
         let accounts = upstream.accounts.len();
         info!(upstream = %upstream.name, url = upstream.base_url, dialect = &*upstream.dialect, accounts, "upstream configured");
     }
-    let asks = config.auth.mode.requires_key(address.ip().is_loopback());
-    if asks && config.auth.keys.is_empty() {
+    let requires_key = config.auth.mode.requires_key(address.ip().is_loopback());
+    if requires_key && config.auth.keys.is_empty() {
         warn!(
-            "a key is asked for and none is configured: every request is refused; set `keys` in [auth]"
+            "a key is required and none is configured: every request is rejected; set `keys` in [auth]"
         );
     }
-    info!(keys = config.auth.keys.len(), asked = asks, "auth");
+    info!(keys = config.auth.keys.len(), asked = requires_key, "auth");
     if config.upstreams.is_empty() {
-        info!("no upstream is configured: the embedded echo model answers");
+        info!("no upstream is configured: the built-in echo model responds");
     }
     info!(%address, "listening");
-    // For a person at a terminal; whoever reads the log has the lines above.
-    log.print(&how_to(address, config, asks));
+    // For a person at a terminal; the lines above are for readers of the log.
+    log.print(&how_to(address, config, requires_key));
 }
 
-fn how_to(address: SocketAddr, config: &Config, asks: bool) -> String {
+fn how_to(address: SocketAddr, config: &Config, requires_key: bool) -> String {
     let url = format!("http://{}", reachable(address));
-    let passes_through = config
+    let forwards_credentials = config
         .upstreams
         .iter()
         .any(|upstream| upstream.accounts.is_empty());
-    let key = match asks {
+    let key = match requires_key {
         true => " ANTHROPIC_API_KEY='<one of the keys in [auth]>'",
-        // The client's own login or key is what such an upstream gets.
-        false if passes_through => "",
-        // Any will do, but the client wants to have one.
+        // Such an upstream gets the client's own login or key.
+        false if forwards_credentials => "",
+        // The client requires a key, and any will do.
         false => " ANTHROPIC_API_KEY=sk-witgate",
     };
     let mut text = format!("\n  Claude Code:  export ANTHROPIC_BASE_URL={url}{key}; claude\n");
@@ -219,9 +220,10 @@ fn how_to(address: SocketAddr, config: &Config, asks: bool) -> String {
     text
 }
 
-/// It need not be restarted for it: the file is seen when it is there.
+/// How to configure an upstream. The gateway loads the file as soon as it exists.
 const GO_LIVE: &str = "
-  The echo model only says what it received. To go live, write witgate.toml (it is read as soon as it is there):
+  The echo model only describes what it received. To use a real model, write witgate.toml, which is
+  loaded as soon as it exists:
 
       [[upstream]]
       preset = \"anthropic\"
@@ -231,7 +233,7 @@ const GO_LIVE: &str = "
       key = \"sk-ant-...\"     # or env:NAME, or file:PATH
 ";
 
-/// An address that a client on this machine can use.
+/// Returns an address that a client on this machine can connect to.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -245,8 +247,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    fn shown(address: &str, config: &Config, asks: bool) -> String {
-        how_to(address.parse().unwrap(), config, asks)
+    fn shown(address: &str, config: &Config, requires_key: bool) -> String {
+        how_to(address.parse().unwrap(), config, requires_key)
     }
 
     #[test]
@@ -272,13 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn auto_asks_for_keys_wherever_others_can_reach_it() {
+    fn auto_requires_keys_if_others_can_reach_it() {
         let config = Config::without_file();
-        let asks = |address: &str| {
+        let requires_key = |address: &str| {
             let address: SocketAddr = address.parse().unwrap();
             config.auth.mode.requires_key(address.ip().is_loopback())
         };
-        assert!(!asks("127.0.0.1:1") && !asks("[::1]:1"));
-        assert!(asks("0.0.0.0:1") && asks("192.0.2.1:1"));
+        assert!(!requires_key("127.0.0.1:1") && !requires_key("[::1]:1"));
+        assert!(requires_key("0.0.0.0:1") && requires_key("192.0.2.1:1"));
     }
 }

@@ -1,8 +1,8 @@
-//! `witgate wit`: the contract that this gateway offers, as one text.
+//! `witgate wit`: prints the contract of this gateway as one WIT text.
 
 use super::{Failure, print};
 
-/// The files of the package, from what all of them use to what puts them together.
+/// The files of the package: shared types first, worlds last.
 const FILES: &[(&str, &str)] = &[
     (
         "exchange.wit",
@@ -50,7 +50,7 @@ pub(super) fn run() -> Result<(), Failure> {
     print(&contract())
 }
 
-/// One valid WIT text: the package is named once, at the top.
+/// Joins the files into one valid WIT text, which names the package once.
 fn contract() -> String {
     let package = FILES[0].1.lines().next().unwrap_or_default();
     let body = |(_, text): &(&str, &str)| text.replacen(package, "", 1).trim().to_owned();

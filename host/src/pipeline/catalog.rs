@@ -121,7 +121,7 @@ impl Catalog {
             compiled = tally.compiled,
             cached = tally.cached,
             elapsed_ms = started.elapsed().as_millis(),
-            "plugins loaded"
+            "plugins compiled"
         );
         Loaded {
             catalog: Some(Arc::new(catalog)),

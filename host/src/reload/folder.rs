@@ -1,4 +1,4 @@
-//! A folder for a test, gone when the test ends.
+//! A folder for a test, which is removed when the test ends.
 
 use std::{
     env, fs,
@@ -23,7 +23,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that failed for another reason shall say that one.
+        // A test that failed for another reason should report that one.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What lies on the disk, told by stamps alone: nothing is read.
+//! The state of the files on disk, by their metadata. Nothing is read.
 
 use std::{
     collections::BTreeMap,
@@ -8,25 +8,25 @@ use std::{
     time::SystemTime,
 };
 
-/// What can be seen of a file from outside. Two equal stamps are the same file with the same content.
+/// The metadata of a file. Equal stamps mean the same file with the same content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
-    /// Device, inode and time of change: they tell a file renamed over another, a swapped link and a `chmod`.
+    /// Device, inode and time of change. They reveal a renamed file, a swapped link and a `chmod`.
     #[cfg(unix)]
     identity: (u64, u64, i64, i64),
 }
 
-/// The configuration's files and the plugin files, as they are at one moment.
+/// The configuration files and the plugin files at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
-    /// The configuration file and what it refers to, as far as they are there.
+    /// The configuration file and the files it refers to, if they exist.
     pub(super) config: BTreeMap<PathBuf, Stamp>,
     pub(super) plugins: Listing,
 }
 
-/// The plugin files of a folder, as far as it can be listed.
+/// The plugin files of a folder, if it can be listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     files: BTreeMap<PathBuf, Stamp>,
@@ -35,7 +35,7 @@ pub(super) struct Listing {
 }
 
 impl Scan {
-    /// Looks once. A missing file is left out: it may come later.
+    /// Looks once. A missing file is left out.
     pub(super) fn take<'a>(
         config_files: impl IntoIterator<Item = &'a Path>,
         plugins: &Path,
@@ -47,7 +47,7 @@ impl Scan {
         }
     }
 
-    /// Whether something that `earlier` had is not there: it may just be on its way back.
+    /// Whether a file of `earlier` is missing, in which case it may be about to return.
     pub(super) fn misses_any_of(&self, earlier: &Scan) -> bool {
         let gone = |now: &BTreeMap<PathBuf, Stamp>, then: &BTreeMap<PathBuf, Stamp>| {
             then.keys().any(|path| !now.contains_key(path))
@@ -85,7 +85,7 @@ fn is_component(path: &Path) -> bool {
 }
 
 fn stamped(paths: impl Iterator<Item = PathBuf>) -> BTreeMap<PathBuf, Stamp> {
-    // `metadata` follows links, so a link that points elsewhere has another stamp.
+    // `metadata` follows links, so a link with another target has another stamp.
     paths
         .filter_map(|path| Some((fs::metadata(&path).ok()?, path)))
         .map(|(m, p)| (p, stamp(&m)))
@@ -120,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn whatever_brings_another_component_is_seen() {
+    fn every_way_to_change_a_component_is_seen() {
         let folder = Folder::new();
         is_seen(&folder, |at| fs::write(at.join("a.wasm"), "1").unwrap());
         is_seen(&folder, |at| fs::write(at.join("a.wasm"), "12").unwrap());
         is_seen(&folder, |at| {
-            // The same length, and possibly within the clock's grain.
+            // The same length, and possibly the same time stamp.
             fs::write(at.join("new"), "34").unwrap();
             fs::rename(at.join("new"), at.join("a.wasm")).unwrap();
         });
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_components_are_not_looked_at() {
+    fn other_files_are_ignored() {
         let folder = Folder::new();
         let before = Scan::take([], folder.path());
         fs::write(folder.path().join("notes.txt"), "x").unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_and_a_file_in_its_place_differ_from_an_empty_folder() {
+    fn a_missing_folder_and_a_file_of_its_name_differ_from_an_empty_folder() {
         let folder = Folder::new();
         let plugins = folder.path().join("plugins");
         let missing = Scan::take([], &plugins);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_missed_and_what_is_new_is_not() {
+    fn a_removed_file_is_missed_and_a_new_one_is_not() {
         let folder = Folder::new();
         let file = folder.path().join("witgate.toml");
         fs::write(&file, "").unwrap();

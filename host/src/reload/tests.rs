@@ -1,11 +1,11 @@
-//! What becomes of a changed configuration file. What becomes of changed plugins is told by the tests from outside.
+//! Reloads of the configuration file. End-to-end tests cover those of plugins.
 
 use std::{fs, sync::Mutex};
 
 use super::{folder::Folder, *};
 use crate::telemetry::Metrics;
 
-/// A reloader over a folder, and what it has put in force.
+/// A reloader of a folder, and what it has published.
 struct Given {
     folder: Folder,
     reloader: Reloader,
@@ -62,18 +62,18 @@ impl Given {
         }
     }
 
-    /// Writes a file and lets the reloader take it in.
+    /// Writes a file and lets the reloader apply it.
     fn write(&mut self, name: &str, text: &str) {
-        // A file of its own, renamed, so that even within the clock's grain it is another one.
+        // Renamed over the old one, so that it differs even with the same time stamp.
         let next = self.folder.path().join("next");
         fs::write(&next, text).unwrap();
         fs::rename(next, self.folder.path().join(name)).unwrap();
-        self.take_in();
+        self.apply();
     }
 
-    fn take_in(&mut self) {
+    fn apply(&mut self) {
         let _entered = self._threads.enter();
-        self.reloader.take_in(self.reloader.look());
+        self.reloader.apply(self.reloader.look());
     }
 
     fn limits(&self) -> Vec<usize> {
@@ -87,7 +87,7 @@ impl Given {
 }
 
 #[test]
-fn a_changed_configuration_comes_in_force() {
+fn a_changed_configuration_is_loaded() {
     let mut given = Given::config("body_limit = \"1KiB\"");
     given.write("witgate.toml", "body_limit = \"2KiB\"");
     assert_eq!(given.limits(), [2048]);
@@ -95,14 +95,14 @@ fn a_changed_configuration_comes_in_force() {
 }
 
 #[test]
-fn an_unchanged_configuration_is_not_put_in_force_again() {
+fn an_unchanged_configuration_is_not_loaded_again() {
     let mut given = Given::config("");
-    given.take_in();
+    given.apply();
     assert_eq!(given.limits(), [0; 0]);
 }
 
 #[test]
-fn a_bad_configuration_leaves_the_running_one_until_it_is_good() {
+fn an_invalid_configuration_keeps_the_running_one_until_it_is_valid() {
     let mut given = Given::config("body_limit = \"1KiB\"");
     given.write("witgate.toml", "body_limit = \"lots\"");
     assert_eq!(given.limits(), [0; 0]);
@@ -113,16 +113,16 @@ fn a_bad_configuration_leaves_the_running_one_until_it_is_good() {
 }
 
 #[test]
-fn a_configuration_that_is_deleted_leaves_the_running_one() {
+fn a_deleted_configuration_keeps_the_running_one() {
     let mut given = Given::config("body_limit = \"1KiB\"");
     fs::remove_file(given.folder.path().join("witgate.toml")).unwrap();
-    given.take_in();
+    given.apply();
     assert_eq!(given.limits(), [0; 0]);
     assert_eq!(given.reloader.running.config.body_limit, 1024);
 }
 
 #[test]
-fn a_configuration_that_misses_a_file_comes_in_force_when_the_file_is_there() {
+fn a_configuration_that_misses_a_file_is_loaded_when_the_file_exists() {
     let mut given = Given::config("");
     given.write(
         "witgate.toml",
@@ -145,7 +145,7 @@ fn a_changed_key_file_is_a_changed_configuration() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_in_force_is_refused_as_a_whole() {
+fn a_configuration_that_cannot_be_published_is_rejected_as_a_whole() {
     let mut given = Given::config("body_limit = \"1KiB\"");
     let text = "body_limit = \"2KiB\"\ncors_origins = [\"https://impossible\"]";
     given.write("witgate.toml", text);
@@ -154,7 +154,7 @@ fn a_configuration_that_cannot_be_in_force_is_refused_as_a_whole() {
 }
 
 #[test]
-fn keys_that_are_read_once_are_named() {
+fn changed_keys_that_need_a_restart_are_named() {
     let first = Config::without_file();
     let mut config = first.clone();
     config.listen.set_port(1);
@@ -164,20 +164,20 @@ fn keys_that_are_read_once_are_named() {
 }
 
 #[test]
-fn a_section_for_an_absent_plugin_and_an_unspoken_dialect_are_remarked() {
+fn a_section_for_an_absent_plugin_and_an_unknown_dialect_are_warnings() {
     let mut given = Given::config("");
     given.write(
         "witgate.toml",
-        "[plugin.nobody]\n[[upstream]]\nname = \"g\"\nbase_url = \"http://x\"\ndialect = \"klingon\"\n",
+        "[plugin.absent]\n[[upstream]]\nname = \"g\"\nbase_url = \"http://x\"\ndialect = \"klingon\"\n",
     );
-    let said = remarks(
+    let found = warnings(
         &given.reloader.running.config,
         &given.reloader.running.catalog,
     );
     assert_eq!(
-        said,
+        found,
         [
-            "[plugin.nobody] is for a plugin that is not there",
+            "[plugin.absent] is for a plugin that is not loaded",
             "upstream `g` speaks `klingon`, which no plugin translates"
         ]
     );

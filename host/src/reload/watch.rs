@@ -1,7 +1,7 @@
-//! Waits for something to change: file events where they come, and a look from time to time where they do not.
+//! Waits for changes, by file events and by slow polling.
 //!
-//! An event is a hint and no more. Network file systems, folders that are made later or replaced, and links that are swapped
-//! further up send none or the wrong ones, so the slow look is what makes it certain and events are what makes it quick.
+//! An event is only a hint. Network file systems, replaced folders and swapped links send no events or
+//! wrong ones. Polling finds every change, and events find most of them sooner.
 
 use std::{
     collections::BTreeSet,
@@ -18,34 +18,34 @@ use tracing::debug;
 
 use super::scan::Scan;
 
-/// How often the files are looked at although no event came.
+/// The polling interval when there are no events.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// A file that was not touched for so long is taken to be complete.
+/// A file that did not change for this long counts as complete.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// What is gone may come back under the same name: some tools delete before they write.
+/// The same after a removal: some tools delete a file before they write it.
 const QUIET_AFTER_REMOVAL: Duration = Duration::from_millis(600);
 
-/// A file that is written for longer is looked at while it is; it is then refused and comes again with its next change.
+/// The longest wait. A file still being written is then rejected, and read at its next change.
 const MOST: Duration = Duration::from_secs(2);
 
-/// Where to look, and how.
+/// The folder and the file to watch, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) plugins: PathBuf,
     pub(super) config: PathBuf,
-    /// Look this often, and do without events.
+    /// Poll this often, without events.
     pub(super) poll: Option<Duration>,
 }
 
 pub(super) struct Watch {
     place: Place,
     hints: Receiver<()>,
-    /// Kept, so that waiting without a watcher is no error.
+    /// Keeps the channel open when there is no watcher.
     hint: Sender<()>,
     watcher: Option<RecommendedWatcher>,
-    /// The folders under watch, as they were when the watch was set.
+    /// The watched folders, with their inodes when the watch was set.
     watched: BTreeSet<(PathBuf, Option<u64>)>,
 }
 
@@ -63,8 +63,8 @@ impl Watch {
         watch
     }
 
-    /// Looks elsewhere, or otherwise, from now on.
-    pub(super) fn turn_to(&mut self, place: Place) {
+    /// Watches another place from now on.
+    pub(super) fn set_place(&mut self, place: Place) {
         if self.place != place {
             self.place = place;
             self.watcher = None;
@@ -73,33 +73,34 @@ impl Watch {
         self.arm();
     }
 
-    /// Waits for a hint, or until it is time to look anyway.
+    /// Waits for a hint, or until it is time to poll.
     pub(super) fn wait(&mut self) {
         let every = self.place.poll.unwrap_or(LOOK);
-        self.stirred_within(every);
+        self.hint_within(every);
         self.arm();
     }
 
-    /// Waits until `look` sees the same twice in a row with no event between, but not for ever, and returns what it saw.
+    /// Waits until `look` returns the same twice without an event in between, for a limited time.
+    /// Returns the last result.
     pub(super) fn settle(&mut self, earlier: &Scan, look: impl Fn() -> Scan) -> Scan {
         let begin = Instant::now();
         let mut last = look();
         loop {
             let removed = last.misses_any_of(earlier);
-            let stirred = self.stirred_within(if removed { QUIET_AFTER_REMOVAL } else { QUIET });
+            let is_hinted = self.hint_within(if removed { QUIET_AFTER_REMOVAL } else { QUIET });
             let next = look();
-            if (!stirred && next == last) || begin.elapsed() >= MOST {
+            if (!is_hinted && next == last) || begin.elapsed() >= MOST {
                 return next;
             }
             last = next;
         }
     }
 
-    /// Whether a hint came in this time; returns with the first one.
-    fn stirred_within(&self, time: Duration) -> bool {
+    /// Waits for a hint, and returns whether one arrived in this time.
+    fn hint_within(&self, time: Duration) -> bool {
         match self.hints.recv_timeout(time) {
             Ok(()) => {
-                // One file makes several events; they are one hint.
+                // One changed file causes several events, which count as one hint.
                 while self.hints.try_recv().is_ok() {}
                 true
             }
@@ -107,7 +108,8 @@ impl Watch {
         }
     }
 
-    /// Sets the watches anew where a folder came, went or was replaced: a watch follows the old one into its grave.
+    /// Sets the watches again if a folder was added, removed or replaced. A watch stays with the old
+    /// folder.
     fn arm(&mut self) {
         if self.place.poll.is_some() {
             return;
@@ -124,23 +126,23 @@ impl Watch {
         self.watched = folders;
     }
 
-    /// `None` where the platform has no events to give, or no more of them; then the slow look has to do.
+    /// `None` if the platform has no events, or no more watches. Then only polling finds changes.
     fn watcher_of(&self, folders: &BTreeSet<(PathBuf, Option<u64>)>) -> Option<RecommendedWatcher> {
         let (hint, place) = (self.hint.clone(), self.place.clone());
-        let told = move |event: notify::Result<Event>| {
+        let notify = move |event: notify::Result<Event>| {
             if event.map_or(true, |event| place.concerns(&event)) {
-                // Nobody is there to hear it while the process ends.
+                // The receiver is gone while the process ends.
                 let _ = hint.send(());
             }
         };
-        let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
+        let watcher = notify::recommended_watcher(notify).and_then(|mut watcher| {
             for (folder, _) in folders {
                 watcher.watch(folder, RecursiveMode::NonRecursive)?;
             }
             Ok(watcher)
         });
         watcher
-            .inspect_err(|error| debug!(%error, "no file events, looking from time to time"))
+            .inspect_err(|error| debug!(%error, "no file events; polling instead"))
             .ok()
     }
 
@@ -150,18 +152,19 @@ impl Watch {
 }
 
 impl Place {
-    /// Whether an event may mean a change for us. The configuration's folder is often a busy one.
+    /// Whether an event may be about our files. Other files in the configuration's folder may change
+    /// often.
     fn concerns(&self, event: &Event) -> bool {
         let read_only = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-            // Our own looking and reading makes these.
+            // Reading the files causes these.
             EventKind::Access(_) => true,
             _ => false,
         };
         let ours = |path: &PathBuf| {
             path.starts_with(&self.plugins)
                 || path == &self.config
-                // How container managers swap all files of a mounted folder at once.
+                // Container managers swap all files of a mounted folder by such a link.
                 || path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."))
         };
         !read_only && (event.paths.is_empty() || event.paths.iter().any(ours))
@@ -187,7 +190,7 @@ mod tests {
 
     use super::{super::folder::Folder, *};
 
-    /// Far more than an event takes, far less than a person waits.
+    /// Far longer than an event takes.
     const LIMIT: Duration = Duration::from_secs(20);
 
     fn watch(folder: &Folder) -> Watch {
@@ -199,20 +202,20 @@ mod tests {
     }
 
     #[test]
-    fn a_component_a_configuration_and_a_folder_made_later_give_hints() {
+    fn a_component_a_configuration_and_a_folder_made_later_cause_hints() {
         let folder = Folder::new();
         let mut watch = watch(&folder);
         fs::write(folder.path().join("witgate.toml"), "").unwrap();
-        assert!(watch.stirred_within(LIMIT), "the configuration");
+        assert!(watch.hint_within(LIMIT), "the configuration");
         fs::create_dir(folder.path().join("plugins")).unwrap();
-        assert!(watch.stirred_within(LIMIT), "the folder");
+        assert!(watch.hint_within(LIMIT), "the folder");
         watch.arm();
         fs::write(folder.path().join("plugins/a.wasm"), "").unwrap();
-        assert!(watch.stirred_within(LIMIT), "the component");
+        assert!(watch.hint_within(LIMIT), "the component");
     }
 
     #[test]
-    fn a_replaced_folder_is_watched_anew() {
+    fn a_replaced_folder_is_watched_again() {
         let folder = Folder::new();
         let plugins = folder.path().join("plugins");
         fs::create_dir(&plugins).unwrap();
@@ -220,13 +223,13 @@ mod tests {
         fs::create_dir(folder.path().join("next")).unwrap();
         fs::rename(&plugins, folder.path().join("former")).unwrap();
         fs::rename(folder.path().join("next"), &plugins).unwrap();
-        assert!(watch.stirred_within(LIMIT), "the replacement");
+        assert!(watch.hint_within(LIMIT), "the replacement");
         let before = watch.watched.clone();
         watch.arm();
         assert_ne!(watch.watched, before);
         fs::write(plugins.join("a.wasm"), "").unwrap();
         assert!(
-            watch.stirred_within(LIMIT),
+            watch.hint_within(LIMIT),
             "the component in the new folder"
         );
     }
@@ -238,7 +241,7 @@ mod tests {
         fs::create_dir(&plugins).unwrap();
         let mut watch = watch(&folder);
         let look = || {
-            // It grows under the eyes of whoever looks, three times.
+            // The file grows at each of the first three looks.
             let length = fs::read(plugins.join("a.wasm")).map_or(0, |bytes| bytes.len());
             if length < 3 {
                 fs::write(plugins.join("a.wasm"), vec![0; length + 1]).unwrap();
@@ -277,7 +280,7 @@ mod tests {
         let folder = Folder::new();
         let mut watch = watch(&folder);
         let poll = Some(Duration::from_millis(100));
-        watch.turn_to(Place {
+        watch.set_place(Place {
             poll,
             ..watch.place.clone()
         });

@@ -1,5 +1,7 @@
-//! A line of the log, to the byte as the library writes it by default, but for what a line costs: the library makes each
-//! piece of it by way of a style, even where nothing is coloured, and an exchange's line has twenty fields.
+//! Formats log lines exactly as the library does by default, in less time.
+//!
+//! The library applies a style to each piece of a line, even without colours, and the line of an
+//! exchange has twenty fields.
 
 use std::{
     fmt::{self, Debug},
@@ -22,7 +24,7 @@ use tracing_subscriber::{
 /// Time, level, target, fields.
 #[derive(Default)]
 pub(super) struct Line {
-    /// Writes what is not written here: colours, and spans, which only libraries have.
+    /// Formats what this module does not: colours, and spans, which only libraries use.
     library: Format,
 }
 
@@ -40,7 +42,7 @@ where
         if writer.has_ansi_escapes() || context.event_scope().is_some() {
             return self.library.format_event(context, writer, event);
         }
-        // A clock that is set to before 1970 has no such form.
+        // A time before 1970 has no such format.
         let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
         write!(writer, "{}", humantime::format_rfc3339_micros(now))?;
         writer.write_str(match *event.metadata().level() {
@@ -57,7 +59,7 @@ where
     }
 }
 
-/// `name=value`, the message without its name.
+/// Formats fields as `name=value`, and the message without its name.
 pub(super) struct Fields;
 
 impl<'writer> FormatFields<'writer> for Fields {
@@ -75,7 +77,7 @@ impl<'writer> FormatFields<'writer> for Fields {
 struct Writing<'a> {
     writer: Writer<'a>,
     is_first: bool,
-    /// The first failure; nothing is written after it.
+    /// The first error. Nothing is written after it.
     result: fmt::Result,
 }
 
@@ -99,7 +101,7 @@ impl Writing<'_> {
         write(&mut self.writer)
     }
 
-    /// What has rules of its own, of which there are few in a line, the library writes.
+    /// Lets the library format a field with rules of its own. A line has few of them.
     fn by_library(&mut self, record: impl FnOnce(&mut DefaultVisitor<'_>)) {
         if self.result.is_err() {
             return;
@@ -129,7 +131,7 @@ impl Visit for Writing<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        // In what has none of these, there is nothing to escape.
+        // Such bytes need no escape.
         let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.is_plain(field) {
             return self.by_library(|library| library.record_str(field, value));
@@ -161,7 +163,7 @@ fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &str {
     let mut at = digits.len();
     loop {
         at -= 1;
-        // A remainder of ten fits.
+        // A digit fits into a byte.
         digits[at] = b'0' + (value % 10) as u8;
         value /= 10;
         if value == 0 {
@@ -195,7 +197,7 @@ mod tests {
         }
     }
 
-    /// What is written of the same events, each line without its time.
+    /// Logs the same events and returns the lines without their times.
     fn written(layer: impl FnOnce(Lines) -> Box<dyn Layer<Registry> + Send + Sync>) -> String {
         let lines = Lines::default();
         let logs = tracing_subscriber::registry().with(layer(lines.clone()));
@@ -227,18 +229,18 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let time = "2026-11-22T00:00:00.000000Z".len();
         let untimed = text.lines().map(|line| {
-            let (time, rest) = line.split_at(time);
+            let (time, after) = line.split_at(time);
             assert!(
                 humantime::parse_rfc3339(time).is_ok() && time.ends_with('Z'),
                 "{line}"
             );
-            format!("{rest}\n")
+            format!("{after}\n")
         });
         untimed.collect()
     }
 
     #[test]
-    fn a_line_is_the_one_that_the_library_would_write() {
+    fn a_line_is_the_same_as_from_the_library() {
         let ours = written(|lines| {
             let layer = fmt::layer()
                 .event_format(Line::default())

@@ -1,7 +1,7 @@
-//! What `/metrics` shows: counts that whoever sees a thing happen adds to, written out when they are asked for.
+//! The metrics of the process, which `/metrics` writes as text.
 //!
-//! Labels take their values from lists and from what the operator named, never from a request: what clients may choose, such
-//! as a model, would make series without end.
+//! Label values come from fixed lists and from the configuration, never from a request. Values that
+//! clients choose, such as models, would create an unlimited number of series.
 
 use std::{
     fmt,
@@ -24,25 +24,25 @@ use prometheus_client::{
 use super::{Log, Usage};
 use crate::ids::{AccountId, PluginId, UpstreamId};
 
-/// The content type of what [`Metrics::write`] writes: the text format that Prometheus asks for first.
+/// The content type of [`Metrics::write`]: the text format that Prometheus prefers.
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// From what a person does not notice to the longest answers, in seconds.
+/// Bucket bounds in seconds, from an unnoticed delay to the longest responses.
 const BUCKETS: [f64; 14] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0, 90.0, 180.0, 300.0, 600.0,
 ];
 
-/// Series that are there from the start, so that the first of a kind shows as a rise from 0.
-const KINDS: [&str; 3] = ["messages", "count_tokens", "pass"];
+/// Labels whose series exist from the start, so that the first event shows as a rise from 0.
+const KINDS: [&str; 3] = ["messages", "count_tokens", "passthrough"];
 const ENDINGS: [&str; 5] = ["complete", "truncated", "client_gone", "error", "answered"];
 const RELOADS: [(&str, &str); 4] = [
     ("config", "applied"),
-    ("config", "refused"),
+    ("config", "rejected"),
     ("plugins", "applied"),
-    ("plugins", "refused"),
+    ("plugins", "rejected"),
 ];
 
-/// The counts of the process; made once and handed down.
+/// The metrics of the process. Made once and shared.
 pub(crate) struct Metrics {
     registry: Registry,
     exchanges: Family<OfExchange, Counter>,
@@ -54,51 +54,51 @@ pub(crate) struct Metrics {
     retries: Family<OfRetry, Counter>,
     tokens: Family<OfTokens, Counter>,
     calls: Family<OfHook, Counter>,
-    guarded: Family<OfHook, Counter>,
+    guard_skips: Family<OfHook, Counter>,
     failures: Family<OfHook, Counter>,
     busy: Family<OfHook, Counter<f64, Nanos>>,
     reloads: Family<OfReload, Counter>,
     dropped_lines: Counter,
 }
 
-/// What came of an exchange.
+/// The result of an exchange.
 pub(crate) struct Ended<'a> {
     pub(crate) kind: &'static str,
     pub(crate) ending: &'static str,
-    /// Whether a plugin answered so that no upstream was asked.
+    /// Whether a plugin answered and no upstream was contacted.
     pub(crate) saved: bool,
-    /// The last that was asked.
+    /// The last upstream that was contacted.
     pub(crate) upstream: Option<&'a UpstreamId>,
     pub(crate) usage: Usage,
     pub(crate) total: Duration,
     pub(crate) first_event: Option<Duration>,
 }
 
-/// What is not counted but looked at when the metrics are asked for.
+/// Values that are read when the metrics are requested.
 pub(crate) struct Moment {
     pub(crate) generation: u64,
-    /// Plugin instances that live, and how many may.
+    /// Live plugin instances, and their limit.
     pub(crate) slots: (usize, usize),
-    /// How many accounts rest, by upstream, or whether one rests, by account.
-    pub(crate) resting: Vec<(UpstreamId, Option<AccountId>, usize)>,
+    /// Accounts on cooldown: a number by upstream, or 0 or 1 by account.
+    pub(crate) on_cooldown: Vec<(UpstreamId, Option<AccountId>, usize)>,
 }
 
-/// The counts of one plugin's hook, looked up once.
+/// The metrics of one plugin's hook, looked up once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HookMeter {
     calls: Counter,
-    guarded: Counter,
+    guard_skips: Counter,
     failures: Counter,
     busy: Counter<f64, Nanos>,
 }
 
-/// A call under way; its time is counted when this is dropped, so that one that is cut short counts as well.
+/// A running call. Its time is counted when this is dropped, so that an aborted call counts as well.
 pub(crate) struct Call<'a> {
     meter: &'a HookMeter,
     begun: Instant,
 }
 
-/// A stream that is going to a client.
+/// A stream that is being sent to a client.
 pub(crate) struct OpenStream(Gauge);
 
 impl Metrics {
@@ -106,7 +106,7 @@ impl Metrics {
         Self::counting(Counter::default())
     }
 
-    /// With the lines that this log drops.
+    /// Metrics that include the dropped lines of this log.
     pub(crate) fn of(log: &Log) -> Self {
         Self::counting(log.dropped_lines())
     }
@@ -124,7 +124,7 @@ impl Metrics {
             retries: Family::default(),
             tokens: Family::default(),
             calls: Family::default(),
-            guarded: Family::default(),
+            guard_skips: Family::default(),
             failures: Family::default(),
             busy: Family::default(),
             reloads: Family::default(),
@@ -147,7 +147,7 @@ impl Metrics {
         metrics
     }
 
-    /// An exchange has ended, however it did.
+    /// Counts an exchange that has ended.
     pub(crate) fn ended(&self, ended: &Ended<'_>) {
         let Ended {
             kind,
@@ -179,7 +179,7 @@ impl Metrics {
         }
     }
 
-    /// An attempt has ended with this status of the upstream, 0 where none came.
+    /// Counts an attempt by the upstream's status, 0 if there was none.
     pub(crate) fn attempt(&self, upstream: &UpstreamId, status: u16) {
         let upstream = upstream.clone();
         let status = Status(status);
@@ -188,45 +188,46 @@ impl Metrics {
             .inc();
     }
 
-    /// Another attempt is made, because of this.
+    /// Counts a retry by its cause.
     pub(crate) fn retry(&self, cause: &'static str) {
         self.retries.get_or_create(&OfRetry { cause }).inc();
     }
 
+    /// Counts a stream as open until the value is dropped.
     pub(crate) fn stream(&self) -> OpenStream {
         self.streams.inc();
         OpenStream(self.streams.clone())
     }
 
-    /// The handles of a plugin's hook. They stay the same for as long as the process lives, whatever is loaded under the name.
+    /// Returns the metrics of a plugin's hook. They stay the same when the plugin is replaced.
     pub(crate) fn hook(&self, plugin: &PluginId, hook: &'static str) -> HookMeter {
         let plugin = plugin.clone();
         let of = OfHook { plugin, hook };
         HookMeter {
             calls: self.calls.get_or_create_owned(&of),
-            guarded: self.guarded.get_or_create_owned(&of),
+            guard_skips: self.guard_skips.get_or_create_owned(&of),
             failures: self.failures.get_or_create_owned(&of),
             busy: self.busy.get_or_create_owned(&of),
         }
     }
 
-    /// `what` is `config` or `plugins`.
+    /// Counts a reload of `config` or `plugins`.
     pub(crate) fn reload(&self, what: &'static str, applied: bool) {
-        let result = if applied { "applied" } else { "refused" };
+        let result = if applied { "applied" } else { "rejected" };
         self.reloads.get_or_create(&OfReload { what, result }).inc();
     }
 
-    /// All of it as text.
+    /// Writes all metrics as text.
     pub(crate) fn write(&self, moment: &Moment) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
-        // A registry of its own, so that two who ask at the same time do not get into each other's way.
+        // A separate registry, so that concurrent requests do not disturb each other.
         text::encode_registry(&mut text, &moment.registry())?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
 
-    /// Names and what they mean; docs/operations.md has the same table.
+    /// Registers the metrics with their help texts. docs/operations.md has the same table.
     fn register(&mut self) {
         let registry = &mut self.registry;
         let version = OfBuild {
@@ -239,18 +240,18 @@ impl Metrics {
             "Exchanges that ended, by kind and ending",
             exchanges,
         );
-        let help = "Exchanges that a plugin answered so that no upstream was asked";
+        let help = "Exchanges that a plugin answered without contacting an upstream";
         registry.register("exchanges_saved", help, self.saved.clone());
-        let help = "Time from a request's head to the end of its answer";
+        let help = "Time from a request's head to the end of its response";
         let seconds = || Unit::Seconds;
         registry.register_with_unit("exchange_duration", help, seconds(), self.total.clone());
-        let help = "Time from a request's head to the first event of a streamed answer";
+        let help = "Time from a request's head to the first event of a streamed response";
         registry.register_with_unit("first_event", help, seconds(), self.first_event.clone());
-        let help = "Streams that are going to clients now";
+        let help = "Streams that are being sent to clients";
         registry.register("open_streams", help, self.streams.clone());
-        let help = "Attempts by upstream and its status, `none` where no answer came";
+        let help = "Attempts by upstream and its status, `none` without a usable response";
         registry.register("attempts", help, self.attempts.clone());
-        let help = "Attempts made because an earlier one failed, by the cause of that";
+        let help = "Retries by the cause of the failed attempt before";
         registry.register("retries", help, self.retries.clone());
         let help = "Tokens as upstreams reported them, by upstream and type";
         registry.register("tokens", help, self.tokens.clone());
@@ -259,15 +260,15 @@ impl Metrics {
             "Calls of a plugin's hook",
             self.calls.clone(),
         );
-        let help = "Calls of a plugin's hook not made because its guard did not hold";
-        registry.register("plugin_guard_skips", help, self.guarded.clone());
+        let help = "Calls of a plugin's hook skipped because its guard did not match";
+        registry.register("plugin_guard_skips", help, self.guard_skips.clone());
         let help = "Calls of a plugin's hook that failed";
         registry.register("plugin_failures", help, self.failures.clone());
-        let help = "Time that calls of a plugin's hook took";
+        let help = "Time spent in calls of a plugin's hook";
         registry.register_with_unit("plugin_call", help, seconds(), self.busy.clone());
-        let help = "Changes of files that came into force or were refused";
+        let help = "Changed files that were applied or rejected";
         registry.register("reloads", help, self.reloads.clone());
-        let help = "Lines of the log that were dropped because standard error was not read";
+        let help = "Log lines dropped because standard error was not read";
         registry.register("log_lines_dropped", help, self.dropped_lines.clone());
     }
 }
@@ -282,27 +283,27 @@ impl Moment {
         };
         let generation = Gauge::<u64, AtomicU64>::default();
         generation.set(self.generation);
-        registry.register("generation", "The set of plugins in force", generation);
+        registry.register("generation", "Number of the current set of plugins", generation);
         let (used, all) = self.slots;
-        let help = "Plugin instances that live or are reserved";
+        let help = "Plugin instances that exist or are reserved";
         registry.register("plugin_slots_in_use", help, gauge(used));
-        registry.register("plugin_slots", "Plugin instances that may live", gauge(all));
-        // A list, because where accounts are not to be named the label is not there at all.
-        let resting = Family::<Vec<(&str, String)>, Gauge>::default();
-        for (upstream, account, count) in &self.resting {
+        registry.register("plugin_slots", "Plugin instances that may exist", gauge(all));
+        // A list, because the label `account` is absent if accounts must not be named.
+        let on_cooldown = Family::<Vec<(&str, String)>, Gauge>::default();
+        for (upstream, account, count) in &self.on_cooldown {
             let upstream = ("upstream", upstream.to_string());
             let account = account.as_ref().map(|name| ("account", name.to_string()));
             let of = std::iter::once(upstream).chain(account).collect();
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
-            resting.get_or_create(&of).inc_by(count);
+            on_cooldown.get_or_create(&of).inc_by(count);
         }
-        registry.register("accounts_resting", "Accounts that rest now", resting);
+        registry.register("accounts_on_cooldown", "Accounts on cooldown", on_cooldown);
         registry
     }
 }
 
 impl HookMeter {
-    /// A call begins.
+    /// Counts a call and starts its timer.
     pub(crate) fn call(&self) -> Call<'_> {
         self.calls.inc();
         Call {
@@ -311,11 +312,12 @@ impl HookMeter {
         }
     }
 
-    /// A call was not made, because the guard did not hold.
+    /// Counts a call that was skipped because the guard did not match.
     pub(crate) fn guarded(&self) {
-        self.guarded.inc();
+        self.guard_skips.inc();
     }
 
+    /// Counts a failed call.
     pub(crate) fn failed(&self) {
         self.failures.inc();
     }
@@ -333,7 +335,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// Time as a whole number, because a sum of them is one atomic step, and shown in seconds.
+/// A sum of times in nanoseconds, which one atomic step adds to. Shown in seconds.
 #[derive(Debug, Default)]
 struct Nanos(AtomicU64);
 
@@ -433,15 +435,15 @@ as_text!(PluginId UpstreamId);
 mod tests {
     use super::*;
 
-    fn written(metrics: &Metrics, resting: &[(&str, Option<&str>, usize)]) -> String {
-        let resting = resting.iter().map(|(upstream, account, count)| {
+    fn written(metrics: &Metrics, on_cooldown: &[(&str, Option<&str>, usize)]) -> String {
+        let on_cooldown = on_cooldown.iter().map(|(upstream, account, count)| {
             let account = account.map(|name| name.parse().unwrap());
             (upstream.parse().unwrap(), account, *count)
         });
         let moment = Moment {
             generation: 3,
             slots: (2, 1_000),
-            resting: resting.collect(),
+            on_cooldown: on_cooldown.collect(),
         };
         metrics.write(&moment).unwrap()
     }
@@ -500,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_without_an_answer_has_no_status() {
+    fn an_attempt_without_a_response_has_no_status() {
         let metrics = Metrics::new();
         let upstream = "up".parse().unwrap();
         for status in [0, 429, 429] {
@@ -547,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_at_is_there_anew_each_time() {
+    fn values_of_the_moment_are_read_again_each_time() {
         let metrics = Metrics::new();
         let text = written(&metrics, &[("a", Some("x\"y"), 1), ("b", None, 2)]);
         has(&text, "witgate_generation 3");
@@ -555,10 +557,10 @@ mod tests {
         has(&text, "witgate_plugin_slots 1000");
         has(
             &text,
-            r#"witgate_accounts_resting{upstream="a",account="x\"y"} 1"#,
+            r#"witgate_accounts_on_cooldown{upstream="a",account="x\"y"} 1"#,
         );
-        has(&text, r#"witgate_accounts_resting{upstream="b"} 2"#);
+        has(&text, r#"witgate_accounts_on_cooldown{upstream="b"} 2"#);
         let text = written(&metrics, &[]);
-        assert!(!text.contains("accounts_resting"), "{text}");
+        assert!(!text.contains("accounts_on_cooldown"), "{text}");
     }
 }

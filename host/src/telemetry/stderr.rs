@@ -1,9 +1,8 @@
-//! A queue before standard error: a thread of its own writes, so a reader that stalls holds up no
-//! request.
+//! A queue in front of standard error, so that a stalled reader delays no request.
 //!
-//! A full queue drops lines and counts them. `tracing-appender` does the same, but its queue has a
-//! limit in lines and not in bytes, it does not say where lines are missing, and its guard may block
-//! on standard output.
+//! A thread writes the queue. A full queue drops lines and counts them. `tracing-appender` does the
+//! same, but limits its queue in lines and not in bytes, does not log where lines are missing, and its
+//! guard may block on standard output.
 
 use std::{
     io::{self, Write},
@@ -15,33 +14,33 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 
-/// What may wait to be written, in bytes: some ten thousand lines.
+/// The size of the queue, in bytes: some ten thousand lines.
 const QUEUE: usize = 4 * 1024 * 1024;
 
-/// What stays allocated after a burst, in bytes.
+/// The memory that stays allocated after a burst, in bytes.
 const KEPT: usize = 64 * 1024;
 
-/// The lines that wait.
+/// The lines that wait to be written.
 pub(super) struct Queue {
     limit: usize,
     state: Mutex<State>,
     added: Condvar,
     written: Condvar,
-    /// All lines that were dropped.
+    /// The total of dropped lines.
     dropped: Counter,
 }
 
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines dropped since the thread took the lines before them.
+    /// Lines dropped since the thread last took lines.
     dropped: u64,
-    /// The thread is writing what it took.
+    /// Whether the thread is writing the lines that it took.
     is_writing: bool,
 }
 
 impl Queue {
-    /// A queue before standard error.
+    /// Starts a queue in front of standard error.
     pub(super) fn start() -> io::Result<Arc<Self>> {
         Self::before(io::stderr(), QUEUE)
     }
@@ -56,12 +55,12 @@ impl Queue {
         });
         let writes = Arc::clone(&queue);
         let thread = thread::Builder::new().name("log".to_owned());
-        // Ends with the process.
+        // The thread ends with the process.
         thread.spawn(move || writes.write_to(out))?;
         Ok(queue)
     }
 
-    /// Adds a line, or drops it when there is no room. Never waits for the reader.
+    /// Adds a line, or drops it if the queue is full. Never waits for the reader.
     pub(super) fn add(&self, line: &[u8]) {
         let mut state = self.state();
         if state.lines.len() + line.len() > self.limit {
@@ -75,14 +74,14 @@ impl Queue {
         }
     }
 
-    /// Waits until everything is written, but no longer than this.
+    /// Waits until everything is written, for at most this time.
     pub(super) fn flush(&self, limit: Duration) {
         let waits = |state: &mut State| state.is_writing || !state.lines.is_empty();
-        // What is not written by then is lost: nothing reads it.
+        // Lines that are not written by then are lost.
         drop(self.written.wait_timeout_while(self.state(), limit, waits));
     }
 
-    /// Counts the lines that are dropped.
+    /// Returns the counter of dropped lines.
     pub(super) fn dropped(&self) -> Counter {
         self.dropped.clone()
     }
@@ -91,7 +90,7 @@ impl Queue {
         let mut lines = Vec::new();
         loop {
             let dropped = self.take(&mut lines);
-            // A closed standard error is no reason to stop: it may be a full disk.
+            // After an error, later writes may succeed: it may be a full disk.
             let _ = out.write_all(&lines);
             if dropped > 0 {
                 let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
@@ -105,8 +104,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and swaps them with those that are written. Returns how many are missing
-    /// after them.
+    /// Waits for lines and swaps them with the written ones. Returns how many were dropped after them.
     fn take(&self, lines: &mut Vec<u8>) -> u64 {
         let mut state = self.state();
         state.is_writing = false;
@@ -125,7 +123,7 @@ impl Queue {
     }
 }
 
-/// The log writes each line by one call.
+/// The log writes each line in one call.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.add(line);
@@ -145,7 +143,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    /// A reader that takes what is written once for each message that it gets.
+    /// A reader that reads once for each message that it gets.
     struct Reader {
         may: Receiver<()>,
         begun: Sender<()>,

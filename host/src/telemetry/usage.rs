@@ -1,9 +1,11 @@
-//! The tokens of an answer, as the upstream reports them in `usage`. Pure.
+//! The tokens of a response, as the upstream reports them in `usage`. Does no I/O.
 
 use serde::Deserialize;
 
-/// What was reported so far. In a stream the numbers are running totals: an event that has one says all that was used until
-/// then, and one that has none, or a 0 where another event had the number, takes nothing back. So the largest counts.
+/// The tokens reported so far.
+///
+/// In a stream the numbers are running totals, and an event may omit one or report 0 for it. So the
+/// largest value counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) input: Option<u64>,
@@ -13,12 +15,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Whether events of this name have it.
+    /// Whether events with this name contain `usage`.
     pub(crate) fn is_in(name: &[u8]) -> bool {
         matches!(name, b"message_start" | b"message_delta")
     }
 
-    /// Reads an event's data; that of events which cannot have it is not looked at.
+    /// Reads an event's data. Data of events without `usage` is ignored.
     pub(crate) fn of_event(&mut self, name: &[u8], data: &[u8]) {
         #[derive(Deserialize)]
         struct Start {
@@ -37,14 +39,14 @@ impl Usage {
         }
     }
 
-    /// Reads a whole message, or what else has `usage` at its top. False where it could not, which is so of all that is no
-    /// JSON, and of JSON in which `usage` is something else.
+    /// Reads a message, or other JSON with `usage` at its top level. Returns false if the body is not
+    /// JSON or its `usage` is something else.
     pub(crate) fn of_message(&mut self, body: &[u8]) -> bool {
         let message = serde_json::from_slice::<Message>(body);
         message.map(|message| self.take(message.usage)).is_ok()
     }
 
-    /// By type, where they were reported.
+    /// Returns the reported counts by type.
     pub(super) fn counts(self) -> impl Iterator<Item = (&'static str, u64)> {
         [
             ("input", self.input),
@@ -58,7 +60,7 @@ impl Usage {
 
     fn take(&mut self, reported: Option<Reported>) {
         let Some(reported) = reported else { return };
-        // None is less than any number.
+        // `None` is less than any number.
         self.input = self.input.max(reported.input_tokens);
         self.output = self.output.max(reported.output_tokens);
         self.cache_read = self.cache_read.max(reported.cache_read_input_tokens);
