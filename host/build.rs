@@ -1,7 +1,7 @@
 //! Builds the default plugins for wasm32-wasip2 and embeds them as `$OUT_DIR/builtin.rs`.
 //!
-//! The plugins have a target directory of their own below `OUT_DIR`, for the one in use is locked by the cargo that runs
-//! this, and none of the host's compiler settings reach them.
+//! The plugins are built in a separate target directory below `OUT_DIR`, because the cargo that
+//! runs this locks its own. The compiler settings of the host do not apply to them.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-/// The default plugins with their places in the order.
+/// The default plugins with their positions in the order of calls.
 const PLUGINS: &[(u8, &str)] = &[
     (10, "answer-warmup"),
     (20, "background-model"),
@@ -28,7 +28,7 @@ const PLUGINS: &[(u8, &str)] = &[
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
 
-/// What a cargo or a clippy above this one has set for the host's code, and what would be wrong for the plugins.
+/// Variables that cargo or clippy set for the host's code and that must not apply to the plugins.
 const NOT_FOR_PLUGINS: &[&str] = &[
     "CARGO_BUILD_RUSTC_WRAPPER",
     "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
@@ -51,9 +51,12 @@ fn main() {
 
 fn run() -> Result<(), String> {
     let host = variable("CARGO_MANIFEST_DIR")?;
-    let root = host
-        .parent()
-        .ok_or_else(|| format!("`{}` is in no workspace", host.display()))?;
+    let root = host.parent().ok_or_else(|| {
+        format!(
+            "`{}` has no parent folder, expected one with the workspace",
+            host.display()
+        )
+    })?;
     let out = variable("OUT_DIR")?;
 
     check_target_is_installed()?;
@@ -64,15 +67,16 @@ fn run() -> Result<(), String> {
     rerun_when_changed(root, &built)
 }
 
-/// rustup accepts a toolchain file whose target it does not install, and then a crate `std` is missing somewhere.
+/// Fails early if the target is missing. Otherwise the build fails later with a missing crate
+/// `std`.
 fn check_target_is_installed() -> Result<(), String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
-    let asked = Command::new(&rustc)
+    let printed = Command::new(&rustc)
         .args(["--print", "target-libdir", "--target", TARGET])
         .output()
         .map_err(|error| format!("`{}`: {error}", rustc.display()))?;
-    let libraries = String::from_utf8_lossy(&asked.stdout);
-    if asked.status.success() && Path::new(libraries.trim()).is_dir() {
+    let libraries = String::from_utf8_lossy(&printed.stdout);
+    if printed.status.success() && Path::new(libraries.trim()).is_dir() {
         return Ok(());
     }
     Err(format!(
@@ -87,7 +91,7 @@ fn build_plugins(root: &Path, out: &Path) -> Result<(), String> {
     let mut command = Command::new(cargo);
     command
         .current_dir(root)
-        // The lock file is as the cargo above has just seen it.
+        // The cargo above has just updated the lock file if necessary.
         .args([
             "build",
             "--locked",
@@ -98,7 +102,7 @@ fn build_plugins(root: &Path, out: &Path) -> Result<(), String> {
         ])
         .arg("--target-dir")
         .arg(&target_dir)
-        // Set, not removed: the user's configuration may name others.
+        // Set, not removed: the user's configuration may set others.
         .env("CARGO_TARGET_DIR", &target_dir)
         .env("CARGO_BUILD_BUILD_DIR", &target_dir)
         .env("RUSTC_WRAPPER", "")
@@ -116,7 +120,7 @@ fn build_plugins(root: &Path, out: &Path) -> Result<(), String> {
     }
     let built = command
         .output()
-        .map_err(|error| format!("cargo for the default plugins: {error}"))?;
+        .map_err(|error| format!("cannot run cargo for the default plugins: {error}"))?;
     if built.status.success() {
         return Ok(());
     }
@@ -126,10 +130,10 @@ fn build_plugins(root: &Path, out: &Path) -> Result<(), String> {
     ))
 }
 
-/// The constant with order, name and component of each plugin.
+/// Returns the source of the constant with order, name and component of each plugin.
 fn plugins(built: &Path) -> Result<String, String> {
     let mut text = String::from(
-        "/// The plugins that are always there: order, name, component.\n\
+        "/// The built-in plugins: order, name and component.\n\
          pub(crate) const BUILTIN: &[(u8, &str, &[u8])] = &[\n",
     );
     for (order, name) in PLUGINS {
@@ -146,7 +150,7 @@ fn plugins(built: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// Names everything that the embedded bytes depend on, down to the sources of the SDK.
+/// Tells cargo everything that the embedded bytes depend on, including the sources of the SDK.
 fn rerun_when_changed(root: &Path, built: &Path) -> Result<(), String> {
     let mut inputs = vec![
         root.join("Cargo.toml"),
@@ -169,17 +173,17 @@ fn rerun_when_changed(root: &Path, built: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The paths behind the colon in a file that rustc wrote for make, in which blanks are escaped.
+/// Returns the paths after the colon in a dependency file of rustc, in which spaces are escaped.
 fn dependencies(text: &str) -> Vec<PathBuf> {
-    const BLANK: &str = "\0";
+    const SPACE: &str = "\0";
     let line = text.lines().next().unwrap_or_default();
     let Some((_, paths)) = line.split_once(": ") else {
         return Vec::new();
     };
     paths
-        .replace("\\ ", BLANK)
+        .replace("\\ ", SPACE)
         .split_whitespace()
-        .map(|path| PathBuf::from(path.replace(BLANK, " ")))
+        .map(|path| PathBuf::from(path.replace(SPACE, " ")))
         .collect()
 }
 
@@ -197,7 +201,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
-/// Leaves the file alone if it says the same already, so that the host is not compiled again.
+/// Writes a file unless it has this content already, so that the host is not compiled again.
 fn write(path: &Path, text: &str) -> Result<(), String> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());

@@ -203,8 +203,9 @@ fn load_plugins(config: &Config) -> Result<Loaded, Failure> {
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Tasks that overflow a worker's own queue go to the global one. Workers check it as often as
-        // their own, because a few requests in a thousand would otherwise wait several times as long.
+        // Tasks that overflow a worker's own queue go to the global one. Workers check it as often
+        // as their own, because a few requests in a thousand would otherwise wait several times as
+        // long.
         .global_queue_interval(1)
         .build();
     built.map_err(|error| Failure::new(Code::Other, format!("cannot start threads: {error}")))
@@ -219,7 +220,9 @@ fn rejected(loaded: &Loaded) -> Option<Failure> {
     let errors: Vec<String> = errors.collect();
     let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
     let hint = match loaded.refused.iter().any(unlisted) {
-        true => "make it a folder that the gateway can read, or set another one as `dir` in [plugins]",
+        true => {
+            "make it a folder that the gateway can read, or set another one as `dir` in [plugins]"
+        }
         false => "rebuild it, or remove it from the folder; `witgate wit` prints the contract",
     };
     (!errors.is_empty()).then(|| Failure {

@@ -40,8 +40,8 @@ const DEFAULT_BODY_LIMIT: usize = 32 * 1024 * 1024;
 /// Less than the 30 s after which container managers kill, so that the last log lines are written.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
 
-/// Enough for some 300 concurrent exchanges with three plugins each. A live instance reserves a 2 MiB
-/// stack, of which it touches a part.
+/// Enough for some 300 concurrent exchanges with three plugins each. A live instance reserves a 2
+/// MiB stack, of which it touches a part.
 const DEFAULT_INSTANCES: u32 = 1000;
 
 /// The shortest poll interval: a shorter one costs more than it finds.
@@ -67,7 +67,8 @@ pub(crate) struct Config {
     pub(crate) retry: Retry,
     /// In file order. If empty, the echo upstream responds.
     pub(crate) upstreams: Vec<Upstream>,
-    /// In file order; the first match wins. If empty, every model goes to all upstreams in file order.
+    /// In file order; the first match wins. If empty, every model goes to all upstreams in file
+    /// order.
     pub(crate) routes: Vec<Route>,
     pub(crate) plugins: Plugins,
     pub(crate) plugin: BTreeMap<PluginId, PluginConfig>,
@@ -83,8 +84,8 @@ impl Config {
         load::file(file, &load::environment)
     }
 
-    /// The configuration without a file: the echo upstream, the default plugins, and `plugins/` in the
-    /// current folder.
+    /// The configuration without a file: the echo upstream, the default plugins, and `plugins/` in
+    /// the current folder.
     pub(crate) fn without_file() -> Self {
         load::defaults(Path::new(""), &load::environment)
     }
@@ -143,8 +144,8 @@ impl Default for Connections {
             request_head: seconds(30),
             // No usable network is this slow.
             request_body: seconds(60),
-            // Long, because clients keep connections open between turns, and a connection that is closed
-            // just when it is used again looks like an error.
+            // Long, because clients keep connections open between turns, and a connection that is
+            // closed just when it is used again looks like an error.
             idle: seconds(300),
             // Longer than a person pauses a client that has something to read.
             write: seconds(120),
@@ -250,8 +251,8 @@ impl Default for Retry {
             max_attempts: 3,
             // Long enough for a slow handshake across the world, short enough for a failover.
             connect: seconds(10),
-            // A full context may take a minute to the first token. The failover from a dead upstream
-            // comes before the client gives up.
+            // A full context may take a minute to the first token. The failover from a dead
+            // upstream comes before the client gives up.
             first_event: seconds(120),
             // A long response in JSON sends nothing for minutes.
             answer: seconds(600),
@@ -261,8 +262,8 @@ impl Default for Retry {
             max_cooldown_wait: seconds(5),
             // Shorter than the delay from another account's cold prompt cache.
             same_account_wait: seconds(2),
-            // Shorter than the idle limits of known clients and proxies, longer than the usual time to
-            // the first token.
+            // Shorter than the idle limits of known clients and proxies, longer than the usual time
+            // to the first token.
             ping_after: seconds(15),
             ping_every: seconds(10),
             // A key that works again at the provider is then used without a reload.

@@ -1,6 +1,7 @@
-//! What went wrong, whose fault it is, and whether another attempt may help.
+//! Errors of attempts and exchanges: what went wrong, whose fault it is, and whether to retry.
 //!
-//! A fault is decided where it is made, by the one who knows. `gateway/reply.rs` alone turns it into a status and a body.
+//! The code that makes a fault decides all of this. Only `gateway/respond.rs` maps it to a status
+//! and a body.
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
@@ -8,15 +9,15 @@ use crate::ids::PluginId;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Something that ends an attempt or an exchange without an answer.
+/// An error that ends an attempt or an exchange without a response.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) blame: Blame,
     pub(crate) kind: Kind,
     pub(crate) retry: Retry,
-    /// How long the client shall wait, where that is known.
+    /// How long the client should wait, if known.
     pub(crate) retry_after: Option<Duration>,
-    /// Goes into the error object as `details`, a JSON text.
+    /// JSON text for `details` in the error object.
     pub(crate) details: Option<String>,
     what: Cow<'static, str>,
     source: Option<BoxError>,
@@ -31,40 +32,40 @@ pub(crate) enum Blame {
     Upstream,
 }
 
-/// What went wrong, in the terms of the one table that makes a status of it.
+/// What went wrong. `gateway/respond.rs` maps each kind to a status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The request is not well formed, or asks for what cannot be.
+    /// The request is malformed or asks for something impossible.
     BadRequest,
-    /// No key, or a wrong one.
+    /// The key is missing or invalid.
     Unauthenticated,
-    /// Right or wrong key, it is not allowed: a foreign origin, a foreign host.
+    /// The origin or the host of the request is not allowed.
     Forbidden,
-    /// No such route, model or thing.
+    /// The route, model or other resource does not exist.
     NotFound,
-    /// The route is there, but not with this method.
+    /// The route exists, but not with this method.
     MethodNotAllowed,
     /// The body is over the limit.
     TooLarge,
-    /// All accounts rest, or the upstream says so.
+    /// All accounts are on cooldown, or the upstream limits the rate.
     RateLimited,
-    /// No room: instance slots are used up.
+    /// All instance slots are in use.
     Overloaded,
-    /// No connection to the upstream: refused, no such host, TLS.
+    /// No connection to the upstream: refused, unknown host, TLS.
     Unreachable,
-    /// The upstream did not answer in time.
+    /// The upstream, or the client with its request, took too long.
     TimedOut,
-    /// The upstream's answer is none: empty, not JSON, reset.
+    /// The upstream's response is not usable: empty, not JSON, reset.
     InvalidResponse,
-    /// The upstream refused the credential that the gateway holds for it.
+    /// The upstream rejected the gateway's credential.
     BadCredential,
     /// A plugin or the gateway failed.
     Internal,
-    /// A plugin refused the request with this status and Anthropic error type.
+    /// A plugin or an upstream refused the request with this status and Anthropic error type.
     Refused { status: u16, kind: String },
 }
 
-/// Whether another attempt may help.
+/// Whether another attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
     Never,
@@ -110,7 +111,7 @@ impl Fault {
         Self::new(Blame::Upstream, kind, what)
     }
 
-    /// Adds the cause. The text must not repeat it: [`Fault::chain`] prints both.
+    /// Adds the cause. [`Fault::chain`] prints it after the text, so the text must not repeat it.
     pub(crate) fn from(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
@@ -131,13 +132,13 @@ impl Fault {
         self
     }
 
-    /// The text and its causes, joined by colons, as a person reads it.
+    /// Returns the text and its causes, joined by colons.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
             let more = error.to_string();
-            // Some libraries repeat their cause in their own text.
+            // Some libraries include their cause in their own text.
             if !text.ends_with(&more) {
                 text.push_str(": ");
                 text.push_str(&more);

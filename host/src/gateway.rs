@@ -1,13 +1,13 @@
-//! HTTP comes in here and leaves from here: the accept loop, and which request goes where.
+//! The HTTP server: accepts connections, authenticates and routes requests, and sends responses.
 
-mod auth;
-mod connection;
-mod inbound;
-mod metrics;
-mod models;
-mod passthrough;
-mod respond;
-mod routes;
+mod connection; // time limits of client connections
+mod auth; // keys, and web pages that call
+mod routes; // method and path to route
+mod inbound; // reads a request for an exchange
+mod passthrough; // forwards all other routes
+mod models; // `/v1/models`
+mod metrics; // `/metrics`
+mod respond; // responses and errors
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -45,34 +45,36 @@ use crate::{
     telemetry::Metrics,
 };
 
-use auth::{AuthRequirement, wants_key};
+use auth::{AuthRequirement, requires_key};
 use connection::{RequestBody, Requests, ResponseBody, Socket, Streams, Watched};
 use routes::{NoRoute, Route};
 
-/// What the gateway serves from; a reload swaps the snapshot while exchanges under way keep theirs.
+/// The state that requests share. A reload replaces the snapshot, and exchanges in flight keep
+/// theirs.
 pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
 }
 
-/// What a connection may buffer: a smaller buffer costs reads, a larger one memory per connection.
+/// The buffer of a connection, in bytes. A smaller one costs reads, a larger one memory.
 const BUFFER: usize = 64 * 1024;
 
-/// After an accept failed for want of file handles.
+/// The pause after a failed accept, as when file handles run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 struct Gateway {
     shared: Arc<Shared>,
     local: SocketAddr,
-    /// The address as text, for clients that do not say what they call this gateway.
+    /// The address as text, for requests without a host name.
     here: String,
 }
 
-/// Serves until it is told to stop; then ends when all exchanges have, or the time for that is up, or at the second
-/// telling.
+/// Serves until a signal, then waits for exchanges in flight.
+///
+/// Ends when all of them have ended, when the time to drain is over, or at the second signal.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopping: Stopping) {
-    // A socket that does not tell its address listens where it was told to.
+    // If the socket does not report its address, the configured one is used.
     let local = listener
         .local_addr()
         .unwrap_or_else(|_| shared.snapshot.load().config.listen);
@@ -94,13 +96,13 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         let stream = match stream {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             }
         };
         if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "a connection sends small packets late");
+            debug!(%error, "cannot disable the delay of small packets");
         }
         let limits = shared.snapshot.load().config.connections;
         let requests = Arc::new(Requests::new());
@@ -121,12 +123,12 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
     info!(
         connections = connections.len(),
         ?drain,
-        "stopping, exchanges under way may end"
+        "shutting down; waiting for exchanges in flight"
     );
     tokio::select! {
-        () = graceful.shutdown() => info!("stopped"),
-        () = shutdown::elapsed(drain) => warn!("stopped, some exchanges were cut short"),
-        () = stopping.ended() => warn!("stopped at once"),
+        () = graceful.shutdown() => info!("shut down"),
+        () = shutdown::elapsed(drain) => warn!("shut down; some exchanges were cut short"),
+        () = stopping.ended() => warn!("shut down at the second signal; some exchanges were cut short"),
     }
 }
 
@@ -134,7 +136,7 @@ fn http(limits: &Connections) -> auto::Builder<Streams> {
     let mut http = auto::Builder::new(Streams::new(limits));
     http.http1()
         .max_buf_size(BUFFER)
-        // `Watched` limits the time for a head, in both versions of HTTP.
+        // `Watched` limits the time for a head in both versions of HTTP.
         .header_read_timeout(None);
     http.http2()
         .timer(TokioTimer::new())
@@ -143,33 +145,35 @@ fn http(limits: &Connections) -> auto::Builder<Streams> {
     http
 }
 
-/// That no key is configured where one is asked for is said at the start, by whoever reads the configuration.
+/// Warns if anyone can use the gateway. `cli/serve.rs` warns if a key is required but none
+/// configured.
 fn warn_if_open(shared: &Shared, local: SocketAddr) {
     let mode = shared.snapshot.load().config.auth.mode;
     if mode == AuthMode::Off && !local.ip().is_loopback() {
-        warn!(%local, "everyone who reaches this address may use the gateway: `auth.mode` is `off`");
+        warn!(%local, "anyone who can reach this address can use the gateway: `auth.mode` is `off`");
     }
 }
 
-/// One request, on the snapshot of the moment it came.
+/// Handles one request, with the snapshot at its arrival.
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response {
     let snapshot = gateway.shared.snapshot.load_full();
     let id = ExchangeId::new();
     let (parts, body) = request.into_parts();
     let loopback = gateway.local.ip().is_loopback();
     match auth::check_page(&snapshot.config, loopback, &parts.uri, &parts.headers) {
-        Err(fault) => refuse(&id, &parts, &fault),
-        Ok(None) => answer(&gateway, &snapshot, id, parts, body).await,
+        Err(fault) => reject(&id, &parts, &fault),
+        Ok(None) => route(&gateway, &snapshot, id, parts, body).await,
         Ok(Some(origin)) if is_preflight(&parts) => preflight(&id, origin, &parts.headers),
         Ok(Some(origin)) => {
-            let mut response = answer(&gateway, &snapshot, id, parts, body).await;
+            let mut response = route(&gateway, &snapshot, id, parts, body).await;
             allow(origin, response.headers_mut());
             response
         }
     }
 }
 
-async fn answer(
+/// Authenticates a request and passes it to its route.
+async fn route(
     gateway: &Gateway,
     snapshot: &Arc<Snapshot>,
     id: ExchangeId,
@@ -179,16 +183,19 @@ async fn answer(
     let config = &snapshot.config;
     let host = auth::host(&parts.uri, &parts.headers).unwrap_or(&gateway.here);
     let route = routes::route(&parts.method, parts.uri.path(), host);
-    let door = route.as_ref().map_or(AuthRequirement::Locked, Route::door);
-    let wants_key = wants_key(config.auth.mode, gateway.local.ip().is_loopback(), door);
-    let own = match auth::admit(&config.auth, wants_key, &mut parts.headers) {
+    let requirement = route
+        .as_ref()
+        .map_or(AuthRequirement::Locked, Route::auth_requirement);
+    let loopback = gateway.local.ip().is_loopback();
+    let requires_key = requires_key(config.auth.mode, loopback, requirement);
+    let own = match auth::authenticate(&config.auth, requires_key, &mut parts.headers) {
         Ok(own) => own,
-        Err(fault) => return refuse(&id, &parts, &fault),
+        Err(fault) => return reject(&id, &parts, &fault),
     };
     let route = match route {
         Ok(route) => route,
         Err(NoRoute { fault, allow }) => {
-            let mut response = refuse(&id, &parts, &fault);
+            let mut response = reject(&id, &parts, &fault);
             if let Some(allow) = allow {
                 response
                     .headers_mut()
@@ -201,12 +208,12 @@ async fn answer(
         Route::Health => respond::json(&id, r#"{"status":"ok"}"#),
         Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot),
         Route::Probe => respond::empty(&id, StatusCode::OK),
-        Route::Exchange(kind) => converse(gateway, snapshot, id, kind, parts, body, own).await,
+        Route::Exchange(kind) => run_exchange(gateway, snapshot, id, kind, parts, body, own).await,
         Route::Passthrough => {
-            let record = Record::begin(id.clone(), "pass", &gateway.shared.metrics);
+            let record = Record::begin(id.clone(), "passthrough", &gateway.shared.metrics);
             respond::answer(
                 &id,
-                passthrough::pass(snapshot, parts, body, own, record).await,
+                passthrough::forward(snapshot, parts, body, own, record).await,
             )
         }
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
@@ -226,8 +233,8 @@ async fn answer(
     }
 }
 
-/// An exchange: in, around the loop, out.
-async fn converse(
+/// Reads the request, runs the exchange and sends its response.
+async fn run_exchange(
     gateway: &Gateway,
     snapshot: &Arc<Snapshot>,
     id: ExchangeId,
@@ -250,16 +257,17 @@ async fn converse(
     };
     record.request(&request);
     let (runtime, snapshot) = (&gateway.shared.runtime, Arc::clone(snapshot));
-    // By far the largest of what a request waits for: everything above would move it along with itself.
+    // Boxed, because it is by far the largest future of a request and would be moved with all
+    // others.
     let exchange = Box::pin(exchange(Arc::clone(runtime), snapshot, request, record));
     respond::answer(&id, exchange.await)
 }
 
-/// A fault before there was an exchange; it has no record.
-fn refuse(id: &ExchangeId, parts: &http::request::Parts, fault: &Fault) -> Response {
+/// Responds to a request that does not become an exchange, and logs it.
+fn reject(id: &ExchangeId, parts: &http::request::Parts, fault: &Fault) -> Response {
     let response = respond::fault(id, fault);
     let status = response.status().as_u16();
-    info!(%id, status, method = %parts.method, path = parts.uri.path(), reason = %fault, "refused");
+    info!(%id, status, method = %parts.method, path = parts.uri.path(), reason = %fault, "request rejected");
     response
 }
 
@@ -267,21 +275,22 @@ fn is_preflight(parts: &http::request::Parts) -> bool {
     parts.method == Method::OPTIONS && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// A page asks whether it may ask. It carries no key, and nothing is given away.
-fn preflight(id: &ExchangeId, origin: HeaderValue, asked: &HeaderMap) -> Response {
+/// Responds to the preflight request of a web page. It needs no key and reveals nothing.
+fn preflight(id: &ExchangeId, origin: HeaderValue, requested: &HeaderMap) -> Response {
     let mut response = respond::empty(id, StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     allow(origin, headers);
     let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
-    // Which headers there are changes with every beta.
-    if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    // All requested headers are allowed, since every beta adds some.
+    if let Some(names) = requested.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
     }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
 
+/// Lets the pages of this origin read the response.
 fn allow(origin: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));

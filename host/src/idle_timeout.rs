@@ -1,4 +1,4 @@
-//! A timeout that costs next to nothing while something goes on.
+//! A timeout for inactivity that costs almost nothing while there is activity.
 
 use std::{
     pin::{Pin, pin},
@@ -11,33 +11,33 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Expires when nothing has happened for some time.
+/// A timeout that expires after some time without an event.
 ///
-/// The timer stays as it was set for an earlier wait and is set again only when it expires: setting
-/// and clearing it for each event costs as much as reading the event.
+/// The timer keeps the time of an earlier wait, and is set again only when it expires. Setting it
+/// for each event would cost as much as reading the event.
 #[derive(Default)]
 pub(crate) struct IdleTimeout {
-    /// Made at the first wait.
+    /// Created at the first wait.
     timer: Option<Pin<Box<Sleep>>>,
-    /// When the present wait ends.
+    /// When the current wait ends.
     until: Option<Instant>,
-    /// The task that the timer wakes. Registering it again at each poll costs as much as all else.
+    /// The task that the timer wakes. Registering it at each poll would double the cost.
     wakes: Option<Waker>,
 }
 
 impl IdleTimeout {
-    /// Something has happened: the next poll begins a new wait.
+    /// Records an event: the next poll starts a new wait.
     pub(crate) fn reset(&mut self) {
         self.until = None;
     }
 
-    /// Ready when nothing has happened for `limit` since the first poll after [`Self::reset`].
+    /// Ready after `limit` without an event since the first poll after [`Self::reset`].
     pub(crate) fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let until = *self.until.get_or_insert_with(|| Instant::now() + limit);
         self.poll_until(until, cx)
     }
 
-    /// Ready at this time, which may differ from poll to poll.
+    /// Ready at this time, which may differ between polls.
     pub(crate) fn poll_until(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self
             .timer
@@ -45,7 +45,7 @@ impl IdleTimeout {
         let is_earlier = until < timer.deadline();
         let same = |waker: &Waker| waker.will_wake(cx.waker());
         let is_registered = !is_earlier && self.wakes.as_ref().is_some_and(same);
-        // A caller that only looks and cannot be woken is not registered.
+        // A caller that cannot be woken is not registered.
         if (is_registered || same(Waker::noop())) && !timer.is_elapsed() {
             return Poll::Pending;
         }
@@ -53,7 +53,7 @@ impl IdleTimeout {
         if is_earlier {
             timer.as_mut().reset(until);
         }
-        // Not constrained: a task that has used up its budget would not be registered.
+        // Unconstrained, because a task that has used up its budget would not be registered.
         while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             if timer.deadline() >= until {
                 return Poll::Ready(());
@@ -85,7 +85,7 @@ mod tests {
     async fn it_expires_when_nothing_happens() {
         let mut idle = IdleTimeout::default();
         expires(&mut idle, SHORT).await;
-        // And stays so.
+        // It stays expired.
         expires(&mut idle, LONG).await;
     }
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_time_may_come_closer() {
+    async fn an_earlier_time_takes_effect() {
         let mut idle = IdleTimeout::default();
         let (soon, late) = (Instant::now() + SHORT, Instant::now() + LONG);
         let first = poll_fn(|cx| Poll::Ready(idle.poll_until(late, cx))).await;
@@ -114,7 +114,7 @@ mod tests {
     async fn the_task_that_polls_last_is_woken_even_if_its_budget_is_used_up() {
         let mut idle = IdleTimeout::default();
         let limit = Duration::from_millis(500);
-        // Polled by a task that cannot be woken, and by one that is gone.
+        // Polled by a task that cannot be woken, and by one that has ended.
         assert!(poll_fn(|cx| idle.poll(limit, cx)).now_or_never().is_none());
         let mut idle = tokio::spawn(async move {
             assert!(

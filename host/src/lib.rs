@@ -1,32 +1,33 @@
 //! Witgate: a gateway for the Anthropic Messages API whose rewrite rules are WebAssembly plugins.
 //!
-//! The way of a request, which is also the order of the modules:
+//! A request meets the modules in this order:
 //!
-//! 1. [`gateway`] accepts it, checks the key, and takes the snapshot of configuration and plugins that serves it to its end.
-//! 2. [`exchange`] drives it: request hooks, route, attempts, verdict, relay, record.
-//! 3. [`pipeline`] is one exchange's run through its plugins.
-//! 4. [`accounts`] says as whom an attempt goes out.
-//! 5. [`upstream`] sends it, and turns what comes back into our own words.
-//! 6. The answer goes back through [`exchange`], event by event, and out of [`gateway`].
+//! 1. [`gateway`] accepts it, checks the key, and takes a snapshot of the configuration and the
+//!    plugins, which it uses to its end.
+//! 2. [`exchange`] runs it: request hooks, route, attempts, retries, response and record.
+//! 3. [`pipeline`] calls the hooks of the plugins.
+//! 4. [`accounts`] picks the account of each attempt, and its credential.
+//! 5. [`upstream`] sends the request and reads the response.
+//! 6. [`exchange`] relays the response event by event, and [`gateway`] sends it to the client.
 //!
-//! ARCHITECTURE.md has the table of layers and what each may name.
+//! ARCHITECTURE.md lists the layers and what each may use.
 
 #![warn(clippy::disallowed_methods)]
 
-pub mod cli; // what the user typed
-mod reload; // files change: a new snapshot, or the old one and a reason
-mod gateway; // HTTP comes in here and leaves from here
-mod exchange; // attempt, judge, again or out
-mod pipeline; // plugins see and change it
-mod accounts; // whose name it goes out under
-mod upstream; // it leaves the building
-mod sse; // a streamed answer, cut into events
-mod message; // our own words for requests and answers
-mod config; // plain data, read once and checked
-mod store; // what outlives an exchange
-mod telemetry; // log and field names
-mod shutdown; // signal, drain, deadline
-mod idle_timeout; // a timeout for what may take long as long as something happens
-mod fault; // whose fault, what, again?
-mod secret; // a string that prints as [secret]
-mod ids; // names that are already right
+pub mod cli; // arguments and exit codes; starts the gateway
+mod config; // the checked configuration, as plain data
+mod reload; // applies changed files while the gateway runs
+mod gateway; // the HTTP server: connections, authentication, routes, responses
+mod message; // requests, responses and events
+mod exchange; // one request: attempts, retries, response, record
+mod pipeline; // plugins in WebAssembly, and calls of their hooks
+mod store; // the key-value data of plugins
+mod accounts; // picks accounts; credentials and cooldowns
+mod upstream; // the HTTP client
+mod sse; // streamed responses as events
+mod idle_timeout; // a timeout for inactivity
+mod fault; // errors: what, whose fault, and whether to retry
+mod telemetry; // the log and the metrics
+mod shutdown; // signals, and the time to drain
+mod secret; // strings that print as `[secret]`
+mod ids; // validated names

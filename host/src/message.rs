@@ -1,6 +1,6 @@
-//! Our own words for requests and answers: what travels between the gateway, the plugins and the upstreams.
+//! Requests, responses and events, as they pass between the gateway, the plugins and the upstreams.
 
-mod headers;
+mod headers; // which headers are forwarded
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -18,30 +18,32 @@ use crate::{
 
 pub(crate) use headers::{keep_common, keep_end_to_end, take_off, take_off_own};
 
-/// The client's request, as edited so far. A clone is cheap: body and headers are shared until they are edited.
+/// The client's request with the edits so far.
+///
+/// A clone is cheap, because body and headers are shared until they are edited.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) id: ExchangeId,
     pub(crate) kind: RequestKind,
     pub(crate) method: Method,
-    /// Below the upstream's base URL: `/v1/messages`.
+    /// The path below the upstream's base URL, such as `/v1/messages`.
     pub(crate) path: String,
-    /// Without the question mark; empty when there is none.
+    /// Without the question mark. Empty if there is no query.
     pub(crate) query: String,
-    /// End-to-end headers without the credentials; what is left goes upstream. Shared until they are edited.
+    /// End-to-end headers without credentials, to be forwarded. Shared until they are edited.
     pub(crate) headers: Arc<HeaderMap>,
-    /// The client's credentials that are no gateway key, forwarded only to upstreams without accounts.
+    /// The client's own credentials, which only upstreams without accounts get.
     pub(crate) credentials: HeaderMap,
     pub(crate) session: Option<Arc<str>>,
-    /// Whether the client wants a stream.
+    /// Whether the client requests a stream.
     pub(crate) stream: bool,
-    /// The model that the client asked for.
+    /// The model that the client requested.
     pub(crate) requested_model: Arc<str>,
     pub(crate) body: Document,
 }
 
 impl Request {
-    /// The model in the body as it is now: the requested one, unless a plugin changed it.
+    /// Returns the model in the current body: the requested one, unless a plugin changed it.
     pub(crate) fn effective_model(&self) -> Arc<str> {
         let edited = self
             .body
@@ -52,11 +54,11 @@ impl Request {
     }
 }
 
-/// Where one attempt goes.
+/// The target of one attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) upstream: UpstreamId,
-    /// The upstream's place in the configuration.
+    /// The upstream's index in the configuration.
     pub(crate) index: usize,
     pub(crate) dialect: Arc<str>,
     pub(crate) account: Option<AccountId>,
@@ -69,12 +71,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Whether it takes a plugin to speak with it.
+    /// Whether a plugin has to translate for the upstream.
     pub(crate) fn is_foreign(&self) -> bool {
         *self.dialect != *ANTHROPIC
     }
 
-    /// What guards are checked against.
+    /// Returns the properties that guards are evaluated against.
     pub(crate) fn facts(&self) -> guard::Target<'_> {
         guard::Target {
             dialect: &self.dialect,
@@ -84,52 +86,54 @@ impl Target {
     }
 }
 
-/// The bytes of an answer as they come. A fault in it means that the answer was cut short.
+/// The bytes of a response as they arrive. A fault means that the response was truncated.
 pub(crate) type BodyStream = BoxStream<'static, Result<Bytes, Fault>>;
 
-/// What an upstream, a plugin or the gateway itself answers.
+/// A response of an upstream, a plugin or the gateway itself.
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
-    /// End-to-end headers; never a `content-length`, which is always the gateway's own.
+    /// End-to-end headers, without `content-length`, which the gateway sets.
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
 }
 
+/// The body of a response.
 pub(crate) enum Body {
-    /// All of it is here.
+    /// The complete body.
     Whole(Bytes),
-    /// It comes piece by piece.
+    /// A body that arrives piece by piece.
     Stream(BodyStream),
 }
 
 /// One event of a stream, as the "server-sent events" section of the HTML standard defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The `event:` field; empty when there is none.
+    /// The `event:` field. Empty if there is none.
     pub(crate) name: String,
     /// The `data:` lines, joined by line feeds.
     pub(crate) data: String,
 }
 
-/// What came back from an attempt in place of an answer, and what failure hooks made of it.
+/// The failure of an attempt, as corrected by failure hooks.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    /// 0 where there was no answer.
+    /// 0 if there was no response.
     pub(crate) status: u16,
     /// The Anthropic error type.
     pub(crate) kind: String,
     pub(crate) headers: HeaderMap,
-    /// The answer's body, or the reason in words.
+    /// The response's body, or the reason as text.
     pub(crate) body: Bytes,
-    /// What a failure hook asked for.
+    /// The retry that a failure hook requests.
     pub(crate) retry: Option<RetryRequest>,
-    /// How long the account shall rest for this model.
+    /// The cooldown of the account for this model.
     pub(crate) cooldown: Option<Duration>,
-    /// Whether a hook changed status, kind or body: then the client reads those and not the upstream's bytes.
+    /// Whether a hook changed status, kind or body. The client then gets those, not the upstream's
+    /// bytes.
     pub(crate) corrected: bool,
 }
 
-/// Whether to try again, as a failure hook wishes it.
+/// A failure hook's request to retry or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryRequest {
     SameAccount(Duration),

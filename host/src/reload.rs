@@ -101,10 +101,7 @@ pub(crate) fn announce(catalog: &Catalog) {
         .iter()
         .filter(|plugin| plugin.enabled)
         .count();
-    info!(
-        generation = catalog.generation,
-        plugins, "plugins loaded"
-    );
+    info!(generation = catalog.generation, plugins, "plugins loaded");
 }
 
 impl Reload {
@@ -194,7 +191,8 @@ impl Reloader {
         }
     }
 
-    /// Whether a failure may be over although no stamp changed: something was missing or unreadable.
+    /// Whether a failure may be over although no stamp changed: something was missing or
+    /// unreadable.
     fn is_worth_another_try(&self) -> bool {
         let pending = self.pending.as_ref().map(|pending| &pending.waits_for);
         let config = match pending {
@@ -260,8 +258,8 @@ impl Reloader {
 
     /// Loads the plugins with a new configuration and publishes both, or returns why it cannot.
     fn try_candidate(&mut self, candidate: &Arc<Config>, before: &Scan) -> Result<(), Pending> {
-        // It may name another folder and other files. They are scanned before they are loaded, so that
-        // no later change is missed.
+        // It may name another folder and other files. They are scanned before they are loaded, so
+        // that no later change is missed.
         let mut seen = look(&self.running.file, candidate);
         seen.config.extend(self.running.seen.config.clone());
         let same_folder = candidate.plugins.dir == self.running.config.plugins.dir;
@@ -299,11 +297,10 @@ impl Reloader {
         let catalog = loaded
             .catalog
             .unwrap_or_else(|| self.running.catalog.clone());
-        self.publish(candidate, catalog)
-            .map_err(|fault| Pending {
-                reason: fault.chain(),
-                waits_for: WaitsFor::OwnChange,
-            })?;
+        self.publish(candidate, catalog).map_err(|fault| Pending {
+            reason: fault.chain(),
+            waits_for: WaitsFor::OwnChange,
+        })?;
 
         info!(file = %self.running.file.display(), "configuration loaded");
         self.running.metrics.reload("config", true);

@@ -1,10 +1,10 @@
-//! A string that prints as `[secret]`, so that no log line, error or panic can carry it.
+//! A string that prints as `[secret]`, so that it cannot appear in logs, errors or panics.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-/// A key or credential. There is no `Display`; [`Secret::expose`] is the one way to the text.
+/// A key or credential. Only [`Secret::expose`] returns the text; there is no `Display`.
 #[derive(Clone)]
 pub(crate) struct Secret(String);
 
@@ -13,18 +13,18 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that writes it into a header.
+    /// Returns the text, to be sent in a header.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Compares in a time that does not depend on where the first difference is. An empty secret equals nothing.
+    /// Compares in constant time. An empty secret matches nothing.
     pub(crate) fn matches(&self, presented: &[u8]) -> bool {
         !self.0.is_empty() && bool::from(self.0.as_bytes().ct_eq(presented))
     }
 }
 
-/// As constant in time as [`Secret::matches`]; here an empty one equals another empty one.
+/// Compares in constant time. Unlike with [`Secret::matches`], two empty secrets are equal.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_bytes().ct_eq(other.0.as_bytes()).into()

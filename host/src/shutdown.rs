@@ -1,7 +1,7 @@
-//! When to stop: the first signal ends the accepting of connections, the second ends everything.
+//! Shutdown by signals: the first one drains, the second one ends everything.
 //!
-//! None of this needs a worker of the runtime, since all of them may be stuck. Signals and the time
-//! limit have threads of their own. The main thread waits for both, and only briefly for workers.
+//! This works even if all workers of the runtime are stuck. Signals and the time limit have their
+//! own threads. The main thread waits for both, and only briefly for workers.
 
 use std::{io, sync::mpsc, thread, time::Duration};
 
@@ -12,22 +12,22 @@ use tokio::{
 
 use crate::fault::Fault;
 
-/// How long workers may take to return to the runtime once everything has to end.
+/// How long to wait for workers at the end.
 const WORKERS: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Stage {
     Running,
-    /// What runs may end, nothing new begins.
+    /// Exchanges in flight continue, and no new ones start.
     Draining,
-    /// Not even that.
+    /// Exchanges in flight end as well.
     Ended,
 }
 
-/// Says when to stop, to any number of listeners.
+/// The sender of the signal to stop.
 pub(crate) struct Stop(watch::Sender<Stage>);
 
-/// Hears when to stop.
+/// A receiver of the signal to stop.
 #[derive(Clone)]
 pub(crate) struct Stopping(watch::Receiver<Stage>);
 
@@ -36,14 +36,14 @@ pub(crate) fn channel() -> (Stop, Stopping) {
     (Stop(sender), Stopping(receiver))
 }
 
-/// Listens to SIGTERM and SIGINT, on Windows to Ctrl-C, from now on.
+/// Starts to listen to SIGTERM and SIGINT, or to Ctrl-C on Windows.
 pub(crate) fn on_signals() -> Result<Stopping, Fault> {
     let cannot = |error: io::Error| Fault::gateway("cannot listen to signals").from(error);
     let (stop, stopping) = channel();
     let (ready, listens) = mpsc::channel();
     let listening = move || {
         if let Err(error) = listen(stop, &ready) {
-            // Without a receiver there is no one left to stop.
+            // Without a receiver the process is ending.
             let _ = ready.send(Err(error));
         }
     };
@@ -56,12 +56,12 @@ pub(crate) fn on_signals() -> Result<Stopping, Fault> {
     Ok(stopping)
 }
 
-/// Listens to signals on this thread, and says so once it is `ready`.
+/// Listens to signals on this thread. Sends to `ready` when it does.
 fn listen(mut stop: Stop, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let mut runtime = runtime::Builder::new_current_thread();
     runtime.enable_io().build()?.block_on(async {
         let mut signals = Signals::listen()?;
-        // Without a receiver there is no one left to stop.
+        // Without a receiver the process is ending.
         let _ = ready.send(Ok(()));
         while signals.next().await {
             stop.advance();
@@ -70,18 +70,18 @@ fn listen(mut stop: Stop, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()
     })
 }
 
-/// Waits for some time on a thread of its own.
+/// Waits for some time on a separate thread.
 pub(crate) async fn elapsed(time: Duration) {
     let (done, passed) = oneshot::channel();
     let wait = move || {
         thread::sleep(time);
-        // Without a receiver everything else has ended first.
+        // Without a receiver the wait is no longer needed.
         let _ = done.send(());
     };
     let thread = thread::Builder::new().name("drain".to_owned());
     match thread.spawn(wait) {
         Ok(_) => {
-            // An error means that the thread has ended, which it does when the time is over.
+            // An error means that the thread has ended, so the time is over.
             let _ = passed.await;
         }
         // The runtime's own timer works unless all workers are stuck.
@@ -89,16 +89,15 @@ pub(crate) async fn elapsed(time: Duration) {
     }
 }
 
-/// Ends a runtime and drops what is still under way. A worker that does not return in time is left
-/// to end with the process.
+/// Ends a runtime and drops its tasks. A worker that does not return in time ends with the process.
 pub(crate) fn end(runtime: Runtime) {
     runtime.shutdown_timeout(WORKERS);
 }
 
 impl Stop {
-    /// First call: drain. Second call: end.
+    /// Advances to draining at the first call, and to the end at the second.
     pub(crate) fn advance(&mut self) {
-        // `send_modify`, because `send` changes nothing when nobody is subscribed.
+        // Not `send`, which changes nothing without a subscriber.
         self.0.send_modify(|stage| {
             *stage = match stage {
                 Stage::Running => Stage::Draining,
@@ -109,18 +108,18 @@ impl Stop {
 }
 
 impl Stopping {
-    /// Waits until nothing new may begin. For ever, if whoever could say so is gone.
+    /// Waits until no new exchange may start. Waits for ever if the sender is gone.
     pub(crate) async fn draining(&mut self) {
         self.reached(Stage::Draining).await;
     }
 
-    /// Waits until what runs must end at once.
+    /// Waits until exchanges in flight must end.
     pub(crate) async fn ended(&mut self) {
         self.reached(Stage::Ended).await;
     }
 
-    async fn reached(&mut self, wanted: Stage) {
-        if self.0.wait_for(|stage| *stage >= wanted).await.is_err() {
+    async fn reached(&mut self, target: Stage) {
+        if self.0.wait_for(|stage| *stage >= target).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -142,7 +141,7 @@ impl Signals {
         })
     }
 
-    /// Whether there was a signal; `false` means that there will be none.
+    /// Waits for a signal. Returns `false` if there will be none.
     async fn next(&mut self) -> bool {
         tokio::select! {
             signal = self.terminate.recv() => signal.is_some(),

@@ -1,6 +1,6 @@
-//! Bytes to events and back, without losing a byte: every event keeps the very bytes it came as.
+//! Decodes and encodes server-sent events, as the HTML standard defines them. Does no I/O.
 //!
-//! The format is that of the "server-sent events" section of the HTML standard. No I/O, not async.
+//! Every event keeps its original bytes, so that it can be forwarded unchanged.
 
 use std::borrow::Cow;
 
@@ -10,37 +10,38 @@ use witgate_contract::{event, limits};
 
 use crate::message::Event;
 
-/// Cuts a stream of chunks into frames.
+/// Splits a stream of chunks into frames.
 ///
-/// The frames of a stream and its [`Decoder::rest`], joined, are the stream, unless a frame is too
-/// long. Nothing is read from then on.
+/// The frames and [`Decoder::rest`], joined, are the stream. After a frame that is too long,
+/// nothing more is read.
 pub(crate) struct Decoder {
-    /// The beginning of a frame whose end has not come yet, from earlier chunks.
+    /// The start of an incomplete frame, from earlier chunks.
     held: BytesMut,
-    /// What of the last chunk nobody looked at yet.
+    /// The unread part of the last chunk.
     chunk: Bytes,
     line: Line,
     begun: bool,
-    /// Bytes at the front of the next frame that belong to no line.
+    /// Bytes at the start of the next frame that belong to no line.
     skip: usize,
     /// The largest frame, in bytes.
     limit: usize,
     too_long: bool,
 }
 
-/// Where in a line the decoder stands.
+/// The position of the decoder in a line.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Line {
     #[default]
     Start,
     Inside,
-    /// Behind a carriage return that ended a line: a line feed now belongs to it.
+    /// After a carriage return that ended a line. A line feed next belongs to it.
     Ended,
-    /// Behind a carriage return that ended a frame: a line feed now is the next frame's first byte and means nothing.
+    /// After a carriage return that ended a frame. A line feed next is the first byte of the next
+    /// frame and is ignored.
     FrameEnded,
 }
 
-/// One event with its fields, comments and the blank line that ends it, as it came; or comments alone.
+/// The original bytes of one event with its comments and blank line, or of comments alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     raw: Bytes,
@@ -66,13 +67,13 @@ impl Decoder {
         }
     }
 
-    /// Takes the next chunk. The frames of the chunk before must have been taken.
+    /// Adds the next chunk. All frames of the chunk before must have been read.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty());
         self.chunk = chunk;
     }
 
-    /// The next frame that is complete.
+    /// Returns the next complete frame.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
         let end = self.frame_end();
         if self.held.len() + end.unwrap_or(self.chunk.len()) > self.limit {
@@ -105,19 +106,19 @@ impl Decoder {
         Some(Frame { raw, skip })
     }
 
-    /// Whether a frame was larger than the limit. No frame comes after that.
+    /// Whether a frame was larger than the limit. There are no frames after it.
     pub(crate) fn is_too_long(&self) -> bool {
         self.too_long
     }
 
-    /// What came after the last frame.
+    /// Returns the bytes after the last frame.
     pub(crate) fn rest(&mut self) -> Bytes {
         self.held.extend_from_slice(&self.chunk);
         self.chunk.clear();
         self.held.split().freeze()
     }
 
-    /// How much of the chunk belongs to the frame that it ends.
+    /// Returns how much of the chunk belongs to the frame that ends in it.
     fn frame_end(&mut self) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = self.chunk.get(at) {
@@ -143,7 +144,7 @@ impl Decoder {
                     self.line = Line::Start;
                     return Some(at + 1);
                 }
-                // A line feed that is here already goes with it; one that comes later must not be waited for.
+                // A line feed that has arrived is included. A later one must not delay the frame.
                 (_, b'\r') => {
                     let both = self.chunk.get(at + 1) == Some(&b'\n');
                     self.line = if both { Line::Start } else { Line::FrameEnded };
@@ -159,7 +160,7 @@ impl Decoder {
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Frame {
-    /// The type of the event; empty for comments, which are not events.
+    /// Returns the type of the event. Empty for comments, which are not events.
     pub(crate) fn event_type(&self) -> Cow<'_, [u8]> {
         match self.name() {
             b"" => self.data().map_or_else(Cow::default, |data| {
@@ -169,17 +170,17 @@ impl Frame {
         }
     }
 
-    /// How many bytes came.
+    /// The number of original bytes.
     pub(crate) fn len(&self) -> usize {
         self.raw.len()
     }
 
-    /// The very bytes that came.
+    /// Returns the original bytes.
     pub(crate) fn into_raw(self) -> Bytes {
         self.raw
     }
 
-    /// The value of the last `event:` field; empty when there is none.
+    /// Returns the value of the last `event:` field. Empty if there is none.
     pub(crate) fn name(&self) -> &[u8] {
         if let Some(name) = self.name_before_data() {
             return name;
@@ -190,16 +191,18 @@ impl Frame {
             .map_or(b"", |(_, value)| value)
     }
 
-    /// The name, where the frame is a line of `event:` and one of `data:`, as nearly all are, and costs a fraction.
+    /// Returns the name quickly if the frame is a line `event:` and a line `data:`, as nearly all
+    /// are.
     fn name_before_data(&self) -> Option<&[u8]> {
         let lines = self.raw[self.skip..].strip_prefix(b"event: ")?;
         let name = &lines[..memchr2(b'\n', b'\r', lines)?];
-        let rest = lines[name.len()..].strip_prefix(b"\ndata:")?;
-        let alone = memchr2(b'\n', b'\r', rest)? + b"\n\n".len() == rest.len();
-        (alone && rest.ends_with(b"\n\n")).then_some(name)
+        let data = lines[name.len()..].strip_prefix(b"\ndata:")?;
+        let is_last = memchr2(b'\n', b'\r', data)? + b"\n\n".len() == data.len();
+        (is_last && data.ends_with(b"\n\n")).then_some(name)
     }
 
-    /// The `data:` lines joined by line feeds; `None` when there is none, and then it is no event.
+    /// Returns the `data:` lines joined by line feeds. `None` without such a line: it is not an
+    /// event.
     pub(crate) fn data(&self) -> Option<Bytes> {
         let mut lines = self
             .fields()
@@ -217,9 +220,9 @@ impl Frame {
         Some(data.freeze())
     }
 
-    /// As plugins see it; `None` for comments alone.
+    /// Returns the event as plugins see it. `None` for comments alone.
     pub(crate) fn event(&self) -> Option<Event> {
-        // To find that a text is right takes a fraction of what looking for its faults takes.
+        // Checking valid UTF-8 takes a fraction of the time of the lossy conversion.
         let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
             Err(_) => String::from_utf8_lossy(bytes).into_owned(),
@@ -249,7 +252,7 @@ impl Frame {
     }
 }
 
-/// An event as this gateway writes it.
+/// Writes an event in the gateway's own format.
 pub(crate) fn encode(event: &Event, out: &mut BytesMut) {
     if !event.name.is_empty() {
         out.extend_from_slice(b"event: ");
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_name_counts_wherever_it_stands() {
+    fn the_last_name_counts_wherever_it_is() {
         for (text, name) in [
             ("event: a\ndata: 1\n\n", "a"),
             ("event: a\ndata: 1\nevent: b\n\n", "b"),
@@ -363,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_the_same() {
+    fn an_encoded_event_decodes_to_the_same() {
         let written = event("message_start", "{\n}");
         let mut out = BytesMut::new();
         encode(&written, &mut out);

@@ -1,7 +1,7 @@
-//! What outlives an exchange: the plugins' key-value spaces, in memory.
+//! The plugins' key-value data, in memory for the life of the process.
 //!
-//! Each plugin name has a space of its own. What a space does is `witgate_contract::kv`; nothing here
-//! reads a clock: `now` comes in.
+//! Each plugin name has its own space, implemented by `witgate_contract::kv`. Callers pass the time
+//! in `now`.
 
 use std::{
     collections::HashMap,
@@ -13,14 +13,14 @@ use witgate_contract::kv::{self, KvError};
 
 use crate::ids::PluginId;
 
-/// All spaces of the process.
+/// The spaces of all plugins.
 #[derive(Default)]
 pub(crate) struct Store {
     spaces: Mutex<HashMap<PluginId, Arc<Space>>>,
 }
 
 impl Store {
-    /// The space of the plugins of this name; it is there from the first time it is asked for.
+    /// Returns the space for a plugin name, and creates it at the first call.
     pub(crate) fn space(&self, plugin: &PluginId) -> Arc<Space> {
         Arc::clone(lock(&self.spaces).entry(plugin.clone()).or_default())
     }
@@ -49,7 +49,7 @@ impl Space {
         lock(&self.0).delete(key)
     }
 
-    /// Adds in one step. A key that is not set counts as 0 and lives for `ttl`.
+    /// Adds to a number in one step. A missing key counts as 0 and expires after `ttl`.
     pub(crate) fn increment(
         &self,
         key: &str,
@@ -61,7 +61,7 @@ impl Space {
     }
 }
 
-/// A panic while the lock is held leaves at worst a value that was not written.
+/// Locks even after a panic, which at worst left a value unwritten.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

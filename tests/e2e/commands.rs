@@ -88,7 +88,11 @@ fn check_is_silent_about_what_is_right_and_needs_no_port() {
     let upstream = Upstream::ok();
     let checked = Gateway::to(&upstream).run(&["check"]);
     checked.has_code(0);
-    assert!(checked.out.starts_with("ok: upstreams 1,"), "{}", checked.out);
+    assert!(
+        checked.out.starts_with("ok: upstreams 1,"),
+        "{}",
+        checked.out
+    );
     upstream.was_not_asked();
 }
 

@@ -205,9 +205,7 @@ fn the_log_filter_can_be_changed_while_running() {
     let quiet = gateway.line_from(from, &["configuration loaded"]).0;
     gateway.message(HELLO).has_status(200);
     gateway.reconfigure(|config| config.change_log("info"));
-    let from = gateway
-        .line_from(quiet + 1, &["configuration loaded"])
-        .0;
+    let from = gateway.line_from(quiet + 1, &["configuration loaded"]).0;
     gateway.message(HELLO).has_status(200);
     gateway.record(from);
     let records = gateway

@@ -131,7 +131,10 @@ fn a_folder_that_goes_away_takes_no_plugin_with_it() {
     let away = gateway.dir.path().join("away");
     let from = gateway.mark();
     fs::rename(gateway.plugins(), &away).unwrap();
-    let words = ["the plugin folder is missing", "keep running until it can be read"];
+    let words = [
+        "the plugin folder is missing",
+        "keep running until it can be read",
+    ];
     let (at, line) = gateway.line_from(from, &words);
     assert!(line.contains(gateway.plugins().to_str().unwrap()), "{line}");
     is_tagged(&gateway, true);
@@ -244,7 +247,9 @@ fn special_and_oversized_files_are_rejected_unread() {
         let odd = gateway.plugins().join("60-odd.wasm");
         let from = gateway.mark();
         make(&odd);
-        let line = gateway.line_from(from, &["plugin rejected: ", "60-odd.wasm"]).1;
+        let line = gateway
+            .line_from(from, &["plugin rejected: ", "60-odd.wasm"])
+            .1;
         for word in words {
             assert!(line.contains(word), "{name}: no `{word}` in {line}");
         }
@@ -342,7 +347,9 @@ fn a_bad_file_is_rejected_with_one_line_and_the_running_set_is_untouched() {
         let from = gateway.mark();
         let file = gateway.plugins().join("60-bad.wasm");
         fs::write(&file, &bytes).unwrap();
-        let line = gateway.line_from(from, &["plugin rejected: ", "60-bad.wasm"]).1;
+        let line = gateway
+            .line_from(from, &["plugin rejected: ", "60-bad.wasm"])
+            .1;
         for word in words {
             assert!(line.contains(word), "{name}: no `{word}` in {line}");
         }
@@ -366,7 +373,10 @@ fn the_last_good_version_of_a_plugin_goes_on() {
     fs::write(gateway.plugins().join("55-tagger.wasm"), "garbage").unwrap();
     gateway.line_from(
         from,
-        &["plugin rejected; keeping the previous version: ", "55-tagger.wasm"],
+        &[
+            "plugin rejected; keeping the previous version: ",
+            "55-tagger.wasm",
+        ],
     );
     is_tagged(&gateway, true);
     // Other plugins are still added and removed.

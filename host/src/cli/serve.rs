@@ -25,8 +25,8 @@ use crate::{
 /// The number of connections that may wait to be accepted while all threads are busy.
 const BACKLOG: u32 = 1024;
 
-/// The upper bound for the limit of open files. The commands of accounts inherit the limit, and some
-/// programs close every possible file.
+/// The upper bound for the limit of open files. The commands of accounts inherit the limit, and
+/// some programs close every possible file.
 const MOST_OPEN_FILES: u64 = 1 << 20;
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -100,8 +100,8 @@ fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
     let bound = socket.and_then(|socket| {
-        // A restart then need not wait for connections of the previous process. On Windows the option
-        // would let two processes share the address.
+        // A restart then need not wait for connections of the previous process. On Windows the
+        // option would let two processes share the address.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;

@@ -28,7 +28,8 @@ pub(super) const FEATURES: &[&str] = &[
 /// An upstream cannot check the signature of a thinking block from another upstream.
 const SIGNATURES: &[&str] = &["foreign-signatures"];
 
-/// Anthropic signs all thinking and rejects unsigned blocks. Other protocols have unsigned thinking.
+/// Anthropic signs all thinking and rejects unsigned blocks. Other protocols have unsigned
+/// thinking.
 const THINKING: &[&str] = &["foreign-signatures", "unsigned-thinking"];
 
 /// An unknown server that speaks the Messages API: the features that not all of them have.

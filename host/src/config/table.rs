@@ -1,7 +1,7 @@
 //! TOML tables with positions: reading goes on after a problem, so that all of them are reported.
 //!
-//! A table is opened with the list of its keys, so that an unknown key is a problem. A string may be
-//! a reference (`env:NAME`, `file:PATH`) instead of the value itself.
+//! A table is opened with the list of its keys, so that an unknown key is a problem. A string may
+//! be a reference (`env:NAME`, `file:PATH`) instead of the value itself.
 
 use std::{
     cell::RefCell,

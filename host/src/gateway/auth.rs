@@ -1,4 +1,4 @@
-//! Who may come in: the key, and on a loopback address the page that calls.
+//! Authentication by key, and checks of web pages that call a gateway on a loopback address.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,45 +12,47 @@ use crate::{
     fault::{Fault, Kind},
 };
 
-/// The headers in which a key may come. None of them goes further as it is.
+/// The headers that may contain a key. None of them is forwarded unchanged.
 const KEYS: [HeaderName; 3] = [
     AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// How much of a secret a route is.
+/// When a route requires a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthRequirement {
-    /// Wants a key whenever keys are wanted.
+    /// Requires a key unless the mode says otherwise.
     Locked,
-    /// Wants a key only where the mode is `strict`.
+    /// Requires a key only in mode `strict`.
     Health,
-    /// Never wants one: probes that clients send without credentials.
+    /// Never requires a key: probes that clients send without credentials.
     Open,
 }
 
-/// Whether a request needs a key here.
-pub(super) fn wants_key(mode: AuthMode, loopback: bool, door: AuthRequirement) -> bool {
-    match door {
+/// Whether a request requires a key.
+pub(super) fn requires_key(mode: AuthMode, loopback: bool, requirement: AuthRequirement) -> bool {
+    match requirement {
         AuthRequirement::Open => false,
         AuthRequirement::Health => mode == AuthMode::Strict,
         AuthRequirement::Locked => mode.requires_key(loopback),
     }
 }
 
-/// Takes every credential off the headers and gives back those that are no key of the gateway, which are the client's
-/// own; refuses the request if it needs a key and has none.
-pub(super) fn admit(
+/// Checks the key and removes all credentials from the headers.
+///
+/// Returns the credentials that are not a key of the gateway: they are the client's own. Fails if a
+/// key is required and none is valid.
+pub(super) fn authenticate(
     auth: &Auth,
-    wants_key: bool,
+    requires_key: bool,
     headers: &mut HeaderMap,
 ) -> Result<HeaderMap, Fault> {
     let mut own = HeaderMap::new();
     let mut known = false;
     for name in KEYS {
         for value in headers.get_all(&name) {
-            // Every key is compared with every value, so that the time tells nothing.
+            // Every key is compared with every value, so that the time reveals nothing.
             let matches = auth.keys.iter().fold(false, |matches, key| {
                 matches | key.matches(presented(&name, value))
             });
@@ -61,20 +63,20 @@ pub(super) fn admit(
         }
         headers.remove(&name);
     }
-    if known || !wants_key {
+    if known || !requires_key {
         return Ok(own);
     }
     let what = match (auth.keys.is_empty(), own.is_empty()) {
-        (true, _) => "this gateway asks for a key but has none configured: set `auth.keys`",
-        (_, false) => "the key is not one of this gateway's",
+        (true, _) => "this gateway requires a key but has none configured: set `auth.keys`",
+        (_, false) => "got a key that is not in `auth.keys` of this gateway",
         (_, true) => {
-            "this gateway asks for a key: send it as `x-api-key` or as `authorization: Bearer`"
+            "this gateway requires a key: send it as `x-api-key` or as `authorization: Bearer`"
         }
     };
     Err(Fault::client(Kind::Unauthenticated, what))
 }
 
-/// The key in a header's value.
+/// Returns the key in a header's value.
 fn presented<'a>(name: &HeaderName, value: &'a HeaderValue) -> &'a [u8] {
     let value = value.as_bytes();
     match value.split_at_checked(7) {
@@ -87,7 +89,9 @@ fn presented<'a>(name: &HeaderName, value: &'a HeaderValue) -> &'a [u8] {
     }
 }
 
-/// Refuses what a foreign web page could send to a gateway on this machine. Gives the origin that may read the answer.
+/// Rejects requests that foreign web pages could send to a gateway on this machine.
+///
+/// Returns the origin that may read the response.
 pub(super) fn check_page(
     config: &Config,
     loopback: bool,
@@ -100,7 +104,7 @@ pub(super) fn check_page(
         && !is_local(host)
     {
         return forbidden(format!(
-            "`{host}` is not this machine: a gateway on a loopback address answers only for local host names"
+            "got host `{host}`, expected a local host name: this gateway listens on a loopback address"
         ));
     }
     let Some(origin) = headers.get(ORIGIN) else {
@@ -117,14 +121,15 @@ pub(super) fn check_page(
     }
     if loopback {
         return forbidden(format!(
-            "pages of `{text}` may not call this gateway: add it to `cors_origins` if they shall"
+            "web pages of `{text}` may not call this gateway: to allow them, add it to `cors_origins`"
         ));
     }
-    // Without the header that allows it the page cannot read the answer, and without a key it gets none.
+    // Without the header that allows it, the page cannot read the response. Without a key it gets
+    // none.
     Ok(None)
 }
 
-/// What the client calls this gateway, port included.
+/// Returns the host name and port by which the client reached this gateway.
 pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let header = || headers.get(HOST).and_then(|host| host.to_str().ok());
     uri.authority()
@@ -133,8 +138,8 @@ pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> 
 }
 
 fn is_local(host: &str) -> bool {
-    if let Some(rest) = host.strip_prefix('[') {
-        let address = rest.split(']').next().unwrap_or_default();
+    if let Some(bracketed) = host.strip_prefix('[') {
+        let address = bracketed.split(']').next().unwrap_or_default();
         return address
             .parse::<Ipv6Addr>()
             .is_ok_and(|address| address.is_loopback());
@@ -162,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_a_key() {
+    fn the_mode_and_the_route_decide_whether_a_key_is_required() {
         use AuthMode::{AllExceptHealth, Auto, Off, Strict};
         use AuthRequirement::{Health, Locked, Open};
         let table = [
@@ -177,23 +182,23 @@ mod tests {
             (Auto, false, Health, false),
             (Auto, false, Open, false),
         ];
-        for (mode, loopback, door, wanted) in table {
+        for (mode, loopback, requirement, expected) in table {
             assert_eq!(
-                wants_key(mode, loopback, door),
-                wanted,
-                "{mode:?} {loopback} {door:?}"
+                requires_key(mode, loopback, requirement),
+                expected,
+                "{mode:?} {loopback} {requirement:?}"
             );
         }
     }
 
     #[test]
-    fn every_presented_key_is_tried_and_only_foreign_ones_are_kept() {
+    fn every_presented_key_is_checked_and_only_foreign_ones_are_kept() {
         let keys = vec![Secret::new("sk-one"), Secret::new("sk-two")];
         let auth = Auth {
             mode: AuthMode::Strict,
             keys,
         };
-        // What is presented, whether it is admitted, and what of it is left to forward.
+        // The presented headers, whether they are accepted, and those left to forward.
         type Row = (
             &'static [(&'static str, &'static str)],
             bool,
@@ -214,18 +219,18 @@ mod tests {
             (&[("authorization", "Basic sk-one")], false, &[]),
             (&[], false, &[]),
         ];
-        for (presented, admitted, kept) in table {
+        for (presented, accepted, kept) in table {
             let mut left = headers(presented);
-            match admit(&auth, true, &mut left) {
+            match authenticate(&auth, true, &mut left) {
                 Ok(own) => {
-                    assert!(admitted, "{presented:?}");
+                    assert!(accepted, "{presented:?}");
                     assert_eq!(
                         own.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
                         *kept
                     );
                 }
                 Err(fault) => {
-                    assert!(!admitted, "{presented:?}");
+                    assert!(!accepted, "{presented:?}");
                     assert_eq!(fault.kind, Kind::Unauthenticated);
                 }
             }
@@ -234,21 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn without_a_configured_key_nobody_comes_in() {
+    fn without_a_configured_key_every_request_is_rejected() {
         let auth = Auth {
             mode: AuthMode::Strict,
             keys: vec![Secret::new("")],
         };
-        assert!(admit(&auth, true, &mut headers(&[("x-api-key", "")])).is_err());
+        assert!(authenticate(&auth, true, &mut headers(&[("x-api-key", "")])).is_err());
         let auth = Auth {
             mode: AuthMode::Strict,
             keys: Vec::new(),
         };
-        assert!(admit(&auth, true, &mut headers(&[("x-api-key", "sk")])).is_err());
+        assert!(authenticate(&auth, true, &mut headers(&[("x-api-key", "sk")])).is_err());
     }
 
     #[test]
-    fn what_is_this_machine() {
+    fn local_host_names_are_recognised() {
         for host in [
             "localhost",
             "LOCALHOST:8045",

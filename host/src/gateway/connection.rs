@@ -1,8 +1,8 @@
-//! Client connections: each may be silent for some time and no longer, whatever it is silent about.
+//! Time limits of client connections.
 //!
-//! [`Watched`] ends a connection without a request, [`RequestBody`] a request whose body stalls,
-//! [`Socket`] and [`Streams`] a response that the client does not read. What a stalled exchange
-//! holds, its plugin instances and its connection to the upstream, is free from then on.
+//! [`Watched`] closes a connection without a request. [`RequestBody`] ends a request whose body
+//! stalls. [`Socket`] and [`Streams`] end a response that the client does not read. The plugin
+//! instances and the upstream connection of a stalled exchange are then free.
 
 use std::{
     cell::Cell,
@@ -30,8 +30,8 @@ use crate::{
     idle_timeout::IdleTimeout,
 };
 
-/// A request body makes progress when this much of it has arrived, in bytes: a client that sends a
-/// byte from time to time makes none.
+/// The bytes of a request body that count as progress. A client that sends a byte from time to time
+/// makes none.
 const BODY_STEP: usize = 16 * 1024;
 
 /// The requests of one connection.
@@ -55,13 +55,13 @@ impl Requests {
         }
     }
 
-    /// The head of a request has arrived.
+    /// Counts a request whose head has arrived.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.state().running += 1;
         Running(Arc::clone(self))
     }
 
-    /// How long the connection may stay open if nothing happens.
+    /// Returns how long the connection may stay open if nothing happens.
     fn open_until(&self, now: Instant, limits: &Connections) -> Instant {
         match *self.state() {
             State {
@@ -72,7 +72,7 @@ impl Requests {
                 running: 0,
                 ended: Some(ended),
             } => ended + limits.idle,
-            // To be looked at again; the end of a request wakes no one.
+            // Checked again then, because the end of a request wakes no task.
             State { .. } => now + limits.idle,
         }
     }
@@ -82,7 +82,7 @@ impl Requests {
     }
 }
 
-/// A request until the end of its response, or until it is dropped.
+/// A running request, until this is dropped at the end of its response.
 pub(super) struct Running(Arc<Requests>);
 
 impl Drop for Running {
@@ -93,13 +93,13 @@ impl Drop for Running {
     }
 }
 
-/// A connection that is closed when it has had no request for too long.
+/// A connection that is closed after too long without a request.
 pub(super) struct Watched<C> {
     connection: Pin<Box<C>>,
     requests: Arc<Requests>,
     limits: Connections,
     timeout: IdleTimeout,
-    /// When the requests are looked at next.
+    /// When the requests are checked next.
     until: Instant,
 }
 
@@ -125,8 +125,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
-            // How a connection ends is the client's affair; what came of its exchanges is in their
-            // records.
+            // Not a warning: the records of its exchanges have what matters.
             if let Err(error) = ended {
                 debug!(%error, "a connection ended");
             }
@@ -140,14 +139,13 @@ where
                 debug!("closed a connection without a request");
                 return Poll::Ready(());
             }
-            // Before that, a request may begin and end.
+            // Not later, since a request may begin and end before that.
             this.until = open_until.min(now + this.limits.idle);
         }
     }
 }
 
-/// The socket of a connection, which fails when the client takes no byte of what is written for too
-/// long.
+/// The socket of a connection. It fails if the client reads nothing for too long.
 pub(super) struct Socket<S> {
     socket: S,
     limit: Duration,
@@ -220,12 +218,12 @@ impl<S: Write + Unpin> Write for Socket<S> {
     }
 }
 
-/// A request body, which fails when the client sends too little of it for too long.
+/// A request body. It fails if the client sends too little for too long.
 pub(super) struct RequestBody<B = Incoming> {
     body: B,
     limit: Duration,
     stalled: IdleTimeout,
-    /// What has arrived since the wait began, in bytes.
+    /// The bytes that have arrived since the wait began.
     arrived: usize,
 }
 
@@ -277,15 +275,15 @@ where
     }
 }
 
-/// Why a request body did not arrive as a whole.
+/// Returns the fault for a request body that did not arrive completely.
 pub(super) fn body_fault(error: axum::Error) -> Fault {
     match error.into_inner().downcast::<Fault>() {
         Ok(fault) => *fault,
-        Err(error) => Fault::client(Kind::BadRequest, "the request body was cut short").from(error),
+        Err(error) => Fault::client(Kind::BadRequest, "the request body was truncated").from(error),
     }
 }
 
-/// Which side a response waits for.
+/// The side that a response waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitsFor {
     /// The gateway has nothing to send.
@@ -295,8 +293,8 @@ enum WaitsFor {
 }
 
 thread_local! {
-    /// What a response body says to the HTTP/2 stream that polls it: hyper has no other way from
-    /// one to the other. `None` until the body is polled.
+    /// Passes a response body's state to the HTTP/2 stream that polls it, since hyper has no other
+    /// way. `None` until the body is polled.
     static WAITS_FOR: Cell<Option<WaitsFor>> = const { Cell::new(None) };
 }
 
@@ -340,7 +338,7 @@ impl http_body::Body for ResponseBody {
     }
 }
 
-/// Runs the streams of an HTTP/2 connection, each as a task.
+/// Runs each stream of an HTTP/2 connection as a task.
 #[derive(Clone)]
 pub(super) struct Streams {
     limit: Duration,
@@ -368,8 +366,8 @@ where
     }
 }
 
-/// A stream that is reset when its client makes no room for its response for too long. The other
-/// streams of the connection go on, so the socket does not show it.
+/// An HTTP/2 stream that is reset if its client reads nothing of the response for too long. The
+/// socket does not show it, because other streams of the connection continue.
 struct Stream<F> {
     stream: Pin<Box<F>>,
     limit: Duration,
@@ -432,12 +430,12 @@ mod tests {
         timeout(LONG / 2, future).await.expect("in time")
     }
 
-    /// Waits until a wait of `SHORT` that began before is over.
+    /// Waits until an earlier wait of `SHORT` is over.
     async fn short_is_over() {
         sleep(2 * SHORT).await;
     }
 
-    /// A body of the bytes that are sent to it.
+    /// A body that consists of the bytes sent to it.
     fn body(
         limit: Duration,
     ) -> (
@@ -455,10 +453,10 @@ mod tests {
         )
     }
 
-    /// Receives this much of a body after a wait that was too long for more, and then waits again.
+    /// Receives this much of a body after a wait over the limit, and then waits again.
     async fn after(received: &[usize]) -> Option<Fault> {
         let (sender, mut body) = body(SHORT);
-        // Begins to wait; whether that is over already does not matter.
+        // Starts the wait, which may already be over.
         let _ = poll_fn(|cx| Poll::Ready(body.frame().poll_unpin(cx))).await;
         short_is_over().await;
         body.limit = LONG;
@@ -471,14 +469,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_goes_on_when_enough_of_it_has_arrived() {
+    async fn a_body_continues_if_enough_of_it_has_arrived() {
         assert!(after(&[BODY_STEP]).await.is_none());
         assert!(after(&[1, BODY_STEP - 1]).await.is_none());
         assert!(after(&[3 * BODY_STEP]).await.is_none());
     }
 
     #[tokio::test]
-    async fn a_body_that_stalls_or_trickles_is_the_clients_failure() {
+    async fn a_body_that_stalls_or_trickles_is_the_clients_fault() {
         for received in [&[][..], &[1], &[1, 1, 1], &[BODY_STEP - 1]] {
             let fault = after(received).await.expect("a failure");
             assert_eq!(fault.kind, Kind::TimedOut, "{received:?}");
@@ -492,14 +490,14 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_is_not_a_timeout() {
+    fn a_truncated_body_is_not_a_timeout() {
         let fault = body_fault(axum::Error::new(io::Error::other("reset")));
         assert_eq!(fault.kind, Kind::BadRequest);
         assert_eq!(fault.chain(), "the request body was cut short: reset");
     }
 
     #[test]
-    fn a_connection_is_open_until_its_first_request_is_late_or_its_last_is_long_ago() {
+    fn a_connection_closes_when_its_first_request_is_late_or_its_last_is_long_ago() {
         let limits = Connections {
             request_head: SHORT,
             ..limits(LONG)
@@ -535,14 +533,14 @@ mod tests {
         drop(running);
         soon(watched).await;
 
-        // However long the first request may take to come.
+        // Even if the first request may take longer.
         let (requests, mut limits) = (Arc::new(Requests::new()), limits(SHORT));
         limits.request_head = LONG;
         drop(requests.begin());
         soon(Watched::new(open(), requests, limits)).await;
     }
 
-    /// A socket that takes bytes, or does not.
+    /// A socket that accepts bytes or stalls.
     struct Takes(bool);
 
     impl Write for Takes {
@@ -571,12 +569,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_fails_when_nothing_is_taken_for_the_limit() {
+    async fn a_socket_fails_if_nothing_is_read_within_the_limit() {
         let mut socket = Socket::new(Takes(false), &limits(SHORT));
         let error = soon(write(&mut socket)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 
-        // What is taken begins a new wait.
+        // A write that succeeds starts a new wait.
         socket.socket.0 = true;
         assert_eq!(soon(write(&mut socket)).await.unwrap(), 1);
         socket.socket.0 = false;
@@ -593,7 +591,7 @@ mod tests {
         }
     }
 
-    /// Takes these chunks of a response as hyper does, and then whatever follows.
+    /// Polls this many chunks of a response as hyper does, and then another future.
     async fn takes(chunks: usize, body: Body, then: impl Future<Output = ()>) {
         let mut body = pin!(ResponseBody::new(body, Arc::new(Requests::new()).begin()));
         for _ in 0..chunks {
@@ -603,7 +601,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_ends_when_its_client_takes_nothing_and_not_when_there_is_nothing() {
+    async fn a_stream_ends_if_its_client_reads_nothing_but_not_if_nothing_was_sent() {
         let chunk = || Ok::<_, Infallible>(Bytes::from_static(b"x"));
         let one =
             || Body::from_stream(stream::once(async move { chunk() }).chain(stream::pending()));

@@ -1,4 +1,5 @@
-//! A client's HTTP request becomes our own: size, shape and session; the body in one piece and otherwise untouched.
+//! Reads a client's HTTP request for an exchange: checks it, collects its body and finds its
+//! session.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +23,8 @@ use crate::{
 
 use super::connection::body_fault;
 
-/// Reads a request for a message or a count. `credentials` are the client's own, which are off the headers already.
+/// Reads a request for a message or a token count. `credentials` are the client's own, which the
+/// headers no longer contain.
 pub(super) async fn read(
     id: ExchangeId,
     kind: RequestKind,
@@ -34,7 +36,7 @@ pub(super) async fn read(
     let Parts {
         mut headers, uri, ..
     } = parts;
-    refuse_compressed(&headers)?;
+    reject_compressed(&headers)?;
     let body = collect(body, &headers, config.body_limit).await?;
     keep_end_to_end(&mut headers);
     headers.remove(EXPECT);
@@ -60,8 +62,8 @@ pub(super) async fn read(
     })
 }
 
-/// The gateway reads bodies, so it must be able to.
-fn refuse_compressed(headers: &HeaderMap) -> Result<(), Fault> {
+/// Rejects compressed bodies, because plugins read them.
+fn reject_compressed(headers: &HeaderMap) -> Result<(), Fault> {
     let Some(encoding) = headers.get(CONTENT_ENCODING) else {
         return Ok(());
     };
@@ -69,18 +71,18 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), Fault> {
         return Ok(());
     }
     let what = format!(
-        "`content-encoding: {}` is not supported for this request: send the body as plain JSON",
+        "`content-encoding: {}` is not supported for this request: send the body uncompressed",
         encoding.to_str().unwrap_or("?")
     );
     Err(Fault::client(Kind::BadRequest, what))
 }
 
-/// The body in one piece: copied once if it comes in several, not at all if it comes in one.
+/// Collects the body. It is copied once if it arrives in several pieces, and not at all if in one.
 async fn collect(mut body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Fault> {
-    let told = headers
+    let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    if told.is_some_and(|length: usize| length > limit) {
+    if declared.is_some_and(|length: usize| length > limit) {
         return Err(too_large(body, limit).await);
     }
     let Some(first) = next(&mut body).await? else {
@@ -89,8 +91,8 @@ async fn collect(mut body: Body, headers: &HeaderMap, limit: usize) -> Result<By
     if body.is_end_stream() && first.len() <= limit {
         return Ok(first);
     }
-    // What is told is at most the limit, so a lie costs no more than the truth.
-    let mut whole = BytesMut::with_capacity(told.unwrap_or(2 * first.len()));
+    // The declared length is at most the limit, so a wrong one costs no more than a right one.
+    let mut whole = BytesMut::with_capacity(declared.unwrap_or(2 * first.len()));
     let mut chunk = Some(first);
     while let Some(bytes) = chunk {
         if whole.len() + bytes.len() > limit {
@@ -105,7 +107,7 @@ async fn collect(mut body: Body, headers: &HeaderMap, limit: usize) -> Result<By
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(body_fault)?;
-        // Trailers are no part of it.
+        // Trailers are not part of the body.
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
@@ -113,10 +115,10 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
     Ok(None)
 }
 
-/// Reads on for a while, because a client that is still writing does not hear an answer.
+/// Reads on for a while, because some clients read no response while they still send.
 async fn too_large(mut body: Body, limit: usize) -> Fault {
     const WHILE: Duration = Duration::from_secs(5);
-    let rest = async {
+    let read = async {
         let mut left = limit.saturating_add(64 * 1024 * 1024);
         while let Ok(Some(bytes)) = next(&mut body).await {
             left = left.saturating_sub(bytes.len());
@@ -125,13 +127,15 @@ async fn too_large(mut body: Body, limit: usize) -> Fault {
             }
         }
     };
-    // Whether it ended or not, the answer is the same.
-    let _ = tokio::time::timeout(WHILE, rest).await;
-    let what = format!("the request body is larger than this gateway's limit of {limit} bytes");
+    // The response is the same whether the body ended or not.
+    let _ = tokio::time::timeout(WHILE, read).await;
+    let what = format!(
+        "the request body is larger than `body_limit` of this gateway, which is {limit} bytes"
+    );
     Fault::client(Kind::TooLarge, what)
 }
 
-/// The model that is asked for. Without routes the upstream says what is wrong with it.
+/// Returns the requested model. Without routes, the upstream reports an invalid one.
 fn model(body: &Document, needed: bool) -> Result<Arc<str>, Fault> {
     let fault = |what| Err(Fault::client(Kind::BadRequest, what));
     match body.top_str("model") {
@@ -143,12 +147,13 @@ fn model(body: &Document, needed: bool) -> Result<Arc<str>, Fault> {
     }
 }
 
-/// The client's conversation, by its header or by either form of `metadata.user_id`; never by what is said in it.
+/// Returns the client's session from its header or from either form of `metadata.user_id`. The
+/// messages are never used for this.
 fn session(headers: &HeaderMap, body: &Document) -> Option<Arc<str>> {
-    let told = headers
+    let header = headers
         .get("x-claude-code-session-id")
         .and_then(|value| value.to_str().ok());
-    if let Some(session) = told.filter(|session| !session.is_empty()) {
+    if let Some(session) = header.filter(|session| !session.is_empty()) {
         return Some(session.into());
     }
     #[derive(Deserialize)]
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_found_in_both_forms_of_the_user() {
+    fn a_session_is_found_in_both_forms_of_user_id() {
         let json = r#"{"metadata":{"user_id":"{\"device_id\":\"d\",\"session_id\":\"s-1\"}"}}"#;
         assert_eq!(session_in(json).unwrap(), "s-1");
         let text = r#"{"metadata":{"user_id":"user_ab_account__session_s-2"}}"#;
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_names_the_session_first() {
+    fn the_header_takes_precedence_for_the_session() {
         let mut headers = HeaderMap::new();
         headers.insert("x-claude-code-session-id", HeaderValue::from_static("s-3"));
         let body = Document::new(r#"{"metadata":{"user_id":"a_session_s-2"}}"#);
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_asked_for_only_where_a_route_needs_it() {
+    fn a_model_is_required_only_if_there_are_routes() {
         let model = |body: &'static str, needed| model(&Document::new(body), needed);
         assert_eq!(&*model(r#"{"model":"m"}"#, true).unwrap(), "m");
         assert_eq!(&*model(r#"{"model":1}"#, false).unwrap(), "");
@@ -211,14 +216,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_over_the_limit_is_refused_whatever_its_length_says() {
+    async fn a_body_over_the_limit_is_rejected_whatever_length_it_declares() {
         let mut headers = HeaderMap::new();
         let small = collect(Body::from("12345678"), &headers, 8).await;
         assert_eq!(small.unwrap(), "12345678");
         let large = collect(Body::from("123456789"), &headers, 8).await;
         assert_eq!(large.unwrap_err().kind, Kind::TooLarge);
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("99"));
-        let told = collect(Body::from("1"), &headers, 8).await;
-        assert_eq!(told.unwrap_err().kind, Kind::TooLarge);
+        let declared = collect(Body::from("1"), &headers, 8).await;
+        assert_eq!(declared.unwrap_err().kind, Kind::TooLarge);
     }
 }

@@ -1,4 +1,4 @@
-//! What the gateway tells about itself.
+//! `/metrics`: the metrics of the gateway.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -16,12 +16,12 @@ use crate::{
     telemetry::{Moment, OPEN_METRICS},
 };
 
-/// The counts, as text for Prometheus.
+/// Responds with the metrics as text for Prometheus.
 pub(super) fn metrics(id: &ExchangeId, shared: &Shared, snapshot: &Snapshot) -> Response {
     let moment = Moment {
         generation: snapshot.catalog.generation,
         slots: shared.runtime.slots_in_use(),
-        resting: resting(snapshot, Instant::now()),
+        on_cooldown: on_cooldown(snapshot, Instant::now()),
     };
     match shared.metrics.write(&moment) {
         Ok(text) => {
@@ -32,21 +32,23 @@ pub(super) fn metrics(id: &ExchangeId, shared: &Shared, snapshot: &Snapshot) -> 
             response
         }
         Err(error) => {
-            let fault = Fault::gateway("the metrics cannot be written").from(error);
+            let fault = Fault::gateway("cannot write the metrics").from(error);
             respond::fault(id, &fault)
         }
     }
 }
 
-/// Every account that could rest, so that one that does shows as a rise from 0; by upstream alone where accounts are not to
-/// be named.
-fn resting(snapshot: &Snapshot, now: Instant) -> Vec<(UpstreamId, Option<AccountId>, usize)> {
-    // An account may rest for several models.
-    let resting: BTreeSet<(UpstreamId, AccountId)> = snapshot
+/// Counts the accounts on cooldown.
+///
+/// All accounts are listed, so that a cooldown shows as a rise from 0. Only the upstream is named
+/// if accounts must not be.
+fn on_cooldown(snapshot: &Snapshot, now: Instant) -> Vec<(UpstreamId, Option<AccountId>, usize)> {
+    // An account may be on cooldown for several models.
+    let on_cooldown: BTreeSet<(UpstreamId, AccountId)> = snapshot
         .accounts
         .cooldowns(now)
         .into_iter()
-        .map(|rest| (rest.upstream, rest.account))
+        .map(|cooldown| (cooldown.upstream, cooldown.account))
         .collect();
     let named = snapshot.config.expose_accounts;
     let all = snapshot.config.upstreams.iter().flat_map(|upstream| {
@@ -54,9 +56,9 @@ fn resting(snapshot: &Snapshot, now: Instant) -> Vec<(UpstreamId, Option<Account
         accounts.map(|account| (upstream.name.clone(), account.name.clone()))
     });
     let counted = all.map(|of| {
-        let rests = usize::from(resting.contains(&of));
+        let count = usize::from(on_cooldown.contains(&of));
         let (upstream, account) = of;
-        (upstream, named.then_some(account), rests)
+        (upstream, named.then_some(account), count)
     });
     counted.collect()
 }

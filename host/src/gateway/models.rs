@@ -1,4 +1,4 @@
-//! The models that can be asked for: what all upstreams list, as far as a route leads to it.
+//! `/v1/models`: the models of all upstreams that a route leads to.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -13,11 +13,12 @@ use crate::{
     upstream::{Credential, Model},
 };
 
-/// What Anthropic's API gives when nothing is asked for, and the most it gives.
+/// The default and the largest page of Anthropic's API.
 const PAGE: usize = 20;
 const LARGEST_PAGE: usize = 1000;
 
-/// The union of the upstreams' lists. In time, whatever an upstream does, because each waits for itself alone.
+/// Returns the union of the upstreams' lists. They are fetched concurrently, each with its own time
+/// limit.
 pub(super) async fn union(
     runtime: &Arc<Runtime>,
     snapshot: &Snapshot,
@@ -35,7 +36,8 @@ pub(super) async fn union(
             };
             let credential = match &key {
                 Some(key) => Some(Credential::Account(key)),
-                // The client's own goes to the first only, and only where there are no accounts.
+                // The client's own credential goes only to the first, and only if that has no
+                // accounts.
                 None => {
                     (index == 0 && !snapshot.accounts.any(index)).then_some(Credential::Client(own))
                 }
@@ -51,7 +53,7 @@ pub(super) async fn union(
         .collect()
 }
 
-/// A page of the list, as `limit`, `after_id` and `before_id` in the query want it.
+/// Returns a page of the list, by `limit`, `after_id` and `before_id` in the query.
 pub(super) fn page(models: &[Model], query: &str) -> Result<Value, Fault> {
     let mut limit = PAGE;
     let mut from = 0;
@@ -71,8 +73,9 @@ pub(super) fn page(models: &[Model], query: &str) -> Result<Value, Fault> {
                     .ok()
                     .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
                     .ok_or_else(|| {
-                        let what =
-                            format!("limit: `{value}` is no number from 1 to {LARGEST_PAGE}");
+                        let what = format!(
+                            "limit: got `{value}`, expected a number from 1 to {LARGEST_PAGE}"
+                        );
                         Fault::client(Kind::BadRequest, what)
                     })?;
             }
@@ -99,34 +102,34 @@ pub(super) fn page(models: &[Model], query: &str) -> Result<Value, Fault> {
     }))
 }
 
-/// One of them; the id as it stands in a path.
+/// Returns one model by its id as in a path.
 pub(super) fn one<'a>(models: &'a [Model], id: &str) -> Result<&'a Model, Fault> {
     let id = decoded(id);
     let found = models.iter().find(|model| model.id == id);
     found.ok_or_else(|| Fault::client(Kind::NotFound, format!("model: {id}")))
 }
 
-/// The list as clients of another make read it.
+/// Returns the list in the format that clients of another API read.
 pub(super) fn plain(models: &[Model]) -> Value {
     let entry = |model: &Model| json!({ "id": model.id, "object": "model", "created": 0, "owned_by": "witgate" });
     json!({ "object": "list", "data": models.iter().map(entry).collect::<Vec<_>>() })
 }
 
-/// Takes percent-encoding back.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut left = text.as_bytes();
-    while let Some((&byte, rest)) = left.split_first() {
-        let escaped = (byte == b'%').then(|| rest.get(..2)).flatten();
+    while let Some((&byte, tail)) = left.split_first() {
+        let escaped = (byte == b'%').then(|| tail.get(..2)).flatten();
         let escaped = escaped.and_then(|hex| std::str::from_utf8(hex).ok());
         match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(value) => {
                 bytes.push(value);
-                left = &rest[2..];
+                left = &tail[2..];
             }
             None => {
                 bytes.push(byte);
-                left = rest;
+                left = tail;
             }
         }
     }
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_page_is_refused_by_the_name_of_the_field() {
+    fn an_invalid_page_is_rejected_with_the_name_of_the_field() {
         for query in ["limit=0", "limit=1001", "limit=x", "after_id=zz"] {
             let fault = page(&models(&["a"]), query).unwrap_err();
             assert!(
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_not_there_is_named() {
+    fn an_unknown_model_is_named() {
         assert_eq!(one(&models(&["c/d"]), "c%2Fd").unwrap().id, "c/d");
         assert_eq!(
             one(&models(&["a"]), "b").unwrap_err().to_string(),

@@ -1,5 +1,7 @@
-//! Routes that are streamed through: files, batches and whatever comes. They belong to an account, so it is always the
-//! same one: the first of the first upstream that speaks Anthropic's dialect.
+//! Forwards the other routes below `/v1/`, such as files and batches, without plugins or retries.
+//!
+//! Files and batches belong to an account, so it is always the same one: the first account of the
+//! first upstream with Anthropic's dialect.
 
 use axum::body::{Body, HttpBody};
 use futures_util::{StreamExt, stream};
@@ -14,7 +16,8 @@ use crate::{
 
 use super::connection::body_fault;
 
-pub(super) async fn pass(
+/// Forwards a request and streams the response.
+pub(super) async fn forward(
     snapshot: &Snapshot,
     parts: Parts,
     body: Body,
@@ -79,7 +82,7 @@ async fn send(
     let first = upstreams.find(|(_, upstream)| *upstream.config.dialect == *ANTHROPIC);
     let Some((index, upstream)) = first else {
         let what = format!(
-            "no upstream of dialect `{ANTHROPIC}` is configured for `{}`",
+            "no upstream with dialect `{ANTHROPIC}` is configured to serve `{}`",
             uri.path()
         );
         return Err(Fault::client(Kind::NotFound, what));
@@ -93,7 +96,7 @@ async fn send(
     }
     keep_end_to_end(&mut headers);
     headers.remove(EXPECT);
-    let passing = PassthroughRequest {
+    let request = PassthroughRequest {
         method,
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),
@@ -108,7 +111,7 @@ async fn send(
     let credential = key
         .as_ref()
         .map_or(Credential::Client(&own), Credential::Account);
-    upstream.passthrough(passing, credential).await
+    upstream.passthrough(request, credential).await
 }
 
 fn incoming(body: Body) -> BodyStream {
@@ -117,7 +120,7 @@ fn incoming(body: Body) -> BodyStream {
         .boxed()
 }
 
-/// The answer with its record, which learns how much there was and how it ended.
+/// Streams the response, and records its size and how it ended.
 fn counted(chunks: BodyStream, record: Box<Record>) -> BodyStream {
     let counted = stream::unfold((chunks, record), |(mut chunks, mut record)| async move {
         let next = chunks.next().await;

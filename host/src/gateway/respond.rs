@@ -1,4 +1,4 @@
-//! What the client gets: an answer, or a fault by the one table that knows its status, its type and its words.
+//! Responses to the client. One table maps a fault to its status and error type.
 
 use std::convert::Infallible;
 
@@ -21,16 +21,16 @@ use crate::{
     sse,
 };
 
-/// A fault as the client sees it.
+/// The status and error type of a fault.
 struct ErrorResponse<'a> {
     status: u16,
     kind: &'a str,
-    /// Whether it is said that another try cannot help. Otherwise clients go by the status, and Claude Code repeats a
-    /// 401 or a 500 for three minutes, which looks like a hang.
+    /// Whether the response says that a retry cannot help. Otherwise clients decide by the status,
+    /// and Claude Code retries a 401 or a 500 for three minutes, which looks like a hang.
     no_retry: bool,
 }
 
-/// The table.
+/// Maps a fault to its status and error type.
 fn error_response(fault: &Fault) -> ErrorResponse<'_> {
     let (status, no_retry) = match &fault.kind {
         Kind::BadRequest => (400, true),
@@ -42,13 +42,14 @@ fn error_response(fault: &Fault) -> ErrorResponse<'_> {
         Kind::RateLimited => (429, false),
         Kind::Overloaded => (529, false),
         Kind::Unreachable | Kind::InvalidResponse => (502, false),
-        // Some clients send what they had not sent yet once more.
+        // Some clients retry a request that they had not sent completely.
         Kind::TimedOut if fault.blame == Blame::Client => (408, false),
         Kind::TimedOut => (504, false),
         Kind::BadCredential => (502, true),
         // The same request meets the same plugin.
         Kind::Internal => (500, matches!(fault.blame, Blame::Plugin(_))),
-        // A 400 may be cured by a smaller request, and clients try that; these are about the account or the size.
+        // These are about the account or the size. After a 400, clients may retry a smaller
+        // request.
         Kind::Refused { status, .. } => (
             *status,
             fault.blame == Blame::Upstream && matches!(status, 401 | 402 | 403 | 413),
@@ -65,7 +66,7 @@ fn error_response(fault: &Fault) -> ErrorResponse<'_> {
     }
 }
 
-/// What an exchange came to, as an HTTP response. The record learns what the client gets.
+/// Turns the result of an exchange into an HTTP response, and records status and size.
 pub(super) fn answer(id: &ExchangeId, answer: Answer) -> Response {
     let Answer {
         outcome,
@@ -76,7 +77,7 @@ pub(super) fn answer(id: &ExchangeId, answer: Answer) -> Response {
         Ok(answer) => from_message(id, answer),
         Err(fault) => from_fault(id, &fault),
     };
-    // What is said of the answer's origin stands over what the upstream may have said under these names.
+    // The gateway's headers about the origin replace those of the upstream.
     response.headers_mut().extend(headers);
     if let Some(mut record) = record {
         record.status = response.status().as_u16();
@@ -89,14 +90,14 @@ pub(super) fn answer(id: &ExchangeId, answer: Answer) -> Response {
     response
 }
 
-/// A fault as an HTTP response.
+/// Turns a fault into an HTTP response.
 pub(super) fn fault(id: &ExchangeId, fault: &Fault) -> Response {
     let mut response = from_fault(id, fault);
     name(id, &mut response);
     response
 }
 
-/// A JSON answer of the gateway's own.
+/// Returns a JSON response of the gateway itself.
 pub(super) fn json(id: &ExchangeId, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body.into()));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -104,7 +105,7 @@ pub(super) fn json(id: &ExchangeId, body: impl Into<Bytes>) -> Response {
     response
 }
 
-/// An answer without a body.
+/// Returns a response without a body.
 pub(super) fn empty(id: &ExchangeId, status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -114,7 +115,7 @@ pub(super) fn empty(id: &ExchangeId, status: StatusCode) -> Response {
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Every answer can be named when something is to be asked about it: by the upstream's id if it has one.
+/// Adds the exchange's id as `request-id`, unless the upstream has set one.
 fn name(id: &ExchangeId, response: &mut Response) {
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().entry("request-id").or_insert(id);
@@ -127,14 +128,14 @@ fn from_message(id: &ExchangeId, answer: message::Response) -> Response {
         mut headers,
         body,
     } = answer;
-    forget_the_upstreams_site(&mut headers);
+    remove_site_headers(&mut headers);
     let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
     let body = match body {
         message::Body::Whole(bytes) => Body::from(bytes),
         message::Body::Stream(chunks) if headers.get(CONTENT_TYPE).is_some_and(is_stream) => {
-            Body::from_stream(with_last_words(id.clone(), chunks))
+            Body::from_stream(with_final_error(id.clone(), chunks))
         }
-        // The connection breaks where the answer is cut short, so that nobody takes it for whole.
+        // The connection breaks where the response is truncated, so that it does not look complete.
         message::Body::Stream(chunks) => Body::from_stream(chunks),
     };
     let mut response = Response::new(body);
@@ -143,8 +144,8 @@ fn from_message(id: &ExchangeId, answer: message::Response) -> Response {
     response
 }
 
-/// What an upstream says about its own site must not be taken as said about the gateway's.
-fn forget_the_upstreams_site(headers: &mut HeaderMap) {
+/// Removes the headers by which an upstream describes its own site.
+fn remove_site_headers(headers: &mut HeaderMap) {
     const OF_A_SITE: [&str; 7] = [
         "access-control-allow-credentials",
         "access-control-allow-headers",
@@ -157,8 +158,8 @@ fn forget_the_upstreams_site(headers: &mut HeaderMap) {
     take_off(headers, &OF_A_SITE);
 }
 
-/// A stream that is cut short ends with an error event, never with a made-up end.
-fn with_last_words(
+/// Ends a truncated stream with an error event, never with a made-up end.
+fn with_final_error(
     id: ExchangeId,
     chunks: BodyStream,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
@@ -166,12 +167,12 @@ fn with_last_words(
         let (id, mut chunks) = state?;
         match chunks.next().await? {
             Ok(bytes) => Some((Ok(bytes), Some((id, chunks)))),
-            Err(fault) => Some((Ok(last_words(&id, &fault)), None)),
+            Err(fault) => Some((Ok(error_event(&id, &fault)), None)),
         }
     })
 }
 
-fn last_words(id: &ExchangeId, fault: &Fault) -> Bytes {
+fn error_event(id: &ExchangeId, fault: &Fault) -> Bytes {
     let mut out = BytesMut::new();
     let data = envelope(id, error_response(fault).kind, fault);
     sse::encode(
@@ -185,17 +186,17 @@ fn last_words(id: &ExchangeId, fault: &Fault) -> Bytes {
 }
 
 fn from_fault(id: &ExchangeId, fault: &Fault) -> Response {
-    let face = error_response(fault);
-    let mut response = Response::new(Body::from(envelope(id, face.kind, fault)));
+    let error = error_response(fault);
+    let mut response = Response::new(Body::from(envelope(id, error.kind, fault)));
     *response.status_mut() =
-        StatusCode::from_u16(face.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    if face.no_retry {
+    if error.no_retry {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     if let Some(wait) = fault.retry_after {
-        // Rounded up: whoever comes too early comes in vain.
+        // Rounded up, because a retry that is too early fails.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -230,7 +231,7 @@ fn envelope(id: &ExchangeId, kind: &str, fault: &Fault) -> String {
         error,
         request_id: id.as_str(),
     };
-    // Strings and valid JSON: there is nothing in it that could fail.
+    // Strings and valid JSON cannot fail to serialise.
     serde_json::to_string(&envelope).unwrap_or_default()
 }
 
@@ -244,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table() {
+    fn every_kind_of_fault_has_its_status_and_type() {
         let client = |kind| Fault::client(kind, "x");
         let upstream = |kind| Fault::upstream(kind, "x");
         let refused = Kind::Refused {
@@ -290,9 +291,9 @@ mod tests {
             (upstream(forbidden), 403, "permission_error", true),
         ];
         for (fault, status, kind, no_retry) in table {
-            let face = error_response(&fault);
+            let error = error_response(&fault);
             assert_eq!(
-                (face.status, face.kind, face.no_retry),
+                (error.status, error.kind, error.no_retry),
                 (status, kind, no_retry),
                 "{fault:?}"
             );
@@ -300,9 +301,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_is_an_envelope_that_can_be_named() {
+    async fn a_fault_is_an_error_object_with_a_request_id() {
         let id = ExchangeId::new();
-        let fault = Fault::client(Kind::RateLimited, "all \"rest\"")
+        let fault = Fault::client(Kind::RateLimited, "all \"busy\"")
             .after(Duration::from_millis(1200))
             .with_details(r#"{"error_code":"x"}"#.to_owned());
         let response = super::fault(&id, &fault);
@@ -312,7 +313,7 @@ mod tests {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["type"], "error");
-        assert_eq!(body["error"]["message"], "all \"rest\"");
+        assert_eq!(body["error"]["message"], "all \"busy\"");
         assert_eq!(body["error"]["details"]["error_code"], "x");
         assert_eq!(body["request_id"], id.as_str());
     }

@@ -1,4 +1,4 @@
-//! Which request goes where. Pure; what leads nowhere is told the right way.
+//! Finds the route of a request, or an error with the right one. Does no I/O.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -11,28 +11,29 @@ use crate::{
 
 use super::auth::AuthRequirement;
 
+/// The handler of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// `POST /v1/messages` and `/v1/messages/count_tokens`.
     Exchange(RequestKind),
     /// `GET /v1/models`.
     Models,
-    /// `GET /v1/models/claude`, in the shape of another maker.
+    /// `GET /v1/models/claude`, in the list format of another API.
     ClaudeModels,
-    /// `GET /v1/models/{id}`, the id as it stands in the path.
+    /// `GET /v1/models/{id}`, with the id as in the path.
     Model(String),
     /// `GET /healthz`.
     Health,
     /// `GET /metrics`.
     Metrics,
-    /// `HEAD /` and `HEAD /api/hello`: clients warm up their connection.
+    /// `HEAD /` and `HEAD /api/hello`, by which clients open their connection early.
     Probe,
     /// Everything else below `/v1/`.
     Passthrough,
 }
 
 impl Route {
-    pub(super) fn door(&self) -> AuthRequirement {
+    pub(super) fn auth_requirement(&self) -> AuthRequirement {
         match self {
             Self::Health => AuthRequirement::Health,
             Self::Probe => AuthRequirement::Open,
@@ -41,18 +42,18 @@ impl Route {
     }
 }
 
-/// A way that leads nowhere.
+/// The error for a request without a route.
 #[derive(Debug)]
 pub(super) struct NoRoute {
     pub(super) fault: Fault,
-    /// The methods that are there, where only the method is wrong.
+    /// The allowed methods, if only the method is wrong.
     pub(super) allow: Option<&'static str>,
 }
 
-/// `host` is what the client calls this gateway.
+/// Finds the route of a request. `host` is the name by which the client reached this gateway.
 ///
-/// The path is compared as it is and never decoded, so a path that an upstream could read as another
-/// one is refused here: it would go around the plugins, routes and limits of that other one.
+/// The path is compared as it is and never decoded. A path that an upstream could read as another
+/// one is rejected, because it would bypass the plugins, routes and limits of that other one.
 pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, NoRoute> {
     let no_route = |kind, what| {
         Err(NoRoute {
@@ -71,7 +72,7 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
         Some(Ok(route)) => return Ok(route),
         Some(Err(allow)) => {
             let what = format!(
-                "{method} is not possible for `{path}`, only {allow}; {}",
+                "method `{method}` is not allowed for `{path}`, expected `{allow}`; {}",
                 advice(host)
             );
             return Err(NoRoute {
@@ -84,7 +85,7 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
     let plain = plain_spelling(path);
     let passes = path
         .strip_prefix("/v1/")
-        .is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/'));
+        .is_some_and(|below| !below.is_empty() && !below.ends_with('/'));
     if !passes || plain.strip_prefix("/v1/").is_some_and(is_stacked) {
         let what = format!("no route `{method} {path}`; {}", advice(host));
         return no_route(Kind::NotFound, what);
@@ -100,7 +101,7 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
     Ok(Route::Passthrough)
 }
 
-/// A route that the gateway serves itself, or the methods that are possible there.
+/// Returns a route that the gateway handles itself, or the methods that are allowed there.
 fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
     let get = matches!(*method, Method::GET | Method::HEAD);
     Some(match path {
@@ -125,8 +126,8 @@ fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
     })
 }
 
-/// The path as a lenient server could read it: without regard to case, to suffixes such as `.json`
-/// and to whatever else surrounds the first word of a segment.
+/// Returns the path as a lenient server could read it: without case, suffixes such as `.json`, and
+/// other characters around the first word of a segment.
 fn plain_spelling(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_';
@@ -141,13 +142,13 @@ fn plain_spelling(path: &str) -> String {
     plain
 }
 
-fn is_stacked(rest: &str) -> bool {
-    rest == "v1" || rest.starts_with("v1/")
+fn is_stacked(below: &str) -> bool {
+    below == "v1" || below.starts_with("v1/")
 }
 
 fn advice(host: &str) -> String {
     format!(
-        "set the base URL to http://{host}, without /v1; clients that want it with /v1 use http://{host}/v1"
+        "set the base URL to http://{host}, without /v1, or to http://{host}/v1 if the client expects it"
     )
 }
 
@@ -185,17 +186,17 @@ mod tests {
             (Method::POST, "/v1/messages/batches", Route::Passthrough),
             (Method::DELETE, "/v1/files/file_1", Route::Passthrough),
         ];
-        for (method, path, wanted) in table {
+        for (method, path, expected) in table {
             assert_eq!(
                 route(&method, path, "h").unwrap(),
-                wanted,
+                expected,
                 "{method} {path}"
             );
         }
     }
 
     #[test]
-    fn a_wrong_way_is_told_the_right_one() {
+    fn an_unknown_path_or_method_gets_the_right_one() {
         let table = [
             (Method::POST, "/v1/messages/", Kind::NotFound, None),
             (Method::POST, "/v1/v1/messages", Kind::NotFound, None),
@@ -218,10 +219,12 @@ mod tests {
             (Method::GET, "/", Kind::MethodNotAllowed, Some("HEAD")),
         ];
         for (method, path, kind, allow) in table {
-            let NoRoute { fault, allow: told } =
-                route(&method, path, "127.0.0.1:8045").unwrap_err();
+            let NoRoute {
+                fault,
+                allow: methods,
+            } = route(&method, path, "127.0.0.1:8045").unwrap_err();
             assert_eq!(fault.kind, kind, "{method} {path}");
-            assert_eq!(told, allow, "{method} {path}");
+            assert_eq!(methods, allow, "{method} {path}");
             assert!(
                 fault
                     .to_string()
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn another_spelling_of_an_own_route_is_refused_by_name() {
+    fn another_spelling_of_an_own_route_is_rejected() {
         let table = [
             ("//v1/messages", Kind::BadRequest, "without /v1"),
             ("/v1//messages", Kind::BadRequest, "empty segment"),
@@ -269,8 +272,8 @@ mod tests {
         }
     }
 
-    /// What a server could make of a path that decodes as often as it can, takes `\` for `/`, cuts
-    /// parameters and suffixes off, resolves dots and merges slashes.
+    /// Returns the segments that a lenient server could read. It decodes repeatedly, takes `\` for
+    /// `/`, drops parameters and suffixes, resolves dots and merges slashes.
     fn lenient(path: &str) -> Vec<String> {
         let mut path = path.to_owned();
         loop {
@@ -336,7 +339,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_passes_is_no_other_spelling_of_an_own_route(
+        fn a_passthrough_path_is_never_another_spelling_of_an_own_route(
             pieces in pieces(),
             joined in proptest::bool::ANY,
         ) {
@@ -352,7 +355,7 @@ mod tests {
                 let hooked = second == Some("messages")
                     && read.get(2).is_none_or(|third| read.len() == 3 && third == "count_tokens");
                 prop_assert!(!hooked, "{}", path);
-                // As many segments as it seems: nothing was resolved, split or merged.
+                // The number of segments is the same: none was resolved, split or merged.
                 prop_assert_eq!(read.len(), path.split('/').skip(1).count(), "{}", path);
             }
         }

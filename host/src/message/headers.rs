@@ -1,9 +1,9 @@
-//! Which headers travel from end to end, and which belong to one connection only.
+//! The headers that are forwarded, and those that belong to one connection or provider.
 
 use http::{HeaderMap, HeaderName, header::CONNECTION};
 
-/// RFC 9110, section 7.6.1, with the two that hop in practice; and `host` and `content-length`, which whoever sends
-/// the message writes anew.
+/// The headers of one connection: those of RFC 9110, section 7.6.1, two more that proxies use, and
+/// `host` and `content-length`, which every sender sets itself.
 const OF_ONE_CONNECTION: [&str; 11] = [
     "connection",
     "content-length",
@@ -18,7 +18,7 @@ const OF_ONE_CONNECTION: [&str; 11] = [
     "upgrade",
 ];
 
-/// Takes off what must not be forwarded, the headers that `connection` names included.
+/// Removes the headers that must not be forwarded, including those that `connection` names.
 pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -35,25 +35,27 @@ pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
     take_off(headers, &OF_ONE_CONNECTION);
 }
 
-/// Takes off the headers of these names. There are few in a message, so what is there is compared with what is not wanted,
-/// and not what is not wanted looked up.
+/// Removes the headers with these names. A message has few headers, so each of them is compared
+/// instead of looking up each name.
 pub(crate) fn take_off(headers: &mut HeaderMap, unwanted: &[&str]) {
     keep(headers, |_, name| !unwanted.contains(&name.as_str()));
 }
 
-/// Takes off what clients of Anthropic's API say about themselves, as far as it is as it `came`: another provider has no
-/// use for it, and what it does not get it cannot keep.
-pub(crate) fn take_off_own(headers: &mut HeaderMap, came: &HeaderMap) {
+/// Removes headers by which clients of Anthropic's API describe themselves, unless a plugin changed
+/// them.
+///
+/// `original` has the client's headers. Another provider has no use for them.
+pub(crate) fn take_off_own(headers: &mut HeaderMap, original: &HeaderMap) {
     const OWN: [&str; 3] = ["anthropic-", "x-claude-", "x-stainless-"];
     keep(headers, |headers, name| {
         let text = name.as_str();
         let own = text == "x-app" || OWN.iter().any(|own| text.starts_with(own));
-        !own || headers.get_all(name) != came.get_all(name)
+        !own || headers.get_all(name) != original.get_all(name)
     });
 }
 
-/// Keeps of another provider's answer what means the same to a client of Anthropic's API: when to come again, and by which
-/// name to ask the provider about it.
+/// Keeps only the headers of another provider's response that mean the same in Anthropic's API:
+/// when to retry, and the id of the request.
 pub(crate) fn keep_common(headers: &mut HeaderMap) {
     const COMMON: [&str; 6] = [
         "content-type",
@@ -66,8 +68,9 @@ pub(crate) fn keep_common(headers: &mut HeaderMap) {
     keep(headers, |_, name| COMMON.contains(&name.as_str()));
 }
 
-fn keep(headers: &mut HeaderMap, wanted: impl Fn(&HeaderMap, &HeaderName) -> bool) {
-    let unwanted = |name: &&HeaderName| !wanted(headers, name);
+/// Removes all other headers.
+fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderMap, &HeaderName) -> bool) {
+    let unwanted = |name: &&HeaderName| !is_kept(headers, name);
     let unwanted: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
     for name in unwanted {
         headers.remove(name);
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_connection_names_is_not_forwarded() {
+    fn headers_that_connection_names_are_not_forwarded() {
         let mut headers = HeaderMap::new();
         headers.insert("connection", HeaderValue::from_static("close, X-Hop"));
         headers.insert("x-hop", HeaderValue::from_static("1"));
@@ -95,22 +98,23 @@ mod tests {
             ["anthropic-beta"]
         );
     }
+
     #[test]
-    fn another_provider_hears_what_a_plugin_says_and_not_what_the_client_said() {
-        let came = of(&[
+    fn another_provider_gets_headers_of_a_plugin_but_not_of_the_client() {
+        let original = of(&[
             ("anthropic-beta", "a"),
             ("x-stainless-os", "Linux"),
             ("x-app", "cli"),
             ("user-agent", "u"),
         ]);
-        let mut headers = came.clone();
+        let mut headers = original.clone();
         headers.insert("anthropic-beta", HeaderValue::from_static("b"));
-        take_off_own(&mut headers, &came);
+        take_off_own(&mut headers, &original);
         assert_eq!(headers, of(&[("anthropic-beta", "b"), ("user-agent", "u")]));
     }
 
     #[test]
-    fn a_client_is_not_told_of_another_providers_limits() {
+    fn a_client_does_not_get_another_providers_limits() {
         let mut headers = of(&[
             ("retry-after", "7"),
             ("x-ratelimit-limit-tokens", "9"),

@@ -1,7 +1,7 @@
 //! Waits for changes, by file events and by slow polling.
 //!
-//! An event is only a hint. Network file systems, replaced folders and swapped links send no events or
-//! wrong ones. Polling finds every change, and events find most of them sooner.
+//! An event is only a hint. Network file systems, replaced folders and swapped links send no events
+//! or wrong ones. Polling finds every change, and events find most of them sooner.
 
 use std::{
     collections::BTreeSet,
@@ -108,8 +108,8 @@ impl Watch {
         }
     }
 
-    /// Sets the watches again if a folder was added, removed or replaced. A watch stays with the old
-    /// folder.
+    /// Sets the watches again if a folder was added, removed or replaced. A watch stays with the
+    /// old folder.
     fn arm(&mut self) {
         if self.place.poll.is_some() {
             return;
@@ -152,8 +152,8 @@ impl Watch {
 }
 
 impl Place {
-    /// Whether an event may be about our files. Other files in the configuration's folder may change
-    /// often.
+    /// Whether an event may be about our files. Other files in the configuration's folder may
+    /// change often.
     fn concerns(&self, event: &Event) -> bool {
         let read_only = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
@@ -228,10 +228,7 @@ mod tests {
         watch.arm();
         assert_ne!(watch.watched, before);
         fs::write(plugins.join("a.wasm"), "").unwrap();
-        assert!(
-            watch.hint_within(LIMIT),
-            "the component in the new folder"
-        );
+        assert!(watch.hint_within(LIMIT), "the component in the new folder");
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub(crate) struct HookMeter {
     busy: Counter<f64, Nanos>,
 }
 
-/// A running call. Its time is counted when this is dropped, so that an aborted call counts as well.
+/// A running call. Its time is counted when this is dropped, so that an aborted call counts as
+/// well.
 pub(crate) struct Call<'a> {
     meter: &'a HookMeter,
     begun: Instant,
@@ -283,11 +284,19 @@ impl Moment {
         };
         let generation = Gauge::<u64, AtomicU64>::default();
         generation.set(self.generation);
-        registry.register("generation", "Number of the current set of plugins", generation);
+        registry.register(
+            "generation",
+            "Number of the current set of plugins",
+            generation,
+        );
         let (used, all) = self.slots;
         let help = "Plugin instances that exist or are reserved";
         registry.register("plugin_slots_in_use", help, gauge(used));
-        registry.register("plugin_slots", "Plugin instances that may exist", gauge(all));
+        registry.register(
+            "plugin_slots",
+            "Plugin instances that may exist",
+            gauge(all),
+        );
         // A list, because the label `account` is absent if accounts must not be named.
         let on_cooldown = Family::<Vec<(&str, String)>, Gauge>::default();
         for (upstream, account, count) in &self.on_cooldown {

@@ -1,8 +1,8 @@
 //! A queue in front of standard error, so that a stalled reader delays no request.
 //!
 //! A thread writes the queue. A full queue drops lines and counts them. `tracing-appender` does the
-//! same, but limits its queue in lines and not in bytes, does not log where lines are missing, and its
-//! guard may block on standard output.
+//! same, but limits its queue in lines and not in bytes, does not log where lines are missing, and
+//! its guard may block on standard output.
 
 use std::{
     io::{self, Write},
@@ -104,7 +104,8 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and swaps them with the written ones. Returns how many were dropped after them.
+    /// Waits for lines and swaps them with the written ones. Returns how many were dropped after
+    /// them.
     fn take(&self, lines: &mut Vec<u8>) -> u64 {
         let mut state = self.state();
         state.is_writing = false;

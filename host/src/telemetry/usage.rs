@@ -39,8 +39,8 @@ impl Usage {
         }
     }
 
-    /// Reads a message, or other JSON with `usage` at its top level. Returns false if the body is not
-    /// JSON or its `usage` is something else.
+    /// Reads a message, or other JSON with `usage` at its top level. Returns false if the body is
+    /// not JSON or its `usage` is something else.
     pub(crate) fn of_message(&mut self, body: &[u8]) -> bool {
         let message = serde_json::from_slice::<Message>(body);
         message.map(|message| self.take(message.usage)).is_ok()
