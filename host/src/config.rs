@@ -40,8 +40,8 @@ const DEFAULT_BODY_LIMIT: usize = 32 * 1024 * 1024;
 /// Less than the 30 s after which container managers kill, so that the last log lines are written.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
 
-/// Enough for some 300 concurrent exchanges with three plugins each. A live instance reserves a 2
-/// MiB stack, of which it touches a part.
+/// Enough for some 300 concurrent exchanges with three plugins each. A live instance
+/// reserves a stack of 2 MiB, of which it touches a part.
 const DEFAULT_INSTANCES: u32 = 1000;
 
 /// The shortest poll interval: a shorter one costs more than it finds.

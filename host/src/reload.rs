@@ -128,7 +128,7 @@ struct Reloader {
     /// Why the configuration on disk is not the running one, if it is not.
     pending: Option<Pending>,
     /// Rejected files, and the folder if it could not be read, with the evidence and the reason.
-    refused: BTreeMap<PathBuf, (Evidence, String)>,
+    rejected: BTreeMap<PathBuf, (Evidence, String)>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Reloader {
             running,
             first,
             pending: None,
-            refused: BTreeMap::new(),
+            rejected: BTreeMap::new(),
         }
     }
 
@@ -200,13 +200,13 @@ impl Reloader {
             Some(WaitsFor::Files) => true,
             Some(WaitsFor::Folder(folder)) => Evidence::Unlisted.is_outdated(folder),
         };
-        config || self.has_outdated_refusal()
+        config || self.has_outdated_rejection()
     }
 
     /// Whether something that was rejected as unreadable can now be read.
-    fn has_outdated_refusal(&self) -> bool {
-        let mut refused = self.refused.iter();
-        refused.any(|(path, (evidence, _))| evidence.is_outdated(path))
+    fn has_outdated_rejection(&self) -> bool {
+        let mut rejected = self.rejected.iter();
+        rejected.any(|(path, (evidence, _))| evidence.is_outdated(path))
     }
 
     /// Applies the files that were found, as far as they are valid.
@@ -218,7 +218,7 @@ impl Reloader {
                 Err(pending) => self.reject_config(pending),
             }
         }
-        if before.plugins == self.running.seen.plugins && !self.has_outdated_refusal() {
+        if before.plugins == self.running.seen.plugins && !self.has_outdated_rejection() {
             return;
         }
         let config = self.running.config.clone();
@@ -285,7 +285,7 @@ impl Reloader {
             |file: &PathBuf| before.plugins.stamp_of(file) == seen.plugins.stamp_of(file);
         // An unchanged file that was valid before is rejected because of its new settings.
         let by_settings = |refused: &&Refused| {
-            same_folder && unchanged(&refused.file) && !self.refused.contains_key(&refused.file)
+            same_folder && unchanged(&refused.file) && !self.rejected.contains_key(&refused.file)
         };
         if let Some(refused) = loaded.refused.iter().find(by_settings) {
             return Err(Pending {
@@ -346,7 +346,7 @@ impl Reloader {
         for refused in refused {
             let file = &refused.file;
             let entry = (refused.evidence.clone(), refused.fault.chain());
-            if self.refused.get(file) != Some(&entry) {
+            if self.rejected.get(file) != Some(&entry) {
                 let reason = &entry.1;
                 let path = file.display();
                 match refused.evidence {
@@ -363,7 +363,7 @@ impl Reloader {
             }
             now.insert(file.clone(), entry);
         }
-        self.refused = now;
+        self.rejected = now;
     }
 
     /// Whether a plugin of the running set was loaded from this file.

@@ -68,7 +68,7 @@ pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory"
 /// The page size of a WebAssembly memory, in bytes.
 const PAGE: usize = 64 * 1024;
 
-/// Far more than useful, so that a typing error does not flood the upstreams.
+/// The upper bound of `max_attempts`: far more than useful, but a typing error floods no upstream.
 const MAX_ATTEMPTS: u32 = 100;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -238,14 +238,14 @@ fn origins(source: &Source<'_>, top: &Table<'_>) -> Vec<String> {
 }
 
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((scheme, authority)) = text.split_once("://") else {
         return false;
     };
     let scheme = !scheme.is_empty()
         && scheme
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '-');
-    scheme && !rest.contains('/') && text.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
+    scheme && !authority.contains('/') && text.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
 }
 
 fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
