@@ -110,6 +110,7 @@ fn without_a_configured_key_every_request_is_rejected_and_the_log_says_so() {
     ] {
         ask(&gateway, headers).is_error(401, "authentication_error");
     }
+    gateway.line(&["request rejected", "status=401", "`auth.keys`"]);
 }
 
 #[test]
