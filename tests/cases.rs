@@ -339,7 +339,7 @@ fn notes(record: &str, dialect: &str) -> Vec<String> {
     };
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
     let notes = values.next().and_then(Result::ok);
-    let notes = notes.unwrap_or_else(|| panic!("no text in quotes: {text}"));
+    let notes = notes.unwrap_or_else(|| panic!("not a quoted text: {text}"));
     let prefix = format!("dialect-{dialect}: ");
     let mine = notes.strip_prefix(&prefix);
     let mine = mine.unwrap_or_else(|| panic!("a note of another plugin: {notes}"));
@@ -400,7 +400,7 @@ fn differs(what: &str, got: &str, wanted: &str) -> Vec<String> {
         String::from_utf8_lossy(bytes).into_owned()
     };
     vec![format!(
-        "{what} at {at}:\n    got    {}\n    wanted {}",
+        "{what} at {at}:\n    got      {}\n    expected {}",
         near(got),
         near(wanted)
     )]

@@ -117,7 +117,7 @@ fn run(command: &mut Command) {
     let outcome = finish_within(owned, LIMIT);
     assert!(
         outcome.code == Some(0),
-        "a client does not install: {shown}\n{}{}\nWITGATE_SKIP_CLIENTS=1 leaves the clients out",
+        "cannot install a client: {shown}\n{}{}\nWITGATE_SKIP_CLIENTS=1 skips the clients",
         outcome.out,
         outcome.err
     );

@@ -85,7 +85,7 @@ fn every_case_is_the_providers_own(dialect: &str) {
             let line = format!("ok {name} {}", if foreign { "foreign" } else { what });
             assert!(
                 !folder.join(file).exists() || lines.contains(&line),
-                "{name}/{file} was not looked at"
+                "{name}/{file} was not checked"
             );
         }
     }

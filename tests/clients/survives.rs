@@ -140,7 +140,7 @@ fn the_sdks_get_through_transient_failures() {
     }
     for ((name, faults), (upstream, gateway)) in FAULTS.iter().zip(&gateways) {
         assert_eq!(upstream.received().len(), 4 * (faults.len() + 1), "{name}");
-        assert_eq!(records(gateway), 4, "{name}: the client asked again");
+        assert_eq!(records(gateway), 4, "{name}: the client retried");
     }
 }
 
@@ -216,7 +216,10 @@ fn claude_code_goes_on_after_a_truncated_stream() {
         answer["result"].as_str().unwrap().contains("hello"),
         "{answer}"
     );
-    assert!(upstream.received().len() >= 2, "it was taken for complete");
+    assert!(
+        upstream.received().len() >= 2,
+        "the truncated stream was taken for complete"
+    );
 }
 
 /// The number of exchanges that have ended.

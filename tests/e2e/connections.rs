@@ -71,7 +71,7 @@ fn a_head_that_trickles_is_closed() {
         .connections("request_head = \"300ms\"")
         .start();
     let mut socket = sent(gateway.addr, "GET /healthz HTTP/1.1\r\nx: ");
-    crate::assert_eventually!(socket.write_all(b"x").is_err(), "it is closed");
+    crate::assert_eventually!(socket.write_all(b"x").is_err(), "the connection is closed");
 }
 
 #[test]

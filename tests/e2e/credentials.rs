@@ -113,11 +113,14 @@ fn a_token_is_refreshed_before_it_ends_and_with_the_latest_refresh_token() {
             hello(&gateway, &session(1)).has_status(200);
             endpoint.received().len() >= 2
         },
-        "the token was used for ever"
+        "the token is refreshed"
     );
     let asked = endpoint.received();
     let apart = asked[1].at - asked[0].at;
-    assert!(apart < lifetime, "not before it ended: {apart:?}");
+    assert!(
+        apart < lifetime,
+        "not refreshed before it expired: {apart:?}"
+    );
     assert!(apart > lifetime / 2, "far too early: {apart:?}");
     assert!(
         asked[1].text().contains("refresh_token=refresh-1"),
@@ -220,7 +223,7 @@ fn a_command_prints_a_key_that_is_kept_for_its_time() {
             hello(&gateway, &session(1)).has_status(200);
             calls(&gateway) >= 2
         },
-        "the key was used beyond its time"
+        "the expired key is replaced"
     );
 }
 
@@ -260,7 +263,7 @@ fn a_command_that_hangs_holds_up_no_other_account() {
         .header("x-api-key", "k")
         .body(HELLO)
         .sent();
-    crate::assert_eventually!(calls(&gateway) == 1, "the command was not run");
+    crate::assert_eventually!(calls(&gateway) == 1, "the command runs");
     // The least loaded account is bob now.
     for _ in 0..3 {
         gateway.message(HELLO).has_status(200);

@@ -177,7 +177,7 @@ fn after_pings_the_last_failure_is_one_error_event() {
         assert_eq!(
             stream.next_event(),
             None,
-            "{name}: something after the error"
+            "{name}: the error is not the last event"
         );
         // The record shows a failure, although the status line was 200.
         let record = gateway.record(from);

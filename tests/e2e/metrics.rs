@@ -25,7 +25,7 @@ fn value(gateway: &Gateway, series: &str) -> Option<f64> {
 fn becomes(gateway: &Gateway, series: &str, wanted: f64) {
     crate::assert_eventually!(
         value(gateway, series) == Some(wanted),
-        "{series} is {wanted}, it is {:?}",
+        "{series} is {wanted}; it is {:?}",
         value(gateway, series)
     );
 }

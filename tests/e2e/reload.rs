@@ -431,7 +431,7 @@ fn a_rebuilt_default_plugin_replaces_the_built_in_one() {
     assert_eq!(merged(), "a\n\nb");
     gateway.drop_in("merge_roles.wasm", &component("other-merge-roles"));
     gateway.generation(2);
-    assert_eq!(merged(), "a", "the built-in rule is out of the way");
+    assert_eq!(merged(), "a", "the built-in rule is replaced");
     assert_eq!(upstream.last().json()["merged_by"], "another rule");
     fs::remove_file(gateway.plugins().join("merge_roles.wasm")).unwrap();
     gateway.generation(3);
@@ -544,7 +544,7 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
     }
     assert!(
         rounds > 3,
-        "only {rounds} events went through while the plugins were loaded"
+        "only {rounds} events passed while the plugins were loaded"
     );
     gateway.line_from(began, &["plugins loaded"]);
     for event in &EVENTS[4..] {

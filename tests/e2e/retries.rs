@@ -212,7 +212,11 @@ fn a_short_rate_limit_is_waited_out_by_the_same_account() {
         .start();
     hello(&gateway, &session(1)).has_status(200);
     let asked = upstream.received();
-    assert_eq!(asked[0].key(), asked[1].key(), "the prompt cache is there");
+    assert_eq!(
+        asked[0].key(),
+        asked[1].key(),
+        "the prompt cache belongs to this account"
+    );
     let waited = asked[1].at - asked[0].at;
     assert!(waited >= Duration::from_millis(295), "{waited:?}");
 }

@@ -55,7 +55,7 @@ fn a_session_keeps_its_account_however_its_id_is_sent() {
             gateway.message(by(&word)).has_status(200);
         }
         let keys: BTreeSet<String> = upstream.asked_as().drain(before..).collect();
-        assert_eq!(keys.len(), 1, "session {id} went out as {keys:?}");
+        assert_eq!(keys.len(), 1, "session {id} used {keys:?}");
     }
 }
 

@@ -163,7 +163,7 @@ fn a_signature_rejected_again_is_the_clients_error() {
     assert_eq!(
         upstream.received().len(),
         3,
-        "there was no thinking to leave out"
+        "a request without thinking blocks is not retried"
     );
 }
 

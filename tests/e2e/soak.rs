@@ -283,7 +283,7 @@ fn ends_once(exchange: u64, seen: &Reply, tried: &[Attempt]) -> bool {
     let last = tried.len().saturating_sub(1);
     assert!(
         !tried.iter().take(last).any(begun),
-        "tried again after an event had come: {}",
+        "retried after an event was sent: {}",
         story()
     );
     if seen.status != 200 {

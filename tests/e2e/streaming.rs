@@ -157,7 +157,7 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
         assert_eq!(
             upstream.received().len(),
             1,
-            "nothing is tried again after the first event"
+            "nothing is retried after the first event"
         );
     }
 }

@@ -341,7 +341,7 @@ impl Reply {
         let body = body.as_ref();
         assert!(
             self.body == body,
-            "got    {}\nwanted {}",
+            "got      {}\nexpected {}",
             self.text(),
             String::from_utf8_lossy(body)
         );
@@ -429,7 +429,7 @@ fn read_some(socket: &mut TcpStream, into: &mut Vec<u8>, what: &str) -> bool {
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             panic!(
-                "{what} did not come within {LIMIT:?}; so far: {}",
+                "{what} did not arrive within {LIMIT:?}; so far: {}",
                 String::from_utf8_lossy(into)
             )
         }

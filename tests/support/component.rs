@@ -22,7 +22,7 @@ pub fn component(name: &str) -> PathBuf {
     let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
     assert!(
         file.exists(),
-        "{} is not there; is it a crate under tests/guests?",
+        "{} does not exist; is it a crate in tests/guests?",
         file.display()
     );
     file

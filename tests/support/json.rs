@@ -127,14 +127,14 @@ impl Writer {
 #[track_caller]
 pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
     let spans = members(sent, name);
-    assert!(!spans.is_empty(), "nothing to take out");
+    assert!(!spans.is_empty(), "nothing to remove");
     // Checks the number of removed commas: the result is valid JSON and has the right value.
     let got: serde_json::Value = serde_json::from_slice(arrived).expect("valid JSON arrived");
     let mut wanted: serde_json::Value = serde_json::from_slice(sent).unwrap();
     take_out(&mut wanted, name);
     assert!(
         got == wanted,
-        "another value arrived than was sent without `{name}`"
+        "the value is not the one sent without `{name}`"
     );
 
     let loose = |byte: &u8| b" \t\r\n,".contains(byte);
@@ -169,7 +169,7 @@ pub fn is_without_members(sent: &[u8], arrived: &[u8], name: &str) {
             let (solid, after) = solid.split_at(solid.len() - tail);
             assert!(
                 arrived[at..].starts_with(solid),
-                "a byte that was to stay changed after {at}"
+                "a byte that had to stay changed after {at}"
             );
             at += solid.len();
             around.extend(after);

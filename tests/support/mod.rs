@@ -7,7 +7,10 @@
     unused_imports,
     reason = "each test binary uses its own part of this module"
 )]
-#![allow(unreachable_pub, reason = "what is public here is so for the tests")]
+#![allow(
+    unreachable_pub,
+    reason = "public for the test binaries that include this module"
+)]
 
 pub mod case;
 pub mod client;

@@ -253,7 +253,7 @@ impl Received {
                 String::from_utf8_lossy(part).into_owned()
             };
             panic!(
-                "{} bytes arrived, {} were wanted; the first difference is at {at}:\narrived {:?}\nwanted  {:?}",
+                "got {} bytes, expected {}; the first difference is at {at}:\ngot      {:?}\nexpected {:?}",
                 self.body.len(),
                 sent.len(),
                 around(&self.body),

@@ -75,7 +75,7 @@ fn files_of_a_module_do_not_need_each_other_in_a_circle() {
         let state = if left.contains(&at) {
             "known"
         } else {
-            "opened, so remove it from the list"
+            "no longer exists, so remove it from the list"
         };
         println!("{folder}: {}: {state}", files.join(", "));
     }

@@ -100,7 +100,7 @@ fn what_decides_does_not_wait_and_reads_no_clock() {
     for pure in PURE {
         let module: Vec<String> = pure.split('/').map(str::to_owned).collect();
         let source = host.files.get(&module);
-        files.push(source.unwrap_or_else(|| panic!("there is no `{pure}`; was it renamed?")));
+        files.push(source.unwrap_or_else(|| panic!("`{pure}` does not exist; was it renamed?")));
         let named = architecture.contains(&format!("`{pure}`"));
         assert!(named, "ARCHITECTURE.md does not name `{pure}`");
     }
@@ -201,7 +201,7 @@ fn every_flag_is_documented() {
         .into_iter()
         .filter(|flag| !docs.contains(flag))
         .collect();
-    assert!(missing.is_empty(), "in no document: {missing:?}");
+    assert!(missing.is_empty(), "not documented: {missing:?}");
 }
 
 /// The place of a module in the table of ARCHITECTURE.md.

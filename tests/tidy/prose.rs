@@ -308,7 +308,7 @@ fn files(below: &[&str]) -> Vec<PathBuf> {
                     .map(|entry| entry.path()),
             );
         } else if has_extension(&path, &["rs", "md", "wit", "toml"]) {
-            assert!(path.exists(), "there is no {}", path.display());
+            assert!(path.exists(), "{} does not exist", path.display());
             files.push(path);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) async fn run(folder: &Path, rounds: usize, what: &str) -> io::Result<
     if asked.is_empty() {
         let known = all.join(", ");
         return Err(io::Error::other(format!(
-            "`{what}`: no such curve, there are {known}"
+            "unknown curve `{what}`, expected one of {known}"
         )));
     }
     for curve in asked {

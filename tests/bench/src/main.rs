@@ -4,7 +4,7 @@
 //! turns, round by round, so that other load of the machine affects all of them alike. The figures
 //! are medians of the rounds.
 
-#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+#![expect(clippy::print_stdout, reason = "the program prints figures")]
 
 mod body; // request bodies
 mod cpu; // CPU per request

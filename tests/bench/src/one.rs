@@ -85,7 +85,7 @@ impl<'a> One<'a> {
             "openai" => OPENAI,
             other => {
                 return Err(io::Error::other(format!(
-                    "`{other}`: no such server; there are nginx, relay, none, strip, more, declines, gemini, openai"
+                    "unknown server `{other}`, expected one of nginx, relay, none, strip, more, declines, gemini, openai"
                 )));
             }
         };

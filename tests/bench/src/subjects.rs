@@ -232,6 +232,6 @@ pub(crate) fn component(name: &str) -> io::Result<PathBuf> {
         return Ok(file);
     }
     Err(io::Error::other(format!(
-        "the plugin `{name}` does not build"
+        "cannot build the plugin `{name}`"
     )))
 }

@@ -80,7 +80,7 @@ pub(super) async fn run(folder: &Path) -> io::Result<()> {
         let needed = streams * FILES_PER_STREAM + FILES;
         if needed > allowed {
             eprintln!(
-                "{streams} streams are left out: they need `ulimit -Hn {needed}`, it is {allowed}"
+                "{streams} streams are skipped: they need `ulimit -Hn {needed}`, got {allowed}"
             );
             continue;
         }
