@@ -53,7 +53,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         "plugins/dialect-gemini",
         &["request/contents", "request/media"],
     ),
-    ("plugins/sdk", &["dialect/asked", "dialect/read"]),
+    ("plugins/sdk", &["dialect/reader", "dialect/request"]),
     ("plugins/sdk", &["error", "verdict"]),
 ];
 
