@@ -1,15 +1,15 @@
 //! The retry loop of an exchange: attempt, decide, retry or respond.
 //!
-//! It runs inside the future of the request's handler and spawns nothing. When the client disconnects,
-//! the future is dropped, and with it the upstream connection, the plugin instances and the record,
-//! which writes its log line.
+//! It runs inside the request handler's future and spawns nothing. When the client disconnects,
+//! that future is dropped, and with it the upstream connection, the plugin instances and the
+//! record, which writes its log line.
 
 mod attempt; // one try: edits, send, first event, error
 mod retry; // stop, or retry on which target
 mod respond; // the client's response, JSON or stream
 mod record; // what happened, for log and metrics
-mod snapshot; // configuration, plugins and clients of one moment
-mod thread; // message threads, which continue at one account
+mod snapshot; // configuration, plugins, upstreams and accounts of an exchange
+mod thread; // message threads, which continue on one account
 mod collect; // events to a message (pure)
 mod expand; // a message to events (pure)
 mod models; // the model list of an upstream with another dialect
@@ -40,7 +40,7 @@ pub(crate) struct Answer {
     pub(crate) outcome: Result<Response, Fault>,
     /// Additional response headers that say where the response came from.
     pub(crate) headers: HeaderMap,
-    /// `None` if the body holds it.
+    /// `None` if the response body owns it: then it is written when the body ends.
     pub(crate) record: Option<Box<Record>>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn exchange(
     request: Request,
     record: Box<Record>,
 ) -> Answer {
-    // Each branch makes its own future: one in a variable would take its space twice.
+    // Each branch creates its own future: sharing one in a variable would store it twice.
     if request.stream && request.kind == RequestKind::Messages {
         let config = Arc::clone(&snapshot.config);
         let finished = Held::new(drive(runtime, snapshot, request, record));
@@ -62,7 +62,7 @@ pub(crate) async fn exchange(
     }
 }
 
-/// Drives an exchange to the end of its attempts. Nothing of a response has been sent to the client.
+/// Runs an exchange to the end of its last attempt. Nothing of a response has been sent by then.
 async fn drive(
     runtime: Arc<Runtime>,
     snapshot: Arc<Snapshot>,

@@ -28,7 +28,7 @@ fn delta() -> String {
 fn an_upstream_without_an_end_is_an_error_that_names_the_limit() {
     let prelude = "more than 1 MiB of comments and pings before its first event";
     let event = "an event of more than 32 MiB";
-    let response = "more than 128 MiB of one response";
+    let response = "more than 128 MiB in one response";
     let blank = "more than 64 KiB of white space";
     let begun = EVENTS[..2].concat();
     let line = format!("{begun}data: ");

@@ -1,5 +1,5 @@
-//! One attempt of an exchange: a copy of the request for this target, the attempt hooks, the request to
-//! the upstream, and the beginning of its response.
+//! One attempt of an exchange: a copy of the request, the attempt hooks, the request to the
+//! upstream and the beginning of its response.
 
 mod response; // the beginning of a response: usable, or a failed attempt
 mod translate; // a response in another dialect, translated as it arrives
@@ -54,12 +54,12 @@ pub(crate) enum AttemptEnd {
     },
     /// An error, after the failure hooks.
     Failed(Box<AttemptError>),
-    /// A plugin failed, or the gateway.
+    /// A plugin or the gateway itself failed.
     Fault(Fault),
 }
 
 impl AttemptEnd {
-    /// What a hook decided; `None` if the exchange goes on.
+    /// The end that a hook decided on; `None` if the exchange goes on.
     pub(crate) fn of(decided: Result<Decision, Fault>) -> Option<Self> {
         match decided {
             Ok(Decision::Proceed) => None,
@@ -86,7 +86,7 @@ impl AttemptEnd {
         }
     }
 
-    /// How it ended, in a word.
+    /// How it ended: a status code or a word.
     pub(crate) fn status(&self) -> AttemptStatus {
         match self {
             Self::Received(received) => AttemptStatus::Code(received.status().as_u16()),
@@ -107,8 +107,8 @@ impl AttemptEnd {
     }
 }
 
-/// Runs one attempt. `request` is as the request hooks left it; what is edited here is edited on a copy. `may_renew`
-/// where a refused credential may be tried once more with a fresh one.
+/// Runs one attempt. `request` is as the request hooks left it; all edits are made on a copy.
+/// `may_renew` says whether a rejected credential may be renewed for another attempt.
 pub(crate) async fn run(
     run: &mut Run,
     snapshot: &Snapshot,
@@ -116,35 +116,35 @@ pub(crate) async fn run(
     target: &Target,
     may_renew: bool,
 ) -> AttemptEnd {
-    let came = request;
-    let mut request = came.clone();
-    let own = HostEdits::of(snapshot, &request, target);
-    if let Err(error) = request.body.patch(&own.edits(target)) {
-        let what = "the request cannot be edited as the route wants it";
+    let original = request;
+    let mut request = original.clone();
+    let host_edits = HostEdits::of(snapshot, &request, target);
+    if let Err(error) = request.body.patch(&host_edits.edits(target)) {
+        let what = "the request body cannot be edited for its route";
         return AttemptEnd::Fault(Fault::client(Kind::BadRequest, what).from(error));
     }
     match AttemptEnd::of(run.on_attempt(&mut request, target).await) {
         None => {}
-        // Nobody speaks with this upstream. Others may serve the request.
+        // No plugin translates for this upstream. Another upstream may serve the request.
         Some(AttemptEnd::Fault(fault)) if fault.retry == Retry::Failover => {
             return AttemptEnd::Failed(Box::new(AttemptError::no_response(target, fault)));
         }
         Some(end) => return end,
     }
     if target.is_foreign() {
-        suit_foreigners(&mut request, came);
+        adapt_headers(&mut request, original);
     }
     let mut used = None;
-    let mut error = match send(run, snapshot, &request, target, own, &mut used).await {
+    let mut error = match send(run, snapshot, &request, target, host_edits, &mut used).await {
         Ok(received) => return AttemptEnd::Received(received),
         // Another attempt would fail in the same way.
-        Err(error) if error.fault().is_some_and(is_ours) => {
+        Err(error) if error.fault().is_some_and(would_recur) => {
             return AttemptEnd::Fault(error.into_fault());
         }
         Err(error) => error,
     };
     let shown = error.failure.clone();
-    // Boxed: most attempts do not fail, and all would have room for it.
+    // Boxed: most attempts do not fail, but all would reserve space for this future.
     match Box::pin(run.on_failure(&request, target, shown)).await {
         Ok(failure) => error.failure = failure,
         Err(fault) => return AttemptEnd::Fault(fault),
@@ -159,33 +159,35 @@ pub(crate) async fn run(
     AttemptEnd::Failed(error)
 }
 
-/// Headers for an upstream that is no server of Anthropic's API: it is told what is wanted of it, and not what the client
-/// says of itself to Anthropic. What an attempt hook set stays.
-pub(crate) fn suit_foreigners(request: &mut Request, came: &Request) {
+/// Adapts the headers to an upstream with another dialect: `accept` and `content-type` describe its
+/// dialect, and what the client says about itself to Anthropic is removed. Headers that an attempt
+/// hook set, which differ from those of `original`, are kept.
+pub(crate) fn adapt_headers(request: &mut Request, original: &Request) {
     let headers = Arc::make_mut(&mut request.headers);
-    take_off_own(headers, &came.headers);
-    let wanted = match request.kind {
+    take_off_own(headers, &original.headers);
+    let accept = match request.kind {
         RequestKind::Messages => "text/event-stream, application/json",
         RequestKind::CountTokens | RequestKind::Models => "application/json",
     };
-    // A body that was written anew is JSON, whatever the client called its own.
-    for (name, wanted) in [(ACCEPT, wanted), (CONTENT_TYPE, "application/json")] {
-        let is_asked = name == ACCEPT || request.kind != RequestKind::Models;
-        if is_asked && headers.get(&name) == came.headers.get(&name) {
-            headers.insert(name, HeaderValue::from_static(wanted));
+    // A translated body is JSON, whatever content type the client sent.
+    for (name, value) in [(ACCEPT, accept), (CONTENT_TYPE, "application/json")] {
+        let applies = name == ACCEPT || request.kind != RequestKind::Models;
+        if applies && headers.get(&name) == original.headers.get(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
         }
     }
 }
 
-/// A plugin that fails to translate, or that there is no room for.
-fn is_ours(fault: &Fault) -> bool {
+/// Whether every attempt would fail in this way: a plugin failed, or the gateway is out of
+/// capacity.
+fn would_recur(fault: &Fault) -> bool {
     matches!(fault.blame, Blame::Plugin(_)) || fault.kind == Kind::Overloaded
 }
 
-/// What the gateway itself changes in the body that goes out.
+/// What the gateway itself changes in the body that it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostEdits {
-    /// The route sends another model than the one in the request.
+    /// The route maps the model to another one.
     pub(crate) route: bool,
     /// The upstream is asked for a stream though the client wants JSON.
     pub(crate) force_stream: bool,
@@ -216,8 +218,8 @@ impl HostEdits {
     }
 }
 
-/// What plugins and the gateway did to the request, in a line: `strip-cache-control=4, route=1`.
-pub(crate) fn edits(receipt: &Receipt, own: HostEdits) -> String {
+/// The edits by plugins and by the gateway, in one line: `strip-cache-control=4, route=1`.
+pub(crate) fn edits(receipt: &Receipt, host_edits: HostEdits) -> String {
     let mut edited: Vec<(&str, u32)> = Vec::new();
     for edits in &receipt.edits {
         let name = edits.plugin.as_str();
@@ -226,8 +228,8 @@ pub(crate) fn edits(receipt: &Receipt, own: HostEdits) -> String {
             None => edited.push((name, edits.count)),
         }
     }
-    edited.extend(own.route.then_some(("route", 1)));
-    edited.extend(own.force_stream.then_some(("force-stream", 1)));
+    edited.extend(host_edits.route.then_some(("route", 1)));
+    edited.extend(host_edits.force_stream.then_some(("force-stream", 1)));
     let edited = edited
         .into_iter()
         .map(|(name, count)| format!("{name}={count}"));
@@ -238,22 +240,19 @@ pub(crate) fn edits(receipt: &Receipt, own: HostEdits) -> String {
     edited.chain(skipped).collect::<Vec<_>>().join(", ")
 }
 
-/// Asks the upstream and looks at what comes back, in Anthropic's words. `used` is the gateway's credential that the
-/// request went out with.
+/// Sends the request and reads the beginning of the response, translated to Anthropic's dialect.
+/// Sets `used` to the account's credential that is sent.
 async fn send(
     run: &mut Run,
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
-    own: HostEdits,
+    host_edits: HostEdits,
     used: &mut Option<Secret>,
 ) -> Result<Received, Box<AttemptError>> {
     let no_response = |fault| Box::new(AttemptError::no_response(target, fault));
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
-        let what = format!(
-            "upstream `{}` is gone from the configuration",
-            target.upstream
-        );
+        let what = format!("upstream `{}` is no longer configured", target.upstream);
         return Err(no_response(Fault::gateway(what)));
     };
     if let Some(account) = &target.account {
@@ -265,24 +264,25 @@ async fn send(
         Credential::Account,
     );
     let limits = &snapshot.config.retry;
-    let due = if request.kind == RequestKind::Messages && (request.stream || own.force_stream) {
+    let streams = request.stream || host_edits.force_stream;
+    let deadline = if request.kind == RequestKind::Messages && streams {
         Deadline::of(target, "event", limits.first_event)
     } else {
-        Deadline::of(target, "answer", limits.answer)
+        Deadline::of(target, "response", limits.answer)
     };
-    let edits = edits(run.receipt(), own);
-    let answer = due
+    let edits = edits(run.receipt(), host_edits);
+    let response = deadline
         .wait(upstream.send(request, credential, &edits))
         .await
         .and_then(|sent| sent)
         .map_err(no_response)?;
-    // Errors are the failure hooks' to translate.
-    let translator = match target.is_foreign() && answer.status.is_success() {
-        true => run.translator(head_of(request, target, &answer)).await,
+    // Error responses are translated by the failure hooks.
+    let translator = match target.is_foreign() && response.status.is_success() {
+        true => run.translator(head_of(request, target, &response)).await,
         false => Ok(None),
     };
     let translator = translator.map_err(no_response)?;
-    match read_response(answer, request.kind, target, &due, translator).await? {
+    match read_response(response, request.kind, target, &deadline, translator).await? {
         Received::Stream(stream) if !request.stream => {
             stream.collect(target).await.map(Received::Json)
         }
@@ -290,35 +290,36 @@ async fn send(
     }
 }
 
-/// What a dialect's plugin may know of an answer: its headers are those of the upstream.
-pub(crate) fn head_of(request: &Request, target: &Target, answer: &Response) -> ResponseHead {
-    ResponseHead {
+/// The response head that a dialect's plugin sees, with the upstream's headers.
+pub(crate) fn head_of(request: &Request, target: &Target, response: &Response) -> AnswerHead {
+    AnswerHead {
         id: request.id.clone(),
         session: request.session.clone(),
-        status: answer.status,
-        headers: answer.headers.clone(),
+        status: response.status,
+        headers: response.headers.clone(),
         streaming: request.stream,
         target: target.clone(),
     }
 }
 
-/// Headers that tell the client where its answer came from. The account is named only where that is wanted.
+/// Headers that say where the client's response came from. The account is named only if
+/// `expose_account` is set.
 pub(crate) fn origin(target: &Target, expose_account: bool, edits: &str) -> HeaderMap {
     let account = target.account.as_ref().filter(|_| expose_account);
-    let told = [
+    let headers = [
         ("x-account-email", account.map_or("", AccountId::as_str)),
         ("x-mapped-model", &*target.model),
         ("x-witgate-edits", edits),
     ];
-    let told = told.into_iter().filter(|(_, value)| !value.is_empty());
-    // A model that no header can carry is left out.
-    let told = told.filter_map(|(name, value)| {
+    let headers = headers.into_iter().filter(|(_, value)| !value.is_empty());
+    // A model that is not a valid header value is left out.
+    let headers = headers.filter_map(|(name, value)| {
         Some((
             HeaderName::from_static(name),
             HeaderValue::from_str(value).ok()?,
         ))
     });
-    told.collect()
+    headers.collect()
 }
 
 /// A target for unit tests, without an account.

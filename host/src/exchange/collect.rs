@@ -1,4 +1,4 @@
-//! The events of a stream put together into one JSON message. Pure; `expand` is the way back.
+//! Collects the events of a stream into one JSON message. Pure; `expand` is the inverse.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
 
 type Fields = Map<String, Value>;
 
-/// The message that the events make. A stream without its end makes none.
+/// Collects events into a message. A stream without its end is an error.
 pub(crate) fn collect(events: &[Event]) -> Result<Bytes, Fault> {
     let mut collector = Collector::default();
     for event in events {
@@ -21,7 +21,7 @@ pub(crate) fn collect(events: &[Event]) -> Result<Bytes, Fault> {
     collector.finish()
 }
 
-/// Puts a message together from its events, of which it keeps no more than the message needs.
+/// Builds a message from its events, and keeps no more of them than the message needs.
 #[derive(Default)]
 pub(crate) struct Collector {
     message: Option<Fields>,
@@ -68,10 +68,10 @@ impl Collector {
         }
     }
 
-    /// The message. A stream without its end makes none.
+    /// The message. A stream without its end is an error.
     pub(crate) fn finish(self) -> Result<Bytes, Fault> {
         let (Some(mut message), true) = (self.message, self.complete) else {
-            return Err(broken("the stream ended before `message_stop`"));
+            return Err(invalid("the stream ended before `message_stop`"));
         };
         let content = self
             .blocks
@@ -106,7 +106,7 @@ impl Block {
         {
             citations.push(citation);
         }
-        // Texts grow, whatever they are called; what is no text is set.
+        // A string is appended, whatever its key; any other value is set.
         for (key, value) in delta {
             match (self.fields.get_mut(&key), value) {
                 (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
@@ -117,8 +117,9 @@ impl Block {
 
     fn finish(mut self) -> Result<Value, Fault> {
         if !self.input.is_empty() {
-            let input = serde_json::from_str(&self.input)
-                .map_err(|error| broken("the input of a tool use is not valid JSON").from(error))?;
+            let input = serde_json::from_str(&self.input).map_err(|error| {
+                invalid("the input of a tool use is not valid JSON").from(error)
+            })?;
             self.fields.insert("input".to_owned(), input);
         }
         Ok(Value::Object(self.fields))
@@ -132,7 +133,7 @@ fn object(data: &mut Fields, key: &str) -> Option<Fields> {
     }
 }
 
-fn broken(what: &'static str) -> Fault {
+fn invalid(what: &'static str) -> Fault {
     Fault::upstream(Kind::InvalidResponse, what)
 }
 
@@ -148,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_its_end_makes_no_message() {
+    fn a_stream_without_its_end_is_a_fault() {
         let start = event(r#"{"type":"message_start","message":{"id":"m"}}"#);
         assert!(collect(std::slice::from_ref(&start)).is_err());
         assert!(collect(&[start, event(r#"{"type":"message_stop"}"#)]).is_ok());
     }
 
     #[test]
-    fn a_broken_tool_input_is_a_fault() {
+    fn an_invalid_tool_input_is_a_fault() {
         let events = [
             event(r#"{"type":"message_start","message":{}}"#),
             event(

@@ -1,5 +1,5 @@
-//! What events cost that no plugin sees. Decides nothing:
-//! `cargo test --release -p witgate --lib cost -- --ignored --nocapture --test-threads 1` prints it.
+//! Measures what events cost that no plugin sees. Asserts nothing and prints the timings:
+//! `cargo test --release -p witgate --lib cost -- --ignored --nocapture --test-threads 1`.
 
 use std::{
     hint::black_box,
@@ -16,7 +16,7 @@ use crate::{
 
 const DELTAS: usize = 1_000;
 
-/// As a message is streamed: a head, many small deltas, an end.
+/// The events of a streamed message: a head, many small deltas, an end.
 fn events() -> Vec<Event> {
     let event = |name: &str, rest: &str| Event {
         name: name.to_owned(),
@@ -62,7 +62,7 @@ fn frames(chunks: impl Iterator<Item = Bytes>) -> Vec<Frame> {
     frames
 }
 
-/// The best of many runs, since the others measure the machine's other work.
+/// Prints the best of many runs: the others include the machine's other work.
 fn time<T>(what: &str, mut act: impl FnMut() -> T) {
     let mut best = Duration::MAX;
     for _ in 0..50 {
@@ -75,7 +75,7 @@ fn time<T>(what: &str, mut act: impl FnMut() -> T) {
 }
 
 #[test]
-#[ignore = "prints timings, decides nothing"]
+#[ignore = "prints timings, asserts nothing"]
 fn of_events() {
     let events = events();
     let stream = written(&events);
@@ -92,11 +92,11 @@ fn of_events() {
         let starts = (0..stream.len()).step_by(1_400);
         frames(starts.map(|at| stream.slice(at..stream.len().min(at + 1_400))))
     });
-    time("what kind it is", || {
+    time("event type", || {
         let error_types = cut.iter().map(|frame| frame.event_type().len());
         error_types.sum::<usize>()
     });
-    time("as plugins see it", || {
+    time("event for plugins", || {
         cut.iter().filter_map(Frame::event).count()
     });
     time("collect", || {

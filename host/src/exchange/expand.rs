@@ -1,6 +1,6 @@
-//! One JSON message taken apart into the events that would have made it. Pure; `collect` is the way back.
+//! Expands one JSON message into the events of a stream. Pure; `collect` is the inverse.
 //!
-//! Every value is moved as it is spelt: nothing below a block's members is read or written anew.
+//! Every value is moved as it is written: nothing below a block's members is parsed or serialised.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use witgate_document::string;
 
 use crate::message::Event;
 
-/// `None` if the text is no message.
+/// The events of a message; `None` if the text is not a message.
 pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
     let mut message: Members<'_> = serde_json::from_slice(message).ok()?;
     let content = message.set("content", "[]")?;
@@ -24,8 +24,8 @@ pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
         last.set(key, value.unwrap_or(Cow::Borrowed("null")));
     }
     let usage = message.get("usage").unwrap_or("{}").to_owned();
-    if let Some(nothing_yet) = without_output(&usage) {
-        message.set("usage", nothing_yet);
+    if let Some(at_start) = without_output(&usage) {
+        message.set("usage", at_start);
     }
     let mut events = Vec::with_capacity(3 + 3 * content.len());
     events.push(event(
@@ -34,29 +34,30 @@ pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
     ));
     for (index, block) in content.into_iter().enumerate() {
         let index = index.to_string();
-        let (start, deltas) = take_apart(block.get());
-        let whose = [",\"index\":", &index];
+        let (start, deltas) = split(block.get());
+        let at = [",\"index\":", &index];
         let named = |name: &str, key: &str, value: &str| {
-            event(name, &[whose[0], whose[1], ",\"", key, "\":", value])
+            event(name, &[at[0], at[1], ",\"", key, "\":", value])
         };
         events.push(named("content_block_start", "content_block", &start));
         let delta = |delta: String| named("content_block_delta", "delta", &delta);
         events.extend(deltas.into_iter().map(delta));
-        events.push(event("content_block_stop", &whose));
+        events.push(event("content_block_stop", &at));
     }
-    let rest = [",\"delta\":", &last.to_json(), ",\"usage\":", &usage];
-    events.push(event("message_delta", &rest));
+    let members = [",\"delta\":", &last.to_json(), ",\"usage\":", &usage];
+    events.push(event("message_delta", &members));
     events.push(event("message_stop", &[]));
     Some(events)
 }
 
-/// An event of this type with the rest of its members.
-fn event(name: &str, rest: &[&str]) -> Event {
+/// An event of this type with these members, as parts of JSON.
+fn event(name: &str, members: &[&str]) -> Event {
     let mut data = ["{\"type\":\"", name, "\""].concat();
-    data.reserve(rest.iter().map(|part| part.len()).sum::<usize>() + 1);
-    data.extend(rest.iter().copied());
+    data.reserve(members.iter().map(|part| part.len()).sum::<usize>() + 1);
+    data.extend(members.iter().copied());
     data.push('}');
-    // In JSON a line break stands between values only, and can be left out; in an event it would be one of the framing's.
+    // In JSON, line breaks occur only between values and can be left out. In an event they would
+    // end the line.
     if memchr::memchr2(b'\n', b'\r', data.as_bytes()).is_some() {
         data.retain(|c| !matches!(c, '\n' | '\r'));
     }
@@ -64,7 +65,7 @@ fn event(name: &str, rest: &[&str]) -> Event {
     Event { name, data }
 }
 
-/// The usage as a message begins: nothing is written yet, the whole count comes at the end.
+/// The usage at the start of a message: no output yet, since the whole count comes at the end.
 fn without_output(usage: &str) -> Option<String> {
     let mut usage: Members<'_> = serde_json::from_str(usage).ok()?;
     usage.get("output_tokens")?;
@@ -72,15 +73,16 @@ fn without_output(usage: &str) -> Option<String> {
     Some(usage.to_json())
 }
 
-/// A block as it begins, and the deltas that complete it. A block of a kind that has no deltas begins complete.
-fn take_apart(block: &str) -> (Cow<'_, str>, Vec<String>) {
+/// A block as it starts, and the deltas that complete it. A block of a type without deltas starts
+/// complete.
+fn split(block: &str) -> (Cow<'_, str>, Vec<String>) {
     let mut deltas = Vec::new();
     let Ok(mut fields) = serde_json::from_str::<Members<'_>>(block) else {
         return (Cow::Borrowed(block), deltas);
     };
     match fields.get("type").map(|kind| kind.trim_matches('"')) {
         Some("text") => {
-            // Clients expect text before what it cites.
+            // Clients expect the text before its citations.
             deltas.extend(move_out(&mut fields, "text", "text_delta"));
             deltas.extend(citations(&mut fields));
         }
@@ -120,8 +122,8 @@ fn delta(kind: &str, key: &str, value: &str) -> String {
     ["{\"type\":\"", kind, "\",\"", key, "\":", value, "}"].concat()
 }
 
-/// The members of an object in their order, each value as it is spelt. Of several with one name the last counts, as for
-/// whoever reads them.
+/// The members of an object in order, each value as it is written. Of several with the same name
+/// the last one counts, as for most readers of JSON.
 #[derive(Default)]
 struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -131,7 +133,7 @@ impl<'a> Members<'a> {
         found.map(|(_, value)| &**value)
     }
 
-    /// Sets a member where it stands, or as the last one. Gives what was there.
+    /// Sets a member in its position, or appends it. Returns the old value.
     fn set(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) -> Option<Cow<'a, str>> {
         match self.0.iter_mut().rfind(|(name, _)| name == key) {
             Some((_, old)) => Some(std::mem::replace(old, value.into())),
@@ -154,7 +156,7 @@ impl<'a> Members<'a> {
                 json.push(',');
             }
             match key {
-                // It stood between quotes as it is.
+                // A borrowed name has no escapes.
                 Cow::Borrowed(plain) => json.extend(["\"", plain, "\":"]),
                 Cow::Owned(odd) => json.extend([&*string::encode(odd), ":"]),
             }
@@ -189,7 +191,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A name that is borrowed unless an escape stands in it.
+/// A name, borrowed unless it contains an escape.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_events_are_those_of_a_stream() {
+    fn a_message_becomes_the_events_of_a_stream() {
         let events = expand(message().to_string().as_bytes()).unwrap();
         let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
         let (start, delta, stop) = (
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn collected_again_it_is_the_same_message() {
+    fn collecting_the_events_restores_the_message() {
         let events = expand(message().to_string().as_bytes()).unwrap();
         let collected = collect(&events).unwrap();
         assert_eq!(
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stay_as_they_are_spelt_but_for_line_breaks_between_them() {
+    fn values_are_kept_as_written_except_line_breaks_between_them() {
         let message = concat!(
             "{\"id\": \"a\",\r\n \"content\": [{\"type\":\"tool_use\",\"input\":{ \"n\":1.0e0,\n\"t\":\"\\n\" }},\n",
             "{\"type\":\"text\",\"text\":\"\\u00e9\"}],\n\"usage\":{\"output_tokens\":2,\"odd\":1E3}}",
@@ -283,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_members_with_one_name_the_last_counts() {
+    fn the_last_of_several_members_with_the_same_name_counts() {
         let message = r#"{"content":[],"content":[{"type":"x"}],"c\u006fntent":[]}"#;
         let events = expand(message.as_bytes()).unwrap();
         assert_eq!(events.len(), 3, "the last is empty");
     }
 
     #[test]
-    fn what_is_no_message_is_not_taken_apart() {
+    fn other_json_is_not_expanded() {
         assert!(expand(b"{\"input_tokens\":1}").is_none());
         assert!(expand(b"[]").is_none());
     }

@@ -1,4 +1,4 @@
-//! A stream that is read to its end, for a client that wants JSON.
+//! Streams that are read to their end, for clients that want JSON.
 
 use futures_util::StreamExt;
 use http::{HeaderValue, header::CONTENT_TYPE};
@@ -13,8 +13,8 @@ use super::{
 };
 
 impl StreamResponse {
-    /// Reads the whole stream, for a client that wants JSON. It can still be retried: nothing has been
-    /// sent to the client.
+    /// Reads the whole stream, for a client that wants JSON. It can still be retried: nothing has
+    /// been sent to the client.
     pub(crate) async fn collect(self, target: &Target) -> Result<JsonResponse, Box<AttemptError>> {
         let Self {
             status,
@@ -25,17 +25,17 @@ impl StreamResponse {
         } = self;
         let failed = |fault| Box::new(AttemptError::no_response(target, fault));
         let mut collector = Collector::default();
-        let mut arrived = frames;
-        let mut received: usize = arrived.iter().map(Frame::len).sum();
-        // Nothing after the end is needed, and it may never arrive.
+        let mut pending = frames;
+        let mut received: usize = pending.iter().map(Frame::len).sum();
+        // Stops at the end event: nothing after it is needed, and it may never arrive.
         loop {
-            let mut over = false;
-            for frame in &arrived {
+            let mut complete = false;
+            for frame in &pending {
                 match &*frame.event_type() {
                     b"error" => {
                         return Err(Box::new(AttemptError::event(target, frame, headers)));
                     }
-                    b"message_stop" => over = true,
+                    b"message_stop" => complete = true,
                     _ => {}
                 }
                 if let Some(event) = frame.event() {
@@ -45,16 +45,16 @@ impl StreamResponse {
             if decoder.is_too_long() {
                 return Err(failed(too_long(&target.upstream)));
             }
-            let next = if over { None } else { chunks.next().await };
+            let next = if complete { None } else { chunks.next().await };
             let Some(chunk) = next else { break };
             let chunk = chunk.map_err(failed)?;
             received += chunk.len();
             if received > limits::RESPONSE {
-                let fault = too_much(&target.upstream, limits::RESPONSE, "one response");
+                let fault = too_much(&target.upstream, limits::RESPONSE, "in one response");
                 return Err(failed(fault));
             }
             decoder.push(chunk);
-            arrived = std::iter::from_fn(|| decoder.next_frame()).collect();
+            pending = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = collector.finish().map_err(failed)?;

@@ -1,8 +1,9 @@
-//! That a prompt is too long, said by servers of many makes, in the words by which clients know that they must compact. Pure.
+//! Context overflow: the errors of many servers for a prompt that is too long, in the words by
+//! which clients know that they must compact. Pure.
 
-/// Words that say so, lower-case; the limit is the first number behind them.
-const TELLING: [&str; 9] = [
-    // OpenAI and the many servers that speak like it.
+/// Phrases of these errors, in lower case. The limit is the first number after the phrase.
+const PHRASES: [&str; 9] = [
+    // OpenAI and the many compatible servers.
     "maximum context length is",
     "context_length_exceeded",
     "maximum prompt length is",
@@ -19,29 +20,30 @@ const TELLING: [&str; 9] = [
     "exceeds the context length",
 ];
 
-const WANTED: &str = "prompt is too long";
+/// What clients look for.
+const ANTHROPIC: &str = "prompt is too long";
 
-/// `prompt is too long: N tokens > M maximum` if that is what a text says in other words.
+/// `prompt is too long: N tokens > M maximum` if the text says this in other words.
 pub(super) fn too_long(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
-    if text.contains(WANTED) {
+    if text.contains(ANTHROPIC) {
         return None;
     }
-    let (at, telling) = TELLING
+    let (at, phrase) = PHRASES
         .iter()
-        .find_map(|telling| Some((text.find(telling)?, telling)))?;
-    let behind = &text[at + telling.len()..];
-    let limit = numbers(behind).next().or_else(|| numbers(&text).min());
+        .find_map(|phrase| Some((text.find(phrase)?, phrase)))?;
+    let after = &text[at + phrase.len()..];
+    let limit = numbers(after).next().or_else(|| numbers(&text).min());
     let prompt = numbers(&text).max();
     Some(match (prompt, limit) {
         (Some(prompt), Some(limit)) if prompt > limit => {
-            format!("{WANTED}: {prompt} tokens > {limit} maximum")
+            format!("{ANTHROPIC}: {prompt} tokens > {limit} maximum")
         }
-        _ => WANTED.to_owned(),
+        _ => ANTHROPIC.to_owned(),
     })
 }
 
-/// The numbers that stand for themselves and can count tokens: `gpt-4` and `400` are none.
+/// The separate numbers that can be token counts: not the 4 in `gpt-4`, and not `400`.
 fn numbers(text: &str) -> impl Iterator<Item = u64> {
     let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')));
     parts
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_many_makes_become_one() {
+    fn every_provider_wording_becomes_the_anthropic_one() {
         let table = [
             (
                 "This model's maximum context length is 8192 tokens. However, your messages resulted in 10000 tokens.",
@@ -85,15 +87,15 @@ mod tests {
                 "prompt is too long",
             ),
         ];
-        for (said, wanted) in table {
-            assert_eq!(too_long(said).as_deref(), Some(wanted), "{said}");
+        for (text, expected) in table {
+            assert_eq!(too_long(text).as_deref(), Some(expected), "{text}");
         }
     }
 
     #[test]
-    fn anthropics_own_words_stay() {
-        let own = "prompt is too long: 210000 tokens > 200000 maximum";
-        assert_eq!(too_long(own), None);
+    fn anthropic_wording_is_kept() {
+        let overflow = "prompt is too long: 210000 tokens > 200000 maximum";
+        assert_eq!(too_long(overflow), None);
         let other = "input length and `max_tokens` exceed context limit: 197202 + 21333 > 200000";
         assert_eq!(too_long(other), None);
     }

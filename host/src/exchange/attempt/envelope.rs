@@ -4,15 +4,16 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
-/// What an error in Anthropic's envelope says.
+/// The content of an error in Anthropic's envelope.
 pub(crate) struct Envelope {
     pub(crate) kind: String,
     pub(crate) message: String,
 }
 
-/// `None` if the body is anything else.
+/// Reads the envelope; `None` if the body is anything else.
 pub(crate) fn envelope(body: &Bytes) -> Option<Envelope> {
-    // By far most are something else, and are not read for it. An unescaped `"error"` may stand in a text as well.
+    // Most bodies are something else, and this check spares parsing them. A match proves nothing:
+    // `"error"` can be part of other JSON.
     memmem::find(body, b"\"error\"")?;
     #[derive(Deserialize)]
     struct Outer {

@@ -1,5 +1,5 @@
-//! A failed attempt: what hooks and the retry policy read of it, and what the client gets if it is the
-//! last one.
+//! A failed attempt: what hooks and the retry policy read of it, and what the client gets if it is
+//! the last one.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,7 +21,12 @@ use crate::{
     sse::Frame,
 };
 
-use super::{context_overflow, envelope::envelope, refusal, status::AttemptStatus};
+use super::{
+    context_overflow,
+    envelope::{Envelope, envelope},
+    refusal,
+    status::AttemptStatus,
+};
 
 /// Why an attempt failed, with everything a decision needs.
 #[derive(Debug)]
@@ -32,9 +37,9 @@ pub(crate) struct AttemptError {
     fault: Option<Fault>,
     /// How long the upstream asks to wait.
     retry_after: Option<Duration>,
-    /// Whether the credential was the gateway's own.
+    /// Whether the credential was an account's and not the client's.
     own_credential: bool,
-    /// Whether there may be another credential for the same account now.
+    /// Whether the same account may have another credential now.
     pub(crate) renewed: bool,
     /// When the first account becomes available, if all of them are on cooldown now.
     pub(crate) available_at: Option<Instant>,
@@ -46,6 +51,7 @@ pub(crate) struct AttemptError {
 /// What an error says about the gateway's credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialState {
+    /// The error is not about the credential.
     NotBlamed,
     Rejected,
     /// Rejected, and another one for the same account may be available now.
@@ -116,11 +122,11 @@ impl AttemptError {
         }
     }
 
-    /// Whether the upstream refused a credential that the gateway holds, or the account itself.
+    /// Whether the upstream rejected a credential that the gateway holds, or the account itself.
     ///
-    /// A 401 always says so; a 403 only by its error type, or by words that no plugin corrected.
-    /// Any other 403 is about the request.
-    pub(crate) fn refused_our_credential(&self) -> bool {
+    /// A 401 always says so. A 403 says so by its error type, or by its words if no plugin
+    /// corrected them; any other 403 is about the request.
+    pub(crate) fn rejected_our_credential(&self) -> bool {
         if self.fault().is_some() || !self.own_credential {
             return false;
         }
@@ -135,20 +141,20 @@ impl AttemptError {
 
     /// What it says about the gateway's credential.
     pub(crate) fn credential(&self) -> CredentialState {
-        match (self.refused_our_credential(), self.renewed) {
+        match (self.rejected_our_credential(), self.renewed) {
             (false, _) => CredentialState::NotBlamed,
             (true, false) => CredentialState::Rejected,
             (true, true) => CredentialState::Renewed,
         }
     }
 
-    /// How long to wait: as a failure hook says, or the upstream.
+    /// How long to wait: what a failure hook says, else what the upstream says.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.failure.cooldown.or(self.retry_after)
     }
 
-    /// What it says about the account. Probes and `count_tokens` requests, which have limits of their
-    /// own, say nothing about messages, whatever their status.
+    /// What it says about the account. Probes and `count_tokens` requests have limits of their own,
+    /// so their errors say nothing about messages, whatever the status.
     pub(crate) fn account_outcome(&self, request: &Request) -> AccountOutcome {
         let retry_after = self.retry_after();
         match self.fault() {
@@ -156,10 +162,10 @@ impl AttemptError {
             _ if request.kind != RequestKind::Messages || is_probe(request) => {
                 AccountOutcome::Neutral
             }
-            None if self.refused_our_credential() => AccountOutcome::BadCredential,
+            None if self.rejected_our_credential() => AccountOutcome::BadCredential,
             _ if self.failure.cooldown.is_some() => AccountOutcome::Cooldown { retry_after },
             None if is_transient(self.failure.status) => AccountOutcome::Cooldown { retry_after },
-            // The gateway could not send: not the account's fault.
+            // The gateway could not send the request: not the account's fault.
             Some(fault) if fault.blame == Blame::Gateway => AccountOutcome::Neutral,
             // An account without a credential is on cooldown already.
             Some(fault) if fault.kind == Kind::BadCredential => AccountOutcome::Neutral,
@@ -180,7 +186,7 @@ impl AttemptError {
             (Some(Kind::Unreachable), _) => "unreachable",
             (Some(Kind::TimedOut), _) => "timeout",
             (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401) => "credential",
-            (None, 403) if self.refused_our_credential() => "credential",
+            (None, 403) if self.rejected_our_credential() => "credential",
             (Some(Kind::Internal), _) => "other",
             (Some(_), _) => "invalid_response",
             (None, 429) => "rate_limited",
@@ -190,7 +196,7 @@ impl AttemptError {
         }
     }
 
-    /// Its status, or its cause if there was none.
+    /// Its status, or its cause if it has none.
     pub(crate) fn attempt_status(&self) -> AttemptStatus {
         match self.fault() {
             None => AttemptStatus::Code(self.failure.status),
@@ -203,25 +209,33 @@ impl AttemptError {
         self.fault.as_ref().filter(|_| !self.failure.corrected)
     }
 
-    /// The fault, or one that says what status the upstream answered with.
+    /// The fault, or one that names the upstream's error status.
     pub(crate) fn into_fault(self) -> Fault {
         let Self { failure, fault, .. } = self;
         fault.unwrap_or_else(|| {
-            let what = format!("it answered with status {}", failure.status);
+            let what = format!("it returned status {}", failure.status);
             Fault::upstream(Kind::NotFound, what)
         })
     }
 
     /// What the client gets, with the headers of the upstream that go with it.
-    pub(crate) fn into_outcome(self) -> (Result<Response, Fault>, HeaderMap) {
-        let ours = self.refused_our_credential();
+    pub(crate) fn into_outcome(mut self) -> (Result<Response, Fault>, HeaderMap) {
+        self.prepare_headers();
+        let in_envelope = envelope(&self.failure.body);
+        if let Some(fault) = self.overflow_fault(in_envelope.as_ref()) {
+            return (Err(fault), without_body_headers(self.failure.headers));
+        }
+        if self.rejected_our_credential() {
+            let fault = self.credential_fault(in_envelope);
+            // The upstream's advice on retries is meant for the gateway.
+            self.failure.headers.remove("x-should-retry");
+            return (Err(fault), without_body_headers(self.failure.headers));
+        }
         let Self {
             failure,
             fault,
             retry_after,
-            available_at,
             upstream,
-            foreign: is_foreign,
             ..
         } = self;
         let Failure {
@@ -229,72 +243,81 @@ impl AttemptError {
             kind,
             mut headers,
             body,
-            cooldown,
             corrected,
             ..
         } = failure;
-        if is_foreign {
-            keep_common(&mut headers);
-        }
-        if let Some(until) = available_at.filter(|_| status == 429) {
-            let wait = until.saturating_duration_since(Instant::now());
-            let seconds = HeaderValue::from(wait.as_secs() + 1);
-            headers.entry(RETRY_AFTER).or_insert(seconds);
-        }
-        if let Some(cooldown) = cooldown.filter(|_| matches!(status, 429 | 503 | 529)) {
-            let seconds = HeaderValue::from(cooldown.as_millis().div_ceil(1000) as u64);
-            headers.entry(RETRY_AFTER).or_insert(seconds);
-        }
-        let in_envelope = envelope(&body);
-        let said = match &in_envelope {
-            Some(error) => error.message.clone().into(),
-            None => String::from_utf8_lossy(&body),
-        };
-        if let Some(what) =
-            context_overflow::too_long(&said).filter(|_| matches!(status, 400 | 413 | 422 | 500))
-        {
-            let kind = ErrorType::InvalidRequest.as_str().to_owned();
-            let fault = Fault::upstream(Kind::Refused { status: 400, kind }, what);
-            return (Err(fault), described(headers));
-        }
-        if ours {
-            let said = in_envelope.map_or_else(|| text(&body), |error| error.message);
-            let what = format!(
-                "upstream `{upstream}` refused the credential that this gateway holds for it ({status}): {said}"
-            );
-            // Our upstream's advice on repeating is for us.
-            headers.remove("x-should-retry");
-            return (
-                Err(Fault::upstream(Kind::BadCredential, what)),
-                described(headers),
-            );
-        }
         if corrected {
-            // The envelope stands for itself; anything else is put into one under the corrected type.
-            let fault = Fault::upstream(Kind::Refused { status, kind }, text(&body));
+            // A body in the envelope is sent as it is. Any other is wrapped under the corrected
+            // type.
             return match StatusCode::from_u16(status) {
                 Ok(status) if in_envelope.is_some() => {
-                    // What the upstream sent may have been anything.
+                    // The upstream's own body may have had another type.
                     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                     (Ok(whole(status, headers, body)), HeaderMap::new())
                 }
-                _ => (Err(fault), described(headers)),
+                _ => {
+                    let fault = Fault::upstream(Kind::Refused { status, kind }, text(&body));
+                    (Err(fault), without_body_headers(headers))
+                }
             };
         }
         if let Some(fault) = fault {
-            return (Err(fault), described(headers));
+            return (Err(fault), without_body_headers(headers));
         }
         match (in_envelope, StatusCode::from_u16(status)) {
             (Some(_), Ok(status)) => (Ok(whole(status, headers, body)), HeaderMap::new()),
             _ => (
                 Err(foreign(&upstream, status, retry_after, &body)),
-                described(headers),
+                without_body_headers(headers),
             ),
         }
     }
+
+    /// Keeps the headers that are for the client, and adds a `retry-after` if the wait is known.
+    fn prepare_headers(&mut self) {
+        let status = self.failure.status;
+        let headers = &mut self.failure.headers;
+        if self.foreign {
+            keep_common(headers);
+        }
+        if let Some(until) = self.available_at.filter(|_| status == 429) {
+            let wait = until.saturating_duration_since(Instant::now());
+            let seconds = HeaderValue::from(wait.as_secs() + 1);
+            headers.entry(RETRY_AFTER).or_insert(seconds);
+        }
+        let cooldown = self.failure.cooldown;
+        if let Some(cooldown) = cooldown.filter(|_| matches!(status, 429 | 503 | 529)) {
+            let seconds = HeaderValue::from(cooldown.as_millis().div_ceil(1000) as u64);
+            headers.entry(RETRY_AFTER).or_insert(seconds);
+        }
+    }
+
+    /// The fault for a prompt that is too long, in the words by which clients know it.
+    fn overflow_fault(&self, in_envelope: Option<&Envelope>) -> Option<Fault> {
+        if !matches!(self.failure.status, 400 | 413 | 422 | 500) {
+            return None;
+        }
+        let message = match in_envelope {
+            Some(error) => error.message.clone().into(),
+            None => String::from_utf8_lossy(&self.failure.body),
+        };
+        let what = context_overflow::too_long(&message)?;
+        let kind = ErrorType::InvalidRequest.as_str().to_owned();
+        Some(Fault::upstream(Kind::Refused { status: 400, kind }, what))
+    }
+
+    fn credential_fault(&self, in_envelope: Option<Envelope>) -> Fault {
+        let Failure { status, body, .. } = &self.failure;
+        let message = in_envelope.map_or_else(|| text(body), |error| error.message);
+        let what = format!(
+            "upstream `{}` rejected the credential that this gateway holds for it ({status}): {message}",
+            self.upstream
+        );
+        Fault::upstream(Kind::BadCredential, what)
+    }
 }
 
-/// How long the upstream asks to wait. The state of its limits matters only if one of them was reached.
+/// How long the upstream asks to wait. The headers about its rate limits are read only after a 429.
 fn retry_after(status: u16, headers: &HeaderMap) -> Option<Duration> {
     let now = SystemTime::now();
     if status == 429 {
@@ -307,25 +330,26 @@ fn retry_after(status: u16, headers: &HeaderMap) -> Option<Duration> {
     accounts::retry_after(&retry_after.collect(), now)
 }
 
-/// Clients ask for a single token to see whether a key or a model is good.
+/// Whether the request only checks a key or a model: clients ask for a single token for that.
 fn is_probe(request: &Request) -> bool {
-    let most = request.body.top("max_tokens");
-    most.is_some_and(|most| most.trim_ascii() == b"1")
+    let max_tokens = request.body.top("max_tokens");
+    max_tokens.is_some_and(|max_tokens| max_tokens.trim_ascii() == b"1")
 }
 
-/// An error outside Anthropic's envelope.
+/// The fault for an error outside Anthropic's envelope.
 fn foreign(
     upstream: &UpstreamId,
     status: u16,
     retry_after: Option<Duration>,
     body: &Bytes,
 ) -> Fault {
-    let said = match text(body) {
-        said if said.is_empty() => "with an empty body".to_owned(),
-        said => format!("and said: {said}"),
+    let what = match text(body) {
+        text if text.is_empty() => {
+            format!("upstream `{upstream}` returned status {status} with an empty body")
+        }
+        text => format!("upstream `{upstream}` returned status {status}: {text}"),
     };
-    let what = format!("upstream `{upstream}` answered with status {status} {said}");
-    // A redirect is not followed, because it would carry the credential elsewhere.
+    // Redirects are not followed: they would carry the credential to another host.
     if !(400..600).contains(&status) {
         return Fault::upstream(Kind::InvalidResponse, what).retry(Retry::Never);
     }
@@ -353,13 +377,13 @@ fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response {
     }
 }
 
-/// The headers without those that describe a body which is not given.
-fn described(mut headers: HeaderMap) -> HeaderMap {
-    let of_the_body =
+/// The headers without those that describe the upstream's body, which is not sent.
+fn without_body_headers(mut headers: HeaderMap) -> HeaderMap {
+    let describes_body =
         |name: &HeaderName| *name == CONTENT_TYPE || name.as_str().starts_with("content-");
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| of_the_body(name))
+        .filter(|name| describes_body(name))
         .cloned()
         .collect();
     for name in names {
@@ -368,12 +392,12 @@ fn described(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// As much of a body as fits into a sentence.
+/// The beginning of a body, on one line, for an error message.
 fn text(body: &Bytes) -> String {
-    const ENOUGH: usize = 300;
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * ENOUGH)]);
+    const MAX_CHARS: usize = 300;
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_CHARS)]);
     let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = words.char_indices().nth(ENOUGH) {
+    if let Some((end, _)) = words.char_indices().nth(MAX_CHARS) {
         words.truncate(end);
         words.push_str(" ...");
     }
@@ -397,7 +421,7 @@ mod tests {
         r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
 
     #[test]
-    fn an_error_in_the_envelope_passes_unmodified() {
+    fn an_error_in_the_envelope_is_sent_unmodified() {
         let (outcome, _) = error(529, ENVELOPE, Some("ada")).into_outcome();
         let response = outcome.unwrap();
         assert_eq!(response.status, 529);
@@ -405,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_other_words_is_put_into_ours() {
+    fn an_error_outside_the_envelope_is_wrapped() {
         let failed = error(503, "<html>down\n for now</html>", None);
         assert_eq!(failed.failure.kind, "overloaded_error");
         let fault = failed.into_outcome().0.err().unwrap();
@@ -423,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_refused_credential_is_no_login_problem_of_the_client() {
+    fn a_rejected_account_credential_is_not_blamed_on_the_client() {
         let fault = error(401, ENVELOPE, Some("ada"))
             .into_outcome()
             .0
@@ -440,6 +464,7 @@ mod tests {
             401
         );
     }
+
     #[test]
     fn a_403_is_about_the_credential_only_if_it_says_so() {
         let table = [
@@ -458,13 +483,13 @@ mod tests {
             ("<html><title>Request blocked</title></html>", false),
             ("", false),
         ];
-        for (body, is_ours) in table {
+        for (body, expected) in table {
             let failed = error(403, body, Some("ada"));
-            assert_eq!(failed.refused_our_credential(), is_ours, "{body}");
-            assert!(!error(403, body, None).refused_our_credential(), "{body}");
+            assert_eq!(failed.rejected_our_credential(), expected, "{body}");
+            assert!(!error(403, body, None).rejected_our_credential(), "{body}");
             let outcome = failed.into_outcome().0;
-            let is_gateways = matches!(&outcome, Err(fault) if fault.kind == Kind::BadCredential);
-            assert_eq!(is_gateways, is_ours, "{body}");
+            let blamed = matches!(&outcome, Err(fault) if fault.kind == Kind::BadCredential);
+            assert_eq!(blamed, expected, "{body}");
         }
     }
 
@@ -473,10 +498,10 @@ mod tests {
         let suspended =
             r#"{"type":"error","error":{"type":"permission_error","message":"Account suspended"}}"#;
         let mut failed = error(403, suspended, Some("ada"));
-        assert!(failed.refused_our_credential());
+        assert!(failed.rejected_our_credential());
         failed.failure.corrected = true;
-        assert!(!failed.refused_our_credential());
+        assert!(!failed.rejected_our_credential());
         "authentication_error".clone_into(&mut failed.failure.kind);
-        assert!(failed.refused_our_credential());
+        assert!(failed.rejected_our_credential());
     }
 }

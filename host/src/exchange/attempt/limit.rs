@@ -10,18 +10,18 @@ use crate::{
 /// An event is larger than [`limits::EVENT`].
 pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
     let what = format!(
-        "upstream `{upstream}` sent an event of more than {} MiB",
+        "upstream `{upstream}` sent an invalid response: an event of more than {} MiB",
         limits::EVENT / 1024 / 1024
     );
     Fault::upstream(Kind::InvalidResponse, what)
 }
 
-/// The upstream sent more than the limit of `what`.
+/// The upstream sent more than `limit` bytes; `what` says of or in what: `in one response`.
 pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault {
     let limit = match limit >> 20 {
         0 => format!("{} KiB", limit >> 10),
         mebibytes => format!("{mebibytes} MiB"),
     };
-    let what = format!("upstream `{upstream}` sent more than {limit} of {what}");
+    let what = format!("upstream `{upstream}` sent an invalid response: more than {limit} {what}");
     Fault::upstream(Kind::InvalidResponse, what)
 }

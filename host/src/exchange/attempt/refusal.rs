@@ -1,20 +1,21 @@
-//! Which 403 is about the account or its credential, by its words. Pure.
+//! Decides by its words whether a 403 is about the account or its credential. Pure.
 //!
-//! Most are about the request: the page of a firewall, a moderation refusal, a model or an endpoint
-//! that the key may not use. Any client can cause these at will, so they say nothing about the
-//! account. The words are those of Anthropic's API and of servers that speak its dialect; a plugin
-//! of another dialect sets `authentication_error` for the words of its own upstream.
+//! Most are about the request: a firewall's page, a moderation refusal, a model or an endpoint that
+//! the key may not use. Any client can cause these at will, so they say nothing about the account.
+//! The words here are those of Anthropic's API and of servers that speak its dialect. A plugin for
+//! another dialect sets `authentication_error` for the words of its own upstream.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// What a message about the account begins with where the words below do not say it.
+/// Beginnings of messages about the account that the word lists below do not cover.
 const PHRASES: [&str; 2] = [
     "oauth authentication is currently not allowed",
     "account is no longer a member of the organization",
 ];
 
+/// Words for the account or its credential.
 const SUBJECTS: [&str; 7] = [
     "account",
     "organization",
@@ -34,6 +35,7 @@ const PAIRS: [[&str; 2]; 5] = [
     ["oauth", "token"],
 ];
 
+/// Words that say that a subject cannot be used.
 const STATES: [&str; 13] = [
     "banned",
     "blocked",
@@ -50,10 +52,10 @@ const STATES: [&str; 13] = [
     "terminated",
 ];
 
-/// States where a negation precedes them: `is no longer valid`.
+/// States if a negation precedes them: `is no longer valid`.
 const NEGATED: [&str; 2] = ["active", "valid"];
 
-/// Words that may surround a subject and its state.
+/// Words that may occur around a subject and its state.
 const FILLERS: [&str; 28] = [
     "a",
     "an",
@@ -85,16 +87,17 @@ const FILLERS: [&str; 28] = [
     "your",
 ];
 
-/// After a state these say what it is confined to: `disabled for this endpoint`.
-const CONFINED: [&str; 5] = ["for", "from", "in", "on", "to"];
+/// After a state, words that limit it to something: `disabled for this endpoint`.
+const LIMITING: [&str; 5] = ["for", "from", "in", "on", "to"];
 
-/// Whether the body of a 403 says that the account or its credential is refused.
+/// Whether the body of a 403 says that the account or its credential is rejected.
 pub(super) fn is_about_the_account(body: &[u8]) -> bool {
-    said(body).is_some_and(|message| says_so(&message.to_ascii_lowercase()))
+    error_message(body).is_some_and(|message| blames_account(&message.to_ascii_lowercase()))
 }
 
-/// Only the beginning of the message counts: what follows may quote the request.
-fn says_so(message: &str) -> bool {
+/// Whether a message is about the account. Only its beginning counts: the rest may quote the
+/// request.
+fn blames_account(message: &str) -> bool {
     let message = message.trim_start();
     if PHRASES.iter().any(|phrase| message.starts_with(phrase)) {
         return true;
@@ -109,13 +112,13 @@ fn says_so(message: &str) -> bool {
         return false;
     }
     let (mut subject, mut state, mut negated) = (false, false, false);
-    let mut rest = &words[..];
-    while let [word, after @ ..] = rest {
-        rest = after;
+    let mut remaining = &words[..];
+    while let [word, after @ ..] = remaining {
+        remaining = after;
         if let [next, after @ ..] = after
             && PAIRS.contains(&[*word, *next])
         {
-            (subject, rest) = (true, after);
+            (subject, remaining) = (true, after);
         } else if SUBJECTS.contains(word) {
             subject = true;
         } else if STATES.contains(word) || (negated && NEGATED.contains(word)) {
@@ -124,14 +127,14 @@ fn says_so(message: &str) -> bool {
             negated = true;
         } else if !FILLERS.contains(word) {
             let is_reason = after.first().is_some_and(|next| next.starts_with("violat"));
-            return subject && state && (is_reason || !CONFINED.contains(word));
+            return subject && state && (is_reason || !LIMITING.contains(word));
         }
     }
     subject && state
 }
 
-/// The words of an error: of one in Anthropic's envelope or of similar JSON, or a plain text.
-fn said(body: &[u8]) -> Option<Cow<'_, str>> {
+/// The message of an error: from Anthropic's envelope, from similar JSON, or a plain text.
+fn error_message(body: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(body).ok()?.trim_start();
     if text.starts_with('<') {
         return None;
@@ -139,9 +142,10 @@ fn said(body: &[u8]) -> Option<Cow<'_, str>> {
     let Ok(json) = serde_json::from_str::<Value>(text) else {
         return Some(text.into());
     };
-    let targets = ["/error/message", "/message", "/error", "/detail"];
-    let mut said = targets.iter().filter_map(|at| json.pointer(at));
-    said.find_map(Value::as_str)
+    let pointers = ["/error/message", "/message", "/error", "/detail"];
+    let mut values = pointers.iter().filter_map(|at| json.pointer(at));
+    values
+        .find_map(Value::as_str)
         .map(|message| message.to_owned().into())
 }
 
@@ -150,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_account_is_known_by_its_words() {
+    fn a_rejected_account_is_recognised_by_the_words() {
         for message in [
             "OAuth authentication is currently not allowed for this organization.",
             "OAuth token has been revoked. Please obtain a new token.",
@@ -173,12 +177,12 @@ mod tests {
             "Invalid authentication credentials",
             "permission_error: your account was permanently banned",
         ] {
-            assert!(says_so(&message.to_ascii_lowercase()), "{message}");
+            assert!(blames_account(&message.to_ascii_lowercase()), "{message}");
         }
     }
 
     #[test]
-    fn what_is_about_the_request_is_not_about_the_account() {
+    fn messages_about_the_request_do_not_blame_the_account() {
         for message in [
             "",
             "Request not allowed",
@@ -204,12 +208,12 @@ mod tests {
             "Account not allowed to use this beta",
             "the account is active and valid",
         ] {
-            assert!(!says_so(&message.to_ascii_lowercase()), "{message}");
+            assert!(!blames_account(&message.to_ascii_lowercase()), "{message}");
         }
     }
 
     #[test]
-    fn the_words_are_found_in_json_and_in_plain_text_and_never_in_a_page() {
+    fn the_message_is_read_from_json_and_plain_text_but_never_from_html() {
         for body in [
             r#"{"type":"error","error":{"type":"permission_error","message":"This organization has been disabled."}}"#,
             r#"{"error":{"message":"Account suspended","code":"x"}}"#,

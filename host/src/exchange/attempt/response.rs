@@ -61,7 +61,7 @@ pub(crate) struct StreamResponse {
 /// The time by which a response must have begun.
 pub(crate) struct Deadline {
     upstream: UpstreamId,
-    /// What is awaited, for the error message.
+    /// What the upstream should send, for the error message.
     what: &'static str,
     limit: Duration,
     by: Instant,
@@ -84,11 +84,12 @@ impl Deadline {
         waited.map_err(|_| {
             let Self { upstream, what, .. } = self;
             let limit = self.limit.as_secs_f64();
-            let what = format!("upstream `{upstream}` sent no {what} for {limit} s");
+            let what = format!("upstream `{upstream}` sent no {what} within {limit} s");
             Fault::upstream(Kind::TimedOut, what)
         })
     }
 
+    /// The next chunk; a timeout is an item with a fault.
     async fn or_fault(
         &self,
         next: impl Future<Output = Option<Result<Bytes, Fault>>>,
@@ -99,30 +100,31 @@ impl Deadline {
     }
 }
 
-/// The most that may come before the first event of a stream, in bytes: comments and pings that say
-/// that the upstream is still at work.
+/// The most comments and pings before the first event of a stream, in bytes. They say that the
+/// upstream is still working.
 const LONGEST_PRELUDE: usize = 1024 * 1024;
 
-/// The most white space at the beginning of a response whose content type does not say what it is,
-/// in bytes. Some servers send it to keep the connection open.
+/// The most white space before a response whose content type does not say what it is, in bytes.
+/// Some servers send it to keep the connection open.
 const LONGEST_BLANK: usize = 64 * 1024;
 
 /// An error body is a line or two, sent at once.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads as much as is needed to tell. A response in another dialect is translated first.
+/// Reads as much of a response as shows whether it is usable. A response in another dialect is
+/// translated first.
 pub(crate) async fn read_response(
-    answer: Response,
+    response: Response,
     kind: RequestKind,
     target: &Target,
-    due: &Deadline,
+    deadline: &Deadline,
     translator: Option<Translator>,
 ) -> Result<Received, Box<AttemptError>> {
     let Response {
         status,
         headers,
         body,
-    } = answer;
+    } = response;
     let mut chunks = match body {
         Body::Whole(bytes) => stream::iter([Ok(bytes)]).boxed(),
         Body::Stream(chunks) => chunks,
@@ -132,154 +134,185 @@ pub(crate) async fn read_response(
         let error = AttemptError::status(target, status.as_u16(), headers, body);
         return Err(Box::new(error));
     }
-    let invalid = |headers, body, fault| {
-        Box::new(AttemptError::invalid_response(
-            target, status, headers, body, fault,
-        ))
+    let mut incoming = Incoming {
+        status,
+        headers,
+        chunks,
+        target,
+        deadline,
     };
-    let mut begun = BytesMut::new();
-    let streamed = match form(&headers) {
+    let mut start = BytesMut::new();
+    let is_stream = match form(&incoming.headers) {
         Form::Events => true,
         Form::Json => false,
         // Some upstreams label their stream as plain text; its first bytes show what it is.
         Form::Unclear => {
-            let read = read_blank(&mut chunks, &mut begun, target, due).await;
-            if let Err(fault) = read {
-                return Err(invalid(headers, begun.freeze(), fault));
+            if let Err(fault) = incoming.read_blank(&mut start).await {
+                return Err(incoming.invalid(start.freeze(), fault));
             }
-            looks_like_events(&begun)
+            looks_like_events(&start)
         }
     };
-    if streamed && kind == RequestKind::Messages {
-        let first = stream::iter((!begun.is_empty()).then(|| Ok(begun.freeze())));
-        let mut chunks = first.chain(chunks).boxed();
-        if let Some(translator) = translator {
-            chunks = translate::stream_of(chunks, translator, &target.upstream);
-        }
-        return begin(status, headers, chunks, target, due).await;
+    if is_stream && kind == RequestKind::Messages {
+        incoming.read_stream(start, translator).await
+    } else {
+        incoming.read_json(start, kind, translator).await
     }
-    let limit = match &translator {
-        Some(_) => limits::EVENT,
-        None => limits::RESPONSE,
-    };
-    let (mut body, fault) = read(&mut chunks, begun, limit, &target.upstream).await;
-    let read = fault.map_or_else(|| usage(&body, &headers, target), Err);
-    let usage = match read {
-        Ok(usage) => usage,
-        Err(fault) => return Err(invalid(headers, body, fault)),
-    };
-    if let Some(mut translator) = translator {
-        if kind == RequestKind::Messages {
-            let chunks = translate::stream_of_whole(&body, translator, &target.upstream).await;
-            return begin(status, headers, chunks, target, due).await;
-        }
-        match translator.on_body(&body).await {
-            Ok(translated) => body = translated.unwrap_or(body),
-            Err(fault) => return Err(invalid(headers, body, fault)),
-        }
-    }
-    if let Some(error) = envelope(&body) {
-        let status = status_of(&error.kind);
-        return Err(Box::new(AttemptError::status(
-            target, status, headers, body,
-        )));
-    }
-    Ok(Received::Json(JsonResponse {
-        status,
-        headers,
-        body,
-        usage,
-    }))
 }
 
-/// Reads up to the first byte that is not white space.
-async fn read_blank(
-    chunks: &mut BodyStream,
-    begun: &mut BytesMut,
-    target: &Target,
-    due: &Deadline,
-) -> Result<(), Fault> {
-    while let Some(chunk) = due.or_fault(chunks.next()).await {
-        let chunk = chunk?;
-        let blank = chunk.len() - chunk.trim_ascii_start().len();
-        // All of what came before is white space.
-        if begun.len() + blank > LONGEST_BLANK {
-            return Err(too_much(&target.upstream, LONGEST_BLANK, "white space"));
-        }
-        begun.extend_from_slice(&chunk);
-        if blank < chunk.len() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Reads up to the first event other than a ping. The comments and pings before it are dropped: they
-/// do not show that an event will come, and an upstream may send them for ever.
-async fn begin(
+/// A response with a success status, of which the body is being read.
+struct Incoming<'a> {
     status: StatusCode,
     headers: HeaderMap,
-    mut chunks: BodyStream,
-    target: &Target,
-    due: &Deadline,
-) -> Result<Received, Box<AttemptError>> {
-    let mut decoder = Decoder::default();
-    let mut frames = Vec::new();
-    let mut prelude = 0;
-    let invalid = |headers, body, fault| {
+    chunks: BodyStream,
+    target: &'a Target,
+    deadline: &'a Deadline,
+}
+
+impl Incoming<'_> {
+    fn invalid(self, body: Bytes, fault: Fault) -> Box<AttemptError> {
         Box::new(AttemptError::invalid_response(
-            target, status, headers, body, fault,
+            self.target,
+            self.status,
+            self.headers,
+            body,
+            fault,
         ))
-    };
-    loop {
-        match due.or_fault(chunks.next()).await {
-            Some(Ok(chunk)) => decoder.push(chunk),
-            Some(Err(fault)) => return Err(invalid(headers, Bytes::new(), fault)),
-            None => {
-                let what = format!(
-                    "the stream of upstream `{}` ended before its first event",
-                    target.upstream
-                );
-                let fault = Fault::upstream(Kind::InvalidResponse, what);
-                return Err(invalid(headers, decoder.rest(), fault));
+    }
+
+    /// Reads up to the first byte that is not white space.
+    async fn read_blank(&mut self, start: &mut BytesMut) -> Result<(), Fault> {
+        while let Some(chunk) = self.deadline.or_fault(self.chunks.next()).await {
+            let chunk = chunk?;
+            let blank = chunk.len() - chunk.trim_ascii_start().len();
+            // Everything in `start` so far is white space.
+            if start.len() + blank > LONGEST_BLANK {
+                let upstream = &self.target.upstream;
+                return Err(too_much(upstream, LONGEST_BLANK, "of white space"));
+            }
+            start.extend_from_slice(&chunk);
+            if blank < chunk.len() {
+                break;
             }
         }
-        let mut begun = false;
-        while let Some(frame) = decoder.next_frame() {
-            if !begun {
-                match &*frame.event_type() {
-                    b"" | b"ping" => {
-                        prelude += frame.len();
-                        continue;
-                    }
-                    b"error" => {
-                        return Err(Box::new(AttemptError::event(target, &frame, headers)));
-                    }
-                    _ => begun = true,
+        Ok(())
+    }
+
+    /// Reads a stream, of which `start` has been read, up to its first event.
+    async fn read_stream(
+        mut self,
+        start: BytesMut,
+        translator: Option<Translator>,
+    ) -> Result<Received, Box<AttemptError>> {
+        let first = stream::iter((!start.is_empty()).then(|| Ok(start.freeze())));
+        self.chunks = first.chain(self.chunks).boxed();
+        if let Some(translator) = translator {
+            self.chunks = translate::stream_of(self.chunks, translator, &self.target.upstream);
+        }
+        self.read_first_event().await
+    }
+
+    /// Reads a whole body, of which `start` has been read.
+    async fn read_json(
+        mut self,
+        start: BytesMut,
+        kind: RequestKind,
+        translator: Option<Translator>,
+    ) -> Result<Received, Box<AttemptError>> {
+        let target = self.target;
+        let limit = match &translator {
+            Some(_) => limits::EVENT,
+            None => limits::RESPONSE,
+        };
+        let (mut body, fault) = read(&mut self.chunks, start, limit, &target.upstream).await;
+        let read = fault.map_or_else(|| usage(&body, &self.headers, target), Err);
+        let usage = match read {
+            Ok(usage) => usage,
+            Err(fault) => return Err(self.invalid(body, fault)),
+        };
+        if let Some(mut translator) = translator {
+            if kind == RequestKind::Messages {
+                self.chunks = translate::stream_of_whole(&body, translator, &target.upstream).await;
+                return self.read_first_event().await;
+            }
+            match translator.on_body(&body).await {
+                Ok(translated) => body = translated.unwrap_or(body),
+                Err(fault) => return Err(self.invalid(body, fault)),
+            }
+        }
+        if let Some(error) = envelope(&body) {
+            let status = status_of(&error.kind);
+            let error = AttemptError::status(target, status, self.headers, body);
+            return Err(Box::new(error));
+        }
+        Ok(Received::Json(JsonResponse {
+            status: self.status,
+            headers: self.headers,
+            body,
+            usage,
+        }))
+    }
+
+    /// Reads up to the first event other than a ping. The comments and pings before it are dropped:
+    /// they do not show that an event will follow, and an upstream may send them for ever.
+    async fn read_first_event(mut self) -> Result<Received, Box<AttemptError>> {
+        let target = self.target;
+        let upstream = &target.upstream;
+        let mut decoder = Decoder::default();
+        let mut frames = Vec::new();
+        let mut prelude = 0;
+        loop {
+            let next = self.deadline.or_fault(self.chunks.next()).await;
+            match next {
+                Some(Ok(chunk)) => decoder.push(chunk),
+                Some(Err(fault)) => return Err(self.invalid(Bytes::new(), fault)),
+                None => {
+                    let what = format!(
+                        "upstream `{upstream}` sent an invalid response: the stream ended before its first event"
+                    );
+                    let fault = Fault::upstream(Kind::InvalidResponse, what);
+                    return Err(self.invalid(decoder.rest(), fault));
                 }
             }
-            frames.push(frame);
-        }
-        if prelude > LONGEST_PRELUDE {
-            let what = "comments and pings before its first event";
-            let fault = too_much(&target.upstream, LONGEST_PRELUDE, what);
-            return Err(invalid(headers, Bytes::new(), fault));
-        }
-        if begun {
-            return Ok(Received::Stream(StreamResponse {
-                status,
-                headers,
-                frames,
-                decoder,
-                chunks,
-            }));
-        }
-        if decoder.is_too_long() {
-            return Err(invalid(headers, Bytes::new(), too_long(&target.upstream)));
+            let mut begun = false;
+            while let Some(frame) = decoder.next_frame() {
+                if !begun {
+                    match &*frame.event_type() {
+                        b"" | b"ping" => {
+                            prelude += frame.len();
+                            continue;
+                        }
+                        b"error" => {
+                            let error = AttemptError::event(target, &frame, self.headers);
+                            return Err(Box::new(error));
+                        }
+                        _ => begun = true,
+                    }
+                }
+                frames.push(frame);
+            }
+            if prelude > LONGEST_PRELUDE {
+                let what = "of comments and pings before its first event";
+                let fault = too_much(upstream, LONGEST_PRELUDE, what);
+                return Err(self.invalid(Bytes::new(), fault));
+            }
+            if begun {
+                return Ok(Received::Stream(StreamResponse {
+                    status: self.status,
+                    headers: self.headers,
+                    frames,
+                    decoder,
+                    chunks: self.chunks,
+                }));
+            }
+            if decoder.is_too_long() {
+                return Err(self.invalid(Bytes::new(), too_long(upstream)));
+            }
         }
     }
 }
 
+/// What a response is by its content type.
 enum Form {
     Events,
     Json,
@@ -306,40 +339,46 @@ fn form(headers: &HeaderMap) -> Form {
     }
 }
 
-fn looks_like_events(begun: &[u8]) -> bool {
-    let begun = begun
+fn looks_like_events(start: &[u8]) -> bool {
+    let start = start
         .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(begun)
+        .unwrap_or(start)
         .trim_ascii_start();
     [&b"event:"[..], b"data:", b"id:", b"retry:", b":"]
         .iter()
-        .any(|field| begun.starts_with(field))
+        .any(|field| start.starts_with(field))
 }
 
 /// The token usage of a JSON response, or why the body is invalid.
 fn usage(body: &Bytes, headers: &HeaderMap, target: &Target) -> Result<Usage, Fault> {
     let upstream = &target.upstream;
-    let broken = |what: String| Err(Fault::upstream(Kind::InvalidResponse, what));
+    let invalid = |why: String| {
+        let what = format!("upstream `{upstream}` sent an invalid response: {why}");
+        Err(Fault::upstream(Kind::InvalidResponse, what))
+    };
     let trimmed = body.trim_ascii();
     if trimmed.is_empty() {
-        return broken(format!("upstream `{upstream}` answered with an empty body"));
+        return invalid("the body is empty".to_owned());
     }
-    // In other dialects a list is a response as well.
-    let begins = trimmed.starts_with(b"{") || (target.is_foreign() && trimmed.starts_with(b"["));
+    // In other dialects a list can be a response too.
+    let may_be_json =
+        trimmed.starts_with(b"{") || (target.is_foreign() && trimmed.starts_with(b"["));
     let mut usage = Usage::default();
-    if begins && (usage.of_message(body) || serde_json::from_slice::<IgnoredAny>(body).is_ok()) {
+    if may_be_json && (usage.of_message(body) || serde_json::from_slice::<IgnoredAny>(body).is_ok())
+    {
         return Ok(usage);
     }
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    broken(format!(
-        "upstream `{upstream}` sent {}, expected a JSON object",
-        kind.unwrap_or("something without a content type")
-    ))
+    let got = match kind {
+        Some(kind) => format!("a body of type `{kind}`"),
+        None => "a body without a content type".to_owned(),
+    };
+    invalid(format!("got {got}, expected a JSON object"))
 }
 
-/// As much of an error body as arrives within its timeout.
+/// Reads as much of an error body as arrives within its timeout.
 async fn read_error(chunks: &mut BodyStream) -> Bytes {
     let mut body = BytesMut::new();
     let all = async {
@@ -350,12 +389,13 @@ async fn read_error(chunks: &mut BodyStream) -> Bytes {
             }
         }
     };
-    // The status says most of it, and that has arrived.
+    // A timeout is no error here: the status says most of it, and that has arrived.
     let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, all).await;
     body.freeze()
 }
 
-/// The whole body, or what was received of it and why it is incomplete. Of a body over the limit only the beginning is kept.
+/// Reads the whole body, or what can be received of it and why it is incomplete. Of a body over the
+/// limit only the beginning is kept.
 async fn read(
     chunks: &mut BodyStream,
     mut body: BytesMut,
@@ -376,7 +416,7 @@ async fn read(
         if only.len() + body.len() > limit {
             let body = joined(only, body);
             let kept = Bytes::copy_from_slice(&body[..body.len().min(limits::ERROR_BODY)]);
-            return (kept, Some(too_much(upstream, limit, "one response")));
+            return (kept, Some(too_much(upstream, limit, "in one response")));
         }
     }
     (joined(only, body), None)
@@ -397,31 +437,30 @@ mod tests {
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n";
     const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
-    /// What an upstream's response in these chunks is taken for.
-    async fn seen(kind: &'static str, chunks: Vec<Bytes>) -> Result<Received, String> {
+    /// Reads an upstream's response in these chunks.
+    async fn received(kind: &'static str, chunks: Vec<Bytes>) -> Result<Received, String> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        let answer = Response {
+        let response = Response {
             status: StatusCode::OK,
             headers,
             body: Body::Stream(stream::iter(chunks.into_iter().map(Ok)).boxed()),
         };
         let target = target();
-        let due = Deadline::of(&target, "event", Duration::from_secs(60));
-        match read_response(answer, RequestKind::Messages, &target, &due, None).await {
-            Ok(arrived) => Ok(arrived),
-            Err(error) => Err(why(error.fault().unwrap())),
-        }
+        let deadline = Deadline::of(&target, "event", Duration::from_secs(60));
+        read_response(response, RequestKind::Messages, &target, &deadline, None)
+            .await
+            .map_err(|error| why(error.fault().unwrap()))
     }
 
-    /// The words of a fault, which another attempt may follow.
+    /// The text of a fault that may be retried.
     fn why(fault: &Fault) -> String {
         assert_eq!(fault.kind, Kind::InvalidResponse);
         assert_eq!(fault.retry, crate::fault::Retry::Again);
         fault.to_string()
     }
 
-    /// Comments of this size in all, a chunk each.
+    /// Comments of this total size, a chunk each.
     fn comments(size: usize) -> Vec<Bytes> {
         const EACH: usize = 64 * 1024;
         let comment = |size: usize| Bytes::from(format!(":{}\n\n", " ".repeat(size - 3)));
@@ -439,47 +478,47 @@ mod tests {
             chunks.push(START.into());
             chunks
         };
-        let Ok(Received::Stream(begun)) = seen("text/event-stream", stream(LONGEST_PRELUDE)).await
+        let Ok(Received::Stream(begun)) =
+            received("text/event-stream", stream(LONGEST_PRELUDE)).await
         else {
             panic!("the first event did not arrive");
         };
         let kept = begun.frames.into_iter().map(Frame::into_raw);
         assert_eq!(kept.collect::<Vec<_>>(), [START]);
 
-        let fault = seen("text/event-stream", stream(LONGEST_PRELUDE + 1)).await;
-        let wanted =
-            "upstream `up` sent more than 1 MiB of comments and pings before its first event";
-        assert_eq!(fault.err().unwrap(), wanted);
+        let fault = received("text/event-stream", stream(LONGEST_PRELUDE + 1)).await;
+        let expected = "upstream `up` sent an invalid response: more than 1 MiB of comments and pings before its first event";
+        assert_eq!(fault.err().unwrap(), expected);
     }
 
     #[tokio::test]
-    async fn white_space_before_a_response_has_a_limit_and_is_looked_at_once() {
+    async fn white_space_before_a_response_has_a_limit_and_is_scanned_once() {
         let spaces = |size: usize| vec![Bytes::from_static(b" "); size];
-        let response = |size, rest: &'static str| {
+        let response = |size, content: &'static str| {
             let mut chunks = spaces(size);
-            chunks.push(rest.into());
+            chunks.push(content.into());
             chunks
         };
-        let Ok(Received::Json(whole)) = seen("text/plain", response(LONGEST_BLANK, "{}")).await
+        let Ok(Received::Json(whole)) = received("text/plain", response(LONGEST_BLANK, "{}")).await
         else {
             panic!("not taken for JSON");
         };
         assert_eq!(whole.body.len(), LONGEST_BLANK + 2);
-        let events = seen("text/plain", response(LONGEST_BLANK, START)).await;
+        let events = received("text/plain", response(LONGEST_BLANK, START)).await;
         assert!(matches!(events, Ok(Received::Stream(_))));
 
-        let wanted = "upstream `up` sent more than 64 KiB of white space";
-        for rest in ["{}", START, ""] {
-            let fault = seen("text/plain", response(LONGEST_BLANK + 1, rest)).await;
-            assert_eq!(fault.err().unwrap(), wanted);
+        let expected = "upstream `up` sent an invalid response: more than 64 KiB of white space";
+        for content in ["{}", START, ""] {
+            let fault = received("text/plain", response(LONGEST_BLANK + 1, content)).await;
+            assert_eq!(fault.err().unwrap(), expected);
         }
         let in_one = format!("{}{{}}", " ".repeat(LONGEST_BLANK + 1));
-        let fault = seen("text/plain", vec![in_one.into()]).await;
-        assert_eq!(fault.err().unwrap(), wanted);
+        let fault = received("text/plain", vec![in_one.into()]).await;
+        assert_eq!(fault.err().unwrap(), expected);
     }
 
     #[tokio::test]
-    async fn of_a_response_over_the_limit_only_the_beginning_is_kept() {
+    async fn only_the_beginning_of_a_response_over_the_limit_is_kept() {
         let body = |size: usize| {
             let chunks = vec![Bytes::from(vec![b'x'; size / 2]); 2];
             stream::iter(chunks.into_iter().map(Ok)).boxed()
@@ -492,18 +531,18 @@ mod tests {
         let (kept, fault) = read(&mut body(limit + 2), BytesMut::new(), limit, &upstream).await;
         assert_eq!(
             why(&fault.unwrap()),
-            "upstream `up` sent more than 4 MiB of one response"
+            "upstream `up` sent an invalid response: more than 4 MiB in one response"
         );
         assert_eq!(kept.len(), limits::ERROR_BODY);
     }
 
     #[tokio::test]
-    async fn a_stream_that_is_collected_has_a_limit() {
-        let collected = async |size: usize| {
+    async fn a_collected_stream_has_a_limit() {
+        let collect = async |size: usize| {
             let mut chunks = vec![Bytes::from_static(START.as_bytes())];
             chunks.extend(comments(size - START.len() - STOP.len()));
             chunks.push(STOP.into());
-            let Ok(Received::Stream(begun)) = seen("text/event-stream", chunks).await else {
+            let Ok(Received::Stream(begun)) = received("text/event-stream", chunks).await else {
                 panic!("the first event did not arrive");
             };
             match begun.collect(&target()).await {
@@ -512,33 +551,34 @@ mod tests {
             }
         };
         assert_eq!(
-            collected(limits::RESPONSE).await.unwrap(),
+            collect(limits::RESPONSE).await.unwrap(),
             r#"{"content":[]}"#
         );
         assert_eq!(
-            collected(limits::RESPONSE + 1).await.unwrap_err(),
-            "upstream `up` sent more than 128 MiB of one response"
+            collect(limits::RESPONSE + 1).await.unwrap_err(),
+            "upstream `up` sent an invalid response: more than 128 MiB in one response"
         );
     }
 
     #[tokio::test]
-    async fn an_event_that_does_not_end_has_a_limit_in_every_stage() {
+    async fn an_event_without_an_end_has_a_limit_in_every_stage() {
         let piece = Bytes::from(vec![b'x'; 1024 * 1024]);
         let endless = |before: &'static str| {
             let mut chunks = vec![Bytes::from(format!("{before}data: "))];
             chunks.extend(vec![piece.clone(); limits::EVENT / piece.len()]);
             chunks
         };
-        let wanted = "upstream `up` sent an event of more than 32 MiB";
-        let fault = seen("text/event-stream", endless("")).await;
-        assert_eq!(fault.err().unwrap(), wanted);
+        let expected = "upstream `up` sent an invalid response: an event of more than 32 MiB";
+        let fault = received("text/event-stream", endless("")).await;
+        assert_eq!(fault.err().unwrap(), expected);
 
-        let Ok(Received::Stream(begun)) = seen("text/event-stream", endless(START)).await else {
+        let Ok(Received::Stream(begun)) = received("text/event-stream", endless(START)).await
+        else {
             panic!("the first event did not arrive");
         };
         match begun.collect(&target()).await {
-            Err(error) => assert_eq!(why(error.fault().unwrap()), wanted),
-            _ => panic!("the limit was not asked"),
+            Err(error) => assert_eq!(why(error.fault().unwrap()), expected),
+            _ => panic!("the limit was not applied"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How an attempt ended, in a word: for the log, the metrics and `x-witgate-attempts`.
+//! The short status of an attempt, for the log, the metrics and `x-witgate-attempts`.
 
 use std::fmt;
 
-/// A status code, or a word where there was none.
+/// A status code, or a word if there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptStatus {
     Code(u16),

@@ -1,8 +1,9 @@
-//! Translates the response of an upstream with another dialect to Anthropic's as it arrives.
+//! Translates the response of an upstream with another dialect to Anthropic's dialect as it
+//! arrives.
 //!
-//! It happens below everything that judges, collects or relays a response, so that all of that knows
-//! one dialect only. An error in the upstream's own words is a failed attempt like any other, and a
-//! response that is translated to nothing is an invalid one.
+//! Everything that checks, collects or relays a response comes after this, and so knows one dialect
+//! only. An error in the upstream's own dialect is a failed attempt like any other. A response that
+//! is translated to nothing is an invalid one.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,7 @@ use crate::{
 
 use super::limit::{too_long, too_much};
 
-/// A stream of the upstream's events as a stream of Anthropic's.
+/// Translates a stream of the upstream's events to a stream of Anthropic's events.
 pub(crate) fn stream_of(
     chunks: BodyStream,
     translator: Translator,
@@ -29,7 +30,7 @@ pub(crate) fn stream_of(
     translated(Translation::of(chunks, translator, upstream))
 }
 
-/// A body that is no stream, shown as a single event.
+/// Translates a whole body to a stream: the plugin gets it as a single event.
 pub(crate) async fn stream_of_whole(
     body: &Bytes,
     translator: Translator,
@@ -42,7 +43,7 @@ pub(crate) async fn stream_of_whole(
     };
     let mut out = BytesMut::new();
     let shown = translation.show(event, &mut out).await;
-    translation.hand_out(out, shown.err());
+    translation.send(out, shown.err());
     translated(translation)
 }
 
@@ -57,12 +58,12 @@ fn translated(translation: Translation) -> BodyStream {
 struct Translation {
     chunks: BodyStream,
     decoder: Decoder,
-    /// None once the answer is over: what else comes is of no use to anybody.
+    /// `None` once the message has ended: what follows is ignored.
     translator: Option<Translator>,
-    /// Handed out before anything more is read.
+    /// Returned before anything more is read.
     ready: VecDeque<Result<Bytes, Fault>>,
-    /// How much has come since something was handed out, in bytes.
-    unanswered: usize,
+    /// How many bytes were received since the last output.
+    without_output: usize,
     /// Nothing more is read.
     ended: bool,
     upstream: UpstreamId,
@@ -75,7 +76,7 @@ impl Translation {
             decoder: Decoder::default(),
             translator: Some(translator),
             ready: VecDeque::new(),
-            unanswered: 0,
+            without_output: 0,
             ended: false,
             upstream: upstream.clone(),
         }
@@ -97,18 +98,18 @@ impl Translation {
         }
     }
 
-    /// The frames that end in this chunk are handed out together.
+    /// Translates the frames that end in this chunk. Their events are sent together.
     async fn take(&mut self, chunk: Bytes) {
         if self.translator.is_none() {
             return;
         }
-        self.unanswered += chunk.len();
+        self.without_output += chunk.len();
         self.decoder.push(chunk);
         let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
         let mut out = BytesMut::new();
         let mut failed = None;
         for frame in frames {
-            // Comments alone are no event.
+            // A frame of comments only has no event.
             let Some(event) = frame.event() else { continue };
             failed = self.show(event, &mut out).await.err();
             if self.translator.is_none() {
@@ -116,20 +117,20 @@ impl Translation {
             }
         }
         if !out.is_empty() {
-            self.unanswered = 0;
+            self.without_output = 0;
         }
         if self.translator.is_some() && self.decoder.is_too_long() {
             failed = Some(too_long(&self.upstream));
         }
-        if self.unanswered > limits::RESPONSE {
-            let what = "a stream that holds no event for the client";
+        if self.without_output > limits::RESPONSE {
+            let what = "without an event for the client";
             failed = Some(too_much(&self.upstream, limits::RESPONSE, what));
         }
-        self.hand_out(out, failed);
+        self.send(out, failed);
     }
 
-    /// Shows one event and writes what becomes of it. After the end of the message, and after a failure, there is nothing
-    /// more to translate.
+    /// Translates one event and writes the result. After the end of the message, and after a
+    /// failure, nothing more is translated.
     async fn show(&mut self, event: Event, out: &mut BytesMut) -> Result<(), Fault> {
         let Some(translator) = &mut self.translator else {
             return Ok(());
@@ -157,21 +158,21 @@ impl Translation {
         }
     }
 
-    /// The upstream has said its last; it may be that only now the plugin knows how the message ends.
+    /// The upstream's stream has ended. Some plugins know only now how the message ends.
     async fn end(&mut self, fault: Option<Fault>) {
         let mut out = BytesMut::new();
         if let Some(mut translator) = self.translator.take() {
             match translator.on_end(fault.is_none()).await {
                 Ok(events) => self.write(&events, &mut out),
-                Err(failed) => return self.hand_out(out, Some(failed)),
+                Err(failed) => return self.send(out, Some(failed)),
             }
         }
-        self.hand_out(out, fault);
+        self.send(out, fault);
         self.ended = true;
     }
 
-    /// A fault is the last that comes.
-    fn hand_out(&mut self, out: BytesMut, fault: Option<Fault>) {
+    /// Queues output. Nothing is sent after a fault.
+    fn send(&mut self, out: BytesMut, fault: Option<Fault>) {
         if !out.is_empty() {
             self.ready.push_back(Ok(out.freeze()));
         }

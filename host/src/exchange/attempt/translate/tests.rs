@@ -1,5 +1,5 @@
-//! However the upstream's bytes are cut, the client gets the same events: with real components, over the toy protocol and
-//! over every stream in `tests/cases/dialect-*`.
+//! The client gets the same events however the upstream's bytes are cut into chunks. Tested with
+//! real components, on the toy protocol and on every stream in `tests/cases/dialect-*`.
 
 use std::path::Path;
 
@@ -27,19 +27,19 @@ use crate::{
     },
 };
 
-/// An upstream's answer to a request.
+/// A request and the upstream's response to it.
 struct Case {
     name: String,
     dialect: String,
     settings: Value,
     request: Document,
     upstream: Bytes,
-    /// What a client that streams gets, where the answer is a whole one.
+    /// What a streaming client gets, if the response is complete.
     reply: Option<String>,
 }
 
 #[test]
-fn cut_anywhere_a_stream_is_translated_to_the_same_events() {
+fn a_stream_is_translated_to_the_same_events_wherever_it_is_cut() {
     let mut cases = vec![toy()];
     let folders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases");
     cases.extend(folder::all(&folders).iter().filter_map(Case::read));
@@ -47,19 +47,19 @@ fn cut_anywhere_a_stream_is_translated_to_the_same_events() {
     let mut fixture = Fixture::new().drop_in("toy_dialect.wasm", "dialect-toy.wasm");
     for case in cases {
         fixture = fixture.settings(&format!("dialect-{}", case.dialect), case.settings.clone());
-        let refused = fixture.load().refused;
-        assert!(refused.is_empty(), "{}", refused[0].fault.chain());
+        let rejected = fixture.load().refused;
+        assert!(rejected.is_empty(), "{}", rejected[0].fault.chain());
         run(case.is_the_same_however_it_is_cut(&fixture));
     }
 }
 
 impl Case {
-    /// None if the upstream answers with something other than the stream of a message.
+    /// `None` if the upstream's response is not the stream of a message.
     fn read(case: &folder::Case) -> Option<Self> {
         let upstream = case.text("upstream.sse")?;
         let request = case.json("request.json")?;
         let streams = request["stream"] == true;
-        // Without its end the gateway adds an error.
+        // The gateway adds an error to a stream without its end.
         let whole = |reply: &String| streams && reply.ends_with("\"message_stop\"}\n\n");
         Some(Self {
             name: case.name().to_owned(),
@@ -90,7 +90,7 @@ impl Case {
         assert_eq!(translated, whole, "{} in single bytes", self.name);
     }
 
-    /// One attempt of an exchange, of which all use the same instance.
+    /// Makes one attempt. All attempts use the same instance.
     async fn translated(&self, run: &mut Run, id: &ExchangeId, chunks: Vec<Bytes>) -> String {
         let model = self.request.top_str("model").unwrap_or_default();
         let target = Target {
