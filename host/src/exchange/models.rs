@@ -1,5 +1,5 @@
-//! The list of models of one upstream. One that speaks another protocol is asked through its dialect's plugin, by a request
-//! that no client sent: that of kind `models`.
+//! The list of models of one upstream. If the upstream speaks another dialect, the list is
+//! requested through the dialect's plugin, by a request of kind `models` that no client sent.
 
 use std::{sync::Arc, time::Instant};
 
@@ -17,10 +17,11 @@ use crate::{
 
 use super::{
     Snapshot,
-    attempt::{Deadline, JsonResponse, Received, head_of, read_response, suit_foreigners},
+    attempt::{Deadline, JsonResponse, Received, adapt_headers, head_of, read_response},
 };
 
-/// What the upstream at this place lists, in Anthropic's shape, or what is configured where it lists nothing.
+/// The models that the upstream at this index lists, in Anthropic's shape. If it has no list, the
+/// configured ones.
 pub(crate) async fn models(
     runtime: &Arc<Runtime>,
     snapshot: &Snapshot,
@@ -34,59 +35,64 @@ pub(crate) async fn models(
     let Some(target) = target(snapshot, index).filter(Target::is_foreign) else {
         return upstream.models(credential, now).await;
     };
-    let asking = credential.map(async |credential| {
+    let request = credential.map(async |credential| {
         let run = snapshot.catalog.begin(runtime);
-        let listed = ask(run, snapshot, &target, credential).await;
-        listed.map_err(|fault| complain(&target, &fault)).ok()
+        let list = request_list(run, snapshot, &target, credential).await;
+        list.map_err(|fault| log_failure(&target, &fault)).ok()
     });
-    let own = matches!(credential, Some(Credential::Account(_)));
-    upstream.models_with(asking, own, now).await
+    let from_account = matches!(credential, Some(Credential::Account(_)));
+    upstream.models_with(request, from_account, now).await
 }
 
-/// A plugin that fails has to be looked at; an upstream without a list has not.
-fn complain(target: &Target, fault: &Fault) {
+/// Logs why there is no list: a failed plugin is worth a warning, an upstream without a list is
+/// not.
+fn log_failure(target: &Target, fault: &Fault) {
     let (upstream, why) = (&target.upstream, fault.chain());
     match fault.blame {
-        Blame::Plugin(_) => tracing::warn!(%upstream, why, "no list of models"),
-        _ => tracing::debug!(%upstream, why, "no list of models"),
+        Blame::Plugin(_) => tracing::warn!(%upstream, why, "could not list models"),
+        _ => tracing::debug!(%upstream, why, "could not list models"),
     }
 }
 
-/// The list as the plugins translate it.
-async fn ask(
+/// Requests the list, translated by the plugins.
+async fn request_list(
     mut run: Run,
     snapshot: &Snapshot,
     target: &Target,
     credential: Credential<'_>,
 ) -> Result<Bytes, Fault> {
-    let none = |what: String| Fault::upstream(Kind::NotFound, what);
+    let failed = |what: String| Fault::upstream(Kind::NotFound, what);
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
-        return Err(none("it is gone from the configuration".to_owned()));
+        return Err(failed("the upstream is no longer configured".to_owned()));
     };
     let blank = blank();
     let mut request = blank.clone();
     run.reserve(&request, std::slice::from_ref(target))?;
     match run.on_attempt(&mut request, target).await? {
         Decision::Proceed => {}
-        Decision::Answer { plugin, .. } => return Err(none(format!("`{plugin}` answered"))),
+        Decision::Answer { plugin, .. } => {
+            return Err(failed(format!("plugin `{plugin}` answered the request")));
+        }
         Decision::Refuse { plugin, fault, .. } => {
-            return Err(none(format!("`{plugin}` refused: {fault}")));
+            return Err(failed(format!(
+                "plugin `{plugin}` refused the request: {fault}"
+            )));
         }
     }
-    suit_foreigners(&mut request, &blank);
-    let answer = upstream.send(&request, credential, "").await?;
-    let head = head_of(&request, target, &answer);
-    let translator = match answer.status.is_success() {
+    adapt_headers(&mut request, &blank);
+    let response = upstream.send(&request, credential, "").await?;
+    let head = head_of(&request, target, &response);
+    let translator = match response.status.is_success() {
         true => run.translator(head.clone()).await?,
         false => None,
     };
-    let due = Deadline::of(target, "answer", snapshot.config.retry.answer);
-    match read_response(answer, request.kind, target, &due, translator).await {
+    let deadline = Deadline::of(target, "response", snapshot.config.retry.answer);
+    match read_response(response, request.kind, target, &deadline, translator).await {
         Ok(Received::Json(JsonResponse { body, .. })) => {
             let changed = run.begin_response(head).on_body(&body).await?;
             Ok(changed.unwrap_or(body))
         }
-        Ok(Received::Stream(_)) => Err(none("a stream came".to_owned())),
+        Ok(Received::Stream(_)) => Err(failed("got a stream, expected a JSON list".to_owned())),
         Err(error) => Err(error.into_fault()),
     }
 }
@@ -106,7 +112,7 @@ fn target(snapshot: &Snapshot, index: usize) -> Option<Target> {
     })
 }
 
-/// A request without a client.
+/// The request for the list, without a client.
 fn blank() -> Request {
     Request {
         id: ExchangeId::new(),

@@ -1,4 +1,4 @@
-//! What happened in an exchange: one log line at its end, however it ends.
+//! The record of an exchange: what happened, for its log line and the metrics.
 
 use std::{
     sync::Arc,
@@ -16,8 +16,8 @@ use crate::{
     telemetry::{Ended, Metrics, OpenStream, Usage},
 };
 
-/// Written to the log when it is dropped, so that no end of an exchange goes without a line: whoever drops it without
-/// saying how it ended was dropped himself, because the client went away.
+/// Writes its log line when it is dropped, so every exchange has one, however it ends. If it is
+/// dropped before [`Record::end`], the client has disconnected.
 pub(crate) struct Record {
     pub(crate) id: ExchangeId,
     pub(crate) kind: &'static str,
@@ -27,10 +27,10 @@ pub(crate) struct Record {
     pub(crate) bytes_out: usize,
     pub(crate) status: u16,
     pub(crate) attempts: u32,
-    /// Whether a plugin answered so that no upstream was asked.
+    /// Whether a plugin answered, so that no upstream request was needed.
     pub(crate) saved: bool,
     pub(crate) note: Option<String>,
-    /// As the upstream reports it.
+    /// What the upstream reports.
     pub(crate) usage: Usage,
     metrics: Arc<Metrics>,
     stream: Option<OpenStream>,
@@ -47,21 +47,22 @@ pub(crate) struct Record {
 pub(crate) struct Tried {
     pub(crate) upstream: UpstreamId,
     pub(crate) account: Option<AccountId>,
-    /// What it came to; None while it is under way.
+    /// How it ended; `None` while it is in progress.
     pub(crate) status: Option<AttemptStatus>,
 }
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The upstream's answer, to its own end.
+    /// The upstream's response was sent completely.
     Complete,
-    /// The upstream's answer, cut short.
+    /// The upstream's response was truncated.
     Truncated,
+    /// The client disconnected before the end.
     ClientGone,
     /// An error status, or an error in the stream.
     Error,
-    /// Answered here.
+    /// A plugin or the gateway answered instead of an upstream.
     Answered,
 }
 
@@ -82,14 +83,14 @@ struct Summary {
     edits: String,
     patches: Vec<Edits>,
     calls: u32,
-    guarded: u32,
+    guard_skips: u32,
     instances: u32,
     skipped: Vec<(PluginId, String)>,
     notes: String,
 }
 
 impl Record {
-    /// In a box, because it is handed on from one step of the exchange to the next, and each would copy it.
+    /// Boxed, because each step of the exchange passes it on, and would copy it.
     pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Box<Self> {
         Box::new(Self {
             id,
@@ -120,7 +121,7 @@ impl Record {
         self.bytes_in = request.body.len();
     }
 
-    /// An attempt begins.
+    /// Records that an attempt begins.
     pub(crate) fn attempt(&mut self, target: &Target) {
         self.attempts += 1;
         let Target {
@@ -137,7 +138,7 @@ impl Record {
         self.target = Some((upstream.clone(), account.clone(), Arc::clone(model)));
     }
 
-    /// The attempt has ended.
+    /// Records how the current attempt ended.
     pub(crate) fn attempted(&mut self, status: AttemptStatus) {
         if let Some(tried) = self.tried.last_mut() {
             tried.status = Some(status);
@@ -149,24 +150,24 @@ impl Record {
         }
     }
 
-    /// What was streamed through has begun to be answered, with this status; 0 where it was not.
+    /// Records the response status of a passthrough request; 0 if there was no response.
     pub(crate) fn passed(&self, status: u16) {
         if let Some((upstream, _, _)) = &self.target {
             self.metrics.attempt(upstream, status);
         }
     }
 
-    /// Another attempt is made, because of this.
+    /// Records a retry and its cause.
     pub(crate) fn retried(&self, cause: &'static str) {
         self.metrics.retry(cause);
     }
 
-    /// A stream begins to go to the client.
+    /// Records that a stream to the client begins.
     pub(crate) fn streams(&mut self) {
         self.stream.get_or_insert_with(|| self.metrics.stream());
     }
 
-    /// What was tried, in a line: `anthropic/ada 429, zai 529`.
+    /// The attempts in one line: `anthropic/ada 429, zai 529`.
     pub(crate) fn attempts_line(&self, with_accounts: bool) -> String {
         let each = self.tried.iter().map(|tried| {
             let mut line = tried.upstream.to_string();
@@ -182,23 +183,24 @@ impl Record {
         each.collect::<Vec<_>>().join(", ")
     }
 
+    /// Records where a passthrough request goes.
     pub(crate) fn passed_to(&mut self, upstream: &UpstreamId, account: Option<AccountId>) {
         self.attempts = 1;
         self.target = Some((upstream.clone(), account, "".into()));
     }
 
-    /// What plugins did so far; the last call counts.
+    /// Records what plugins have done so far; the last call counts.
     pub(crate) fn receipt(&mut self, receipt: &Receipt, edits: String) {
         self.receipt = Summary {
             edits,
             patches: if enabled!(Level::DEBUG) {
                 receipt.edits.clone()
             } else {
-                // They may be as long as the body, and nobody would read them.
+                // They may be as long as the body, and are only written at this level.
                 Vec::new()
             },
             calls: receipt.calls,
-            guarded: receipt.guarded,
+            guard_skips: receipt.guarded,
             instances: receipt.instances,
             skipped: receipt.skipped.clone(),
             notes: notes(&receipt.notes),
@@ -256,7 +258,7 @@ impl Drop for Record {
             tried,
             edits = some(&self.receipt.edits),
             calls = self.receipt.calls,
-            guarded = self.receipt.guarded,
+            guard_skips = self.receipt.guard_skips,
             instances = self.receipt.instances,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
@@ -275,7 +277,7 @@ impl Drop for Record {
     }
 }
 
-/// What plugins noted, in a line: `dialect-x: left out: metadata; dialect-x: ...`.
+/// The notes of plugins in one line: `dialect-x: left out: metadata; dialect-x: ...`.
 fn notes(notes: &[(PluginId, String)]) -> String {
     let lines = notes
         .iter()

@@ -1,10 +1,11 @@
 //! Turns the end of the last attempt into the client's response.
 //!
-//! A streaming client is [`Held`] until its response has begun. After a long silence it gets status 200
-//! and pings. From the first event on the response is streamed, and nothing can be retried.
+//! The exchange of a streaming client is [`Held`] until its response begins. After a long silence
+//! the client gets status 200 and pings. From the first event on the response is streamed, and
+//! nothing can be retried.
 
 mod keepalive; // nothing was sent, or only pings
-mod stream; // events are sent
+mod stream; // events are being sent
 mod json; // a response that is complete
 mod relay; // events through the response hooks
 
@@ -33,11 +34,11 @@ use relay::ResponseMode;
 pub(crate) use keepalive::Held;
 pub(crate) use relay::ClientHead;
 
-/// An exchange at the end of its attempts. If an answer has begun, none of it has gone to the client.
+/// An exchange after its last attempt. Nothing of its response has been sent to the client.
 pub(crate) struct Finished {
     pub(crate) end: AttemptEnd,
     pub(crate) run: Run,
-    /// None where no attempt was made.
+    /// `None` if no attempt was made.
     pub(crate) failover: Option<Failover>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) request: Request,
@@ -45,7 +46,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// Makes the answer of the last attempt's end, or of a plugin's in place of any.
+    /// Makes the client's response from the end of the last attempt, or from a plugin's answer.
     pub(crate) fn answer(self, head: ClientHead) -> BoxFuture<'static, Answer> {
         self.answered(head).boxed()
     }
@@ -60,40 +61,40 @@ impl Finished {
             mut record,
         } = self;
         let target = failover.as_ref().map(|failover| failover.target().clone());
-        let own = target
+        let host_edits = target
             .as_ref()
             .map(|target| HostEdits::of(&snapshot, &request, target))
             .unwrap_or_default();
-        let edits = attempt::edits(run.receipt(), own);
+        let edits = attempt::edits(run.receipt(), host_edits);
         let expose = snapshot.config.expose_accounts;
         let mut origin = target
             .as_ref()
             .map(|target| attempt::origin(target, expose, &edits))
             .unwrap_or_default();
-        // One attempt that went well is nothing to tell of.
+        // A single successful attempt needs no header.
         if (record.tried.len() > 1 || matches!(end, AttemptEnd::Failed(_)))
             && let Ok(tried) = HeaderValue::from_str(&record.attempts_line(expose))
         {
             origin.insert("x-witgate-attempts", tried);
         }
         record.receipt(run.receipt(), edits);
-        let wanted = ResponseMode {
+        let mode = ResponseMode {
             kind: request.kind,
             stream: request.stream,
-            own,
+            host_edits,
             head,
             ping_every: snapshot.config.retry.ping_every,
         };
         let mut answer = match (end, target) {
-            (AttemptEnd::Received(arrived), Some(target)) => {
-                remember_maker(&snapshot, &request, &target, &arrived);
+            (AttemptEnd::Received(received), Some(target)) => {
+                remember_account(&snapshot, &request, &target, &received);
                 let head = HeadOf {
                     request: &request,
                     target,
                     origin: &origin,
                 };
                 let lease = failover.and_then(Failover::into_lease);
-                begin(arrived, run, head, lease, wanted, record).await
+                begin(received, run, head, lease, mode, record).await
             }
             (AttemptEnd::Answered { plugin, answer }, target) => {
                 record.saved = target.is_none() && answer.status.is_success();
@@ -103,16 +104,16 @@ impl Finished {
                     .note
                     .or_else(|| Some(format!("answered by `{plugin}`")));
                 record.end(Ending::Answered);
-                let response = json::local(answer.status, answer.headers, answer.body, wanted);
+                let response = json::local(answer.status, answer.headers, answer.body, mode);
                 Answer::whole(response, record)
             }
-            (AttemptEnd::Failed(failed), _) => give_up(*failed, record),
+            (AttemptEnd::Failed(error), _) => give_up(*error, record),
             (AttemptEnd::Refused { plugin, fault, .. }, _) => {
                 Answer::refused(&plugin, fault, record)
             }
             (AttemptEnd::Fault(fault), _) => Answer::fault(fault, record),
             (AttemptEnd::Received(_), None) => {
-                Answer::fault(Fault::gateway("an answer came without a target"), record)
+                Answer::fault(Fault::gateway("a response has no target"), record)
             }
         };
         answer.headers.extend(origin);
@@ -120,20 +121,20 @@ impl Finished {
     }
 }
 
-/// What goes into the head that hooks read.
+/// The parts of the response head that hooks read.
 struct HeadOf<'a> {
     request: &'a Request,
     target: Target,
     origin: &'a HeaderMap,
 }
 
-/// The answer begins, and with it the hooks' second half.
+/// Begins the response to the client, and calls the response hooks.
 async fn begin(
-    arrived: Received,
+    received: Received,
     run: Run,
     head: HeadOf<'_>,
     lease: Option<Lease>,
-    wanted: ResponseMode,
+    mode: ResponseMode,
     mut record: Box<Record>,
 ) -> Answer {
     let HeadOf {
@@ -145,7 +146,7 @@ async fn begin(
         if target.is_foreign() {
             keep_common(&mut headers);
         }
-        // Hooks read the headers as the client will get them.
+        // Hooks read the headers that the client will get.
         headers.extend(origin.clone());
         ResponseHead {
             id: request.id.clone(),
@@ -156,11 +157,11 @@ async fn begin(
             target,
         }
     };
-    match arrived {
-        Received::Stream(mut begun) => {
-            let answering =
-                run.begin_response(head(begun.status, std::mem::take(&mut begun.headers)));
-            begun.deliver(answering, lease, record, wanted).await
+    match received {
+        Received::Stream(mut stream) => {
+            let headers = std::mem::take(&mut stream.headers);
+            let answering = run.answering(head(stream.status, headers));
+            stream.deliver(answering, lease, record, mode).await
         }
         Received::Json(JsonResponse {
             status,
@@ -168,20 +169,20 @@ async fn begin(
             body,
             usage,
         }) => {
-            if wanted.kind == RequestKind::Messages {
+            if mode.kind == RequestKind::Messages {
                 record.usage = usage;
             }
-            let answering = run.begin_response(head(status, headers));
-            json::respond_json(status, body, answering, record, wanted).await
+            let answering = run.answering(head(status, headers));
+            json::respond_json(status, body, answering, record, mode).await
         }
     }
 }
 
-/// Where a thread goes on. Requests of no thread are not looked at.
-fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arrived: &Received) {
+/// Remembers which account made the message, if it belongs to a message thread.
+fn remember_account(snapshot: &Snapshot, request: &Request, target: &Target, received: &Received) {
     if let Some(account) = &target.account
         && thread::Thread::of(request).is_some()
-        && let Some(message) = thread::message_id(arrived)
+        && let Some(message) = thread::message_id(received)
     {
         let now = std::time::Instant::now();
         snapshot
@@ -190,9 +191,9 @@ fn remember_maker(snapshot: &Snapshot, request: &Request, target: &Target, arriv
     }
 }
 
-/// The last failure is what the client gets.
-fn give_up(failed: AttemptError, mut record: Box<Record>) -> Answer {
-    let (outcome, headers) = failed.into_outcome();
+/// The client gets the last attempt's error.
+fn give_up(error: AttemptError, mut record: Box<Record>) -> Answer {
+    let (outcome, headers) = error.into_outcome();
     match outcome {
         Ok(response) => {
             record.end(Ending::Error);
@@ -223,8 +224,8 @@ impl Answer {
     fn refused(plugin: &PluginId, fault: Fault, record: Box<Record>) -> Self {
         let mut answer = Self::fault(fault, record);
         if let Some(record) = &mut answer.record {
-            let said = record.note.take().unwrap_or_default();
-            record.note = Some(format!("refused by `{plugin}`: {said}"));
+            let why = record.note.take().unwrap_or_default();
+            record.note = Some(format!("refused by `{plugin}`: {why}"));
         }
         answer
     }

@@ -1,4 +1,4 @@
-//! What happens after an attempt: stop, or retry on which target.
+//! Decides what happens after an attempt: stop, or retry on which target.
 
 mod policy; // the decision (pure)
 mod failover; // the targets of a route, in turn, and waits for cooldowns

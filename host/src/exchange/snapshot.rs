@@ -1,4 +1,4 @@
-//! What one exchange runs on from beginning to end: configuration, plugins, upstreams and accounts of one moment.
+//! The configuration, plugins, upstreams and accounts that one exchange uses from beginning to end.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,19 +10,19 @@ use crate::{
     upstream::{Upstream, Upstreams},
 };
 
-/// Never changed in place: a reload makes another one.
+/// Immutable: a reload makes a new one.
 pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) accounts: Arc<Accounts>,
-    /// By upstream: what it lacks alone, and beside others.
+    /// By upstream: what it lacks on its own, and in a route with other upstreams.
     lacks: Vec<[Arc<BTreeSet<String>>; 2]>,
 }
 
 impl Snapshot {
-    /// What did not change since `previous` is kept: the same configuration keeps upstreams and accounts, another one
-    /// keeps the connections of upstreams with the same transport.
+    /// Keeps what did not change since `previous`. The same configuration keeps upstreams and
+    /// accounts; a new one keeps the connections of upstreams with the same transport settings.
     pub(crate) fn new(
         config: Arc<Config>,
         catalog: Arc<Catalog>,
@@ -39,7 +39,7 @@ impl Snapshot {
         let accounts = match same {
             Some(same) => Arc::clone(&same.accounts),
             None => Arc::new(Accounts::new(
-                with_their_fetch(&upstreams),
+                with_fetch(&upstreams),
                 config.retry.credential_cooldown,
                 previous.map(|previous| &*previous.accounts),
             )),
@@ -54,7 +54,7 @@ impl Snapshot {
         })
     }
 
-    /// What an upstream lacks in a route that has other upstreams as well, or has not.
+    /// What an upstream lacks, on its own or in a route with other upstreams.
     pub(crate) fn lacks(&self, upstream: usize, beside_others: bool) -> Arc<BTreeSet<String>> {
         let both = self.lacks.get(upstream);
         both.map_or_else(Arc::default, |both| {
@@ -63,8 +63,9 @@ impl Snapshot {
     }
 }
 
-/// The accounts do not know what sends their token requests, and the upstreams not what for.
-fn with_their_fetch(upstreams: &Arc<Upstreams>) -> Vec<(config::Upstream, Fetch)> {
+/// Pairs each upstream's configuration with the function that sends token requests through it. So
+/// neither `accounts` nor `upstream` depends on the other.
+fn with_fetch(upstreams: &Arc<Upstreams>) -> Vec<(config::Upstream, Fetch)> {
     let each = upstreams.iter().enumerate().map(|(index, upstream)| {
         let all = Arc::clone(upstreams);
         let fetch: Fetch = Arc::new(move |request| {
@@ -72,7 +73,7 @@ fn with_their_fetch(upstreams: &Arc<Upstreams>) -> Vec<(config::Upstream, Fetch)
             Box::pin(async move {
                 match all.at(index) {
                     Some(upstream) => upstream.fetch(request).await,
-                    None => Err(Fault::gateway("the upstream is gone")),
+                    None => Err(Fault::gateway("the upstream is no longer configured")),
                 }
             })
         });

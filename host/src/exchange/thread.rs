@@ -1,4 +1,5 @@
-//! Message threads: the upstream keeps the conversation, and the next message goes to whoever made the last one.
+//! Message threads: the upstream keeps the conversation, so the next message goes to the account
+//! that made the last one.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -7,16 +8,16 @@ use crate::{message::Request, sse::Frame};
 
 use super::attempt::Received;
 
-/// What a request says of its thread.
+/// What a request says about its thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Thread {
     Begins,
-    /// After this message.
+    /// The thread continues after this message.
     Continues(String),
 }
 
 impl Thread {
-    /// None where the request is of no thread, or says so in words that are not understood.
+    /// `None` if the request has no thread, or one of an unknown form.
     pub(crate) fn of(request: &Request) -> Option<Self> {
         Self::read(&request.body.top("thread")?)
     }
@@ -36,8 +37,8 @@ impl Thread {
     }
 }
 
-/// The id of the message that has come, or begun to.
-pub(crate) fn message_id(arrived: &Received) -> Option<String> {
+/// The id of a received message, complete or not.
+pub(crate) fn message_id(received: &Received) -> Option<String> {
     #[derive(Deserialize)]
     struct Message {
         id: String,
@@ -46,10 +47,12 @@ pub(crate) fn message_id(arrived: &Received) -> Option<String> {
     struct Start {
         message: Message,
     }
-    match arrived {
-        Received::Json(whole) => Some(serde_json::from_slice::<Message>(&whole.body).ok()?.id),
-        Received::Stream(begun) => {
-            let data = begun.frames.iter().filter_map(Frame::data);
+    match received {
+        Received::Json(response) => {
+            Some(serde_json::from_slice::<Message>(&response.body).ok()?.id)
+        }
+        Received::Stream(stream) => {
+            let data = stream.frames.iter().filter_map(Frame::data);
             let mut starts = data.filter_map(|data| serde_json::from_slice::<Start>(&data).ok());
             Some(starts.next()?.message.id)
         }
@@ -61,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_read_and_unknown_words_are_nobodys_business() {
+    fn a_thread_is_read_and_unknown_forms_are_ignored() {
         let read = |text: &'static str| Thread::read(&Bytes::from_static(text.as_bytes()));
         let continues = r#"{"type":"continue","previous_message_id":"msg_1"}"#;
         assert_eq!(read(continues), Some(Thread::Continues("msg_1".to_owned())));

@@ -1,4 +1,4 @@
-//! Answers that are here at once: an upstream's JSON through the hooks, and what a plugin answered.
+//! Responses that are complete: an upstream's JSON after the response hooks, and a plugin's answer.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
@@ -18,19 +18,19 @@ use crate::{
 
 use super::relay::{ClientHead, ResponseMode, note, streamed, written};
 
-/// A JSON answer through the hooks. If they keep everything, the upstream's bytes go out.
+/// Passes a JSON response through the hooks. If they change nothing, the upstream's bytes are sent.
 pub(crate) async fn respond_json(
     status: StatusCode,
     body: Bytes,
     mut answering: ResponseRun,
     mut record: Box<Record>,
-    wanted: ResponseMode,
+    mode: ResponseMode,
 ) -> Answer {
-    if wanted.head == ClientHead::Sent {
+    if mode.head == ClientHead::Sent {
         answering.head_is_sent();
     }
-    let output = run_hooks(&body, &mut answering, wanted).await;
-    note(&mut answering, &mut record, wanted.own);
+    let output = run_hooks(&body, &mut answering, mode).await;
+    note(&mut answering, &mut record, mode.host_edits);
     let headers = answering.take_headers();
     let (headers, body) = match output {
         Ok(JsonOutput::Json(body)) => (headers, body),
@@ -58,29 +58,29 @@ enum JsonOutput {
 
 async fn run_hooks(
     body: &Bytes,
-    answering: &mut ResponseRun,
-    wanted: ResponseMode,
+    answering: &mut Answering,
+    mode: ResponseMode,
 ) -> Result<JsonOutput, Fault> {
-    if wanted.kind != RequestKind::Messages {
+    if mode.kind != RequestKind::Messages {
         let changed = answering.on_body(body).await?;
         return Ok(JsonOutput::Json(changed.unwrap_or_else(|| body.clone())));
     }
-    if !wanted.stream && !answering.listens() {
+    if !mode.stream && !answering.listens() {
         return Ok(JsonOutput::Json(body.clone()));
     }
     let Some(events) = expand(body) else {
-        // As a stream it cannot be told.
-        if wanted.head == ClientHead::Sent {
-            let what = "the upstream answered with JSON that is no message";
+        // The client has got the head of a stream, and this cannot be sent as events.
+        if mode.head == ClientHead::Sent {
+            let what = "the upstream sent an invalid response: got other JSON, expected a message";
             return Err(Fault::upstream(Kind::InvalidResponse, what));
         }
         return Ok(JsonOutput::Json(body.clone()));
     };
     let mut out = Vec::with_capacity(events.len());
     let mut changed = false;
-    let asks = answering.asks_for_deltas();
+    let reads_deltas = answering.asks_for_deltas();
     for event in events {
-        let data = asks.then_some(event.data.as_bytes());
+        let data = reads_deltas.then_some(event.data.as_bytes());
         let delta = data.and_then(delta_type);
         if !answering.wants(&event.name, delta.as_deref()) {
             out.push(event);
@@ -97,7 +97,7 @@ async fn run_hooks(
     let held = answering.on_end(true).await?;
     changed |= !held.is_empty();
     out.extend(held);
-    if wanted.stream {
+    if mode.stream {
         return Ok(JsonOutput::Events(written(&out)));
     }
     Ok(JsonOutput::Json(if changed {
@@ -107,15 +107,15 @@ async fn run_hooks(
     }))
 }
 
-/// An answer that a plugin made, as the client wants it.
+/// A plugin's answer, as JSON or as a stream, as the client wants it.
 pub(crate) fn local(
     status: StatusCode,
     mut headers: HeaderMap,
     body: Bytes,
-    wanted: ResponseMode,
+    mode: ResponseMode,
 ) -> Response {
-    let streams = wanted.stream && wanted.kind == RequestKind::Messages && status.is_success();
-    let (headers, body) = match expand(&body).filter(|_| streams) {
+    let as_stream = mode.stream && mode.kind == RequestKind::Messages && status.is_success();
+    let (headers, body) = match expand(&body).filter(|_| as_stream) {
         Some(events) => (streamed(headers), written(&events)),
         None => {
             let json = HeaderValue::from_static("application/json");

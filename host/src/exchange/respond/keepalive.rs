@@ -1,4 +1,5 @@
-//! A client that waits for a stream to begin: at first for the head of its answer, after a while hearing pings.
+//! Keeps a streaming client waiting for its response: first without a head, after a while with
+//! pings.
 
 use std::{pin::Pin, time::Duration};
 
@@ -21,23 +22,24 @@ use super::{
 
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// An exchange of which nothing has gone to the client: whatever it comes to has its real status.
+/// An exchange of which nothing has been sent to the client, so its response can have any status.
 pub(crate) struct Held(Running<Finished>);
 
-/// An exchange whose client was told 200. Attempts go on; what comes of them shows in the stream and nowhere else.
+/// An exchange whose client has got status 200. Attempts go on, and their result can only be shown
+/// in the stream.
 struct Pinging {
     exchange: Running<Answer>,
     every: Duration,
-    /// In bytes.
+    /// The size of the pings sent so far, in bytes.
     pinged: usize,
 }
 
-/// What the stream of a committed exchange goes on with.
+/// The state of a stream that began with a ping.
 enum KeepaliveStream {
     Pinging(Pinging),
     Streaming(BodyStream),
-    /// The last bytes are out; the record is written when they are gone.
-    Said(#[expect(dead_code, reason = "held until it is dropped")] Option<Box<Record>>),
+    /// The last bytes have been returned. The record is written once they have been sent.
+    Ended(#[expect(dead_code, reason = "held until it is dropped")] Option<Box<Record>>),
 }
 
 impl Held {
@@ -45,7 +47,7 @@ impl Held {
         Self(exchange.boxed())
     }
 
-    /// The answer, if it begins soon enough; else 200 and pings until it does.
+    /// The response, if it begins within `ping_after`; else status 200 and pings until it does.
     pub(crate) async fn answer(mut self, limits: &config::Retry) -> Answer {
         match tokio::time::timeout(limits.ping_after, &mut self.0).await {
             Ok(finished) => finished.answer(ClientHead::Unsent).await,
@@ -63,8 +65,8 @@ impl Held {
             every,
             pinged: PING.len(),
         };
-        let rest = stream::unfold(KeepaliveStream::Pinging(pinging), KeepaliveStream::next);
-        let body = stream::iter([Ok(PING)]).chain(rest);
+        let chunks = stream::unfold(KeepaliveStream::Pinging(pinging), KeepaliveStream::next);
+        let body = stream::iter([Ok(PING)]).chain(chunks);
         Answer::streaming(Response {
             status: StatusCode::OK,
             headers: streamed(HeaderMap::new()),
@@ -78,9 +80,11 @@ impl KeepaliveStream {
         let mut chunks = match self {
             Self::Pinging(mut pinging) => {
                 match tokio::time::timeout(pinging.every, &mut pinging.exchange).await {
-                    Ok(answer) => match begun(answer, pinging.pinged) {
+                    Ok(answer) => match first_output(answer, pinging.pinged) {
                         FirstOutput::Stream(chunks) => chunks,
-                        FirstOutput::Last(last, record) => return Some((last, Self::Said(record))),
+                        FirstOutput::Last(last, record) => {
+                            return Some((last, Self::Ended(record)));
+                        }
                     },
                     Err(_) => {
                         pinging.pinged += PING.len();
@@ -89,21 +93,21 @@ impl KeepaliveStream {
                 }
             }
             Self::Streaming(chunks) => chunks,
-            Self::Said(_) => return None,
+            Self::Ended(_) => return None,
         };
         let next = chunks.next().await?;
         Some((next, Self::Streaming(chunks)))
     }
 }
 
-/// How the answer goes on after the pings.
+/// What follows the pings.
 enum FirstOutput {
     Stream(BodyStream),
-    /// With this and nothing more.
+    /// This and nothing more.
     Last(Result<Bytes, Fault>, Option<Box<Record>>),
 }
 
-fn begun(answer: Answer, pinged: usize) -> FirstOutput {
+fn first_output(answer: Answer, pinged: usize) -> FirstOutput {
     let (last, mut record) = match (answer.outcome, answer.record) {
         (Ok(response), record) => match response.body {
             Body::Stream(chunks) => return FirstOutput::Stream(chunks),
@@ -119,7 +123,7 @@ fn begun(answer: Answer, pinged: usize) -> FirstOutput {
     FirstOutput::Last(last, record)
 }
 
-/// An error answer as the event that says the same.
+/// An error response as an `error` event.
 fn error_event(body: &Bytes) -> Bytes {
     let text = String::from_utf8_lossy(body);
     // A carriage return would end the line.

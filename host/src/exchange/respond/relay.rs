@@ -1,5 +1,5 @@
-//! What JSON and streamed responses share: events through the response hooks, byte for byte unless a
-//! hook changes them.
+//! What JSON and streamed responses share: passing events through the response hooks. Events that
+//! no hook changes are kept byte for byte.
 
 use std::time::Duration;
 
@@ -35,15 +35,15 @@ pub(crate) enum ClientHead {
 pub(crate) struct ResponseMode {
     pub(crate) kind: RequestKind,
     pub(crate) stream: bool,
-    pub(crate) own: HostEdits,
+    pub(crate) host_edits: HostEdits,
     pub(crate) head: ClientHead,
     pub(crate) ping_every: Duration,
 }
 
-/// Sent so that a client does not give up during silence.
+/// Sent during silence so that the client does not time out.
 pub(super) const PING: Bytes = Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
 
-/// Passes events through the response hooks, and notices how the response ends.
+/// Passes events through the response hooks and observes how the response ends.
 pub(super) struct Relay {
     pub(super) answering: ResponseRun,
     pub(super) usage: Usage,
@@ -60,14 +60,15 @@ impl Relay {
         for frame in frames {
             let kind = frame.event_type();
             let passed = match self.wanted(&frame, &kind) {
-                // Boxed, as each call into plugins here: a stream that calls none has no room for it.
+                // Boxed like each call into plugins here: a stream without hooks reserves no space
+                // for it.
                 Some(event) => Box::pin(self.answering.on_event(event)).await?,
                 None => EventOutcome::Kept,
             };
             match &*kind {
                 b"message_stop" => self.ending = Some(Ending::Complete),
                 b"error" => {
-                    // What hooks held back comes before the error, and nothing after it.
+                    // Events that hooks held back come before the error; nothing comes after it.
                     let held = Box::pin(self.answering.on_end(false)).await?;
                     out.events(&held);
                     self.ending = Some(Ending::Error);
@@ -116,7 +117,7 @@ impl Relay {
     }
 }
 
-/// The headers of a stream: no proxy in between may cache or buffer it.
+/// The headers of a stream: no proxy on the way may cache or buffer it.
 pub(super) fn streamed(mut headers: HeaderMap) -> HeaderMap {
     let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
     if !headers.get(CONTENT_TYPE).is_some_and(is_stream) {
@@ -127,9 +128,10 @@ pub(super) fn streamed(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-pub(super) fn note(answering: &mut ResponseRun, record: &mut Record, own: HostEdits) {
+/// Records what plugins and the gateway have done so far.
+pub(super) fn note(answering: &mut Answering, record: &mut Record, host_edits: HostEdits) {
     let receipt = answering.receipt();
-    record.receipt(receipt, attempt::edits(receipt, own));
+    record.receipt(receipt, attempt::edits(receipt, host_edits));
 }
 
 pub(super) fn written(events: &[Event]) -> Bytes {
@@ -138,10 +140,10 @@ pub(super) fn written(events: &[Event]) -> Bytes {
     out.joined()
 }
 
-/// What is sent in one write.
+/// Collects what is sent in one write.
 #[derive(Default)]
 pub(super) struct WriteBuffer {
-    /// Not copied as long as it is the only one.
+    /// The first piece, which is not copied as long as it is the only one.
     only: Bytes,
     joined: BytesMut,
 }
@@ -155,17 +157,17 @@ impl WriteBuffer {
         if self.is_empty() {
             self.only = bytes;
         } else if !bytes.is_empty() {
-            self.flow().extend_from_slice(&bytes);
+            self.buffer().extend_from_slice(&bytes);
         }
     }
 
     pub(super) fn events(&mut self, events: &[Event]) {
         for event in events {
-            sse::encode(event, self.flow());
+            sse::encode(event, self.buffer());
         }
     }
 
-    fn flow(&mut self) -> &mut BytesMut {
+    fn buffer(&mut self) -> &mut BytesMut {
         let only = std::mem::take(&mut self.only);
         self.joined.extend_from_slice(&only);
         &mut self.joined
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_that_leave_together_are_one() {
+    fn pieces_are_joined_in_order() {
         let mut out = WriteBuffer::default();
         let kept = Bytes::from_static(b"data: 1\r\n\r\n");
         out.raw(kept.clone());

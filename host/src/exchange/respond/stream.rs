@@ -1,4 +1,4 @@
-//! An upstream's stream that goes to the client event by event. There is no way back from here.
+//! Sends an upstream's stream to the client event by event. From here on nothing can be retried.
 
 use std::{
     future::poll_fn,
@@ -26,24 +26,25 @@ use crate::{
 
 use super::relay::{ClientHead, PING, Relay, ResponseMode, WriteBuffer, note, streamed};
 
-/// No more than this is gathered before it goes out, in bytes.
-const ENOUGH: usize = 64 * 1024;
+/// The most that is gathered for one write, in bytes.
+const MAX_GATHERED: usize = 64 * 1024;
 
-/// A connection hands on one chunk at a time. After so many turns of the others it has handed on the next, if that is here.
-const TURNS: u32 = 2;
+/// How often to yield for the next chunk while gathering. A connection passes on one chunk at a
+/// time, and after this many turns of other tasks it has passed on the next one if it has arrived.
+const YIELDS: u32 = 2;
 
 /// How long an upstream may take to close a stream after its last event.
 const LINGER: Duration = Duration::from_secs(5);
 
 impl StreamResponse {
-    /// Begins to answer the client. The first events pass the hooks before the head is made, so that hooks can set
-    /// headers, and a hook that fails now still has its real status.
+    /// Begins the response to the client. The first events pass the hooks before the head is made,
+    /// so that hooks can set headers and an early hook failure still has its real status.
     pub(crate) async fn deliver(
         self,
         answering: ResponseRun,
         lease: Option<Lease>,
         mut record: Box<Record>,
-        wanted: ResponseMode,
+        mode: ResponseMode,
     ) -> Answer {
         let Self {
             frames,
@@ -59,23 +60,22 @@ impl StreamResponse {
             usage: Usage::default(),
             ending: None,
         };
-        if wanted.head == ClientHead::Sent {
+        if mode.head == ClientHead::Sent {
             relay.answering.head_is_sent();
         }
         let first = match relay.show(frames.into_iter()).await {
             Ok(first) => first,
             Err(fault) => {
                 record.usage = relay.usage;
-                note(&mut relay.answering, &mut record, wanted.own);
+                note(&mut relay.answering, &mut record, mode.host_edits);
                 return Answer::fault(fault, record);
             }
         };
-        // Also where no hook was shown an event.
+        // Also if no hook has seen an event yet.
         relay.answering.head_is_sent();
         let headers = streamed(relay.answering.take_headers());
         record.status = status.as_u16();
-        let over = relay.ending == Some(Ending::Error);
-        let own = wanted.own;
+        let ended = relay.ending == Some(Ending::Error);
         let mut out = WriteBuffer::default();
         out.raw(first);
         let streaming = Streaming {
@@ -83,14 +83,14 @@ impl StreamResponse {
             chunks,
             relay,
             record,
-            own,
+            host_edits: mode.host_edits,
             _lease: lease,
-            ping_every: wanted.ping_every,
+            ping_every: mode.ping_every,
             silent_since: Instant::now(),
-            silence: IdleTimeout::default(),
+            idle_timer: IdleTimeout::default(),
             out,
-            cut: None,
-            over,
+            fault: None,
+            ended,
         };
         let body = stream::unfold(streaming, |mut streaming| async move {
             let next = streaming.next().await?;
@@ -104,25 +104,25 @@ impl StreamResponse {
     }
 }
 
-/// A stream that has begun to go to the client.
+/// A stream that is being sent to the client.
 struct Streaming {
     decoder: Decoder,
     chunks: BodyStream,
     relay: Relay,
     record: Box<Record>,
-    own: HostEdits,
-    /// The account is busy until the answer has ended.
+    host_edits: HostEdits,
+    /// The account counts as busy until the response has ended.
     _lease: Option<Lease>,
     ping_every: Duration,
-    /// When the client got something for the last time.
+    /// When something was last sent to the client.
     silent_since: Instant,
-    silence: IdleTimeout,
-    /// What goes out before anything more is read.
+    idle_timer: IdleTimeout,
+    /// Sent before anything more is read.
     out: WriteBuffer,
-    /// What comes after that, and is the last.
-    cut: Option<Box<Fault>>,
+    /// Returned after `out`, as the last item.
+    fault: Option<Box<Fault>>,
     /// Nothing more is read.
-    over: bool,
+    ended: bool,
 }
 
 impl Streaming {
@@ -135,75 +135,78 @@ impl Streaming {
         next
     }
 
-    /// What goes out ends with an event, so a ping between two pieces is never inside of one.
+    /// Each piece ends with a complete event, so a ping between two pieces is never inside an
+    /// event.
     async fn piece(&mut self) -> Option<Result<Bytes, Fault>> {
         loop {
             if let Some(ending) = self.relay.ending {
-                // The client has all of it, even if it goes before the upstream does.
+                // The client has the whole response, even if it disconnects before the upstream
+                // does.
                 self.record.end(ending);
             }
             if !self.out.is_empty() {
                 return Some(Ok(std::mem::take(&mut self.out).joined()));
             }
-            if let Some(fault) = self.cut.take() {
+            if let Some(fault) = self.fault.take() {
                 return Some(Err(*fault));
             }
-            if self.over {
+            if self.ended {
                 return None;
             }
             let complete = self.relay.ending == Some(Ending::Complete);
-            let patience = if complete { LINGER } else { self.ping_every };
-            match self.next_within(patience).await {
+            let limit = if complete { LINGER } else { self.ping_every };
+            match self.next_within(limit).await {
                 Some(next) => {
-                    self.taken(next).await;
+                    self.handle(next).await;
                     self.gather().await;
                 }
-                // Nothing is missing, and the client waits for the end.
+                // The response is complete, and the client waits for its end.
                 None if complete => self.end(None).await,
                 None => return Some(Ok(PING)),
             }
         }
     }
 
-    /// The next chunk; None where the client has had nothing for so long.
-    async fn next_within(&mut self, patience: Duration) -> Option<Option<Result<Bytes, Fault>>> {
-        let until = (self.silent_since + patience).into();
+    /// The next chunk; `None` if nothing has been sent to the client for this long.
+    async fn next_within(&mut self, limit: Duration) -> Option<Option<Result<Bytes, Fault>>> {
+        let until = (self.silent_since + limit).into();
         poll_fn(|cx| match self.chunks.poll_next_unpin(cx) {
             Poll::Ready(next) => Poll::Ready(Some(next)),
-            Poll::Pending => self.silence.poll_until(until, cx).map(|()| None),
+            Poll::Pending => self.idle_timer.poll_until(until, cx).map(|()| None),
         })
         .await
     }
 
-    /// What has arrived already leaves with what came first: a write for each event costs more than all else about it.
+    /// Adds the chunks that have arrived already: a write costs more than everything else about an
+    /// event.
     async fn gather(&mut self) {
-        let mut waited = 0;
+        let mut yields = 0;
         let mut gathered = 0;
-        while !self.over && gathered < ENOUGH {
+        while !self.ended && gathered < MAX_GATHERED {
             match self.next_now() {
                 Poll::Ready(next) => {
-                    waited = 0;
+                    yields = 0;
                     if let Some(Ok(chunk)) = &next {
                         gathered += chunk.len();
                     }
-                    self.taken(next).await;
+                    self.handle(next).await;
                 }
-                Poll::Pending if waited == TURNS => return,
+                Poll::Pending if yields == YIELDS => return,
                 Poll::Pending => {
-                    waited += 1;
-                    let_others_run().await;
+                    yields += 1;
+                    yield_once().await;
                 }
             }
         }
     }
 
-    /// Asked by nobody who could be woken, so nothing is set up to wake him.
+    /// The next chunk if it is here already. Polled without a waker, so no wake-up is registered.
     fn next_now(&mut self) -> Poll<Option<Result<Bytes, Fault>>> {
-        let mut none_left = Context::from_waker(Waker::noop());
-        self.chunks.poll_next_unpin(&mut none_left)
+        let mut context = Context::from_waker(Waker::noop());
+        self.chunks.poll_next_unpin(&mut context)
     }
 
-    async fn taken(&mut self, next: Option<Result<Bytes, Fault>>) {
+    async fn handle(&mut self, next: Option<Result<Bytes, Fault>>) {
         match next {
             Some(Ok(chunk)) => self.take(chunk).await,
             Some(Err(fault)) => self.end(Some(fault)).await,
@@ -211,26 +214,26 @@ impl Streaming {
         }
     }
 
-    /// The frames that end in this chunk leave together.
+    /// The frames that end in this chunk are sent together.
     async fn take(&mut self, chunk: Bytes) {
         let Self { decoder, relay, .. } = self;
         decoder.push(chunk);
         let frames = std::iter::from_fn(|| decoder.next_frame());
         match relay.show(frames).await {
             Ok(out) => self.out.raw(out),
-            Err(fault) => return self.cut(fault, Ending::Error),
+            Err(fault) => return self.fail(fault, Ending::Error),
         }
-        self.over |= self.relay.ending == Some(Ending::Error);
+        self.ended |= self.relay.ending == Some(Ending::Error);
         if self.decoder.is_too_long() {
             let fault = too_long(&self.relay.answering.head().target.upstream);
-            self.cut(fault, Ending::Truncated);
+            self.fail(fault, Ending::Truncated);
         }
     }
 
-    /// The upstream has said its last. What came behind the last blank line goes along only if nothing is missing:
-    /// half an event before our error would spoil it.
+    /// The upstream's stream has ended. Bytes after the last blank line are sent only if the
+    /// response is complete: half an event would garble the error event after it.
     async fn end(&mut self, fault: Option<Fault>) {
-        self.over = true;
+        self.ended = true;
         let complete = self.relay.ending == Some(Ending::Complete);
         let mut out = WriteBuffer::default();
         if complete {
@@ -238,37 +241,39 @@ impl Streaming {
         }
         match Box::pin(self.relay.answering.on_end(complete)).await {
             Ok(events) => out.events(&events),
-            Err(fault) => return self.cut(fault, Ending::Error),
+            Err(fault) => return self.fail(fault, Ending::Error),
         }
         self.out.raw(out.joined());
         if !complete {
             let fault = fault.unwrap_or_else(|| {
                 let upstream = &self.relay.answering.head().target.upstream;
-                let what =
-                    format!("the stream of upstream `{upstream}` ended before `message_stop`");
+                let what = format!(
+                    "upstream `{upstream}` sent an invalid response: the stream ended before `message_stop`"
+                );
                 Fault::upstream(Kind::InvalidResponse, what)
             });
             let ending = match fault.blame {
                 Blame::Plugin(_) => Ending::Error,
                 _ => Ending::Truncated,
             };
-            self.cut(fault, ending);
+            self.fail(fault, ending);
         }
     }
 
-    fn cut(&mut self, fault: Fault, ending: Ending) {
-        self.over = true;
+    /// Ends the stream with an error after what has been queued.
+    fn fail(&mut self, fault: Fault, ending: Ending) {
+        self.ended = true;
         self.record.note = Some(fault.chain());
         self.relay.ending = Some(ending);
-        self.cut = Some(Box::new(fault));
+        self.fault = Some(Box::new(fault));
     }
 }
 
-/// Gives up the rest of this turn, and takes the next.
-async fn let_others_run() {
-    let mut ran = false;
+/// Yields once, so that other tasks can run.
+async fn yield_once() {
+    let mut yielded = false;
     std::future::poll_fn(|context| {
-        if std::mem::replace(&mut ran, true) {
+        if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         context.waker().wake_by_ref();
@@ -280,6 +285,6 @@ async fn let_others_run() {
 impl Drop for Streaming {
     fn drop(&mut self) {
         self.record.usage = self.relay.usage;
-        note(&mut self.relay.answering, &mut self.record, self.own);
+        note(&mut self.relay.answering, &mut self.record, self.host_edits);
     }
 }

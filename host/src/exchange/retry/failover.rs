@@ -1,4 +1,4 @@
-//! Failover: the targets of a request's route, and which of them makes the next attempt.
+//! Failover: the targets of a request's route, and which of them the next attempt uses.
 
 use std::{
     sync::Arc,
@@ -29,11 +29,11 @@ pub(crate) struct Failover {
     attempt: u32,
     /// How many attempts in a row before the current one used the same account.
     repeats: u32,
-    /// What was tried, by target; `None` is the client's own credential.
+    /// What was tried: the target's index and the account; `None` is the client's own credential.
     tried: Vec<(usize, Option<AccountId>)>,
     /// Unreachable upstreams.
     unreachable: Vec<usize>,
-    /// The only account that may be used: it made the message that the request continues.
+    /// The only account that may be used, because it made the message that the request continues.
     pinned: Option<AccountId>,
     /// Whether other accounts could serve the request if the client sent the whole conversation.
     whole_could_fail_over: bool,
@@ -63,7 +63,8 @@ pub(crate) fn is_routed(config: &Config, model: &str) -> bool {
     !destinations(config, model, 1).is_empty()
 }
 
-/// The destinations of a model: those of the first route that matches; without any route, all upstreams in file order.
+/// The destinations of a model: those of the first route that matches; without any route, all
+/// upstreams in file order.
 fn destinations(config: &Config, model: &str, upstreams: usize) -> Vec<Destination> {
     if config.routes.is_empty() {
         return (0..upstreams)
@@ -88,14 +89,14 @@ impl Failover {
         run: &mut Run,
     ) -> Result<Self, Fault> {
         let mut failover = Self::plan(snapshot, request)?;
-        if let Err(none_left) = failover.go(None).await {
-            return Err(failover.all_on_cooldown(&none_left));
+        if let Err(no_target) = failover.go(None).await {
+            return Err(failover.all_on_cooldown(&no_target));
         }
         run.reserve(request, &failover.targets)?;
         Ok(failover)
     }
 
-    /// Uses the model in the body, which a request hook may have changed.
+    /// Finds the targets for the model in the body, which a request hook may have changed.
     fn plan(snapshot: &Snapshot, request: &Request) -> Result<Self, Fault> {
         let model = request.effective_model();
         let targets = targets(snapshot, request, &model);
@@ -138,7 +139,7 @@ impl Failover {
         tokio::time::sleep(after).await;
         let or_same = match target {
             RetryTarget::SameAccount => {
-                if self.go_as(account.as_ref()) {
+                if self.go_again(account.as_ref()) {
                     self.repeats += 1;
                     return Ok(());
                 }
@@ -157,15 +158,17 @@ impl Failover {
         self.go(or_same).await
     }
 
-    /// Whether a rejected credential may be renewed and retried: once, then another account is used.
+    /// Whether a rejected credential may be renewed and retried: once, then another account is
+    /// used.
     pub(crate) fn may_renew(&self) -> bool {
         self.repeats == 0
     }
 
     /// Reports what the current attempt says about its account.
     ///
-    /// Only the first rejected credential of an exchange counts: a request that is rejected for its
-    /// own sake, in words that blame the credential, takes out one account and not all of them.
+    /// Only the first rejected credential of an exchange counts: if the request itself is the
+    /// cause, and the upstream wrongly blames the credential, one account goes on cooldown and not
+    /// all of them.
     pub(crate) fn report(&mut self, outcome: AccountOutcome) {
         let outcome = match outcome {
             AccountOutcome::BadCredential if std::mem::replace(&mut self.rejected, true) => {
@@ -192,8 +195,8 @@ impl Failover {
         end
     }
 
-    /// The error for a message thread whose account cannot be used: any account can continue it once
-    /// the client sends the whole conversation.
+    /// The error for a message thread whose account cannot be used: any account can continue it
+    /// once the client sends the whole conversation.
     fn lost_thread(&self) -> Option<Fault> {
         let lost = self.pinned.is_some() && self.whole_could_fail_over;
         lost.then(thread_not_found)
@@ -204,8 +207,9 @@ impl Failover {
         self.lease
     }
 
-    /// Moves to the first untried, available target. If there is none and `or_same` is set, falls back
-    /// to any available target after that delay. Waits for cooldowns up to `max_cooldown_wait`.
+    /// Moves to the first untried, available target. If there is none and `or_same` is set, falls
+    /// back to any available target after that delay. Waits for cooldowns up to
+    /// `max_cooldown_wait`.
     async fn go(&mut self, or_same: Option<Duration>) -> Result<(), NoTarget> {
         let begun = Instant::now();
         let earliest = begun + or_same.unwrap_or_default();
@@ -238,7 +242,7 @@ impl Failover {
     }
 
     /// Uses the current target again, with the same account unless it is on cooldown.
-    fn go_as(&mut self, account: Option<&AccountId>) -> bool {
+    fn go_again(&mut self, account: Option<&AccountId>) -> bool {
         let Some(account) = account else {
             self.take(self.at, None);
             return true;
@@ -298,54 +302,56 @@ impl Failover {
         now: Instant,
     ) -> Selection {
         let target = &self.targets[at];
-        let ask = AccountQuery {
+        let query = AccountQuery {
             upstream: target.index,
             model: &target.model,
             session: self.session.as_deref(),
             only,
             avoid,
         };
-        self.accounts.pick(&ask, now)
+        self.accounts.pick(&query, now)
     }
 
     /// A message thread continues at the account that made its last message. If that account is
     /// unknown and there are several, the client must send the whole conversation.
     fn pin_to_message_account(&mut self, message: &str) -> Result<(), Fault> {
-        let can = |target: &Target| !target.lacks.contains("message-threads");
-        if !self.targets.iter().any(can) {
-            // A plugin answers this, or the upstream does.
+        let supports = |target: &Target| !target.lacks.contains("message-threads");
+        if !self.targets.iter().any(supports) {
+            // A plugin or the upstream answers the request.
             return Ok(());
         }
-        let number = |target: &Target| self.accounts.count(target.index).max(1);
-        let choices: usize = self.targets.iter().filter(|at| can(at)).map(number).sum();
-        self.whole_could_fail_over = choices > 1 || !self.targets.iter().all(can);
+        let accounts = |target: &Target| self.accounts.count(target.index).max(1);
+        let supporting = self.targets.iter().filter(|target| supports(target));
+        let choices: usize = supporting.map(accounts).sum();
+        self.whole_could_fail_over = choices > 1 || !self.targets.iter().all(supports);
         match self.accounts.account_of_message(message, Instant::now()) {
-            Some((upstream, account)) if self.targets.iter().any(|at| at.index == upstream) => {
-                self.targets.retain(|at| at.index == upstream);
+            Some((upstream, account)) if self.targets.iter().any(|to| to.index == upstream) => {
+                self.targets.retain(|to| to.index == upstream);
                 self.pinned = Some(account);
             }
             _ if choices > 1 => return Err(thread_not_found()),
-            _ => self.targets.retain(can),
+            _ => self.targets.retain(supports),
         }
         Ok(())
     }
 
-    fn all_on_cooldown(&self, none_left: &NoTarget) -> Fault {
+    /// The error if no target is available for the first attempt.
+    fn all_on_cooldown(&self, no_target: &NoTarget) -> Fault {
         if let Some(lost) = self.lost_thread() {
             return lost;
         }
         let mut names: Vec<String> = Vec::new();
-        for at in &self.targets {
-            let name = format!("`{}`", at.upstream);
+        for target in &self.targets {
+            let name = format!("`{}`", target.upstream);
             if !names.contains(&name) {
                 names.push(name);
             }
         }
         let names = names.join(", ");
         let now = Instant::now();
-        // Waiting does not help against a wrong key, and a waiting client would look as if it hung.
-        let refused = |at: &Target| self.accounts.all_credentials_refused(at.index, now);
-        if self.targets.iter().all(refused) {
+        // Waiting does not help if every key is wrong, and a waiting client would seem to hang.
+        let rejected = |to: &Target| self.accounts.all_credentials_rejected(to.index, now);
+        if self.targets.iter().all(rejected) {
             let what =
                 format!("no account of {names} has an accepted credential; see the gateway's log");
             return Fault::upstream(Kind::BadCredential, what);
@@ -355,7 +361,7 @@ impl Failover {
             self.target().model
         );
         let fault = Fault::new(Blame::Upstream, Kind::RateLimited, what);
-        match none_left.available_at {
+        match no_target.available_at {
             Some(until) => fault.after(until.saturating_duration_since(now)),
             None => fault,
         }
@@ -364,7 +370,7 @@ impl Failover {
 
 /// The error by which clients know that they must send the whole conversation.
 fn thread_not_found() -> Fault {
-    let what = "thread: the account that made `previous_message_id` is not known or not ready; send all messages \
+    let what = "thread: the account that made `previous_message_id` is unknown or unavailable; send all messages \
                 again with `thread: {\"type\": \"create\"}`";
     Fault::client(Kind::NotFound, what)
         .with_details(r#"{"error_code":"thread_not_found"}"#.to_owned())
@@ -376,7 +382,8 @@ fn targets(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Targ
     let first = destinations.first().map(|to| to.upstream);
     let beside_others = destinations.iter().any(|to| Some(to.upstream) != first);
     let targets = destinations.into_iter().filter_map(|to| {
-        // The client's own credential goes to the first upstream only, so another without accounts has none.
+        // The client's own credential is sent to the first upstream only, so any other upstream
+        // needs accounts.
         if Some(to.upstream) != first && !snapshot.accounts.any(to.upstream) {
             return None;
         }

@@ -22,11 +22,13 @@ pub(crate) struct RetryContext<'a> {
     pub(crate) jitter: f64,
 }
 
+/// What happens after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
     /// The client gets this response or error.
     Stop,
-    /// Make another attempt, not before `after`. If no target is left, the client gets what there is.
+    /// Make another attempt, not before `after`. If no target is left, the client gets what there
+    /// is.
     Retry {
         after: Duration,
         target: RetryTarget,
@@ -42,8 +44,8 @@ pub(crate) enum RetryTarget {
     OtherAccount {
         or_same: Option<Duration>,
     },
-    /// Another upstream, because this one is unreachable. If there is none, retry the same one after
-    /// this delay (if set).
+    /// Another upstream, because this one is unreachable. If there is none, retry the same one
+    /// after this delay (if set).
     OtherUpstream {
         or_same: Option<Duration>,
     },
@@ -66,7 +68,7 @@ pub(crate) fn decide(end: &AttemptEnd, context: RetryContext<'_>) -> RetryDecisi
         }
         AttemptEnd::Refused { .. } => RetryDecision::Stop,
         AttemptEnd::Failed(error) => match error.failure.retry {
-            Some(request) => granted(request, context.limits),
+            Some(request) => requested_by_plugin(request, context.limits),
             None => after_error(error, context),
         },
     }
@@ -99,7 +101,7 @@ fn after_error(error: &AttemptError, context: RetryContext<'_>) -> RetryDecision
     }
 }
 
-/// There was no usable response.
+/// The decision if there was no usable response.
 fn after_fault(fault: &Fault, context: RetryContext<'_>) -> RetryDecision {
     let same = || Some(backoff(context));
     match (&fault.kind, fault.retry) {
@@ -113,15 +115,15 @@ fn after_fault(fault: &Fault, context: RetryContext<'_>) -> RetryDecision {
     }
 }
 
-/// Doubles with each attempt, minus up to a quarter of jitter: exchanges that failed together must not
-/// retry together.
+/// Doubles with each attempt, minus up to a quarter of jitter: exchanges that failed together must
+/// not retry together.
 fn backoff(context: RetryContext<'_>) -> Duration {
     let doubled = BACKOFF * 2u32.saturating_pow(context.attempt.saturating_sub(1).min(4));
     doubled.mul_f64(1.0 - context.jitter.clamp(0.0, 1.0) / 4.0)
 }
 
-/// A plugin may not make the client wait longer than the gateway would.
-fn granted(request: RetryRequest, limits: &config::Retry) -> RetryDecision {
+/// The retry that a plugin requests. It may not make the client wait longer than the gateway would.
+fn requested_by_plugin(request: RetryRequest, limits: &config::Retry) -> RetryDecision {
     let (after, target) = match request {
         RetryRequest::SameAccount(after) => (after, RetryTarget::SameAccount),
         RetryRequest::OtherAccount(after) => (after, RetryTarget::OtherAccount { or_same: None }),
@@ -233,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table() {
+    fn decisions_by_attempt_end() {
         let (again, never) = (Retry::Again, Retry::Never);
-        let own = Fault::gateway("x");
+        let internal = Fault::gateway("x");
         let table = [
             (
                 "a fault of the gateway",
-                AttemptEnd::Fault(own),
+                AttemptEnd::Fault(internal),
                 RetryDecision::Stop,
             ),
             ("refused, try the next", refused(true), OTHER),
