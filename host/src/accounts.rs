@@ -1,14 +1,15 @@
-//! As whom an attempt goes out: which account is ready for a model, and what its credential is.
+//! Account selection: which account is available for a model, and its credential.
 //!
-//! An [`Accounts`] belongs to a snapshot, but what is known of an account (its rests, how busy it is, its present
-//! credential) is shared with the snapshots before and after, as long as its configuration stays the same.
+//! An [`Accounts`] belongs to a snapshot. The state of an account (its cooldowns, its load, its
+//! current credential) is shared with earlier and later snapshots for as long as its configuration
+//! is the same.
 
-mod cooldown; // how long an account rests after a failure
-mod availability; // what is known of one account
-mod credential_cache; // a credential that is made anew from time to time,
-mod command; // by a program,
-mod token; // by a token server
-mod retry_after; // how long an upstream says to wait
+mod cooldown; // how long an account is on cooldown after a failure (pure)
+mod availability; // the state of one account
+mod credential_cache; // credentials that are renewed
+mod command; // a credential from a program
+mod token; // a credential from a token server
+mod retry_after; // how long an upstream says to wait (pure)
 mod thread_affinity; // which account made which message
 
 use std::{
@@ -34,13 +35,13 @@ use thread_affinity::ThreadAffinity;
 
 /// The accounts of all upstreams.
 pub(crate) struct Accounts {
-    /// By place in the configuration.
-    upstreams: Vec<Held>,
+    /// By the upstream's index in the configuration.
+    upstreams: Vec<UpstreamAccounts>,
     threads: Arc<ThreadAffinity>,
 }
 
 /// An upstream's accounts, in file order.
-struct Held {
+struct UpstreamAccounts {
     name: UpstreamId,
     accounts: Vec<Arc<Account>>,
 }
@@ -53,28 +54,29 @@ struct Account {
     availability: Arc<Availability>,
 }
 
-/// What an account is wanted for.
+/// What an account is needed for.
 pub(crate) struct AccountQuery<'a> {
     pub(crate) upstream: usize,
     pub(crate) model: &'a str,
     pub(crate) session: Option<&'a str>,
-    /// No other will do: it made the message that this one continues.
+    /// The only account that may be used, because it made the message that the request continues.
     pub(crate) only: Option<&'a AccountId>,
-    /// Those that failed this exchange already.
+    /// Accounts that have failed in this exchange.
     pub(crate) avoid: &'a [AccountId],
 }
 
+/// The result of an [`AccountQuery`].
 pub(crate) enum Selection {
     Available(Lease),
-    /// All that would do rest, the first of them until then.
+    /// All suitable accounts are on cooldown, the first of them until this time.
     OnCooldown {
         until: Instant,
     },
-    /// All are to be avoided, or there is none.
+    /// No account is suitable.
     None,
 }
 
-/// An account in use: it counts as busy with one more exchange until this is dropped.
+/// An account in use. Until this is dropped, it counts as busy with one more exchange.
 pub(crate) struct Lease {
     account: AccountId,
     _load: Load,
@@ -84,35 +86,35 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccountOutcome {
     Success,
-    /// Limited, overloaded or out of order; for as long as the upstream told, where it did.
+    /// Rate limited, overloaded or failing; for this long, if the upstream said so.
     Cooldown {
         retry_after: Option<Duration>,
     },
-    /// The upstream refused the credential.
+    /// The upstream rejected the credential.
     BadCredential,
-    /// Nothing: the client's own error, or a probe.
+    /// Nothing, such as a client error or a probe.
     Neutral,
 }
 
-/// An account that rests, for those who look on.
+/// An account on cooldown, for metrics and the inspector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccountCooldown {
     pub(crate) upstream: UpstreamId,
     pub(crate) account: AccountId,
-    /// None: for all models.
+    /// `None` for all models.
     pub(crate) model: Option<Arc<str>>,
     pub(crate) until: Instant,
 }
 
 impl Accounts {
-    /// Each upstream comes with what its token requests are sent by. What `previous` knows of an account is kept where the
-    /// account's configuration is the same.
+    /// Each upstream comes with the function that sends its token requests. The state of an account
+    /// is kept from `previous` if the account's configuration is the same.
     pub(crate) fn new(
         upstreams: Vec<(Upstream, Fetch)>,
         credential_cooldown: Duration,
         previous: Option<&Accounts>,
     ) -> Self {
-        let held = |(upstream, fetch): (Upstream, Fetch)| {
+        let accounts = |(upstream, fetch): (Upstream, Fetch)| {
             let account = |config: config::Account| {
                 let same = previous.and_then(|all| all.same(&upstream.name, &config));
                 Arc::new(Account {
@@ -123,20 +125,20 @@ impl Accounts {
                     availability: same.unwrap_or_default(),
                 })
             };
-            Held {
+            UpstreamAccounts {
                 accounts: upstream.accounts.into_iter().map(account).collect(),
                 name: upstream.name.clone(),
             }
         };
         Self {
-            upstreams: upstreams.into_iter().map(held).collect(),
+            upstreams: upstreams.into_iter().map(accounts).collect(),
             threads: previous
                 .map(|all| Arc::clone(&all.threads))
                 .unwrap_or_default(),
         }
     }
 
-    /// Whether the upstream has accounts at all.
+    /// Whether the upstream has any accounts.
     pub(crate) fn any(&self, upstream: usize) -> bool {
         !self.of(upstream).is_empty()
     }
@@ -145,7 +147,7 @@ impl Accounts {
         self.of(upstream).len()
     }
 
-    /// The one that things belong to which belong to an account.
+    /// The account for requests that need any one account, such as a list of models.
     pub(crate) fn first(&self, upstream: usize) -> Option<&AccountId> {
         self.of(upstream)
             .first()
@@ -154,30 +156,31 @@ impl Accounts {
 
     /// The account for the next attempt at an upstream.
     ///
-    /// A session keeps its account for as long as it is ready, because the upstream's prompt cache belongs to the account.
-    /// Replicas of the gateway agree on it without talking, and an account more or less moves only its own share. Without
-    /// a session the least busy goes, the first in the file among equals.
-    pub(crate) fn pick(&self, ask: &AccountQuery<'_>, now: Instant) -> Selection {
-        let fits = |account: &&Arc<Account>| {
+    /// A session keeps its account for as long as the account is available, because the upstream's
+    /// prompt cache belongs to the account. Replicas of the gateway choose the same account without
+    /// communication, and adding or removing an account moves only its own share of the sessions.
+    /// Without a session the least busy account is picked, the first in the file among equals.
+    pub(crate) fn pick(&self, query: &AccountQuery<'_>, now: Instant) -> Selection {
+        let suits = |account: &&Arc<Account>| {
             let name = &account.config.name;
-            ask.only.is_none_or(|only| only == name) && !ask.avoid.contains(name)
+            query.only.is_none_or(|only| only == name) && !query.avoid.contains(name)
         };
         let mut soonest = None;
-        let mut ready = Vec::new();
-        for account in self.of(ask.upstream).iter().filter(fits) {
-            match account.availability.cooldown_until(ask.model, now) {
-                None => ready.push(account),
+        let mut available = Vec::new();
+        for account in self.of(query.upstream).iter().filter(suits) {
+            match account.availability.cooldown_until(query.model, now) {
+                None => available.push(account),
                 Some(until) => {
                     soonest = Some(soonest.map_or(until, |soonest: Instant| soonest.min(until)));
                 }
             }
         }
-        let chosen = match ask.session {
-            // Where there is no choice nothing need be weighed.
-            Some(session) if ready.len() > 1 => ready
+        let chosen = match query.session {
+            // A single account needs no hashing.
+            Some(session) if available.len() > 1 => available
                 .into_iter()
                 .max_by_key(|account| weight(session, &account.config.name)),
-            _ => ready
+            _ => available
                 .into_iter()
                 .min_by_key(|account| account.availability.load()),
         };
@@ -191,7 +194,7 @@ impl Accounts {
         }
     }
 
-    /// What became of an attempt. Call it once for each attempt that was sent.
+    /// Reports what an attempt says about its account. Call it once for each attempt that was sent.
     pub(crate) fn report(
         &self,
         upstream: usize,
@@ -209,21 +212,21 @@ impl Accounts {
             AccountOutcome::Cooldown { retry_after } => {
                 availability.start_cooldown(model, retry_after, fastrand::f64(), now)
             }
-            AccountOutcome::BadCredential => account.credential_refused_cooldown(now),
+            AccountOutcome::BadCredential => account.start_credential_cooldown(now),
             AccountOutcome::Neutral => {}
         }
     }
 
-    /// The credential of an account as it is now.
+    /// The current credential of an account.
     ///
-    /// Without one the account rests already when the fault comes: do not report that again.
+    /// If this fails, the account is on cooldown already: do not report the failure again.
     pub(crate) async fn credential(
         &self,
         upstream: usize,
         account: &AccountId,
     ) -> Result<Secret, Fault> {
         let Some(account) = self.find(upstream, account) else {
-            return Err(Fault::gateway("the account is gone from the configuration"));
+            return Err(Fault::gateway("the account is no longer configured"));
         };
         match &account.config.access {
             Access::Key(key) => Ok(key.clone()),
@@ -231,9 +234,10 @@ impl Accounts {
         }
     }
 
-    /// Tells that the upstream refused this credential of the account. True: [`Accounts::credential`] may have another
-    /// one now, so the account is worth one more attempt before it is reported.
-    pub(crate) fn credential_refused(
+    /// Notes that the upstream rejected this credential of the account. If it returns true,
+    /// [`Accounts::credential`] may return another one now, so the account is worth one more
+    /// attempt before the rejection is reported.
+    pub(crate) fn credential_rejected(
         &self,
         upstream: usize,
         account: &AccountId,
@@ -244,7 +248,9 @@ impl Accounts {
         };
         match &account.config.access {
             Access::Key(_) => false,
-            Access::Command(_) | Access::OAuth2(_) => account.availability.credential.refused(used),
+            Access::Command(_) | Access::OAuth2(_) => {
+                account.availability.credential.rejected(used)
+            }
         }
     }
 
@@ -256,38 +262,41 @@ impl Accounts {
         account: &AccountId,
         now: Instant,
     ) {
-        if let Some(held) = self.upstreams.get(upstream) {
+        if let Some(of_upstream) = self.upstreams.get(upstream) {
+            let name = of_upstream.name.clone();
             self.threads
-                .remember_message(message_id, held.name.clone(), account.clone(), now);
+                .remember_message(message_id, name, account.clone(), now);
         }
     }
 
-    /// The account that made a message, where that is known and the account still there.
+    /// The account that made a message, if it is known and still configured.
     pub(crate) fn account_of_message(
         &self,
         message_id: &str,
         now: Instant,
     ) -> Option<(usize, AccountId)> {
         let (name, account) = self.threads.account_of_message(message_id, now)?;
-        let upstream = self.upstreams.iter().position(|held| held.name == name)?;
+        let upstream = self.upstreams.iter().position(|of| of.name == name)?;
         self.find(upstream, &account)?;
         Some((upstream, account))
     }
 
-    /// Whether each account of an upstream, of which there is one at least, rests for want of a good credential.
-    pub(crate) fn all_credentials_refused(&self, upstream: usize, now: Instant) -> bool {
+    /// Whether the upstream has accounts and all of them are on cooldown because of their
+    /// credential.
+    pub(crate) fn all_credentials_rejected(&self, upstream: usize, now: Instant) -> bool {
         let accounts = self.of(upstream);
-        let refused = |account: &Arc<Account>| account.availability.on_credential_cooldown(now);
-        !accounts.is_empty() && accounts.iter().all(refused)
+        let rejected = |account: &Arc<Account>| account.availability.on_credential_cooldown(now);
+        !accounts.is_empty() && accounts.iter().all(rejected)
     }
 
+    /// All accounts on cooldown.
     pub(crate) fn cooldowns(&self, now: Instant) -> Vec<AccountCooldown> {
         let mut all = Vec::new();
-        for held in &self.upstreams {
-            for account in &held.accounts {
+        for upstream in &self.upstreams {
+            for account in &upstream.accounts {
                 let cooldowns = account.availability.cooldowns(now).into_iter();
                 all.extend(cooldowns.map(|(model, until)| AccountCooldown {
-                    upstream: held.name.clone(),
+                    upstream: upstream.name.clone(),
                     account: account.config.name.clone(),
                     model,
                     until,
@@ -300,7 +309,7 @@ impl Accounts {
     fn of(&self, upstream: usize) -> &[Arc<Account>] {
         self.upstreams
             .get(upstream)
-            .map_or(&[], |held| &held.accounts)
+            .map_or(&[], |upstream| &upstream.accounts)
     }
 
     fn find(&self, upstream: usize, name: &AccountId) -> Option<&Arc<Account>> {
@@ -309,9 +318,13 @@ impl Accounts {
             .find(|account| account.config.name == *name)
     }
 
+    /// The state of an account with the same configuration.
     fn same(&self, upstream: &UpstreamId, account: &config::Account) -> Option<Arc<Availability>> {
-        let held = self.upstreams.iter().find(|held| held.name == *upstream)?;
-        let mut accounts = held.accounts.iter();
+        let known = self
+            .upstreams
+            .iter()
+            .find(|known| known.name == *upstream)?;
+        let mut accounts = known.accounts.iter();
         let same = accounts.find(|known| {
             known.config.name == account.name && known.config.access == account.access
         })?;
@@ -320,32 +333,34 @@ impl Accounts {
 }
 
 impl Account {
-    /// The upstream refused the credential, so other models are no use either.
-    fn credential_refused_cooldown(&self, now: Instant) {
-        let cooldowns =
+    /// Puts the account on cooldown for all models, because the upstream rejected its credential.
+    fn start_credential_cooldown(&self, now: Instant) {
+        let started =
             self.availability
                 .start_credential_cooldown(Some(self.credential_cooldown), 0.0, now);
-        self.availability.credential.discard_refused();
-        // One line for all exchanges that met the refusal.
-        if cooldowns {
+        self.availability.credential.discard_rejected();
+        // One line for all exchanges that had this credential rejected.
+        if started {
             warn!(
                 upstream = %self.upstream,
                 account = %self.config.name,
                 cooldown = %humantime::format_duration(self.credential_cooldown),
-                "the upstream refused the account's credential and the account rests: {}",
-                self.config.access.way_out()
+                "the upstream rejected the account's credential; account is on cooldown. {}",
+                self.config.access.remedy()
             );
         }
     }
 }
 
 impl Access {
-    /// What somebody has to do when the credential is refused.
-    fn way_out(&self) -> &'static str {
+    /// What to do about a rejected credential.
+    fn remedy(&self) -> &'static str {
         match self {
-            Self::Key(_) => "put a valid `key` into the configuration",
-            Self::Command(_) => "see that its `command` prints a valid key",
-            Self::OAuth2(_) => "sign in anew and put the `refresh_token` into the configuration",
+            Self::Key(_) => "Put a valid `key` into the configuration",
+            Self::Command(_) => "Make its `command` print a valid key",
+            Self::OAuth2(_) => {
+                "Sign in again and put the new `refresh_token` into the configuration"
+            }
         }
     }
 }
@@ -356,8 +371,8 @@ impl Lease {
     }
 }
 
-/// Rendezvous hashing: the account with the highest weight has the session. SHA-256, because the standard library's
-/// hash may change between releases, and then replicas would disagree.
+/// Rendezvous hashing: the account with the highest weight gets the session. SHA-256, because the
+/// standard library's hash may change between releases, and then replicas would disagree.
 fn weight(session: &str, account: &AccountId) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(session.as_bytes());

@@ -1,4 +1,4 @@
-//! What is known of one account: for which models it rests, how busy it is, and its present credential.
+//! The state of one account: its cooldowns by model, its load and its current credential.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,11 @@ use std::{
 
 use super::{cooldown::Cooldown, credential_cache::CredentialCache};
 
-/// Names of models come from clients, so there may be any number. Past this, rests that are over are forgotten.
+/// How many models are kept before ended cooldowns are dropped. Model names come from clients, so
+/// there may be any number.
 const MODELS: usize = 256;
 
+/// Shared by the snapshots in which the account's configuration is the same.
 #[derive(Default)]
 pub(super) struct Availability {
     load: AtomicUsize,
@@ -24,15 +26,15 @@ pub(super) struct Availability {
 #[derive(Default)]
 struct Cooldowns {
     models: HashMap<Arc<str>, Cooldown>,
-    /// For all models, because there is no good credential.
+    /// For all models, because there is no accepted credential.
     all: Option<Cooldown>,
 }
 
-/// One exchange that an account is busy with.
+/// Counts one exchange in the account's load until it is dropped.
 pub(super) struct Load(Arc<Availability>);
 
 impl Availability {
-    /// Until when it rests, if it does.
+    /// The end of the account's cooldown for a model, if it is on cooldown.
     pub(super) fn cooldown_until(&self, model: &str, now: Instant) -> Option<Instant> {
         let cooldowns = self.lock();
         let cooldowns = cooldowns
@@ -46,7 +48,7 @@ impl Availability {
             .filter(|until| now < *until)
     }
 
-    /// A success ends no rest that is under way: it belongs to an attempt that began before.
+    /// Records a success. It does not end an active cooldown, since its attempt began before that.
     pub(super) fn succeeded(&self, model: &str, now: Instant) {
         let mut cooldowns = self.lock();
         let over = cooldowns
@@ -58,32 +60,34 @@ impl Availability {
         }
         cooldowns.all = cooldowns.all.filter(|cooldown| cooldown.is_active(now));
         drop(cooldowns);
-        self.credential.proved_good();
+        self.credential.accepted();
     }
 
+    /// Starts or extends the cooldown for a model.
     pub(super) fn start_cooldown(
         &self,
         model: &str,
         retry_after: Option<Duration>,
-        chance: f64,
+        jitter: f64,
         now: Instant,
     ) {
         let mut cooldowns = self.lock();
-        let former = cooldowns.models.get(model).copied();
-        if former.is_none() && cooldowns.models.len() >= MODELS {
+        let previous = cooldowns.models.get(model).copied();
+        if previous.is_none() && cooldowns.models.len() >= MODELS {
             cooldowns
                 .models
                 .retain(|_, cooldown| cooldown.is_active(now));
         }
-        let cooldown = Cooldown::after(former, retry_after, chance, now);
+        let cooldown = Cooldown::after(previous, retry_after, jitter, now);
         cooldowns.models.insert(model.into(), cooldown);
     }
 
-    /// Rests for all models, for so long or escalating. False: it does already, and nothing is changed.
+    /// Starts a cooldown for all models: this long, or escalating without a time. Returns false and
+    /// changes nothing if there is one already.
     pub(super) fn start_credential_cooldown(
         &self,
         retry_after: Option<Duration>,
-        chance: f64,
+        jitter: f64,
         now: Instant,
     ) -> bool {
         let mut cooldowns = self.lock();
@@ -93,28 +97,30 @@ impl Availability {
         {
             return false;
         }
-        cooldowns.all = Some(Cooldown::after(cooldowns.all, retry_after, chance, now));
+        cooldowns.all = Some(Cooldown::after(cooldowns.all, retry_after, jitter, now));
         true
     }
 
+    /// Whether it was on cooldown because of its credential, and no longer is.
     pub(super) fn credential_cooldown_ended(&self, now: Instant) -> bool {
         self.lock()
             .all
             .is_some_and(|cooldown| !cooldown.is_active(now))
     }
 
-    /// Whether it rests for want of a good credential.
+    /// Whether it is on cooldown because of its credential.
     pub(super) fn on_credential_cooldown(&self, now: Instant) -> bool {
         self.lock()
             .all
             .is_some_and(|cooldown| cooldown.is_active(now))
     }
 
+    /// Ends the cooldown because of its credential.
     pub(super) fn credential_is_new(&self) {
         self.lock().all = None;
     }
 
-    /// All rests under way, of one model each or of all.
+    /// All active cooldowns, for one model each or for all models.
     pub(super) fn cooldowns(&self, now: Instant) -> Vec<(Option<Arc<str>>, Instant)> {
         let cooldowns = self.lock();
         let models = cooldowns
@@ -143,7 +149,7 @@ impl Availability {
     }
 
     fn lock(&self) -> MutexGuard<'_, Cooldowns> {
-        // Nothing in here can be half done.
+        // A panic cannot leave the data half changed.
         self.cooldowns
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! A credential that a program prints.
+//! Credentials printed by a program.
 
 use std::{process::Stdio, time::Instant};
 
@@ -8,10 +8,10 @@ use crate::{config::Command, secret::Secret};
 
 use super::credential_cache::{CredentialError, Issued, is_credential};
 
-/// What is told of a program's complaint.
-const SHOWN: usize = 200;
+/// How much of a program's error output is quoted, in characters.
+const MAX_QUOTED: usize = 200;
 
-/// Runs it to its end; dropping the future kills it. What it prints is never shown.
+/// Runs the program to its end; dropping the future kills it. Its output is never logged.
 pub(super) async fn run(command: &Command) -> Result<Issued, CredentialError> {
     let failed = |detail: String| CredentialError {
         what: "its command failed",
@@ -27,16 +27,17 @@ pub(super) async fn run(command: &Command) -> Result<Issued, CredentialError> {
         .await
         .map_err(|error| failed(format!("`{program}` cannot be run: {error}")))?;
     if !output.status.success() {
-        let said = first_line(&output.stderr);
-        return Err(failed(format!("`{program}`: {}: {said}", output.status)));
+        let line = first_line(&output.stderr);
+        return Err(failed(format!("`{program}`: {}: {line}", output.status)));
     }
     let printed = String::from_utf8_lossy(&output.stdout);
     let printed = printed.trim();
     if !is_credential(printed) {
-        let what = "printed nothing, or more than one word that can stand in a header";
+        let what =
+            "must print one word that is valid in a header, got nothing or more than one word";
         return Err(failed(format!("`{program}` {what}")));
     }
-    // No clock of ours reaches further than the sum.
+    // `None` if the sum is out of range: then it never expires.
     let expires = Instant::now().checked_add(command.ttl);
     Ok(Issued {
         secret: Secret::new(printed),
@@ -48,10 +49,10 @@ pub(super) async fn run(command: &Command) -> Result<Issued, CredentialError> {
 fn first_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let line = text.lines().find(|line| !line.trim().is_empty());
-    let line = line.unwrap_or("it said nothing").trim();
+    let line = line.unwrap_or("no error output").trim();
     line.chars()
         .filter(|c| !c.is_control())
-        .take(SHOWN)
+        .take(MAX_QUOTED)
         .collect()
 }
 
@@ -71,43 +72,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_prints_is_the_credential_without_its_line_end() {
+    async fn the_output_of_the_program_without_white_space_is_the_credential() {
         let issued = shell("echo ' sk-printed '; echo hint >&2").await.unwrap();
         assert!(issued.secret.matches(b"sk-printed"));
         assert!(issued.expires.is_some());
     }
 
     #[tokio::test]
-    async fn a_program_that_fails_is_quoted_with_the_first_line_of_its_complaint_and_not_its_output()
-     {
-        let trouble = shell("echo sk-secret; echo; echo 'no agent' >&2; echo more >&2; exit 3");
-        let trouble = trouble.await.err().unwrap();
-        assert_eq!(trouble.detail, "`sh`: exit status: 3: no agent");
+    async fn a_failure_quotes_the_first_line_of_the_error_output_only() {
+        let error = shell("echo sk-secret; echo; echo 'no agent' >&2; echo more >&2; exit 3");
+        let error = error.await.err().unwrap();
+        assert_eq!(error.detail, "`sh`: exit status: 3: no agent");
     }
 
     #[tokio::test]
-    async fn a_program_that_prints_no_key_has_failed_and_is_not_quoted() {
+    async fn output_that_is_not_one_word_is_a_failure_and_is_not_quoted() {
         for script in [
             "true",
             "echo sk-secret two",
             "echo sk-secret; echo sk-other",
         ] {
-            let trouble = shell(script).await.err().unwrap();
-            assert!(trouble.detail.contains("more than one word"), "{script}");
-            assert!(!trouble.detail.contains("secret"), "{script}");
+            let error = shell(script).await.err().unwrap();
+            assert!(error.detail.contains("more than one word"), "{script}");
+            assert!(!error.detail.contains("secret"), "{script}");
         }
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
+    async fn a_missing_program_is_named() {
         let command = Command {
             program: "./no-such-helper".into(),
             arguments: Vec::new(),
             ttl: Duration::from_secs(60),
         };
-        let trouble = run(&command).await.err().unwrap();
+        let error = run(&command).await.err().unwrap();
         assert!(
-            trouble
+            error
                 .detail
                 .starts_with("`./no-such-helper` cannot be run: ")
         );

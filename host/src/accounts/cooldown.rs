@@ -1,19 +1,20 @@
-//! How long an account rests after a failure. Pure: time and chance come in.
+//! How long an account is on cooldown after a failure. Pure: the time and the jitter are arguments.
 
 use std::time::{Duration, Instant};
 
 use witgate_contract::limits::COOLDOWN;
 
-/// Most overloads are over in a second or two.
+/// The first cooldown. Most overloads are over in a second or two.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// An account that has failed for so long is asked again every minute: that costs one attempt, and an upstream that is well again is not left alone for long.
+/// The longest cooldown unless the upstream says otherwise. A failing account is tried every
+/// minute: that costs one attempt, and a recovered upstream is soon used again.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// After so long without a failure the next one counts as the first.
-const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
+/// This long after a cooldown the next failure counts as the first.
+const STALE: Duration = Duration::from_secs(15 * 60);
 
-/// A rest, under way or over, and how many failures in a row led to it.
+/// A cooldown, active or ended, and how many failures in a row led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cooldown {
     failures: u32,
@@ -21,17 +22,17 @@ pub(super) struct Cooldown {
 }
 
 impl Cooldown {
-    /// The rest after a failure. `chance` is from 0 to 1.
+    /// The cooldown after a failure. `jitter` is from 0 to 1.
     ///
-    /// A failure that comes while the account rests is of an attempt that began before; it tells nothing new, so it does
-    /// not escalate, but the upstream's word may make the rest longer. Nothing makes it shorter.
+    /// A failure during a cooldown comes from an attempt that began before it, so it does not
+    /// escalate the cooldown. A retry-after may extend it. Nothing makes it shorter.
     pub(super) fn after(
-        former: Option<Self>,
+        previous: Option<Self>,
         retry_after: Option<Duration>,
-        chance: f64,
+        jitter: f64,
         now: Instant,
     ) -> Self {
-        match former.filter(|cooldown| !cooldown.is_stale(now)) {
+        match previous.filter(|cooldown| !cooldown.is_stale(now)) {
             Some(cooldown) if cooldown.is_active(now) => {
                 let until = retry_after.map_or(cooldown.until, |retry_after| {
                     now + retry_after.min(COOLDOWN)
@@ -41,11 +42,11 @@ impl Cooldown {
                     until: cooldown.until.max(until),
                 }
             }
-            former => {
-                let failures = former.map_or(0, |cooldown| cooldown.failures);
+            previous => {
+                let failures = previous.map_or(0, |cooldown| cooldown.failures);
                 Self {
                     failures: failures.saturating_add(1),
-                    until: now + length(failures, retry_after, chance),
+                    until: now + length(failures, retry_after, jitter),
                 }
             }
         }
@@ -59,22 +60,22 @@ impl Cooldown {
         now < self.until
     }
 
-    /// So long ago that it means nothing any more.
+    /// Whether it ended so long ago that it no longer counts.
     pub(super) fn is_stale(self, now: Instant) -> bool {
-        now.saturating_duration_since(self.until) > FORGOTTEN
+        now.saturating_duration_since(self.until) > STALE
     }
 }
 
-/// As told, else doubling with each failure before this one, less up to a quarter: exchanges that failed together shall not
-/// come back together.
-fn length(failures: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
+/// The retry-after if there is one, else a time that doubles with each failure before this one,
+/// minus up to a quarter of jitter: exchanges that failed together must not retry together.
+fn length(failures: u32, retry_after: Option<Duration>, jitter: f64) -> Duration {
     match retry_after {
         Some(retry_after) => retry_after.min(COOLDOWN),
         None => {
             let doubled = FIRST.saturating_mul(2u32.saturating_pow(failures));
             doubled
                 .min(LONGEST)
-                .mul_f64(1.0 - chance.clamp(0.0, 1.0) / 4.0)
+                .mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 4.0)
         }
     }
 }
@@ -86,9 +87,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_table() {
+    fn cooldown_lengths() {
         let table = [
-            // failures before, told, chance, the rest
+            // failures before, retry-after, jitter, cooldown
             (0, None, 0.0, SECOND),
             (0, None, 1.0, SECOND * 3 / 4),
             (1, None, 0.0, SECOND * 2),
@@ -97,24 +98,24 @@ mod tests {
             (9, None, 0.0, SECOND * 60),
             (9, None, 1.0, SECOND * 45),
             (u32::MAX, None, 0.0, SECOND * 60),
-            // A chance that is none does no harm.
+            // An invalid jitter does no harm.
             (0, None, 7.0, SECOND * 3 / 4),
             (0, Some(SECOND * 90), 1.0, SECOND * 90),
             (9, Some(SECOND), 0.5, SECOND),
             (0, Some(Duration::ZERO), 0.0, Duration::ZERO),
             (0, Some(Duration::MAX), 0.0, COOLDOWN),
         ];
-        for (failures, retry_after, chance, cooldown) in table {
+        for (failures, retry_after, jitter, cooldown) in table {
             assert_eq!(
-                length(failures, retry_after, chance),
+                length(failures, retry_after, jitter),
                 cooldown,
-                "{failures} {retry_after:?} {chance}"
+                "{failures} {retry_after:?} {jitter}"
             );
         }
     }
 
     #[test]
-    fn failures_of_attempts_that_went_out_together_count_once() {
+    fn failures_of_concurrent_attempts_count_once() {
         let now = Instant::now();
         let one = Cooldown::after(None, None, 0.0, now);
         let two = Cooldown::after(Some(one), None, 0.0, now);
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_under_way_becomes_longer_by_what_is_told_and_never_shorter() {
+    fn a_retry_after_extends_an_active_cooldown_and_never_shortens_it() {
         let now = Instant::now();
         let cooldown = Cooldown::after(None, Some(SECOND * 60), 0.0, now);
         let shorter = Cooldown::after(Some(cooldown), Some(SECOND), 0.0, now);
@@ -135,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_quiet_while_a_failure_is_the_first_again() {
+    fn a_failure_long_after_a_cooldown_counts_as_the_first() {
         let now = Instant::now();
         let mut cooldown = Cooldown::after(None, None, 0.0, now);
         for _ in 0..20 {
             cooldown = Cooldown::after(Some(cooldown), None, 0.0, cooldown.until());
         }
-        let soon = cooldown.until() + FORGOTTEN;
+        let soon = cooldown.until() + STALE;
         let again = Cooldown::after(Some(cooldown), None, 0.0, soon);
         assert_eq!(again.until(), soon + LONGEST);
         let late = soon + SECOND;

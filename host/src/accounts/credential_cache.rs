@@ -1,4 +1,5 @@
-//! A credential that is made anew from time to time: kept while it is good, made by one at a time.
+//! Caches a credential that is renewed from time to time. It is kept while it is valid, and only
+//! one exchange at a time obtains a new one.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,89 +17,93 @@ use crate::{
 
 use super::{Account, command, token};
 
-/// A helper may have to ask a server of its own; an exchange is waiting meanwhile.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long obtaining a credential may take. A helper may have to call a server, while an exchange
+/// is waiting.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// After a renewal in good time has failed, so long before the next try.
-const PAUSE: Duration = Duration::from_secs(10);
+/// How long to wait after an early renewal failed before the next one.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
+/// The credential of one account.
 #[derive(Default)]
 pub(super) struct CredentialCache {
     current: Mutex<Current>,
-    /// Held by the one that makes the next.
+    /// Held by the exchange that obtains the next credential.
     in_flight: Arc<tokio::sync::Mutex<InFlight>>,
 }
 
 #[derive(Default)]
 struct Current {
     issued: Option<Issued>,
-    /// It was made, or shall be, because the one before was refused. A success ends that.
-    on_trial: bool,
-    /// The last that was refused: to be given it again is a failure.
-    refused: Option<Secret>,
+    /// The credential replaces a rejected one and has not been accepted yet. If it is rejected too,
+    /// it is not renewed again.
+    unproven: bool,
+    /// The last rejected credential: obtaining it again is a failure.
+    rejected: Option<Secret>,
 }
 
-/// A credential and for how long it is good; without a time, until it is refused.
+/// A credential and how long it is valid; without a time, until it is rejected.
 #[derive(Clone)]
 pub(super) struct Issued {
     pub(super) secret: Secret,
     pub(super) expires: Option<Instant>,
-    /// Before it expires, so that nobody goes out with one that expires on the way.
+    /// Before it expires, so that no request is sent with one that expires on the way.
     pub(super) renew: Option<Instant>,
 }
 
-/// What the makers hand on to each other.
+/// What one renewal passes on to the next.
 #[derive(Default)]
 pub(super) struct InFlight {
-    /// In place of the configured one, where the token server gave another.
+    /// The refresh token that the token server issued instead of the configured one.
     pub(super) refresh_token: Option<Secret>,
-    /// Those who asked before it failed share the failure.
+    /// The last failure, shared by all exchanges that asked before it.
     failed: Option<(Instant, CredentialError)>,
 }
 
 /// Why there is no credential.
 #[derive(Clone, Debug)]
 pub(super) struct CredentialError {
-    /// For everyone.
+    /// For clients.
     pub(super) what: &'static str,
-    /// For the log: it may name what is nobody else's business.
+    /// For the log only: it may name things that clients must not see.
     pub(super) detail: String,
-    /// Somebody has to do something about it.
+    /// It will not go away by itself.
     pub(super) lasting: bool,
 }
 
-/// The credential of an account that has no fixed one.
+/// The credential of an account that has no fixed key.
 ///
-/// Making one goes on when the asking exchange is dropped: a token server may have taken the old refresh token back already.
+/// Renewal goes on if the exchange is dropped: the token server may have revoked the old refresh
+/// token already.
 pub(super) async fn credential(account: &Arc<Account>) -> Result<Secret, Fault> {
-    within(account, LIMIT).await
+    within(account, TIMEOUT).await
 }
 
 async fn within(account: &Arc<Account>, limit: Duration) -> Result<Secret, Fault> {
     let cache = &account.availability.credential;
     let asked = Instant::now();
-    if let Some(secret) = cache.unless_old(asked) {
+    if let Some(secret) = cache.fresh(asked) {
         return Ok(secret);
     }
     let in_flight = Arc::clone(&cache.in_flight);
-    let in_flight = match (in_flight.clone().try_lock_owned(), cache.still_good(asked)) {
+    let in_flight = match (in_flight.clone().try_lock_owned(), cache.valid(asked)) {
         (Ok(in_flight), _) => in_flight,
-        // Another exchange renews it in good time.
+        // Another exchange is renewing it, and it is still valid.
         (Err(_), Some(secret)) => return Ok(secret),
         (Err(_), None) => in_flight.lock_owned().await,
     };
-    if let Some(secret) = cache.unless_old(Instant::now()) {
+    if let Some(secret) = cache.fresh(Instant::now()) {
         return Ok(secret);
     }
-    if let Some((at, trouble)) = &in_flight.failed
+    if let Some((at, error)) = &in_flight.failed
         && asked <= *at
     {
-        return Err(fault(account, trouble));
+        return Err(fault(account, error));
     }
     let made = tokio::spawn(make(Arc::clone(account), in_flight, limit)).await;
     match made {
-        Ok(made) => made.map_err(|trouble| fault(account, &trouble)),
-        Err(error) => Err(Fault::gateway("a credential could not be made").from(error)),
+        Ok(made) => made.map_err(|error| fault(account, &error)),
+        Err(error) => Err(Fault::gateway("could not obtain a credential").from(error)),
     }
 }
 
@@ -108,7 +113,40 @@ async fn make(
     limit: Duration,
 ) -> Result<Secret, CredentialError> {
     let cache = &account.availability.credential;
-    let making = async {
+    let issued = issue(&account, &mut in_flight, limit).await;
+    let now = Instant::now();
+    if account.availability.credential_cooldown_ended(now) {
+        cache.forget_rejected();
+    }
+    let error = match issued.and_then(|issued| cache.accept(issued)) {
+        Ok(secret) => {
+            in_flight.failed = None;
+            account.availability.credential_is_new();
+            return Ok(secret);
+        }
+        Err(error) => error,
+    };
+    if let Some(secret) = cache.postpone_renewal(now) {
+        let (upstream, name) = (&account.upstream, &account.config.name);
+        let detail = &error.detail;
+        warn!(
+            %upstream, account = %name, detail,
+            "could not renew the account's credential; still using the old one"
+        );
+        return Ok(secret);
+    }
+    start_cooldown(&account, &error, now);
+    in_flight.failed = Some((now, error.clone()));
+    Err(error)
+}
+
+/// Gets a new credential from where the account has it from.
+async fn issue(
+    account: &Account,
+    in_flight: &mut InFlight,
+    limit: Duration,
+) -> Result<Issued, CredentialError> {
+    let issuing = async {
         match &account.config.access {
             Access::Key(key) => Ok(Issued {
                 secret: key.clone(),
@@ -116,95 +154,84 @@ async fn make(
                 renew: None,
             }),
             Access::Command(line) => command::run(line).await,
-            Access::OAuth2(access) => token::refresh(access, &mut in_flight, &account.fetch).await,
+            Access::OAuth2(access) => token::refresh(access, in_flight, &account.fetch).await,
         }
     };
-    let made = match tokio::time::timeout(limit, making).await {
-        Ok(made) => made,
+    match tokio::time::timeout(limit, issuing).await {
+        Ok(issued) => issued,
         Err(_) => Err(CredentialError {
-            what: "it did not come in time",
-            detail: format!("nothing within {}", humantime::format_duration(limit)),
+            what: "it took too long",
+            detail: format!("got nothing within {}", humantime::format_duration(limit)),
             lasting: false,
         }),
-    };
-    let now = Instant::now();
-    if account.availability.credential_cooldown_ended(now) {
-        cache.forget_refused();
     }
-    let trouble = match made.and_then(|issued| cache.accept(issued)) {
-        Ok(secret) => {
-            in_flight.failed = None;
-            account.availability.credential_is_new();
-            return Ok(secret);
-        }
-        Err(trouble) => trouble,
-    };
-    let upstream = &account.upstream;
-    let name = &account.config.name;
-    let detail = &trouble.detail;
-    if let Some(secret) = cache.put_off(now) {
-        warn!(%upstream, account = %name, detail, "the account's credential could not be renewed yet");
-        return Ok(secret);
-    }
-    let cooldown = trouble.lasting.then_some(account.credential_cooldown);
-    let begins = account
+}
+
+/// Puts an account without a credential on cooldown for all models.
+fn start_cooldown(account: &Account, error: &CredentialError, now: Instant) {
+    let cooldown = error.lasting.then_some(account.credential_cooldown);
+    let started = account
         .availability
         .start_credential_cooldown(cooldown, fastrand::f64(), now);
+    let (upstream, name) = (&account.upstream, &account.config.name);
+    let detail = &error.detail;
     match cooldown.map(humantime::format_duration) {
-        _ if !begins => {}
+        _ if !started => {}
         Some(cooldown) => warn!(
             %upstream, account = %name, detail, %cooldown,
-            "the account has no credential and rests: renew it where it comes from"
+            "could not obtain a credential; account is on cooldown. {}",
+            account.config.access.remedy()
         ),
         None => warn!(
             %upstream, account = %name, detail,
-            "the account has no credential and rests for a while: see that what makes it works"
+            "could not obtain a credential; account is on cooldown. Check its `command` or `oauth2` settings"
         ),
     }
-    in_flight.failed = Some((now, trouble.clone()));
-    Err(trouble)
 }
 
 impl CredentialCache {
-    /// Tells that this one was refused. True: there may be another one.
-    pub(super) fn refused(&self, used: &Secret) -> bool {
+    /// Notes that this credential was rejected. Returns whether there may be another one.
+    pub(super) fn rejected(&self, used: &Secret) -> bool {
         let mut current = self.lock();
         match &current.issued {
-            // Another exchange met the refusal first.
+            // Another exchange noted it first.
             None => true,
             Some(issued) if issued.secret != *used => true,
-            Some(_) if current.on_trial => false,
+            Some(_) if current.unproven => false,
             Some(_) => {
                 current.issued = None;
-                current.on_trial = true;
-                current.refused = Some(used.clone());
+                current.unproven = true;
+                current.rejected = Some(used.clone());
                 true
             }
         }
     }
 
-    /// The account rests because the present one is no good: the next shall be another.
-    pub(super) fn discard_refused(&self) {
+    /// Discards the current credential as rejected, so the next one must differ.
+    pub(super) fn discard_rejected(&self) {
         let mut current = self.lock();
         if let Some(issued) = current.issued.take() {
-            current.refused = Some(issued.secret);
+            current.rejected = Some(issued.secret);
         }
     }
 
-    /// A key may be revived, so after its rest the account may go out with the refused one again.
-    fn forget_refused(&self) {
-        self.lock().refused = None;
+    /// Allows the rejected credential again after the cooldown, since a key may be reactivated.
+    fn forget_rejected(&self) {
+        self.lock().rejected = None;
     }
 
-    pub(super) fn proved_good(&self) {
-        self.lock().on_trial = false;
+    /// Notes that the upstream accepted the credential.
+    pub(super) fn accepted(&self) {
+        self.lock().unproven = false;
     }
 
-    fn unless_old(&self, now: Instant) -> Option<Secret> {
+    /// The current credential, unless it is time to renew it.
+    fn fresh(&self, now: Instant) -> Option<Secret> {
         self.before(now, |issued| issued.renew)
     }
 
-    fn still_good(&self, now: Instant) -> Option<Secret> {
+    /// The current credential, unless it has expired.
+    fn valid(&self, now: Instant) -> Option<Secret> {
         self.before(now, |issued| issued.expires)
     }
 
@@ -218,10 +245,10 @@ impl CredentialCache {
 
     fn accept(&self, issued: Issued) -> Result<Secret, CredentialError> {
         let mut current = self.lock();
-        if current.refused.as_ref() == Some(&issued.secret) {
+        if current.rejected.as_ref() == Some(&issued.secret) {
             return Err(CredentialError {
-                what: "what came is what the upstream refused",
-                detail: "it came again, though the upstream has refused it".to_owned(),
+                what: "got the credential that the upstream rejected",
+                detail: "got the same credential again, which the upstream has rejected".to_owned(),
                 lasting: true,
             });
         }
@@ -230,30 +257,30 @@ impl CredentialCache {
         Ok(secret)
     }
 
-    /// The present one, where it can do for a little longer.
-    fn put_off(&self, now: Instant) -> Option<Secret> {
-        let secret = self.still_good(now)?;
+    /// The current credential if it is still valid; its renewal is tried again later.
+    fn postpone_renewal(&self, now: Instant) -> Option<Secret> {
+        let secret = self.valid(now)?;
         if let Some(issued) = &mut self.lock().issued {
-            issued.renew = Some(now + PAUSE).min(issued.expires);
+            issued.renew = Some(now + RENEWAL_PAUSE).min(issued.expires);
         }
         Some(secret)
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
-        // Nothing in here can be half done.
+        // A panic cannot leave the data half changed.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a text can be a credential: it goes into a header.
+/// Whether a text can be a credential: it must be valid in a header.
 pub(super) fn is_credential(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
 }
 
-fn fault(account: &Account, trouble: &CredentialError) -> Fault {
+fn fault(account: &Account, error: &CredentialError) -> Fault {
     let what = format!(
-        "no credential for an account of upstream `{}`: {}; the gateway's log has more",
-        account.upstream, trouble.what
+        "no credential for an account of upstream `{}`: {}; see the gateway's log",
+        account.upstream, error.what
     );
     Fault::new(Blame::Gateway, Kind::BadCredential, what)
 }

@@ -1,4 +1,4 @@
-//! How long an upstream says to wait, in any of the headers that say so. Pure.
+//! Reads how long an upstream says to wait, from any of the headers for that. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,9 +6,9 @@ use chrono::DateTime;
 use http::HeaderMap;
 use witgate_contract::limits::COOLDOWN;
 
-/// How long the answer's headers say to wait, measured from `now`: never nothing at all, and never more than eight days.
+/// How long the response headers say to wait, from `now`: more than zero, and at most eight days.
 ///
-/// None where they say nothing that can be read, or name a time that is over: then it is not known how long.
+/// `None` if they contain no valid time, or one that has passed: then the wait is unknown.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let retry_after = text("retry-after-ms")
@@ -18,10 +18,11 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(retry_after.min(COOLDOWN))
 }
 
-/// A number of parts of a second, fractions allowed as clients allow them.
-fn number(text: &str, of_a_second: f64) -> Option<Duration> {
-    let seconds = text.parse::<f64>().ok()? / of_a_second;
-    // Beyond what a duration can hold is beyond what is believed.
+/// A number of seconds (`per_second` 1) or smaller units. Fractions are allowed, as clients allow
+/// them.
+fn number(text: &str, per_second: f64) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()? / per_second;
+    // Limited first: a duration cannot hold every number.
     (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(COOLDOWN.as_secs_f64())))
 }
 
@@ -29,8 +30,8 @@ fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
     number(text, 1.0).or_else(|| ahead(httpdate::parse_http_date(text).ok()?, now))
 }
 
-/// By the limits that Anthropic tells of: when the last of the exhausted ones is reset; where none says that it is exhausted,
-/// the soonest.
+/// The wait by Anthropic's rate limit headers: until the last exhausted limit resets, or until the
+/// first reset if no limit is said to be exhausted.
 fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let mut exhausted = None;
     let mut soonest = None;
@@ -38,7 +39,7 @@ fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let limit = name
             .as_str()
             .strip_prefix("anthropic-ratelimit-")
-            .and_then(|cooldown| cooldown.strip_suffix("-reset"));
+            .and_then(|name| name.strip_suffix("-reset"));
         let (Some(limit), Ok(value)) = (limit, value.to_str()) else {
             continue;
         };
@@ -57,7 +58,7 @@ fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     exhausted.or(soonest)
 }
 
-/// RFC 3339, or seconds since 1970 as the limits of subscriptions have it.
+/// A time in RFC 3339, or in seconds since 1970 as the limits of subscriptions have it.
 fn moment(text: &str) -> Option<SystemTime> {
     match text.parse::<u64>() {
         Ok(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn tells(headers: &[(&'static str, &str)], wait: Option<f64>) {
+    fn assert_wait(headers: &[(&'static str, &str)], wait: Option<f64>) {
         let map = headers
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_in_seconds_milliseconds_or_until_a_date() {
+    fn a_wait_is_in_seconds_in_milliseconds_or_until_a_date() {
         const DAY: f64 = 86_400.0;
         let table = [
             ("retry-after", "7", Some(7.0)),
@@ -104,7 +105,7 @@ mod tests {
             ("retry-after", "Sunday, 01-Mar-26 12:00:30 GMT", Some(30.0)),
             ("retry-after-ms", "1500", Some(1.5)),
             ("retry-after-ms", "0.5", Some(0.0005)),
-            // Nothing told, or nothing that helps.
+            // Nothing, or nothing that helps.
             ("retry-after", "0", None),
             ("retry-after", "-3", None),
             ("retry-after", "Sun, 01 Mar 2026 12:00:00 GMT", None),
@@ -113,7 +114,7 @@ mod tests {
             ("retry-after", "NaN", None),
             ("retry-after", "", None),
             ("retry-after-ms", "-1", None),
-            // More than is believed.
+            // More than the maximum.
             ("retry-after", "99999999999999999999999", Some(8.0 * DAY)),
             ("retry-after", "inf", Some(8.0 * DAY)),
             (
@@ -123,25 +124,25 @@ mod tests {
             ),
         ];
         for (name, value, wait) in table {
-            tells(&[(name, value)], wait);
+            assert_wait(&[(name, value)], wait);
         }
     }
 
     #[test]
-    fn the_most_exact_header_that_can_be_read_counts() {
-        tells(
+    fn the_most_exact_valid_header_counts() {
+        assert_wait(
             &[("retry-after", "7"), ("retry-after-ms", "1500")],
             Some(1.5),
         );
-        tells(&[("retry-after", "7"), ("retry-after-ms", "x")], Some(7.0));
+        assert_wait(&[("retry-after", "7"), ("retry-after-ms", "x")], Some(7.0));
         let reset = ("anthropic-ratelimit-tokens-reset", "2026-03-01T12:01:00Z");
-        tells(&[("retry-after", "7"), reset], Some(7.0));
-        tells(&[("retry-after", "0"), reset], Some(60.0));
-        tells(&[], None);
+        assert_wait(&[("retry-after", "7"), reset], Some(7.0));
+        assert_wait(&[("retry-after", "0"), reset], Some(60.0));
+        assert_wait(&[], None);
     }
 
     #[test]
-    fn of_the_limits_the_last_of_the_exhausted_ones_counts_and_else_the_soonest() {
+    fn the_last_exhausted_limit_counts_and_else_the_first_reset() {
         let requests = ("anthropic-ratelimit-requests-reset", "2026-03-01T12:00:10Z");
         let tokens = (
             "anthropic-ratelimit-tokens-reset",
@@ -152,26 +153,26 @@ mod tests {
             "2026-03-01T12:00:40.5Z",
         );
         let all = [requests, tokens, input];
-        tells(&all, Some(10.0));
+        assert_wait(&all, Some(10.0));
         let mut one = all.to_vec();
         one.push(("anthropic-ratelimit-requests-remaining", "4"));
         one.push(("anthropic-ratelimit-input-tokens-remaining", "0"));
-        tells(&one, Some(40.5));
+        assert_wait(&one, Some(40.5));
         one.push(("anthropic-ratelimit-tokens-remaining", "0"));
-        tells(&one, Some(60.0));
+        assert_wait(&one, Some(60.0));
     }
 
     #[test]
-    fn a_limit_of_a_subscription_is_in_seconds_since_1970() {
+    fn subscription_limits_are_in_seconds_since_1970() {
         let reset = ("anthropic-ratelimit-unified-5h-reset", "1772366500");
         let other = ("anthropic-ratelimit-unified-7d-reset", "1772370000");
-        tells(&[reset, other], Some(100.0));
+        assert_wait(&[reset, other], Some(100.0));
         let rejected = ("anthropic-ratelimit-unified-7d-status", "rejected");
-        tells(&[reset, other, rejected], Some(3600.0));
+        assert_wait(&[reset, other, rejected], Some(3600.0));
     }
 
     #[test]
-    fn a_reset_that_is_over_or_is_none_says_nothing() {
+    fn a_reset_in_the_past_or_an_invalid_one_is_ignored() {
         for value in [
             "2026-03-01T11:00:00Z",
             "2026-03-01",
@@ -179,9 +180,9 @@ mod tests {
             "",
             "99999999999999999999",
         ] {
-            tells(&[("anthropic-ratelimit-tokens-reset", value)], None);
+            assert_wait(&[("anthropic-ratelimit-tokens-reset", value)], None);
         }
-        tells(
+        assert_wait(
             &[("anthropic-ratelimit-tokens-limit", "2026-03-01T13:00:00Z")],
             None,
         );

@@ -1,4 +1,5 @@
-//! Who is picked, who rests, and what a reload changes. The kinds of credentials have tests of their own in `cache`.
+//! Which account is picked, which is on cooldown, and what a reload changes. Renewed credentials
+//! are tested in `credential_cache`.
 
 use std::{
     io,
@@ -36,7 +37,7 @@ fn upstream(name: &str, accounts: &[(&str, &str)]) -> Upstream {
 
 fn accounts(upstreams: Vec<Upstream>, previous: Option<&Accounts>) -> Accounts {
     let fetch: Fetch =
-        Arc::new(|_| Box::pin(async { Err(Fault::gateway("nobody is asked here")) }));
+        Arc::new(|_| Box::pin(async { Err(Fault::gateway("no token server in this test")) }));
     let with = |upstream| (upstream, Arc::clone(&fetch));
     Accounts::new(upstreams.into_iter().map(with).collect(), MINUTE, previous)
 }
@@ -64,8 +65,8 @@ fn ask(session: Option<&str>) -> AccountQuery<'_> {
 fn lease(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> Lease {
     match accounts.pick(ask, now) {
         Selection::Available(lease) => lease,
-        Selection::OnCooldown { .. } => panic!("all rest"),
-        Selection::None => panic!("there is none"),
+        Selection::OnCooldown { .. } => panic!("all are on cooldown"),
+        Selection::None => panic!("no account suits"),
     }
 }
 
@@ -75,15 +76,15 @@ fn picked(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> String {
 }
 
 #[track_caller]
-fn rest_until(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> Instant {
+fn cooldown_until(accounts: &Accounts, ask: &AccountQuery<'_>, now: Instant) -> Instant {
     match accounts.pick(ask, now) {
         Selection::OnCooldown { until } => until,
-        Selection::Available(lease) => panic!("{} is ready", lease.account()),
-        Selection::None => panic!("there is none"),
+        Selection::Available(lease) => panic!("{} is available", lease.account()),
+        Selection::None => panic!("no account suits"),
     }
 }
 
-fn rests(accounts: &Accounts, account: &str, retry_after: Duration, now: Instant) {
+fn start_cooldown(accounts: &Accounts, account: &str, retry_after: Duration, now: Instant) {
     let outcome = AccountOutcome::Cooldown {
         retry_after: Some(retry_after),
     };
@@ -91,7 +92,7 @@ fn rests(accounts: &Accounts, account: &str, retry_after: Duration, now: Instant
 }
 
 #[test]
-fn without_a_session_the_least_busy_goes_and_among_equals_the_first_of_the_file() {
+fn without_a_session_the_least_busy_account_is_picked_and_the_first_among_equals() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     let one = lease(&accounts, &ask(None), now);
     assert_eq!(one.account().as_str(), "ada");
@@ -106,7 +107,7 @@ fn without_a_session_the_least_busy_goes_and_among_equals_the_first_of_the_file(
 }
 
 #[test]
-fn an_account_more_moves_only_its_own_share_of_the_sessions() {
+fn another_account_moves_only_its_own_share_of_the_sessions() {
     let two = named(&["ada", "bob"]);
     let three = named(&["ada", "bob", "cyd"]);
     let now = Instant::now();
@@ -124,7 +125,7 @@ fn an_account_more_moves_only_its_own_share_of_the_sessions() {
 }
 
 #[test]
-fn a_session_stays_however_busy_its_account_is() {
+fn a_session_keeps_its_account_however_busy_it_is() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     let first = lease(&accounts, &ask(Some("s")), now);
     let many: Vec<_> = (0..9)
@@ -134,33 +135,33 @@ fn a_session_stays_however_busy_its_account_is() {
 }
 
 #[test]
-fn a_session_goes_elsewhere_while_its_account_rests_and_comes_back() {
+fn a_session_changes_accounts_during_a_cooldown_and_returns() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     let home = picked(&accounts, &ask(Some("s")), now);
-    rests(&accounts, &home, MINUTE, now);
+    start_cooldown(&accounts, &home, MINUTE, now);
     assert_ne!(picked(&accounts, &ask(Some("s")), now), home);
     assert_eq!(picked(&accounts, &ask(Some("s")), now + MINUTE), home);
 }
 
 #[test]
-fn a_rest_is_of_one_account_and_one_model() {
+fn a_cooldown_is_for_one_account_and_one_model() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
-    rests(&accounts, "ada", MINUTE, now);
+    start_cooldown(&accounts, "ada", MINUTE, now);
     assert_eq!(picked(&accounts, &ask(None), now), "bob");
     let other_model = AccountQuery {
         model: "m-2",
         ..ask(None)
     };
     assert_eq!(picked(&accounts, &other_model, now), "ada");
-    rests(&accounts, "bob", SECOND, now);
-    assert_eq!(rest_until(&accounts, &ask(None), now), now + SECOND);
+    start_cooldown(&accounts, "bob", SECOND, now);
+    assert_eq!(cooldown_until(&accounts, &ask(None), now), now + SECOND);
     assert_eq!(picked(&accounts, &ask(None), now + SECOND), "bob");
 }
 
 #[test]
-fn none_is_left_where_all_are_to_be_avoided_even_if_they_rest() {
+fn no_account_is_selected_if_all_are_avoided_even_on_cooldown() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
-    rests(&accounts, "ada", MINUTE, now);
+    start_cooldown(&accounts, "ada", MINUTE, now);
     let avoid = [id("ada"), id("bob")];
     let both = AccountQuery {
         avoid: &avoid,
@@ -172,16 +173,16 @@ fn none_is_left_where_all_are_to_be_avoided_even_if_they_rest() {
         avoid: &avoid,
         ..ask(Some("s"))
     };
-    assert_eq!(rest_until(&accounts, &one, now), now + MINUTE);
-    let nowhere = AccountQuery {
+    assert_eq!(cooldown_until(&accounts, &one, now), now + MINUTE);
+    let unknown = AccountQuery {
         upstream: 7,
         ..ask(None)
     };
-    assert!(matches!(accounts.pick(&nowhere, now), Selection::None));
+    assert!(matches!(accounts.pick(&unknown, now), Selection::None));
 }
 
 #[test]
-fn a_pinned_account_is_the_only_one_that_will_do() {
+fn only_a_pinned_account_is_selected() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     let (bob, eve) = (id("bob"), id("eve"));
     let pinned = AccountQuery {
@@ -189,8 +190,8 @@ fn a_pinned_account_is_the_only_one_that_will_do() {
         ..ask(None)
     };
     assert_eq!(picked(&accounts, &pinned, now), "bob");
-    rests(&accounts, "bob", MINUTE, now);
-    assert_eq!(rest_until(&accounts, &pinned, now), now + MINUTE);
+    start_cooldown(&accounts, "bob", MINUTE, now);
+    assert_eq!(cooldown_until(&accounts, &pinned, now), now + MINUTE);
     let gone = AccountQuery {
         only: Some(&eve),
         ..ask(None)
@@ -199,48 +200,53 @@ fn a_pinned_account_is_the_only_one_that_will_do() {
 }
 
 #[test]
-fn untold_rests_escalate_until_a_success() {
+fn cooldowns_without_a_retry_after_escalate_until_a_success() {
     let (accounts, ada) = (named(&["ada"]), id("ada"));
     let mut now = Instant::now();
-    let rest = |outcome, now: Instant| {
+    let cooldown = |outcome, now: Instant| {
         accounts.report(0, &ada, MODEL, outcome, now);
-        rest_until(&accounts, &ask(None), now) - now
+        cooldown_until(&accounts, &ask(None), now) - now
     };
-    let untold = AccountOutcome::Cooldown { retry_after: None };
+    let failure = AccountOutcome::Cooldown { retry_after: None };
     let mut before = Duration::ZERO;
     for doubled in [1, 2, 4, 8] {
-        let length = rest(untold, now);
+        let length = cooldown(failure, now);
         assert!(length > before && length <= SECOND * doubled, "{length:?}");
         before = length;
         now += length;
     }
     accounts.report(0, &ada, MODEL, AccountOutcome::Success, now);
-    assert!(rest(untold, now) <= SECOND);
+    assert!(cooldown(failure, now) <= SECOND);
 }
 
 #[test]
-fn nothing_but_time_ends_a_rest_and_neutral_ends_begin_none() {
+fn only_time_ends_a_cooldown_and_neutral_outcomes_start_none() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
     accounts.report(0, &ada, MODEL, AccountOutcome::Neutral, now);
     assert_eq!(picked(&accounts, &ask(None), now), "ada");
-    rests(&accounts, "ada", MINUTE, now);
-    // A stream that began before the rest has come to its end.
+    start_cooldown(&accounts, "ada", MINUTE, now);
+    // A stream that began before the cooldown has ended.
     accounts.report(0, &ada, MODEL, AccountOutcome::Success, now + SECOND);
     assert_eq!(
-        rest_until(&accounts, &ask(None), now + SECOND),
+        cooldown_until(&accounts, &ask(None), now + SECOND),
         now + MINUTE
     );
 }
 
 #[test]
-fn a_refused_key_rests_for_all_models_and_is_told_once() {
+fn a_rejected_key_is_on_cooldown_for_all_models_and_logged_once() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
     let log = logged(|| {
         accounts.report(0, &ada, MODEL, AccountOutcome::BadCredential, now);
         accounts.report(0, &ada, "m-2", AccountOutcome::BadCredential, now + SECOND);
     });
     assert_eq!(log.lines().count(), 1, "{log}");
-    for part in ["upstream=up", "account=ada", "rest=1m", "put a valid `key`"] {
+    for part in [
+        "upstream=up",
+        "account=ada",
+        "cooldown=1m",
+        "Put a valid `key`",
+    ] {
         assert!(log.contains(part), "no {part} in {log}");
     }
     assert!(!log.contains("sk-test"), "{log}");
@@ -248,20 +254,20 @@ fn a_refused_key_rests_for_all_models_and_is_told_once() {
         model: "m-3",
         ..ask(None)
     };
-    assert_eq!(rest_until(&accounts, &other_model, now), now + MINUTE);
+    assert_eq!(cooldown_until(&accounts, &other_model, now), now + MINUTE);
     assert_eq!(picked(&accounts, &ask(None), now + MINUTE), "ada");
-    assert!(!accounts.credential_refused(0, &ada, &Secret::new("sk-test")));
+    assert!(!accounts.credential_rejected(0, &ada, &Secret::new("sk-test")));
 }
 
 #[test]
-fn rests_survive_a_reload_unless_the_credential_changes() {
+fn cooldowns_survive_a_reload_unless_the_credential_changes() {
     let now = Instant::now();
     let before = accounts(vec![upstream("up", &[("ada", "a"), ("bob", "b")])], None);
-    rests(&before, "ada", MINUTE, now);
+    start_cooldown(&before, "ada", MINUTE, now);
     before.report(0, &id("bob"), MODEL, AccountOutcome::BadCredential, now);
     let busy = lease(&before, &ask(None), now + MINUTE);
     assert_eq!(busy.account().as_str(), "ada");
-    // Another place in the file, another upstream before it, and a new key for one.
+    // Another order in the file, another upstream before it, and a new key for one account.
     let other = upstream("other", &[("ada", "a")]);
     let same = upstream("up", &[("bob", "b2"), ("ada", "a")]);
     let after = accounts(vec![other, same], Some(&before));
@@ -271,10 +277,10 @@ fn rests_survive_a_reload_unless_the_credential_changes() {
         ..ask(None)
     };
     let (ada, bob) = (id("ada"), id("bob"));
-    assert_eq!(rest_until(&after, &at(1, &ada), now), now + MINUTE);
+    assert_eq!(cooldown_until(&after, &at(1, &ada), now), now + MINUTE);
     assert_eq!(picked(&after, &at(1, &bob), now), "bob");
     assert_eq!(picked(&after, &at(0, &ada), now), "ada");
-    // What those under way on the old configuration report of the old key does not concern the new one.
+    // Exchanges on the old configuration that report the old key do not affect the new key.
     before.report(
         0,
         &bob,
@@ -285,31 +291,31 @@ fn rests_survive_a_reload_unless_the_credential_changes() {
         now,
     );
     assert_eq!(picked(&after, &at(1, &bob), now), "bob");
-    // And what they report of the same key does.
-    rests(&before, "ada", MINUTE * 2, now);
-    assert_eq!(rest_until(&after, &at(1, &ada), now), now + MINUTE * 2);
+    // If the key is the same, they do.
+    start_cooldown(&before, "ada", MINUTE * 2, now);
+    assert_eq!(cooldown_until(&after, &at(1, &ada), now), now + MINUTE * 2);
     let without = accounts(vec![upstream("up", &[("bob", "b2")])], Some(&after));
     assert_eq!(without.cooldowns(now), []);
 }
 
 #[test]
-fn all_who_rest_are_listed_with_what_for() {
+fn cooldowns_are_listed_with_their_model() {
     let (accounts, now) = (named(&["ada", "bob", "cyd"]), Instant::now());
-    rests(&accounts, "ada", MINUTE, now);
-    rests(&accounts, "cyd", SECOND, now);
+    start_cooldown(&accounts, "ada", MINUTE, now);
+    start_cooldown(&accounts, "cyd", SECOND, now);
     logged(|| accounts.report(0, &id("bob"), MODEL, AccountOutcome::BadCredential, now));
-    let resting = |account, model: Option<&str>| AccountCooldown {
+    let listed = |account, model: Option<&str>| AccountCooldown {
         upstream: "up".parse().unwrap(),
         account: id(account),
         model: model.map(Arc::from),
         until: now + MINUTE,
     };
     let all = accounts.cooldowns(now + SECOND);
-    assert_eq!(all, [resting("ada", Some(MODEL)), resting("bob", None)]);
+    assert_eq!(all, [listed("ada", Some(MODEL)), listed("bob", None)]);
 }
 
 #[test]
-fn any_number_of_models_takes_a_bounded_room() {
+fn the_number_of_remembered_models_is_bounded() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
     let outcome = AccountOutcome::Cooldown {
         retry_after: Some(SECOND),
@@ -321,7 +327,7 @@ fn any_number_of_models_takes_a_bounded_room() {
 }
 
 #[test]
-fn the_maker_of_a_message_is_found_after_a_reload_too() {
+fn the_account_of_a_message_is_known_after_a_reload() {
     let now = Instant::now();
     let up = || upstream("up", &[("ada", "a")]);
     let before = accounts(vec![up()], None);
@@ -344,7 +350,7 @@ async fn a_key_is_its_own_credential() {
     assert!(accounts.credential(0, &id("eve")).await.is_err());
 }
 
-/// What is logged meanwhile, without colours.
+/// What is logged during the call, without colours.
 pub(super) fn logged(act: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);

@@ -1,4 +1,4 @@
-//! Which account made which message, so that a thread is continued where it is known.
+//! Remembers which account made which message, so that a thread continues on that account.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,10 +8,11 @@ use std::{
 
 use crate::ids::{AccountId, UpstreamId};
 
-/// Some megabytes. The oldest goes first; its thread is sent anew then.
+/// How many messages are remembered: some megabytes. The oldest is dropped first, and the client
+/// then sends its whole thread again.
 const MESSAGES: usize = 10_000;
 
-/// Longer than a person leaves a conversation and means to go on with it where it was.
+/// Longer than most pauses in a conversation.
 const TTL: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Default)]
@@ -32,13 +33,15 @@ impl ThreadAffinity {
         account: AccountId,
         now: Instant,
     ) {
-        let mut makers = self.lock();
-        makers.forget_the_old(now);
-        let known = makers.by_message.insert(id.to_owned(), (upstream, account));
+        let mut messages = self.lock();
+        messages.drop_expired(now);
+        let known = messages
+            .by_message
+            .insert(id.to_owned(), (upstream, account));
         if known.is_none() {
-            makers.order.push_back((now, id.to_owned()));
-            if makers.order.len() > MESSAGES {
-                makers.forget_the_oldest();
+            messages.order.push_back((now, id.to_owned()));
+            if messages.order.len() > MESSAGES {
+                messages.drop_oldest();
             }
         }
     }
@@ -48,26 +51,26 @@ impl ThreadAffinity {
         id: &str,
         now: Instant,
     ) -> Option<(UpstreamId, AccountId)> {
-        let mut makers = self.lock();
-        makers.forget_the_old(now);
-        makers.by_message.get(id).cloned()
+        let mut messages = self.lock();
+        messages.drop_expired(now);
+        messages.by_message.get(id).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, MessageAccounts> {
-        // Nothing in here calls out, so nothing is left half done.
+        // A panic cannot leave the data half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MessageAccounts {
-    fn forget_the_old(&mut self, now: Instant) {
+    fn drop_expired(&mut self, now: Instant) {
         let old = |(at, _): &(Instant, String)| now.saturating_duration_since(*at) >= TTL;
         while self.order.front().is_some_and(old) {
-            self.forget_the_oldest();
+            self.drop_oldest();
         }
     }
 
-    fn forget_the_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         if let Some((_, id)) = self.order.pop_front() {
             self.by_message.remove(&id);
         }
@@ -78,36 +81,36 @@ impl MessageAccounts {
 mod tests {
     use super::*;
 
-    fn made(threads: &ThreadAffinity, id: &str, account: &str, now: Instant) {
+    fn remember(threads: &ThreadAffinity, id: &str, account: &str, now: Instant) {
         threads.remember_message(id, "up".parse().unwrap(), account.parse().unwrap(), now);
     }
 
-    fn maker(threads: &ThreadAffinity, id: &str, now: Instant) -> Option<String> {
+    fn account_of(threads: &ThreadAffinity, id: &str, now: Instant) -> Option<String> {
         Some(threads.account_of_message(id, now)?.1.to_string())
     }
 
     #[test]
     fn a_message_is_forgotten_after_a_day() {
         let (threads, now) = (ThreadAffinity::default(), Instant::now());
-        made(&threads, "msg_1", "ada", now);
+        remember(&threads, "msg_1", "ada", now);
         let later = now + TTL - Duration::from_secs(1);
-        made(&threads, "msg_2", "bob", later);
-        assert_eq!(maker(&threads, "msg_1", later).unwrap(), "ada");
-        assert_eq!(maker(&threads, "msg_1", now + TTL), None);
-        assert_eq!(maker(&threads, "msg_2", now + TTL).unwrap(), "bob");
-        assert_eq!(maker(&threads, "msg_3", now), None);
+        remember(&threads, "msg_2", "bob", later);
+        assert_eq!(account_of(&threads, "msg_1", later).unwrap(), "ada");
+        assert_eq!(account_of(&threads, "msg_1", now + TTL), None);
+        assert_eq!(account_of(&threads, "msg_2", now + TTL).unwrap(), "bob");
+        assert_eq!(account_of(&threads, "msg_3", now), None);
     }
 
     #[test]
-    fn past_the_limit_the_oldest_is_forgotten() {
+    fn the_oldest_message_is_forgotten_over_the_limit() {
         let (threads, now) = (ThreadAffinity::default(), Instant::now());
         for n in 0..=MESSAGES {
-            made(&threads, &format!("msg_{n}"), "ada", now);
-            // Told twice it still counts once.
-            made(&threads, &format!("msg_{n}"), "bob", now);
+            remember(&threads, &format!("msg_{n}"), "ada", now);
+            // A second call counts as the same message.
+            remember(&threads, &format!("msg_{n}"), "bob", now);
         }
-        assert_eq!(maker(&threads, "msg_0", now), None);
-        assert_eq!(maker(&threads, "msg_1", now).unwrap(), "bob");
+        assert_eq!(account_of(&threads, "msg_0", now), None);
+        assert_eq!(account_of(&threads, "msg_1", now).unwrap(), "bob");
         assert_eq!(threads.lock().by_message.len(), MESSAGES);
         assert_eq!(threads.lock().order.len(), MESSAGES);
     }

@@ -1,4 +1,4 @@
-//! An access token for a refresh token (RFC 6749, section 6).
+//! Gets an access token for a refresh token (RFC 6749, section 6).
 
 use std::{
     sync::Arc,
@@ -16,24 +16,27 @@ use crate::{config::OAuth2, fault::Fault, secret::Secret};
 
 use super::credential_cache::{CredentialError, InFlight, Issued, is_credential};
 
-/// Sends a request to a token server. It comes from outside, since how is not this module's business.
+/// Sends a request to a token server. The caller provides it, so that this module needs no HTTP
+/// client.
 pub(crate) type Fetch =
     Arc<dyn Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, Fault>> + Send + Sync>;
 
-/// Longer than a request waits to be sent, and any two clocks differ.
+/// How long before it expires a token is renewed. Longer than a request waits to be sent, and than
+/// most clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// What is told of a server's complaint.
-const SHOWN: usize = 200;
+/// How much of a server's error is quoted, in characters.
+const MAX_QUOTED: usize = 200;
 
-/// Asks for a new access token. Another refresh token that comes along takes the place of the one before.
+/// Requests a new access token. If the response has a new refresh token, it replaces the previous
+/// one.
 pub(super) async fn refresh(
     access: &OAuth2,
     in_flight: &mut InFlight,
     fetch: &Fetch,
 ) -> Result<Issued, CredentialError> {
     let url = TokenUrl::new(access.token_url.clone()).map_err(|error| CredentialError {
-        what: "its `token_url` is no URL",
+        what: "its `token_url` is not a URL",
         detail: error.to_string(),
         lasting: true,
     })?;
@@ -47,24 +50,26 @@ pub(super) async fn refresh(
         .unwrap_or(&access.refresh_token);
     let current = RefreshToken::new(current.expose().to_owned());
     let scopes = access.scopes.iter().cloned().map(Scope::new);
-    let by = By(Arc::clone(fetch));
-    let asked = Instant::now();
-    let answer = client
+    let http = FetchClient(Arc::clone(fetch));
+    let sent = Instant::now();
+    let response = client
         .exchange_refresh_token(&current)
         .add_scopes(scopes)
-        .request_async(&by)
+        .request_async(&http)
         .await
-        .map_err(trouble)?;
-    if let Some(next) = answer.refresh_token() {
+        .map_err(credential_error)?;
+    if let Some(next) = response.refresh_token() {
         in_flight.refresh_token = Some(Secret::new(next.secret()));
     }
-    let token = answer.access_token().secret();
+    let token = response.access_token().secret();
     if !is_credential(token) {
-        return Err(broken("its access token cannot stand in a header"));
+        return Err(invalid_response(
+            "the access token is not a valid header value",
+        ));
     }
-    let lifetime = answer.expires_in();
-    // No clock of ours reaches further than the sum.
-    let at = |lifetime| asked.checked_add(lifetime);
+    let lifetime = response.expires_in();
+    // `None` if the sum is out of range: then it never expires.
+    let at = |lifetime| sent.checked_add(lifetime);
     Ok(Issued {
         secret: Secret::new(token),
         expires: lifetime.and_then(at),
@@ -72,10 +77,11 @@ pub(super) async fn refresh(
     })
 }
 
-/// A [`Fetch`] as the library wants it. It takes closures too, but the compiler cannot see that those may change threads.
-struct By(Fetch);
+/// A [`Fetch`] as an HTTP client of the `oauth2` library. A closure would do, but the compiler
+/// cannot prove that its future is `Send`.
+struct FetchClient(Fetch);
 
-impl AsyncHttpClient<'_> for By {
+impl AsyncHttpClient<'_> for FetchClient {
     type Error = Fault;
     type Future = BoxFuture<'static, Result<HttpResponse, Fault>>;
 
@@ -89,44 +95,44 @@ fn until_renewal(lifetime: Duration) -> Duration {
     lifetime - EARLY.min(lifetime / 10)
 }
 
-type Refusal = oauth2::basic::BasicErrorResponse;
+type TokenError = oauth2::basic::BasicErrorResponse;
 
-fn trouble(error: RequestTokenError<Fault, Refusal>) -> CredentialError {
+fn credential_error(error: RequestTokenError<Fault, TokenError>) -> CredentialError {
     match error {
-        RequestTokenError::ServerResponse(refusal) => {
-            let code = refusal.error().as_ref();
-            let said = refusal.error_description().map_or("", String::as_str);
-            // Anything else may be a passing trouble of the server.
+        RequestTokenError::ServerResponse(error) => {
+            let code = error.error().as_ref();
+            let description = error.error_description().map_or("", String::as_str);
+            // Any other error may be temporary.
             let lasting = matches!(
-                refusal.error(),
+                error.error(),
                 BasicErrorResponseType::InvalidClient
                     | BasicErrorResponseType::InvalidGrant
                     | BasicErrorResponseType::InvalidScope
                     | BasicErrorResponseType::UnauthorizedClient
                     | BasicErrorResponseType::UnsupportedGrantType
             );
-            let said = format!("{code} {said}");
-            let shown = said.trim_end().chars().filter(|c| !c.is_control());
+            let detail = format!("{code} {description}");
+            let detail = detail.trim_end().chars().filter(|c| !c.is_control());
             CredentialError {
-                what: "the token server refused to give one",
-                detail: shown.take(SHOWN).collect(),
+                what: "the token server rejected the request",
+                detail: detail.take(MAX_QUOTED).collect(),
                 lasting,
             }
         }
         RequestTokenError::Request(fault) => CredentialError {
-            what: "the token server did not answer",
+            what: "the token server did not respond",
             detail: fault.chain(),
             lasting: false,
         },
-        // Neither the body nor what is wrong with it, since it may be a token that is not understood.
-        RequestTokenError::Parse(..) => broken("its answer is neither a token nor an error"),
-        RequestTokenError::Other(what) => broken(&what),
+        // The body and the parse error are not quoted: they may contain a token.
+        RequestTokenError::Parse(..) => invalid_response("got neither a token nor an error"),
+        RequestTokenError::Other(what) => invalid_response(&what),
     }
 }
 
-fn broken(detail: &str) -> CredentialError {
+fn invalid_response(detail: &str) -> CredentialError {
     CredentialError {
-        what: "the token server's answer is none",
+        what: "the token server sent an invalid response",
         detail: detail.to_owned(),
         lasting: false,
     }

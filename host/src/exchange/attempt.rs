@@ -153,7 +153,7 @@ pub(crate) async fn run(
         && error.credential() == CredentialState::Rejected
     {
         let accounts = &snapshot.accounts;
-        let renewed = accounts.credential_refused(target.index, account, used);
+        let renewed = accounts.credential_rejected(target.index, account, used);
         error.renewed = renewed && may_renew;
     }
     AttemptEnd::Failed(error)

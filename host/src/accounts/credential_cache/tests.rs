@@ -1,4 +1,4 @@
-//! Credentials that are made, against a token server that the test plays.
+//! Tests renewed credentials against a token server within the test.
 
 use std::collections::VecDeque;
 
@@ -18,31 +18,31 @@ use crate::{
 
 use super::*;
 
-/// Nothing here takes so long, so whatever does hangs.
-const HANGS: Duration = Duration::from_secs(10);
+/// Nothing here takes this long unless it hangs.
+const LIMIT: Duration = Duration::from_secs(10);
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(HANGS, future).await {
+    match tokio::time::timeout(LIMIT, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
+        Err(_) => panic!("timed out waiting for {what}"),
     }
 }
 
-/// Gives its answers in order, the last one for ever.
+/// Sends its responses in order, and the last one for ever.
 struct TokenServer {
     url: String,
-    asked: mpsc::UnboundedReceiver<String>,
+    requests: mpsc::UnboundedReceiver<String>,
 }
 
 impl TokenServer {
-    async fn start(answers: &[(u16, &str)]) -> Self {
+    async fn start(responses: &[(u16, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap());
-        let mut answers: VecDeque<(u16, String)> = answers
+        let mut responses: VecDeque<(u16, String)> = responses
             .iter()
             .map(|(status, body)| (*status, (*body).to_owned()))
             .collect();
-        let (retry_after, asked) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -52,30 +52,30 @@ impl TokenServer {
                         break;
                     }
                 }
-                let (status, body) = match answers.len() {
-                    1 => answers[0].clone(),
-                    _ => answers.pop_front().unwrap(),
+                let (status, body) = match responses.len() {
+                    1 => responses[0].clone(),
+                    _ => responses.pop_front().unwrap(),
                 };
-                let _ = retry_after.send(String::from_utf8(seen).unwrap());
-                let answer = format!(
+                let _ = sender.send(String::from_utf8(seen).unwrap());
+                let response = format!(
                     "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n\
                      content-length: {}\r\n\r\n{body}",
                     body.len()
                 );
-                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.write_all(response.as_bytes()).await;
             }
         });
-        Self { url, asked }
+        Self { url, requests }
     }
 
-    /// The next request, which has been answered or will be at once.
+    /// The next request.
     async fn request(&mut self) -> String {
-        soon("a token request", self.asked.recv()).await.unwrap()
+        soon("a token request", self.requests.recv()).await.unwrap()
     }
 
     #[track_caller]
-    fn was_not_asked_again(&mut self) {
-        assert_eq!(self.asked.try_recv().ok(), None);
+    fn got_no_other_request(&mut self) {
+        assert_eq!(self.requests.try_recv().ok(), None);
     }
 }
 
@@ -134,10 +134,10 @@ fn refreshed_at(url: &str) -> Access {
 
 /// With the HTTP client that the gateway uses.
 fn accounts(access: Access) -> Accounts {
-    resting_for(access, Duration::from_secs(600))
+    with_cooldown(access, Duration::from_secs(600))
 }
 
-fn resting_for(access: Access, credential_cooldown: Duration) -> Accounts {
+fn with_cooldown(access: Access, credential_cooldown: Duration) -> Accounts {
     let upstream = upstream(access);
     let all = Upstreams::new(
         std::slice::from_ref(&upstream),
@@ -159,14 +159,14 @@ async fn secret(accounts: &Accounts) -> Secret {
     soon("a credential", credential).await.unwrap()
 }
 
-async fn trouble(accounts: &Accounts) -> Fault {
+async fn credential_fault(accounts: &Accounts) -> Fault {
     let id = ada();
     let credential = accounts.credential(0, &id);
     soon("a fault", credential).await.unwrap_err()
 }
 
-/// How long it still rests for all models.
-fn rest(accounts: &Accounts) -> Option<Duration> {
+/// The remaining cooldown for all models.
+fn cooldown(accounts: &Accounts) -> Option<Duration> {
     let ask = AccountQuery {
         upstream: 0,
         model: "any",
@@ -182,9 +182,9 @@ fn rest(accounts: &Accounts) -> Option<Duration> {
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_cost_one_token_request() {
-    let answer = token("at-1", r#","expires_in":3600"#);
-    let mut server = TokenServer::start(&[(200, &answer)]).await;
+async fn concurrent_exchanges_share_one_token_request() {
+    let response = token("at-1", r#","expires_in":3600"#);
+    let mut server = TokenServer::start(&[(200, &response)]).await;
     let accounts = accounts(refreshed_at(&server.url));
     let all = join_all((0..20).map(|_| secret(&accounts))).await;
     assert!(all.iter().all(|secret| secret.matches(b"at-1")));
@@ -199,23 +199,23 @@ async fn many_who_ask_at_once_cost_one_token_request() {
         assert!(request.contains(part), "no {part} in {request}");
     }
     assert!(secret(&accounts).await.matches(b"at-1"));
-    server.was_not_asked_again();
+    server.got_no_other_request();
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_share_one_failure() {
+async fn concurrent_exchanges_share_one_failure() {
     let mut server = TokenServer::start(&[(503, "busy")]).await;
     let accounts = accounts(refreshed_at(&server.url));
-    let all = join_all((0..20).map(|_| trouble(&accounts))).await;
+    let all = join_all((0..20).map(|_| credential_fault(&accounts))).await;
     assert!(all.iter().all(|fault| fault.kind == Kind::BadCredential));
     server.request().await;
-    server.was_not_asked_again();
-    // A passing trouble: back soon.
-    assert!(rest(&accounts).unwrap() <= Duration::from_secs(1));
+    server.got_no_other_request();
+    // A temporary error: available again soon.
+    assert!(cooldown(&accounts).unwrap() <= Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn a_renewed_refresh_token_is_used_the_next_time() {
+async fn a_new_refresh_token_is_used_the_next_time() {
     let first = token("at-1", r#","expires_in":0,"refresh_token":"refresh-2""#);
     let second = token("at-2", r#","expires_in":3600"#);
     let mut server = TokenServer::start(&[(200, &first), (200, &second)]).await;
@@ -227,20 +227,20 @@ async fn a_renewed_refresh_token_is_used_the_next_time() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_renewed_once_and_then_the_account_rests() {
-    let answers = ["at-1", "at-2", "at-3"].map(|access| token(access, r#","expires_in":3600"#));
-    let answers: Vec<_> = answers.iter().map(|body| (200, body.as_str())).collect();
-    let mut server = TokenServer::start(&answers).await;
+async fn a_rejected_token_is_renewed_once_before_the_account_goes_on_cooldown() {
+    let responses = ["at-1", "at-2", "at-3"].map(|access| token(access, r#","expires_in":3600"#));
+    let responses: Vec<_> = responses.iter().map(|body| (200, body.as_str())).collect();
+    let mut server = TokenServer::start(&responses).await;
     let accounts = accounts(refreshed_at(&server.url));
     let first = secret(&accounts).await;
-    assert!(accounts.credential_refused(0, &ada(), &first));
-    // Another exchange that went out with the same.
-    assert!(accounts.credential_refused(0, &ada(), &first));
+    assert!(accounts.credential_rejected(0, &ada(), &first));
+    // Another exchange that used the same token.
+    assert!(accounts.credential_rejected(0, &ada(), &first));
     let second = secret(&accounts).await;
     assert!(second.matches(b"at-2"));
-    // One more who comes late: there is a new one already.
-    assert!(accounts.credential_refused(0, &ada(), &first));
-    assert!(!accounts.credential_refused(0, &ada(), &second));
+    // One more that comes late: there is a new token already.
+    assert!(accounts.credential_rejected(0, &ada(), &first));
+    assert!(!accounts.credential_rejected(0, &ada(), &second));
     accounts.report(
         0,
         &ada(),
@@ -248,48 +248,48 @@ async fn a_refused_token_is_renewed_once_and_then_the_account_rests() {
         AccountOutcome::BadCredential,
         Instant::now(),
     );
-    assert!(rest(&accounts).is_some());
+    assert!(cooldown(&accounts).is_some());
     for _ in 0..2 {
         server.request().await;
     }
-    server.was_not_asked_again();
-    // Whoever asks all the same and gets another one, ends the rest.
+    server.got_no_other_request();
+    // An exchange that gets another token nevertheless ends the cooldown.
     assert!(secret(&accounts).await.matches(b"at-3"));
-    assert_eq!(rest(&accounts), None);
+    assert_eq!(cooldown(&accounts), None);
 }
 
 #[tokio::test]
-async fn after_a_success_a_refused_token_is_renewed_again() {
-    let answers = ["at-1", "at-2", "at-3"].map(|access| token(access, ""));
-    let answers: Vec<_> = answers.iter().map(|body| (200, body.as_str())).collect();
-    let server = TokenServer::start(&answers).await;
+async fn a_rejected_token_is_renewed_again_after_a_success() {
+    let responses = ["at-1", "at-2", "at-3"].map(|access| token(access, ""));
+    let responses: Vec<_> = responses.iter().map(|body| (200, body.as_str())).collect();
+    let server = TokenServer::start(&responses).await;
     let accounts = accounts(refreshed_at(&server.url));
     let first = secret(&accounts).await;
-    assert!(accounts.credential_refused(0, &ada(), &first));
+    assert!(accounts.credential_rejected(0, &ada(), &first));
     let second = secret(&accounts).await;
     accounts.report(0, &ada(), "any", AccountOutcome::Success, Instant::now());
-    assert!(accounts.credential_refused(0, &ada(), &second));
+    assert!(accounts.credential_rejected(0, &ada(), &second));
     assert!(secret(&accounts).await.matches(b"at-3"));
 }
 
 #[tokio::test]
-async fn a_token_server_that_refuses_makes_the_account_rest_until_somebody_acts() {
-    let refusal = r#"{"error":"invalid_grant","error_description":"refresh-1 was revoked"}"#;
-    let server = TokenServer::start(&[(400, refusal)]).await;
+async fn a_lasting_error_of_the_token_server_starts_the_long_cooldown() {
+    let error = r#"{"error":"invalid_grant","error_description":"refresh-1 was revoked"}"#;
+    let server = TokenServer::start(&[(400, error)]).await;
     let accounts = accounts(refreshed_at(&server.url));
-    let fault = trouble(&accounts).await;
-    let said = fault.chain();
+    let fault = credential_fault(&accounts).await;
+    let text = fault.chain();
     assert!(
-        said.contains("upstream `up`: the token server refused"),
-        "{said}"
+        text.contains("upstream `up`: the token server rejected"),
+        "{text}"
     );
-    // Clients are told neither whose account it is nor what the server said.
-    assert!(!said.contains(ADA) && !said.contains("refresh-1"), "{said}");
-    assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
+    // Clients see neither the account's name nor the server's words.
+    assert!(!text.contains(ADA) && !text.contains("refresh-1"), "{text}");
+    assert!(cooldown(&accounts).unwrap() > Duration::from_secs(590));
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_token_is_no_credential() {
+async fn an_invalid_token_response_is_a_fault() {
     for body in [
         "{}",
         "<html>",
@@ -297,29 +297,29 @@ async fn an_answer_that_is_no_token_is_no_credential() {
     ] {
         let server = TokenServer::start(&[(200, body)]).await;
         let accounts = accounts(refreshed_at(&server.url));
-        let fault = trouble(&accounts).await;
+        let fault = credential_fault(&accounts).await;
         assert!(
-            fault.to_string().contains("answer is none"),
+            fault.to_string().contains("an invalid response"),
             "{body}: {fault}"
         );
-        assert!(rest(&accounts).unwrap() <= Duration::from_secs(1));
+        assert!(cooldown(&accounts).unwrap() <= Duration::from_secs(1));
     }
 }
 
 #[tokio::test]
 async fn a_renewal_outlives_the_exchange_that_began_it() {
-    let answer = token("at-1", r#","expires_in":3600"#);
-    let mut server = TokenServer::start(&[(200, &answer)]).await;
+    let response = token("at-1", r#","expires_in":3600"#);
+    let mut server = TokenServer::start(&[(200, &response)]).await;
     let accounts = accounts(refreshed_at(&server.url));
     let id = ada();
     assert!(accounts.credential(0, &id).now_or_never().is_none());
     server.request().await;
     assert!(secret(&accounts).await.matches(b"at-1"));
-    server.was_not_asked_again();
+    server.got_no_other_request();
 }
 
 #[tokio::test]
-async fn while_the_old_one_is_good_a_failed_renewal_harms_nobody() {
+async fn a_failed_renewal_is_harmless_while_the_old_token_is_valid() {
     let mut server = TokenServer::start(&[(503, "busy")]).await;
     let accounts = accounts(refreshed_at(&server.url));
     let now = Instant::now();
@@ -331,24 +331,21 @@ async fn while_the_old_one_is_good_a_failed_renewal_harms_nobody() {
     });
     assert!(secret(&accounts).await.matches(b"at-0"));
     server.request().await;
-    assert_eq!(rest(&accounts), None);
-    // And the server is left alone for a moment.
+    assert_eq!(cooldown(&accounts), None);
+    // The next renewal waits for a moment.
     assert!(secret(&accounts).await.matches(b"at-0"));
-    server.was_not_asked_again();
+    server.got_no_other_request();
 }
 
 #[tokio::test]
-async fn a_token_server_that_says_nothing_is_left_after_a_while() {
+async fn a_silent_token_server_times_out() {
     let fetch: Fetch = Arc::new(|_| Box::pin(std::future::pending()));
     let upstream = upstream(refreshed_at("http://127.0.0.1:1/token"));
     let accounts = Accounts::new(vec![(upstream, fetch)], Duration::from_secs(600), None);
     let account = accounts.find(0, &ada()).unwrap();
-    let asking = within(account, Duration::from_millis(5));
-    let fault = soon("a fault", asking).await.unwrap_err();
-    assert!(
-        fault.to_string().contains("did not come in time"),
-        "{fault}"
-    );
+    let credential = within(account, Duration::from_millis(5));
+    let fault = soon("a fault", credential).await.unwrap_err();
+    assert!(fault.to_string().contains("it took too long"), "{fault}");
 }
 
 fn shell(script: &str) -> Access {
@@ -360,28 +357,28 @@ fn shell(script: &str) -> Access {
 }
 
 #[tokio::test]
-async fn a_command_runs_once_for_all_and_again_when_its_key_is_refused() {
-    // The process's number is another one each time.
+async fn a_command_runs_once_for_all_exchanges_and_again_after_a_rejection() {
+    // The process id differs each time.
     let accounts = accounts(shell("echo sk-$$"));
     let all = join_all((0..5).map(|_| secret(&accounts))).await;
     assert!(all.iter().all(|secret| *secret == all[0]));
-    assert!(accounts.credential_refused(0, &ada(), &all[0]));
+    assert!(accounts.credential_rejected(0, &ada(), &all[0]));
     assert!(secret(&accounts).await != all[0]);
 }
 
 #[tokio::test]
-async fn a_command_that_prints_the_refused_key_again_saves_the_attempt() {
+async fn a_command_that_prints_the_rejected_key_again_is_a_failure() {
     let accounts = accounts(shell("echo sk-always"));
     let first = secret(&accounts).await;
-    assert!(accounts.credential_refused(0, &ada(), &first));
-    let fault = trouble(&accounts).await;
+    assert!(accounts.credential_rejected(0, &ada(), &first));
+    let fault = credential_fault(&accounts).await;
     assert!(
-        fault.to_string().contains("what the upstream refused"),
+        fault.to_string().contains("that the upstream rejected"),
         "{fault}"
     );
     assert!(!fault.chain().contains("sk-always"), "{fault}");
-    assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
-    // Whoever asks meanwhile does not end the rest.
+    assert!(cooldown(&accounts).unwrap() > Duration::from_secs(590));
+    // Another exchange does not end the cooldown.
     accounts.report(
         0,
         &ada(),
@@ -389,13 +386,13 @@ async fn a_command_that_prints_the_refused_key_again_saves_the_attempt() {
         AccountOutcome::BadCredential,
         Instant::now(),
     );
-    trouble(&accounts).await;
-    assert!(rest(&accounts).unwrap() > Duration::from_secs(590));
+    credential_fault(&accounts).await;
+    assert!(cooldown(&accounts).unwrap() > Duration::from_secs(590));
 }
 
 #[tokio::test]
-async fn a_refused_key_has_another_chance_after_its_rest() {
-    let accounts = resting_for(shell("echo sk-always"), Duration::from_millis(20));
+async fn a_rejected_key_is_tried_again_after_the_cooldown() {
+    let accounts = with_cooldown(shell("echo sk-always"), Duration::from_millis(20));
     let first = secret(&accounts).await;
     accounts.report(
         0,
@@ -405,10 +402,10 @@ async fn a_refused_key_has_another_chance_after_its_rest() {
         Instant::now(),
     );
     let over = async {
-        while rest(&accounts).is_some() {
+        while cooldown(&accounts).is_some() {
             tokio::task::yield_now().await;
         }
     };
-    soon("the end of the rest", over).await;
+    soon("the end of the cooldown", over).await;
     assert_eq!(secret(&accounts).await, first);
 }
