@@ -1,11 +1,11 @@
-//! It leaves the building: the HTTP clients, whose words become ours here and nowhere else.
+//! HTTP clients to the upstreams. The client library's types and errors do not leave this module.
 
-mod client;
-mod body_stream;
-mod echo;
-mod error_map;
-mod token_request;
-mod models;
+mod client; // one upstream's HTTP client and URLs
+mod body_stream; // a response body, with an idle timeout
+mod error_map; // the client library's errors as faults
+mod token_request; // requests to token servers
+mod models; // lists of models
+mod echo; // the built-in upstream that works offline
 
 use std::{
     sync::{Arc, Mutex},
@@ -32,16 +32,17 @@ pub(crate) use models::Model;
 use body_stream::UpstreamBody;
 use client::Http;
 
-/// All upstreams, by their place in the configuration; the echo upstream where none is configured.
+/// All upstreams, by their index in the configuration; the echo upstream if none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);
 
-/// Where models are served.
+/// One upstream: its configuration and its HTTP client.
 pub(crate) struct Upstream {
     pub(crate) config: config::Upstream,
-    /// Without a byte for so long an answer that has begun is taken for dead.
+    /// A response body that is silent for this long has failed.
     idle: Duration,
     transport: Transport,
-    /// The list of models and when it was asked for; only lists that were asked for with an account's credential.
+    /// The list of models and when it was requested. Only lists that were requested with an
+    /// account's credential are kept.
     listed: Mutex<Option<(Instant, Arc<[Model]>)>>,
 }
 
@@ -50,28 +51,28 @@ enum Transport {
     Echo,
 }
 
-/// As whom a request goes out.
+/// The credential that a request is sent with.
 #[derive(Clone, Copy)]
 pub(crate) enum Credential<'a> {
-    /// An account's, in the header that the upstream wants.
+    /// An account's key, in the header that the upstream expects.
     Account(&'a Secret),
-    /// What the client sent, as it came; maybe nothing.
+    /// The client's own headers, unchanged; may be empty.
     Client(&'a HeaderMap),
 }
 
-/// A request that is streamed through, both ways, without a look into it.
+/// A passthrough request: request and response are streamed without inspecting them.
 pub(crate) struct PassthroughRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
-    /// The length of the body, where it is known.
+    /// The length of the body, if it is known.
     pub(crate) length: Option<u64>,
     pub(crate) body: BodyStream,
 }
 
 impl Upstreams {
-    /// The connections of an upstream whose transport did not change are kept.
+    /// Keeps the connections of upstreams whose transport settings did not change since `previous`.
     pub(crate) fn new(
         configured: &[config::Upstream],
         limits: &config::Retry,
@@ -86,13 +87,13 @@ impl Upstreams {
                 listed,
             }]));
         }
-        let former: Vec<&Arc<Http>> = previous
+        let existing: Vec<&Arc<Http>> = previous
             .map_or(&[][..], |all| &all.0)
             .iter()
             .filter_map(Upstream::http)
             .collect();
         let each = configured.iter().map(|config| {
-            let http = Http::new(config, limits, &former)?;
+            let http = Http::new(config, limits, &existing)?;
             Ok(Upstream {
                 config: config.clone(),
                 idle: limits.idle,
@@ -113,10 +114,10 @@ impl Upstreams {
 }
 
 impl Upstream {
-    /// Sends one attempt. `edits` is what plugins did to it, in a line.
+    /// Sends one attempt. `edits` is a one-line summary of the edits by plugins.
     ///
-    /// The fault says whether there was an answer at all; an error status is an answer. Dropping the future or the
-    /// answer's body drops the connection's stream.
+    /// A fault means that there is no response; an error status is a response. Dropping the future
+    /// or the response body cancels the request.
     pub(crate) async fn send(
         &self,
         request: &Request,
@@ -124,23 +125,23 @@ impl Upstream {
         edits: &str,
     ) -> Result<Response, Fault> {
         let http = match &self.transport {
-            Transport::Echo => return Ok(echo::answer(request, edits)),
+            Transport::Echo => return Ok(echo::respond(request, edits)),
             Transport::Http(http) => http,
         };
         let url = http.url(&request.path, &request.query)?;
         let mut headers = HeaderMap::clone(&request.headers);
-        // The verdict and the response hooks must read the answer.
+        // Retry decisions and response hooks must be able to read the response.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self.sign(&mut headers, credential)?;
-        let answer = http
+        let response = http
             .send(request.method.clone(), url, headers, request.body.bytes())
             .await;
-        answer
-            .map(|answer| answered(answer, self.config.name.clone(), self.idle))
-            .map_err(|error| error_map::before_answer(&self.config, http.distrust(), error))
+        response
+            .map(|response| convert(response, self.config.name.clone(), self.idle))
+            .map_err(|error| error_map::before_response(&self.config, http.no_trust(), error))
     }
 
-    /// Streams a request through and the answer back, compression and all.
+    /// Streams a request to the upstream and its response back. Compressed bodies stay compressed.
     pub(crate) async fn passthrough(
         &self,
         mut request: PassthroughRequest,
@@ -148,26 +149,27 @@ impl Upstream {
     ) -> Result<Response, Fault> {
         let Transport::Http(http) = &self.transport else {
             let what = format!(
-                "the echo upstream has no `{} {}`",
+                "the echo upstream does not serve `{} {}`",
                 request.method, request.path
             );
             return Err(Fault::client(Kind::NotFound, what));
         };
         let url = http.url(&request.path, &request.query)?;
         self.sign(&mut request.headers, credential)?;
-        let answer = http.passthrough(url, request).await;
-        answer
-            .map(|answer| answered(answer, self.config.name.clone(), self.idle))
+        let response = http.passthrough(url, request).await;
+        response
+            .map(|response| convert(response, self.config.name.clone(), self.idle))
             .map_err(|error| {
                 error_map::of_request_body(&error).unwrap_or_else(|| {
-                    error_map::before_answer(&self.config, http.distrust(), error)
+                    error_map::before_response(&self.config, http.no_trust(), error)
                 })
             })
     }
 
-    /// The upstream's own list of models, as Anthropic shapes it, or the configured one where it has none.
+    /// The upstream's list of models in Anthropic's shape, or the configured one if it has none.
     ///
-    /// Never an error: a list that does not come in time is empty or configured.
+    /// Never an error: after a failure or a timeout the configured list is used, which may be
+    /// empty.
     pub(crate) async fn models(
         &self,
         credential: Option<Credential<'_>>,
@@ -176,15 +178,15 @@ impl Upstream {
         models::list(self, credential, now).await
     }
 
-    /// As [`Self::models`], for an upstream that speaks another protocol: `asking` gives its list in Anthropic's shape.
-    /// `own` says that it asks with an account's credential.
+    /// Like [`Self::models`], for an upstream with another dialect: `request` yields its list in
+    /// Anthropic's shape. `from_account` says that it was requested with an account's credential.
     pub(crate) async fn models_with(
         &self,
-        asking: Option<impl Future<Output = Option<Bytes>>>,
-        own: bool,
+        request: Option<impl Future<Output = Option<Bytes>>>,
+        from_account: bool,
         now: Instant,
     ) -> Arc<[Model]> {
-        models::told(self, asking, own, now).await
+        models::list_with(self, request, from_account, now).await
     }
 
     fn http(&self) -> Option<&Arc<Http>> {
@@ -194,6 +196,7 @@ impl Upstream {
         }
     }
 
+    /// Sets the credential's header, and `anthropic-version` if it is missing.
     fn sign(&self, headers: &mut HeaderMap, credential: Credential<'_>) -> Result<(), Fault> {
         if *self.config.dialect == *ANTHROPIC && !headers.contains_key(VERSION) {
             headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
@@ -216,10 +219,10 @@ impl Upstream {
                 HeaderValue::from_str(&format!("Bearer {key}")),
             ),
         };
-        // The error would not print the key either, but it has nothing to add.
+        // The error has nothing to add: it does not contain the key.
         let mut value = value.map_err(|_| {
             Fault::gateway(format!(
-                "an account's key of upstream `{}` has characters that no header can carry",
+                "the key of an account of upstream `{}` has characters that are not valid in a header",
                 self.config.name
             ))
         })?;
@@ -230,8 +233,8 @@ impl Upstream {
 
     fn no_credential(&self) -> Fault {
         let what = format!(
-            "no credential for upstream `{}`: it has no accounts, and the request carries none that is not the \
-             gateway's own; configure `accounts` or send the upstream's key",
+            "no credential for upstream `{}`: it has no accounts, and the request has no key besides the \
+             gateway's; configure `accounts` or send the upstream's key",
             self.config.name
         );
         Fault::client(Kind::Unauthenticated, what).retry(Retry::Failover)
@@ -240,13 +243,13 @@ impl Upstream {
 
 const VERSION: &str = "anthropic-version";
 
-/// Our words for an answer.
-fn answered(mut answer: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Response {
-    let mut headers = std::mem::take(answer.headers_mut());
+/// Converts the client library's response.
+fn convert(mut response: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Response {
+    let mut headers = std::mem::take(response.headers_mut());
     keep_end_to_end(&mut headers);
     Response {
-        status: answer.status(),
+        status: response.status(),
         headers,
-        body: Body::Stream(UpstreamBody::new(answer, upstream, idle).boxed()),
+        body: Body::Stream(UpstreamBody::new(response, upstream, idle).boxed()),
     }
 }

@@ -217,7 +217,7 @@ fn a_stream_without_its_end_is_shown_as_cut_and_keeps_what_was_held_back() {
         .message(HELLO_STREAM)
         .has("\"held\"")
         .has("event: error")
-        .has("was cut short")
+        .has("was truncated")
         .has_not("event: message_stop");
 }
 

@@ -1,4 +1,4 @@
-//! The body of an answer as it comes, which has failed when nothing comes for too long.
+//! The body of a response as it arrives. It fails if nothing arrives for too long.
 
 use std::{
     pin::{Pin, pin},
@@ -12,19 +12,19 @@ use futures_util::Stream;
 use super::error_map;
 use crate::{fault::Fault, idle_timeout::IdleTimeout, ids::UpstreamId};
 
-/// No async block, whose state would be moved for each chunk.
+/// A hand-written stream: the state of an async block would be moved for each chunk.
 pub(super) struct UpstreamBody {
-    /// None when it has ended.
-    answer: Option<reqwest::Response>,
+    /// `None` once it has ended.
+    response: Option<reqwest::Response>,
     upstream: UpstreamId,
     idle: Duration,
     idle_timer: IdleTimeout,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(answer: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Self {
+    pub(super) fn new(response: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Self {
         Self {
-            answer: Some(answer),
+            response: Some(response),
             upstream,
             idle,
             idle_timer: IdleTimeout::default(),
@@ -37,24 +37,24 @@ impl Stream for UpstreamBody {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some(answer) = &mut this.answer else {
+        let Some(response) = &mut this.response else {
             return Poll::Ready(None);
         };
-        // What it has read stays with the answer, so that the future need not.
-        let next = pin!(answer.chunk()).poll(cx);
+        // What it has read is kept in the response, so the future need not be kept.
+        let next = pin!(response.chunk()).poll(cx);
         let Poll::Ready(next) = next else {
             ready!(this.idle_timer.poll(this.idle, cx));
-            this.answer = None;
-            let fault = error_map::silence(&this.upstream, this.idle);
+            this.response = None;
+            let fault = error_map::idle(&this.upstream, this.idle);
             return Poll::Ready(Some(Err(fault)));
         };
         let next = next.transpose();
         this.idle_timer.reset();
         if !matches!(next, Some(Ok(_))) {
-            this.answer = None;
+            this.response = None;
         }
         let next = next
-            .map(|chunk| chunk.map_err(|error| error_map::within_answer(&this.upstream, error)));
+            .map(|chunk| chunk.map_err(|error| error_map::within_response(&this.upstream, error)));
         Poll::Ready(next)
     }
 }
@@ -65,26 +65,26 @@ mod tests {
 
     use super::*;
 
-    /// An answer that has nothing when it is asked for the first time.
+    /// A response body that is pending at the first poll.
     fn slow(then: Poll<&'static str>, idle: Duration) -> UpstreamBody {
-        let mut asked = false;
+        let mut polled = false;
         let chunks = stream::poll_fn(move |context| {
-            if std::mem::replace(&mut asked, true) {
+            if std::mem::replace(&mut polled, true) {
                 return then.map(|text| Some(Ok::<_, std::io::Error>(Bytes::from(text))));
             }
             context.waker().wake_by_ref();
             Poll::Pending
         });
-        let answer = http::Response::new(reqwest::Body::wrap_stream(chunks));
-        UpstreamBody::new(answer.into(), "u".parse().unwrap(), idle)
+        let response = http::Response::new(reqwest::Body::wrap_stream(chunks));
+        UpstreamBody::new(response.into(), "u".parse().unwrap(), idle)
     }
 
     #[tokio::test]
     async fn silence_is_a_fault_and_the_end() {
-        let mut coming = slow(Poll::Pending, Duration::from_millis(1));
-        // Whoever asks last is woken, whoever asked before.
-        assert!(coming.next().now_or_never().is_none());
-        assert!(coming.next().await.unwrap().is_err());
-        assert!(coming.next().await.is_none());
+        let mut body = slow(Poll::Pending, Duration::from_millis(1));
+        // The task that polled last is woken, not one before it.
+        assert!(body.next().now_or_never().is_none());
+        assert!(body.next().await.unwrap().is_err());
+        assert!(body.next().await.is_none());
     }
 }

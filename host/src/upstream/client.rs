@@ -1,4 +1,4 @@
-//! One upstream's HTTP client: what it must not do by itself, whom it trusts, and how a URL is put together.
+//! One upstream's HTTP client: its settings, its trusted certificates and its URLs.
 
 use std::{
     pin::Pin,
@@ -22,57 +22,60 @@ use crate::{
 
 use super::PassthroughRequest;
 
+/// One upstream's HTTP client.
 pub(super) struct Http {
     transport: TransportSettings,
     base: Url,
-    /// Where nearly all requests go, so that it is put together once.
+    /// The URL of nearly all requests, built once.
     messages: Url,
-    /// Decodes an answer that is compressed against our wish.
+    /// Decodes a response that is compressed although that was not requested.
     client: Client,
-    /// Leaves answers as they are. Made when first needed.
+    /// For passthrough: leaves responses as they are. Built when first needed.
     verbatim: OnceLock<Client>,
-    /// Reaches other addresses, with the platform's authorities where `client` has none. Made when first needed.
+    /// For other addresses: trusts the platform's authorities if `client` does not. Built when
+    /// first needed.
     client_for: OnceLock<Client>,
-    /// Why no authority is trusted, where that is so: a fault only for those who connect by TLS.
-    distrust: Option<String>,
+    /// Why no authority could be loaded, if so. Matters only for TLS.
+    no_trust: Option<String>,
 }
 
-/// What a client is made from: as long as it is the same, so is the client.
+/// What a client is built from. A reload with the same settings keeps the client.
 #[derive(Clone, PartialEq, Eq)]
 struct TransportSettings {
     base_url: String,
     proxy: Option<String>,
-    /// The content of the file, which may change while its name stays.
+    /// The content of `ca_file`, which may change while its name stays the same.
     authorities: Option<Vec<u8>>,
     connect: Duration,
-    /// For what is streamed through without a look; whoever looks has limits of his own.
-    silence: Duration,
+    /// The read timeout for passthrough; other requests have their own limits.
+    idle: Duration,
 }
 
 impl Http {
-    /// One of `former`, if it was made from the same.
+    /// Builds a client, or returns one of `existing` with the same settings.
     pub(super) fn new(
         config: &Upstream,
         limits: &Retry,
-        former: &[&Arc<Self>],
+        existing: &[&Arc<Self>],
     ) -> Result<Arc<Self>, Fault> {
         let transport = TransportSettings::of(config, limits)?;
-        if let Some(same) = former.iter().find(|http| http.transport == transport) {
+        if let Some(same) = existing.iter().find(|http| http.transport == transport) {
             return Ok(Arc::clone(same));
         }
         let bad = |what: String| Fault::gateway(format!("upstream `{}`: {what}", config.name));
         let base = Url::parse(&transport.base_url)
-            .map_err(|error| bad("`base_url` is no URL".to_owned()).from(error))?;
+            .map_err(|error| bad("`base_url` is not a URL".to_owned()).from(error))?;
         if base.cannot_be_a_base() {
             return Err(bad(
-                "`base_url` is no URL that a path can be joined to".to_owned()
+                "`base_url` must be a URL with a host, such as `https://api.example.com`"
+                    .to_owned(),
             ));
         }
         install_crypto();
-        let mut distrust = None;
+        let mut no_trust = None;
         let client = transport.client(true).or_else(|error| {
-            // A machine without certificates still reaches what needs none.
-            distrust = Some(failure_text(&error));
+            // A machine without certificates can still reach upstreams without TLS.
+            no_trust = Some(failure_text(&error));
             transport.client(false)
         });
         let client = client.map_err(|error| bad(failure_text(&error)))?;
@@ -83,7 +86,7 @@ impl Http {
             client,
             verbatim: OnceLock::new(),
             client_for: OnceLock::new(),
-            distrust,
+            no_trust,
         }))
     }
 
@@ -105,15 +108,15 @@ impl Http {
     pub(super) async fn passthrough(
         &self,
         url: Url,
-        passing: PassthroughRequest,
+        passthrough: PassthroughRequest,
     ) -> reqwest::Result<reqwest::Response> {
-        let mut request = reqwest::Request::new(passing.method, url);
-        *request.headers_mut() = passing.headers;
-        *request.body_mut() = match passing.length {
+        let mut request = reqwest::Request::new(passthrough.method, url);
+        *request.headers_mut() = passthrough.headers;
+        *request.body_mut() = match passthrough.length {
             Some(0) => None,
-            length => Some(reqwest::Body::wrap(Measured {
+            length => Some(reqwest::Body::wrap(SizedBody {
                 length,
-                chunks: Mutex::new(passing.body),
+                chunks: Mutex::new(passthrough.body),
             })),
         };
         self.verbatim()?.execute(request).await
@@ -131,12 +134,12 @@ impl Http {
         Ok(self.client_for.get_or_init(|| client))
     }
 
-    /// Why nobody's certificate is trusted, where that matters.
-    pub(super) fn distrust(&self) -> Option<&str> {
-        self.distrust.as_deref()
+    /// Why no certificate is trusted, if so.
+    pub(super) fn no_trust(&self) -> Option<&str> {
+        self.no_trust.as_deref()
     }
 
-    /// Where a path leads: below the base, whose own path stays, and whose `/v1` is not doubled.
+    /// The URL of a path: below the base URL's own path, without a doubled `/v1`.
     pub(super) fn url(&self, path: &str, query: &str) -> Result<Url, Fault> {
         let mut url = match path {
             MESSAGES => self.messages.clone(),
@@ -152,9 +155,9 @@ impl Http {
         if let Some(client) = self.verbatim.get() {
             return Ok(client);
         }
-        let builder = self.transport.builder(self.distrust.is_none())?;
+        let builder = self.transport.builder(self.no_trust.is_none())?;
         let client = builder
-            .read_timeout(self.transport.silence)
+            .read_timeout(self.transport.idle)
             .no_gzip()
             .no_brotli()
             .no_deflate()
@@ -166,11 +169,11 @@ impl Http {
 
 const MESSAGES: &str = "/v1/messages";
 
-/// Joins a path to the base.
+/// Joins a path to the base URL.
 ///
-/// Legal paths are checked where they come from. Should another one come as far as here, it is an
-/// error and no request: the URL library resolves dots and `\`, and what is resolved may lie outside
-/// of the base, where the account's key must not go.
+/// Paths are checked where they enter the gateway. An illegal one that gets here is an error: the
+/// URL library resolves dots and `\`, and the result may be outside of the base URL, where the
+/// account's key must not be sent.
 fn below(base: &Url, path: &str) -> Result<Url, Fault> {
     let mut url = base.clone();
     let base = base.path().trim_end_matches('/');
@@ -180,11 +183,11 @@ fn below(base: &Url, path: &str) -> Result<Url, Fault> {
     };
     let joined = format!("{base}{path}");
     url.set_path(&joined);
-    // What the base asks is not the request's.
+    // A query in the base URL is not part of the request.
     url.set_query(None);
     let is_as_joined = percent_decode_str(url.path()).eq(percent_decode_str(&joined));
     if !path.starts_with('/') || !is_as_joined {
-        let what = format!("`{path}` does not lead below the upstream's base URL");
+        let what = format!("path `{path}` is outside of the upstream's base URL");
         return Err(Fault::gateway(what));
     }
     Ok(url)
@@ -203,24 +206,25 @@ impl TransportSettings {
             proxy: config.proxy.clone(),
             authorities: config.ca_file.as_ref().map(read).transpose()?,
             connect: limits.connect,
-            silence: limits.answer,
+            idle: limits.answer,
         })
     }
 
-    fn client(&self, trusting: bool) -> reqwest::Result<Client> {
-        self.builder(trusting)?.build()
+    fn client(&self, trust_platform: bool) -> reqwest::Result<Client> {
+        self.builder(trust_platform)?.build()
     }
 
-    /// A client that does what it is told and nothing else: no redirects, no proxy from the environment, no repeats.
-    fn builder(&self, trusting: bool) -> reqwest::Result<ClientBuilder> {
-        // Reading the platform's certificates takes a while, and plain HTTP has no use for them.
-        self.builder_with(trusting && self.needs_tls())
+    /// A client that does nothing by itself: no redirects, no proxy from the environment, no
+    /// retries.
+    fn builder(&self, trust_platform: bool) -> reqwest::Result<ClientBuilder> {
+        // Loading the platform's certificates takes a while, and plain HTTP does not need them.
+        self.builder_with(trust_platform && self.needs_tls())
     }
 
     fn builder_with(&self, platform: bool) -> reqwest::Result<ClientBuilder> {
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            // The limit too, since a copy of the request is made for as long as another try is possible.
+            // The limit as well: the library copies the request as long as a retry is possible.
             .retry(reqwest::retry::never().max_retries_per_request(0))
             .referer(false)
             .no_proxy()
@@ -245,16 +249,16 @@ impl TransportSettings {
     }
 }
 
-/// The one crypto provider of the process.
+/// Installs the crypto provider of the process.
 fn install_crypto() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // An error says that there is one already, which is as good.
+        // It fails if there is one already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
 
-/// The innermost cause, which is the one that says something.
+/// The innermost cause of an error, which has the useful message.
 pub(super) fn failure_text(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
@@ -263,14 +267,14 @@ pub(super) fn failure_text(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// A body that is streamed through with the length that it came with, if it came with one.
-struct Measured {
+/// A passthrough body with its length, if it is known.
+struct SizedBody {
     length: Option<u64>,
-    /// Never locked: the mutex makes the stream `Sync`, as the client wants it.
+    /// Never locked: the mutex makes the stream `Sync`, as the client library requires.
     chunks: Mutex<BodyStream>,
 }
 
-impl http_body::Body for Measured {
+impl http_body::Body for SizedBody {
     type Data = Bytes;
     type Error = Fault;
 
@@ -308,14 +312,14 @@ mod tests {
                 proxy: None,
                 authorities: None,
                 connect: Duration::from_secs(1),
-                silence: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
             },
             messages: below(&Url::parse(base).unwrap(), MESSAGES).unwrap(),
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
             client_for: OnceLock::new(),
-            distrust: None,
+            no_trust: None,
         };
         assert_eq!(
             http.url(path, "beta=true").unwrap().as_str(),
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_the_base_stays_and_v1_is_not_doubled() {
+    fn the_base_path_is_kept_and_v1_is_not_doubled() {
         install_crypto();
         leads("http://a.test", "/v1/messages", "http://a.test/v1/messages");
         leads(
@@ -360,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_below_the_base_is_refused() {
+    fn paths_outside_of_the_base_are_rejected() {
         for base in ["http://a.test", "http://a.test/v1/", "http://a.test/api/x"] {
             let base = Url::parse(base).unwrap();
             for path in [
@@ -374,8 +378,8 @@ mod tests {
                 "/v1\\..\\admin",
                 "/v1/.\t./admin",
             ] {
-                let refused = below(&base, path).map(|url| url.to_string());
-                assert!(refused.is_err(), "{base} {path}: {refused:?}");
+                let url = below(&base, path).map(|url| url.to_string());
+                assert!(url.is_err(), "{base} {path}: {url:?}");
             }
         }
     }

@@ -1,6 +1,7 @@
-//! The embedded upstream: a model that answers offline and says what it received.
+//! The built-in upstream: it works offline and replies with what it received.
 //!
-//! It stands in where no upstream is configured, so that a client, a plugin or a test can be tried without a key.
+//! It is used if no upstream is configured, so that a client, a plugin or a test can be tried
+//! without a key.
 
 mod shape;
 
@@ -17,14 +18,14 @@ use crate::{
 
 use super::Model;
 
-/// What the echo upstream is in the words of the configuration.
+/// The echo upstream's configuration.
 pub(super) fn config() -> config::Upstream {
     config::Upstream {
-        #[expect(clippy::unwrap_used, reason = "a literal that is a right name")]
+        #[expect(clippy::unwrap_used, reason = "a literal that is a valid name")]
         name: "echo".parse().unwrap(),
         base_url: String::new(),
         dialect: ANTHROPIC.into(),
-        // It keeps nothing between two requests.
+        // It keeps nothing between requests.
         lacks: ["message-threads".to_owned()].into(),
         lacks_beside_others: Default::default(),
         models: Vec::new(),
@@ -36,31 +37,34 @@ pub(super) fn config() -> config::Upstream {
     }
 }
 
-/// The names that Claude Code asks for. Any other is answered as well.
+/// The models that Claude Code requests. Any other name works as well.
 pub(super) fn models() -> Vec<Model> {
     ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"]
         .map(Model::named)
         .into()
 }
 
-/// Answers as the API would: an error for what it would refuse, a message or a count.
-pub(super) fn answer(request: &Request, edits: &str) -> Response {
+/// Responds as the API would: with an error if the request is invalid, else with a message or a
+/// count.
+pub(super) fn respond(request: &Request, edits: &str) -> Response {
     let bytes = request.body.bytes();
     let body: Value = match serde_json::from_slice(&bytes) {
         Ok(body) => body,
-        Err(error) => return refusal(&format!("the request body is not valid JSON: {error}")),
+        Err(error) => {
+            return invalid_request(&format!("the request body is not valid JSON: {error}"));
+        }
     };
-    if let Some(reason) = shape::wrong(&body, request.kind) {
-        return refusal(&reason);
+    if let Some(reason) = shape::problem(&body, request.kind) {
+        return invalid_request(&reason);
     }
     let tokens = tokens(&body);
     if request.kind == RequestKind::CountTokens {
         return whole(StatusCode::OK, &json!({ "input_tokens": tokens }));
     }
-    let says = shape::says(&body, bytes.len(), edits);
+    let content = shape::reply(&body, bytes.len(), edits);
     let message = Message {
         model: body["model"].clone(),
-        says,
+        content,
         input_tokens: tokens,
     };
     if request.stream {
@@ -72,22 +76,22 @@ pub(super) fn answer(request: &Request, edits: &str) -> Response {
 
 struct Message {
     model: Value,
-    says: Says,
+    content: Content,
     input_tokens: usize,
 }
 
-/// The content of the answer.
-enum Says {
+/// The content of the message.
+enum Content {
     Text(String),
     UseTool { name: String, input: Value },
 }
 
 impl Message {
     fn whole(&self) -> Value {
-        let block = match &self.says {
-            Says::Text(text) => json!({ "type": "text", "text": text }),
-            Says::UseTool { name, input } => {
-                json!({ "type": "tool_use", "id": fresh("toolu"), "name": name, "input": input })
+        let block = match &self.content {
+            Content::Text(text) => json!({ "type": "text", "text": text }),
+            Content::UseTool { name, input } => {
+                json!({ "type": "tool_use", "id": new_id("toolu"), "name": name, "input": input })
             }
         };
         self.envelope(
@@ -97,20 +101,20 @@ impl Message {
         )
     }
 
-    /// The same in events, the text in pieces as a model writes it.
+    /// The message as events, its text in pieces as a model writes it.
     fn stream(&self) -> Response {
-        let (block, deltas) = match &self.says {
-            Says::Text(text) => {
+        let (block, deltas) = match &self.content {
+            Content::Text(text) => {
                 let delta = |text: String| json!({ "type": "text_delta", "text": text });
                 (
                     json!({ "type": "text", "text": "" }),
                     pieces(text).map(delta).collect::<Vec<_>>(),
                 )
             }
-            Says::UseTool { name, input } => {
+            Content::UseTool { name, input } => {
                 let delta =
                     |part: String| json!({ "type": "input_json_delta", "partial_json": part });
-                let id = fresh("toolu");
+                let id = new_id("toolu");
                 let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
                 (block, pieces(&input.to_string()).map(delta).collect())
             }
@@ -134,7 +138,7 @@ impl Message {
             }),
             json!({ "type": "message_stop" }),
         ]);
-        let chunks = stream::iter(events).map(|event| Ok(written(&event)));
+        let chunks = stream::iter(events).map(|event| Ok(encode(&event)));
         Response {
             status: StatusCode::OK,
             headers: headers("text/event-stream"),
@@ -144,7 +148,7 @@ impl Message {
 
     fn envelope(&self, content: Value, stop_reason: Value, output_tokens: usize) -> Value {
         json!({
-            "id": fresh("msg"),
+            "id": new_id("msg"),
             "type": "message",
             "role": "assistant",
             "model": self.model,
@@ -161,28 +165,28 @@ impl Message {
     }
 
     fn stop_reason(&self) -> &'static str {
-        match self.says {
-            Says::Text(_) => "end_turn",
-            Says::UseTool { .. } => "tool_use",
+        match self.content {
+            Content::Text(_) => "end_turn",
+            Content::UseTool { .. } => "tool_use",
         }
     }
 
     fn output_tokens(&self) -> usize {
-        match &self.says {
-            Says::Text(text) => about(text.len()),
-            Says::UseTool { name, input } => about(name.len() + input.to_string().len()),
+        match &self.content {
+            Content::Text(text) => estimate(text.len()),
+            Content::UseTool { name, input } => estimate(name.len() + input.to_string().len()),
         }
     }
 }
 
-/// A count that is rough but follows what is there: all of the prompt's text, and none of its settings.
+/// A rough count that follows the size of the prompt: all of its text, and none of its settings.
 fn tokens(body: &Value) -> usize {
     let length = |key: &str| body.get(key).map_or(0, |value| value.to_string().len());
-    about(length("system") + length("messages") + length("tools"))
+    estimate(length("system") + length("messages") + length("tools"))
 }
 
-/// Four bytes are about a token.
-fn about(bytes: usize) -> usize {
+/// An estimate: a token is about four bytes.
+fn estimate(bytes: usize) -> usize {
     bytes.div_ceil(4).max(1)
 }
 
@@ -199,11 +203,11 @@ fn pieces(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-fn fresh(prefix: &str) -> String {
+fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
 }
 
-fn written(event: &Value) -> Bytes {
+fn encode(event: &Value) -> Bytes {
     let name = event["type"].as_str().unwrap_or_default().to_owned();
     let data = event.to_string();
     let mut out = BytesMut::new();
@@ -211,7 +215,7 @@ fn written(event: &Value) -> Bytes {
     out.freeze()
 }
 
-fn refusal(message: &str) -> Response {
+fn invalid_request(message: &str) -> Response {
     let error = json!({ "type": "invalid_request_error", "message": message });
     whole(
         StatusCode::BAD_REQUEST,

@@ -1,4 +1,5 @@
-//! The client library's errors in our words. None of them carries a URL's credentials or a header.
+//! Maps the client library's errors to faults. None of them contains a URL's credentials or a
+//! header.
 
 use std::{error::Error, time::Duration};
 
@@ -10,10 +11,11 @@ use crate::{
 
 use super::client::failure_text;
 
-/// No answer has begun. `distrust` says why nobody's certificate is trusted, where that is so.
-pub(super) fn before_answer(
+/// The fault for an error before the response began. `no_trust` says why no certificate is trusted,
+/// if so.
+pub(super) fn before_response(
     config: &Upstream,
-    distrust: Option<&str>,
+    no_trust: Option<&str>,
     error: reqwest::Error,
 ) -> Fault {
     let name = &config.name;
@@ -21,21 +23,21 @@ pub(super) fn before_answer(
     if error.is_dns() {
         return Fault::upstream(
             Kind::Unreachable,
-            format!("the host of upstream `{name}` is not known: {cause}"),
+            format!("cannot resolve the host of upstream `{name}`: {cause}"),
         );
     }
     if error.is_connect() {
-        let mut what = format!("no connection to upstream `{name}`: {cause}");
+        let mut what = format!("cannot connect to upstream `{name}`: {cause}");
         if error.is_timeout() {
-            what = format!("no connection to upstream `{name}` in time");
+            what = format!("timed out connecting to upstream `{name}`");
         }
-        if let Some(reason) = distrust.filter(|_| config.base_url.starts_with("https:")) {
+        if let Some(reason) = no_trust.filter(|_| config.base_url.starts_with("https:")) {
             what.push_str(&format!(
                 " ({reason}; install the system's certificate authorities or set `ca_file`)"
             ));
         }
         let fault = Fault::upstream(Kind::Unreachable, what);
-        // A certificate does not get better by itself.
+        // Retrying does not repair a certificate.
         return if is_tls(&error) {
             fault.retry(Retry::Failover)
         } else {
@@ -43,19 +45,21 @@ pub(super) fn before_answer(
         };
     }
     if error.is_timeout() {
-        let what = format!("upstream `{name}` did not answer in time");
+        let what = format!("upstream `{name}` did not respond in time");
         return Fault::upstream(Kind::TimedOut, what);
     }
     if error.is_builder() {
-        return Fault::gateway(format!("upstream `{name}` cannot be asked: {cause}"));
+        return Fault::gateway(format!(
+            "cannot build the request to upstream `{name}`: {cause}"
+        ));
     }
     Fault::upstream(
         Kind::InvalidResponse,
-        format!("the connection to upstream `{name}` broke before an answer: {cause}"),
+        format!("the connection to upstream `{name}` was lost before its response: {cause}"),
     )
 }
 
-/// Why the client's request body could not be read, where that is what failed.
+/// The fault of the client's request body, if that is what failed.
 pub(super) fn of_request_body(error: &reqwest::Error) -> Option<Fault> {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -68,11 +72,11 @@ pub(super) fn of_request_body(error: &reqwest::Error) -> Option<Fault> {
     None
 }
 
-/// Whether the handshake failed, and not the connection under it.
+/// Whether the TLS handshake failed, and not the connection below it.
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
-        // An I/O error hides the one that it wraps from `source`.
+        // `source` of an I/O error does not return the error that it wraps.
         let wrapped = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
@@ -84,22 +88,22 @@ fn is_tls(error: &reqwest::Error) -> bool {
     false
 }
 
-/// The answer has begun and does not go on.
-pub(super) fn silence(name: &UpstreamId, idle: Duration) -> Fault {
+/// The fault for a response that stalls.
+pub(super) fn idle(name: &UpstreamId, idle: Duration) -> Fault {
     let idle = idle.as_secs_f64();
-    let what = format!("upstream `{name}` sent no byte for {idle} s in the middle of its answer");
+    let what = format!("upstream `{name}` sent nothing for {idle} s in the middle of its response");
     Fault::upstream(Kind::TimedOut, what)
 }
 
-/// The answer was cut short.
-pub(super) fn within_answer(name: &UpstreamId, error: reqwest::Error) -> Fault {
+/// The fault for an error within a response.
+pub(super) fn within_response(name: &UpstreamId, error: reqwest::Error) -> Fault {
     let cause = failure_text(&error);
     if error.is_timeout() {
-        let what = format!("upstream `{name}` fell silent in the middle of its answer");
+        let what = format!("upstream `{name}` timed out in the middle of its response");
         return Fault::upstream(Kind::TimedOut, what);
     }
     Fault::upstream(
         Kind::InvalidResponse,
-        format!("the answer of upstream `{name}` was cut short: {cause}"),
+        format!("the response of upstream `{name}` was truncated: {cause}"),
     )
 }

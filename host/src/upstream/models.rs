@@ -1,4 +1,4 @@
-//! Which models an upstream lists, asked for at most every five minutes.
+//! The models that an upstream lists, requested at most every five minutes.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Credential, Http, Transport, Upstream, echo};
 
-/// New models do not come oftener.
-const FRESH: Duration = Duration::from_secs(300);
+/// How long a list is kept.
+const TTL: Duration = Duration::from_secs(300);
 
-/// Claude Code waits three seconds for the whole list.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an upstream may take. Claude Code waits three seconds for the whole list.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// More than any list is long.
+/// The longest list that is read, in bytes.
 const LIMIT: usize = 4 * 1024 * 1024;
 
 /// An entry of a list of models, in Anthropic's shape.
@@ -41,12 +41,13 @@ impl Model {
         };
         default("id", json!(id));
         default("display_name", json!(id));
-        // What the API gives where the day is not known.
+        // What the API sends if the date is unknown.
         default("created_at", json!("1970-01-01T00:00:00Z"));
         Self { id, entry }
     }
 }
 
+/// Requests the list from an upstream that speaks Anthropic's dialect.
 pub(super) async fn list(
     upstream: &Upstream,
     credential: Option<Credential<'_>>,
@@ -56,16 +57,16 @@ pub(super) async fn list(
         Transport::Echo => return echo::models().into(),
         Transport::Http(http) => http,
     };
-    let asking = credential.map(|credential| ask(upstream, http, credential));
-    let own = matches!(credential, Some(Credential::Account(_)));
-    told(upstream, asking, own, now).await
+    let request = credential.map(|credential| fetch(upstream, http, credential));
+    let from_account = matches!(credential, Some(Credential::Account(_)));
+    list_with(upstream, request, from_account, now).await
 }
 
-/// What `asking` tells, in time. `own` where that is for every client to know.
-pub(super) async fn told(
+/// The list that `request` yields in time. It is kept for all clients if it is `from_account`.
+pub(super) async fn list_with(
     upstream: &Upstream,
-    asking: Option<impl Future<Output = Option<Bytes>>>,
-    own: bool,
+    request: Option<impl Future<Output = Option<Bytes>>>,
+    from_account: bool,
     now: Instant,
 ) -> Arc<[Model]> {
     if let Some(list) = remembered(upstream, now) {
@@ -75,18 +76,18 @@ pub(super) async fn told(
         let models = upstream.config.models.iter();
         models.map(|id| Model::named(id)).collect()
     };
-    let Some(asking) = asking else {
+    let Some(request) = request else {
         return configured();
     };
-    // Dropping the future at the time-out drops the connection.
-    let asked = tokio::time::timeout(PATIENCE, asking).await;
-    let Some(list) = asked.ok().flatten().and_then(|body| parse(&body)) else {
-        tracing::debug!(upstream = %upstream.config.name, "no list of models in time");
+    // Dropping the future after the timeout closes the connection.
+    let response = tokio::time::timeout(TIMEOUT, request).await;
+    let Some(list) = response.ok().flatten().and_then(|body| parse(&body)) else {
+        tracing::debug!(upstream = %upstream.config.name, "could not list models in time");
         return configured();
     };
     let list: Arc<[Model]> = list.into();
-    // What one client's own credential may see is not for others.
-    if own {
+    // What one client's own credential may see is not shown to others.
+    if from_account {
         *upstream
             .listed
             .lock()
@@ -100,22 +101,22 @@ fn remembered(upstream: &Upstream, now: Instant) -> Option<Arc<[Model]>> {
         .listed
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let (asked, list) = listed.as_ref()?;
-    (now.duration_since(*asked) < FRESH).then(|| Arc::clone(list))
+    let (at, list) = listed.as_ref()?;
+    (now.duration_since(*at) < TTL).then(|| Arc::clone(list))
 }
 
-/// `None` where what comes is no answer.
-async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Option<Bytes> {
+/// Fetches the list; `None` if the request fails.
+async fn fetch(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Option<Bytes> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     upstream.sign(&mut headers, credential).ok()?;
     let url = http.url("/v1/models", "limit=1000").ok()?;
-    let answer = http.send(Method::GET, url, headers, "".into()).await.ok()?;
-    if !answer.status().is_success() {
+    let response = http.send(Method::GET, url, headers, "".into()).await.ok()?;
+    if !response.status().is_success() {
         return None;
     }
     let mut body = BytesMut::new();
-    let mut chunks = answer.bytes_stream();
+    let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         body.extend_from_slice(&chunk.ok()?);
         if body.len() > LIMIT {
@@ -125,7 +126,7 @@ async fn ask(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Op
     Some(body.freeze())
 }
 
-/// Reads Anthropic's list, and any other that has `data[].id`.
+/// Parses Anthropic's list, and any other that has `data[].id`.
 fn parse(body: &[u8]) -> Option<Vec<Model>> {
     let mut list: Value = serde_json::from_slice(body).ok()?;
     let Value::Array(data) = list.get_mut("data")?.take() else {
@@ -136,7 +137,7 @@ fn parse(body: &[u8]) -> Option<Vec<Model>> {
             return None;
         };
         let id = entry.get("id")?.as_str()?.to_owned();
-        // What other makers put there says nothing here.
+        // Other APIs have this field; it means nothing here.
         entry.shift_remove("object");
         Some(Model::from_entry(id, entry))
     });
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_another_make_is_read_too() {
+    fn a_list_of_another_api_is_read_too() {
         let body =
             br#"{"object":"list","data":[{"id":"glm-5","object":"model","created":1},{"no":1}]}"#;
         let list = parse(body).unwrap();
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_upstream_knows_stays_in_the_entry() {
+    fn unknown_fields_of_an_entry_are_kept() {
         let body = br#"{"data":[{"id":"m","display_name":"M","capabilities":{"x":1}}]}"#;
         let list = parse(body).unwrap();
         assert_eq!(list[0].entry["display_name"], "M");

@@ -1,13 +1,13 @@
-//! What the echo upstream reads in a request, and what it makes of it.
+//! How the echo upstream checks a request and chooses its reply.
 
 use serde_json::{Map, Value};
 
 use crate::message::RequestKind;
 
-use super::Says;
+use super::Content;
 
-/// What the API would refuse.
-pub(super) fn wrong(body: &Value, kind: RequestKind) -> Option<String> {
+/// Why the API would reject the request.
+pub(super) fn problem(body: &Value, kind: RequestKind) -> Option<String> {
     let missing = |field: &str| Some(format!("{field}: Field required"));
     if !body.is_object() {
         return Some("the request body is not a JSON object".to_owned());
@@ -34,22 +34,22 @@ pub(super) fn wrong(body: &Value, kind: RequestKind) -> Option<String> {
     }
 }
 
-/// What to answer to a request that is well formed.
-pub(super) fn says(body: &Value, bytes: usize, edits: &str) -> Says {
+/// The reply to a valid request.
+pub(super) fn reply(body: &Value, bytes: usize, edits: &str) -> Content {
     let format = &body["output_config"]["format"];
     if format["type"] == "json_schema" {
-        return Says::Text(sample(&format["schema"]).to_string());
+        return Content::Text(sample(&format["schema"]).to_string());
     }
-    let content = last_of_user(body);
-    let texts = texts(content);
-    if let Some(use_tool) = texts.iter().rev().find_map(|text| wanted_tool(text)) {
+    let user = last_of_user(body);
+    let texts = texts(user);
+    if let Some(use_tool) = texts.iter().rev().find_map(|text| requested_tool(text)) {
         return use_tool;
     }
-    if let Some(result) = tool_result(content) {
+    if let Some(result) = tool_result(user) {
         let first: String = result.chars().take(200).collect();
-        return Says::Text(format!("The tool answered: {first}"));
+        return Content::Text(format!("The tool answered: {first}"));
     }
-    Says::Text(received(body, bytes, edits))
+    Content::Text(received(body, bytes, edits))
 }
 
 fn received(body: &Value, bytes: usize, edits: &str) -> String {
@@ -59,7 +59,7 @@ fn received(body: &Value, bytes: usize, edits: &str) -> String {
     };
     let count = |key: &str| body[key].as_array().map_or(0, Vec::len);
     format!(
-        "This is the echo upstream of Witgate, which answers offline. It received: model {}, {}, {}, {bytes} bytes. \
+        "This is the echo upstream of Witgate, which works offline. It received: model {}, {}, {}, {bytes} bytes. \
          Edits by plugins: {}.",
         body["model"].as_str().unwrap_or_default(),
         many(count("messages"), "message"),
@@ -68,7 +68,7 @@ fn received(body: &Value, bytes: usize, edits: &str) -> String {
     )
 }
 
-/// The content of the last message that is the user's; later ones of role `system` are not looked at.
+/// The content of the last user message; later messages of role `system` are ignored.
 fn last_of_user(body: &Value) -> &Value {
     let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
     let last = messages.iter().rfind(|message| message["role"] == "user");
@@ -86,7 +86,7 @@ fn texts(content: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Clients mix reminders of their own into what the user says.
+/// The text without the reminders that clients add to the user's message.
 fn without_reminders(text: &str) -> String {
     const OPEN: &str = "<system-reminder>";
     const CLOSE: &str = "</system-reminder>";
@@ -102,17 +102,17 @@ fn without_reminders(text: &str) -> String {
     kept
 }
 
-/// `use the tool NAME with {json}`, whatever stands before and behind.
-fn wanted_tool(text: &str) -> Option<Says> {
-    let (_, wish) = text.rsplit_once("use the tool ")?;
-    let (name, input) = wish.split_once(" with ")?;
+/// Finds `use the tool NAME with {json}` anywhere in a text.
+fn requested_tool(text: &str) -> Option<Content> {
+    let (_, call) = text.rsplit_once("use the tool ")?;
+    let (name, input) = call.split_once(" with ")?;
     let input = serde_json::Deserializer::from_str(input)
         .into_iter::<Value>()
         .next()?
         .ok()?;
     let name = name.trim().trim_matches('`').to_owned();
     (input.is_object() && !name.is_empty() && !name.contains(char::is_whitespace))
-        .then_some(Says::UseTool { name, input })
+        .then_some(Content::UseTool { name, input })
 }
 
 fn tool_result(content: &Value) -> Option<String> {
@@ -123,7 +123,7 @@ fn tool_result(content: &Value) -> Option<String> {
     Some(texts(&result["content"]).join("\n"))
 }
 
-/// The smallest value that a JSON schema asks for, as far as it can be told from its types.
+/// The smallest value that fits a JSON schema, as far as its types and enums show.
 fn sample(schema: &Value) -> Value {
     if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
         return first.clone();
@@ -162,14 +162,14 @@ mod tests {
             { "role": "user", "content": content },
             { "role": "system", "content": "be brief" },
         ]});
-        match says(&body, 1, "") {
-            Says::UseTool { name, input } => Some((name, input)),
-            Says::Text(_) => None,
+        match reply(&body, 1, "") {
+            Content::UseTool { name, input } => Some((name, input)),
+            Content::Text(_) => None,
         }
     }
 
     #[test]
-    fn a_tool_is_used_when_the_user_says_so() {
+    fn a_tool_is_used_at_the_users_request() {
         let wanted = Some(("Bash".to_owned(), json!({ "command": "ls with me" })));
         let wish = "use the tool Bash with {\"command\":\"ls with me\"}";
         assert_eq!(tool(json!(wish)), wanted);
@@ -188,31 +188,31 @@ mod tests {
         let body = json!({ "model": "m", "messages": [{ "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": "t", "content": [{ "type": "text", "text": "42 files" }] },
         ]}]});
-        let Says::Text(text) = says(&body, 1, "") else {
+        let Content::Text(text) = reply(&body, 1, "") else {
             panic!("no text")
         };
         assert!(text.contains("42 files"), "{text}");
     }
 
     #[test]
-    fn a_wanted_schema_is_kept_to() {
+    fn a_requested_schema_is_followed() {
         let schema = json!({ "type": "object", "properties": { "title": { "type": "string" } } });
         let body = json!({
             "model": "m",
             "messages": [{ "role": "user", "content": "use the tool Bash with {}" }],
             "output_config": { "format": { "type": "json_schema", "schema": schema } },
         });
-        let Says::Text(text) = says(&body, 1, "") else {
+        let Content::Text(text) = reply(&body, 1, "") else {
             panic!("no text")
         };
         assert_eq!(text, r#"{"title":"echo"}"#);
     }
 
     #[test]
-    fn what_is_missing_is_named() {
-        let wrong = |body| wrong(&body, RequestKind::Messages).unwrap();
-        assert!(wrong(json!({ "model": "m", "messages": [{}] })).contains("max_tokens"));
-        assert!(wrong(json!({ "model": "m", "max_tokens": 1 })).contains("messages"));
-        assert!(wrong(json!({ "max_tokens": 1 })).contains("model"));
+    fn missing_fields_are_named() {
+        let problem = |body| problem(&body, RequestKind::Messages).unwrap();
+        assert!(problem(json!({ "model": "m", "messages": [{}] })).contains("max_tokens"));
+        assert!(problem(json!({ "model": "m", "max_tokens": 1 })).contains("messages"));
+        assert!(problem(json!({ "max_tokens": 1 })).contains("model"));
     }
 }
