@@ -234,8 +234,8 @@ impl Accounts {
         }
     }
 
-    /// Notes that the upstream rejected this credential of the account. If it returns true,
-    /// [`Accounts::credential`] may return another one now, so the account is worth one more
+    /// Notes that the upstream rejected this credential of the account. Returns whether
+    /// [`Accounts::credential`] may return another one now: then the account is worth one more
     /// attempt before the rejection is reported.
     pub(crate) fn credential_rejected(
         &self,

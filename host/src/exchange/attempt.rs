@@ -53,7 +53,7 @@ pub(crate) enum AttemptEnd {
         try_next: bool,
     },
     /// An error, after the failure hooks.
-    Failed(Box<AttemptError>),
+    Error(Box<AttemptError>),
     /// A plugin or the gateway itself failed.
     Fault(Fault),
 }
@@ -81,7 +81,7 @@ impl AttemptEnd {
     pub(crate) fn account_outcome(&self, request: &Request) -> AccountOutcome {
         match self {
             Self::Received(_) if request.kind == RequestKind::Messages => AccountOutcome::Success,
-            Self::Failed(error) => error.account_outcome(request),
+            Self::Error(error) => error.account_outcome(request),
             _ => AccountOutcome::Neutral,
         }
     }
@@ -90,7 +90,7 @@ impl AttemptEnd {
     pub(crate) fn status(&self) -> AttemptStatus {
         match self {
             Self::Received(received) => AttemptStatus::Code(received.status().as_u16()),
-            Self::Failed(error) => error.attempt_status(),
+            Self::Error(error) => error.attempt_status(),
             Self::Answered { .. } => AttemptStatus::Word("answered"),
             Self::Refused { .. } => AttemptStatus::Word("refused"),
             Self::Fault(_) => AttemptStatus::Word("failed"),
@@ -101,7 +101,7 @@ impl AttemptEnd {
     pub(crate) fn retry_cause(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
-            Self::Failed(error) => error.cause(),
+            Self::Error(error) => error.cause(),
             Self::Received(_) | Self::Answered { .. } | Self::Fault(_) => "other",
         }
     }
@@ -127,7 +127,7 @@ pub(crate) async fn run(
         None => {}
         // No plugin translates for this upstream. Another upstream may serve the request.
         Some(AttemptEnd::Fault(fault)) if fault.retry == Retry::Failover => {
-            return AttemptEnd::Failed(Box::new(AttemptError::no_response(target, fault)));
+            return AttemptEnd::Error(Box::new(AttemptError::no_response(target, fault)));
         }
         Some(end) => return end,
     }
@@ -156,7 +156,7 @@ pub(crate) async fn run(
         let renewed = accounts.credential_rejected(target.index, account, used);
         error.renewed = renewed && may_renew;
     }
-    AttemptEnd::Failed(error)
+    AttemptEnd::Error(error)
 }
 
 /// Adapts the headers to an upstream with another dialect: `accept` and `content-type` describe its

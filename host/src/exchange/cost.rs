@@ -18,9 +18,9 @@ const DELTAS: usize = 1_000;
 
 /// The events of a streamed message: a head, many small deltas, an end.
 fn events() -> Vec<Event> {
-    let event = |name: &str, rest: &str| Event {
+    let event = |name: &str, members: &str| Event {
         name: name.to_owned(),
-        data: format!(r#"{{"type":"{name}"{rest}}}"#),
+        data: format!(r#"{{"type":"{name}"{members}}}"#),
     };
     let delta =
         r#","index":0,"delta":{"type":"text_delta","text":"some words of the \"answer\" "}"#;

@@ -61,9 +61,9 @@ async fn request_list(
     target: &Target,
     credential: Credential<'_>,
 ) -> Result<Bytes, Fault> {
-    let failed = |what: String| Fault::upstream(Kind::NotFound, what);
+    let no_list = |what: String| Fault::upstream(Kind::NotFound, what);
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
-        return Err(failed("the upstream is no longer configured".to_owned()));
+        return Err(no_list("the upstream is no longer configured".to_owned()));
     };
     let blank = blank();
     let mut request = blank.clone();
@@ -71,10 +71,10 @@ async fn request_list(
     match run.on_attempt(&mut request, target).await? {
         Decision::Proceed => {}
         Decision::Answer { plugin, .. } => {
-            return Err(failed(format!("plugin `{plugin}` answered the request")));
+            return Err(no_list(format!("plugin `{plugin}` answered the request")));
         }
         Decision::Refuse { plugin, fault, .. } => {
-            return Err(failed(format!(
+            return Err(no_list(format!(
                 "plugin `{plugin}` refused the request: {fault}"
             )));
         }
@@ -92,7 +92,7 @@ async fn request_list(
             let changed = run.begin_response(head).on_body(&body).await?;
             Ok(changed.unwrap_or(body))
         }
-        Ok(Received::Stream(_)) => Err(failed("got a stream, expected a JSON list".to_owned())),
+        Ok(Received::Stream(_)) => Err(no_list("got a stream, expected a JSON list".to_owned())),
         Err(error) => Err(error.into_fault()),
     }
 }

@@ -72,7 +72,7 @@ impl Finished {
             .map(|target| attempt::origin(target, expose, &edits))
             .unwrap_or_default();
         // A single successful attempt needs no header.
-        if (record.tried.len() > 1 || matches!(end, AttemptEnd::Failed(_)))
+        if (record.tried.len() > 1 || matches!(end, AttemptEnd::Error(_)))
             && let Ok(tried) = HeaderValue::from_str(&record.attempts_line(expose))
         {
             origin.insert("x-witgate-attempts", tried);
@@ -107,7 +107,7 @@ impl Finished {
                 let response = json::local(answer.status, answer.headers, answer.body, mode);
                 Answer::whole(response, record)
             }
-            (AttemptEnd::Failed(error), _) => give_up(*error, record),
+            (AttemptEnd::Error(error), _) => give_up(*error, record),
             (AttemptEnd::Refused { plugin, fault, .. }, _) => {
                 Answer::refused(&plugin, fault, record)
             }

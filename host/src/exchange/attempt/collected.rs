@@ -23,7 +23,7 @@ impl StreamResponse {
             mut decoder,
             mut chunks,
         } = self;
-        let failed = |fault| Box::new(AttemptError::no_response(target, fault));
+        let no_response = |fault| Box::new(AttemptError::no_response(target, fault));
         let mut collector = Collector::default();
         let mut pending = frames;
         let mut received: usize = pending.iter().map(Frame::len).sum();
@@ -43,21 +43,21 @@ impl StreamResponse {
                 }
             }
             if decoder.is_too_long() {
-                return Err(failed(too_long(&target.upstream)));
+                return Err(no_response(too_long(&target.upstream)));
             }
             let next = if complete { None } else { chunks.next().await };
             let Some(chunk) = next else { break };
-            let chunk = chunk.map_err(failed)?;
+            let chunk = chunk.map_err(no_response)?;
             received += chunk.len();
             if received > limits::RESPONSE {
                 let fault = too_much(&target.upstream, limits::RESPONSE, "in one response");
-                return Err(failed(fault));
+                return Err(no_response(fault));
             }
             decoder.push(chunk);
             pending = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = collector.finish().map_err(failed)?;
+        let body = collector.finish().map_err(no_response)?;
         let mut usage = Usage::default();
         usage.of_message(&body);
         Ok(JsonResponse {

@@ -430,9 +430,9 @@ mod tests {
 
     #[test]
     fn an_error_outside_the_envelope_is_wrapped() {
-        let failed = error(503, "<html>down\n for now</html>", None);
-        assert_eq!(failed.failure.kind, "overloaded_error");
-        let fault = failed.into_outcome().0.err().unwrap();
+        let attempt_error = error(503, "<html>down\n for now</html>", None);
+        assert_eq!(attempt_error.failure.kind, "overloaded_error");
+        let fault = attempt_error.into_outcome().0.err().unwrap();
         assert_eq!(
             fault.kind,
             Kind::Refused {
@@ -484,10 +484,10 @@ mod tests {
             ("", false),
         ];
         for (body, expected) in table {
-            let failed = error(403, body, Some("ada"));
-            assert_eq!(failed.rejected_our_credential(), expected, "{body}");
+            let attempt_error = error(403, body, Some("ada"));
+            assert_eq!(attempt_error.rejected_our_credential(), expected, "{body}");
             assert!(!error(403, body, None).rejected_our_credential(), "{body}");
-            let outcome = failed.into_outcome().0;
+            let outcome = attempt_error.into_outcome().0;
             let blamed = matches!(&outcome, Err(fault) if fault.kind == Kind::BadCredential);
             assert_eq!(blamed, expected, "{body}");
         }
@@ -497,11 +497,11 @@ mod tests {
     fn a_plugin_decides_what_a_403_is_about() {
         let suspended =
             r#"{"type":"error","error":{"type":"permission_error","message":"Account suspended"}}"#;
-        let mut failed = error(403, suspended, Some("ada"));
-        assert!(failed.rejected_our_credential());
-        failed.failure.corrected = true;
-        assert!(!failed.rejected_our_credential());
-        "authentication_error".clone_into(&mut failed.failure.kind);
-        assert!(failed.rejected_our_credential());
+        let mut attempt_error = error(403, suspended, Some("ada"));
+        assert!(attempt_error.rejected_our_credential());
+        attempt_error.failure.corrected = true;
+        assert!(!attempt_error.rejected_our_credential());
+        "authentication_error".clone_into(&mut attempt_error.failure.kind);
+        assert!(attempt_error.rejected_our_credential());
     }
 }

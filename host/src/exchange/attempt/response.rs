@@ -62,17 +62,17 @@ pub(crate) struct StreamResponse {
 pub(crate) struct Deadline {
     upstream: UpstreamId,
     /// What the upstream should send, for the error message.
-    what: &'static str,
+    awaited: &'static str,
     limit: Duration,
     by: Instant,
 }
 
 impl Deadline {
     /// `limit` from now.
-    pub(crate) fn of(target: &Target, what: &'static str, limit: Duration) -> Self {
+    pub(crate) fn of(target: &Target, awaited: &'static str, limit: Duration) -> Self {
         Self {
             upstream: target.upstream.clone(),
-            what,
+            awaited,
             limit,
             by: Instant::now() + limit,
         }
@@ -82,9 +82,11 @@ impl Deadline {
     pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Fault> {
         let waited = tokio::time::timeout_at(self.by.into(), future).await;
         waited.map_err(|_| {
-            let Self { upstream, what, .. } = self;
+            let Self {
+                upstream, awaited, ..
+            } = self;
             let limit = self.limit.as_secs_f64();
-            let what = format!("upstream `{upstream}` sent no {what} within {limit} s");
+            let what = format!("upstream `{upstream}` sent no {awaited} within {limit} s");
             Fault::upstream(Kind::TimedOut, what)
         })
     }

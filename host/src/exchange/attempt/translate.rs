@@ -107,11 +107,11 @@ impl Translation {
         self.decoder.push(chunk);
         let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
         let mut out = BytesMut::new();
-        let mut failed = None;
+        let mut fault = None;
         for frame in frames {
             // A frame of comments only has no event.
             let Some(event) = frame.event() else { continue };
-            failed = self.show(event, &mut out).await.err();
+            fault = self.show(event, &mut out).await.err();
             if self.translator.is_none() {
                 break;
             }
@@ -120,13 +120,13 @@ impl Translation {
             self.without_output = 0;
         }
         if self.translator.is_some() && self.decoder.is_too_long() {
-            failed = Some(too_long(&self.upstream));
+            fault = Some(too_long(&self.upstream));
         }
         if self.without_output > limits::RESPONSE {
             let what = "without an event for the client";
-            failed = Some(too_much(&self.upstream, limits::RESPONSE, what));
+            fault = Some(too_much(&self.upstream, limits::RESPONSE, what));
         }
-        self.send(out, failed);
+        self.send(out, fault);
     }
 
     /// Translates one event and writes the result. After the end of the message, and after a
@@ -164,7 +164,7 @@ impl Translation {
         if let Some(mut translator) = self.translator.take() {
             match translator.on_end(fault.is_none()).await {
                 Ok(events) => self.write(&events, &mut out),
-                Err(failed) => return self.send(out, Some(failed)),
+                Err(plugin_fault) => return self.send(out, Some(plugin_fault)),
             }
         }
         self.send(out, fault);

@@ -189,7 +189,7 @@ impl Failover {
         if let Some(lost) = self.lost_thread() {
             return AttemptEnd::Fault(lost);
         }
-        if let AttemptEnd::Failed(error) = &mut end {
+        if let AttemptEnd::Error(error) = &mut end {
             error.available_at = no_target.available_at;
         }
         end
@@ -207,7 +207,7 @@ impl Failover {
         self.lease
     }
 
-    /// Moves to the first untried, available target. If there is none and `or_same` is set, falls
+    /// Moves to the first untried, available target. Without one, and if `or_same` is set, falls
     /// back to any available target after that delay. Waits for cooldowns up to
     /// `max_cooldown_wait`.
     async fn go(&mut self, or_same: Option<Duration>) -> Result<(), NoTarget> {

@@ -39,12 +39,12 @@ pub(crate) enum RetryDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryTarget {
     SameAccount,
-    /// Another account, or the next upstream. If there is none, retry the same account after this
+    /// Another account, or the next upstream. If neither exists, retry the same account after this
     /// delay (if set).
     OtherAccount {
         or_same: Option<Duration>,
     },
-    /// Another upstream, because this one is unreachable. If there is none, retry the same one
+    /// Another upstream, because this one is unreachable. If no other exists, retry the same one
     /// after this delay (if set).
     OtherUpstream {
         or_same: Option<Duration>,
@@ -67,7 +67,7 @@ pub(crate) fn decide(end: &AttemptEnd, context: RetryContext<'_>) -> RetryDecisi
             at_once(RetryTarget::OtherAccount { or_same: None })
         }
         AttemptEnd::Refused { .. } => RetryDecision::Stop,
-        AttemptEnd::Failed(error) => match error.failure.retry {
+        AttemptEnd::Error(error) => match error.failure.retry {
             Some(request) => requested_by_plugin(request, context.limits),
             None => after_error(error, context),
         },
@@ -85,7 +85,7 @@ fn after_error(error: &AttemptError, context: RetryContext<'_>) -> RetryDecision
     }
     let limits = context.limits;
     match (error.failure.status, error.retry_after()) {
-        // A cold prompt cache on another account costs more than a short wait.
+        // A cold prompt cache on another account costs more than a brief wait.
         (429, Some(wait)) if wait <= limits.same_account_wait => RetryDecision::Retry {
             after: wait,
             target: RetryTarget::SameAccount,
@@ -156,7 +156,7 @@ mod tests {
 
     fn status(status: u16) -> AttemptEnd {
         let error = AttemptError::status(&test_target(), status, HeaderMap::new(), Bytes::new());
-        AttemptEnd::Failed(Box::new(error))
+        AttemptEnd::Error(Box::new(error))
     }
 
     fn retry_after(status: u16, wait: u64) -> AttemptEnd {
@@ -169,24 +169,24 @@ mod tests {
         });
         let headers = headers.collect();
         let error = AttemptError::status(&test_target(), status, headers, Bytes::new());
-        AttemptEnd::Failed(Box::new(error))
+        AttemptEnd::Error(Box::new(error))
     }
 
     fn rejected(renewed: bool) -> AttemptEnd {
         let mut error = AttemptError::status(&test_target(), 401, HeaderMap::new(), Bytes::new());
         error.renewed = renewed;
-        AttemptEnd::Failed(Box::new(error))
+        AttemptEnd::Error(Box::new(error))
     }
 
     fn no_response(kind: Kind, retry: Retry) -> AttemptEnd {
         let fault = Fault::upstream(kind, "x").retry(retry);
-        AttemptEnd::Failed(Box::new(AttemptError::no_response(&test_target(), fault)))
+        AttemptEnd::Error(Box::new(AttemptError::no_response(&test_target(), fault)))
     }
 
     fn requested(retry: RetryRequest) -> AttemptEnd {
         let mut error = AttemptError::status(&test_target(), 400, HeaderMap::new(), Bytes::new());
         error.failure.retry = Some(retry);
-        AttemptEnd::Failed(Box::new(error))
+        AttemptEnd::Error(Box::new(error))
     }
 
     fn refused(try_next: bool) -> AttemptEnd {
