@@ -291,8 +291,8 @@ async fn send(
 }
 
 /// The response head that a dialect's plugin sees, with the upstream's headers.
-pub(crate) fn head_of(request: &Request, target: &Target, response: &Response) -> AnswerHead {
-    AnswerHead {
+pub(crate) fn head_of(request: &Request, target: &Target, response: &Response) -> ResponseHead {
+    ResponseHead {
         id: request.id.clone(),
         session: request.session.clone(),
         status: response.status,

@@ -160,7 +160,7 @@ async fn begin(
     match received {
         Received::Stream(mut stream) => {
             let headers = std::mem::take(&mut stream.headers);
-            let answering = run.answering(head(stream.status, headers));
+            let answering = run.begin_response(head(stream.status, headers));
             stream.deliver(answering, lease, record, mode).await
         }
         Received::Json(JsonResponse {
@@ -172,7 +172,7 @@ async fn begin(
             if mode.kind == RequestKind::Messages {
                 record.usage = usage;
             }
-            let answering = run.answering(head(status, headers));
+            let answering = run.begin_response(head(status, headers));
             json::respond_json(status, body, answering, record, mode).await
         }
     }

@@ -58,7 +58,7 @@ enum JsonOutput {
 
 async fn run_hooks(
     body: &Bytes,
-    answering: &mut Answering,
+    answering: &mut ResponseRun,
     mode: ResponseMode,
 ) -> Result<JsonOutput, Fault> {
     if mode.kind != RequestKind::Messages {

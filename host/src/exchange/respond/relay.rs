@@ -129,7 +129,7 @@ pub(super) fn streamed(mut headers: HeaderMap) -> HeaderMap {
 }
 
 /// Records what plugins and the gateway have done so far.
-pub(super) fn note(answering: &mut Answering, record: &mut Record, host_edits: HostEdits) {
+pub(super) fn note(answering: &mut ResponseRun, record: &mut Record, host_edits: HostEdits) {
     let receipt = answering.receipt();
     record.receipt(receipt, attempt::edits(receipt, host_edits));
 }
