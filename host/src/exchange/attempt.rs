@@ -189,7 +189,7 @@ fn would_recur(fault: &Fault) -> bool {
 pub(crate) struct HostEdits {
     /// The route maps the model to another one.
     pub(crate) route: bool,
-    /// The upstream is asked for a stream though the client wants JSON.
+    /// A stream is requested from the upstream although the client wants JSON.
     pub(crate) force_stream: bool,
 }
 

@@ -4,7 +4,13 @@ use futures_util::StreamExt;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use witgate_contract::limits;
 
-use crate::{exchange::collect::Collector, message::Target, sse::Frame, telemetry::Usage};
+use crate::{
+    exchange::collect::Collector,
+    fault::{Fault, Kind},
+    message::Target,
+    sse::Frame,
+    telemetry::Usage,
+};
 
 use super::{
     error::AttemptError,
@@ -57,7 +63,10 @@ impl StreamResponse {
             pending = std::iter::from_fn(|| decoder.next_frame()).collect();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = collector.finish().map_err(no_response)?;
+        let body = collector.finish().map_err(|fault| {
+            let what = format!("upstream `{}` sent an invalid response", target.upstream);
+            no_response(Fault::upstream(Kind::InvalidResponse, what).from(fault))
+        })?;
         let mut usage = Usage::default();
         usage.of_message(&body);
         Ok(JsonResponse {

@@ -563,6 +563,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_collected_stream_without_its_end_is_an_invalid_response() {
+        let Ok(Received::Stream(begun)) = received("text/event-stream", vec![START.into()]).await
+        else {
+            panic!("the first event did not arrive");
+        };
+        let error = begun.collect(&target()).await.err().unwrap();
+        assert_eq!(
+            error.fault().unwrap().chain(),
+            "upstream `up` sent an invalid response: the stream ended before `message_stop`"
+        );
+    }
+
+    #[tokio::test]
     async fn an_event_without_an_end_has_a_limit_in_every_stage() {
         let piece = Bytes::from(vec![b'x'; 1024 * 1024]);
         let endless = |before: &'static str| {
