@@ -98,11 +98,18 @@ fn parse(filter: &str) -> Result<Targets, Fault> {
 }
 
 /// Parses a filter: a level, or levels by module. Empty parts are ignored, because the parser would
-/// read one as the level `error`.
-pub(crate) fn targets(filter: &str) -> Result<Targets, ParseError> {
+/// read one as the level `error`, and so would it `=`.
+pub(crate) fn targets(filter: &str) -> Result<Targets, String> {
     let parts = filter.split(',').map(str::trim);
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-    parts.join(",").parse()
+    if let Some(part) = parts
+        .iter()
+        .find(|part| part.starts_with('=') || part.ends_with('='))
+    {
+        return Err(format!("`{part}` has no module or no level"));
+    }
+    let targets = parts.join(",").parse();
+    targets.map_err(|error: ParseError| error.to_string())
 }
 
 #[cfg(test)]

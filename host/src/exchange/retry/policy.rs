@@ -148,7 +148,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::{exchange::attempt::test_target, ids::PluginId};
+    use crate::{exchange::attempt::test_target, ids::PluginId, message::Target};
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -173,7 +173,11 @@ mod tests {
     }
 
     fn rejected(renewed: bool) -> AttemptEnd {
-        let mut error = AttemptError::status(&test_target(), 401, HeaderMap::new(), Bytes::new());
+        let target = Target {
+            account: Some("ada".parse().unwrap()),
+            ..test_target()
+        };
+        let mut error = AttemptError::status(&target, 401, HeaderMap::new(), Bytes::new());
         error.renewed = renewed;
         AttemptEnd::Error(Box::new(error))
     }
