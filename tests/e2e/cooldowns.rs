@@ -270,7 +270,8 @@ fn a_403_about_the_request_starts_no_cooldown() {
     let refusal = |message: &'static str| Answer::error(403, "permission_error", message);
     let moderated = "Your input was flagged: your account has been suspended";
     let model = "Your API key does not have permission to use the specified resource.";
-    let cases: [(&str, Box<dyn Fn() -> Answer + Send + Sync>); 3] = [
+    type Make = Box<dyn Fn() -> Answer + Send + Sync>;
+    let cases: [(&str, Make); 3] = [
         (
             "WAF Block Page",
             Box::new(move || Answer::whole(403, "text/html", page)),

@@ -112,7 +112,7 @@ impl Request {
         self.may_edit()?;
         let name = header::name(name)?;
         header::check_in_request(&name)?;
-        Ok(self.call.borrow_mut().headers.set(name, values)?)
+        self.call.borrow_mut().headers.set(name, values)
     }
 
     pub(crate) fn set_path(&self, path_and_query: &str) -> Result<(), EditError> {
@@ -134,7 +134,7 @@ impl Request {
     }
 
     pub(crate) fn select(&self, path: &str) -> Result<Vec<String>, EditError> {
-        Ok(body::select(&self.body.borrow(), path)?)
+        body::select(&self.body.borrow(), path)
     }
 
     pub(crate) fn read(&self, path: &str) -> Result<Vec<Node>, EditError> {
@@ -412,7 +412,7 @@ impl Response {
             )));
         }
         header::check_in_response(&name)?;
-        Ok(self.call.borrow_mut().headers.set(name, values)?)
+        self.call.borrow_mut().headers.set(name, values)
     }
 
     pub(crate) fn id(&self) -> String {

@@ -21,7 +21,7 @@ use witgate_plugin::{
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     when: Option<Vec<u16>>,
-    retry: Option<Account>,
+    retry: Option<RetryOn>,
     after_ms: u64,
     cooldown_ms: Option<u64>,
     status: Option<u16>,
@@ -32,7 +32,7 @@ struct Settings {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Account {
+enum RetryOn {
     SameAccount,
     OtherAccount,
     Never,
@@ -85,9 +85,9 @@ impl FailureHook for Retries {
         ]));
         if let Some(account) = settings.retry {
             let target = match account {
-                Account::SameAccount => RetryTarget::SameAccount,
-                Account::OtherAccount => RetryTarget::OtherAccount,
-                Account::Never => RetryTarget::Never,
+                RetryOn::SameAccount => RetryTarget::SameAccount,
+                RetryOn::OtherAccount => RetryTarget::OtherAccount,
+                RetryOn::Never => RetryTarget::Never,
             };
             failure.set_retry(target, Duration::from_millis(settings.after_ms));
         }
