@@ -1,7 +1,7 @@
 //! One policy: a list of operations does the same in the gateway and in the SDK's test kit.
 //!
-//! The guest `operations` does what its settings list and reports a result for each. Here it runs as a component in the
-//! built gateway and as the same Rust code in [`Exchange`].
+//! The guest `operations` does what its settings list and reports a result for each. Here it runs
+//! as a component in the built gateway and as the same Rust code in [`Exchange`].
 
 use std::fmt::Write as _;
 
@@ -80,7 +80,8 @@ fn the_gateway_and_the_test_kit_do_the_same() {
     }
 }
 
-/// The body of the request hook: one value of exactly as many bytes as can be read at once, and a small one.
+/// The body of the request hook: one value of exactly as many bytes as can be read at once, and a
+/// small one.
 fn large() -> String {
     let large = "x".repeat(limits::READ - 2);
     format!(r#"{{"model":"m","max_tokens":16,"messages":[],"small":1,"large":"{large}"}}"#)
@@ -256,7 +257,8 @@ fn settings() -> Value {
         (600, "a"),
     ] {
         verdicts.insert(
-            format!("refuse {status} {kind}"),
+            // A header carries the name, so it cannot end with a blank.
+            format!("refuse {status} `{kind}`"),
             json!({"refuse": [status, kind]}),
         );
     }
@@ -368,7 +370,9 @@ fn in_the_gateway(settings: &Value) -> Outcome {
     let logged = |line: &&String| line.contains("logged") && line.contains("plugin=operations");
     outcome.tell("log lines", gateway.log().iter().filter(logged).count());
 
+    let from = gateway.mark();
     let reply = ask("/v1/messages", "failure", HELLO);
+    gateway.record(from);
     let error = &reply.json()["error"];
     outcome.add(
         "failure",

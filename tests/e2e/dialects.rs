@@ -445,7 +445,7 @@ fn a_count_is_translated_both_ways_before_it_is_judged() {
     gateway
         .post("/v1/messages/count_tokens", HELLO)
         .is_error(502, "api_error")
-        .has("a JSON object was wanted");
+        .has("expected a JSON object");
 }
 
 #[test]

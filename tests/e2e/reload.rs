@@ -234,7 +234,7 @@ fn special_and_oversized_files_are_rejected_unread() {
         (
             "a huge file",
             |path| make_sparse(path, HUGE),
-            &["2147483648 bytes", "at most 67108864"],
+            &["2147483648 bytes", "the limit is 67108864"],
         ),
     ];
     let upstream = Upstream::ok();
@@ -288,7 +288,11 @@ fn a_file_that_was_too_large_is_looked_at_when_it_changes() {
     let gateway = Gateway::to(&upstream).tables(TAG).start();
     let file = gateway.plugins().join("55-tagger.wasm");
     make_sparse(&file, (64 << 20) + 1);
-    gateway.line(&["plugin rejected: ", "67108865 bytes", "at most 67108864"]);
+    gateway.line(&[
+        "plugin rejected: ",
+        "67108865 bytes",
+        "the limit is 67108864",
+    ]);
     fs::write(&file, fs::read(component("tagger")).unwrap()).unwrap();
     gateway.generation(2);
     is_tagged(&gateway, true);

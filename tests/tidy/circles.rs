@@ -27,6 +27,7 @@ const KNOWN: &[(&str, &[&str])] = &[
             "pipeline/host_functions/failure",
             "pipeline/host_functions/request",
             "pipeline/host_functions/response",
+            "pipeline/host_functions/verdict",
         ],
     ),
     (
@@ -35,26 +36,10 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
     ("host", &["upstream/echo", "upstream/models"]),
     (
-        "host/document",
-        &[
-            "index",
-            "index/keys",
-            "index/pass",
-            "index/shift",
-            "path",
-            "path/filter",
-            "path/walk",
-            "pieces",
-            "pointer",
-            "search",
-        ],
-    ),
-    (
         "plugins/dialect-gemini",
         &["request/contents", "request/media"],
     ),
     ("plugins/sdk", &["dialect/reader", "dialect/request"]),
-    ("plugins/sdk", &["error", "verdict"]),
 ];
 
 #[test]

@@ -493,7 +493,7 @@ mod tests {
     fn a_truncated_body_is_not_a_timeout() {
         let fault = body_fault(axum::Error::new(io::Error::other("reset")));
         assert_eq!(fault.kind, Kind::BadRequest);
-        assert_eq!(fault.chain(), "the request body was cut short: reset");
+        assert_eq!(fault.chain(), "the request body was truncated: reset");
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl<'a> Request<'a> {
     /// string or in a block. All of them cross into the plugin, so prefer
     /// [`texts_matching`](Self::texts_matching) if a pattern can select the ones of interest.
     pub fn texts(&self) -> Result<Vec<Text>, Error> {
-        text::matching(self, "")
+        text::matching(|path| self.read(path), "")
     }
 
     /// Like [`texts`](Self::texts), but only those in which the gateway finds this regular
@@ -121,7 +121,7 @@ impl<'a> Request<'a> {
     /// }
     /// ```
     pub fn texts_matching(&self, regex: &str) -> Result<Vec<Text>, Error> {
-        text::matching(self, regex)
+        text::matching(|path| self.read(path), regex)
     }
 
     /// Applies a JSON Patch to the body, as a whole or not at all.

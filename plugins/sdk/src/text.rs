@@ -1,6 +1,9 @@
 //! The texts of a request, wherever they are.
 
-use crate::{edit::Operation, error::Error, request::Request};
+use crate::{
+    edit::{EditError, Node, Operation},
+    error::Error,
+};
 
 /// One text of a request: of the system prompt, of a message, or of a tool's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +63,17 @@ const QUERIES: [(TextPosition, &str); 6] = [
     ),
 ];
 
-pub(crate) fn matching(request: &Request, pattern: &str) -> Result<Vec<Text>, Error> {
+/// The texts in which the pattern is found; `read` reads the nodes that a JSONPath selects.
+pub(crate) fn matching(
+    read: impl Fn(&str) -> Result<Vec<Node>, EditError>,
+    pattern: &str,
+) -> Result<Vec<Text>, Error> {
     let pattern = literal(pattern);
     let mut texts = Vec::new();
     for (position, query) in QUERIES {
         // The pattern last, because it may contain anything.
         let query = query.replacen('P', &pattern, 1);
-        for node in request.read(&query)? {
+        for node in read(&query)? {
             let top_level = query.starts_with("$[");
             if top_level && node.pointer != "/system" {
                 continue;
