@@ -2,8 +2,7 @@
 //!
 //! The log has lines on standard error: a fixed sentence, and fields that vary.
 
-mod line; // formats a line of the log
-mod stderr; // writes it without waiting for the reader
+mod stderr; // writes the log without waiting for its reader
 mod metrics; // the counts that `/metrics` shows
 mod usage; // tokens, as upstreams report them
 
@@ -25,8 +24,7 @@ use tracing_subscriber::{
 
 use crate::fault::Fault;
 
-use line::{Fields, Line};
-use stderr::Queue;
+use stderr::{Lines, Queue, Urgency};
 
 pub(crate) use self::{
     metrics::{Call, Ended, HookMeter, Metrics, Moment, OPEN_METRICS, OpenStream},
@@ -49,9 +47,7 @@ pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
     let queue = Queue::start()
         .map_err(|error| Fault::gateway("cannot start the log thread").from(error))?;
     let lines = fmt::layer()
-        .event_format(Line::default())
-        .fmt_fields(Fields)
-        .with_writer(Arc::clone(&queue))
+        .with_writer(Lines(Arc::clone(&queue)))
         .with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry()
         .with(filter)
@@ -75,7 +71,7 @@ impl Log {
 
     /// Writes a text that is not a log line, in order with the lines.
     pub(crate) fn print(&self, text: &str) {
-        self.queue.add(text.as_bytes());
+        self.queue.add(text.as_bytes(), Urgency::AtOnce);
     }
 
     /// Waits until the log is written, for a limited time. Called before the process ends.
