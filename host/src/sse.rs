@@ -111,8 +111,8 @@ impl Decoder {
         self.too_long
     }
 
-    /// Returns the bytes after the last frame.
-    pub(crate) fn rest(&mut self) -> Bytes {
+    /// Takes the bytes after the last complete frame.
+    pub(crate) fn unfinished(&mut self) -> Bytes {
         self.held.extend_from_slice(&self.chunk);
         self.chunk.clear();
         self.held.split().freeze()
@@ -283,7 +283,7 @@ mod tests {
                 frames.push(frame);
             }
         }
-        (frames, decoder.rest())
+        (frames, decoder.unfinished())
     }
 
     fn event(name: &str, data: &str) -> Event {

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// Why a query or an edit was refused. Nothing has changed when one of these is returned.
 ///
-/// The cases are those of `edit-error` in the contract's `exchange.wit`. Each text is lower case, without a
-/// full stop, and says what was got against what was expected.
+/// The cases are those of `edit-error` in the contract's `exchange.wit`. Each text is lower case,
+/// without a full stop, and says what was expected and what it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditError {
     /// The query is not a valid JSONPath, or a header name, path or pointer is malformed.

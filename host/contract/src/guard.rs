@@ -16,7 +16,7 @@ pub struct Guard {
     pub alternatives: Vec<Alternative>,
 }
 
-/// Conditions of which all must hold. One that is `None` holds.
+/// Conditions of which all must hold. `None` always holds.
 #[derive(Debug, Default)]
 pub struct Alternative {
     /// The request's kind is one of these. `None` means `messages` only.

@@ -16,14 +16,14 @@ def parsed(model, value):
     try:
         return adapter.validate_json(json.dumps(value)), []
     except pydantic.ValidationError as error:
-        return None, told(error)
+        return None, described(error)
     # An enumeration of google-genai accepts any word with a warning; the caller turns warnings into
     # exceptions.
     except Warning as warning:
         return None, [str(warning)]
 
 
-def told(error):
+def described(error):
     """A line for each error, without errors of union members that a constant rules out."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     others = [one["loc"][:-1] for one in errors if one["type"] == "literal_error"]

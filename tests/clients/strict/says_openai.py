@@ -73,8 +73,8 @@ class OpenAi:
             # Calls begin in order; their deltas are interleaved, or one call follows the other.
             begun = [call for call in calls if call and "id" not in call[0]]
             new = [call for call in calls if call and "id" in call[0]][:1]
-            told = source.choice(begun + new) if together else (begun + new)[0]
-            deltas.append({"tool_calls": [told.pop(0)]})
+            next_call = source.choice(begun + new) if together else (begun + new)[0]
+            deltas.append({"tool_calls": [next_call.pop(0)]})
         reason = {"tool_use": "tool_calls", "end_turn": "stop", "max_tokens": "length", "refusal": "content_filter"}[end]
         if source.random() < 0.5:
             deltas.append({})

@@ -16,12 +16,12 @@ pub(crate) fn too_long(upstream: &UpstreamId) -> Fault {
     Fault::upstream(Kind::InvalidResponse, what)
 }
 
-/// The upstream sent more than `limit` bytes; `what` says of or in what: `in one response`.
-pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, what: &str) -> Fault {
+/// The upstream sent more than `limit` bytes. `scope` ends the sentence: `in one response`.
+pub(crate) fn too_much(upstream: &UpstreamId, limit: usize, scope: &str) -> Fault {
     let limit = match limit >> 20 {
         0 => format!("{} KiB", limit >> 10),
         mebibytes => format!("{mebibytes} MiB"),
     };
-    let what = format!("upstream `{upstream}` sent an invalid response: more than {limit} {what}");
+    let what = format!("upstream `{upstream}` sent an invalid response: more than {limit} {scope}");
     Fault::upstream(Kind::InvalidResponse, what)
 }

@@ -273,7 +273,7 @@ impl Incoming<'_> {
                         "upstream `{upstream}` sent an invalid response: the stream ended before its first event"
                     );
                     let fault = Fault::upstream(Kind::InvalidResponse, what);
-                    return Err(self.invalid(decoder.rest(), fault));
+                    return Err(self.invalid(decoder.unfinished(), fault));
                 }
             }
             let mut begun = false;

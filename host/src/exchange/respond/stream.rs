@@ -237,7 +237,7 @@ impl Streaming {
         let complete = self.relay.ending == Some(Ending::Complete);
         let mut out = WriteBuffer::default();
         if complete {
-            out.raw(self.decoder.rest());
+            out.raw(self.decoder.unfinished());
         }
         match Box::pin(self.relay.answering.on_end(complete)).await {
             Ok(events) => out.events(&events),
