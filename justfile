@@ -37,7 +37,11 @@ deny *CHECKS:
 # Compare the published crates with the last release.
 semver:
     cargo semver-checks --baseline-rev "$(git describe --tags --abbrev=0 --match 'v*')" \
-        --package witgate-document --package witgate-plugin
+        --package witgate-document --package witgate-contract --package witgate-plugin
+
+# Package the published crates and build each from its package alone.
+packages:
+    .ci/packages
 
 # Run everything that has to pass before a change goes in.
 ci:

@@ -316,7 +316,13 @@ fn has_extension(file: &Path, extensions: &[&str]) -> bool {
 
 /// Whether comments of this file begin with `#`.
 fn is_hashed(file: &Path) -> bool {
-    const SCRIPTS: [&str; 4] = [".ci/deny", ".ci/run", "justfile", "tests/run"];
+    const SCRIPTS: [&str; 5] = [
+        ".ci/deny",
+        ".ci/packages",
+        ".ci/run",
+        "justfile",
+        "tests/run",
+    ];
     has_extension(file, &["py", "toml", "yml"])
         || SCRIPTS.iter().any(|script| file == root().join(script))
 }

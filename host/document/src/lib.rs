@@ -34,7 +34,7 @@
 //!
 //! Nothing here does I/O, recurses over a text, or panics. Every query and patch has a budget.
 
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 mod error; // the errors, by who must act
 mod budget; // limits on the cost of a query or patch
