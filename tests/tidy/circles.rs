@@ -39,7 +39,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         "plugins/dialect-gemini",
         &["request/contents", "request/media"],
     ),
-    ("plugins/sdk", &["dialect/reader", "dialect/request"]),
 ];
 
 #[test]

@@ -7,9 +7,30 @@ use super::{
     ToolChoice, ToolDef, ToolResult, ToolUse,
     fields::{Fields, missing, unexpected},
 };
-use crate::verdict::Refusal;
+use crate::{edit::EditError, outline::Outline, request::Request, verdict::Refusal};
 
-pub(super) fn read(body: &str) -> Result<ClientRequest, Refusal> {
+impl ClientRequest {
+    /// Reads a request without its long texts: those of more than `longest` bytes are placeholders.
+    /// The outline recognises and [quotes](Outline::quoted) them.
+    ///
+    /// A request that does not have the shape of the Messages API is a refusal that names the
+    /// field.
+    pub fn read(
+        request: &mut Request<'_>,
+        longest: u32,
+    ) -> Result<(Outline, Result<Self, Refusal>), EditError> {
+        let outline = request.outline(longest)?;
+        let parsed = Self::parse(&outline.body);
+        Ok((outline, parsed))
+    }
+
+    /// Reads a request from its JSON text.
+    pub fn parse(body: &str) -> Result<Self, Refusal> {
+        read(body)
+    }
+}
+
+fn read(body: &str) -> Result<ClientRequest, Refusal> {
     let value: Value = serde_json::from_str(body).map_err(|error| {
         Refusal::invalid_request(format!("the body is not valid JSON: {error}"))
     })?;

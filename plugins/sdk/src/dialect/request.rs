@@ -2,13 +2,7 @@
 
 use serde_json::{Number, Value};
 
-use crate::{
-    dialect::{DroppedFields, reader},
-    edit::EditError,
-    outline::Outline,
-    request::Request,
-    verdict::Refusal,
-};
+use crate::dialect::DroppedFields;
 
 /// A request of the Messages API, or of `count_tokens`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -219,25 +213,4 @@ pub enum Thinking {
         /// `budget_tokens`.
         budget: Option<u64>,
     },
-}
-
-impl ClientRequest {
-    /// Reads a request without its long texts: those of more than `longest` bytes are placeholders.
-    /// The outline recognises and [quotes](Outline::quoted) them.
-    ///
-    /// A request that does not have the shape of the Messages API is a refusal that names the
-    /// field.
-    pub fn read(
-        request: &mut Request<'_>,
-        longest: u32,
-    ) -> Result<(Outline, Result<Self, Refusal>), EditError> {
-        let outline = request.outline(longest)?;
-        let parsed = Self::parse(&outline.body);
-        Ok((outline, parsed))
-    }
-
-    /// Reads a request from its JSON text.
-    pub fn parse(body: &str) -> Result<Self, Refusal> {
-        reader::read(body)
-    }
 }
