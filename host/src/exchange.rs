@@ -13,8 +13,6 @@ mod thread; // message threads, which continue on one account
 mod collect; // events to a message (pure)
 mod expand; // a message to events (pure)
 mod models; // the model list of an upstream with another dialect
-#[cfg(test)]
-mod cost;
 
 use std::sync::Arc;
 
