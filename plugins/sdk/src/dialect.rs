@@ -10,11 +10,13 @@
 
 mod dropped;
 mod fields;
+mod overflow;
 mod reader;
 mod request;
 mod writer;
 
 pub use dropped::DroppedFields;
+pub use overflow::{Overflow, OverflowWordings};
 pub use request::{
     Block, ClientRequest, Document, Message, Role, Source, Thinking, Tool, ToolChoice, ToolDef,
     ToolResult, ToolUse,

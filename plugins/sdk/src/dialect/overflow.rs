@@ -1,0 +1,94 @@
+//! Context overflow: recognises the error for a prompt that is too long, whoever words it.
+//!
+//! Servers word this error differently and change the words. So it is read for its sense: what is
+//! too long (prompt, input, context, messages), and by what measure (length, window, limit,
+//! tokens). The numbers are read in any order. Quoted text, file names and identifiers prove
+//! nothing, and neither do rate limits or limits of the response.
+
+mod counts;
+mod sense;
+mod words;
+
+use serde::{Deserialize, Serialize};
+
+/// A prompt that does not fit a model's context, alone or with the response that was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overflow {
+    /// The tokens of the prompt, if the error says how many.
+    pub prompt: Option<u64>,
+    /// The tokens that the context can hold.
+    pub limit: Option<u64>,
+    /// The tokens that were reserved for the response, if the error counts them.
+    pub output: Option<u64>,
+}
+
+/// Phrases that mean a context overflow, in addition to what is recognised by sense. They are
+/// compared without regard to case.
+///
+/// Deserialises from a list of texts, for a plugin's settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct OverflowWordings(Vec<String>);
+
+impl Overflow {
+    /// Reads an error's message. `None` if it is about anything else.
+    pub fn read(text: &str) -> Option<Self> {
+        OverflowWordings::default().read(text, None)
+    }
+
+    /// Whether an error's code or type says so: `context_length_exceeded`,
+    /// `exceed_context_size_error`, `ContextWindowExceededError`.
+    pub fn is_code(code: &str) -> bool {
+        sense::is_code(code)
+    }
+
+    /// The message by which Anthropic's clients know that they have to compact, or to ask for a
+    /// shorter response if the prompt alone fits.
+    pub fn message(&self) -> String {
+        match (self.prompt, self.limit, self.output) {
+            (Some(prompt), Some(limit), _) if prompt > limit => {
+                format!("prompt is too long: {prompt} tokens > {limit} maximum")
+            }
+            (Some(prompt), Some(limit), Some(output)) => format!(
+                "input length and `max_tokens` exceed context limit: {prompt} + {output} > {limit}, decrease input length or `max_tokens` and try again"
+            ),
+            _ => "prompt is too long".to_owned(),
+        }
+    }
+
+    /// The tokens that the prompt leaves for the response. `None` if the error does not say, or if
+    /// the prompt alone does not fit.
+    pub fn left(&self) -> Option<u64> {
+        self.output?;
+        self.limit?
+            .checked_sub(self.prompt?)
+            .filter(|left| *left > 0)
+    }
+}
+
+impl OverflowWordings {
+    /// Reads an error's message. `max_tokens` is what the request asked for, if known: it tells the
+    /// tokens of the response from those of the prompt.
+    pub fn read(&self, text: &str, max_tokens: Option<u64>) -> Option<Overflow> {
+        let tokens = words::tokens(text);
+        if !sense::is_overflow(&tokens) && !self.contain(text) {
+            return None;
+        }
+        let overflow = counts::counts(&tokens, max_tokens);
+        // A response that alone exceeds the context says nothing about the prompt.
+        let is_about_response = overflow.prompt.is_none()
+            && matches!((overflow.output, overflow.limit), (Some(output), Some(limit)) if output >= limit);
+        (!is_about_response).then_some(overflow)
+    }
+
+    fn contain(&self, text: &str) -> bool {
+        let lower = text.to_lowercase();
+        let phrases = self.0.iter().map(|phrase| phrase.trim().to_lowercase());
+        phrases
+            .filter(|phrase| !phrase.is_empty())
+            .any(|phrase| lower.contains(&phrase))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Whether a message says that a prompt is too long for the model's context.
+
+use super::words::Token;
+
+/// What is too long.
+const INPUT: &[&str] = &[
+    "prompt",
+    "prompts",
+    "input",
+    "inputs",
+    "context",
+    "contexts",
+    "messages",
+    "conversation",
+    "history",
+    "transcript",
+    "chat",
+];
+
+/// What is limited for other reasons.
+const OUTPUT: &[&str] = &[
+    "max_tokens",
+    "max_completion_tokens",
+    "max_new_tokens",
+    "max_output_tokens",
+    "maxoutputtokens",
+    "output",
+    "outputs",
+    "completion",
+    "completions",
+    "response",
+    "generation",
+    "budget",
+    "budget_tokens",
+];
+
+/// Things with limits of their own, which have nothing to do with the context.
+const OTHER: &[&str] = &[
+    "image",
+    "images",
+    "file",
+    "files",
+    "audio",
+    "video",
+    "videos",
+    "pdf",
+    "document",
+    "documents",
+    "page",
+    "pages",
+    "schema",
+    "schemas",
+    "tool",
+    "tools",
+    "function",
+    "functions",
+    "name",
+    "names",
+    "description",
+    "id",
+    "ids",
+    "key",
+    "string",
+    "array",
+    "list",
+    "items",
+    "depth",
+    "body",
+    "payload",
+    "temperature",
+];
+
+/// The measure: how long something is, or may be.
+const MEASURE: &[&str] = &[
+    "length", "lengths", "len", "long", "large", "size", "window", "limit", "limits", "maximum",
+    "max", "capacity", "token", "tokens", "context", "model",
+];
+
+const EXCEEDS: &[&str] = &[
+    "exceed",
+    "exceeds",
+    "exceeded",
+    "exceeding",
+    "overflow",
+    "overflows",
+    "overflowed",
+    "overlong",
+    "over",
+    "beyond",
+    "surpasses",
+    "surpassed",
+];
+
+/// Phrases of more than one word that say the same.
+const EXCEEDS_PHRASES: &[&[&str]] = &[
+    &["too", "long"],
+    &["too", "large"],
+    &["too", "big"],
+    &["too", "many"],
+    &["longer", "than"],
+    &["larger", "than"],
+    &["greater", "than"],
+    &["bigger", "than"],
+    &["higher", "than"],
+    &["more", "than"],
+    &["less", "than"],
+    &["fewer", "than"],
+    &["smaller", "than"],
+    &["shorter", "than"],
+    &["at", "most"],
+    &["not", "fit"],
+    &["doesn't", "fit"],
+    &["cannot", "fit"],
+    &["not", "enough"],
+    &["only", "supports"],
+    &["ran", "out"],
+    &["out", "of"],
+    &["is", "full"],
+    &["must", "be", "<"],
+    &["should", "be", "["],
+];
+
+/// Words of rate limits and of bills.
+const RATES: &[&str] = &[
+    "minute", "min", "hour", "day", "tpm", "rpm", "tpd", "quota", "quotas", "credits", "credit",
+    "afford", "balance", "billing",
+];
+
+/// The same in Chinese, which has no spaces between words.
+const CHINESE_INPUT: &[&str] = &["上下文", "输入", "提示词", "prompt", "token"];
+const CHINESE_EXCEEDS: &[&str] = &["超过", "超出", "超长", "过长"];
+
+pub(super) fn is_overflow(tokens: &[Token]) -> bool {
+    if is_rate_limit(tokens) {
+        return false;
+    }
+    let mut sentences = tokens.split(|token| *token == Token::Stop);
+    sentences.any(|sentence| {
+        exceeds(sentence)
+            || states_limit(sentence)
+            || asks_to_shorten(sentence)
+            || in_chinese(sentence)
+    })
+}
+
+/// The words of a code, whose sense is the same: `context_length_exceeded`.
+pub(super) fn is_code(code: &str) -> bool {
+    let words = code_words(code);
+    let has = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
+    let too_long = words
+        .windows(2)
+        .any(|pair| pair[0] == "too" && matches!(pair[1].as_str(), "long" | "large"));
+    let about_input = has(&["context", "prompt", "input"]);
+    about_input && (has(EXCEEDS) || too_long)
+}
+
+/// Splits a code at its signs, and at capitals if it has no signs.
+fn code_words(code: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for sign in code.chars() {
+        if !sign.is_alphanumeric() || (sign.is_uppercase() && was_lower) {
+            words.push(String::new());
+        }
+        was_lower = sign.is_lowercase();
+        if let (true, Some(word)) = (sign.is_alphanumeric(), words.last_mut()) {
+            word.extend(sign.to_lowercase());
+        }
+    }
+    words
+}
+
+fn is_rate_limit(tokens: &[Token]) -> bool {
+    let is_pair = |pair: &[Token]| {
+        pair[0].is("rate") && pair[1].is_any(&["limit", "limits", "limited"])
+            || pair[0].is("per") && pair[1].is("second")
+            || pair[0].is("please") && pair[1].is("wait")
+            || pair[0].is("too")
+                && pair[1].is("many")
+                && pair.get(2).is_some_and(|token| token.is("requests"))
+    };
+    tokens
+        .iter()
+        .any(|token| token.is_any(RATES) || token.is("rate_limit"))
+        || tokens.windows(2).any(is_pair)
+        || tokens.windows(3).any(is_pair)
+}
+
+/// "The input exceeds the context window": what is too long, that it is, and by which measure.
+fn exceeds(sentence: &[Token]) -> bool {
+    (0..sentence.len()).any(|at| {
+        excess_at(sentence, at).is_some_and(|length| {
+            let (before, after) = (&sentence[..at], &sentence[at + length..]);
+            let phrase = &sentence[at..at + length];
+            let measured = sentence.iter().any(|token| token.is_any(MEASURE));
+            measured && is_about_input(before, phrase, after)
+        })
+    })
+}
+
+/// The length of the phrase that begins here and says that something exceeds something.
+fn excess_at(sentence: &[Token], at: usize) -> Option<usize> {
+    if sentence[at].is_any(EXCEEDS) {
+        return Some(1);
+    }
+    let phrase = EXCEEDS_PHRASES.iter().find(|phrase| {
+        let tokens = sentence.get(at..at + phrase.len());
+        tokens.is_some_and(|tokens| {
+            let mut pairs = tokens.iter().zip(phrase.iter());
+            pairs.all(|(token, word)| is_word_or_sign(token, word))
+        })
+    })?;
+    Some(phrase.len())
+}
+
+fn is_word_or_sign(token: &Token, word: &str) -> bool {
+    match token {
+        Token::Sign(sign) => word.chars().eq([*sign]),
+        token => token.is(word),
+    }
+}
+
+/// Whether the prompt is what exceeds: the last thing named before, or else the first one after.
+fn is_about_input(before: &[Token], phrase: &[Token], after: &[Token]) -> bool {
+    let counts_tokens =
+        |part: &[Token]| part.iter().any(|token| token.is_any(&["token", "tokens"]));
+    let has_input = |part: &[Token]| part.iter().any(|token| token.is_any(INPUT));
+    if phrase.first().is_some_and(|token| token.is("too")) && phrase[1].is("many") {
+        // Too many of what?
+        let of = after
+            .iter()
+            .take(3)
+            .position(|token| token.is_any(&["token", "tokens"]));
+        return of.is_some() && (has_input(before) || has_input(after));
+    }
+    match before.iter().rev().find_map(Thing::of) {
+        Some(Thing::Input) => !limits_other(after),
+        Some(Thing::Output) => {
+            has_input(before) && (has_context(after) || before.contains(&Token::Sign('+')))
+        }
+        Some(Thing::Other) => counts_tokens(before) && (has_input(after) || has_limit(after)),
+        None if after
+            .iter()
+            .any(|token| Thing::of(token) == Some(Thing::Output)) =>
+        {
+            has_context(after)
+        }
+        // "Total tokens exceed the model's limit", "Your request exceeded the model token limit".
+        None => match after.iter().find_map(Thing::of) {
+            Some(Thing::Input) => true,
+            Some(_) => false,
+            None => {
+                (counts_tokens(before) || has_request(before))
+                    && has_limit(after)
+                    && (counts_tokens(after) || has_model(after))
+            }
+        },
+    }
+}
+
+/// What a noun names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thing {
+    Input,
+    Output,
+    Other,
+}
+
+impl Thing {
+    fn of(token: &Token) -> Option<Self> {
+        let Token::Word(_) = token else { return None };
+        if token.is_any(INPUT) {
+            Some(Self::Input)
+        } else if token.is_any(OUTPUT) {
+            Some(Self::Output)
+        } else {
+            token.is_any(OTHER).then_some(Self::Other)
+        }
+    }
+}
+
+fn has_context(part: &[Token]) -> bool {
+    part.iter().any(|token| token.is("context"))
+}
+
+fn has_limit(part: &[Token]) -> bool {
+    let words = [
+        "limit", "maximum", "max", "length", "window", "size", "allowed",
+    ];
+    part.iter().any(|token| token.is_any(&words))
+}
+
+fn has_model(part: &[Token]) -> bool {
+    part.iter()
+        .any(|token| token.is_any(&["model", "model's", "models"]))
+}
+
+fn has_request(part: &[Token]) -> bool {
+    part.iter()
+        .any(|token| token.is_any(&["request", "requested"]))
+}
+
+/// "the maximum number of images", "the maximum nesting depth".
+fn limits_other(after: &[Token]) -> bool {
+    let first = after.iter().find(|token| {
+        Thing::of(token).is_some() || token.is_any(&["length", "window", "token", "tokens"])
+    });
+    first.is_some_and(|token| Thing::of(token) == Some(Thing::Other))
+}
+
+/// "This model's maximum context length is 8192 tokens": that an error states it means that it was
+/// exceeded.
+fn states_limit(sentence: &[Token]) -> bool {
+    let limit = ["maximum", "max"];
+    let measure = ["length", "size", "window", "tokens", "token", "len"];
+    sentence.windows(3).any(|words| {
+        words[0].is_any(&limit)
+            && words[1].is_any(&["context", "prompt", "input"])
+            && words[2].is_any(&measure)
+    }) && sentence
+        .iter()
+        .any(|token| matches!(token, Token::Number(number) if *number >= super::counts::LEAST))
+}
+
+/// "Please reduce the length of the messages."
+fn asks_to_shorten(sentence: &[Token]) -> bool {
+    let Some(at) = sentence
+        .iter()
+        .position(|token| token.is_any(&["reduce", "shorten", "truncate", "compact"]))
+    else {
+        return false;
+    };
+    let after = &sentence[at + 1..];
+    let measured = after
+        .iter()
+        .any(|token| token.is_any(&["length", "size", "tokens"]));
+    let first = after.iter().find_map(Thing::of);
+    first == Some(Thing::Input) && (measured || !sentence[at].is("reduce"))
+}
+
+fn in_chinese(sentence: &[Token]) -> bool {
+    let text: String = sentence
+        .iter()
+        .filter_map(|token| match token {
+            Token::Word(word) => Some(word.as_str()),
+            _ => None,
+        })
+        .collect();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    has(CHINESE_EXCEEDS) && has(CHINESE_INPUT)
+}
