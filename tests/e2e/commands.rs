@@ -182,6 +182,7 @@ fn the_list_of_plugins_shows_order_hooks_guards_source_and_hash() {
         "tagger",
         "merge-roles",
         "estimate-tokens",
+        "context-overflow",
     ]
     .iter()
     .map(|name| {

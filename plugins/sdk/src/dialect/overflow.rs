@@ -6,6 +6,7 @@
 //! nothing, and neither do rate limits or limits of the response.
 
 mod counts;
+mod error_body;
 mod sense;
 mod words;
 
@@ -56,6 +57,13 @@ impl Overflow {
         }
     }
 
+    /// `None` if the response alone exceeds the context: that says nothing about the prompt.
+    fn of_prompt(self) -> Option<Self> {
+        let is_about_response = self.prompt.is_none()
+            && matches!((self.output, self.limit), (Some(output), Some(limit)) if output >= limit);
+        (!is_about_response).then_some(self)
+    }
+
     /// The tokens that the prompt leaves for the response. `None` if the error does not say, or if
     /// the prompt alone does not fit.
     pub fn left(&self) -> Option<u64> {
@@ -71,14 +79,36 @@ impl OverflowWordings {
     /// tokens of the response from those of the prompt.
     pub fn read(&self, text: &str, max_tokens: Option<u64>) -> Option<Overflow> {
         let tokens = words::tokens(text);
-        if !sense::is_overflow(&tokens) && !self.contain(text) {
-            return None;
-        }
-        let overflow = counts::counts(&tokens, max_tokens);
-        // A response that alone exceeds the context says nothing about the prompt.
-        let is_about_response = overflow.prompt.is_none()
-            && matches!((overflow.output, overflow.limit), (Some(output), Some(limit)) if output >= limit);
-        (!is_about_response).then_some(overflow)
+        let is_overflow = sense::is_overflow(&tokens) || self.contain(text);
+        is_overflow
+            .then(|| counts::counts(&tokens, max_tokens))?
+            .of_prompt()
+    }
+
+    /// Reads an error whose code or type [says](Overflow::is_code) that the context overflows: only
+    /// the numbers are read from its message.
+    pub fn read_numbers(text: &str, max_tokens: Option<u64>) -> Option<Overflow> {
+        counts::counts(&words::tokens(text), max_tokens).of_prompt()
+    }
+
+    /// Reads the body of an error response, in whatever shape: a text, or JSON with a message and
+    /// perhaps a code at any depth.
+    pub fn read_body(&self, body: &str, max_tokens: Option<u64>) -> Option<Overflow> {
+        let error = error_body::ErrorBody::parse(body);
+        let by_message = error
+            .messages
+            .iter()
+            .filter_map(|message| self.read(message, max_tokens))
+            .max_by_key(|overflow| overflow.prompt.is_some());
+        let overflow = by_message.or_else(|| {
+            error.codes.iter().find(|code| Overflow::is_code(code))?;
+            Self::read_numbers(&error.messages.join("\n"), max_tokens)
+        })?;
+        Some(Overflow {
+            prompt: overflow.prompt.or(error.prompt),
+            limit: overflow.limit.or(error.limit),
+            ..overflow
+        })
     }
 
     fn contain(&self, text: &str) -> bool {

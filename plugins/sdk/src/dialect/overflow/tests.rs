@@ -426,3 +426,56 @@ fn settings_add_phrases() {
     assert!(wordings.read("sorry, brain is full today", None).is_some());
     assert!(wordings.read("no", None).is_none());
 }
+
+#[test]
+fn bodies_are_read_in_every_shape() {
+    let text = "Prompt has 9000 tokens, which exceeds the context length of 8192";
+    let quoted = serde_json::to_string(text).unwrap();
+    let nested = serde_json::to_string(&format!(r#"{{"error":{{"message":{quoted}}}}}"#)).unwrap();
+    for body in [
+        text.to_owned(),
+        quoted.clone(),
+        format!(r#"{{"error":{quoted}}}"#),
+        format!(r#"{{"message":{quoted},"code":400}}"#),
+        format!(r#"{{"error":{{"message":{quoted},"type":"invalid_request_error"}}}}"#),
+        format!(r#"[{{"error":{{"code":400,"message":{quoted},"status":"INVALID_ARGUMENT"}}}}]"#),
+        format!(r#"{{"detail":[{{"loc":["body"],"msg":{quoted}}}]}}"#),
+        format!(
+            r#"{{"error":{{"message":"Provider returned error","metadata":{{"raw":{nested}}}}}}}"#
+        ),
+        format!(r#"{{"type":"error","error":{{"type":"BadRequestError","message":{quoted}}}}}"#),
+    ] {
+        let overflow = OverflowWordings::default().read_body(&body, None);
+        assert_eq!(
+            overflow.map(|overflow| overflow.message()).as_deref(),
+            Some("prompt is too long: 9000 tokens > 8192 maximum"),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn a_code_and_members_say_what_a_message_does_not() {
+    let read = |body| {
+        let overflow = OverflowWordings::default().read_body(body, None)?;
+        Some(overflow.message())
+    };
+    assert_eq!(
+        read(r#"{"error":{"message":"no","code":"context_length_exceeded"}}"#).as_deref(),
+        Some("prompt is too long")
+    );
+    assert_eq!(
+        read(r#"{"error":{"code":400,"message":"does not fit","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}"#).as_deref(),
+        Some("prompt is too long: 9000 tokens > 8192 maximum")
+    );
+    for other in [
+        r#"{"error":{"message":"no","param":"context_length_exceeded"}}"#,
+        r#"{"error":{"message":"Rate limit reached for input tokens","type":"tokens","code":"rate_limit_exceeded"}}"#,
+        r#"{"messages":["prompt is too long"],"id":"prompt is too long"}"#,
+        "<html><body>413 Request Entity Too Large</body></html>",
+        "{}",
+        "",
+    ] {
+        assert_eq!(read(other), None, "{other}");
+    }
+}
