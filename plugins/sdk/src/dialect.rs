@@ -16,7 +16,7 @@ mod request;
 mod writer;
 
 pub use dropped::DroppedFields;
-pub use overflow::{Overflow, OverflowWordings};
+pub use overflow::{Overflow, OverflowWordings, output_limit};
 pub use request::{
     Block, ClientRequest, Document, Message, Role, Source, Thinking, Tool, ToolChoice, ToolDef,
     ToolResult, ToolUse,

@@ -1,4 +1,4 @@
-//! Context overflow: recognises the error for a prompt that is too long, whoever words it.
+//! Context overflow: recognises the error for a prompt that is too long, in any words.
 //!
 //! Servers word this error differently and change the words. So it is read for its sense: what is
 //! too long (prompt, input, context, messages), and by what measure (length, window, limit,
@@ -74,25 +74,38 @@ impl Overflow {
     }
 }
 
+/// The largest `max_tokens` that the model accepts, if an error states it in any words:
+/// "This model supports at most 16384 completion tokens", "Range of max_tokens should be [1, 8192]".
+///
+/// `None` if the error is about anything else, or if the limit is not below `max_tokens`, which is
+/// what the request asked for.
+pub fn output_limit(text: &str, max_tokens: u64) -> Option<u64> {
+    let tokens = words::tokens(text);
+    let is_about_output = sense::names_output(&tokens) && !sense::is_rate_limit(&tokens);
+    is_about_output
+        .then(|| counts::output_limit(&tokens, max_tokens))
+        .flatten()
+}
+
 impl OverflowWordings {
-    /// Reads an error's message. `max_tokens` is what the request asked for, if known: it tells the
-    /// tokens of the response from those of the prompt.
+    /// Reads an error's message. `max_tokens` is what the request asked for, if known: with it the
+    /// tokens of the response are distinguished from those of the prompt.
     pub fn read(&self, text: &str, max_tokens: Option<u64>) -> Option<Overflow> {
         let tokens = words::tokens(text);
         let is_overflow = sense::is_overflow(&tokens) || self.contain(text);
         is_overflow
-            .then(|| counts::counts(&tokens, max_tokens))?
+            .then(|| counts::overflow(&tokens, max_tokens))?
             .of_prompt()
     }
 
     /// Reads an error whose code or type [says](Overflow::is_code) that the context overflows: only
     /// the numbers are read from its message.
     pub fn read_numbers(text: &str, max_tokens: Option<u64>) -> Option<Overflow> {
-        counts::counts(&words::tokens(text), max_tokens).of_prompt()
+        counts::overflow(&words::tokens(text), max_tokens).of_prompt()
     }
 
     /// Reads the body of an error response, in whatever shape: a text, or JSON with a message and
-    /// perhaps a code at any depth.
+    /// perhaps a code, at any depth.
     pub fn read_body(&self, body: &str, max_tokens: Option<u64>) -> Option<Overflow> {
         let error = error_body::ErrorBody::parse(body);
         let by_message = error

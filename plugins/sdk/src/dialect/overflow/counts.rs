@@ -7,6 +7,9 @@ use super::{Overflow, words::Token};
 /// Smaller numbers count something else: the 4 in "gpt 4", a line, a lower bound.
 pub(super) const LEAST: u64 = 64;
 
+/// No model writes less.
+const LEAST_OUTPUT: u64 = 256;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Prompt,
@@ -69,7 +72,35 @@ const SENT_WORDS: &[&str] = &[
     "received",
 ];
 
-pub(super) fn counts(tokens: &[Token], max_tokens: Option<u64>) -> Overflow {
+/// The numbers of a prompt that does not fit.
+pub(super) fn overflow(tokens: &[Token], max_tokens: Option<u64>) -> Overflow {
+    resolve(&counts(tokens, max_tokens), max_tokens)
+}
+
+/// The limit of the response: the largest of the possible ones. If that is wrong the upstream says
+/// so, while one that is too small would truncate every response.
+pub(super) fn output_limit(tokens: &[Token], max_tokens: u64) -> Option<u64> {
+    let counts = counts(tokens, Some(max_tokens));
+    let of = |roles: &'static [Role]| {
+        let possible = counts.iter().filter(move |count| {
+            roles.contains(&count.role) && (LEAST_OUTPUT..max_tokens).contains(&count.number)
+        });
+        possible.map(|count| count.number)
+    };
+    of(&[Role::Limit]).max().or_else(|| {
+        of(&[Role::Output, Role::Unknown])
+            .filter(|n| !is_status(*n))
+            .max()
+    })
+}
+
+/// Whether a number may be an HTTP status.
+fn is_status(number: u64) -> bool {
+    (400..600).contains(&number)
+}
+
+/// Every number with its role.
+fn counts(tokens: &[Token], max_tokens: Option<u64>) -> Vec<Count> {
     let mut counts = Vec::new();
     let mut from = 0;
     for (at, token) in tokens.iter().enumerate() {
@@ -91,7 +122,7 @@ pub(super) fn counts(tokens: &[Token], max_tokens: Option<u64>) -> Overflow {
         });
         from = at + 1;
     }
-    resolve(&counts, max_tokens)
+    counts
 }
 
 /// `197202 + 21333 > 200000`, `210000 tokens > 200000`, `128000 > 32768 - 2000`.

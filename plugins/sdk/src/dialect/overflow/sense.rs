@@ -143,6 +143,33 @@ pub(super) fn is_overflow(tokens: &[Token]) -> bool {
     })
 }
 
+/// Whether a message names the response's length.
+pub(super) fn names_output(tokens: &[Token]) -> bool {
+    let members = [
+        "max_tokens",
+        "max_completion_tokens",
+        "max_new_tokens",
+        "max_output_tokens",
+        "maxoutputtokens",
+        "maxtokens",
+        "max_length",
+        "num_predict",
+    ];
+    let is_phrase = |pair: &[Token]| {
+        let measure = ["tokens", "token", "length", "limit"];
+        pair[0].is_any(&["output", "completion"]) && pair[1].is_any(&measure)
+            || pair[0].is_any(&["max", "maximum"])
+                && pair[1].is_any(&["tokens", "output", "completion"])
+    };
+    let is_member = |token: &Token| match token {
+        Token::Word(word) => members
+            .iter()
+            .any(|name| word.rsplit('.').next() == Some(*name)),
+        _ => false,
+    };
+    tokens.iter().any(is_member) || tokens.windows(2).any(is_phrase)
+}
+
 /// The words of a code, whose sense is the same: `context_length_exceeded`.
 pub(super) fn is_code(code: &str) -> bool {
     let words = code_words(code);
@@ -170,7 +197,7 @@ fn code_words(code: &str) -> Vec<String> {
     words
 }
 
-fn is_rate_limit(tokens: &[Token]) -> bool {
+pub(super) fn is_rate_limit(tokens: &[Token]) -> bool {
     let is_pair = |pair: &[Token]| {
         pair[0].is("rate") && pair[1].is_any(&["limit", "limits", "limited"])
             || pair[0].is("per") && pair[1].is("second")

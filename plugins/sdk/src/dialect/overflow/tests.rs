@@ -479,3 +479,78 @@ fn a_code_and_members_say_what_a_message_does_not() {
         assert_eq!(read(other), None, "{other}");
     }
 }
+
+#[test]
+fn the_limit_of_the_response_is_read_in_any_words() {
+    let table = [
+        (
+            "max_tokens is too large: 128000. This model supports at most 16384 completion tokens, whereas you provided 128000.",
+            Some(16_384),
+        ),
+        (
+            "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model",
+            Some(8_192),
+        ),
+        (
+            "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+            Some(8_192),
+        ),
+        (
+            "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]",
+            Some(8_192),
+        ),
+        (
+            "max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5",
+            Some(64_000),
+        ),
+        (
+            "max_completion_tokens exceeds the maximum of 16,384 output tokens",
+            Some(16_384),
+        ),
+        (
+            "Input validation error: `max_new_tokens` must be <= 4096. Given: 128000",
+            Some(4_096),
+        ),
+        (
+            "The requested output length is longer than the model's maximum of 32768 tokens",
+            Some(32_768),
+        ),
+        (
+            "Invalid 'max_tokens': integer above maximum value. Expected a value <= 16384, but got 128000 instead.",
+            Some(16_384),
+        ),
+        (
+            "body.max_tokens: Input should be less than or equal to 8192",
+            Some(8_192),
+        ),
+        (
+            "maxOutputTokens must be between 1 (inclusive) and 65537 (exclusive), got 128000",
+            Some(65_537),
+        ),
+        (
+            "The maximum output tokens of this model is 4096",
+            Some(4_096),
+        ),
+        ("max_tokens must be in the range 1..4096", Some(4_096)),
+        (
+            "max tokens 128000 exceeds limit 8192 (code 1210)",
+            Some(8_192),
+        ),
+        ("Error code: 400 - max_tokens is too large", None),
+        ("Error 429: max_tokens 400 invalid", None),
+        ("max_tokens must be greater than 0", None),
+        ("Rate limit reached: 30000 output tokens per minute", None),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model.",
+            None,
+        ),
+        ("temperature must be at most 1000", None),
+        ("the valid range of max_tokens is [1, 256000]", None),
+    ];
+    let wrong: Vec<String> = table
+        .into_iter()
+        .filter(|(text, limit)| output_limit(text, 128_000) != *limit)
+        .map(|(text, _)| format!("{text}: {:?}", output_limit(text, 128_000)))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

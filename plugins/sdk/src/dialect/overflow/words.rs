@@ -111,6 +111,10 @@ fn quotation(chars: &[char], at: usize, tokens: &mut Vec<Token>) -> usize {
         return at + 1;
     };
     let inner: String = chars[at + 1..end].iter().collect();
+    if let Ok(number) = inner.replace(',', "").parse() {
+        tokens.push(Token::Number(number));
+        return end + 1;
+    }
     if !MEMBERS.contains(&inner.as_str()) {
         tokens.push(Token::Sign('"'));
     }
@@ -169,6 +173,12 @@ fn word(chars: &[char], tokens: &mut Vec<Token>) {
     let digits = text.replace(',', "");
     if let Ok(number) = digits.parse() {
         tokens.push(Token::Number(number));
+        return;
+    }
+    if let Some((from, to)) = text.split_once("..") {
+        // A range: `1..4096`.
+        let ends = [from, to].map(|end| end.parse().ok().map(Token::Number));
+        tokens.extend(ends.into_iter().flatten());
         return;
     }
     let is_name = text.contains(['_', '.', '/']) || text.matches('-').count() > 1;
