@@ -304,6 +304,7 @@ fn usage(counts: &UsageMetadata) -> Usage {
         output: counts
             .candidates_token_count
             .saturating_add(counts.thoughts_token_count),
+        ..Usage::default()
     }
 }
 

@@ -378,5 +378,6 @@ fn tokens(usage: &chunk::Usage) -> Usage {
         input: prompt.saturating_sub(read),
         cache_read: read,
         output: usage.completion_tokens.0.unwrap_or_default(),
+        ..Usage::default()
     }
 }

@@ -7,10 +7,12 @@ use crate::response::Event;
 /// The token counts of a message, as Anthropic counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt, without those that were read from a cache.
+    /// Tokens of the prompt, without those that were read from or written to a cache.
     pub input: u64,
     /// Tokens of the prompt that were read from a cache.
     pub cache_read: u64,
+    /// Tokens of the prompt that were written to a cache.
+    pub cache_write: u64,
     /// Tokens of the output, thinking included.
     pub output: u64,
 }
@@ -225,7 +227,7 @@ impl Writer {
 fn tokens(usage: Usage) -> serde_json::Value {
     json!({
         "input_tokens": usage.input,
-        "cache_creation_input_tokens": 0,
+        "cache_creation_input_tokens": usage.cache_write,
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
     })
