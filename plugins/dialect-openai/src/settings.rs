@@ -15,6 +15,7 @@ pub(crate) struct Options {
     pub(crate) stream_usage: bool,
     pub(crate) mid_system: MidSystem,
     pub(crate) reasoning: Thoughts,
+    pub(crate) think_tags: ThinkTags,
     pub(crate) files: bool,
     pub(crate) effort: bool,
     pub(crate) prompt_cache_key: bool,
@@ -31,6 +32,7 @@ impl Default for Options {
             stream_usage: true,
             mid_system: MidSystem::System,
             reasoning: Thoughts::Nowhere,
+            think_tags: ThinkTags::Auto,
             files: false,
             effort: false,
             prompt_cache_key: false,
@@ -64,6 +66,18 @@ pub(crate) enum Thoughts {
     Reasoning,
 }
 
+/// Whether a text contains thinking between tags such as `<think>` and `</think>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ThinkTags {
+    /// If it begins with such a tag.
+    Auto,
+    /// It begins inside thinking: the opening tag is a part of the prompt.
+    Opened,
+    /// Tags are text like any other.
+    None,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     all: Overrides,
@@ -79,6 +93,7 @@ struct Overrides {
     stream_usage: Option<bool>,
     mid_system: Option<MidSystem>,
     reasoning: Option<Thoughts>,
+    think_tags: Option<ThinkTags>,
     files: Option<bool>,
     effort: Option<bool>,
     prompt_cache_key: Option<bool>,
@@ -124,6 +139,7 @@ impl Options {
         set(&mut self.stream_usage, overrides.stream_usage);
         set(&mut self.mid_system, overrides.mid_system);
         set(&mut self.reasoning, overrides.reasoning);
+        set(&mut self.think_tags, overrides.think_tags);
         set(&mut self.files, overrides.files);
         set(&mut self.effort, overrides.effort);
         set(&mut self.prompt_cache_key, overrides.prompt_cache_key);
