@@ -6,19 +6,24 @@
 
 mod answer;
 mod failure;
+mod ids;
 mod models;
 mod names;
 mod request;
 mod settings;
+mod state;
+
+use std::time::Duration;
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
     Refusal, Request, Response, ResponseHook, Target, Value, Verdict, dialect::ClientRequest,
-    export, serde_json::Map,
+    export, kv, log, serde_json::Map,
 };
 
-use answer::{Answer, Context};
+use answer::{Answer, Context, Schemas};
 use failure::{Failed, Used, apply};
+use ids::CallIds;
 use names::Names;
 use request::Wanted;
 use settings::{Settings, Thoughts};
@@ -28,11 +33,17 @@ const DIALECT: &str = "openai";
 /// Texts with more bytes than this stay in the gateway. Names and ids are shorter.
 const LONGEST: u32 = 1_024;
 
+/// How long the store keeps what an upstream wants back with a call. A conversation that goes on
+/// after a longer time is rare.
+const CALL_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
 #[derive(Default)]
 struct DialectOpenai {
     settings: Settings,
     answer: Answer,
     names: Names,
+    ids: CallIds,
+    schemas: Schemas,
     stop_sequences: Vec<String>,
     hides_thinking: bool,
     used: Used,
@@ -83,17 +94,20 @@ impl DialectOpenai {
         let capabilities = apply::recall(target)?;
         let mut options = self.settings.of(&target.upstream());
         capabilities.apply(&mut options);
+        let (outline, asked) = ClientRequest::read(request, LONGEST)?;
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        self.ids = CallIds::read(&asked.messages, &target.upstream(), kv::get)?;
+        self.schemas = Schemas::of(&asked.tools);
         let wanted = Wanted {
             model: target.mapped_model(),
             session: request.session(),
             options: &options,
             capabilities: &capabilities,
+            ids: &self.ids,
             room: self.room.take(),
-        };
-        let (outline, asked) = ClientRequest::read(request, LONGEST)?;
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(refusal) => return Ok(refusal.into()),
         };
         // Thinking that must be sent back to the upstream has to reach the client first.
         self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
@@ -107,7 +121,10 @@ impl DialectOpenai {
         if let Some(note) = translated.note {
             request.note(&note);
         }
-        self.answer = Answer::default();
+        if self.ids.forgotten {
+            request.note("left out: state of earlier tool calls that the store has forgotten");
+        }
+        self.answer = Answer::new(options.think_tags);
         self.names = translated.names;
         self.used = translated.used;
         Ok(Verdict::Proceed)
@@ -138,32 +155,43 @@ impl FailureHook for DialectOpenai {
 }
 
 impl DialectOpenai {
-    fn with_context<T>(
+    /// Translates a part of the response, and acts on what it leads to.
+    fn translate(
         &mut self,
-        response: &Response,
-        act: impl FnOnce(&mut Answer, &Context<'_>) -> T,
-    ) -> T {
+        response: &mut Response,
+        part: impl FnOnce(&mut Answer, &Context<'_>) -> Vec<Event>,
+    ) -> Vec<Event> {
         let context = Context {
             id: &response.id(),
             model: &response.requested_model(),
             upstream: &response.upstream(),
             names: &self.names,
+            ids: &self.ids,
+            schemas: &self.schemas,
             stop_sequences: &self.stop_sequences,
             hides_thinking: self.hides_thinking,
         };
-        act(&mut self.answer, &context)
+        let events = part(&mut self.answer, &context);
+        if let Some(failed) = self.answer.failed() {
+            self.failed = Some(failed);
+        }
+        for (id, stored) in self.answer.stored() {
+            if let Err(error) = kv::set(&id, stored, CALL_KEPT_FOR) {
+                log::warn(format!(
+                    "cannot store what a tool call needs later: {error}"
+                ));
+            }
+        }
+        if let Some(note) = self.answer.note() {
+            response.note(&note);
+        }
+        events
     }
 }
 
 impl ResponseHook for DialectOpenai {
     fn on_event(&mut self, response: &mut Response, event: Event) -> Result<EventVerdict, Error> {
-        let events = self.with_context(response, |answer, context| answer.take(&event, context));
-        if let Some(failed) = self.answer.failed() {
-            self.failed = Some(failed);
-        }
-        if let Some(note) = self.answer.note() {
-            response.note(&note);
-        }
+        let events = self.translate(response, |answer, context| answer.take(&event, context));
         Ok(match events.is_empty() {
             true => EventVerdict::Discard,
             false => EventVerdict::Replace(events),
@@ -172,12 +200,7 @@ impl ResponseHook for DialectOpenai {
 
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
         let complete = response.complete();
-        let events =
-            self.with_context(response, |answer, context| answer.finish(complete, context));
-        if let Some(note) = self.answer.note() {
-            response.note(&note);
-        }
-        Ok(events)
+        Ok(self.translate(response, |answer, context| answer.finish(complete, context)))
     }
 
     fn on_body(&mut self, _: &mut Response, body: String) -> Result<Option<String>, Error> {

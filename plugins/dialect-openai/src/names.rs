@@ -1,4 +1,4 @@
-//! Replaces tool names and call ids that an upstream or the client would reject.
+//! Replaces tool names that an upstream would reject.
 //!
 //! The same name always gets the same replacement, so the beginning of a conversation never
 //! changes.
@@ -7,12 +7,6 @@ use std::collections::BTreeMap;
 
 /// OpenAI's limit for a tool's name.
 const LONGEST_NAME: usize = 64;
-
-/// OpenAI's limit for a call's id.
-const LONGEST_ID: usize = 40;
-
-/// A shorter id is likely to be reused in the next turn: `call_0`.
-const SHORTEST_UNIQUE_ID: usize = 12;
 
 /// Maps the upstream's tool names back to the client's.
 #[derive(Debug, Default)]
@@ -41,27 +35,6 @@ impl Names {
     pub(crate) fn original<'a>(&'a self, name: &'a str) -> &'a str {
         self.originals.get(name).map_or(name, String::as_str)
     }
-}
-
-/// Returns the call id that is sent to the upstream.
-pub(crate) fn id_to_upstream(id: String) -> String {
-    if (1..=LONGEST_ID).contains(&id.len()) {
-        return id;
-    }
-    format!("call_{:016x}", hash(&[&id]))
-}
-
-/// Returns the call id that is sent to the client.
-///
-/// This is the upstream's id if it is valid and long enough to be unique. Otherwise it is derived
-/// from that id. `answer` identifies the response and `position` the call within it.
-pub(crate) fn id_to_client(id: &str, answer: &[&str], position: usize) -> String {
-    if id.len() >= SHORTEST_UNIQUE_ID && id.chars().all(is_plain) {
-        return id.to_owned();
-    }
-    let position = position.to_string();
-    let parts: Vec<&str> = answer.iter().copied().chain([&*position, id]).collect();
-    format!("call_{:016x}", hash(&parts))
 }
 
 /// Whether both sides accept a character in names and ids.
@@ -99,30 +72,5 @@ mod tests {
         }
         assert_eq!(names.original("Read"), "Read");
         assert_eq!(names.originals.len(), 5);
-    }
-
-    #[test]
-    fn a_long_id_is_always_shortened_in_the_same_way() {
-        assert_eq!(id_to_upstream("toolu_01".to_owned()), "toolu_01");
-        let long = "x".repeat(41);
-        let short = id_to_upstream(long.clone());
-        assert!(short.len() <= 40, "{short}");
-        assert_eq!(short, id_to_upstream(long));
-        assert!(!id_to_upstream(String::new()).is_empty());
-    }
-
-    #[test]
-    fn a_missing_short_or_malformed_id_is_made_unique_and_never_changes() {
-        assert_eq!(
-            id_to_client("call_abcdefgh12", &["a"], 0),
-            "call_abcdefgh12"
-        );
-        for id in ["", "call_0", "functions.Read:0", "0"] {
-            let made = id_to_client(id, &["answer-1"], 0);
-            assert!(made.len() <= 40 && made.chars().all(is_plain), "{made}");
-            assert_eq!(made, id_to_client(id, &["answer-1"], 0));
-            assert_ne!(made, id_to_client(id, &["answer-2"], 0));
-            assert_ne!(made, id_to_client(id, &["answer-1"], 1));
-        }
     }
 }

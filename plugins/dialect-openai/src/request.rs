@@ -17,6 +17,7 @@ use witgate_plugin::{
 
 use crate::{
     failure::{Capabilities, OPTIONAL, Used},
+    ids::CallIds,
     names::{Names, hash},
     settings::{MaxTokens, Options, Thoughts},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) session: Option<String>,
     pub(crate) options: &'a Options,
     pub(crate) capabilities: &'a Capabilities,
+    /// The ids of the conversation's calls.
+    pub(crate) ids: &'a CallIds,
     /// The number of output tokens that fit the context, if the previous attempt found out.
     pub(crate) room: Option<u64>,
 }
@@ -64,7 +67,7 @@ pub(crate) fn translate(
         names: &mut names,
         files: options.files,
     };
-    let mut conversation = Conversation::new(content, outline, options);
+    let mut conversation = Conversation::new(content, outline, options, wanted.ids);
     conversation.system(asked.system);
     conversation.translate(asked.messages)?;
     let Conversation {

@@ -10,8 +10,12 @@ pub(crate) struct JsonEnd {
 }
 
 impl JsonEnd {
-    pub(crate) fn take(&mut self, text: &str) {
-        for byte in text.bytes() {
+    /// Scans a piece, up to the end of the object. Returns how much of the piece belongs to it.
+    pub(crate) fn take(&mut self, text: &str) -> usize {
+        for (at, byte) in text.bytes().enumerate() {
+            if self.reached() {
+                return at;
+            }
             match byte {
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.in_string => self.escaped = true,
@@ -25,6 +29,7 @@ impl JsonEnd {
                 _ => {}
             }
         }
+        text.len()
     }
 
     /// Whether an object has begun and ended.
@@ -44,8 +49,10 @@ mod tests {
             let mut end = JsonEnd::default();
             end.take(&text[..at]);
             assert!(!end.reached(), "{}", &text[..at]);
-            end.take(&text[at..]);
+            let more = format!("{} é}}", &text[at..]);
+            assert_eq!(end.take(&more), text.len() - at);
             assert!(end.reached(), "{}", &text[..at]);
+            assert_eq!(end.take("{}"), 0);
         }
         assert!(!JsonEnd::default().reached());
     }

@@ -1,7 +1,7 @@
 //! Types of a chat completion request, as in OpenAI's own SDK.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Chat {
@@ -51,6 +51,9 @@ pub(crate) enum Message {
         reasoning: Option<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall>,
+        /// What the upstream wants back, as it came.
+        #[serde(flatten)]
+        state: Map<String, Value>,
     },
     Tool {
         tool_call_id: String,
@@ -106,12 +109,16 @@ pub(crate) struct ToolCall {
     pub(crate) id: String,
     pub(crate) r#type: Function,
     pub(crate) function: Call,
+    #[serde(flatten)]
+    pub(crate) state: Map<String, Value>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Call {
     pub(crate) name: String,
     pub(crate) arguments: String,
+    #[serde(flatten)]
+    pub(crate) state: Map<String, Value>,
 }
 
 /// The only value of `type` for tools and calls.

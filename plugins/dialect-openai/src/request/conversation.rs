@@ -4,6 +4,7 @@
 //! order, with nothing in between. In Anthropic's format the results are in user messages, among
 //! other blocks. They may follow a system message, and they may be missing.
 
+use serde_json::{Map, Value};
 use witgate_plugin::{
     Outline, Refusal,
     dialect::{Block, Message, Role, ToolResult, ToolUse},
@@ -14,8 +15,9 @@ use super::{
     content::{Content, joined, kind},
 };
 use crate::{
-    names::id_to_upstream,
+    ids::CallIds,
     settings::{MidSystem, Options, Thoughts},
+    state,
 };
 
 /// What the model reads instead of a missing result.
@@ -26,6 +28,7 @@ pub(crate) struct Conversation<'a> {
     content: Content<'a>,
     outline: &'a Outline,
     options: &'a Options,
+    ids: &'a CallIds,
     pub(crate) messages: Vec<chat::Message>,
     /// Parts of tool results that are not text. They go to the beginning of the next user message.
     attached: Vec<Part>,
@@ -34,11 +37,17 @@ pub(crate) struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    pub(crate) fn new(content: Content<'a>, outline: &'a Outline, options: &'a Options) -> Self {
+    pub(crate) fn new(
+        content: Content<'a>,
+        outline: &'a Outline,
+        options: &'a Options,
+        ids: &'a CallIds,
+    ) -> Self {
         Self {
             content,
             outline,
             options,
+            ids,
             messages: Vec::new(),
             attached: Vec::new(),
             mid_system: false,
@@ -154,18 +163,31 @@ impl<'a> Conversation<'a> {
             reasoning_content,
             reasoning,
             tool_calls,
+            state: self.message_state(&ids),
         });
         ids
     }
 
+    /// What the upstream wants back with a message that has these calls.
+    fn message_state(&self, ids: &[String]) -> Map<String, Value> {
+        let mut kept = Map::new();
+        for id in ids {
+            state::add(&mut kept, self.ids.state(id).message);
+        }
+        kept
+    }
+
     fn call(&mut self, call: ToolUse) -> ToolCall {
+        let state = self.ids.state(&call.id);
         ToolCall {
-            id: id_to_upstream(call.id),
+            id: self.ids.for_upstream(&call.id),
             r#type: Function::Function,
             function: Call {
                 name: self.content.names.send(call.name),
                 arguments: self.outline.quoted(&call.input),
+                state: state.function,
             },
+            state: state.call,
         }
     }
 
@@ -174,7 +196,7 @@ impl<'a> Conversation<'a> {
     fn results(&mut self, calls: Vec<String>, following: &mut [Message]) -> Result<(), Refusal> {
         for id in calls {
             let found = take_result(&id, following);
-            let tool_call_id = id_to_upstream(id);
+            let tool_call_id = self.ids.for_upstream(&id);
             let content = match found {
                 None => {
                     self.content.dropped.changed("tool_use without its result");
