@@ -35,10 +35,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["pipeline/instance", "pipeline/plugin", "pipeline/runtime"],
     ),
     ("host", &["upstream/echo", "upstream/models"]),
-    (
-        "plugins/dialect-gemini",
-        &["request/contents", "request/media"],
-    ),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! Translates a Messages request into a Gemini request.
 
+mod blocks;
 mod contents;
 mod media;
 mod thinking;
@@ -156,7 +157,7 @@ fn system<'a>(blocks: &'a [Block], left_out: &mut DroppedFields) -> Option<Conte
             Block::Text(text) if text.starts_with(BILLING) => left_out.add("system billing header"),
             Block::Text(text) if text.is_empty() => {}
             Block::Text(text) => parts.push(Part::text(text.as_str())),
-            other => left_out.add(format!("system {}", contents::kind(other))),
+            other => left_out.add(format!("system {}", blocks::kind(other))),
         }
     }
     (!parts.is_empty()).then_some(Content { role: None, parts })

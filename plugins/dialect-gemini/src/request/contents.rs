@@ -15,7 +15,8 @@ use witgate_plugin::{
 
 use super::{
     Destination,
-    media::IN_RESULTS,
+    blocks::{Blocks, kind},
+    media,
     wire::{Content, FunctionCall, FunctionResponse, Outcome, Part},
 };
 use crate::{dropped::Dropped, names};
@@ -31,16 +32,14 @@ const SENTINEL: &str = "skip_thought_signature_validator";
 const NO_RESULT: &str = "no result was recorded for this call";
 
 pub(super) struct Contents<'a, 'b> {
-    pub(super) outline: &'a Outline,
-    pub(super) dropped: &'b mut Dropped,
+    blocks: Blocks<'a, 'b>,
     to: Destination<'b>,
 }
 
 impl<'a, 'b> Contents<'a, 'b> {
     pub(super) fn new(outline: &'a Outline, to: Destination<'b>, dropped: &'b mut Dropped) -> Self {
         Self {
-            outline,
-            dropped,
+            blocks: Blocks { outline, dropped },
             to,
         }
     }
@@ -94,8 +93,8 @@ impl<'a, 'b> Contents<'a, 'b> {
                 }
                 block => {
                     let at = parts.len();
-                    if !self.plain(block, &mut parts)? {
-                        self.dropped.left_out.add(kind(block));
+                    if !self.blocks.plain(block, &mut parts)? {
+                        self.blocks.dropped.left_out.add(kind(block));
                     }
                     if let Some(part) = parts.get_mut(at) {
                         part.thought_signature = signature.take();
@@ -115,9 +114,10 @@ impl<'a, 'b> Contents<'a, 'b> {
             return None;
         }
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
-        let foreign = !self.outline.has_placeholder(signature) && !signature.chars().all(base64);
+        let foreign =
+            !self.blocks.outline.has_placeholder(signature) && !signature.chars().all(base64);
         if foreign || self.to.signatures.rejected {
-            self.dropped.left_out.add("thinking.signature");
+            self.blocks.dropped.left_out.add("thinking.signature");
             return None;
         }
         Some(signature)
@@ -127,7 +127,10 @@ impl<'a, 'b> Contents<'a, 'b> {
         let args = if call.input.is_object() {
             Cow::Borrowed(&call.input)
         } else {
-            self.dropped.changed.add("tool_use.input to an object");
+            self.blocks
+                .dropped
+                .changed
+                .add("tool_use.input to an object");
             Cow::Owned(json!({ "input": call.input }))
         };
         Part {
@@ -158,7 +161,10 @@ impl<'a, 'b> Contents<'a, 'b> {
         for call in calls {
             let found = (0..results.len()).find(|&at| !used[at] && results[at].id == call.id);
             let Some(at) = found else {
-                self.dropped.changed.add("missing tool_result to an error");
+                self.blocks
+                    .dropped
+                    .changed
+                    .add("missing tool_result to an error");
                 parts.push(response(call, Outcome::Error(NO_RESULT.into()), Vec::new()));
                 continue;
             };
@@ -181,8 +187,8 @@ impl<'a, 'b> Contents<'a, 'b> {
                         )));
                     }
                     block => {
-                        if !self.plain(block, &mut parts)? {
-                            self.dropped.left_out.add(kind(block));
+                        if !self.blocks.plain(block, &mut parts)? {
+                            self.blocks.dropped.left_out.add(kind(block));
                         }
                     }
                 }
@@ -209,20 +215,18 @@ impl<'a, 'b> Contents<'a, 'b> {
         } else {
             Outcome::Output(text)
         };
-        let (within, outside) = media.into_iter().partition(|part| self.may_be_within(part));
+        let sees = self.to.model.sees_results();
+        let (within, outside) = media
+            .into_iter()
+            .partition(|part| sees && media::fits_in_result(part));
         beside.extend::<Vec<Part<'a>>>(outside);
         Ok(response(call, outcome, within))
     }
 
-    fn may_be_within(&self, part: &Part<'_>) -> bool {
-        let inline = part.inline_data.as_ref();
-        self.to.model.sees_results()
-            && inline.is_some_and(|blob| IN_RESULTS.contains(&blob.mime_type))
-    }
-
     /// Translates a result without its call into text.
     fn orphan(&mut self, result: &'a ToolResult, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
-        self.dropped
+        self.blocks
+            .dropped
             .changed
             .add("tool_result without its call to text");
         let (texts, media) = self.texts_and_media(result)?;
@@ -241,8 +245,9 @@ impl<'a, 'b> Contents<'a, 'b> {
     ) -> Result<(Vec<Cow<'a, str>>, Vec<Part<'a>>), Refusal> {
         let mut all = Vec::new();
         for block in &result.content {
-            if !self.plain(block, &mut all)? {
-                self.dropped
+            if !self.blocks.plain(block, &mut all)? {
+                self.blocks
+                    .dropped
                     .left_out
                     .add(format!("tool_result {}", kind(block)));
             }
@@ -255,47 +260,6 @@ impl<'a, 'b> Contents<'a, 'b> {
             }
         }
         Ok((texts, media))
-    }
-
-    /// Translates a block whose translation does not depend on its position. Returns `false` for
-    /// any other.
-    pub(super) fn plain(
-        &mut self,
-        block: &'a Block,
-        parts: &mut Vec<Part<'a>>,
-    ) -> Result<bool, Refusal> {
-        match block {
-            Block::Text(text) if text.is_empty() => {}
-            Block::Text(text) => parts.push(Part::text(text.as_str())),
-            Block::Image(source) => parts.push(self.image(source)?),
-            Block::Document(document) => self.document(document, parts)?,
-            Block::ToolReference(name) => {
-                parts.push(Part::text(format!(
-                    "The tool `{}` is available.",
-                    names::on_the_wire(name)
-                )));
-            }
-            Block::SearchResult {
-                source,
-                title,
-                content,
-            } => {
-                parts.push(Part::text(format!("{title}\n{source}")));
-                for block in content {
-                    if !self.plain(block, parts)? {
-                        self.dropped
-                            .left_out
-                            .add(format!("search_result {}", kind(block)));
-                    }
-                }
-            }
-            Block::Thinking { .. }
-            | Block::RedactedThinking
-            | Block::ToolUse(_)
-            | Block::ToolResult(_)
-            | Block::Other(_) => return Ok(false),
-        }
-        Ok(true)
     }
 }
 
@@ -329,21 +293,5 @@ fn response<'a>(call: &'a ToolUse, response: Outcome<'a>, parts: Vec<Part<'a>>) 
             parts,
         }),
         ..Part::default()
-    }
-}
-
-/// A block's `type`.
-pub(super) fn kind(block: &Block) -> &str {
-    match block {
-        Block::Text(_) => "text",
-        Block::Image(_) => "image",
-        Block::Document(_) => "document",
-        Block::Thinking { .. } => "thinking",
-        Block::RedactedThinking => "redacted_thinking",
-        Block::ToolUse(_) => "tool_use",
-        Block::ToolResult(_) => "tool_result",
-        Block::ToolReference(_) => "tool_reference",
-        Block::SearchResult { .. } => "search_result",
-        Block::Other(kind) => kind,
     }
 }

@@ -2,16 +2,13 @@
 
 use std::borrow::Cow;
 
-use witgate_plugin::{
-    Refusal,
-    dialect::{Document, Source},
-};
+use witgate_plugin::{Outline, Refusal, dialect::Source};
 
 use super::{
-    contents::{Contents, kind},
     rejected,
     wire::{Blob, FileData, Part},
 };
+use crate::dropped::Dropped;
 
 /// Image types that Gemini reads. Others become a text that mentions them, because rejecting one
 /// would end the whole conversation.
@@ -24,7 +21,7 @@ const IMAGES: [&str; 5] = [
 ];
 
 /// The types that a function's response may contain.
-pub(super) const IN_RESULTS: [&str; 5] = [
+const IN_RESULTS: [&str; 5] = [
     "image/png",
     "image/jpeg",
     "image/webp",
@@ -43,93 +40,88 @@ const EXTENSIONS: [(&str, &str); 7] = [
     (".txt", "text/plain"),
 ];
 
-impl<'a> Contents<'a, '_> {
-    pub(super) fn image(&mut self, source: &'a Source) -> Result<Part<'a>, Refusal> {
-        match source {
-            Source::Base64 { media_type, .. } if !IMAGES.contains(&media_type.as_str()) => {
-                self.dropped.changed.add("image of an unknown kind to text");
-                Ok(Part::text(
-                    "[an image of a kind that this model does not read]",
-                ))
+/// Translates an image.
+pub(super) fn image<'a>(
+    source: &'a Source,
+    outline: &Outline,
+    dropped: &mut Dropped,
+) -> Result<Part<'a>, Refusal> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            let media_type = mime_type(media_type);
+            if IMAGES.contains(&&*media_type) {
+                return Ok(inline(media_type, data));
             }
-            Source::Base64 { media_type, data } => Ok(inline(media_type, data)),
-            Source::Url(url) => self.file(url, "image/jpeg"),
-            Source::Text(_) | Source::Content(_) | Source::File(_) | Source::Other(_) => {
-                Err(rejected(&format!("image.source.{}", source_kind(source))))
-            }
+            dropped.changed.add("image of an unknown kind to text");
+            Ok(Part::text(
+                "[an image of a kind that this model does not read]",
+            ))
         }
-    }
-
-    /// Translates a document. Its title and context come first, as a text.
-    pub(super) fn document(
-        &mut self,
-        document: &'a Document,
-        parts: &mut Vec<Part<'a>>,
-    ) -> Result<(), Refusal> {
-        if let Some(heading) = heading(document) {
-            parts.push(Part::text(heading));
-        }
-        match &document.source {
-            Source::Base64 { media_type, data } => parts.push(inline(media_type, data)),
-            Source::Url(url) => parts.push(self.file(url, "application/pdf")?),
-            Source::Text(text) if text.is_empty() => {}
-            Source::Text(text) => parts.push(Part::text(text.as_str())),
-            Source::Content(blocks) => {
-                for block in blocks {
-                    if !self.plain(block, parts)? {
-                        self.dropped
-                            .left_out
-                            .add(format!("document {}", kind(block)));
-                    }
-                }
-            }
-            source => {
-                return Err(rejected(&format!(
-                    "document.source.{}",
-                    source_kind(source)
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn file(&self, url: &'a str, otherwise: &'static str) -> Result<Part<'a>, Refusal> {
-        let fetchable = ["https://", "http://", "gs://"]
-            .iter()
-            .any(|scheme| url.starts_with(scheme));
-        if !fetchable && !self.outline.has_placeholder(url) {
-            return Err(rejected("source.url that is not http"));
-        }
-        let path = url
-            .split(['?', '#'])
-            .next()
-            .unwrap_or(url)
-            .to_ascii_lowercase();
-        let known = EXTENSIONS.iter().find(|(ending, _)| path.ends_with(ending));
-        Ok(Part {
-            file_data: Some(FileData {
-                mime_type: known.map_or(otherwise, |(_, kind)| kind),
-                file_uri: url,
-            }),
-            ..Part::default()
-        })
+        Source::Url(url) => file(url, "image/jpeg", outline),
+        other => Err(unusable("image", other)),
     }
 }
 
-fn inline<'a>(mime_type: &'a str, data: &'a str) -> Part<'a> {
+/// Translates content that is part of the request.
+pub(super) fn inline<'a>(mime_type: impl Into<Cow<'a, str>>, data: &'a str) -> Part<'a> {
     Part {
-        inline_data: Some(Blob { mime_type, data }),
+        inline_data: Some(Blob {
+            mime_type: mime_type.into(),
+            data,
+        }),
         ..Part::default()
     }
 }
 
-fn heading(document: &Document) -> Option<Cow<'_, str>> {
-    match (&document.title, &document.context) {
-        (None, None) => None,
-        (Some(title), None) => Some(Cow::Owned(format!("Document: {title}"))),
-        (None, Some(context)) => Some(Cow::Borrowed(context)),
-        (Some(title), Some(context)) => Some(Cow::Owned(format!("Document: {title}\n{context}"))),
+/// Translates content that the upstream fetches. `otherwise` is its type if the URL does not say.
+pub(super) fn file<'a>(
+    url: &'a str,
+    otherwise: &'static str,
+    outline: &Outline,
+) -> Result<Part<'a>, Refusal> {
+    let fetchable = ["https://", "http://", "gs://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme));
+    if !fetchable && !outline.has_placeholder(url) {
+        return Err(rejected("source.url that is not http"));
     }
+    let path = url
+        .split(['?', '#'])
+        .next()
+        .unwrap_or(url)
+        .to_ascii_lowercase();
+    let known = EXTENSIONS.iter().find(|(ending, _)| path.ends_with(ending));
+    Ok(Part {
+        file_data: Some(FileData {
+            mime_type: known.map_or(otherwise, |(_, kind)| kind),
+            file_uri: url,
+        }),
+        ..Part::default()
+    })
+}
+
+/// Whether a function's response may contain this part.
+pub(super) fn fits_in_result(part: &Part<'_>) -> bool {
+    let inline = part.inline_data.as_ref();
+    inline.is_some_and(|blob| IN_RESULTS.contains(&&*blob.mime_type))
+}
+
+/// The standard spelling of a MIME type: lower case, without parameters. `image/jpg` is a common
+/// name of `image/jpeg`.
+pub(super) fn mime_type(named: &str) -> Cow<'_, str> {
+    let bare = named.split(';').next().unwrap_or(named).trim();
+    match bare.to_ascii_lowercase().as_str() {
+        "image/jpg" | "image/pjpeg" => Cow::Borrowed("image/jpeg"),
+        "image/x-png" => Cow::Borrowed("image/png"),
+        "application/x-pdf" => Cow::Borrowed("application/pdf"),
+        lower if lower == bare => Cow::Borrowed(bare),
+        lower => Cow::Owned(lower.to_owned()),
+    }
+}
+
+/// Rejects a source that Gemini cannot read.
+pub(super) fn unusable(block: &str, source: &Source) -> Refusal {
+    rejected(&format!("{block}.source.{}", source_kind(source)))
 }
 
 fn source_kind(source: &Source) -> &str {
@@ -140,5 +132,25 @@ fn source_kind(source: &Source) -> &str {
         Source::Content(_) => "content",
         Source::File(_) => "file",
         Source::Other(kind) => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mime_type_gets_its_standard_spelling() {
+        for (named, standard) in [
+            ("image/png", "image/png"),
+            ("image/jpg", "image/jpeg"),
+            ("IMAGE/JPG", "image/jpeg"),
+            ("image/pjpeg", "image/jpeg"),
+            ("Image/WebP", "image/webp"),
+            ("image/jpeg; charset=binary", "image/jpeg"),
+            ("application/x-pdf", "application/pdf"),
+        ] {
+            assert_eq!(mime_type(named), standard, "{named}");
+        }
     }
 }

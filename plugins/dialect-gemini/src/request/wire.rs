@@ -73,7 +73,7 @@ impl<'a> Part<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Blob<'a> {
-    pub(super) mime_type: &'a str,
+    pub(super) mime_type: Cow<'a, str>,
     pub(super) data: &'a str,
 }
 
