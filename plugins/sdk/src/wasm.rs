@@ -3,10 +3,16 @@
 //! Each hook has a world and bindings of its own, so that a component exports only the hooks it
 //! has. All share the types of the first world. Only what a plugin calls becomes an import of the
 //! component, so a plugin that uses no new function runs on an older gateway.
+//!
+//! The bindings below `wasm/` are generated from `wit/` by wit-bindgen and checked in, because the
+//! generator takes longer to build than everything else that a plugin needs. The test
+//! `tests/bindings.rs` of the repository generates them again and compares.
 
 #![allow(
+    clippy::allow_attributes_without_reason,
     missing_docs,
     unreachable_pub,
+    unsafe_code,
     reason = "generated code, reached only by `export!`"
 )]
 
@@ -21,67 +27,16 @@ use crate::{
     settings, verdict,
 };
 
-pub mod plugin_world {
-    wit_bindgen::generate!({
-        world: "plugin",
-        path: "wit/0.2.0",
-        pub_export_macro: true,
-        export_macro_name: "export_plugin",
-        generate_unused_types: true,
-        with: {
-            "witgate:plugin/exchange@0.2.0/node": crate::Node,
-            "witgate:plugin/exchange@0.2.0/from-to": crate::FromTo,
-            "witgate:plugin/exchange@0.2.0/operation": crate::Operation,
-            "witgate:plugin/exchange@0.2.0/outline": crate::Outline,
-            "witgate:plugin/exchange@0.2.0/edit-error": crate::EditError,
-            "witgate:plugin/exchange@0.2.0/event": crate::Event,
-            "witgate:plugin/exchange@0.2.0/event-verdict": crate::EventVerdict,
-            "witgate:plugin/exchange@0.2.0/retry-target": crate::RetryTarget,
-            "witgate:plugin/kv@0.2.0/kv-error": crate::kv::KvError,
-            "witgate:plugin/log@0.2.0/level": crate::log::Level,
-        },
-    });
-}
-
-pub mod request_world {
-    wit_bindgen::generate!({
-        world: "request-plugin",
-        path: "wit/0.2.0",
-        pub_export_macro: true,
-        export_macro_name: "export_request",
-        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
-    });
-}
-
-pub mod attempt_world {
-    wit_bindgen::generate!({
-        world: "attempt-plugin",
-        path: "wit/0.2.0",
-        pub_export_macro: true,
-        export_macro_name: "export_attempt",
-        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
-    });
-}
-
-pub mod failure_world {
-    wit_bindgen::generate!({
-        world: "failure-plugin",
-        path: "wit/0.2.0",
-        pub_export_macro: true,
-        export_macro_name: "export_failure",
-        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
-    });
-}
-
-pub mod response_world {
-    wit_bindgen::generate!({
-        world: "response-plugin",
-        path: "wit/0.2.0",
-        pub_export_macro: true,
-        export_macro_name: "export_response",
-        with: { "witgate:plugin/exchange@0.2.0": crate::host::exchange },
-    });
-}
+#[path = "wasm/plugin_world.rs"]
+pub mod plugin_world;
+#[path = "wasm/request_world.rs"]
+pub mod request_world;
+#[path = "wasm/attempt_world.rs"]
+pub mod attempt_world;
+#[path = "wasm/failure_world.rs"]
+pub mod failure_world;
+#[path = "wasm/response_world.rs"]
+pub mod response_world;
 
 /// The types that all worlds share: the gateway's resources, and this crate's own records and
 /// variants.
