@@ -41,6 +41,17 @@ impl Budget {
         }
     }
 
+    /// Spends what it costs to compare a name with this many keys, which may agree up to the last
+    /// byte. A comparison costs far less than reading a node.
+    pub(crate) fn spend_comparisons(&mut self, keys: usize, name: &str) -> Result<(), Error> {
+        /// The keys that are compared, and the bytes, in the time of one.
+        const PER_NODE: usize = 8;
+        const PER_BYTE: usize = 4;
+
+        let bytes = keys.saturating_mul(name.len()) / PER_BYTE;
+        self.spend(1 + keys / PER_NODE, bytes)
+    }
+
     /// The nodes and bytes spent so far.
     #[cfg(test)]
     pub(crate) fn spent(&self) -> (usize, usize) {

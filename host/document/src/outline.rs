@@ -112,20 +112,27 @@ impl Outline {
         if self.texts.is_empty() {
             return Ok(Bytes::copy_from_slice(new.as_bytes()));
         }
-        let mut filled = BytesMut::with_capacity(new.len() + self.source.len());
-        let mut copied_to = 0;
+        let mut places = Vec::new();
+        let mut length = new.len();
         for at in memmem::find_iter(new.as_bytes(), &self.prefix) {
-            filled.extend_from_slice(&new.as_bytes()[copied_to..at]);
-            let rest = &new[at + self.prefix.len()..];
-            let (place, length) = self.place(rest)?;
-            copied_to = at + self.prefix.len() + length;
-            self.put(place, &mut filled);
-            if filled.len() > LARGEST {
+            let start = at + self.prefix.len();
+            let (place, end) = self.place(&new[start..])?;
+            // Known before anything is written: each escape doubles what it escapes.
+            length = length.saturating_add(self.length(place));
+            if length > LARGEST {
                 return Err(Error::TooMuch(format!(
                     "the new body is longer than {} MiB",
                     LARGEST >> 20
                 )));
             }
+            places.push((at, place, start + end));
+        }
+        let mut filled = BytesMut::with_capacity(length);
+        let mut copied_to = 0;
+        for (at, place, end) in places {
+            filled.extend_from_slice(&new.as_bytes()[copied_to..at]);
+            self.put(place, &mut filled);
+            copied_to = end;
         }
         filled.extend_from_slice(&new.as_bytes()[copied_to..]);
         Ok(filled.freeze())
@@ -152,15 +159,23 @@ impl Outline {
         })
     }
 
+    /// The length of what `put` writes.
+    fn length(&self, place: Place) -> usize {
+        let text = &self.source[self.texts[place.text].clone()];
+        if place.escapes == 0 {
+            return text.len();
+        }
+        let escaped = memchr::memchr2_iter(b'"', b'\\', text).count();
+        text.len() + escaped * place.slashes()
+    }
+
     fn put(&self, place: Place, filled: &mut BytesMut) {
         let text = &self.source[self.texts[place.text].clone()];
         if place.escapes == 0 {
             filled.extend_from_slice(text);
             return;
         }
-        // Escaped once, `"` takes one backslash and `\` two. Escaped n times, they take 2^n - 1 and
-        // 2^n.
-        let slashes = vec![b'\\'; (1 << place.escapes) - 1];
+        let slashes = vec![b'\\'; place.slashes()];
         let mut rest = text;
         while let Some(stop) = memchr::memchr2(b'"', b'\\', rest) {
             filled.extend_from_slice(&rest[..stop]);
@@ -196,6 +211,14 @@ struct Place {
     text: usize,
     /// The number of additional escapes.
     escapes: u32,
+}
+
+impl Place {
+    /// How many backslashes are added before each `"` and `\`. Escaped once, `"` takes one and `\`
+    /// two. Escaped n times, they take 2^n - 1 and 2^n.
+    fn slashes(self) -> usize {
+        (1 << self.escapes) - 1
+    }
 }
 
 /// Returns a prefix that does not occur in the source.

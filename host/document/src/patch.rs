@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod direct; // separate edits, as cuts of the text
+mod name; // keys and the names of edits
 mod tree; // any edits, on a text that is opened where needed
 
 pub(crate) use tree::Tree;

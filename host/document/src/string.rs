@@ -97,6 +97,16 @@ pub(crate) fn spells(token: &[u8], name: &str) -> bool {
         || ((escaped() || lossy()) && inside(token).is_some_and(|text| text == name))
 }
 
+/// Whether a string that begins here certainly does not spell `name`. The end of the string need
+/// not be known.
+pub(crate) fn differs(start: &[u8], name: &str) -> bool {
+    let start = start.get(1..).unwrap_or_default();
+    let shared = start.len().min(name.len());
+    let (bytes, wanted) = (&start[..shared], &name.as_bytes()[..shared]);
+    // An escape or a bad byte may spell another character than it looks like.
+    bytes != wanted && bytes.is_ascii() && memchr::memchr(b'\\', bytes).is_none()
+}
+
 /// Reads the four hexadecimal digits of a `\u` escape as a UTF-16 unit.
 pub(crate) fn unit(digits: &[u8]) -> Option<u16> {
     let digits = digits.get(..4)?;
@@ -157,6 +167,24 @@ mod tests {
             "\"a\"b\"",
         ] {
             assert_eq!(decode(token.as_bytes()), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_start_differs_only_if_no_escape_can_make_it_equal() {
+        for (start, name) in [
+            (&b"\"ab\""[..], "ab"),
+            (b"\"a\\u0062\"", "ab"),
+            (b"\"\\ud800\"", "\u{fffd}"),
+            (b"\"\xff\"", "\u{fffd}"),
+            (b"\"ab\"", "a"),
+            (b"\"a\\u005cb\"", "a\\b"),
+            (b"", "a"),
+        ] {
+            assert!(!differs(start, name), "{start:?} {name}");
+        }
+        for (start, name) in [(&b"\"ab\""[..], "ac"), (b"\"a\":", "ab"), (b"\"\"", "a")] {
+            assert!(differs(start, name), "{start:?} {name}");
         }
     }
 

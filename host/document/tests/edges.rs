@@ -409,6 +409,85 @@ fn an_evil_pattern_takes_linear_time() {
     );
 }
 
+/// A text of `a` and `b` in no order that repeats soon.
+fn shuffled(length: u32) -> String {
+    let letter = |at: u32| match at.wrapping_mul(2_654_435_761) >> 13 & 1 {
+        0 => 'a',
+        _ => 'b',
+    };
+    (0..length).map(letter).collect()
+}
+
+#[test]
+fn a_pattern_that_costs_too_much_on_a_text_is_an_error() {
+    let document = Document::new(format!(r#"["{}"]"#, shuffled(1_000_000)));
+    for pattern in ["[ab]*a[ab]{3000}c", "[ab]*a(([ab]{50}){50})c"] {
+        for filter in ["search", "match"] {
+            let query = path(&format!("$[?{filter}(@, '{pattern}')]"));
+            let error = document.select(&query).expect_err(pattern).to_string();
+            assert!(error.contains("regular expression"), "{error}");
+            assert!(matches!(document.matches(&query), Err(Error::TooMuch(_))));
+        }
+    }
+    // The same patterns on texts for which they are cheap, and cheap ones on the same text.
+    let short = Document::new(format!(r#"["{}"]"#, shuffled(1_000)));
+    assert_eq!(
+        short.select(&path("$[?search(@, '[ab]*a[ab]{3000}c')]")),
+        Ok(vec![])
+    );
+    for (pattern, found) in [("[ab]*a[ab]{8}c", 0), ("a[ab]{100}", 1), ("\\\\p{Lu}", 0)] {
+        let nodes = document.select(&path(&format!("$[?search(@, '{pattern}')]")));
+        assert_eq!(nodes.map(|nodes| nodes.len()), Ok(found), "{pattern}");
+    }
+}
+
+#[test]
+fn patterns_of_a_document_cost_what_compiling_them_takes() {
+    let nodes = |pattern: fn(usize) -> String, count: usize| {
+        let node = |at| format!(r#"{{"text":"a","pattern":"{}"}}"#, pattern(at));
+        let nodes: Vec<String> = (0..count).map(node).collect();
+        Document::new(format!("[{}]", nodes.join(",")))
+    };
+    let query = path("$[?search(@.text, @.pattern)]");
+    let small = nodes(|at| format!("a|{at}"), 200);
+    assert_eq!(small.select(&query).map(|nodes| nodes.len()), Ok(200));
+    for large in [
+        nodes(|at| format!(r"\\p{{L}}{{{}}}", 900 + at), 100),
+        nodes(|at| r"\\p{L}".repeat(700 + at), 100),
+        nodes(|at| format!("a{{{at}}}"), 10_000),
+    ] {
+        assert!(matches!(large.select(&query), Err(Error::TooMuch(_))));
+    }
+}
+
+#[test]
+fn edits_of_an_object_with_many_or_long_keys_end_in_an_error() {
+    let object = |name: &str, count: usize| {
+        let member = |at: usize| format!(r#""{name}{at}":1"#);
+        let members: Vec<String> = (0..count).map(member).collect();
+        Document::new(format!("{{{}}}", members.join(",")))
+    };
+    let add = |at: usize| Operation::Add {
+        at: format!("/key{at}"),
+        value: "1".into(),
+    };
+    let long = "k".repeat(1_000);
+    let removal = |at: usize| Operation::Remove {
+        at: format!("/{long}{at}"),
+    };
+    let adds: Vec<Operation> = (0..100_000).map(add).collect();
+    let mut removals: Vec<Operation> = vec![add(0); 1_000];
+    removals.extend((0..1_000).map(removal));
+    for (mut document, edits) in [(object("k", 0), &adds), (object(&long, 10_000), &removals)] {
+        let before = document.bytes();
+        assert!(matches!(document.patch(edits), Err(Error::TooMuch(_))));
+        assert_eq!(document.bytes(), before);
+    }
+    object("k", 1_000)
+        .patch(&adds[..1_000])
+        .expect("what a rule may add");
+}
+
 /// A text, a path, and the result or `None` for an error.
 type Reading = (
     &'static [u8],

@@ -80,3 +80,17 @@ fn invalid_json_and_unknown_placeholders_are_errors() {
         assert!(matches!(error, Error::BadValue(_)), "{new}: {error}");
     }
 }
+
+#[test]
+fn a_new_text_beyond_the_limit_is_refused_before_it_is_written() {
+    let outline = outline(&format!(r#"["{}"]"#, r#"\""#.repeat(1 << 20)));
+    let placeholder = |escapes: u32| format!("~0000000000000007:0:{escapes}~");
+    // Two characters for each quote, and 63 more for each of them.
+    let large = outline.fill(&format!(r#"["{}"]"#, placeholder(6)));
+    assert_eq!(large.unwrap().len(), (2 << 20 << 6) + 4);
+    let many = placeholder(0).repeat(200);
+    for new in [placeholder(8), placeholder(6).repeat(2), many] {
+        let error = outline.fill(&format!(r#"["{new}"]"#)).unwrap_err();
+        assert!(matches!(error, Error::TooMuch(_)), "{error}");
+    }
+}

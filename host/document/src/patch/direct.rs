@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Operation,
+    name::is_named,
     tree::{checked, fits_limit},
 };
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     remove::{self, Chosen},
     scan::{Children, is_container},
     splice::{self, Cut},
-    string,
 };
 
 /// Returns the cuts equivalent to these operations in order, or `None` if only the tree can tell.
@@ -125,9 +125,11 @@ impl Resolver<'_> {
             children,
         } = &self.open[place];
         if *object {
-            let named = |child: &&OpenChild| string::spells(&self.text[child.key.clone()], last);
-            let all = children.iter().filter(named);
-            removals.members.extend(all.map(|child| child.key.start));
+            for OpenChild { key, .. } in &children[..=child] {
+                if is_named(&self.text[key.clone()], last, &mut self.budget).ok()? {
+                    removals.members.push(key.start);
+                }
+            }
             return Some(());
         }
         let (_, starts) = removals
@@ -188,9 +190,13 @@ impl Resolver<'_> {
             children,
         } = &self.open[place];
         if *object {
-            self.budget.spend(1 + children.len() / 16, 0).ok()?;
-            let named = |child: &OpenChild| string::spells(&self.text[child.key.clone()], token);
-            return children.iter().rposition(named);
+            self.budget.spend_comparisons(children.len(), token).ok()?;
+            for (at, child) in children.iter().enumerate().rev() {
+                if is_named(&self.text[child.key.clone()], token, &mut self.budget).ok()? {
+                    return Some(at);
+                }
+            }
+            return None;
         }
         let same = self.shortened.get(start).copied().unwrap_or(usize::MAX);
         pointer::index(token).filter(|&index| index < children.len() && index < same)

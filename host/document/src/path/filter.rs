@@ -79,10 +79,7 @@ impl<'t> Walk<'t> {
         };
         let found = match pattern {
             Pattern::Fixed(None) => return Ok(false),
-            Pattern::Fixed(Some(regex)) => {
-                self.budget.spend(1, input.len() * regex.weight)?;
-                return Ok(regex.is_match(&input));
-            }
+            Pattern::Fixed(Some(regex)) => return regex.is_match(&input, &mut self.budget),
             Pattern::Found(found) => found,
         };
         let Value::String(text) = self.operand(found, place)? else {
@@ -92,18 +89,15 @@ impl<'t> Walk<'t> {
             *known == *text && *known_whole == whole
         };
         if !self.pattern.as_ref().is_some_and(known) {
-            /// The cost of compiling a pattern, in nodes.
-            const PRICE: usize = 1_000;
-            self.budget.spend(PRICE, 0)?;
-            self.pattern = Some((text.to_string(), whole, Regex::new(&text, whole)));
+            let regex = Regex::found(&text, whole, &mut self.budget)?;
+            self.pattern = Some((text.to_string(), whole, regex));
         }
         let regex = self
             .pattern
             .as_ref()
             .and_then(|(_, _, regex)| regex.as_ref());
         let Some(regex) = regex else { return Ok(false) };
-        self.budget.spend(1, input.len() * regex.weight)?;
-        Ok(regex.is_match(&input))
+        regex.is_match(&input, &mut self.budget)
     }
 
     /// Whether a string lacks the literal that the pattern requires. That search is faster than

@@ -1,14 +1,23 @@
-//! I-Regexps, RFC 9485, on an engine with linear time.
+//! I-Regexps, RFC 9485, on an automaton that is built while it reads.
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use regex_automata::{
+    Anchored, Input,
+    hybrid::{
+        LazyStateID,
+        dfa::{Cache, DFA},
+    },
+    nfa::thompson::WhichCaptures,
+    util::{pool::Pool, syntax},
+};
 
 use super::literal_prefilter;
-use regex_automata::{Input, meta, util::syntax};
+use crate::{Error, budget::Budget};
 
 /// The maximum memory in bytes of a compiled pattern. Larger ones, such as nested counts, match
 /// nothing.
 const MAX_SIZE: usize = 1 << 20;
-
-/// The compiled size in bytes that adds 1 to a pattern's cost per byte of text.
-const WEIGHT: usize = 16 << 10;
 
 /// The maximum length of a pattern in bytes.
 const MAX_LENGTH: usize = 4_096;
@@ -16,14 +25,24 @@ const MAX_LENGTH: usize = 4_096;
 /// The maximum nesting of groups. This module does not recurse over a pattern, but the engine does.
 const MAX_GROUPS: u32 = 50;
 
-#[derive(Clone, Debug)]
+/// The cost of one pattern state in a step to a new state of the automaton, in scanned bytes.
+const STATE: usize = 8;
+
+/// The cost of compiling, in scanned bytes: of each byte of a pattern, which may be a class of a
+/// thousand characters, and of each byte that it compiles to.
+const PARSED: usize = 16 << 10;
+const COMPILED: usize = 32;
+
+#[derive(Debug)]
 pub(crate) struct Regex {
-    inner: meta::Regex,
-    /// The cost of each byte of text, in scanned bytes. Large patterns are slow.
-    pub(super) weight: usize,
+    dfa: DFA,
+    caches: Pool<Cache, NewCache>,
+    anchored: Anchored,
     /// The literal that every match contains, in lower case, as `literal_prefilter` finds it.
     pub(super) required_literal: Option<String>,
 }
+
+type NewCache = Box<dyn Fn() -> Cache + Send + Sync + UnwindSafe + RefUnwindSafe>;
 
 impl Regex {
     /// Compiles a pattern. `None` if it is too large or not an I-Regexp: by RFC 9535 such a pattern
@@ -33,32 +52,115 @@ impl Regex {
             return None;
         }
         let translated = translate(pattern)?;
-        let anchored = if whole {
-            format!("^(?:{translated})$")
+        let (expression, anchored) = if whole {
+            (format!("(?:{translated})$"), Anchored::Yes)
         } else {
-            translated
+            (translated, Anchored::No)
         };
-        let config = meta::Config::new()
+        let states = DFA::config()
+            .cache_capacity(MAX_SIZE)
+            // A large pattern gets the least that it needs.
+            .skip_cache_capacity_check(true);
+        let pattern_states = regex_automata::nfa::thompson::Config::new()
             .nfa_size_limit(Some(MAX_SIZE))
-            .onepass_size_limit(Some(MAX_SIZE))
-            .hybrid_cache_capacity(MAX_SIZE);
-        let syntax = syntax::Config::new().nest_limit(MAX_GROUPS);
-        let inner = meta::Builder::new()
-            .configure(config)
-            .syntax(syntax)
-            .build(&anchored)
+            .which_captures(WhichCaptures::None);
+        let dfa = DFA::builder()
+            .configure(states)
+            .thompson(pattern_states)
+            .syntax(syntax::Config::new().nest_limit(MAX_GROUPS))
+            .build(&expression)
             .ok()?;
-        let weight = 1 + inner.memory_usage() / WEIGHT;
+        let of = dfa.clone();
+        let new_cache: NewCache = Box::new(move || of.create_cache());
         Some(Self {
-            inner,
-            weight,
+            dfa,
+            caches: Pool::new(new_cache),
+            anchored,
             required_literal: literal_prefilter::of_pattern(pattern),
         })
     }
 
-    pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.inner.is_match(Input::new(text))
+    /// Compiles a pattern that was read from a document, which may have another one in every node.
+    pub(crate) fn found(
+        pattern: &str,
+        whole: bool,
+        budget: &mut Budget,
+    ) -> Result<Option<Self>, Error> {
+        let spend = |cost: usize, budget: &mut Budget| {
+            budget.spend(1, cost).map_err(|_| {
+                Error::TooMuch(
+                    "the document has too many or too large regular expressions".to_owned(),
+                )
+            })
+        };
+        spend(pattern.len().min(MAX_LENGTH) * PARSED, budget)?;
+        let regex = Self::new(pattern, whole);
+        let size = match &regex {
+            Some(regex) => regex.dfa.memory_usage(),
+            // It may have failed for its size.
+            None => MAX_SIZE,
+        };
+        spend(size * COMPILED, budget)?;
+        Ok(regex)
     }
+
+    /// Whether a text matches. It costs each byte that is read, and each step for which the
+    /// automaton has no state yet. There may be such a step for every byte, and it takes as long as
+    /// the pattern is large, repetitions written out.
+    pub(crate) fn is_match(&self, text: &str, budget: &mut Budget) -> Result<bool, Error> {
+        budget.spend(1, text.len())?;
+        let mut cache = self.caches.get();
+        let input = Input::new(text).anchored(self.anchored);
+        self.spend_state(budget)?;
+        let start = self.dfa.start_state_forward(&mut cache, &input);
+        let mut state = start.map_err(|_| exhausted())?;
+        for &byte in text.as_bytes() {
+            // Only a state that is neither a match nor dead is not tagged.
+            if state.is_tagged() {
+                return Ok(state.is_match());
+            }
+            let next = self.dfa.next_state_untagged(&cache, state, byte);
+            state = if next.is_unknown() {
+                self.spend_state(budget)?;
+                self.step(&mut cache, state, Some(byte))?
+            } else {
+                next
+            };
+        }
+        if state.is_tagged() {
+            return Ok(state.is_match());
+        }
+        self.spend_state(budget)?;
+        // A match is found one step after its last byte.
+        Ok(self.step(&mut cache, state, None)?.is_match())
+    }
+
+    /// Takes a step, to the end of the text if there is no byte, and makes the state if necessary.
+    fn step(
+        &self,
+        cache: &mut Cache,
+        state: LazyStateID,
+        byte: Option<u8>,
+    ) -> Result<LazyStateID, Error> {
+        let next = match byte {
+            Some(byte) => self.dfa.next_state(cache, state, byte),
+            None => self.dfa.next_eoi_state(cache, state),
+        };
+        next.map_err(|_| exhausted())
+    }
+
+    fn spend_state(&self, budget: &mut Budget) -> Result<(), Error> {
+        let cost = self.dfa.get_nfa().states().len() * STATE;
+        budget.spend(0, cost).map_err(|_| exhausted())
+    }
+}
+
+fn exhausted() -> Error {
+    Error::TooMuch(format!(
+        "matching a regular expression costs more than {} bytes scanned; \
+         smaller repetition counts make it cheaper",
+        Budget::BYTES
+    ))
 }
 
 /// Translates a pattern to the engine's syntax, which is larger than I-Regexp. What I-Regexp lacks
@@ -249,6 +351,10 @@ fn class<'p>(rest: &'p str, out: &mut String) -> Option<&'p str> {
 mod tests {
     use super::*;
 
+    fn is_match(regex: &Regex, text: &str) -> Result<bool, Error> {
+        regex.is_match(text, &mut Budget::new())
+    }
+
     #[test]
     fn i_regexps_match() {
         for (pattern, text) in [
@@ -266,10 +372,12 @@ mod tests {
             ("", ""),
         ] {
             let regex = Regex::new(pattern, true).expect(pattern);
-            assert!(regex.is_match(text), "{pattern} {text}");
+            assert_eq!(is_match(&regex, text), Ok(true), "{pattern} {text}");
         }
-        assert!(!Regex::new("a.", true).expect("valid").is_match("a\n"));
-        assert!(!Regex::new("a|b", true).expect("valid").is_match("ab"));
+        for (pattern, text) in [("a.", "a\n"), ("a|b", "ab"), ("b", "ab"), ("^b", "ab")] {
+            let regex = Regex::new(pattern, true).expect(pattern);
+            assert_eq!(is_match(&regex, text), Ok(false), "{pattern} {text}");
+        }
     }
 
     #[test]
