@@ -9,8 +9,8 @@ mod pdf;
 mod survey;
 
 use witgate_plugin::{
-    Answer, AttemptHook, Error, Guard, Manifest, NoSettings, Plugin, Refusal, Request, Target,
-    Verdict, export, json,
+    Answer, AttemptHook, EditError, Error, Guard, Manifest, NoSettings, Plugin, Refusal, Request,
+    Target, Verdict, export, json,
 };
 
 struct EstimateTokens;
@@ -30,15 +30,28 @@ impl Plugin for EstimateTokens {
 
 impl AttemptHook for EstimateTokens {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        if let Some(wrong) = check::first_wrong(request)? {
-            return Ok(Refusal::invalid_request(wrong).into());
-        }
-        let tokens = survey::content(request)?.tokens();
+        let tokens = match tokens(request) {
+            Ok(Ok(tokens)) => tokens,
+            Ok(Err(wrong)) => return Ok(Refusal::invalid_request(wrong).into()),
+            Err(EditError::TooMuch(reason)) => {
+                let message = format!("the request is too large to estimate its tokens: {reason}");
+                return Ok(Refusal::new(413, "request_too_large", message).into());
+            }
+            Err(error) => return Err(error.into()),
+        };
         let answer = Answer::new(json!({ "input_tokens": tokens }))
             .header("x-witgate-estimate", "true")
             .note("tokens estimated locally");
         Ok(answer.into())
     }
+}
+
+/// The estimate, or what is wrong with the body.
+fn tokens(request: &Request) -> Result<Result<u64, String>, EditError> {
+    if let Some(wrong) = check::first_wrong(request)? {
+        return Ok(Err(wrong));
+    }
+    Ok(Ok(survey::content(request)?.tokens()))
 }
 
 export!(EstimateTokens: AttemptHook);

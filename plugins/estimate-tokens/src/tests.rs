@@ -156,6 +156,17 @@ fn a_body_that_cannot_be_counted_is_refused_with_the_name_of_the_field() {
 }
 
 #[test]
+fn many_messages_are_counted_and_too_many_are_refused() {
+    let body = |count: usize| {
+        let message = json!({"role": "user", "content": "hi"});
+        json!({"model": "m", "messages": vec![message; count]})
+    };
+    assert!(tokens(&body(50_000)) > 50_000);
+    let verdict = estimate(&body(110_000)).on_attempt().unwrap();
+    assert_eq!(verdict.expect_refusal()["status"], 413);
+}
+
+#[test]
 fn real_traffic_is_counted() {
     let body = json!({"model": "m", "messages": [
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "tool_reference", "tool_name": "x"}]}]},
