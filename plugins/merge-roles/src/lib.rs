@@ -8,8 +8,6 @@ use witgate_plugin::{
     Verdict, export,
 };
 
-use crate::survey::Turns;
-
 struct MergeRoles;
 
 impl Plugin for MergeRoles {
@@ -48,9 +46,10 @@ fn join(request: &mut Request) -> Result<(), EditError> {
     if runs.is_empty() {
         return Ok(());
     }
-    let edits = match survey::turns(request, &runs)? {
-        Turns::Few(turns) => merge::by_moving(&turns),
-        Turns::Many(turns) => merge::by_writing(&turns),
+    let moves = survey::few(request, &runs)?.and_then(|turns| merge::by_moving(&turns));
+    let edits = match moves {
+        Some(edits) => edits,
+        None => merge::by_writing(&survey::many(request, &runs)?),
     };
     request.patch(edits)
 }

@@ -26,9 +26,18 @@ pub(crate) enum Content {
 ///
 /// Two texts become one text with a blank line between them. Otherwise blocks are appended, a text
 /// as a text block. An empty text is dropped, because the API rejects empty text blocks.
-pub(crate) fn by_moving(runs: &[Vec<Turn<Content>>]) -> Vec<Operation> {
-    plan(runs, moved)
+///
+/// `None` if that takes more than [`MOST_EDITS`] besides removals and one edit for each run.
+pub(crate) fn by_moving(runs: &[Vec<Turn<Content>>]) -> Option<Vec<Operation>> {
+    let edits = plan(runs, moved);
+    let removed = |edit: &&Operation| matches!(edit, Operation::Remove(_));
+    let others = edits.len() - edits.iter().filter(removed).count();
+    (others <= MOST_EDITS + runs.len()).then_some(edits)
 }
+
+/// The most edits of a patch that is applied one edit after the other, which takes some
+/// milliseconds.
+const MOST_EDITS: usize = 4_000;
 
 /// Like [`by_moving`], but each joined content is written as a whole: one edit for all of its
 /// blocks.
@@ -233,7 +242,7 @@ mod tests {
     #[test]
     fn two_texts_are_joined_by_a_blank_line_and_keep_their_escapes() {
         assert_eq!(
-            by_moving(&[run([text("a\\u0041"), text("b")])]),
+            by_moving(&[run([text("a\\u0041"), text("b")])]).unwrap(),
             [
                 Operation::replace_json("/messages/0/content", r#""a\u0041\n\nb""#),
                 Operation::remove("/messages/1"),
@@ -244,7 +253,7 @@ mod tests {
     #[test]
     fn an_empty_text_is_dropped() {
         assert_eq!(
-            by_moving(&[run([text(""), text("b"), text("")])]),
+            by_moving(&[run([text(""), text("b"), text("")])]).unwrap(),
             [
                 Operation::replace_json("/messages/0/content", r#""b""#),
                 Operation::remove("/messages/2"),
@@ -252,7 +261,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            by_moving(&[run([text(""), Content::Blocks(1)])])[0],
+            by_moving(&[run([text(""), Content::Blocks(1)])]).unwrap()[0],
             Operation::replace_json("/messages/0/content", "[]"),
         );
     }
@@ -263,7 +272,8 @@ mod tests {
             Content::Blocks(2),
             Content::LongText,
             Content::Blocks(1),
-        ])]);
+        ])])
+        .unwrap();
         assert_eq!(
             edits,
             [
@@ -279,10 +289,11 @@ mod tests {
     #[test]
     fn nothing_is_joined_across_a_message_that_must_stay() {
         let run = turns([Some(text("a")), None, Some(text("b"))]);
-        assert_eq!(by_moving(&[run]), []);
+        assert_eq!(by_moving(&[run]), Some(vec![]));
         let known = |name| Some(text(name));
         let run = turns([known("a"), known("b"), None, known("c"), known("d")]);
         let removed: Vec<Operation> = by_moving(&[run])
+            .unwrap()
             .into_iter()
             .filter(|edit| matches!(edit, Operation::Remove(_)))
             .collect();
@@ -318,9 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_of_many_moves_is_not_made() {
+        let many = |count| run((0..count).map(|_| Content::Blocks(1)));
+        assert!(by_moving(&[many(MOST_EDITS)]).is_some());
+        assert!(by_moving(&[many(MOST_EDITS + 3)]).is_none());
+        // Texts need one edit together, however many they are.
+        assert!(by_moving(&[run((0..50_000).map(|_| text("a")))]).is_some());
+    }
+
+    #[test]
     fn nothing_to_join_is_no_edit() {
-        assert_eq!(by_moving(&[]), []);
-        assert_eq!(by_moving(&[run([text("a")])]), []);
+        assert_eq!(by_moving(&[]), Some(vec![]));
+        assert_eq!(by_moving(&[run([text("a")])]), Some(vec![]));
         assert_eq!(by_writing(&[run(["[1]".to_owned()])]), []);
     }
 }

@@ -8,14 +8,6 @@ use witgate_plugin::{EditError, Node, Request};
 
 use crate::merge::{Content, Turn};
 
-/// The messages of all runs, and how they are joined.
-pub(crate) enum Turns {
-    /// Few blocks, which are moved one by one, however long they are.
-    Few(Vec<Vec<Turn<Content>>>),
-    /// Many blocks, so each content is given as its JSON text, a string or an array.
-    Many(Vec<Vec<Turn<String>>>),
-}
-
 pub(crate) const ROLES: &str = "$.messages[*].role";
 
 /// In characters. A longer text is never read: the gateway moves it into a block.
@@ -23,6 +15,8 @@ const SHORT: usize = 1 << 18;
 /// The most blocks that are moved one by one, which takes some milliseconds. A few blocks may be
 /// long, such as images, so it is better not to read them.
 const FEW: usize = 1_000;
+/// In bytes. An instance has 64 MiB of memory by default, and a joined text is in it twice.
+const MOST_READ: usize = 16 << 20;
 /// The most slices in one query. Each costs a pass over the messages.
 const SLICES: usize = 100;
 
@@ -47,25 +41,42 @@ pub(crate) fn same_role_runs(roles: &[Node]) -> Vec<Vec<usize>> {
         .collect()
 }
 
-/// Queries the messages of these runs.
-pub(crate) fn turns(request: &Request, runs: &[Vec<usize>]) -> Result<Turns, EditError> {
-    let members = format!("$.messages[{}]", slices(runs));
-    let mut others = BTreeSet::new();
-    for pointer in request.select(&format!("{members}[*]"))? {
-        if !pointer.ends_with("/role") && !pointer.ends_with("/content") {
-            others.extend(message_index(&pointer));
-        }
-    }
-    match blocks(request, &members)? {
-        Some(blocks) => {
-            let contents = contents(request, &members, blocks)?;
-            Ok(Turns::Few(in_runs(runs, contents, &others)))
-        }
-        None => {
-            let texts = texts(request, &members)?;
-            Ok(Turns::Many(in_runs(runs, texts, &others)))
-        }
-    }
+/// The messages of these runs with locations and lengths of blocks, however long these are. `None`
+/// if there are more than [`FEW`] blocks, or more messages than a query can select with their
+/// roles.
+pub(crate) fn few(
+    request: &Request,
+    runs: &[Vec<usize>],
+) -> Result<Option<Vec<Vec<Turn<Content>>>>, EditError> {
+    let members = members(runs);
+    let Some(blocks) = blocks(request, &members)? else {
+        return Ok(None);
+    };
+    let contents = match contents(request, &members, blocks) {
+        Err(EditError::TooMuch(_)) => return Ok(None),
+        contents => contents?,
+    };
+    Ok(Some(in_runs(runs, contents, &with_others(request)?)))
+}
+
+/// The messages of these runs with each content as its JSON text, a string or an array.
+pub(crate) fn many(
+    request: &Request,
+    runs: &[Vec<usize>],
+) -> Result<Vec<Vec<Turn<String>>>, EditError> {
+    let texts = texts(request, &members(runs))?;
+    Ok(in_runs(runs, texts, &with_others(request)?))
+}
+
+fn members(runs: &[Vec<usize>]) -> String {
+    format!("$.messages[{}]", slices(runs))
+}
+
+/// The messages with members besides role and content.
+fn with_others(request: &Request) -> Result<BTreeSet<usize>, EditError> {
+    // Only those messages are selected, because all members of many messages are too many nodes.
+    let pointers = request.select("$.messages[?count(@.*) > 2]")?;
+    Ok(pointers.iter().filter_map(|at| message_index(at)).collect())
 }
 
 /// The number of blocks of each message; `None` if they are more than [`FEW`] together.
@@ -95,9 +106,9 @@ fn contents(
         .map(|(index, count)| (index, Content::Blocks(count)))
         .collect();
     // Only a string can be searched, and only a value with a length is compared.
-    for node in request.read(&format!(
+    for node in within_memory(request.read(&format!(
         r#"{members}[?search(@, "") && length(@) <= {SHORT}]"#
-    ))? {
+    ))?)? {
         if let Some(index) = content_index(&node.pointer) {
             contents.insert(index, Content::Text(node.value));
         }
@@ -119,11 +130,23 @@ fn contents(
 
 /// The contents that are a text or a list, by the index of the message.
 fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, EditError> {
-    let nodes = request.read(&format!("{members}.content"))?.into_iter();
-    let known = nodes.filter(|node| node.value.starts_with(['"', '[']));
+    let nodes = within_memory(request.read(&format!("{members}.content"))?)?;
+    let known = nodes
+        .into_iter()
+        .filter(|node| node.value.starts_with(['"', '[']));
     Ok(known
         .filter_map(|node| Some((content_index(&node.pointer)?, node.value)))
         .collect())
+}
+
+/// Refuses what is too long to be written a second time in the memory of a plugin.
+fn within_memory(nodes: Vec<Node>) -> Result<Vec<Node>, EditError> {
+    let length: usize = nodes.iter().map(|node| node.value.len()).sum();
+    if length > MOST_READ {
+        let reason = format!("they have more than {} MiB of text", MOST_READ >> 20);
+        return Err(EditError::TooMuch(reason));
+    }
+    Ok(nodes)
 }
 
 /// The messages of each run. `others` have members besides role and content, whose meaning for a

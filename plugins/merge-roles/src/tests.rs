@@ -164,6 +164,33 @@ fn many_messages_are_joined() {
 }
 
 #[test]
+fn fifty_thousand_messages_are_joined_or_counted() {
+    let mut messages = vec![user(json!("a")); 60_000];
+    assert_eq!(
+        merged(json!(messages)),
+        json!([user(json!(vec!["a"; 60_000].join("\n\n")))])
+    );
+    // After blocks each text becomes a block of its own.
+    messages[0] = user(json!([block("first")]));
+    let body = json!({ "model": "m", "messages": messages });
+    let mut exchange = Merge::new(body).lacks("same-role-turns").count_tokens();
+    assert!(exchange.on_attempt().unwrap().is_proceed());
+    let body: Value = serde_json::from_str(&exchange.body()).unwrap();
+    let blocks = body["messages"][0]["content"].as_array().unwrap();
+    assert_eq!(blocks.len(), 60_000);
+    assert_eq!(blocks[59_999], block("a"));
+}
+
+#[test]
+fn more_text_than_fits_the_memory_of_a_plugin_is_refused() {
+    let long = "a".repeat(200_000);
+    let messages = vec![user(json!(long)); 100];
+    let mut exchange = Merge::new(json!({ "messages": messages })).lacks("same-role-turns");
+    let refusal = exchange.on_attempt().unwrap().expect_refusal();
+    assert_eq!(refusal["status"], 413);
+}
+
+#[test]
 fn a_request_with_too_much_to_join_is_refused() {
     let mut messages = vec![user(json!("a")); 100_001];
     messages[0] = user(json!([]));
