@@ -3,7 +3,7 @@
 mod warmup;
 
 use witgate_plugin::{
-    Answer, Error, Guard, Manifest, NoSettings, Plugin, Request, RequestHook, Value, Verdict,
+    Answer, EditError, Error, Guard, Manifest, NoSettings, Plugin, Request, RequestHook, Verdict,
     export,
 };
 
@@ -24,14 +24,11 @@ impl Plugin for AnswerWarmup {
 
 impl RequestHook for AnswerWarmup {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
-        let Some(last) = request.select(warmup::NOT_SYSTEM)?.pop() else {
-            return Ok(Verdict::Proceed);
-        };
-        let message: Option<Value> = request.first(&warmup::message_at(&last))?;
-        let model: Option<Value> = request.first("$.model")?;
-        let (Some(Value::String(model)), true) = (model, message.is_some_and(warmup::is_warmup))
-        else {
-            return Ok(Verdict::Proceed);
+        let model = match warmup::requested_model(request) {
+            Ok(Some(model)) => model,
+            // What has too many parts to look at is not a warm-up.
+            Ok(None) | Err(EditError::TooMuch(_)) => return Ok(Verdict::Proceed),
+            Err(error) => return Err(error.into()),
         };
         let answer = Answer::new(warmup::message(&request.id(), &model))
             .header("x-warmup-intercepted", "true")

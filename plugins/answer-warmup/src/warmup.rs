@@ -1,7 +1,9 @@
 //! Recognises a warm-up, and makes its answer.
+//!
+//! A message may be as long as a body, so none is read: the gateway finds the word and the
+//! reminders, and only locations cross into the plugin.
 
-use serde::Deserialize;
-use witgate_plugin::{Value, json, serde_json};
+use witgate_plugin::{EditError, Node, Request, Value, json};
 
 /// Selects something for every warm-up and for almost nothing else: one of the last messages has
 /// the word as its content or as one of its texts. Several are looked at because system messages
@@ -11,60 +13,69 @@ pub(crate) const MAY_BE: &str = concat!(
     r#" || @[?match(@.text, "[\\p{Z}\\t\\n\\r]*[Ww][Aa][Rr][Mm][Uu][Pp][\\p{Z}\\t\\n\\r]*")]]"#,
 );
 
-/// The messages of users and assistants.
-pub(crate) const NOT_SYSTEM: &str = r#"$.messages[?@.role != "system"]"#;
+/// The text of a warm-up: the word in any case, with space around it. The guard has the same
+/// pattern.
+const WORD: &str = r#""[\\p{Z}\\t\\n\\r]*[Ww][Aa][Rr][Mm][Uu][Pp][\\p{Z}\\t\\n\\r]*""#;
 
 /// The start of a text that clients add to a user's message.
-const REMINDER: &str = "<system-reminder>";
+const REMINDER: &str = r#""^[\\p{Z}\\t\\n\\r]*<system-reminder>""#;
 
-#[derive(Debug, Deserialize)]
-struct Message {
-    role: String,
-    content: Content,
+/// The last messages, system messages included.
+const LAST: &str = "$.messages[-4:]";
+
+/// In characters. Longer names of models are not echoed.
+const LONGEST_MODEL: usize = 1_000;
+
+/// The requested model, if this is a warm-up: its last message that is not a system message is a
+/// user's and, without reminders, one text equal to `warmup`. Tool results and texts that only
+/// begin with the word are not warm-ups.
+pub(crate) fn requested_model(request: &Request) -> Result<Option<String>, EditError> {
+    let Some(message) = last_users_message(request)? else {
+        return Ok(None);
+    };
+    if !is_warmup(request, &message)? {
+        return Ok(None);
+    }
+    let short = format!(r#"$[?search(@, "") && length(@) <= {LONGEST_MODEL}]"#);
+    let texts = request.read(&short)?;
+    let model = texts.iter().find(|node| node.pointer == "/model");
+    Ok(model.and_then(|node: &Node| node.parse().ok()))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Blocks(Vec<Block>),
+/// The pointer of the last message that is not a system message, if it is a user's.
+fn last_users_message(request: &Request) -> Result<Option<String>, EditError> {
+    let with_role = |role: &str| request.select(&format!(r#"{LAST}[?@ == "{role}"]"#));
+    let is = |roles: &[String], message: &str| roles.contains(&format!("{message}/role"));
+    let (users, system) = (with_role("user")?, with_role("system")?);
+    let mut last = request.select(LAST)?;
+    last.retain(|message| !is(&system, message));
+    Ok(last.pop().filter(|message| is(&users, message)))
 }
 
-#[derive(Debug, Deserialize)]
-struct Block {
-    r#type: String,
-    #[serde(default)]
-    text: String,
+fn is_warmup(request: &Request, message: &str) -> Result<bool, EditError> {
+    let at = message_at(message);
+    let words = request.select(&format!("{at}[?match(@, {WORD})]"))?;
+    if words.contains(&format!("{message}/content")) {
+        return Ok(true);
+    }
+    // An index selects from arrays only, a filter also from objects.
+    if !request.matches(&format!("{at}.content[0]"))? {
+        return Ok(false);
+    }
+    let is_text = r#"@.type == "text""#;
+    let written = request.select(&format!(
+        "{at}.content[?!({is_text} && search(@.text, {REMINDER}))]"
+    ))?;
+    let words = request.select(&format!(
+        "{at}.content[?{is_text} && match(@.text, {WORD})]"
+    ))?;
+    Ok(written.len() == 1 && words.contains(&written[0]))
 }
 
 /// The query for the message at this pointer. The pointer ends with the message's index.
-pub(crate) fn message_at(pointer: &str) -> String {
+fn message_at(pointer: &str) -> String {
     let index = pointer.rsplit('/').next().unwrap_or_default();
     format!("$.messages[{index}]")
-}
-
-/// Whether this is a user's message that, without reminders, is one text equal to `warmup`. Tool
-/// results and texts that only begin with the word are not warm-ups.
-pub(crate) fn is_warmup(message: Value) -> bool {
-    // The upstream rejects what does not have the shape of a message.
-    let Ok(Message { role, content }) = serde_json::from_value(message) else {
-        return false;
-    };
-    let word = |text: &str| text.trim().eq_ignore_ascii_case("warmup");
-    role == "user"
-        && match content {
-            Content::Text(text) => word(&text),
-            Content::Blocks(blocks) => {
-                let mut written = blocks.iter().filter(|block| !is_reminder(block));
-                let first = written.next();
-                first.is_some_and(|block| block.r#type == "text" && word(&block.text))
-                    && written.next().is_none()
-            }
-        }
-}
-
-fn is_reminder(block: &Block) -> bool {
-    block.r#type == "text" && block.text.trim_start().starts_with(REMINDER)
 }
 
 /// A whole message of the requested model that says `OK` and has a usage of one token each way.
@@ -84,44 +95,6 @@ pub(crate) fn message(exchange: &str, model: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_user_text_that_is_the_word_is_a_warm_up() {
-        let warm = [
-            json!({"role": "user", "content": "Warmup"}),
-            json!({"role": "user", "content": " \n warmUP\u{a0}"}),
-            json!({"role": "user", "content": [{"type": "text", "text": "Warmup"}]}),
-            json!({"role": "user", "content": [
-                {"type": "text", "text": "<system-reminder>be nice</system-reminder>"},
-                {"type": "text", "text": "WARMUP", "cache_control": {"type": "ephemeral"}},
-                {"type": "text", "text": "\n<system-reminder>really</system-reminder>"},
-            ], "zzz": 1}),
-        ];
-        for message in warm {
-            assert!(is_warmup(message.clone()), "{message}");
-        }
-        let not = [
-            json!({"role": "assistant", "content": "Warmup"}),
-            json!({"role": "user", "content": "Warmup function in PyTorch"}),
-            json!({"role": "user", "content": "Warmup\nplease"}),
-            json!({"role": "user", "content": ""}),
-            json!({"role": "user", "content": []}),
-            json!({"role": "user", "content": [{"type": "text", "text": "<system-reminder>warmup"}]}),
-            json!({"role": "user", "content": [{"type": "text", "text": "Warmup"},
-                {"type": "text", "text": "Warmup"}]}),
-            json!({"role": "user", "content": [{"type": "text", "text": "Warmup"},
-                {"type": "image", "source": {"type": "url", "url": "x"}}]}),
-            json!({"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "t", "is_error": true, "content": "Warmup"}]}),
-            json!({"role": "user", "content": [{"type": "tool_result", "text": "Warmup"}]}),
-            json!({"role": "user", "content": [{"text": "Warmup"}]}),
-            json!({"role": "user"}),
-            json!("Warmup"),
-        ];
-        for message in not {
-            assert!(!is_warmup(message.clone()), "{message}");
-        }
-    }
 
     #[test]
     fn the_message_is_found_by_its_pointer() {
