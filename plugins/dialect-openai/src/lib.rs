@@ -16,13 +16,13 @@ mod state;
 use std::time::Duration;
 
 use witgate_plugin::{
-    AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, Target, Value, Verdict, dialect::ClientRequest,
-    export, kv, log, serde_json::Map,
+    Answer as Local, AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard,
+    Manifest, Plugin, Refusal, Request, Response, ResponseHook, Target, Value, Verdict,
+    dialect::ClientRequest, export, json, kv, log, serde_json::Map,
 };
 
 use answer::{Answer, Context, Schemas};
-use failure::{Failed, Used, apply};
+use failure::{Correction, Failed, Used, apply};
 use ids::CallIds;
 use names::Names;
 use request::Wanted;
@@ -47,8 +47,8 @@ struct DialectOpenai {
     stop_sequences: Vec<String>,
     hides_thinking: bool,
     used: Used,
-    /// The number of output tokens that fit the context, learned from the previous attempt.
-    room: Option<u64>,
+    /// What the next attempt does differently, learned from the previous one.
+    correction: Option<Correction>,
     /// An error received instead of a stream's first event, for the failure hook.
     failed: Option<Failed>,
 }
@@ -91,6 +91,13 @@ impl AttemptHook for DialectOpenai {
 
 impl DialectOpenai {
     fn messages(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
+        let room = match self.correction.take() {
+            Some(Correction::Truncated) => {
+                return Ok(truncated(&request.id(), &target.requested_model()).into());
+            }
+            Some(Correction::MaxTokens(room)) => Some(room),
+            None => None,
+        };
         let capabilities = apply::recall(target)?;
         let mut options = self.settings.of(&target.upstream());
         capabilities.apply(&mut options);
@@ -107,7 +114,7 @@ impl DialectOpenai {
             options: &options,
             capabilities: &capabilities,
             ids: &self.ids,
-            room: self.room.take(),
+            room,
         };
         // Thinking that must be sent back to the upstream has to reach the client first.
         self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
@@ -147,9 +154,8 @@ impl FailureHook for DialectOpenai {
         };
         apply::set_error(failure, &failed.classified)?;
         apply::set_cooldown(failure, &failed)?;
-        if matches!(failed.classified.status, 400 | 422 | 500) {
-            self.room = apply::learn(failure, &failed, &self.used, target)?;
-        }
+        let options = self.settings.of(&target.upstream());
+        self.correction = apply::correct(failure, &failed, &self.used, target, &options)?;
         Ok(())
     }
 }
@@ -206,6 +212,22 @@ impl ResponseHook for DialectOpenai {
     fn on_body(&mut self, _: &mut Response, body: String) -> Result<Option<String>, Error> {
         Ok(Some(models::models(&body)?.to_string()))
     }
+}
+
+/// The message for a response that reached its limit before its first word.
+fn truncated(exchange: &str, model: &str) -> Local {
+    let usage = json!({ "input_tokens": 0, "output_tokens": 0 });
+    let message = json!({
+        "id": format!("msg_{exchange}"),
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": "max_tokens",
+        "stop_sequence": null,
+        "usage": usage,
+    });
+    Local::new(message).note("the response reached max_tokens before its first word")
 }
 
 export!(DialectOpenai: AttemptHook, FailureHook, ResponseHook);

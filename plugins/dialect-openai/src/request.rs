@@ -7,12 +7,14 @@ mod chat;
 mod content;
 mod conversation;
 mod dropped;
+mod effort;
+mod limits;
+mod schema;
 mod tools;
 
-use serde_json::Number;
 use witgate_plugin::{
     Outline, Refusal,
-    dialect::{ClientRequest, Thinking},
+    dialect::{Block, ClientRequest},
 };
 
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 };
 use chat::{Chat, StreamOptions};
 use content::Content;
-use conversation::Conversation;
+use conversation::{Conversation, Spoken};
 use dropped::Dropped;
 
 /// What this attempt needs in addition to the client's request.
@@ -50,60 +52,49 @@ pub(crate) struct Translated {
 }
 
 pub(crate) fn translate(
-    asked: ClientRequest,
+    mut asked: ClientRequest,
     outline: &Outline,
     wanted: &Wanted<'_>,
 ) -> Result<Translated, Refusal> {
     let options = wanted.options;
     let mut names = Names::default();
     let mut dropped = Dropped::default();
-    dropped.left_out.extend(asked.dropped);
-    let tools = tools::tools(asked.tools, &asked.tool_choice, &mut names, &mut dropped)?;
-    let tool_choice = tools::choice(asked.tool_choice, &mut names).filter(|_| !tools.is_empty());
-    let parallel = (!asked.parallel_tools && !tools.is_empty()).then_some(false);
-
-    let content = Content {
-        dropped: &mut dropped,
-        names: &mut names,
-        files: options.files,
-    };
-    let mut conversation = Conversation::new(content, outline, options, wanted.ids);
-    conversation.system(asked.system);
-    conversation.translate(asked.messages)?;
-    let Conversation {
-        messages,
-        mid_system,
-        ..
-    } = conversation;
-
+    dropped.left_out.extend(std::mem::take(&mut asked.dropped));
     if asked.top_k.is_some() {
         dropped.left_out("top_k");
     }
-    let max = max_tokens(asked.max_tokens, wanted, &mut dropped);
+    let offer = tools::offer(&mut asked, outline, options, &mut names, &mut dropped)?;
+    let format = asked.schema.take().map(|schema| {
+        let format = tools::format(schema, options.response_format, outline, &mut dropped);
+        asked.system.extend(format.prompt.map(Block::Text));
+        format.member
+    });
+    let parallel = (!asked.parallel_tools && !offer.tools.is_empty()).then_some(false);
+    let has_tools = !offer.tools.is_empty();
+    let effort = effort::effort(&asked, has_tools, wanted, &mut dropped);
+    let max = limits::max_tokens(asked.max_tokens.take(), wanted, &mut dropped);
+    let stop = limits::stops(
+        std::mem::take(&mut asked.stop_sequences),
+        wanted.capabilities,
+        &mut dropped,
+    );
+    let (temperature, top_p) = (asked.temperature.take(), asked.top_p.take());
+    let spoken = messages(asked, outline, wanted, &mut names, &mut dropped)?;
+
+    let named = |name| max.clone().filter(|_| options.max_tokens == name);
     let mut body = Chat {
         model: wanted.model.clone(),
-        messages,
-        tools,
-        tool_choice,
+        messages: spoken.messages,
+        tools: offer.tools,
+        tool_choice: offer.choice,
         parallel_tool_calls: parallel,
-        max_tokens: max
-            .clone()
-            .filter(|_| options.max_tokens == MaxTokens::MaxTokens),
-        max_completion_tokens: max
-            .clone()
-            .filter(|_| options.max_tokens == MaxTokens::MaxCompletionTokens),
-        temperature: asked.temperature,
-        top_p: asked.top_p,
-        stop: asked.stop_sequences,
-        reasoning_effort: effort(
-            asked.effort.as_deref(),
-            &asked.thinking,
-            options,
-            &mut dropped,
-        ),
-        response_format: asked
-            .schema
-            .map(|schema| tools::format(schema, &mut dropped)),
+        max_tokens: named(MaxTokens::MaxTokens),
+        max_completion_tokens: named(MaxTokens::MaxCompletionTokens),
+        temperature,
+        top_p,
+        stop,
+        reasoning_effort: effort,
+        response_format: format.flatten(),
         prompt_cache_key: wanted
             .session
             .clone()
@@ -118,8 +109,16 @@ pub(crate) fn translate(
     let used = Used {
         max_tokens: max.and_then(|max| Some((options.max_tokens, max.as_u64()?))),
         optional,
-        mid_system,
         reasoning: options.reasoning != Thoughts::Nowhere,
+        format: body
+            .response_format
+            .as_ref()
+            .map(|_| options.response_format),
+        tool_force: offer.force,
+        tools: has_tools,
+        effort: body.reasoning_effort,
+        stops: body.stop.len(),
+        ..spoken.used
     };
     Ok(Translated {
         body,
@@ -127,6 +126,31 @@ pub(crate) fn translate(
         used,
         note: dropped.line(),
     })
+}
+
+fn messages(
+    asked: ClientRequest,
+    outline: &Outline,
+    wanted: &Wanted<'_>,
+    names: &mut Names,
+    dropped: &mut Dropped,
+) -> Result<Spoken, Refusal> {
+    let options = wanted.options;
+    let content = Content {
+        dropped,
+        names,
+        files: options.files,
+        images: options.images,
+        sends_images: false,
+    };
+    let mut conversation = Conversation::new(content, outline, options, wanted.ids);
+    conversation.system(asked.system, wanted.capabilities.no_system());
+    conversation.translate(asked.messages)?;
+    let mut spoken = conversation.end();
+    if wanted.capabilities.plain_content() {
+        spoken.flatten();
+    }
+    Ok(spoken)
 }
 
 impl Chat {
@@ -138,15 +162,15 @@ impl Chat {
     ) -> Vec<&'static str> {
         let mut present = Vec::new();
         for name in OPTIONAL {
+            let without = capabilities.without(name);
             let kept = match name {
-                "stream_options" => keep(&mut self.stream_options, capabilities.without(name)),
-                "parallel_tool_calls" => {
-                    keep(&mut self.parallel_tool_calls, capabilities.without(name))
-                }
-                "temperature" => keep(&mut self.temperature, capabilities.without(name)),
-                "top_p" => keep(&mut self.top_p, capabilities.without(name)),
-                "reasoning_effort" => keep(&mut self.reasoning_effort, capabilities.without(name)),
-                _ => keep(&mut self.prompt_cache_key, capabilities.without(name)),
+                "stream_options" => keep(&mut self.stream_options, without),
+                "parallel_tool_calls" => keep(&mut self.parallel_tool_calls, without),
+                "temperature" => keep(&mut self.temperature, without),
+                "top_p" => keep(&mut self.top_p, without),
+                "reasoning_effort" => keep(&mut self.reasoning_effort, without),
+                "stop" => keep_list(&mut self.stop, without),
+                _ => keep(&mut self.prompt_cache_key, without),
             };
             match kept {
                 Some(true) => present.push(name),
@@ -167,50 +191,12 @@ fn keep<T>(member: &mut Option<T>, without: bool) -> Option<bool> {
     Some(!without)
 }
 
-fn max_tokens(asked: Option<Number>, wanted: &Wanted<'_>, dropped: &mut Dropped) -> Option<Number> {
-    let asked = asked?;
-    let most = [wanted.options.max_output, wanted.room]
-        .into_iter()
-        .flatten()
-        .min();
-    match (asked.as_u64(), most) {
-        (Some(number), Some(most)) if number > most => {
-            dropped.capped(number, most);
-            Some(most.into())
-        }
-        _ => Some(asked),
+fn keep_list<T>(member: &mut Vec<T>, without: bool) -> Option<bool> {
+    let present = !member.is_empty();
+    if without {
+        member.clear();
     }
-}
-
-/// The `reasoning_effort`. OpenAI knows Anthropic's levels and some more.
-fn effort(
-    requested: Option<&str>,
-    thinking: &Thinking,
-    options: &Options,
-    dropped: &mut Dropped,
-) -> Option<&'static str> {
-    const WORDS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
-    let word = requested.and_then(|requested| WORDS.into_iter().find(|word| *word == requested));
-    if requested.is_some() && !(options.effort && word.is_some()) {
-        dropped.left_out("output_config.effort");
-    }
-    if *thinking != Thinking::Unsaid && !options.effort {
-        dropped.left_out("thinking");
-    }
-    if !options.effort {
-        return None;
-    }
-    match thinking {
-        Thinking::Disabled => Some("none"),
-        Thinking::Enabled {
-            budget: Some(budget),
-        } if word.is_none() => Some(match budget {
-            ..=4_096 => "low",
-            ..=16_384 => "medium",
-            _ => "high",
-        }),
-        _ => word,
-    }
+    present.then_some(!without)
 }
 
 /// The cache key for a session, at most 64 characters as OpenAI requires.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use witgate_plugin::Error;
+use witgate_plugin::{Error, dialect::OverflowWordings};
 
 /// The effective settings for one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,11 +14,18 @@ pub(crate) struct Options {
     pub(crate) max_output: Option<u64>,
     pub(crate) stream_usage: bool,
     pub(crate) mid_system: MidSystem,
+    /// Whether a user message may directly follow a tool message.
+    pub(crate) user_after_tool: bool,
     pub(crate) reasoning: Thoughts,
     pub(crate) think_tags: ThinkTags,
     pub(crate) files: bool,
+    pub(crate) images: bool,
+    pub(crate) response_format: Format,
+    pub(crate) tool_choice: ToolForce,
     pub(crate) effort: bool,
     pub(crate) prompt_cache_key: bool,
+    pub(crate) cache_control: bool,
+    pub(crate) overflow_wordings: OverflowWordings,
 }
 
 impl Default for Options {
@@ -31,11 +38,17 @@ impl Default for Options {
             max_output: None,
             stream_usage: true,
             mid_system: MidSystem::System,
+            user_after_tool: true,
             reasoning: Thoughts::Nowhere,
             think_tags: ThinkTags::Auto,
             files: false,
+            images: true,
+            response_format: Format::JsonSchema,
+            tool_choice: ToolForce::Named,
             effort: false,
             prompt_cache_key: false,
+            cache_control: false,
+            overflow_wordings: OverflowWordings::default(),
         }
     }
 }
@@ -78,6 +91,32 @@ pub(crate) enum ThinkTags {
     None,
 }
 
+/// How JSON of a schema is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    /// With the schema, which the server enforces.
+    JsonSchema,
+    /// As any JSON; the prompt states the schema.
+    JsonObject,
+    /// Only in the prompt.
+    None,
+}
+
+/// How the client's wish for a certain tool is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ToolForce {
+    /// By its name.
+    Named,
+    /// As `required`, with that tool alone.
+    Required,
+    /// As `auto`, with that tool alone: the server does not enforce it.
+    Auto,
+    /// Without `tool_choice`.
+    None,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     all: Overrides,
@@ -92,11 +131,17 @@ struct Overrides {
     max_output: Option<u64>,
     stream_usage: Option<bool>,
     mid_system: Option<MidSystem>,
+    user_after_tool: Option<bool>,
     reasoning: Option<Thoughts>,
     think_tags: Option<ThinkTags>,
     files: Option<bool>,
+    images: Option<bool>,
+    response_format: Option<Format>,
+    tool_choice: Option<ToolForce>,
     effort: Option<bool>,
     prompt_cache_key: Option<bool>,
+    cache_control: Option<bool>,
+    overflow_wordings: Option<OverflowWordings>,
 }
 
 impl Settings {
@@ -138,11 +183,19 @@ impl Options {
         self.max_output = overrides.max_output.or(self.max_output);
         set(&mut self.stream_usage, overrides.stream_usage);
         set(&mut self.mid_system, overrides.mid_system);
+        set(&mut self.user_after_tool, overrides.user_after_tool);
         set(&mut self.reasoning, overrides.reasoning);
         set(&mut self.think_tags, overrides.think_tags);
         set(&mut self.files, overrides.files);
+        set(&mut self.images, overrides.images);
+        set(&mut self.response_format, overrides.response_format);
+        set(&mut self.tool_choice, overrides.tool_choice);
         set(&mut self.effort, overrides.effort);
         set(&mut self.prompt_cache_key, overrides.prompt_cache_key);
+        set(&mut self.cache_control, overrides.cache_control);
+        if let Some(wordings) = &overrides.overflow_wordings {
+            self.overflow_wordings.clone_from(wordings);
+        }
     }
 }
 

@@ -206,7 +206,7 @@ fn an_account_without_credit_is_on_cooldown_and_another_is_tried() {
         (failed.status(), failed.error_type().as_str()),
         (402, "billing_error")
     );
-    assert_eq!(failed.cooldown(), Some(Duration::from_secs(3600)));
+    assert_eq!(failed.cooldown(), Some(Duration::from_secs(300)));
     assert_eq!(
         failed.retry(),
         Some((RetryTarget::OtherAccount, Duration::ZERO))

@@ -3,18 +3,20 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use witgate_plugin::{Error, Failure, RetryTarget, Target, kv, log};
+use witgate_plugin::{Error, ErrorType, Failure, RetryTarget, Target, kv, log};
 
 use super::{
-    Capabilities, Classified, Failed, Next, Room, UpstreamError, Used, classify, room, wait,
+    Capabilities, Classified, Failed, Next, TooLong, UpstreamError, Used, classify, lessons,
+    too_long, wait,
 };
-use crate::names::hash;
+use crate::{names::hash, settings::Options};
 
 /// How long the plugin remembers what an upstream rejects. The server may be updated meanwhile.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// The cooldown of an account without credit, in which it may be topped up.
-const OUT_OF_CREDIT_COOLDOWN: Duration = Duration::from_secs(3600);
+/// The cooldown of an account without credit. Other accounts are used meanwhile, and a bill that is
+/// paid is noticed soon.
+const OUT_OF_CREDIT_COOLDOWN: Duration = Duration::from_secs(300);
 
 /// Reads the upstream's error. `None` if there was no response, or if it contains no error.
 pub(crate) fn read(failure: &Failure, upstream: &str) -> Option<Failed> {
@@ -68,50 +70,108 @@ pub(crate) fn set_cooldown(failure: &mut Failure, failed: &Failed) -> Result<(),
     Ok(())
 }
 
-/// Requests another attempt if the error states what the upstream accepts instead.
-///
-/// Returns the number of output tokens for that attempt if the context had no room for more.
-pub(crate) fn learn(
+/// What the next attempt does differently because of this conversation. It is not remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Correction {
+    /// It asks for so many output tokens, which is all that the context has room for.
+    MaxTokens(u64),
+    /// It is answered without the upstream, which reports a response that ended before its first
+    /// word as an error.
+    Truncated,
+}
+
+/// Requests another attempt if the error states what the upstream accepts instead, and remembers
+/// it if it holds for other conversations, too.
+pub(crate) fn correct(
     failure: &mut Failure,
     failed: &Failed,
     used: &Used,
     target: &Target,
-) -> Result<Option<u64>, Error> {
+    options: &Options,
+) -> Result<Option<Correction>, Error> {
     let Failed {
         reported,
         classified,
     } = failed;
-    if let Some(Room { asked, left }) = room(reported, used) {
-        // The upstream's own message would be taken for a prompt that is too long.
-        let message = format!(
-            "max_tokens: {asked} > {left}, which is all that the prompt leaves of the model's context (to limit it, set `max_output` in the settings of `dialect-openai`)"
-        );
-        set_body(failure, classified.kind, &message)?;
-        failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
-        return Ok(Some(left));
+    if !is_about_request(classified) {
+        return Ok(None);
     }
-    let mut capabilities = recall(target)?;
-    if capabilities.take(reported, used) {
-        log::info(format!(
-            "upstream `{}` rejected a part of the request for model `{}`; retrying with the alternative",
-            target.upstream(),
-            target.mapped_model()
-        ));
-        kv::set(
-            &key(target),
-            serde_json::to_vec(&capabilities)?,
-            REMEMBERED_FOR,
-        )?;
-        // The request is at fault, whatever the status: the account needs no cooldown.
-        let fault = Classified {
-            status: 400,
-            kind: "invalid_request_error",
-            ..classified.clone()
-        };
-        set_error(failure, &fault)?;
-        failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
+    match too_long(reported, used, &options.overflow_wordings) {
+        Some(TooLong::Prompt(message)) => {
+            set_error(failure, &refused(message))?;
+            return Ok(None);
+        }
+        Some(TooLong::Response { asked, left }) => {
+            // The upstream's own message would be taken for a prompt that is too long.
+            let message = format!(
+                "max_tokens: {asked} > {left}, which is all that the prompt leaves of the model's context (to limit it, set `max_output` in the settings of `dialect-openai`)"
+            );
+            set_error(failure, &refused(message))?;
+            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
+            return Ok(Some(Correction::MaxTokens(left)));
+        }
+        None => {}
     }
+    if used.max_tokens.is_some() && is_truncated(&reported.message) {
+        failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
+        return Ok(Some(Correction::Truncated));
+    }
+    learn(failure, failed, used, target)?;
     Ok(None)
+}
+
+/// Remembers what the error teaches. If that is new, the next attempt makes use of it.
+fn learn(
+    failure: &mut Failure,
+    failed: &Failed,
+    used: &Used,
+    target: &Target,
+) -> Result<(), Error> {
+    let Some((kind, lesson)) = lessons::read(&failed.reported, used) else {
+        return Ok(());
+    };
+    let mut capabilities = recall(target)?;
+    if !capabilities.learn(lesson) {
+        return Ok(());
+    }
+    log::info(format!(
+        "upstream `{}` rejected {kind} for model `{}`; retrying with the alternative",
+        target.upstream(),
+        target.mapped_model()
+    ));
+    kv::set(
+        &key(target),
+        serde_json::to_vec(&capabilities)?,
+        REMEMBERED_FOR,
+    )?;
+    set_error(failure, &refused(failed.classified.message.clone()))?;
+    failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
+    Ok(())
+}
+
+/// Whether the error may be about the request, and not about the account or the server's state.
+/// Local servers use status 500 for requests that they cannot process.
+fn is_about_request(classified: &Classified) -> bool {
+    classified.next == Next::ByStatus
+        && matches!(classified.status, 400 | 404 | 413 | 415 | 422 | 500 | 501)
+}
+
+/// An error for which the request is at fault, whatever the status was: the account needs no
+/// cooldown.
+fn refused(message: String) -> Classified {
+    Classified {
+        status: 400,
+        kind: ErrorType::InvalidRequest.as_str(),
+        message,
+        next: Next::ByStatus,
+    }
+}
+
+/// "Could not finish the message because max_tokens or model output limit was reached."
+fn is_truncated(message: &str) -> bool {
+    let lower = message.to_ascii_lowercase();
+    let limit = ["max_tokens", "max_completion_tokens", "output limit"];
+    lower.contains("could not finish") && limit.iter().any(|words| lower.contains(words))
 }
 
 /// Loads what was learned about this upstream and model.

@@ -56,7 +56,7 @@ pub(crate) fn classify(
     let is = |status, next| Classified {
         status,
         kind: ErrorType::from_status(status).as_str(),
-        message: message(reported, &lower),
+        message: reported.message.clone(),
         next,
     };
     if status == 402 || reported.names(&OUT_OF_CREDIT) || lower.contains("insufficient balance") {
@@ -80,7 +80,9 @@ pub(crate) fn classify(
     {
         return is(401, Next::ByStatus);
     }
-    if lower.starts_with("unexpected endpoint") || (status == 404 && !lower.contains("model")) {
+    if lower.starts_with("unexpected endpoint")
+        || (status == 404 && is_about_path(reported, &lower))
+    {
         let hint = format!(
             "{} (is the version missing in the `base_url` of upstream `{upstream}`? Examples: `https://api.openai.com/v1`, `http://localhost:11434/v1`)",
             reported.message
@@ -93,17 +95,31 @@ pub(crate) fn classify(
     is(status, Next::ByStatus)
 }
 
-/// The message, with the words by which the gateway recognises a prompt that is too long. Not all
-/// servers include them.
-fn message(reported: &UpstreamError, lower: &str) -> String {
-    const TOO_LONG: &str = "context_length_exceeded";
-    let recognised = ["context length", "context size", TOO_LONG]
-        .iter()
-        .any(|word| lower.contains(word));
-    if !recognised && reported.names(&[TOO_LONG, "exceed_context_size", "context_window"]) {
-        return format!("{} ({TOO_LONG})", reported.message);
-    }
-    reported.message.clone()
+/// Whether a 404 is about the path and not about what was requested there: only then is the
+/// `base_url` a likely cause.
+fn is_about_path(reported: &UpstreamError, lower: &str) -> bool {
+    const PATH: [&str; 9] = [
+        "chat/completions",
+        "invalid url",
+        "request url",
+        "unexpected endpoint",
+        "unknown endpoint",
+        "cannot post",
+        "no route",
+        "no static resource",
+        "does not have this path",
+    ];
+    const BARE: [&str; 6] = [
+        "not found",
+        "not_found",
+        "404 page not found",
+        "page not found",
+        "file not found",
+        "404 not found",
+    ];
+    let bare = lower.trim_end_matches(['.', '!']);
+    !reported.names(&["model"])
+        && (BARE.contains(&bare) || PATH.iter().any(|words| lower.contains(words)))
 }
 
 fn status_in_words(reported: &UpstreamError) -> u16 {
@@ -324,23 +340,13 @@ mod tests {
             r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#,
         );
         assert!(!model.message.contains("base_url"));
-    }
-
-    #[test]
-    fn a_prompt_that_is_too_long_gets_the_words_that_the_gateway_knows() {
-        let bare = of(
-            Some(400),
-            r#"{"error":{"message":"Too many tokens","code":"context_length_exceeded"}}"#,
-        );
-        assert_eq!(bare.message, "Too many tokens (context_length_exceeded)");
-        let llama = r#"{"error":{"code":400,"message":"the prompt does not fit","type":"exceed_context_size_error"}}"#;
-        assert_eq!(
-            of(Some(400), llama).message,
-            "the prompt does not fit (context_length_exceeded)"
-        );
-        let message = "This model's maximum context length is 8192 tokens.";
-        let body =
-            format!(r#"{{"error":{{"message":"{message}","code":"context_length_exceeded"}}}}"#);
-        assert_eq!(of(Some(400), &body).message, message);
+        for message in [
+            "No endpoints found that support tool use. To learn more about provider routing, visit: https://openrouter.ai/docs/provider-routing",
+            "The deployment for this resource does not exist",
+            "Project p is not found",
+        ] {
+            let body = format!(r#"{{"error":{{"message":"{message}","code":404}}}}"#);
+            assert_eq!(of(Some(404), &body).message, message);
+        }
     }
 }

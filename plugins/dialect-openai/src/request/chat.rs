@@ -172,6 +172,7 @@ impl Serialize for ToolChoice {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ResponseFormat {
     JsonSchema { json_schema: JsonSchema },
+    JsonObject,
 }
 
 #[derive(Debug, Serialize)]

@@ -15,12 +15,19 @@ use crate::names::Names;
 /// upstream's cache from hitting.
 const BILLING: &str = "x-anthropic-billing-header:";
 
+/// What a model that accepts no images reads instead of one.
+const NO_IMAGE: &str = "[image left out: this model does not accept images]";
+
 /// Translates blocks, and collects what is dropped and which names change.
 pub(crate) struct Content<'a> {
     pub(crate) dropped: &'a mut Dropped,
     pub(crate) names: &'a mut Names,
     /// Whether the upstream accepts files.
     pub(crate) files: bool,
+    /// Whether the model accepts images.
+    pub(crate) images: bool,
+    /// Whether there was an image among the blocks, and was not left out.
+    pub(crate) sends_images: bool,
 }
 
 impl Content<'_> {
@@ -91,7 +98,14 @@ impl Content<'_> {
         Ok(match block {
             Block::Text(text) if text.is_empty() => Vec::new(),
             Block::Text(text) => vec![Part::text(text)],
-            Block::Image(source) => vec![image(source)?],
+            Block::Image(_) if !self.images => {
+                self.dropped.changed("image as text");
+                vec![Part::text(NO_IMAGE)]
+            }
+            Block::Image(source) => {
+                self.sends_images = true;
+                vec![image(source)?]
+            }
             Block::Document(document) => self.document(document)?,
             Block::ToolReference(name) => {
                 let name = self.names.send(name);

@@ -15,6 +15,7 @@ use super::{
     content::{Content, joined, kind},
 };
 use crate::{
+    failure::Used,
     ids::CallIds,
     settings::{MidSystem, Options, Thoughts},
     state,
@@ -23,17 +24,27 @@ use crate::{
 /// What the model reads instead of a missing result.
 const NO_RESULT: &str = "[no result: the call was not carried out, or its result is lost]";
 
+/// What the model is assumed to have said between the results of its calls and a user message, for
+/// servers that accept no user message directly after a result.
+const BETWEEN: &str = "[results received]";
+
+/// A translated conversation, and what it uses of the things that an upstream may refuse.
+pub(crate) struct Spoken {
+    pub(crate) messages: Vec<chat::Message>,
+    pub(crate) used: Used,
+}
+
 /// Translates a conversation, message by message.
 pub(crate) struct Conversation<'a> {
     content: Content<'a>,
     outline: &'a Outline,
     options: &'a Options,
     ids: &'a CallIds,
-    pub(crate) messages: Vec<chat::Message>,
+    messages: Vec<chat::Message>,
     /// Parts of tool results that are not text. They go to the beginning of the next user message.
     attached: Vec<Part>,
     /// Whether there was a system message after the first message.
-    pub(crate) mid_system: bool,
+    mid_system: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -54,9 +65,16 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    pub(crate) fn system(&mut self, blocks: Vec<Block>) {
+    /// Adds the system prompt, as a part of the first user message if the model has no such role.
+    pub(crate) fn system(&mut self, blocks: Vec<Block>, as_user: bool) {
         let content = self.content.system(blocks);
-        if !content.is_empty() {
+        if content.is_empty() {
+            return;
+        }
+        if as_user {
+            self.content.dropped.changed("system prompt as user text");
+            self.attached.push(Part::text(content));
+        } else {
             self.messages.push(chat::Message::System { content });
         }
     }
@@ -97,6 +115,21 @@ impl<'a> Conversation<'a> {
         if parts.is_empty() {
             return;
         }
+        if !self.options.user_after_tool
+            && let Some(chat::Message::Tool { content, .. }) = self.messages.last_mut()
+        {
+            match all_texts(parts) {
+                Ok(texts) => {
+                    content.push_str(&texts);
+                    self.content
+                        .dropped
+                        .changed("text after a tool_result as a part of it");
+                    return;
+                }
+                Err(others) => parts = others,
+            }
+            self.between();
+        }
         // A server that accepts a system message only at the beginning usually requires
         // alternating roles, too.
         if let (MidSystem::User, Some(chat::Message::User { content })) =
@@ -107,6 +140,45 @@ impl<'a> Conversation<'a> {
         }
         let content = Parts(parts);
         self.messages.push(chat::Message::User { content });
+    }
+
+    /// Separates a user message from the tool message before.
+    fn between(&mut self) {
+        self.content
+            .dropped
+            .changed("answer between a tool_result and what follows it");
+        self.messages.push(chat::Message::Assistant {
+            content: Some(BETWEEN.to_owned()),
+            reasoning_content: None,
+            reasoning: None,
+            tool_calls: Vec::new(),
+            state: Map::new(),
+        });
+    }
+
+    /// The translated conversation, and what it uses.
+    pub(crate) fn end(self) -> Spoken {
+        let is_user_after_tool = |pair: &[chat::Message]| {
+            matches!(
+                pair,
+                [chat::Message::Tool { .. }, chat::Message::User { .. }]
+            )
+        };
+        let has_parts = |message: &chat::Message| matches!(message, chat::Message::User { content } if content.0.len() > 1 || content.0.iter().any(|part| !matches!(part, Part::Text { .. })));
+        let used = Used {
+            system: matches!(self.messages.first(), Some(chat::Message::System { .. })),
+            mid_system: self.mid_system && self.options.mid_system == MidSystem::System,
+            user_after_tool: self.messages.windows(2).any(is_user_after_tool),
+            alternating_roles: self.options.mid_system == MidSystem::User
+                && !self.options.user_after_tool,
+            images: self.content.sends_images,
+            parts: self.messages.iter().any(has_parts),
+            ..Used::default()
+        };
+        Spoken {
+            messages: self.messages,
+            used,
+        }
     }
 
     fn mid_system(&mut self, blocks: Vec<Block>) {
@@ -219,6 +291,38 @@ impl<'a> Conversation<'a> {
         }
         Ok(())
     }
+}
+
+impl Spoken {
+    /// Makes every content a single text.
+    pub(crate) fn flatten(&mut self) {
+        for message in &mut self.messages {
+            let chat::Message::User { content } = message else {
+                continue;
+            };
+            match all_texts(std::mem::take(&mut content.0)) {
+                Ok(texts) => content.0.push(Part::text(texts.trim_start())),
+                Err(parts) => content.0 = parts,
+            }
+        }
+        self.used.parts = false;
+    }
+}
+
+/// The parts as one text, each after an empty line. Returns them unchanged if they are not all
+/// texts.
+fn all_texts(parts: Vec<Part>) -> Result<String, Vec<Part>> {
+    if parts.iter().any(|part| !matches!(part, Part::Text { .. })) {
+        return Err(parts);
+    }
+    let mut texts = String::new();
+    for part in parts {
+        if let Part::Text { text } = part {
+            texts.push_str("\n\n");
+            texts.push_str(&text);
+        }
+    }
+    Ok(texts)
 }
 
 /// Takes the result of a call out of the user messages before the next assistant message.

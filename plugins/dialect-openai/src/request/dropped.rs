@@ -9,7 +9,7 @@ use witgate_plugin::dialect::DroppedFields;
 pub(crate) struct Dropped {
     pub(crate) left_out: DroppedFields,
     changed: BTreeMap<&'static str, u32>,
-    capped: Option<(u64, u64)>,
+    limited: Option<(u64, u64)>,
 }
 
 impl Dropped {
@@ -22,21 +22,21 @@ impl Dropped {
         *self.changed.entry(what).or_default() += 1;
     }
 
-    /// Notes that `max_tokens` was reduced.
-    pub(crate) fn capped(&mut self, asked: u64, sent: u64) {
-        self.capped = Some((asked, sent));
+    /// Notes that another `max_tokens` was sent.
+    pub(crate) fn limited(&mut self, asked: u64, sent: u64) {
+        self.limited = Some((asked, sent));
     }
 
     /// The line, always in the same order. `None` if nothing was dropped or changed.
     pub(crate) fn line(&self) -> Option<String> {
-        let capped = self
-            .capped
+        let limited = self
+            .limited
             .map(|(asked, sent)| format!("max_tokens {asked} as {sent}"));
         let changed = self.changed.iter().map(|(what, count)| match count {
             1 => (*what).to_owned(),
             count => format!("{what}({count})"),
         });
-        let changed: Vec<String> = capped.into_iter().chain(changed).collect();
+        let changed: Vec<String> = limited.into_iter().chain(changed).collect();
         let changed = (!changed.is_empty()).then(|| format!("changed: {}", changed.join(", ")));
         let parts: Vec<String> = self.left_out.line().into_iter().chain(changed).collect();
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(dropped.line(), None);
         dropped.changed("tool_result without its call");
         dropped.changed("tool_result without its call");
-        dropped.capped(128_000, 8_192);
+        dropped.limited(128_000, 8_192);
         let changed = "changed: max_tokens 128000 as 8192, tool_result without its call(2)";
         assert_eq!(dropped.line().as_deref(), Some(changed));
         dropped.left_out("metadata");

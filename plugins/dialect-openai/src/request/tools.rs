@@ -2,22 +2,72 @@
 
 use serde_json::Value;
 use witgate_plugin::{
-    Refusal,
-    dialect::{ToolChoice, ToolDef},
+    Outline, Refusal,
+    dialect::{ClientRequest, ToolChoice, ToolDef},
 };
 
 use super::{
     chat::{self, Definition, Function, JsonSchema, ResponseFormat, Tool},
     content::rejected,
     dropped::Dropped,
+    schema::{acceptable, is_strict},
 };
-use crate::names::Names;
+use crate::{
+    names::Names,
+    settings::{Format, Options, ToolForce},
+};
+
+/// The tools of a request, and how one of them is forced.
+pub(super) struct Offer {
+    pub(super) tools: Vec<Tool>,
+    pub(super) choice: Option<chat::ToolChoice>,
+    /// How `tool_choice` was sent, if it was.
+    pub(super) force: Option<ToolForce>,
+}
+
+/// Translates tools and tool choice, as far as the upstream can enforce the choice.
+pub(super) fn offer(
+    asked: &mut ClientRequest,
+    outline: &Outline,
+    options: &Options,
+    names: &mut Names,
+    dropped: &mut Dropped,
+) -> Result<Offer, Refusal> {
+    let wish = std::mem::replace(&mut asked.tool_choice, ToolChoice::Unsaid);
+    let defined = std::mem::take(&mut asked.tools);
+    let mut tools = tools(defined, &wish, outline, names, dropped)?;
+    if tools.is_empty() {
+        return Ok(Offer {
+            tools,
+            choice: None,
+            force: None,
+        });
+    }
+    if let (ToolChoice::Tool(name), true) = (&wish, options.tool_choice > ToolForce::Named) {
+        let name = names.send(name.clone());
+        if tools.iter().any(|tool| tool.function.name == name) {
+            tools.retain(|tool| tool.function.name == name);
+        }
+    }
+    let choice = choice(wish, options.tool_choice, names, dropped);
+    let force = choice.as_ref().map(|choice| match choice {
+        chat::ToolChoice::Named(_) => ToolForce::Named,
+        chat::ToolChoice::Word("required") => ToolForce::Required,
+        chat::ToolChoice::Word(_) => ToolForce::Auto,
+    });
+    Ok(Offer {
+        tools,
+        choice,
+        force,
+    })
+}
 
 /// Translates the client's own tools. Those that Anthropic runs are left out; if there are no
 /// others or one of them is forced, the request is rejected.
-pub(crate) fn tools(
+fn tools(
     offered: Vec<ToolDef>,
     choice: &ToolChoice,
+    outline: &Outline,
     names: &mut Names,
     dropped: &mut Dropped,
 ) -> Result<Vec<Tool>, Refusal> {
@@ -25,15 +75,24 @@ pub(crate) fn tools(
     let mut tools = Vec::new();
     for tool in offered {
         match tool {
-            ToolDef::Tool(tool) => tools.push(Tool {
-                r#type: Function::Function,
-                function: Definition {
-                    name: names.send(tool.name),
-                    description: tool.description,
-                    parameters: tool.schema,
-                    strict: tool.strict,
-                },
-            }),
+            ToolDef::Tool(tool) => {
+                let parameters = acceptable(tool.schema, outline, dropped);
+                let strict = tool
+                    .strict
+                    .filter(|strict| !strict || is_strict(&parameters));
+                if strict != tool.strict {
+                    dropped.changed("strict tool not enforced");
+                }
+                tools.push(Tool {
+                    r#type: Function::Function,
+                    function: Definition {
+                        name: names.send(tool.name),
+                        description: tool.description,
+                        parameters,
+                        strict,
+                    },
+                });
+            }
             ToolDef::Server { kind, name } => {
                 let forced = matches!(choice, ToolChoice::Tool(wanted) if *wanted == name);
                 if forced || !any_own {
@@ -46,69 +105,74 @@ pub(crate) fn tools(
     Ok(tools)
 }
 
-pub(crate) fn choice(choice: ToolChoice, names: &mut Names) -> Option<chat::ToolChoice> {
-    match choice {
-        ToolChoice::Unsaid => None,
-        ToolChoice::Auto => Some(chat::ToolChoice::Word("auto")),
-        ToolChoice::Any => Some(chat::ToolChoice::Word("required")),
-        ToolChoice::None => Some(chat::ToolChoice::Word("none")),
-        ToolChoice::Tool(name) => Some(chat::ToolChoice::Named(names.send(name))),
+/// The tool choice, forced at most as strongly as the upstream accepts.
+fn choice(
+    wish: ToolChoice,
+    most: ToolForce,
+    names: &mut Names,
+    dropped: &mut Dropped,
+) -> Option<chat::ToolChoice> {
+    let is_forced = matches!(wish, ToolChoice::Any | ToolChoice::Tool(_));
+    let sent = match (wish, most) {
+        (ToolChoice::Unsaid, _) => return None,
+        (ToolChoice::None, ToolForce::None) | (_, ToolForce::None) => None,
+        (ToolChoice::None, _) => Some(chat::ToolChoice::Word("none")),
+        (ToolChoice::Tool(name), ToolForce::Named) => {
+            Some(chat::ToolChoice::Named(names.send(name)))
+        }
+        (ToolChoice::Any | ToolChoice::Tool(_), ToolForce::Named | ToolForce::Required) => {
+            Some(chat::ToolChoice::Word("required"))
+        }
+        (ToolChoice::Auto | ToolChoice::Any | ToolChoice::Tool(_), _) => {
+            Some(chat::ToolChoice::Word("auto"))
+        }
+    };
+    if is_forced && matches!(most, ToolForce::Auto | ToolForce::None) {
+        dropped.changed("tool_choice not enforced");
     }
+    sent
+}
+
+/// How JSON of a schema is asked for: by a member of the request and by words in the prompt.
+pub(super) struct Formatted {
+    pub(super) member: Option<ResponseFormat>,
+    pub(super) prompt: Option<String>,
 }
 
 /// The response format. OpenAI enforces a schema strictly only if it lists all members of all
 /// objects as required.
-pub(crate) fn format(schema: Value, dropped: &mut Dropped) -> ResponseFormat {
-    let strict = is_strict(&schema);
+pub(super) fn format(
+    schema: Value,
+    most: Format,
+    outline: &Outline,
+    dropped: &mut Dropped,
+) -> Formatted {
+    let strict = most == Format::JsonSchema && is_strict(&schema);
     if !strict {
         dropped.changed("output_config.format not enforced");
     }
-    ResponseFormat::JsonSchema {
-        json_schema: JsonSchema {
-            name: "answer",
-            schema,
-            strict: strict.then_some(true),
-        },
-    }
-}
-
-fn is_strict(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => {
-            let own = members
-                .get("properties")
-                .and_then(Value::as_object)
-                .is_none_or(|properties| {
-                    let required = members.get("required").and_then(Value::as_array);
-                    let is_required = |name: &String| {
-                        required.is_some_and(|names| names.iter().any(|own| own == name))
-                    };
-                    members.get("additionalProperties") == Some(&Value::Bool(false))
-                        && properties.keys().all(is_required)
-                });
-            own && members.values().all(is_strict)
+    let member = match most {
+        Format::None => None,
+        Format::JsonObject => Some(ResponseFormat::JsonObject),
+        Format::JsonSchema => {
+            let json_schema = JsonSchema {
+                name: "answer",
+                schema,
+                strict: strict.then_some(true),
+            };
+            let member = Some(ResponseFormat::JsonSchema { json_schema });
+            return Formatted {
+                member,
+                prompt: None,
+            };
         }
-        Value::Array(list) => list.iter().all(is_strict),
-        _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_schema_is_strict_only_if_openai_can_enforce_it() {
-        let inner = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
-        assert!(is_strict(&inner));
-        assert!(is_strict(&json!({"type": "array", "items": inner})));
-        let optional = json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"], "additionalProperties": false});
-        let open = json!({"type": "object", "properties": {"a": {}}, "required": ["a"]});
-        for loose in [optional, open] {
-            assert!(!is_strict(&loose));
-            assert!(!is_strict(&json!({"anyOf": [inner, loose]})));
-        }
+    };
+    let prompt = format!(
+        "Respond with nothing but one JSON value that matches this JSON schema:\n{}",
+        outline.quoted(&schema)
+    );
+    Formatted {
+        member,
+        prompt: Some(prompt),
     }
 }
