@@ -1,5 +1,6 @@
 mod answers; // what becomes of the pieces of a response
 mod order; // events are in Anthropic's order
+mod learning; // refusals and the attempts after them
 
 use std::time::Duration;
 
