@@ -20,6 +20,19 @@ pub(crate) struct UpstreamError {
     pub(crate) flagged: bool,
 }
 
+/// Where servers put the message, the most common name first.
+const MESSAGES: [&str; 7] = [
+    "message",
+    "detail",
+    "msg",
+    "error_msg",
+    "error_message",
+    "errorMessage",
+    "errors",
+];
+
+const CODES: [&str; 3] = ["code", "error_code", "errorCode"];
+
 impl UpstreamError {
     /// Parses a body. `None` if it contains nothing that looks like an error.
     pub(crate) fn parse(body: &str) -> Option<Self> {
@@ -64,12 +77,16 @@ impl UpstreamError {
     }
 
     fn object(error: &Value) -> Option<Self> {
-        let detail = error.get("detail");
-        let message = error
-            .get("message")
-            .and_then(text)
-            .or_else(|| detail.and_then(text))?;
-        let code = &error["code"];
+        if let Some(base) = error.get("base_resp") {
+            return Self::base_resp(base);
+        }
+        let message = MESSAGES
+            .iter()
+            .find_map(|name| error.get(name).and_then(text))?;
+        let code = CODES
+            .iter()
+            .find_map(|name| error.get(name).filter(|code| !code.is_null()))
+            .unwrap_or_default();
         let metadata = &error["metadata"];
         Some(Self {
             message: match provider_message(metadata) {
@@ -78,10 +95,31 @@ impl UpstreamError {
             },
             kind: word(&error["type"]),
             code: word(code),
-            status: status(code).or_else(|| status(&error["status"])),
+            status: status(code)
+                .or_else(|| status(&error["status"]))
+                .or_else(|| status(&error["http_code"])),
             param: word(&error["param"]),
             headers: headers(&metadata["headers"]),
             flagged: metadata["reasons"].is_array(),
+        })
+    }
+
+    /// MiniMax reports errors with status 200 and codes of its own. Code 0 is success.
+    fn base_resp(base: &Value) -> Option<Self> {
+        let code = base["status_code"].as_u64().filter(|code| *code != 0)?;
+        let status = match code {
+            1004 | 2049 => 401,
+            1008 => 402,
+            1002 | 1039 | 1041 | 2045 | 2056 => 429,
+            1026 | 1027 | 1042 | 1043 | 2013 | 20132 => 400,
+            1001 => 504,
+            _ => 500,
+        };
+        let message = text(&base["status_msg"]).unwrap_or_else(|| "an error".to_owned());
+        Some(Self {
+            message: format!("{message} ({code})"),
+            status: Some(status),
+            ..Self::default()
         })
     }
 
@@ -100,10 +138,16 @@ fn text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Array(list) => {
             let each = list.iter().filter_map(|entry| {
-                let what = entry.get("msg").and_then(Value::as_str)?;
+                let what = entry
+                    .get("msg")
+                    .or_else(|| entry.get("message"))?
+                    .as_str()?;
                 let place = entry["loc"].as_array().into_iter().flatten();
                 let place: Vec<String> = place.map(as_text).collect();
-                Some(format!("{}: {what}", place.join(".")))
+                Some(match entry.get("loc") {
+                    None => what.to_owned(),
+                    Some(_) => format!("{}: {what}", place.join(".")),
+                })
             });
             let all = each.collect::<Vec<_>>().join("; ");
             (!all.is_empty()).then_some(all)
@@ -192,6 +236,13 @@ mod tests {
                 r#"[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]"#,
                 "no",
             ),
+            // Baidu, Cloudflare, and a gateway of Java.
+            (r#"{"error_code":336007,"error_msg":"no"}"#, "no"),
+            (
+                r#"{"success":false,"errors":[{"code":7003,"message":"no"}]}"#,
+                "no",
+            ),
+            (r#"{"code":"400","msg":"no","success":false}"#, "no"),
             // OpenRouter.
             (
                 r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\"error\":{\"message\":\"no\"}}"}}}"#,
@@ -222,8 +273,27 @@ mod tests {
             r#"{"error":null}"#,
             r#"{"error":{}}"#,
             r#"{"choices":[]}"#,
+            r#"{"choices":[],"base_resp":{"status_code":0,"status_msg":"success"}}"#,
         ] {
             assert_eq!(UpstreamError::parse(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_minimax_has_the_status_that_its_code_means() {
+        for (code, status) in [
+            (1008, 402),
+            (1004, 401),
+            (1002, 429),
+            (2013, 400),
+            (1033, 500),
+        ] {
+            let body = format!(
+                r#"{{"choices":null,"base_resp":{{"status_code":{code},"status_msg":"no"}}}}"#
+            );
+            let reported = UpstreamError::parse(&body).unwrap();
+            assert_eq!(reported.status, Some(status), "{code}");
+            assert_eq!(reported.message, format!("no ({code})"));
         }
     }
 
