@@ -305,6 +305,7 @@ mod tests {
         vec![Message {
             role: Role::Assistant,
             content: ids.iter().map(call).collect(),
+            breakpoint: None,
         }]
     }
 

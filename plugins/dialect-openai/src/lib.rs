@@ -115,6 +115,7 @@ impl DialectOpenai {
             capabilities: &capabilities,
             ids: &self.ids,
             room,
+            breakpoints: !target.lacks("cache_control"),
         };
         // Thinking that must be sent back to the upstream has to reach the client first.
         self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;

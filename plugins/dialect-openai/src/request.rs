@@ -39,6 +39,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) ids: &'a CallIds,
     /// The number of output tokens that fit the context, if the previous attempt found out.
     pub(crate) room: Option<u64>,
+    /// Whether the upstream takes cache breakpoints (`cache_control`).
+    pub(crate) breakpoints: bool,
 }
 
 /// A request for the upstream.
@@ -59,6 +61,16 @@ pub(crate) fn translate(
     let options = wanted.options;
     let mut names = Names::default();
     let mut dropped = Dropped::default();
+    if wanted.breakpoints && !wanted.capabilities.without("cache_control") {
+        for kind in ["text", "image", "document", "tool_result"] {
+            asked.dropped.remove(&format!("{kind}.cache_control"));
+        }
+    } else {
+        asked.system_breakpoint = None;
+        for message in &mut asked.messages {
+            message.breakpoint = None;
+        }
+    }
     dropped.left_out.extend(std::mem::take(&mut asked.dropped));
     if asked.top_k.is_some() {
         dropped.left_out("top_k");
@@ -145,6 +157,7 @@ fn messages(
     };
     let mut conversation = Conversation::new(content, outline, options, wanted.ids);
     conversation.system(asked.system, wanted.capabilities.no_system());
+    conversation.breakpoint(asked.system_breakpoint);
     conversation.translate(asked.messages)?;
     let mut spoken = conversation.end();
     if wanted.capabilities.plain_content() {

@@ -24,7 +24,6 @@ pub(crate) struct Options {
     pub(crate) tool_choice: ToolForce,
     pub(crate) effort: bool,
     pub(crate) prompt_cache_key: bool,
-    pub(crate) cache_control: bool,
     pub(crate) overflow_wordings: OverflowWordings,
 }
 
@@ -47,7 +46,6 @@ impl Default for Options {
             tool_choice: ToolForce::Named,
             effort: false,
             prompt_cache_key: false,
-            cache_control: false,
             overflow_wordings: OverflowWordings::default(),
         }
     }
@@ -140,7 +138,6 @@ struct Overrides {
     tool_choice: Option<ToolForce>,
     effort: Option<bool>,
     prompt_cache_key: Option<bool>,
-    cache_control: Option<bool>,
     overflow_wordings: Option<OverflowWordings>,
 }
 
@@ -192,7 +189,6 @@ impl Options {
         set(&mut self.tool_choice, overrides.tool_choice);
         set(&mut self.effort, overrides.effort);
         set(&mut self.prompt_cache_key, overrides.prompt_cache_key);
-        set(&mut self.cache_control, overrides.cache_control);
         if let Some(wordings) = &overrides.overflow_wordings {
             self.overflow_wordings.clone_from(wordings);
         }

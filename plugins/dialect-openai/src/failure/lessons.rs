@@ -84,6 +84,8 @@ pub(crate) struct Used {
     pub(crate) images: bool,
     /// Contents that are lists.
     pub(crate) parts: bool,
+    /// Cache breakpoints (`cache_control`).
+    pub(crate) breakpoints: bool,
     pub(crate) effort: Option<&'static str>,
     pub(crate) stops: usize,
 }

@@ -38,7 +38,7 @@ pub(crate) struct Chat {
 #[serde(tag = "role", rename_all = "lowercase")]
 pub(crate) enum Message {
     System {
-        content: String,
+        content: Text,
     },
     User {
         content: Parts,
@@ -57,21 +57,91 @@ pub(crate) enum Message {
     },
     Tool {
         tool_call_id: String,
-        content: String,
+        content: Text,
     },
 }
 
-/// The content of a user message. A single text is a plain string, which every server accepts.
-#[derive(Debug)]
-pub(crate) struct Parts(pub(crate) Vec<Part>);
+impl Message {
+    /// Sets the cache breakpoint after this message. Returns false for a message that has none.
+    pub(crate) fn set_breakpoint(&mut self, breakpoint: Value) -> bool {
+        match self {
+            Self::System { content } | Self::Tool { content, .. } => {
+                content.breakpoint = Some(breakpoint);
+            }
+            Self::User { content } => content.breakpoint = Some(breakpoint),
+            Self::Assistant { .. } => return false,
+        }
+        true
+    }
+}
+
+/// A content that is one text: a plain string, which every server accepts, unless it has a
+/// breakpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) breakpoint: Option<Value>,
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            breakpoint: None,
+        }
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match &self.breakpoint {
+            None => to.serialize_str(&self.text),
+            Some(breakpoint) => [Marked {
+                part: &Part::text(self.text.as_str()),
+                cache_control: Some(breakpoint),
+            }]
+            .serialize(to),
+        }
+    }
+}
+
+/// The content of a user message. A single text without a breakpoint is a plain string.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) breakpoint: Option<Value>,
+}
+
+impl From<Vec<Part>> for Parts {
+    fn from(parts: Vec<Part>) -> Self {
+        Self {
+            parts,
+            breakpoint: None,
+        }
+    }
+}
 
 impl Serialize for Parts {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match &self.0[..] {
-            [Part::Text { text }] => to.serialize_str(text),
-            parts => parts.serialize(to),
+        if let ([Part::Text { text }], None) = (&self.parts[..], &self.breakpoint) {
+            return to.serialize_str(text);
         }
+        let last = self.parts.len().saturating_sub(1);
+        let marked = |(index, part)| Marked {
+            part,
+            cache_control: self.breakpoint.as_ref().filter(|_| index == last),
+        };
+        to.collect_seq(self.parts.iter().enumerate().map(marked))
     }
+}
+
+/// A part with its cache breakpoint, as OpenRouter, LiteLLM and DashScope define it.
+#[derive(Serialize)]
+struct Marked<'a> {
+    #[serde(flatten)]
+    part: &'a Part,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a Value>,
 }
 
 #[derive(Debug, Serialize)]

@@ -45,6 +45,8 @@ pub(crate) struct Conversation<'a> {
     attached: Vec<Part>,
     /// Whether there was a system message after the first message.
     mid_system: bool,
+    /// Whether there is a cache breakpoint.
+    breakpoints: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -62,6 +64,7 @@ impl<'a> Conversation<'a> {
             messages: Vec::new(),
             attached: Vec::new(),
             mid_system: false,
+            breakpoints: false,
         }
     }
 
@@ -75,18 +78,30 @@ impl<'a> Conversation<'a> {
             self.content.dropped.changed("system prompt as user text");
             self.attached.push(Part::text(content));
         } else {
-            self.messages.push(chat::Message::System { content });
+            self.messages.push(chat::Message::System {
+                content: content.into(),
+            });
         }
+    }
+
+    /// Sets a cache breakpoint after what was translated last.
+    pub(crate) fn breakpoint(&mut self, breakpoint: Option<Value>) {
+        let (Some(breakpoint), Some(last)) = (breakpoint, self.messages.last_mut()) else {
+            return;
+        };
+        self.breakpoints |= last.set_breakpoint(breakpoint);
     }
 
     pub(crate) fn translate(&mut self, mut messages: Vec<Message>) -> Result<(), Refusal> {
         let mut remaining = &mut messages[..];
         while let [message, following @ ..] = remaining {
             let blocks = std::mem::take(&mut message.content);
-            if message.role != Role::User {
+            let breakpoint = message.breakpoint.take();
+            let role = message.role;
+            if role != Role::User {
                 self.user(Vec::new());
             }
-            match message.role {
+            match role {
                 Role::User => {
                     let parts = self.content.user(blocks)?;
                     self.user(parts);
@@ -96,6 +111,9 @@ impl<'a> Conversation<'a> {
                     let calls = self.assistant(blocks);
                     self.results(calls, following)?;
                 }
+            }
+            if role != Role::Assistant {
+                self.breakpoint(breakpoint);
             }
             remaining = following;
         }
@@ -120,7 +138,7 @@ impl<'a> Conversation<'a> {
         {
             match all_texts(parts) {
                 Ok(texts) => {
-                    content.push_str(&texts);
+                    content.text.push_str(&texts);
                     self.content
                         .dropped
                         .changed("text after a tool_result as a part of it");
@@ -135,10 +153,10 @@ impl<'a> Conversation<'a> {
         if let (MidSystem::User, Some(chat::Message::User { content })) =
             (self.options.mid_system, self.messages.last_mut())
         {
-            content.0.extend(parts);
+            content.parts.extend(parts);
             return;
         }
-        let content = Parts(parts);
+        let content = Parts::from(parts);
         self.messages.push(chat::Message::User { content });
     }
 
@@ -164,7 +182,7 @@ impl<'a> Conversation<'a> {
                 [chat::Message::Tool { .. }, chat::Message::User { .. }]
             )
         };
-        let has_parts = |message: &chat::Message| matches!(message, chat::Message::User { content } if content.0.len() > 1 || content.0.iter().any(|part| !matches!(part, Part::Text { .. })));
+        let has_parts = |message: &chat::Message| matches!(message, chat::Message::User { content } if content.parts.len() > 1 || content.parts.iter().any(|part| !matches!(part, Part::Text { .. })));
         let used = Used {
             system: matches!(self.messages.first(), Some(chat::Message::System { .. })),
             mid_system: self.mid_system && self.options.mid_system == MidSystem::System,
@@ -173,6 +191,7 @@ impl<'a> Conversation<'a> {
                 && !self.options.user_after_tool,
             images: self.content.sends_images,
             parts: self.messages.iter().any(has_parts),
+            breakpoints: self.breakpoints,
             ..Used::default()
         };
         Spoken {
@@ -194,7 +213,9 @@ impl<'a> Conversation<'a> {
                     .changed("system message as user message");
                 self.user(vec![Part::text(format!("<system>\n{content}\n</system>"))]);
             }
-            _ => self.messages.push(chat::Message::System { content }),
+            _ => self.messages.push(chat::Message::System {
+                content: content.into(),
+            }),
         }
     }
 
@@ -286,7 +307,7 @@ impl<'a> Conversation<'a> {
             };
             self.messages.push(chat::Message::Tool {
                 tool_call_id,
-                content,
+                content: content.into(),
             });
         }
         Ok(())
@@ -300,9 +321,9 @@ impl Spoken {
             let chat::Message::User { content } = message else {
                 continue;
             };
-            match all_texts(std::mem::take(&mut content.0)) {
-                Ok(texts) => content.0.push(Part::text(texts.trim_start())),
-                Err(parts) => content.0 = parts,
+            match all_texts(std::mem::take(&mut content.parts)) {
+                Ok(texts) => content.parts.push(Part::text(texts.trim_start())),
+                Err(parts) => content.parts = parts,
             }
         }
         self.used.parts = false;

@@ -417,3 +417,33 @@ fn settings_add_phrases_of_an_overflow() {
     exchange.on_failure(&mut failed).unwrap();
     assert!(failed.body().contains("prompt is too long"));
 }
+
+#[test]
+fn cache_breakpoints_go_along_where_the_upstream_takes_them() {
+    let mark = json!({ "type": "ephemeral" });
+    let text = |text: &str| json!({ "type": "text", "text": text, "cache_control": mark });
+    let mut messages = tool_turn(json!("a"), json!([]));
+    messages[0]["content"] = json!([text("Read a.")]);
+    messages[2]["content"][0]["cache_control"] = mark.clone();
+    let body = with(
+        ask(&messages),
+        json!({ "system": [{ "type": "text", "text": "Be" }, text("brief.")] }),
+    );
+    let marked = |text: &str| json!([{ "type": "text", "text": text, "cache_control": mark }]);
+    let (first, second, exchange) = retried(
+        &body,
+        400,
+        "messages.0.content.0.cache_control: Extra inputs are not permitted",
+    );
+    assert_eq!(first["messages"][0]["content"], marked("Be\n\nbrief."));
+    assert_eq!(first["messages"][1]["content"], marked("Read a."));
+    assert_eq!(first["messages"][3]["content"], marked("a"));
+    assert!(!second.to_string().contains("cache_control"), "{second}");
+    assert_eq!(
+        exchange.notes(),
+        ["left out: text.cache_control(2), tool_result.cache_control"]
+    );
+
+    let mut lacking = super::exchange(&body).lacks("cache_control");
+    assert!(!attempt(&mut lacking).to_string().contains("cache_control"));
+}

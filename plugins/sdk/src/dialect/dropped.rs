@@ -12,6 +12,11 @@ impl DroppedFields {
         *self.0.entry(name.into()).or_default() += 1;
     }
 
+    /// Forgets a name, for a dialect that can express it after all.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// Adds the counts of another.
     pub fn extend(&mut self, other: Self) {
         for (name, count) in other.0 {
@@ -45,5 +50,10 @@ mod tests {
         dropped.add("top_k");
         let line = "left out: metadata(2), redacted_thinking(2), top_k";
         assert_eq!(dropped.line().as_deref(), Some(line));
+        dropped.remove("metadata");
+        assert_eq!(
+            dropped.line().as_deref(),
+            Some("left out: redacted_thinking(2), top_k")
+        );
     }
 }

@@ -47,6 +47,7 @@ fn read(body: &str) -> Result<ClientRequest, Refusal> {
     let (effort, schema) = reader.output(&mut fields)?;
     let mut request = ClientRequest {
         system: reader.content("system", system)?,
+        system_breakpoint: reader.breakpoint.take(),
         messages: reader.messages(messages)?,
         tools: reader.tools(fields.list("tools")?)?,
         tool_choice,
@@ -71,6 +72,8 @@ fn read(body: &str) -> Result<ClientRequest, Refusal> {
 #[derive(Default)]
 struct Reader {
     dropped: DroppedFields,
+    /// The last `cache_control` of a block.
+    breakpoint: Option<Value>,
 }
 
 impl Reader {
@@ -98,7 +101,11 @@ impl Reader {
             let content = fields.take("content").unwrap_or_default();
             let content = self.content(&fields.location("content"), content)?;
             self.close("messages", fields);
-            Ok(Message { role, content })
+            Ok(Message {
+                role,
+                content,
+                breakpoint: self.breakpoint.take(),
+            })
         };
         list.into_iter().enumerate().map(message).collect()
     }
@@ -156,6 +163,10 @@ impl Reader {
             // The block is unknown as a whole, which the dialect reports.
             _ => return Ok(Block::Other(kind)),
         };
+        if let Some(breakpoint) = fields.take("cache_control") {
+            self.dropped.add(format!("{kind}.cache_control"));
+            self.breakpoint = Some(breakpoint);
+        }
         self.close(&kind, fields);
         Ok(block)
     }
@@ -327,6 +338,21 @@ mod tests {
         let text = |text: &str| vec![Block::Text(text.to_owned())];
         assert_eq!(contents, [text("hi"), vec![], vec![], text("")]);
         assert_eq!(request.messages[1].role, Role::System);
+    }
+
+    #[test]
+    fn the_last_breakpoint_of_a_message_is_read_and_counted_as_dropped() {
+        let mark = |ttl: &str| json!({ "type": "ephemeral", "ttl": ttl });
+        let text = |ttl: &str| json!({ "type": "text", "text": "a", "cache_control": mark(ttl) });
+        let request = parse(json!({ "system": [text("5m")], "messages": [
+            { "role": "user", "content": [text("5m"), { "type": "tool_result", "tool_use_id": "t", "content": [text("1h")] }] },
+            { "role": "user", "content": "b" },
+        ] }));
+        assert_eq!(request.system_breakpoint, Some(mark("5m")));
+        assert_eq!(request.messages[0].breakpoint, Some(mark("1h")));
+        assert_eq!(request.messages[1].breakpoint, None);
+        let line = "left out: text.cache_control(3)";
+        assert_eq!(request.dropped.line().as_deref(), Some(line));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::dialect::DroppedFields;
 pub struct ClientRequest {
     /// The top-level `system`; one text if the client sent a string.
     pub system: Vec<Block>,
+    /// The last `cache_control` within `system`, for protocols that have cache breakpoints.
+    pub system_breakpoint: Option<Value>,
     /// The conversation, in order. A content that is a string is one text; an empty string is no
     /// block.
     pub messages: Vec<Message>,
@@ -36,8 +38,8 @@ pub struct ClientRequest {
     pub effort: Option<String>,
     /// The JSON schema of the output, from `output_config.format` or the older `output_format`.
     pub schema: Option<Value>,
-    /// The names of fields that have no member here. Keys of blocks include the block's kind:
-    /// `text.citations`.
+    /// The names of fields that have no member here, and of every `cache_control`. Keys of blocks
+    /// include the block's kind: `text.citations`.
     pub dropped: DroppedFields,
 }
 
@@ -48,6 +50,8 @@ pub struct Message {
     pub role: Role,
     /// The blocks, in order; empty if the client's content is.
     pub content: Vec<Block>,
+    /// The last `cache_control` among the blocks, for protocols that have cache breakpoints.
+    pub breakpoint: Option<Value>,
 }
 
 /// Who wrote a message.

@@ -60,6 +60,11 @@ const NOT_BOTH: &[&str] = &[
 ];
 
 pub(super) fn member(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
+    let about_breakpoints =
+        refusal.says(&["cache_control"]) || refusal.reported.param.contains("cache_control");
+    if used.breakpoints && about_breakpoints && (refusal.says(REFUSING) || refusal.refuses()) {
+        return Some(without("cache_control"));
+    }
     if used.optional.contains(&"temperature")
         && used.optional.contains(&"top_p")
         && refusal.says(&["temperature"])
