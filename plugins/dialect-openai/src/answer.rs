@@ -261,23 +261,17 @@ impl Answer {
             }
         }
         let [text, thinking] = &texts;
-        let delta = Delta {
+        let mut delta = Delta {
             thinking: self.unseen(Kind::Thinking, thinking).to_owned(),
             content: vec![Piece::Text(self.unseen(Kind::Text, text).to_owned())],
-            refusal: message.refusal,
             ..Delta::default()
         };
-        let delta = Delta {
-            refusal: match self.refused {
-                true => String::new(),
-                false => delta.refusal,
-            },
-            state: match self.any_state {
-                true => Map::new(),
-                false => message.state,
-            },
-            ..delta
-        };
+        if !self.refused {
+            delta.refusal = message.refusal;
+        }
+        if !self.any_state {
+            delta.state = message.state;
+        }
         self.delta(delta, context);
         self.calls.take_whole(message.calls);
         self.write_calls(context);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use witgate_plugin::dialect::{Block, Message};
+use witgate_plugin::dialect::{Block, Message, ToolUse};
 
 use crate::names::{hash, is_plain};
 
@@ -95,10 +95,7 @@ impl CallIds {
             upstream: format!("{:08x}", hash(&[upstream]) >> 32),
             ..Self::default()
         };
-        for block in messages.iter().flat_map(|message| &message.content) {
-            let Block::ToolUse(call) = block else {
-                continue;
-            };
+        for call in messages.iter().flat_map(calls) {
             if let Some(mut carried) = decode(&call.id) {
                 if carried.stored {
                     ids.recall(&mut carried, recall(&call.id)?);
@@ -119,11 +116,16 @@ impl CallIds {
             None => {
                 self.forgotten = true;
                 if carried.google {
-                    let signature = json!({ "thought_signature": NO_SIGNATURE });
-                    let extra = json!({ "google": signature });
-                    carried.state.call.insert("extra_content".to_owned(), extra);
+                    carried.sign();
                 }
             }
+        }
+    }
+
+    /// Adds the documented placeholder where a message's first call has no signature.
+    pub(crate) fn sign(&mut self, messages: &[Message]) {
+        for call in messages.iter().filter_map(|message| calls(message).next()) {
+            self.carried.entry(call.id.clone()).or_default().sign();
         }
     }
 
@@ -189,6 +191,28 @@ impl CallIds {
             salt.push('+');
         }
     }
+}
+
+impl Carried {
+    /// Adds the placeholder for a signature if the call has none.
+    fn sign(&mut self) {
+        let signature = json!({ "thought_signature": NO_SIGNATURE });
+        let extra = self.state.call.entry("extra_content");
+        extra.or_insert_with(|| json!({ "google": signature }));
+    }
+}
+
+fn calls(message: &Message) -> impl Iterator<Item = &ToolUse> {
+    message.content.iter().filter_map(|block| match block {
+        Block::ToolUse(call) => Some(call),
+        _ => None,
+    })
+}
+
+/// Whether an error says that a call has no signature, which Gemini requires.
+pub(crate) fn lacks_signature(message: &str) -> bool {
+    let lower = message.to_ascii_lowercase().replace('_', " ");
+    lower.contains("missing") && lower.contains("thought signature")
 }
 
 /// Whether an id can be the same on both sides.
@@ -290,7 +314,7 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use witgate_plugin::dialect::{Role, ToolUse};
+    use witgate_plugin::dialect::Role;
 
     use super::*;
 
@@ -422,6 +446,18 @@ mod tests {
         assert!(back.forgotten);
         assert_eq!(back.for_upstream(&client.id), "call_1");
         assert_eq!(back.state(&client.id), signed(NO_SIGNATURE));
+    }
+
+    #[test]
+    fn the_first_call_of_a_message_is_signed_if_it_has_no_signature() {
+        let own = read(&[], "up", None).for_client("call_1", signed("c2ln"), &["r"], 0, &[]);
+        let messages = [conversation(&[&own.id]), conversation(&["a", "b"])].concat();
+        let mut ids = CallIds::read(&messages, "up", |_| Ok::<_, ()>(None)).unwrap();
+        ids.sign(&messages);
+        assert_eq!(ids.state(&own.id), signed("c2ln"));
+        assert_eq!(ids.state("a"), signed(NO_SIGNATURE));
+        assert_eq!(ids.state("b"), State::default());
+        assert_eq!(ids.for_upstream("a"), "a");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use witgate_plugin::{
     Answer as Local, AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard,
-    Manifest, Plugin, Refusal, Request, Response, ResponseHook, Target, Value, Verdict,
+    Manifest, Plugin, Refusal, Request, Response, ResponseHook, RetryTarget, Target, Value, Verdict,
     dialect::ClientRequest, export, json, kv, log, serde_json::Map,
 };
 
@@ -37,12 +37,17 @@ const LONGEST: u32 = 1_024;
 /// after a longer time is rare.
 const CALL_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How long the plugin remembers that a model requires signatures.
+const SIGNATURES_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Default)]
 struct DialectOpenai {
     settings: Settings,
     answer: Answer,
     names: Names,
     ids: CallIds,
+    /// The upstream rejects calls without a signature.
+    requires_signatures: bool,
     schemas: Schemas,
     stop_sequences: Vec<String>,
     hides_thinking: bool,
@@ -89,6 +94,12 @@ impl AttemptHook for DialectOpenai {
     }
 }
 
+/// The store's key for a model that rejects calls without a signature.
+fn signature_key(target: &Target) -> String {
+    let hash = names::hash(&[&target.upstream(), &target.mapped_model()]);
+    format!("signature {hash:016x}")
+}
+
 impl DialectOpenai {
     fn messages(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
         let room = match self.correction.take() {
@@ -107,6 +118,10 @@ impl DialectOpenai {
             Err(refusal) => return Ok(refusal.into()),
         };
         self.ids = CallIds::read(&asked.messages, &target.upstream(), kv::get)?;
+        self.requires_signatures |= kv::get(&signature_key(target))?.is_some();
+        if self.requires_signatures {
+            self.ids.sign(&asked.messages);
+        }
         self.schemas = Schemas::of(&asked.tools);
         let wanted = Wanted {
             model: target.mapped_model(),
@@ -155,6 +170,12 @@ impl FailureHook for DialectOpenai {
         };
         apply::set_error(failure, &failed.classified)?;
         apply::set_cooldown(failure, &failed)?;
+        let lacks_signature = ids::lacks_signature(&failed.reported.message);
+        if lacks_signature && !std::mem::replace(&mut self.requires_signatures, true) {
+            kv::set(&signature_key(target), "1", SIGNATURES_KNOWN_FOR)?;
+            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
+            return Ok(());
+        }
         let options = self.settings.of(&target.upstream());
         self.correction = apply::correct(failure, &failed, &self.used, target, &options)?;
         Ok(())

@@ -15,7 +15,7 @@ pub(crate) enum Finish {
     Overloaded,
     /// The response is broken.
     Failed,
-    /// A value that says nothing about its meaning.
+    /// A value whose meaning is not known.
     Unknown,
 }
 
@@ -23,7 +23,16 @@ pub(crate) enum Finish {
 const WORDS: [(Finish, &[&str]); 6] = [
     (
         Finish::Overloaded,
-        &["resource", "abort", "overload", "unavailable", "capacity"],
+        &[
+            "resource",
+            "abort",
+            "overload",
+            "unavailable",
+            "capacity",
+            "rate_limit",
+            "quota",
+            "busy",
+        ],
     ),
     (
         Finish::Failed,
@@ -67,7 +76,8 @@ const WORDS: [(Finish, &[&str]); 6] = [
     (
         Finish::Complete,
         &[
-            "stop", "tool", "function", "eos", "end", "complete", "finish", "done", "success",
+            "stop", "tool", "function", "eos", "end_turn", "end_of", "complete", "finish", "done",
+            "success",
         ],
     ),
 ];
@@ -152,7 +162,7 @@ mod tests {
                     "MALFORMED_FUNCTION_CALL",
                 ],
             ),
-            (Some(Finish::Unknown), &["weary", "42"]),
+            (Some(Finish::Unknown), &["weary", "pending", "42"]),
             (None, &["", "null", "None", " "]),
         ] {
             for reason in reasons {

@@ -79,6 +79,10 @@ impl Tagged {
     pub(crate) fn end(&mut self) -> Option<(Kind, String)> {
         let held = std::mem::take(&mut self.held);
         let place = std::mem::replace(&mut self.place, Place::Start);
+        // Only the beginning of a response can be inside thinking that the prompt has opened.
+        if self.tags == ThinkTags::Opened {
+            self.tags = ThinkTags::Auto;
+        }
         match place {
             Place::Thinking { .. } => Some((Kind::Thinking, held.trim_end().to_owned())),
             Place::After => None,
@@ -245,6 +249,11 @@ mod tests {
         let wanted = ("hm".to_owned(), "a".to_owned());
         assert_eq!(read(ThinkTags::Opened, &[text]), wanted);
         assert_eq!(read(ThinkTags::Opened, &["<think>", text]), wanted);
+        let mut tagged = Tagged::new(ThinkTags::Opened);
+        tagged.take(text);
+        tagged.end();
+        let after_a_call = tagged.take("b");
+        assert_eq!(after_a_call, [(Kind::Text, "b".to_owned())]);
         let text = "<think>hm</think>a";
         let wanted = (String::new(), text.to_owned());
         assert_eq!(read(ThinkTags::None, &[text]), wanted);

@@ -1,7 +1,9 @@
 //! What becomes of the pieces of a response, one test for each kind of deviation.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use witgate_plugin::Event;
+use witgate_plugin::{Event, RetryTarget, testing::Failed};
 
 use super::{Openai, attempt, event, exchange, hello};
 
@@ -267,6 +269,24 @@ fn a_whole_message_after_its_pieces_is_not_appended() {
         block("Read", r#"{"path":"a"}"#),
     ];
     assert_eq!(answer(&mut new(), &chunks).blocks(), wanted);
+}
+
+#[test]
+fn a_message_that_grows_beside_its_pieces_is_not_appended() {
+    let both = |piece: &str, all: &str, finish: Value| {
+        let choice = json!({ "delta": { "content": piece }, "message": { "content": all }, "finish_reason": finish });
+        json!({ "choices": [choice] }).to_string()
+    };
+    let chunks = [
+        both("Hel", "Hel", Value::Null),
+        both("lo", "Hello", Value::Null),
+        both("", "Hello", json!("stop")),
+        done(),
+    ];
+    assert_eq!(
+        answer(&mut new(), &chunks).blocks(),
+        [block("text", "Hello")]
+    );
 }
 
 #[test]
@@ -581,6 +601,34 @@ fn state_that_another_upstream_sent_is_not_passed_on() {
         sent["messages"][0]["tool_calls"][0].get("extra_content"),
         None
     );
+}
+
+#[test]
+fn calls_of_another_origin_get_a_placeholder_where_a_signature_is_required() {
+    let body = json!({ "model": "m", "messages": [{ "role": "assistant", "content": [
+        { "type": "tool_use", "id": "toolu_01", "name": "f", "input": {} },
+    ] }] });
+    let mut exchange = exchange(&body);
+    assert_eq!(extra_content(&mut exchange), None);
+    let error = json!([{ "error": { "code": 400, "message": "Function call is missing a thought_signature in functionCall parts." } }]);
+    let mut failed = Failed::new(400, "invalid_request_error", error);
+    exchange.on_failure(&mut failed).unwrap();
+    let again = Some((RetryTarget::SameAccount, Duration::ZERO));
+    assert_eq!(failed.retry(), again);
+    let placeholder =
+        json!({ "google": { "thought_signature": "skip_thought_signature_validator" } });
+    assert_eq!(extra_content(&mut exchange), Some(placeholder.clone()));
+    let mut failed = Failed::new(400, "invalid_request_error", failed.body());
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), None, "it did not help");
+    let mut later = exchange.next(body).dialect("openai").upstream("up");
+    assert_eq!(extra_content(&mut later), Some(placeholder), "remembered");
+}
+
+fn extra_content(exchange: &mut Openai) -> Option<Value> {
+    let sent = attempt(exchange);
+    let call = &sent["messages"][0]["tool_calls"][0];
+    call.get("extra_content").cloned()
 }
 
 #[test]
