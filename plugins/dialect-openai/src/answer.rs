@@ -264,6 +264,7 @@ impl Answer {
         let mut delta = Delta {
             thinking: self.unseen(Kind::Thinking, thinking).to_owned(),
             content: vec![Piece::Text(self.unseen(Kind::Text, text).to_owned())],
+            left_out: message.left_out,
             ..Delta::default()
         };
         if !self.refused {

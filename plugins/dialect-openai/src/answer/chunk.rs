@@ -172,6 +172,7 @@ impl Delta {
             && self.refusal.is_empty()
             && self.calls.is_empty()
             && self.state.is_empty()
+            && self.left_out.is_empty()
     }
 }
 
