@@ -74,7 +74,7 @@ pub(crate) fn message(
         ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, &mut dropped)?;
+    let offered = tools::offered(asked, outline, &mut dropped)?;
     let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tool_config = tools::config(asked, &offered, &mut dropped);
     body.tools = offered.tools;
@@ -98,7 +98,7 @@ pub(crate) fn count(
         ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, &mut dropped)?;
+    let offered = tools::offered(asked, outline, &mut dropped)?;
     let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tools = offered.tools;
     if to.vertex {

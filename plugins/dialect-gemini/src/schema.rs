@@ -5,16 +5,22 @@
 //! the description if a few words suffice, and counted as lost either way. Cleaning a clean schema
 //! changes nothing.
 
+mod budget;
 mod flatten;
 mod keywords;
+mod merge;
 mod node;
+mod object;
+mod reference;
 mod types;
+mod union;
 
 use witgate_plugin::{
     Value, json,
     serde_json::{Map, map::Entry},
 };
 
+pub(crate) use self::budget::Budget;
 use self::node::Cleaner;
 use crate::dropped::Counts;
 
@@ -23,15 +29,18 @@ type Object = Map<String, Value>;
 
 /// The parameters of a function. `None` if it has none, because some models reject an object
 /// without properties.
-pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
-    let mut cleaner = Cleaner::new(schema, lost);
-    let clean = cleaner.schema(schema);
+pub(crate) fn parameters(
+    schema: &Value,
+    budget: &mut Budget<'_>,
+    lost: &mut Counts,
+) -> Option<Value> {
+    let clean = Cleaner::new(schema, budget, lost).schema(schema);
     let Value::Object(mut clean) = clean else {
         return None;
     };
     if let Some(Value::Array(branches)) = clean.remove("anyOf") {
         lost.add("anyOf");
-        clean = one_object(clean, branches);
+        clean = one_object(branches);
     }
     if clean.get("type") != Some(&json!("OBJECT")) {
         lost.add("type");
@@ -45,14 +54,21 @@ pub(crate) fn parameters(schema: &Value, lost: &mut Counts) -> Option<Value> {
 }
 
 /// Merges a union into one object, as parameters must be one. It has the properties of all branches
-/// and requires only what every branch requires.
-fn one_object(mut whole: Object, branches: Vec<Value>) -> Object {
+/// and requires only what every branch requires. The first branch that has a remark decides it.
+fn one_object(branches: Vec<Value>) -> Object {
+    let mut whole = Object::new();
     let mut properties = Object::new();
     let mut required: Option<Vec<Value>> = None;
     for branch in branches {
         let Value::Object(mut branch) = branch else {
             continue;
         };
+        for remark in ["title", "description"] {
+            if let (Entry::Vacant(free), Some(text)) = (whole.entry(remark), branch.remove(remark))
+            {
+                free.insert(text);
+            }
+        }
         if let Some(Value::Object(own)) = branch.remove("properties") {
             for (name, schema) in own {
                 if let Entry::Vacant(free) = properties.entry(name) {

@@ -1,7 +1,7 @@
 //! Translates the tools and the tool choice.
 
 use witgate_plugin::{
-    Refusal,
+    Outline, Refusal,
     dialect::{ClientRequest, ToolChoice, ToolDef},
 };
 
@@ -9,7 +9,12 @@ use super::{
     rejected,
     wire::{FunctionCallingConfig, FunctionDeclaration, Tool, ToolConfig},
 };
-use crate::{dropped::Dropped, names, names::Names, schema};
+use crate::{
+    dropped::Dropped,
+    names,
+    names::Names,
+    schema::{self, Budget},
+};
 
 /// The tools that are declared to the model.
 #[derive(Debug, Default)]
@@ -27,6 +32,7 @@ pub(super) struct Declared<'a> {
 /// request is rejected.
 pub(super) fn offered<'a>(
     asked: &'a ClientRequest,
+    outline: &Outline,
     dropped: &mut Dropped,
 ) -> Result<Declared<'a>, Refusal> {
     let only_servers = asked
@@ -35,6 +41,7 @@ pub(super) fn offered<'a>(
         .all(|tool| matches!(tool, ToolDef::Server { .. }));
     let mut declared = Declared::default();
     let mut functions = Vec::new();
+    let mut budget = Budget::new(outline);
     for tool in &asked.tools {
         match tool {
             ToolDef::Tool(tool) => {
@@ -46,7 +53,11 @@ pub(super) fn offered<'a>(
                 functions.push(FunctionDeclaration {
                     name,
                     description: tool.description.as_deref().filter(|text| !text.is_empty()),
-                    parameters: schema::parameters(&tool.schema, &mut dropped.keywords),
+                    parameters: schema::parameters(
+                        &tool.schema,
+                        &mut budget,
+                        &mut dropped.keywords,
+                    ),
                 });
             }
             ToolDef::Server { kind, name } => {

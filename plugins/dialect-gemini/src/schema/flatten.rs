@@ -10,47 +10,51 @@ use super::Object;
 /// every other keyword, `over` wins.
 pub(super) fn both(under: &Object, over: &Object) -> Object {
     let mut out = under.clone();
-    for (key, value) in over {
-        match out.entry(key.clone()) {
-            Entry::Vacant(free) => {
-                free.insert(value.clone());
-            }
-            Entry::Occupied(mut taken) => {
-                let joined = join(key, taken.get(), value);
-                taken.insert(joined);
-            }
-        }
-    }
+    add(&mut out, over);
     out
 }
 
-fn join(key: &str, under: &Value, over: &Value) -> Value {
-    match (key, under, over) {
-        ("properties" | "$defs" | "definitions", Value::Object(under), Value::Object(over)) => {
-            let mut all = under.clone();
-            for (name, schema) in over {
-                let schema = match (all.get(name), schema) {
-                    (Some(Value::Object(under)), Value::Object(over)) if key == "properties" => {
-                        Value::Object(both(under, over))
-                    }
-                    (_, schema) => schema.clone(),
-                };
-                all.insert(name.clone(), schema);
+/// Merges a schema into another, as [`both`] does.
+pub(super) fn add(under: &mut Object, over: &Object) {
+    for (key, value) in over {
+        match under.entry(key.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(value.clone());
             }
-            Value::Object(all)
+            Entry::Occupied(mut taken) => join(key, taken.get_mut(), value),
+        }
+    }
+}
+
+fn join(key: &str, under: &mut Value, over: &Value) {
+    match (key, &mut *under, over) {
+        ("properties" | "$defs" | "definitions", Value::Object(under), Value::Object(over)) => {
+            for (name, schema) in over {
+                match (under.get_mut(name), schema) {
+                    (Some(Value::Object(under)), Value::Object(over)) if key == "properties" => {
+                        add(under, over);
+                    }
+                    _ => {
+                        under.insert(name.clone(), schema.clone());
+                    }
+                }
+            }
         }
         ("required", Value::Array(under), Value::Array(over)) => {
-            let new = over.iter().filter(|name| !under.contains(name));
-            under.iter().chain(new).cloned().collect()
+            for name in over {
+                if !under.contains(name) {
+                    under.push(name.clone());
+                }
+            }
         }
-        ("enum", Value::Array(under), Value::Array(over)) => over
-            .iter()
-            .filter(|value| under.contains(value))
-            .cloned()
-            .collect(),
-        ("allOf", Value::Array(under), Value::Array(over)) => {
-            under.iter().chain(over).cloned().collect()
+        ("enum", Value::Array(under), Value::Array(over)) => {
+            *under = over
+                .iter()
+                .filter(|value| under.contains(value))
+                .cloned()
+                .collect();
         }
-        _ => over.clone(),
+        ("allOf", Value::Array(under), Value::Array(over)) => under.extend_from_slice(over),
+        _ => *under = over.clone(),
     }
 }

@@ -5,11 +5,12 @@ use witgate_plugin::{Value, json};
 
 use super::{
     Object,
-    node::{Cleaner, any, fits},
-    types::Kind,
+    node::Cleaner,
+    types::{Kind, fits, kinds, listed},
+    union::any,
 };
 
-impl Cleaner<'_> {
+impl Cleaner<'_, '_, '_> {
     pub(super) fn format(
         &mut self,
         kind: Kind,
@@ -36,25 +37,31 @@ impl Cleaner<'_> {
         out: &mut Object,
         hints: &mut Vec<String>,
     ) {
-        let constant = schema.get("const").map(std::slice::from_ref);
-        let listed = schema
-            .get("enum")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice);
-        let Some(values) = constant.or(listed) else {
-            return;
-        };
-        let values: Vec<&Value> = values.iter().filter(|value| fits(value, kind)).collect();
+        let values = values_of(kind, schema);
         if values.is_empty() {
             return;
         }
-        if kind == Kind::String {
-            out.insert("enum".to_owned(), json!(values));
+        if kind != Kind::String {
+            self.lost.add("enum");
+            hints.push(one_of(&values));
             return;
         }
-        self.lost.add("enum");
-        let words: Vec<String> = values.iter().map(ToString::to_string).collect();
-        hints.push(format!("one of: {}", words.join(", ")));
+        // Gemini rejects a request for an empty value.
+        let (empty, texts): (Vec<_>, Vec<_>) = values
+            .iter()
+            .map(|value| plain(value))
+            .partition(String::is_empty);
+        if !empty.is_empty() || !values.iter().all(|value| value.is_string()) {
+            self.lost.add("enum");
+        }
+        match (empty.is_empty(), texts.is_empty()) {
+            (false, true) => hints.push(r#"one of: """#.to_owned()),
+            (false, false) => hints.push(r#"or """#.to_owned()),
+            _ => {}
+        }
+        if !texts.is_empty() {
+            out.insert("enum".to_owned(), json!(texts));
+        }
     }
 
     pub(super) fn members(&mut self, schema: &Object, out: &mut Object) {
@@ -67,26 +74,23 @@ impl Cleaner<'_> {
                 }
             }
         }
-        let required: Vec<Value> = match schema.get("required") {
-            Some(Value::Array(names)) => names.clone(),
-            _ => Vec::new(),
-        };
-        let known = required
-            .iter()
-            .filter(|name| {
-                name.as_str()
-                    .is_some_and(|name| properties.contains_key(name))
-            })
-            .cloned()
-            .collect::<Vec<_>>();
-        if known.len() < required.len() {
+        let (mut known, mut unknown): (Vec<&str>, bool) = (Vec::new(), false);
+        let required = schema.get("required").and_then(Value::as_array);
+        for name in required.into_iter().flatten() {
+            match name.as_str() {
+                Some(name) if known.contains(&name) => {}
+                Some(name) if properties.contains_key(name) => known.push(name),
+                _ => unknown = true,
+            }
+        }
+        if unknown {
             self.lost.add("required");
         }
         if !properties.is_empty() {
             out.insert("properties".to_owned(), Value::Object(properties));
         }
         if !known.is_empty() {
-            out.insert("required".to_owned(), Value::Array(known));
+            out.insert("required".to_owned(), json!(known));
         }
     }
 
@@ -102,7 +106,7 @@ impl Cleaner<'_> {
                 self.schema(&json!({ "anyOf": places }))
             }
             (_, Some(items @ Value::Object(_))) => self.schema(items),
-            _ => any(),
+            _ => Value::Object(any(&Object::new())),
         };
         out.insert("items".to_owned(), items);
         if schema.get("uniqueItems") == Some(&json!(true)) {
@@ -145,5 +149,37 @@ impl Cleaner<'_> {
             self.lost.add("multipleOf");
             hints.push(format!("a multiple of {step}"));
         }
+    }
+}
+
+/// The values that a schema of this type lists, without null. If no value has the type, they are
+/// meant as values of it: generators write `"type": "string"` beside numbers.
+fn values_of(kind: Kind, schema: &Object) -> Vec<&Value> {
+    let several = kinds(schema).0.len() > 1;
+    let mut all: Vec<&Value> = Vec::new();
+    for value in listed(schema) {
+        if !value.is_null() && !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    let fitting: Vec<&Value> = all
+        .iter()
+        .copied()
+        .filter(|value| fits(value, kind))
+        .collect();
+    let all_are_meant = fitting.is_empty() || (kind == Kind::String && !several);
+    if all_are_meant { all } else { fitting }
+}
+
+fn one_of(values: &[&Value]) -> String {
+    let words: Vec<String> = values.iter().map(|value| plain(value)).collect();
+    format!("one of: {}", words.join(", "))
+}
+
+/// A value as text; a string without its quotes.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

@@ -7,7 +7,8 @@ use witgate_plugin::{Value, json};
 use super::{
     Object,
     flatten::add,
-    node::{Cleaner, json_object, without},
+    node::Cleaner,
+    object::{json_object, without},
     reference::{name, pointed_at},
     types::{Kind, kinds},
 };
@@ -22,7 +23,7 @@ struct Merged<'a> {
     deepest: usize,
 }
 
-impl<'a> Cleaner<'a, '_> {
+impl<'a> Cleaner<'a, '_, '_> {
     /// The schema without `$ref` and `allOf`: they are merged into it. The schema's own keywords
     /// win over those of what it refers to.
     ///

@@ -1,6 +1,6 @@
 //! The types of JSON Schema, and which keywords belong to which type.
 
-use witgate_plugin::Value;
+use witgate_plugin::{Value, json};
 
 use super::Object;
 use crate::dropped::Counts;
@@ -101,6 +101,56 @@ const IMPLYING: [(&str, Kind); 15] = [
 pub(super) fn implied(schema: &Object) -> Option<Kind> {
     let found = IMPLYING.iter().find(|(word, _)| schema.contains_key(*word));
     found.map(|(_, kind)| *kind)
+}
+
+/// The types that a schema names or implies, and whether null is one of them.
+pub(super) fn kinds(schema: &Object) -> (Vec<Kind>, bool) {
+    let named: Vec<&str> = match schema.get("type") {
+        Some(Value::String(word)) => vec![word],
+        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let values = listed(schema);
+    let nullable = schema.get("nullable") == Some(&json!(true))
+        || named.iter().any(|word| word.eq_ignore_ascii_case("null"))
+        || values.iter().any(Value::is_null);
+    let mut kinds: Vec<Kind> = named.into_iter().filter_map(Kind::named).collect();
+    if kinds.is_empty() {
+        kinds = values.iter().filter_map(Kind::of).collect();
+    }
+    if kinds.is_empty() {
+        kinds.extend(implied(schema));
+    }
+    // A type that none of the listed values has cannot occur.
+    let occurs = |kind: &Kind| values.iter().any(|value| fits(value, *kind));
+    if kinds.iter().any(occurs) {
+        kinds.retain(occurs);
+    }
+    let mut once = Vec::new();
+    for kind in kinds {
+        if !once.contains(&kind) {
+            once.push(kind);
+        }
+    }
+    (once, nullable)
+}
+
+/// The values to which `const` or `enum` limits a schema.
+pub(super) fn listed(schema: &Object) -> &[Value] {
+    let constant = schema.get("const").map(std::slice::from_ref);
+    let listed = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice);
+    constant.or(listed).unwrap_or_default()
+}
+
+/// Whether a value is of a type.
+pub(super) fn fits(value: &Value, kind: Kind) -> bool {
+    match Kind::of(value) {
+        Some(Kind::Integer) => matches!(kind, Kind::Integer | Kind::Number),
+        own => own == Some(kind),
+    }
 }
 
 /// Keywords that restrict values and that Gemini does not know. All other unhandled keywords are

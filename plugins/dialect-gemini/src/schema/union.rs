@@ -5,8 +5,7 @@ use witgate_plugin::{Value, json};
 
 use super::{
     Object,
-    keywords::{described, is_sound},
-    node::json_object,
+    object::{described, is_sound, json_object},
     types::{Kind, fits},
 };
 
@@ -35,7 +34,10 @@ pub(super) fn union(branches: Vec<Value>, remarks: &Object) -> Object {
     if flat.len() == 1 {
         return flat.remove(0);
     }
-    json_object("anyOf", flat.into_iter().map(Value::Object).collect::<Vec<_>>())
+    json_object(
+        "anyOf",
+        flat.into_iter().map(Value::Object).collect::<Vec<_>>(),
+    )
 }
 
 /// The branches of a clean schema that is a union itself, otherwise the schema.
@@ -57,7 +59,8 @@ fn remark(branch: &mut Object, remarks: &Object, describes: bool) {
     }
     let kind = branch.get("type").and_then(Value::as_str);
     let kind = kind.and_then(Kind::named);
-    if let Some(default) = of_whole("default").filter(|value| kind.is_none_or(|kind| fits(value, kind)))
+    if let Some(default) =
+        of_whole("default").filter(|value| kind.is_none_or(|kind| fits(value, kind)))
     {
         branch.insert("default".to_owned(), default.clone());
     }
