@@ -1,6 +1,6 @@
 //! Writes an Anthropic message event by event.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::response::Event;
 
@@ -56,6 +56,8 @@ enum Stage {
     ToolUse {
         input: bool,
     },
+    /// A block without pieces.
+    Whole,
     Ended,
 }
 
@@ -132,6 +134,15 @@ impl Writer {
             r#"{{"type":"input_json_delta","partial_json":{text}}}"#
         ));
         self.stage = Stage::ToolUse { input: true };
+    }
+
+    /// Writes a block that has no pieces, such as the result of a server tool.
+    pub fn block(&mut self, block: &Value) {
+        if !self.writes() {
+            return;
+        }
+        self.open(Stage::Whole, &block.to_string());
+        self.close();
     }
 
     /// Closes the open block. A call without input gets the input `{}`.
@@ -245,7 +256,7 @@ mod tests {
         events
             .iter()
             .map(|event| {
-                let data: serde_json::Value = event.parse().unwrap();
+                let data: Value = event.parse().unwrap();
                 assert_eq!(data["type"], event.name.as_str());
                 let block = data["delta"]["type"]
                     .as_str()
@@ -291,6 +302,23 @@ mod tests {
                 "content_block_stop 3 ",
             ]
         );
+    }
+
+    #[test]
+    fn a_block_without_pieces_is_complete_in_its_start() {
+        let mut writer = begun();
+        writer.text("a");
+        writer
+            .block(&json!({ "type": "web_search_tool_result", "tool_use_id": "s", "content": [] }));
+        let events = writer.take();
+        assert_eq!(
+            summaries(&events)[3..],
+            [
+                "content_block_start 1 web_search_tool_result",
+                "content_block_stop 1 "
+            ]
+        );
+        assert!(events[3].data.contains(r#""tool_use_id":"s""#));
     }
 
     #[test]
