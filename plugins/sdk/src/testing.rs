@@ -68,6 +68,8 @@ pub struct Exchange<Rule> {
     received: host::Request,
     /// The request as the last hook left it: what would be sent.
     sent: host::Request,
+    /// The request before a dialect translated it. Failure hooks get this one.
+    untranslated: Option<host::Request>,
     target: host::Target,
     response: host::Response,
     around: Surroundings,
@@ -97,6 +99,7 @@ impl<Rule: Plugin> Exchange<Rule> {
         Self {
             rule: None,
             sent: received.clone(),
+            untranslated: None,
             received,
             target,
             response,
@@ -392,6 +395,8 @@ impl<Rule: AttemptHook> Exchange<Rule> {
             let edit = crate::Operation::replace_json("/model", model);
             from.patch(&[edit]).expect("the body has a model");
         }
+        let is_dialect = self.describe().is_ok_and(|manifest| manifest.is_dialect());
+        self.untranslated = is_dialect.then(|| from.clone());
         self.edit(Moment::Attempt, from, AttemptHook::on_attempt)
     }
 }
@@ -401,9 +406,10 @@ impl<Rule: FailureHook> Exchange<Rule> {
     pub fn on_failure(&mut self, failed: &mut Failed) -> Result<(), Error> {
         let before = failed.clone();
         let result = self.call(|rule, exchange| {
-            exchange.sent.moment.set(Moment::Failure);
+            let shown = exchange.untranslated.as_ref().unwrap_or(&exchange.sent);
+            shown.moment.set(Moment::Failure);
             rule.on_failure(
-                &Request::over(&exchange.sent),
+                &Request::over(shown),
                 &Target::over(&exchange.target),
                 &mut Failure::over(&failed.host),
             )
