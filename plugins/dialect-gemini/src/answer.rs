@@ -2,6 +2,7 @@
 
 mod chunk;
 mod finish;
+mod search;
 
 use std::collections::HashSet;
 
@@ -13,7 +14,8 @@ use witgate_plugin::{
 
 use self::{
     chunk::{Candidate, Chunk, FunctionCall, Part, UsageMetadata},
-    finish::End,
+    finish::{End, Finish},
+    search::Search,
 };
 use crate::{dropped::Dropped, error::UpstreamError, names::Names};
 
@@ -21,15 +23,27 @@ use crate::{dropped::Dropped, error::UpstreamError, names::Names};
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     writer: Writer,
-    usage: Usage,
+    usage: UsageMetadata,
     /// The upstream's id of the response, limited to the characters that an id may have.
     id: Option<String>,
-    /// The ids of the calls so far.
-    calls: HashSet<String>,
+    /// The ids of all calls of the conversation: the ones in the request, and the ones so far.
+    ids: HashSet<String>,
+    /// How many calls there are in the response.
+    calls: usize,
     /// What was written last.
     last: Last,
-    /// The stop reason, once the upstream has sent one. Its counts may still follow.
-    stop: Option<&'static str>,
+    /// Whether there is a text or a call, which is what makes a response.
+    speaks: bool,
+    /// Why the response ends, once the upstream has said so. More may still follow.
+    finish: Option<Finish>,
+    /// Why the prompt was blocked, if it was.
+    blocked: Option<&'static str>,
+    /// Whether the client asked for thinking.
+    thinks: bool,
+    /// What the model found on the web. `None` if the client did not ask for a search.
+    search: Option<Search>,
+    /// The upstream's signatures, until they are taken.
+    signatures: Vec<String>,
     dropped: Dropped,
     /// Whether something was received that a message cannot express.
     lost: bool,
@@ -57,6 +71,20 @@ pub(crate) struct About<'a> {
 }
 
 impl Answer {
+    /// The answer to a request with these ids of calls, which must not come again.
+    pub(crate) fn new(ids: HashSet<String>, thinks: bool) -> Self {
+        Self {
+            ids,
+            thinks,
+            ..Self::default()
+        }
+    }
+
+    /// Lets the model's search results be blocks of the answer.
+    pub(crate) fn expect_search(&mut self) {
+        self.search = Some(Search::default());
+    }
+
     /// Translates one event of the upstream. It may contain a whole response or a list of chunks.
     pub(crate) fn event(&mut self, data: &str, about: About<'_>) -> Vec<Event> {
         let data = data.trim();
@@ -83,11 +111,16 @@ impl Answer {
     }
 
     /// The events that follow the end of the stream.
-    pub(crate) fn end(&mut self, complete: bool) -> Vec<Event> {
-        if let Some(stop) = self.stop.filter(|_| complete) {
-            self.writer.end(stop, None, self.usage);
+    pub(crate) fn end(&mut self, complete: bool, about: About<'_>) -> Vec<Event> {
+        if complete && self.error.is_none() {
+            self.finish(about);
         }
         self.writer.take()
+    }
+
+    /// The signatures of the upstream since the last call.
+    pub(crate) fn take_signatures(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.signatures)
     }
 
     /// What could not be expressed, for the record. `None` after an error, which speaks for itself.
@@ -99,8 +132,8 @@ impl Answer {
         if let Some(error) = chunk.error {
             return self.fail(UpstreamError::in_stream(&error));
         }
-        if let Some(counts) = &chunk.usage_metadata {
-            self.usage = usage(counts);
+        if let Some(counts) = chunk.usage_metadata {
+            self.usage.update(counts);
         }
         if let Some(id) = chunk.response_id.as_deref().filter(|_| self.id.is_none()) {
             self.id = Some(
@@ -117,12 +150,7 @@ impl Answer {
             .prompt_feedback
             .and_then(|feedback| feedback.block_reason);
         if let Some(reason) = blocked {
-            self.begin(about);
-            self.stop = Some("refusal");
-            let reason = finish::known_block(&reason);
-            self.dropped
-                .changed
-                .add(format!("blocked prompt ({reason}) to refusal"));
+            self.blocked = Some(finish::known_block(&reason));
         }
     }
 
@@ -131,8 +159,12 @@ impl Answer {
         for part in parts.into_iter().flatten() {
             self.part(part, about);
         }
+        if let (Some(search), Some(found)) = (&mut self.search, &candidate.grounding_metadata) {
+            search.add(found);
+        }
+        let is_lost = candidate.grounding_metadata.is_some() && self.search.is_none();
         for (field, is_there) in [
-            ("groundingMetadata", candidate.grounding_metadata.is_some()),
+            ("groundingMetadata", is_lost),
             ("citationMetadata", candidate.citation_metadata.is_some()),
             (
                 "urlContextMetadata",
@@ -143,35 +175,60 @@ impl Answer {
                 self.dropped.left_out.add(field);
             }
         }
-        let Some(reason) = candidate.finish_reason else {
+        let Some(reason) = candidate.finish_reason.filter(|reason| !reason.is_empty()) else {
             return;
         };
-        let calls = !self.calls.is_empty();
-        match finish::end(
-            &reason,
-            candidate.finish_message.as_deref(),
-            self.writer.has_content(),
-            calls,
-        ) {
-            End::Stop(_) | End::Noted(..) if self.lost && !self.writer.has_content() => {
-                let what = "capability_rejected: a response without text or calls";
-                self.fail(UpstreamError::found(ErrorType::InvalidRequest, what));
-            }
-            End::Stop(stop) => {
-                self.begin(about);
-                self.writer.close();
-                self.stop = Some(stop);
-            }
+        let finish = Finish::new(reason, candidate.finish_message);
+        let is_final = finish.is_final();
+        if self
+            .finish
+            .as_ref()
+            .is_none_or(|earlier| finish.replaces(earlier))
+        {
+            self.finish = Some(finish);
+        }
+        if is_final {
+            self.finish(about);
+        }
+    }
+
+    /// Ends the message as the upstream said.
+    fn finish(&mut self, about: About<'_>) {
+        if let Some(reason) = self.blocked.filter(|_| self.finish.is_none()) {
+            let change = format!("blocked prompt ({reason}) to refusal");
+            self.dropped.changed.add(change);
+            return self.stop("refusal", about);
+        }
+        let Some(finish) = &self.finish else {
+            return;
+        };
+        if self.lost && !self.writer.has_content() && !finish.is_final() {
+            let what = "capability_rejected: a response without text or calls";
+            return self.fail(UpstreamError::found(ErrorType::InvalidRequest, what));
+        }
+        match finish.end(self.speaks, self.calls > 0) {
+            End::Stop(stop) => self.stop(stop, about),
             End::Noted(stop, reason) => {
-                self.dropped
-                    .changed
-                    .add(format!("finish reason {reason} to {stop}"));
-                self.begin(about);
-                self.writer.close();
-                self.stop = Some(stop);
+                let change = format!("finish reason {reason} to {stop}");
+                self.dropped.changed.add(change);
+                self.stop(stop, about);
             }
             End::Fail(error) => self.fail(error),
         }
+    }
+
+    fn stop(&mut self, stop: &str, about: About<'_>) {
+        self.begin(about);
+        let id = format!("srvtoolu_{}", self.id_or(about));
+        for block in self
+            .search
+            .iter()
+            .filter_map(|search| search.blocks(&id))
+            .flatten()
+        {
+            self.writer.block(&block);
+        }
+        self.writer.end(stop, None, usage(&self.usage));
     }
 
     fn part(&mut self, part: Part, about: About<'_>) {
@@ -216,7 +273,7 @@ impl Answer {
         }
         self.begin(about);
         self.writer.thinking(text);
-        self.writer.signature(signature);
+        self.write_signature(signature);
         self.last = Last::Thought;
     }
 
@@ -225,13 +282,16 @@ impl Answer {
             self.begin(about);
             self.writer.text(text);
             self.last = Last::Text;
+            self.speaks = true;
         }
     }
 
     /// Writes a part's signature to the thought before it, or to an empty thought.
     ///
     /// After a text it is dropped: clients treat the last block as the result, and Claude Code
-    /// prints nothing if that is a thought. Gemini does not require these signatures.
+    /// prints nothing if that is a thought. Before a text it is dropped if the client did not ask
+    /// for thinking, because such clients read the first block. Gemini does not require these
+    /// signatures.
     fn sign(&mut self, signature: &str, ends: bool, calls: bool, about: About<'_>) {
         if signature.is_empty() {
             return;
@@ -242,12 +302,23 @@ impl Answer {
             Last::Call => !calls && ends,
         };
         if follows_text {
-            self.dropped.left_out.add("thoughtSignature behind a text");
+            self.dropped.left_out.add("thoughtSignature after a text");
+            return;
+        }
+        if !calls && !self.thinks && self.last != Last::Thought {
+            self.dropped.left_out.add("thoughtSignature of a text");
             return;
         }
         self.begin(about);
-        self.writer.signature(signature);
+        self.write_signature(signature);
         self.last = Last::Thought;
+    }
+
+    fn write_signature(&mut self, signature: &str) {
+        if !signature.is_empty() {
+            self.writer.signature(signature);
+            self.signatures.push(signature.to_owned());
+        }
     }
 
     fn call(&mut self, call: FunctionCall, about: About<'_>) {
@@ -262,11 +333,14 @@ impl Answer {
         self.writer
             .tool_input(if input == "null" { "{}" } else { input });
         self.writer.close();
-        self.calls.insert(id);
+        self.ids.insert(id);
+        self.calls += 1;
         self.last = Last::Call;
+        self.speaks = true;
     }
 
-    /// The upstream's id of a call, or a generated one if it is missing or already used.
+    /// The upstream's id of a call, or a generated one if it is missing or already used in the
+    /// conversation: Claude Code ignores a second call with the same id.
     fn id_of(&self, sent: Option<String>, about: About<'_>) -> String {
         let fits = |id: &String| {
             !id.is_empty()
@@ -274,22 +348,37 @@ impl Answer {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
         };
-        let answer = self.id.as_deref().unwrap_or(about.exchange);
-        sent.filter(|id| fits(id) && !self.calls.contains(id))
-            .unwrap_or_else(|| format!("toolu_{answer}_{}", self.calls.len()))
+        let answer = self.id.as_deref().filter(|id| !id.is_empty());
+        let generated = [answer, Some(about.exchange)]
+            .into_iter()
+            .flatten()
+            .map(|prefix| format!("toolu_{prefix}_{}", self.calls));
+        let numbered = (0u32..).map(|n| format!("toolu_{}_{}_{n}", about.exchange, self.calls));
+        let ids = sent
+            .filter(fits)
+            .into_iter()
+            .chain(generated)
+            .chain(numbered);
+        ids.into_iter()
+            .find(|id| !self.ids.contains(id))
+            .unwrap_or_default()
+    }
+
+    /// The upstream's id of the response, or the exchange's.
+    fn id_or<'a>(&'a self, about: About<'a>) -> &'a str {
+        let id = self.id.as_deref().filter(|id| !id.is_empty());
+        id.unwrap_or(about.exchange)
     }
 
     fn begin(&mut self, about: About<'_>) {
         if !self.writer.has_begun() {
-            let id = self.id.as_deref().unwrap_or(about.exchange);
-            self.writer
-                .begin(&format!("msg_{id}"), about.model, self.usage);
+            let id = format!("msg_{}", self.id_or(about));
+            self.writer.begin(&id, about.model, usage(&self.usage));
         }
     }
 
     fn fail(&mut self, error: UpstreamError) {
         self.writer.fail(error.kind, &error.message);
-        self.stop = None;
         self.error = Some(error);
     }
 }

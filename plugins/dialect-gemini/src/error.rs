@@ -1,14 +1,19 @@
 //! Translates Google's errors into Anthropic's type and status, with the account's cooldown.
 
+mod wait;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 use witgate_plugin::{
     ErrorType, Value,
+    dialect::Overflow,
     error_type::is_transient,
     json,
     serde_json::{self, value::RawValue},
 };
+
+use crate::learned::Lesson;
 
 /// An error of the upstream in Anthropic's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,10 @@ pub(crate) struct UpstreamError {
     pub(crate) cooldown: Option<Duration>,
     /// What is wrong with a signature, if the error is about one.
     pub(crate) signature: Option<Signature>,
+    /// What the error teaches about the model or the upstream.
+    pub(crate) lesson: Option<Lesson>,
+    /// Whether only another account can answer the request.
+    pub(crate) other_account: bool,
 }
 
 /// Why an upstream rejects a signature in the history.
@@ -30,10 +39,6 @@ pub(crate) enum Signature {
     /// The signature is not one of the upstream's own.
     Rejected,
 }
-
-/// A daily quota is reset at midnight in California, and Google does not report when that is. One
-/// attempt per hour finds out soon enough.
-const DAILY_QUOTA_COOLDOWN: Duration = Duration::from_secs(3_600);
 
 /// The words by which plugins/signature-fallback recognises a rejected signature.
 const INVALID_SIGNATURE: &str = "Invalid signature";
@@ -80,30 +85,29 @@ impl UpstreamError {
     fn of(http: u16, reported: Status) -> Self {
         let details = reported.details.unwrap_or_default();
         let message = reported.message.unwrap_or_default();
-        let (status, kind) = match reported.status.as_deref() {
-            _ if is_rejected_account(&message, &details) => of_type(ErrorType::Authentication),
-            Some(word) => of_word(word).map_or_else(|| of_status(http), of_type),
-            None => of_status(reported.code.unwrap_or(http)),
+        let word = reported.status.as_deref();
+        let (status, kind) = match about_account(word, &message, &details) {
+            Some(kind) => of_type(kind),
+            None if is_too_large(&message) => of_type(ErrorType::RequestTooLarge),
+            None => match word {
+                Some(word) => of_word(word).map_or_else(|| of_status(http), of_type),
+                None => of_status(reported.code.unwrap_or(http)),
+            },
         };
         let signature = signature(status, &message);
-        let known = message.to_lowercase();
-        let known =
-            known.contains("invalid signature") || known.contains("corrupted thought signature");
-        let message = match message {
-            message if signature == Some(Signature::Rejected) && !known => {
-                format!("{INVALID_SIGNATURE}: {message}")
-            }
-            message if message.is_empty() => {
-                format!("the upstream returned status {status} without a message")
-            }
-            message => message,
+        let cooldown = match kind {
+            ErrorType::Billing => Some(wait::LONG_COOLDOWN),
+            _ if matches!(status, 429 | 529) => wait::cooldown(&message, &details),
+            _ => None,
         };
         Self {
             status,
             kind: kind.as_str(),
-            message,
-            cooldown: cooldown(status, &details),
+            cooldown,
             signature,
+            lesson: Lesson::read(&message).filter(|_| status == 400),
+            other_account: kind == ErrorType::Billing,
+            message: worded(status, signature, message),
         }
     }
 
@@ -115,12 +119,35 @@ impl UpstreamError {
             message: message.into(),
             cooldown: None,
             signature: None,
+            lesson: None,
+            other_account: false,
         }
     }
 
     /// The error in Anthropic's envelope.
     pub(crate) fn body(&self) -> Value {
         json!({ "type": "error", "error": { "type": self.kind, "message": self.message } })
+    }
+}
+
+/// The message in the words that clients and plugins know.
+fn worded(status: u16, signature: Option<Signature>, message: String) -> String {
+    if message.is_empty() {
+        return format!("the upstream returned status {status} without a message");
+    }
+    if signature == Some(Signature::Rejected) {
+        let known = message.to_lowercase();
+        let is_known = ["invalid signature", "corrupted thought signature"]
+            .iter()
+            .any(|words| known.contains(words));
+        return match is_known {
+            true => message,
+            false => format!("{INVALID_SIGNATURE}: {message}"),
+        };
+    }
+    match Overflow::read(&message).filter(|_| matches!(status, 400 | 413 | 422 | 500)) {
+        Some(overflow) => overflow.message(),
+        None => message,
     }
 }
 
@@ -188,50 +215,85 @@ const REJECTED_MESSAGES: [&str; 6] = [
     "Gemini has been disabled in this account",
 ];
 
-/// Whether the key or its account is rejected.
+/// Words about where an account is used from or how it pays, in lower case.
+const REJECTED_WORDS: [&str; 9] = [
+    "location is not supported",
+    "not available in your country",
+    "not available in your region",
+    "not supported in your country",
+    "not supported in your region",
+    "free tier is not available",
+    "billing is disabled",
+    "enable billing",
+    "billing to be enabled",
+];
+
+/// What a failed precondition is about if it is the account's, in lower case. Others are about the
+/// request: a file that is still being processed.
+const PRECONDITIONS: [&str; 8] = [
+    "location",
+    "country",
+    "region",
+    "territor",
+    "billing",
+    "free tier",
+    "terms of service",
+    "organization policy",
+];
+
+/// Words about money that is used up, in lower case. "Check your plan and billing details" is part
+/// of every message about a quota and says nothing.
+const SPENT: [&str; 8] = [
+    "spending cap",
+    "spend cap",
+    "spending limit",
+    "spend limit",
+    "insufficient balance",
+    "insufficient funds",
+    "out of credit",
+    "insufficient credit",
+];
+
+/// The error type of an error about the key, its project or its account. `None` for any other.
 ///
-/// Google reports a wrong key as an invalid argument. Most denied permissions concern a single
-/// model or file.
-fn is_rejected_account(message: &str, details: &[Value]) -> bool {
+/// Google reports a wrong key as an invalid argument, and a location that it does not serve as a
+/// failed precondition. Most denied permissions concern a single model or file.
+fn about_account(word: Option<&str>, message: &str, details: &[Value]) -> Option<ErrorType> {
+    let lower = message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
+    let is_limit = matches!(word, Some("RESOURCE_EXHAUSTED" | "FAILED_PRECONDITION"));
+    let credits = lower.contains("credit") && says(&["deplet", "exhaust", "used up", "ran out"]);
+    if is_limit && (credits || says(&SPENT)) {
+        return Some(ErrorType::Billing);
+    }
     let reasons = details.iter().filter_map(|detail| detail.get("reason"));
     let named = reasons
         .filter_map(Value::as_str)
         .any(|reason| reason.starts_with("API_KEY_") || REJECTED_REASONS.contains(&reason));
-    named
-        || REJECTED_MESSAGES
-            .iter()
-            .any(|words| message.starts_with(words))
+    let begins = REJECTED_MESSAGES
+        .iter()
+        .any(|words| message.starts_with(words));
+    let refused = matches!(
+        word,
+        Some("INVALID_ARGUMENT" | "PERMISSION_DENIED" | "FAILED_PRECONDITION")
+    ) && says(&REJECTED_WORDS);
+    let precondition = word == Some("FAILED_PRECONDITION") && says(&PRECONDITIONS);
+    (named || begins || refused || precondition).then_some(ErrorType::Authentication)
 }
 
-/// The cooldown from `RetryInfo` and `QuotaFailure`, for rate limits and overload.
-fn cooldown(status: u16, details: &[Value]) -> Option<Duration> {
-    if !matches!(status, 429 | 529) {
-        return None;
-    }
-    let delays = details.iter().filter_map(|detail| detail.get("retryDelay"));
-    let delay = delays.filter_map(Value::as_str).filter_map(seconds).max();
-    let violations = details.iter().filter_map(|detail| detail.get("violations"));
-    let mut quotas = violations
-        .filter_map(Value::as_array)
-        .flatten()
-        .filter_map(|violation| {
-            violation
-                .get("quotaId")
-                .or_else(|| violation.get("quotaMetric"))
-        });
-    let of_day = quotas.any(|quota| {
-        quota
-            .as_str()
-            .is_some_and(|id| id.contains("PerDay") || id.contains("per_day"))
-    });
-    // The delay is for the quota per minute. After it, the daily quota is still used up.
-    delay.max(of_day.then_some(DAILY_QUOTA_COOLDOWN))
-}
-
-/// Parses a duration such as `34.074824224s`.
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// Whether the body of the request is too large. The number of tokens has other words.
+fn is_too_large(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    let says = |words: &str| lower.contains(words);
+    let exceeds = says("exceed") || says("too large") || says("too big") || says("larger than");
+    let body = says("payload size")
+        || says("request size")
+        || says("request body")
+        || says("request payload")
+        || says("content length")
+        || says("request entity")
+        || says("message larger than max");
+    exceeds && body && !says("token")
 }
 
 #[cfg(test)]
@@ -328,8 +390,7 @@ mod tests {
         let minute = failure("GenerateRequestsPerMinutePerProjectPerModel");
         assert_eq!(cooldown(json!([minute])), None);
         let day = failure("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
-        assert_eq!(cooldown(json!([info, day])), Some(DAILY_QUOTA_COOLDOWN));
-        assert_eq!(seconds("-1s"), None);
+        assert_eq!(cooldown(json!([info, day])), Some(wait::LONG_COOLDOWN));
     }
 
     #[test]
@@ -361,6 +422,86 @@ mod tests {
         assert_eq!((error.status, error.message.as_str()), (529, "m"));
         for other in ["<html>", "{}", r#"{"error":"x"}"#, "[]"] {
             assert_eq!(UpstreamError::read(500, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_location_that_is_not_served_is_the_accounts() {
+        let status = |word: &str, message: &str| {
+            read(400, &json!({ "status": word, "message": message })).status
+        };
+        for message in [
+            "User location is not supported for the API use.",
+            "Gemini API free tier is not available in your country. Please enable billing on your project in Google AI Studio.",
+            "The billing account of the project is not active.",
+            "This model is not served from the region of your project.",
+        ] {
+            assert_eq!(status("FAILED_PRECONDITION", message), 401, "{message}");
+        }
+        let location = "User location is not supported for the API use.";
+        assert_eq!(status("INVALID_ARGUMENT", location), 401);
+        for message in [
+            "The File abc is not in an ACTIVE state and usage is not allowed.",
+            "Precondition check failed.",
+        ] {
+            assert_eq!(status("FAILED_PRECONDITION", message), 400, "{message}");
+        }
+        let quoted = "Invalid value at 'tools[0].location': \"country\"";
+        assert_eq!(status("INVALID_ARGUMENT", quoted), 400);
+    }
+
+    #[test]
+    fn money_that_is_used_up_is_a_billing_error_of_the_account() {
+        let exhausted = |message: &str| {
+            read(
+                429,
+                &json!({ "status": "RESOURCE_EXHAUSTED", "message": message }),
+            )
+        };
+        for message in [
+            "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage your project and billing.",
+            "Your project has exceeded its monthly spending cap.",
+            "All credits of this account are used up.",
+        ] {
+            let error = exhausted(message);
+            assert_eq!(
+                (error.status, error.kind),
+                (402, "billing_error"),
+                "{message}"
+            );
+            assert_eq!(error.cooldown, Some(wait::LONG_COOLDOWN));
+            assert!(error.other_account);
+        }
+        let quota = exhausted(
+            "You exceeded your current quota, please check your plan and billing details.",
+        );
+        assert_eq!((quota.status, quota.other_account), (429, false));
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_is_not_a_prompt_that_is_too_long() {
+        let rejected = |message: &str| {
+            read(
+                400,
+                &json!({ "status": "INVALID_ARGUMENT", "message": message }),
+            )
+        };
+        for message in [
+            "Request payload size exceeds the limit: 20971520 bytes.",
+            "The request body is too large.",
+        ] {
+            let error = rejected(message);
+            assert_eq!((error.status, error.kind), (413, "request_too_large"));
+            assert_eq!(error.message, message);
+        }
+        let vertex = "Unable to submit request because the input token count is 1200000 but model only supports up to 1048576. Reduce the input token count and try again.";
+        let public = "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).";
+        for message in [vertex, public] {
+            let error = rejected(message);
+            assert_eq!(
+                (error.status, error.message.as_str()),
+                (400, "prompt is too long: 1200000 tokens > 1048576 maximum")
+            );
         }
     }
 }

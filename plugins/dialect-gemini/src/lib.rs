@@ -6,24 +6,28 @@
 mod answer;
 mod dropped;
 mod error;
+mod learned;
 mod lists;
 mod model;
 mod names;
 mod request;
 mod schema;
 mod settings;
+mod signatures;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
-    Refusal, Request, Response, ResponseHook, RetryTarget, Target, Verdict, dialect::ClientRequest,
+    Refusal, Request, Response, ResponseHook, RetryTarget, Target, Verdict,
+    dialect::{Block, ClientRequest, Thinking},
     export, log,
 };
 
 use self::{
     answer::{About, Answer},
     error::{Signature, UpstreamError},
+    learned::Learned,
     model::Model,
     names::Names,
     request::{Destination, Signatures},
@@ -93,21 +97,31 @@ impl DialectGemini {
         target: &Target,
     ) -> Result<Result<(), Refusal>, Error> {
         let (outline, asked) = ClientRequest::read(request, LONGEST)?;
-        let model = target.mapped_model();
-        let path = in_path(&model);
+        let mut asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let (upstream, model) = (target.upstream(), target.mapped_model());
+        let Some(path) = in_path(&model) else {
+            return Ok(Err(no_model(&model)));
+        };
+        signatures::remove_rejected(&upstream, request, &mut asked)?;
+        self.answer = Answer::new(call_ids(&asked), thinks(&asked));
+        let learned = Learned::recall(&upstream, &model)?;
         let to = Destination {
             model: Model::named(&model),
             path: &path,
-            vertex: self.settings.is_vertex(&target.upstream()),
+            vertex: learned.vertex || self.settings.is_vertex(&upstream),
+            learned: &learned,
             signatures: self.signatures,
         };
         let (translated, method) = if self.kind == "count_tokens" {
-            let translated = asked.and_then(|mut asked| request::count(&mut asked, &outline, to));
-            (translated, "countTokens")
+            (request::count(&mut asked, &outline, to), "countTokens")
         } else {
-            let translated = asked
-                .and_then(|mut asked| request::message(&mut asked, &outline, to, &self.settings));
-            (translated, "streamGenerateContent?alt=sse")
+            (
+                request::message(&mut asked, &outline, to, &self.settings),
+                "streamGenerateContent?alt=sse",
+            )
         };
         let translated = match translated {
             Ok(translated) => translated,
@@ -119,12 +133,20 @@ impl DialectGemini {
             request.note(&note);
         }
         self.names = translated.names;
+        if translated.searches {
+            self.answer.expect_search();
+        }
         Ok(Ok(()))
     }
 }
 
 impl FailureHook for DialectGemini {
-    fn on_failure(&mut self, _: &Request, _: &Target, failure: &mut Failure) -> Result<(), Error> {
+    fn on_failure(
+        &mut self,
+        request: &Request,
+        target: &Target,
+        failure: &mut Failure,
+    ) -> Result<(), Error> {
         let read = UpstreamError::read(failure.status(), &failure.body());
         // An error within a stream is translated already.
         let in_stream = self.answer.error.take();
@@ -137,18 +159,47 @@ impl FailureHook for DialectGemini {
         if let Some(cooldown) = error.cooldown {
             failure.set_cooldown(cooldown);
         }
-        let known = match error.signature {
-            Some(Signature::Missing) => &mut self.signatures.required,
-            Some(Signature::Rejected) => &mut self.signatures.rejected,
-            None => return Ok(()),
-        };
-        if !std::mem::replace(known, true) {
-            log::info(
-                "the upstream rejected the signatures; retrying once with the documented placeholder",
-            );
+        if error.other_account {
+            failure.set_retry(RetryTarget::OtherAccount, Duration::ZERO);
+        } else if self.learns(&error, request, target)? {
             failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         }
         Ok(())
+    }
+}
+
+impl DialectGemini {
+    /// Takes in what an error says about the model or the signatures. Returns whether it was new:
+    /// the next attempt is then a different one.
+    fn learns(
+        &mut self,
+        error: &UpstreamError,
+        request: &Request,
+        target: &Target,
+    ) -> Result<bool, Error> {
+        let upstream = target.upstream();
+        if let Some(lesson) = error.lesson {
+            let is_new = Learned::take(&upstream, &target.mapped_model(), lesson)?;
+            if is_new {
+                log::info(format!("learned from an error of `{upstream}`: {lesson:?}"));
+            }
+            return Ok(is_new);
+        }
+        let known = match error.signature {
+            Some(Signature::Missing) => &mut self.signatures.required,
+            Some(Signature::Rejected) => &mut self.signatures.rejected,
+            None => return Ok(false),
+        };
+        if std::mem::replace(known, true) {
+            return Ok(false);
+        }
+        if error.signature == Some(Signature::Rejected) {
+            signatures::rejected(&upstream, request)?;
+        }
+        log::info(
+            "the upstream rejected the signatures; retrying once with the documented placeholder",
+        );
+        Ok(true)
     }
 }
 
@@ -161,6 +212,9 @@ impl ResponseHook for DialectGemini {
             model: &model,
         };
         let events = self.answer.event(&event.data, about);
+        for signature in self.answer.take_signatures() {
+            signatures::made(&response.upstream(), &signature)?;
+        }
         Ok(if events.is_empty() {
             EventVerdict::Discard
         } else {
@@ -169,7 +223,13 @@ impl ResponseHook for DialectGemini {
     }
 
     fn on_end(&mut self, response: &mut Response) -> Result<Vec<Event>, Error> {
-        let events = self.answer.end(response.complete());
+        let (exchange, model) = (response.id(), response.requested_model());
+        let about = About {
+            names: &self.names,
+            exchange: &exchange,
+            model: &model,
+        };
+        let events = self.answer.end(response.complete(), about);
         if let Some(note) = self.answer.note() {
             response.note(&note);
         }
@@ -185,9 +245,33 @@ impl ResponseHook for DialectGemini {
     }
 }
 
-/// The path of a model: below `models/`, unless its name contains the collection.
-fn in_path(model: &str) -> String {
+/// The ids of the calls in the conversation.
+fn call_ids(asked: &ClientRequest) -> HashSet<String> {
+    let blocks = asked.messages.iter().flat_map(|message| &message.content);
+    let ids = blocks.filter_map(|block| match block {
+        Block::ToolUse(call) => Some(call.id.clone()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+fn thinks(asked: &ClientRequest) -> bool {
+    matches!(
+        asked.thinking,
+        Thinking::Adaptive | Thinking::Enabled { .. }
+    )
+}
+
+/// The path of a model: below `models/`, unless its name contains the collection. `None` if the
+/// name would lead out of it.
+fn in_path(model: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/@".contains(&byte);
+    if model
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
+        return None;
+    }
     let mut path = String::from(
         if model.starts_with("models/") || model.starts_with("tunedModels/") {
             ""
@@ -202,7 +286,15 @@ fn in_path(model: &str) -> String {
             path.push_str(&format!("%{byte:02X}"));
         }
     }
-    path
+    Some(path)
+}
+
+fn no_model(model: &str) -> Refusal {
+    Refusal::new(
+        404,
+        "not_found_error",
+        format!("model: {model} is not the name of a Gemini model"),
+    )
 }
 
 fn no_list() -> Refusal {

@@ -6,6 +6,8 @@ pub(crate) struct Model {
     /// Major and minor version. `None` for models outside the family, such as Gemma.
     generation: Option<(u32, u32)>,
     size: Size,
+    /// Whether it accepts system instructions.
+    system: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,39 @@ impl Model {
         let generation = name
             .strip_prefix("gemini-")
             .map(|version| number(version).unwrap_or(NEWEST));
-        Self { generation, size }
+        // Gemma has them from its fourth generation on.
+        let gemma = name.split_once("gemma").map(|(_, after)| after);
+        let system = gemma.is_none_or(|after| {
+            number(after.trim_start_matches('-')).is_some_and(|version| version >= (4, 0))
+        });
+        Self {
+            generation,
+            size,
+            system,
+        }
+    }
+
+    /// Whether the model accepts system instructions.
+    pub(crate) fn takes_system(self) -> bool {
+        self.system
+    }
+
+    /// Whether calls and results have ids on Vertex.
+    pub(crate) fn has_ids_on_vertex(self) -> bool {
+        self.is_third()
+    }
+
+    /// Whether the model can search with Google.
+    pub(crate) fn searches(self) -> bool {
+        self.size != Size::Generator && self.generation.is_some_and(|version| version >= (2, 0))
+    }
+
+    /// The largest `topK` that is accepted.
+    pub(crate) fn most_top_k(self) -> u64 {
+        match self.generation {
+            Some((..=1, _) | (2, ..=4)) => 40,
+            _ => 64,
+        }
     }
 
     pub(crate) fn thinker(self) -> Thinker {
@@ -106,11 +140,12 @@ impl Model {
         self.is_third()
     }
 
-    /// The largest `maxOutputTokens` that is accepted.
+    /// The largest `maxOutputTokens` that is accepted everywhere: Vertex excludes 65,536, which the
+    /// public API accepts.
     pub(crate) fn most_output(self) -> Option<u64> {
         match self.generation? {
             (..=1, _) | (2, ..=4) => Some(8_192),
-            _ => Some(65_536),
+            _ => Some(65_535),
         }
     }
 
@@ -182,6 +217,39 @@ mod tests {
             ("gemini-flash-latest", true),
         ] {
             assert_eq!(Model::named(name).requires_signatures(), demands, "{name}");
+        }
+    }
+
+    #[test]
+    fn limits_follow_the_generation() {
+        for (name, output, top_k) in [
+            ("gemini-1.5-pro-002", Some(8_192), 40),
+            ("gemini-2.0-flash-001", Some(8_192), 40),
+            ("gemini-2.5-pro", Some(65_535), 64),
+            ("gemini-3.1-pro-preview", Some(65_535), 64),
+            ("gemma-3-27b-it", None, 64),
+        ] {
+            let model = Model::named(name);
+            assert_eq!(
+                (model.most_output(), model.most_top_k()),
+                (output, top_k),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn older_gemma_models_accept_no_system_instructions() {
+        for (name, accepts) in [
+            ("gemma-3-27b-it", false),
+            ("models/gemma-3n-e4b-it", false),
+            ("gemma-2-9b-it", false),
+            ("medgemma-27b-it", false),
+            ("gemma-4-31b-it", true),
+            ("gemini-2.5-flash", true),
+            ("my-tuned-model", true),
+        ] {
+            assert_eq!(Model::named(name).takes_system(), accepts, "{name}");
         }
     }
 }

@@ -2,22 +2,27 @@
 
 mod blocks;
 mod contents;
+mod deferred;
 mod media;
 mod thinking;
 mod tools;
 mod wire;
 
+use std::borrow::Cow;
+
 use witgate_plugin::{
     Outline, Refusal,
     dialect::{Block, ClientRequest, DroppedFields},
-    serde_json,
+    serde_json::{self, Number},
 };
 
 use self::{
     contents::Contents,
     wire::{Body, Content, Counted, GenerationConfig, Part, SafetySetting},
 };
-use crate::{dropped::Dropped, model::Model, names::Names, schema, settings::Settings};
+use crate::{
+    dropped::Dropped, learned::Learned, model::Model, names::Names, schema, settings::Settings,
+};
 
 /// A request for the upstream, and what is needed to translate its response.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Translated {
     pub(crate) names: Names,
     /// What was left out or changed, for the record.
     pub(crate) note: Option<String>,
+    /// Whether the model may search the web.
+    pub(crate) searches: bool,
 }
 
 /// The model and upstream that a request is translated for.
@@ -35,7 +42,14 @@ pub(crate) struct Destination<'a> {
     /// The model as in the path: `models/gemini-2.5-flash`.
     pub(crate) path: &'a str,
     pub(crate) vertex: bool,
+    pub(crate) learned: &'a Learned,
     pub(crate) signatures: Signatures,
+}
+
+impl Destination<'_> {
+    fn takes_system(self) -> bool {
+        self.model.takes_system() && !self.learned.no_system
+    }
 }
 
 /// What is known about the signatures in the history.
@@ -74,17 +88,21 @@ pub(crate) fn message(
         ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, outline, &mut dropped)?;
+    let offered = tools::offered(asked, outline, to.model, &mut dropped)?;
     let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tool_config = tools::config(asked, &offered, &mut dropped);
+    let searches = offered.searches;
     body.tools = offered.tools;
     body.safety_settings = settings
         .safety
         .iter()
         .flat_map(|threshold| of_all_categories(threshold))
         .collect();
-    body.generation_config = Some(generation(asked, to.model, settings, &mut dropped)?);
-    finish(&body, offered.names, &dropped)
+    body.generation_config = Some(generation(asked, to, settings, &mut dropped)?);
+    Ok(Translated {
+        searches,
+        ..finish(&body, offered.names, &dropped)?
+    })
 }
 
 /// Translates a request for `countTokens`: only what is counted, without the generation settings.
@@ -98,7 +116,7 @@ pub(crate) fn count(
         ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, outline, &mut dropped)?;
+    let offered = tools::offered(asked, outline, to.model, &mut dropped)?;
     let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tools = offered.tools;
     if to.vertex {
@@ -131,6 +149,7 @@ fn finish(
         body,
         names,
         note: dropped.line(),
+        searches: false,
     })
 }
 
@@ -142,10 +161,18 @@ fn prompt<'a>(
     dropped: &mut Dropped,
 ) -> Result<Body<'a>, Refusal> {
     let system = system(&asked.system, &mut dropped.left_out);
-    let contents = Contents::new(outline, to, dropped).of(&asked.messages)?;
+    let mut contents = Contents::new(outline, to, dropped).of(&asked.messages)?;
+    let (first, system_instruction) = match system {
+        Some(system) if !to.takes_system() => {
+            dropped.changed.add("system to a text of the user");
+            (system.parts, None)
+        }
+        system => (Vec::new(), system),
+    };
+    contents::begin(&mut contents, first);
     Ok(Body {
         contents,
-        system_instruction: system,
+        system_instruction,
         ..Body::default()
     })
 }
@@ -172,51 +199,85 @@ fn of_all_categories(threshold: &str) -> impl Iterator<Item = SafetySetting<'_>>
 
 fn generation<'a>(
     asked: &'a ClientRequest,
-    model: Model,
+    to: Destination<'_>,
     settings: &Settings,
     dropped: &mut Dropped,
 ) -> Result<GenerationConfig<'a>, Refusal> {
-    let stops = &asked.stop_sequences;
-    for _ in stops.iter().skip(MOST_STOP_SEQUENCES) {
-        dropped.left_out.add("stop_sequences");
-    }
     let schema = match &asked.schema {
-        Some(_) if !asked.tools.is_empty() && !model.formats_beside_tools() => {
+        Some(_) if !asked.tools.is_empty() && !to.model.formats_beside_tools() => {
             return Err(rejected("output_config.format beside tools"));
         }
         schema => schema.as_ref().map(schema::of_response),
     };
     Ok(GenerationConfig {
-        max_output_tokens: max_output(model, asked, settings, dropped),
+        max_output_tokens: max_output(to, asked, settings, dropped),
         temperature: asked.temperature.as_ref(),
         top_p: asked.top_p.as_ref(),
-        top_k: asked.top_k.as_ref(),
-        stop_sequences: stops
-            .iter()
-            .take(MOST_STOP_SEQUENCES)
-            .map(String::as_str)
-            .collect(),
+        top_k: top_k(to, asked, dropped),
+        stop_sequences: stop_sequences(asked, dropped),
         response_mime_type: schema.is_some().then_some("application/json"),
         response_json_schema: schema,
-        thinking_config: thinking::config(model, asked, dropped),
+        thinking_config: thinking::config(to.model, asked, dropped),
     })
 }
 
+/// The stop sequences that Gemini accepts: five different ones, none of them empty.
+fn stop_sequences<'a>(asked: &'a ClientRequest, dropped: &mut Dropped) -> Vec<&'a str> {
+    let mut stops: Vec<&str> = Vec::new();
+    for stop in &asked.stop_sequences {
+        if stops.contains(&stop.as_str()) {
+            continue;
+        }
+        if stop.is_empty() || stops.len() == MOST_STOP_SEQUENCES {
+            dropped.left_out.add("stop_sequences");
+        } else {
+            stops.push(stop);
+        }
+    }
+    stops
+}
+
 fn max_output(
-    model: Model,
+    to: Destination<'_>,
     asked: &ClientRequest,
     settings: &Settings,
     dropped: &mut Dropped,
 ) -> Option<u64> {
     let wanted = asked.max_tokens.as_ref()?.as_u64()?;
-    let most = settings
-        .max_output_tokens
-        .or_else(|| model.most_output())
+    let most = to
+        .learned
+        .most_output
+        .or(settings.max_output_tokens)
+        .or_else(|| to.model.most_output())
         .unwrap_or(wanted);
     if wanted > most {
         dropped.changed.add(format!("max_tokens lowered to {most}"));
     }
     Some(wanted.min(most))
+}
+
+/// The `topK`, lowered to the model's limit. 0, which is no limit, is the default anyway.
+fn top_k<'a>(
+    to: Destination<'_>,
+    asked: &'a ClientRequest,
+    dropped: &mut Dropped,
+) -> Option<Cow<'a, Number>> {
+    let wanted = asked.top_k.as_ref()?;
+    let most = to
+        .learned
+        .most_top_k
+        .unwrap_or_else(|| to.model.most_top_k());
+    match wanted.as_u64() {
+        Some(0) => {
+            dropped.left_out.add("top_k");
+            None
+        }
+        Some(wanted) if wanted > most => {
+            dropped.changed.add(format!("top_k lowered to {most}"));
+            Some(Cow::Owned(most.into()))
+        }
+        _ => Some(Cow::Borrowed(wanted)),
+    }
 }
 
 /// Rejects a request whose response would be wrong without `what`.

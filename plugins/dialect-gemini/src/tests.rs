@@ -55,6 +55,12 @@ fn the_path_follows_the_models_name_and_is_escaped() {
         let wanted = format!("{path}streamGenerateContent?alt=sse");
         assert_eq!(exchange.path_and_query(), wanted);
     }
+    for model in ["a/../b", "..", "models/./x", "a//b", ""] {
+        let body = json!({ "model": model, "messages": [] });
+        let mut exchange = Gemini::new(body).dialect("gemini");
+        let refusal = exchange.on_attempt().unwrap().expect_refusal();
+        assert_eq!(refusal["status"], 404, "{model}");
+    }
 }
 
 #[test]
@@ -201,5 +207,307 @@ fn a_truncated_response_is_not_completed() {
         .on_event(witgate_plugin::Event::new("", stop))
         .unwrap();
     assert_eq!(exchange.on_cut().unwrap(), []);
-    assert_eq!(exchange.on_end().unwrap().len(), 2);
+    assert_eq!(exchange.on_end().unwrap().len(), 3);
+}
+
+/// The conversation of a session whose first turn another provider answered, with the turns that
+/// Gemini answered after it.
+fn switched(own: &[&str]) -> Value {
+    let turn = |id: String, signature: &str| {
+        [
+            json!({ "role": "assistant", "content": [
+                { "type": "thinking", "thinking": "", "signature": signature },
+                { "type": "tool_use", "id": id, "name": "ls", "input": {} },
+            ]}),
+            json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id, "content": "x" }] }),
+        ]
+    };
+    let foreign = "Rm9yZWlnbg".repeat(60);
+    let mut messages = vec![json!({ "role": "user", "content": "go" })];
+    messages.extend(turn("foreign".to_owned(), &foreign));
+    for (at, signature) in own.iter().enumerate() {
+        messages.extend(turn(format!("own{at}"), signature));
+    }
+    json!({ "model": "gemini-3.1-pro-preview", "max_tokens": 5, "messages": messages })
+}
+
+/// An answer with one call and this signature.
+fn signed_call(signature: &str) -> witgate_plugin::Event {
+    let part = json!({ "functionCall": { "name": "ls" }, "thoughtSignature": signature });
+    let chunk =
+        json!({ "candidates": [{ "content": { "parts": [part] }, "finishReason": "STOP" }] });
+    witgate_plugin::Event::new("", chunk)
+}
+
+const CORRUPTED: &str = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"Corrupted thought signature."}}"#;
+
+#[test]
+fn a_conversation_from_elsewhere_has_one_rejected_request() {
+    let own = ["T3duMQ==", "T3duMg==", "T3duMw=="];
+    for session in [Some("s"), None] {
+        let begin = |exchange: Gemini| match session {
+            Some(session) => exchange.session(session).dialect("gemini"),
+            None => exchange.dialect("gemini"),
+        };
+        let mut exchange = begin(Gemini::new(switched(&[])));
+        exchange.on_attempt().unwrap();
+        assert!(exchange.body().contains("Rm9yZWlnbg"));
+        let mut failed = Failed::new(400, "api_error", CORRUPTED);
+        exchange.on_failure(&mut failed).unwrap();
+        assert!(failed.retry().is_some());
+        for turn in 0..own.len() {
+            exchange.on_attempt().unwrap();
+            let sent = exchange.body();
+            assert!(!sent.contains("Rm9yZWlnbg"), "{turn}: {sent}");
+            for signature in &own[..turn] {
+                assert!(sent.contains(signature), "{turn}: {sent}");
+            }
+            exchange.stream([signed_call(own[turn])]).unwrap();
+            exchange = begin(exchange.next(switched(&own[..=turn])));
+        }
+    }
+}
+
+#[test]
+fn signatures_of_the_upstream_itself_survive_a_rejection() {
+    let mut exchange = Gemini::new(switched(&[])).session("s").dialect("gemini");
+    exchange.on_attempt().unwrap();
+    exchange.stream([signed_call("T3duMQ==")]).unwrap();
+    let mut exchange = exchange
+        .next(switched(&["T3duMQ=="]))
+        .session("s")
+        .dialect("gemini");
+    exchange.on_attempt().unwrap();
+    let mut failed = Failed::new(400, "api_error", CORRUPTED);
+    exchange.on_failure(&mut failed).unwrap();
+    let mut exchange = exchange
+        .next(switched(&["T3duMQ=="]))
+        .session("s")
+        .dialect("gemini");
+    exchange.on_attempt().unwrap();
+    let sent = exchange.body();
+    assert!(
+        sent.contains("T3duMQ==") && !sent.contains("Rm9yZWlnbg"),
+        "{sent}"
+    );
+
+    let mut other = exchange
+        .next(switched(&["T3duMQ=="]))
+        .session("t")
+        .dialect("gemini");
+    other.on_attempt().unwrap();
+    assert!(
+        other.body().contains("Rm9yZWlnbg"),
+        "another session is not affected"
+    );
+}
+
+/// Fails an attempt with this message, and returns what the next one sends.
+#[track_caller]
+fn after(mut exchange: Gemini, message: &str) -> (Gemini, Value) {
+    exchange.on_attempt().unwrap();
+    let error =
+        json!({ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": message } });
+    let mut failed = Failed::new(400, "invalid_request_error", &error);
+    exchange.on_failure(&mut failed).unwrap();
+    let again = Some((RetryTarget::SameAccount, Duration::ZERO));
+    assert_eq!(failed.retry(), again, "{message}");
+    exchange.on_attempt().unwrap();
+    let sent = serde_json::from_str(&exchange.body()).unwrap();
+    let mut failed = Failed::new(400, "invalid_request_error", &error);
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), None, "a lesson is learned once: {message}");
+    (exchange, sent)
+}
+
+#[test]
+fn what_an_error_teaches_holds_for_later_exchanges() {
+    let body = json!({ "model": "my-model", "max_tokens": 90_000, "top_k": 60, "system": "Be kind.",
+        "messages": [{ "role": "user", "content": "hi" }] });
+    let new = || Gemini::new(&body).dialect("gemini");
+    let (_, sent) = after(
+        new(),
+        "Developer instruction is not enabled for models/my-model",
+    );
+    assert_eq!(sent.get("systemInstruction"), None);
+    let parts = json!([{ "text": "Be kind." }, { "text": "hi" }]);
+    assert_eq!(
+        sent["contents"],
+        json!([{ "role": "user", "parts": parts }])
+    );
+    let (exchange, sent) = after(
+        new(),
+        "it has a topK value of 60 but the supported range is from 1 (inclusive) to 41 (exclusive).",
+    );
+    assert_eq!(sent["generationConfig"]["topK"], 40);
+    let (exchange, sent) = after(
+        exchange.next(&body).dialect("gemini"),
+        "it has a maxOutputTokens value of 90000 but the supported range is from 1 (inclusive) to 32769 (exclusive).",
+    );
+    assert_eq!(sent["generationConfig"]["maxOutputTokens"], 32_768);
+    let mut later = exchange.next(&body).dialect("gemini");
+    later.on_attempt().unwrap();
+    let sent: Value = later.body().parse().unwrap();
+    let config = &sent["generationConfig"];
+    assert_eq!(
+        (&config["topK"], &config["maxOutputTokens"]),
+        (&json!(40), &json!(32_768))
+    );
+    let mut elsewhere = later.next(&body).upstream("other").dialect("gemini");
+    elsewhere.on_attempt().unwrap();
+    let sent: Value = elsewhere.body().parse().unwrap();
+    assert_eq!(sent["generationConfig"]["topK"], 60);
+}
+
+#[test]
+fn vertex_is_recognised_when_it_counts_tokens() {
+    let body =
+        json!({ "model": "gemini-2.5-pro", "messages": [{ "role": "user", "content": "hi" }] });
+    let counted = Gemini::new(&body).dialect("gemini").count_tokens();
+    let unknown = "Invalid JSON payload received. Unknown name \"generateContentRequest\": Cannot find field.";
+    let (exchange, sent) = after(counted, unknown);
+    assert!(sent.get("contents").is_some(), "{sent}");
+    let mut later = exchange.next(&body).dialect("gemini").count_tokens();
+    later.on_attempt().unwrap();
+    assert!(!later.body().contains("generateContentRequest"));
+}
+
+#[test]
+fn spent_credits_are_the_accounts() {
+    let body = json!({ "model": "gemini-2.5-pro", "messages": [] });
+    let mut exchange = Gemini::new(&body).dialect("gemini");
+    exchange.on_attempt().unwrap();
+    let spent = json!({ "error": { "code": 429, "status": "RESOURCE_EXHAUSTED",
+        "message": "Your prepayment credits are depleted." } });
+    let mut failed = Failed::new(429, "rate_limit_error", &spent);
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(
+        (failed.status(), failed.error_type().as_str()),
+        (402, "billing_error")
+    );
+    assert_eq!(
+        failed.retry(),
+        Some((RetryTarget::OtherAccount, Duration::ZERO))
+    );
+    assert_eq!(failed.cooldown(), Some(Duration::from_secs(3_600)));
+}
+
+#[test]
+fn a_conversation_begins_with_the_user_and_roles_alternate() {
+    let call = json!({ "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "ls", "input": {} }] });
+    let empty = json!({ "role": "user", "content": [{ "type": "text", "text": "" }] });
+    let user = json!({ "role": "user", "content": "hi" });
+    let model = json!({ "role": "assistant", "content": "well" });
+    for messages in [
+        json!([call]),
+        json!([empty, call]),
+        json!([model, user, call]),
+        json!([user, model, empty, call]),
+        json!([user, { "role": "assistant", "content": [{ "type": "redacted_thinking", "data": "x" }] }, user, call]),
+    ] {
+        let body = sent("gemini-2.5-flash", &messages);
+        let roles: Vec<&str> = body["contents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|content| content["role"].as_str().unwrap())
+            .collect();
+        assert_eq!(roles[0], "user", "{messages}");
+        assert!(
+            roles.windows(2).all(|pair| pair[0] != pair[1]),
+            "{messages}: {roles:?}"
+        );
+        for content in body["contents"].as_array().unwrap() {
+            assert!(!content["parts"].as_array().unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
+fn older_models_on_vertex_get_calls_without_ids() {
+    let messages = json!([
+        { "role": "user", "content": "go" },
+        { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "ls", "input": {} }] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": "x" }] },
+    ]);
+    for (model, upstream, has_ids) in [
+        ("gemini-2.5-pro", "v", false),
+        ("gemini-3.1-pro-preview", "v", true),
+        ("gemini-2.5-pro", "public", true),
+    ] {
+        let body = json!({ "model": model, "messages": messages });
+        let settings = json!({ "vertex": ["v"] });
+        let exchange = Gemini::new(body).dialect("gemini").upstream(upstream);
+        let mut exchange = exchange.settings(settings);
+        exchange.on_attempt().unwrap();
+        let ids = exchange.body().matches(r#""id":"a""#).count();
+        assert_eq!(ids, if has_ids { 2 } else { 0 }, "{model} at {upstream}");
+    }
+}
+
+#[test]
+fn a_signature_without_a_part_is_left_out() {
+    let messages = json!([
+        { "role": "user", "content": "go" },
+        { "role": "assistant", "content": [
+            { "type": "thinking", "thinking": "a", "signature": "T25l" },
+            { "type": "thinking", "thinking": "b", "signature": "VHdv" },
+            { "type": "text", "text": "c" },
+            { "type": "thinking", "thinking": "d", "signature": "VGhyZWU=" },
+        ]},
+        { "role": "user", "content": "on" },
+    ]);
+    let sent = sent("gemini-3.1-pro-preview", &messages);
+    let parts = json!([{ "text": "c", "thoughtSignature": "VHdv" }]);
+    assert_eq!(sent["contents"][1]["parts"], parts);
+}
+
+#[test]
+fn stop_sequences_and_top_k_are_within_what_is_accepted() {
+    let body = json!({ "model": "gemini-2.5-flash", "top_k": 250, "messages": [],
+        "stop_sequences": ["", "a", "b", "a", "c", "d", "e", "f"] });
+    let mut exchange = Gemini::new(body).dialect("gemini");
+    exchange.on_attempt().unwrap();
+    let sent: Value = exchange.body().parse().unwrap();
+    let config = &sent["generationConfig"];
+    assert_eq!(config["stopSequences"], json!(["a", "b", "c", "d", "e"]));
+    assert_eq!(config["topK"], 64);
+    let note = "left out: stop_sequences(2); changed: top_k lowered to 64";
+    assert_eq!(exchange.notes(), [note]);
+}
+
+#[test]
+fn a_web_search_alone_is_a_search_with_google() {
+    let body = |tools: Value| {
+        json!({ "model": "gemini-2.5-flash", "max_tokens": 5, "tools": tools,
+            "tool_choice": { "type": "tool", "name": "web_search" },
+            "messages": [{ "role": "user", "content": "rust 2.0" }] })
+    };
+    let search = json!({ "type": "web_search_20250305", "name": "web_search", "max_uses": 8 });
+    let mut exchange = Gemini::new(body(json!([search]))).dialect("gemini");
+    assert!(exchange.on_attempt().unwrap().is_proceed());
+    let sent: Value = exchange.body().parse().unwrap();
+    assert_eq!(sent["tools"], json!([{ "googleSearch": {} }]));
+    assert_eq!(sent.get("toolConfig"), None);
+    let found = json!({ "candidates": [{ "content": { "parts": [{ "text": "News." }] }, "finishReason": "STOP",
+        "groundingMetadata": { "webSearchQueries": ["rust 2.0"],
+            "groundingChunks": [{ "web": { "uri": "https://a.example/", "title": "A" } }] } }] });
+    let events = exchange
+        .stream([witgate_plugin::Event::new("", found)])
+        .unwrap();
+    let kinds: Vec<Value> = events
+        .iter()
+        .map(|event| event.parse::<Value>().unwrap()["content_block"]["type"].clone())
+        .filter(|kind| !kind.is_null())
+        .collect();
+    assert_eq!(kinds, ["text", "server_tool_use", "web_search_tool_result"]);
+    assert_eq!(exchange.notes(), [""; 0]);
+
+    let beside = json!([search, { "name": "ls", "input_schema": {} }]);
+    let mut exchange = Gemini::new(body(beside)).dialect("gemini");
+    let refusal = exchange.on_attempt().unwrap().expect_refusal();
+    assert_eq!(
+        refusal["message"],
+        "capability_rejected: web_search_20250305"
+    );
 }

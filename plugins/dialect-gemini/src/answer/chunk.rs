@@ -20,7 +20,7 @@ pub(super) struct Candidate {
     pub(super) content: Option<Content>,
     pub(super) finish_reason: Option<String>,
     pub(super) finish_message: Option<String>,
-    pub(super) grounding_metadata: Option<IgnoredAny>,
+    pub(super) grounding_metadata: Option<Value>,
     pub(super) citation_metadata: Option<IgnoredAny>,
     pub(super) url_context_metadata: Option<IgnoredAny>,
 }
@@ -73,7 +73,7 @@ pub(super) struct PromptFeedback {
     pub(super) block_reason: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct UsageMetadata {
     #[serde(deserialize_with = "count")]
@@ -86,6 +86,28 @@ pub(super) struct UsageMetadata {
     pub(super) thoughts_token_count: u64,
     #[serde(deserialize_with = "count")]
     pub(super) tool_use_prompt_token_count: u64,
+}
+
+impl UsageMetadata {
+    /// Adds what a later chunk says. Counts are totals: they only grow, and one that is missing is
+    /// what it was.
+    pub(super) fn update(&mut self, later: Self) {
+        let grow = |count: &mut u64, later: u64| *count = later.max(*count);
+        grow(&mut self.prompt_token_count, later.prompt_token_count);
+        grow(
+            &mut self.cached_content_token_count,
+            later.cached_content_token_count,
+        );
+        grow(
+            &mut self.candidates_token_count,
+            later.candidates_token_count,
+        );
+        grow(&mut self.thoughts_token_count, later.thoughts_token_count);
+        grow(
+            &mut self.tool_use_prompt_token_count,
+            later.tool_use_prompt_token_count,
+        );
+    }
 }
 
 /// Reads a count in any notation. A malformed one must not make the response unreadable.

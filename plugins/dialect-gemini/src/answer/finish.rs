@@ -56,42 +56,83 @@ const BLOCKS: [&str; 7] = [
     "JAILBREAK",
 ];
 
-pub(super) fn end(reason: &str, message: Option<&str>, has_content: bool, has_calls: bool) -> End {
-    let natural = if has_calls { "tool_use" } else { "end_turn" };
-    let of = |list: &[&'static str]| list.iter().copied().find(|known| *known == reason);
-    if let Some(reason) = of(&REFUSALS) {
-        return End::Noted("refusal", reason);
+/// A reason that the upstream has sent, until the stream ends. Some upstreams send one with each
+/// chunk, so it is final only then.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finish {
+    reason: String,
+    message: Option<String>,
+}
+
+impl Finish {
+    pub(super) fn new(reason: String, message: Option<String>) -> Self {
+        Self { reason, message }
     }
-    if let Some(reason) = of(&BROKEN) {
-        return End::Fail(failed(ErrorType::Api, reason, message));
+
+    /// Whether nothing more can follow: the last output is invalid, or the account is.
+    pub(super) fn is_final(&self) -> bool {
+        let reason = self.reason.as_str();
+        BROKEN.contains(&reason)
+            || matches!(reason, "MISSING_THOUGHT_SIGNATURE" | "PUP_LIMITED_DISABLED")
     }
-    match reason {
-        "STOP" => End::Stop(natural),
-        "MAX_TOKENS" => End::Stop("max_tokens"),
-        // The response could be continued with a token that a message cannot carry.
-        "CONTINUATION" => End::Noted("max_tokens", "CONTINUATION"),
-        "MISSING_THOUGHT_SIGNATURE" => End::Fail(UpstreamError {
-            signature: Some(Signature::Missing),
-            ..failed(
-                ErrorType::InvalidRequest,
-                "MISSING_THOUGHT_SIGNATURE",
-                message,
-            )
-        }),
-        "PUP_LIMITED_DISABLED" => {
-            // The account is disabled for violating a policy. Once a response has begun, no other
-            // account can take over, and the client's login is not the problem.
-            let kind = match has_content {
-                true => ErrorType::Permission,
-                false => ErrorType::Authentication,
-            };
-            End::Fail(failed(kind, "PUP_LIMITED_DISABLED", message))
+
+    /// Takes the place of an earlier reason, unless that one says more.
+    pub(super) fn replaces(&self, earlier: &Self) -> bool {
+        self.weight() >= earlier.weight()
+    }
+
+    fn weight(&self) -> u8 {
+        match self.reason.as_str() {
+            "FINISH_REASON_UNSPECIFIED" => 0,
+            "STOP" => 1,
+            _ => 2,
         }
-        _ if has_content => End::Noted(natural, of(&VAGUE).unwrap_or("unknown")),
-        _ => {
-            let reason = of(&VAGUE).unwrap_or("an unknown reason");
-            End::Fail(failed(ErrorType::Api, reason, message))
+    }
+
+    /// How the message ends. `speaks` is whether it has a text or a call, `calls` whether it has a
+    /// call.
+    pub(super) fn end(&self, speaks: bool, calls: bool) -> End {
+        let natural = if calls { "tool_use" } else { "end_turn" };
+        let of = |list: &[&'static str]| list.iter().copied().find(|known| *known == self.reason);
+        if let Some(reason) = of(&REFUSALS) {
+            return End::Noted("refusal", reason);
         }
+        if let Some(reason) = of(&BROKEN) {
+            return End::Fail(self.failed(ErrorType::Api, reason));
+        }
+        match self.reason.as_str() {
+            "STOP" if speaks => End::Stop(natural),
+            "STOP" => End::Fail(self.failed(ErrorType::Api, "STOP, but without a text or a call")),
+            "MAX_TOKENS" => End::Stop("max_tokens"),
+            // The response could be continued with a token that a message cannot carry.
+            "CONTINUATION" => End::Noted("max_tokens", "CONTINUATION"),
+            "MISSING_THOUGHT_SIGNATURE" => End::Fail(UpstreamError {
+                signature: Some(Signature::Missing),
+                ..self.failed(ErrorType::InvalidRequest, "MISSING_THOUGHT_SIGNATURE")
+            }),
+            "PUP_LIMITED_DISABLED" => {
+                // The account is disabled for violating a policy. Once a response has begun, no
+                // other account can take over, and the client's login is not the problem.
+                let kind = match speaks {
+                    true => ErrorType::Permission,
+                    false => ErrorType::Authentication,
+                };
+                End::Fail(self.failed(kind, "PUP_LIMITED_DISABLED"))
+            }
+            _ if speaks => End::Noted(natural, of(&VAGUE).unwrap_or("unknown")),
+            _ => {
+                let reason = of(&VAGUE).unwrap_or("an unknown reason");
+                End::Fail(self.failed(ErrorType::Api, reason))
+            }
+        }
+    }
+
+    fn failed(&self, kind: ErrorType, reason: &str) -> UpstreamError {
+        let more = self.message.as_ref();
+        let more = more
+            .map(|message| format!(": {message}"))
+            .unwrap_or_default();
+        UpstreamError::found(kind, format!("the model stopped with {reason}{more}"))
     }
 }
 
@@ -101,10 +142,4 @@ pub(super) fn known_block(reason: &str) -> &'static str {
         .into_iter()
         .find(|known| *known == reason)
         .unwrap_or("unknown")
-}
-
-fn failed(kind: ErrorType, reason: &str, message: Option<&str>) -> UpstreamError {
-    let more = message.map(|message| format!(": {message}"));
-    let more = more.unwrap_or_default();
-    UpstreamError::found(kind, format!("the model stopped with {reason}{more}"))
 }

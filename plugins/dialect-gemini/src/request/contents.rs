@@ -31,6 +31,14 @@ const SENTINEL: &str = "skip_thought_signature_validator";
 /// What the model reads instead of a missing result.
 const NO_RESULT: &str = "no result was recorded for this call";
 
+/// The roles of contents.
+const USER: &str = "user";
+const MODEL: &str = "model";
+
+/// The user's turn before a conversation that begins with the model's. Gemini rejects a call that
+/// does not follow a turn of the user.
+const BEGINNING: &str = "(the beginning of the conversation is missing)";
+
 pub(super) struct Contents<'a, 'b> {
     blocks: Blocks<'a, 'b>,
     to: Destination<'b>,
@@ -59,10 +67,8 @@ impl<'a, 'b> Contents<'a, 'b> {
             } else {
                 self.user_turn(turn, &std::mem::take(&mut calls))?
             };
-            let role = Some(if models { "model" } else { "user" });
-            if !parts.is_empty() {
-                contents.push(Content { role, parts });
-            }
+            let role = if models { MODEL } else { USER };
+            append(&mut contents, role, parts);
         }
         Ok(contents)
     }
@@ -79,7 +85,9 @@ impl<'a, 'b> Contents<'a, 'b> {
                     let Some(new) = self.usable(new) else {
                         continue;
                     };
-                    parts.extend(signature.replace(new).map(signed));
+                    if signature.replace(new).is_some() {
+                        self.blocks.dropped.left_out.add("thinking.signature");
+                    }
                 }
                 Block::ToolUse(call) => {
                     let first = !std::mem::replace(&mut called, true);
@@ -102,7 +110,10 @@ impl<'a, 'b> Contents<'a, 'b> {
                 }
             }
         }
-        parts.extend(signature.map(signed));
+        // A part of its own would need an empty text, which some servers reject.
+        if signature.is_some() {
+            self.blocks.dropped.left_out.add("thinking.signature");
+        }
         Ok(parts)
     }
 
@@ -123,6 +134,24 @@ impl<'a, 'b> Contents<'a, 'b> {
         Some(signature)
     }
 
+    /// The id of a call, where the upstream knows ids.
+    fn id(&self, call: &'a ToolUse) -> Option<&'a str> {
+        let knows = !self.to.vertex || self.to.model.has_ids_on_vertex();
+        knows.then_some(&call.id)
+    }
+
+    fn response(&self, call: &'a ToolUse, response: Outcome<'a>, parts: Vec<Part<'a>>) -> Part<'a> {
+        Part {
+            function_response: Some(FunctionResponse {
+                id: self.id(call),
+                name: names::on_the_wire(&call.name),
+                response,
+                parts,
+            }),
+            ..Part::default()
+        }
+    }
+
     fn call(&mut self, call: &'a ToolUse) -> Part<'a> {
         let args = if call.input.is_object() {
             Cow::Borrowed(&call.input)
@@ -135,7 +164,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         };
         Part {
             function_call: Some(FunctionCall {
-                id: &call.id,
+                id: self.id(call),
                 name: names::on_the_wire(&call.name),
                 args,
             }),
@@ -165,7 +194,7 @@ impl<'a, 'b> Contents<'a, 'b> {
                     .dropped
                     .changed
                     .add("missing tool_result to an error");
-                parts.push(response(call, Outcome::Error(NO_RESULT.into()), Vec::new()));
+                parts.push(self.response(call, Outcome::Error(NO_RESULT.into()), Vec::new()));
                 continue;
             };
             used[at] = true;
@@ -220,7 +249,7 @@ impl<'a, 'b> Contents<'a, 'b> {
             .into_iter()
             .partition(|part| sees && media::fits_in_result(part));
         beside.extend::<Vec<Part<'a>>>(outside);
-        Ok(response(call, outcome, within))
+        Ok(self.response(call, outcome, within))
     }
 
     /// Translates a result without its call into text.
@@ -263,6 +292,37 @@ impl<'a, 'b> Contents<'a, 'b> {
     }
 }
 
+/// Appends a turn. One after an empty turn continues the turn before: Gemini expects roles to
+/// alternate.
+fn append<'a>(contents: &mut Vec<Content<'a>>, role: &'static str, mut parts: Vec<Part<'a>>) {
+    match contents.last_mut() {
+        _ if parts.is_empty() => {}
+        Some(last) if last.role == Some(role) => last.parts.append(&mut parts),
+        _ => contents.push(Content {
+            role: Some(role),
+            parts,
+        }),
+    }
+}
+
+/// Lets the conversation begin with the user, and with these parts.
+pub(super) fn begin<'a>(contents: &mut Vec<Content<'a>>, mut parts: Vec<Part<'a>>) {
+    match contents.first_mut() {
+        Some(first) if first.role == Some(USER) => {
+            parts.append(&mut first.parts);
+            first.parts = parts;
+        }
+        None if parts.is_empty() => {}
+        _ => {
+            if parts.is_empty() {
+                parts.push(Part::text(BEGINNING));
+            }
+            let role = Some(USER);
+            contents.insert(0, Content { role, parts });
+        }
+    }
+}
+
 fn is_models(message: &Message) -> bool {
     message.role == Role::Assistant
 }
@@ -274,24 +334,4 @@ fn calls_of<'a>(turn: &[&'a Message]) -> Vec<&'a ToolUse> {
         _ => None,
     });
     calls.collect()
-}
-
-/// A signature that no further output follows, in the form in which Gemini itself sends it.
-fn signed(signature: &str) -> Part<'_> {
-    Part {
-        thought_signature: Some(signature),
-        ..Part::text("")
-    }
-}
-
-fn response<'a>(call: &'a ToolUse, response: Outcome<'a>, parts: Vec<Part<'a>>) -> Part<'a> {
-    Part {
-        function_response: Some(FunctionResponse {
-            id: &call.id,
-            name: names::on_the_wire(&call.name),
-            response,
-            parts,
-        }),
-        ..Part::default()
-    }
 }

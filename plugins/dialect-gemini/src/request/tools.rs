@@ -6,11 +6,12 @@ use witgate_plugin::{
 };
 
 use super::{
-    rejected,
-    wire::{FunctionCallingConfig, FunctionDeclaration, Tool, ToolConfig},
+    deferred, rejected,
+    wire::{FunctionCallingConfig, FunctionDeclaration, GoogleSearch, Tool, ToolConfig},
 };
 use crate::{
     dropped::Dropped,
+    model::Model,
     names,
     names::Names,
     schema::{self, Budget},
@@ -24,26 +25,51 @@ pub(super) struct Declared<'a> {
     pub(super) names: Names,
     /// Whether a tool requires its schema to be enforced.
     strict: bool,
+    /// Whether the only tool is the web search.
+    pub(super) searches: bool,
 }
 
-/// Declares the tools. Deferred tools are declared at once, because Gemini has no tool search.
+impl Declared<'_> {
+    fn search() -> Self {
+        Self {
+            tools: vec![Tool {
+                function_declarations: Vec::new(),
+                google_search: Some(GoogleSearch {}),
+            }],
+            searches: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Declares the tools. Deferred tools are declared at once, because Gemini has no tool search;
+/// where there are too many, those that were not found yet are left out.
 ///
-/// Tools that Anthropic runs are left out. If there are no others or one of them is forced, the
-/// request is rejected.
+/// Tools that Anthropic runs are left out, except for the web search if it is the only tool: Gemini
+/// searches with Google, but older models not beside functions. If there are no others or one of
+/// them is forced, the request is rejected.
 pub(super) fn offered<'a>(
     asked: &'a ClientRequest,
     outline: &Outline,
+    model: Model,
     dropped: &mut Dropped,
 ) -> Result<Declared<'a>, Refusal> {
+    if model.searches() && is_search(asked) {
+        return Ok(Declared::search());
+    }
     let only_servers = asked
         .tools
         .iter()
         .all(|tool| matches!(tool, ToolDef::Server { .. }));
+    let hidden = deferred::hidden(asked);
     let mut declared = Declared::default();
     let mut functions = Vec::new();
     let mut budget = Budget::new(outline);
     for tool in &asked.tools {
         match tool {
+            ToolDef::Tool(tool) if hidden.contains(tool.name.as_str()) => {
+                dropped.left_out.add("deferred tools");
+            }
             ToolDef::Tool(tool) => {
                 let Some(name) = declared.names.declare(&tool.name) else {
                     dropped.left_out.add("tools with a name taken");
@@ -73,9 +99,16 @@ pub(super) fn offered<'a>(
     if !functions.is_empty() {
         declared.tools.push(Tool {
             function_declarations: functions,
+            google_search: None,
         });
     }
     Ok(declared)
+}
+
+/// Whether the web search is the only tool, as in the requests of Claude Code's tool for it.
+fn is_search(asked: &ClientRequest) -> bool {
+    let is_search = |tool: &ToolDef| matches!(tool, ToolDef::Server { kind, .. } if kind.starts_with("web_search"));
+    !asked.tools.is_empty() && asked.tools.iter().all(is_search)
 }
 
 pub(super) fn config(
@@ -87,6 +120,10 @@ pub(super) fn config(
         dropped
             .left_out
             .add("tool_choice.disable_parallel_tool_use");
+    }
+    if declared.searches {
+        // Whether to search is the model's decision.
+        return None;
     }
     if declared.tools.is_empty() {
         if matches!(asked.tool_choice, ToolChoice::Any | ToolChoice::Tool(_)) {

@@ -86,14 +86,16 @@ pub(super) struct FileData<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FunctionCall<'a> {
-    pub(super) id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<&'a str>,
     pub(super) name: Cow<'a, str>,
     pub(super) args: Cow<'a, Value>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct FunctionResponse<'a> {
-    pub(super) id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<&'a str>,
     pub(super) name: Cow<'a, str>,
     pub(super) response: Outcome<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -111,8 +113,14 @@ pub(super) enum Outcome<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tool<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) function_declarations: Vec<FunctionDeclaration<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) google_search: Option<GoogleSearch>,
 }
+
+#[derive(Debug, Serialize)]
+pub(super) struct GoogleSearch {}
 
 #[derive(Debug, Serialize)]
 pub(super) struct FunctionDeclaration<'a> {
@@ -153,7 +161,7 @@ pub(super) struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) top_p: Option<&'a Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) top_k: Option<&'a Number>,
+    pub(super) top_k: Option<Cow<'a, Number>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) stop_sequences: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
