@@ -23,21 +23,12 @@ pub(crate) struct UpstreamError {
     pub(crate) message: String,
     /// The account's cooldown, from the upstream's delay or its quota.
     pub(crate) cooldown: Option<Duration>,
-    /// What is wrong with a signature, if the error is about one.
-    pub(crate) signature: Option<Signature>,
+    /// Whether a signature in the history is not one of the upstream's own.
+    pub(crate) rejects_signature: bool,
     /// What the error teaches about the model or the upstream.
     pub(crate) lesson: Option<Lesson>,
     /// Whether only another account can answer the request.
     pub(crate) other_account: bool,
-}
-
-/// Why an upstream rejects a signature in the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signature {
-    /// A call has no signature, and the model requires one.
-    Missing,
-    /// The signature is not one of the upstream's own.
-    Rejected,
 }
 
 /// The words by which plugins/signature-fallback recognises a rejected signature.
@@ -94,7 +85,13 @@ impl UpstreamError {
                 None => of_status(reported.code.unwrap_or(http)),
             },
         };
-        let signature = signature(status, &message);
+        let about_signature = status == 400 && is_about_signature(&message);
+        let is_missing = about_signature && message.to_lowercase().contains("missing");
+        let lesson = match is_missing {
+            true => Some(Lesson::RequiresSignatures),
+            false => Lesson::read(&message).filter(|_| status == 400),
+        };
+        let rejects_signature = about_signature && !is_missing;
         let cooldown = match kind {
             ErrorType::Billing => Some(wait::LONG_COOLDOWN),
             _ if matches!(status, 429 | 529) => wait::cooldown(&message, &details),
@@ -104,10 +101,10 @@ impl UpstreamError {
             status,
             kind: kind.as_str(),
             cooldown,
-            signature,
-            lesson: Lesson::read(&message).filter(|_| status == 400),
+            rejects_signature,
+            lesson,
             other_account: kind == ErrorType::Billing,
-            message: worded(status, signature, message),
+            message: worded(status, rejects_signature, message),
         }
     }
 
@@ -118,7 +115,7 @@ impl UpstreamError {
             kind: kind.as_str(),
             message: message.into(),
             cooldown: None,
-            signature: None,
+            rejects_signature: false,
             lesson: None,
             other_account: false,
         }
@@ -131,11 +128,11 @@ impl UpstreamError {
 }
 
 /// The message in the words that clients and plugins know.
-fn worded(status: u16, signature: Option<Signature>, message: String) -> String {
+fn worded(status: u16, rejects_signature: bool, message: String) -> String {
     if message.is_empty() {
         return format!("the upstream returned status {status} without a message");
     }
-    if signature == Some(Signature::Rejected) {
+    if rejects_signature {
         let known = message.to_lowercase();
         let is_known = ["invalid signature", "corrupted thought signature"]
             .iter()
@@ -182,17 +179,9 @@ fn of_status(http: u16) -> (u16, ErrorType) {
     (status, kind)
 }
 
-fn signature(status: u16, message: &str) -> Option<Signature> {
+fn is_about_signature(message: &str) -> bool {
     let message = message.to_lowercase().replace('_', " ");
-    let about = message.contains("thought signature") || message.contains("thoughtsignature");
-    if status != 400 || !about {
-        return None;
-    }
-    Some(if message.contains("missing") {
-        Signature::Missing
-    } else {
-        Signature::Rejected
-    })
+    message.contains("thought signature") || message.contains("thoughtsignature")
 }
 
 /// Reasons that concern the key's project or account.
@@ -261,7 +250,10 @@ const SPENT: [&str; 8] = [
 fn about_account(word: Option<&str>, message: &str, details: &[Value]) -> Option<ErrorType> {
     let lower = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
-    let is_limit = matches!(word, Some("RESOURCE_EXHAUSTED" | "FAILED_PRECONDITION"));
+    let is_limit = matches!(
+        word,
+        None | Some("RESOURCE_EXHAUSTED" | "FAILED_PRECONDITION")
+    );
     let credits = lower.contains("credit") && says(&["deplet", "exhaust", "used up", "ran out"]);
     if is_limit && (credits || says(&SPENT)) {
         return Some(ErrorType::Billing);
@@ -275,7 +267,7 @@ fn about_account(word: Option<&str>, message: &str, details: &[Value]) -> Option
         .any(|words| message.starts_with(words));
     let refused = matches!(
         word,
-        Some("INVALID_ARGUMENT" | "PERMISSION_DENIED" | "FAILED_PRECONDITION")
+        None | Some("INVALID_ARGUMENT" | "PERMISSION_DENIED" | "FAILED_PRECONDITION")
     ) && says(&REJECTED_WORDS);
     let precondition = word == Some("FAILED_PRECONDITION") && says(&PRECONDITIONS);
     (named || begins || refused || precondition).then_some(ErrorType::Authentication)
@@ -411,7 +403,8 @@ mod tests {
         );
         let missing =
             rejected("Function call is missing a thought_signature in functionCall parts.");
-        assert_eq!(missing.signature, Some(Signature::Missing));
+        assert_eq!(missing.lesson, Some(Lesson::RequiresSignatures));
+        assert!(!missing.rejects_signature);
         assert!(missing.message.starts_with("Function call"));
     }
 

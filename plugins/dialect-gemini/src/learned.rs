@@ -22,6 +22,8 @@ pub(crate) struct Learned {
     pub(crate) vertex: bool,
     /// It rejects system instructions.
     pub(crate) no_system: bool,
+    /// It rejects calls in the history without a signature.
+    pub(crate) requires_signatures: bool,
     /// The largest `maxOutputTokens`.
     pub(crate) most_output: Option<u64>,
     /// The largest `topK`.
@@ -33,6 +35,7 @@ pub(crate) struct Learned {
 pub(crate) enum Lesson {
     Vertex,
     NoSystem,
+    RequiresSignatures,
     MostOutput(u64),
     MostTopK(u64),
 }
@@ -100,6 +103,7 @@ impl Learned {
         match lesson {
             Lesson::Vertex => after.vertex = true,
             Lesson::NoSystem => after.no_system = true,
+            Lesson::RequiresSignatures => after.requires_signatures = true,
             Lesson::MostOutput(most) => after.most_output = Some(most),
             Lesson::MostTopK(most) => after.most_top_k = Some(most),
         }

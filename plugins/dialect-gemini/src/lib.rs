@@ -26,11 +26,11 @@ use witgate_plugin::{
 
 use self::{
     answer::{About, Answer},
-    error::{Signature, UpstreamError},
+    error::UpstreamError,
     learned::Learned,
     model::Model,
     names::Names,
-    request::{Destination, Signatures},
+    request::Destination,
     settings::Settings,
 };
 
@@ -46,8 +46,8 @@ struct DialectGemini {
     /// The client's names of the functions that the current attempt declares.
     names: Names,
     answer: Answer,
-    /// What the upstream reported about signatures. Each is a reason for one retry per exchange.
-    signatures: Signatures,
+    /// Whether the upstream rejected a signature. That is a reason for one retry per exchange.
+    rejected_signatures: bool,
     kind: String,
 }
 
@@ -113,7 +113,7 @@ impl DialectGemini {
             path: &path,
             vertex: learned.vertex || self.settings.is_vertex(&upstream),
             learned: &learned,
-            signatures: self.signatures,
+            rejected_signatures: self.rejected_signatures,
         };
         let (translated, method) = if self.kind == "count_tokens" {
             (request::count(&mut asked, &outline, to), "countTokens")
@@ -185,20 +185,13 @@ impl DialectGemini {
             }
             return Ok(is_new);
         }
-        let known = match error.signature {
-            Some(Signature::Missing) => &mut self.signatures.required,
-            Some(Signature::Rejected) => &mut self.signatures.rejected,
-            None => return Ok(false),
-        };
-        if std::mem::replace(known, true) {
+        if !error.rejects_signature || std::mem::replace(&mut self.rejected_signatures, true) {
             return Ok(false);
         }
-        if error.signature == Some(Signature::Rejected) {
-            signatures::rejected(&upstream, request)?;
-        }
-        log::info(
-            "the upstream rejected the signatures; retrying once with the documented placeholder",
-        );
+        signatures::rejected(&upstream, request)?;
+        log::info(format!(
+            "`{upstream}` rejected a signature; retrying once with the documented placeholder"
+        ));
         Ok(true)
     }
 }

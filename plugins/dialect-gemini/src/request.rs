@@ -43,22 +43,18 @@ pub(crate) struct Destination<'a> {
     pub(crate) path: &'a str,
     pub(crate) vertex: bool,
     pub(crate) learned: &'a Learned,
-    pub(crate) signatures: Signatures,
+    /// Whether it has just rejected a signature. It does not say which.
+    pub(crate) rejected_signatures: bool,
 }
 
 impl Destination<'_> {
     fn takes_system(self) -> bool {
         self.model.takes_system() && !self.learned.no_system
     }
-}
 
-/// What is known about the signatures in the history.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Signatures {
-    /// The upstream requires a signature for each step, regardless of the model's name.
-    pub(crate) required: bool,
-    /// The upstream has rejected a signature.
-    pub(crate) rejected: bool,
+    fn requires_signatures(self) -> bool {
+        self.model.requires_signatures() || self.learned.requires_signatures
+    }
 }
 
 /// The categories that have a safety filter.
@@ -207,7 +203,9 @@ fn generation<'a>(
         Some(_) if !asked.tools.is_empty() && !to.model.formats_beside_tools() => {
             return Err(rejected("output_config.format beside tools"));
         }
-        schema => schema.as_ref().map(schema::of_response),
+        schema => schema
+            .as_ref()
+            .map(|schema| schema::of_response(schema, &mut dropped.keywords)),
     };
     Ok(GenerationConfig {
         max_output_tokens: max_output(to, asked, settings, dropped),
@@ -244,11 +242,11 @@ fn max_output(
     dropped: &mut Dropped,
 ) -> Option<u64> {
     let wanted = asked.max_tokens.as_ref()?.as_u64()?;
-    let most = to
-        .learned
-        .most_output
-        .or(settings.max_output_tokens)
-        .or_else(|| to.model.most_output())
+    let known = settings.max_output_tokens.or(to.model.most_output());
+    let most = [known, to.learned.most_output]
+        .into_iter()
+        .flatten()
+        .min()
         .unwrap_or(wanted);
     if wanted > most {
         dropped.changed.add(format!("max_tokens lowered to {most}"));

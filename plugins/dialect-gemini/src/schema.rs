@@ -93,15 +93,16 @@ fn one_object(branches: Vec<Value>) -> Object {
     whole
 }
 
-/// The schema of a response, which Gemini accepts as JSON Schema except for `const`.
-pub(crate) fn of_response(schema: &Value) -> Value {
+/// The schema of a response, which Gemini accepts as JSON Schema except for `const`, and for empty
+/// values in `enum`.
+pub(crate) fn of_response(schema: &Value, lost: &mut Counts) -> Value {
     match schema {
-        Value::Object(object) => Value::Object(of_response_object(object)),
+        Value::Object(object) => Value::Object(of_response_object(object, lost)),
         other => other.clone(),
     }
 }
 
-fn of_response_object(object: &Object) -> Object {
+fn of_response_object(object: &Object, lost: &mut Counts) -> Object {
     let mut out = Object::new();
     for (key, value) in object {
         let (key, value) = match (key.as_str(), value) {
@@ -113,16 +114,31 @@ fn of_response_object(object: &Object) -> Object {
             ) => {
                 let named = named
                     .iter()
-                    .map(|(name, schema)| (name.clone(), of_response(schema)));
+                    .map(|(name, schema)| (name.clone(), of_response(schema, lost)));
                 (key.as_str(), Value::Object(named.collect()))
             }
             ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(list)) => {
-                (key.as_str(), list.iter().map(of_response).collect())
+                let list = list.iter().map(|schema| of_response(schema, lost));
+                (key.as_str(), list.collect())
             }
-            ("items" | "additionalProperties" | "not", value) => (key.as_str(), of_response(value)),
+            ("items" | "additionalProperties" | "not", value) => {
+                (key.as_str(), of_response(value, lost))
+            }
             (key, value) => (key, value.clone()),
         };
-        out.insert(key.to_owned(), value);
+        match value {
+            Value::Array(values) if key == "enum" && values.contains(&json!("")) => {
+                lost.add("enum");
+                let filled = values.into_iter().filter(|value| *value != json!(""));
+                let filled: Vec<Value> = filled.collect();
+                if !filled.is_empty() {
+                    out.insert(key.to_owned(), Value::Array(filled));
+                }
+            }
+            value => {
+                out.insert(key.to_owned(), value);
+            }
+        }
     }
     out
 }

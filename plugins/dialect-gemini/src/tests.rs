@@ -124,7 +124,7 @@ fn a_model_that_turns_out_to_require_signatures_gets_them_on_retry() {
         { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "ls", "input": {} }] },
         { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": "x" }] },
     ]});
-    let mut exchange = Gemini::new(body).dialect("gemini");
+    let mut exchange = Gemini::new(&body).dialect("gemini");
     exchange.on_attempt().unwrap();
     assert!(!exchange.body().contains("thoughtSignature"));
     let missing = json!({ "error": { "code": 400, "status": "INVALID_ARGUMENT",
@@ -144,6 +144,12 @@ fn a_model_that_turns_out_to_require_signatures_gets_them_on_retry() {
     let mut failed = Failed::new(400, "invalid_request_error", &missing);
     exchange.on_failure(&mut failed).unwrap();
     assert_eq!(failed.retry(), None, "once is enough");
+    let mut later = exchange.next(&body).dialect("gemini");
+    later.on_attempt().unwrap();
+    assert!(
+        later.body().contains("thoughtSignature"),
+        "it is remembered"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use witgate_plugin::ErrorType;
 
-use crate::error::{Signature, UpstreamError};
+use crate::{error::UpstreamError, learned::Lesson};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -107,7 +107,7 @@ impl Finish {
             // The response could be continued with a token that a message cannot carry.
             "CONTINUATION" => End::Noted("max_tokens", "CONTINUATION"),
             "MISSING_THOUGHT_SIGNATURE" => End::Fail(UpstreamError {
-                signature: Some(Signature::Missing),
+                lesson: Some(Lesson::RequiresSignatures),
                 ..self.failed(ErrorType::InvalidRequest, "MISSING_THOUGHT_SIGNATURE")
             }),
             "PUP_LIMITED_DISABLED" => {

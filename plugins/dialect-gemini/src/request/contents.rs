@@ -91,8 +91,7 @@ impl<'a, 'b> Contents<'a, 'b> {
                 }
                 Block::ToolUse(call) => {
                     let first = !std::mem::replace(&mut called, true);
-                    let required = first
-                        && (self.to.signatures.required || self.to.model.requires_signatures());
+                    let required = first && self.to.requires_signatures();
                     let sentinel = required.then_some(SENTINEL);
                     parts.push(Part {
                         thought_signature: signature.take().or(sentinel),
@@ -127,7 +126,7 @@ impl<'a, 'b> Contents<'a, 'b> {
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
         let foreign =
             !self.blocks.outline.has_placeholder(signature) && !signature.chars().all(base64);
-        if foreign || self.to.signatures.rejected {
+        if foreign || self.to.rejected_signatures {
             self.blocks.dropped.left_out.add("thinking.signature");
             return None;
         }

@@ -487,3 +487,18 @@ fn a_schema_that_is_not_an_object_has_no_parameters() {
         assert_eq!(of(&schema).0, None, "{schema}");
     }
 }
+
+#[test]
+fn a_response_schema_has_no_empty_values_either() {
+    let schema = json!({ "$schema": "x", "properties": {
+        "a": { "enum": ["", "b"] }, "c": { "const": "" }, "enum": { "type": "string" },
+        "d": { "items": { "anyOf": [{ "enum": [""] }, { "type": "null" }] } },
+    } });
+    let wanted = json!({ "properties": {
+        "a": { "enum": ["b"] }, "c": {}, "enum": { "type": "string" },
+        "d": { "items": { "anyOf": [{}, { "type": "null" }] } },
+    } });
+    let mut lost = Counts::default();
+    assert_eq!(of_response(&schema, &mut lost), wanted);
+    assert_eq!(lost.words().as_deref(), Some("enum(3)"));
+}
