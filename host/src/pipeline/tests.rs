@@ -1,7 +1,5 @@
 //! Real components on the real engine: the built-in plugins and the guests that misbehave.
 
-mod cost;
-
 use std::{
     collections::BTreeSet,
     fs,
