@@ -7,10 +7,15 @@
 mod catalog; // the loaded set: layers, order, what is kept when a plugin is rejected
 mod files; // the plugin folder
 mod plugin; // compiles, links and loads one component
+mod code; // a component that is compiled and linked
 mod instance_slots; // the instances of one exchange
 mod instance; // one instance: deadline, memory, traps
+mod lend; // what a call lends to it
+mod hook_call; // one call: instance, receipt, failure
+mod views; // what a call sees of the exchange
 mod host_functions; // what a plugin may call
 mod verdict; // what a hook decided
+mod response_chain; // response hooks, one after the other
 mod translator; // a dialect's plugin, lent to the response that it translates
 mod response_hooks; // the response on its way to the client
 mod runtime; // engine, linker, ticker and slots of the process
@@ -32,12 +37,13 @@ use witgate_document::Operation;
 
 use self::{
     catalog::Entry,
-    host_functions::{EditScope, FailureView, Journal, RequestView},
+    hook_call::HookCalls,
     instance::PluginError,
     instance_slots::InstanceSlots,
     plugin::Plugin,
-    translator::LentInstance,
+    translator::Loan,
     verdict::Returned,
+    views::{EditScope, FailureView, Journal, RequestView},
 };
 use crate::{
     config::OnError,
@@ -126,16 +132,18 @@ impl Catalog {
     /// Begins an exchange. The run keeps this catalog, whatever is loaded in the meantime.
     pub(crate) fn begin(self: &Arc<Self>, runtime: &Arc<Runtime>) -> Run {
         Run {
-            catalog: Arc::clone(self),
-            runtime: Arc::clone(runtime),
+            calls: HookCalls {
+                catalog: Arc::clone(self),
+                runtime: Arc::clone(runtime),
+                slots: InstanceSlots::default(),
+                receipt: Receipt::default(),
+            },
             kind: RequestKind::Messages,
             size: 0,
-            slots: InstanceSlots::default(),
             lasting_edits: 0,
             lasting_notes: 0,
             messages_request: None,
-            lent: None,
-            receipt: Receipt::default(),
+            loan: None,
         }
     }
 
@@ -146,12 +154,10 @@ impl Catalog {
 
 /// The hook calls of one exchange, up to the response.
 pub(crate) struct Run {
-    catalog: Arc<Catalog>,
-    runtime: Arc<Runtime>,
+    calls: HookCalls,
     kind: RequestKind,
     /// The size of the client's body, which deadlines depend on.
     size: usize,
-    slots: InstanceSlots,
     /// How many of the receipt's edits apply to all attempts.
     lasting_edits: usize,
     /// How many of its notes do.
@@ -160,8 +166,7 @@ pub(crate) struct Run {
     /// plugins see the shapes of the Messages API only.
     messages_request: Option<Request>,
     /// The dialect's plugin, if it translates the response of the current attempt.
-    lent: Option<LentInstance>,
-    receipt: Receipt,
+    loan: Option<Loan>,
 }
 
 /// What a request or attempt hook decided.
@@ -193,41 +198,27 @@ impl Run {
     pub(crate) async fn on_request(&mut self, request: &mut Request) -> Result<Decision, Fault> {
         self.kind = request.kind;
         self.size = request.body.len();
-        let catalog = Arc::clone(&self.catalog);
+        let catalog = Arc::clone(&self.calls.catalog);
         for &at in catalog.with_hook(Hook::Request) {
-            let plugin = &catalog.plugins[at];
             let facts = Facts {
                 kind: request.kind,
                 headers: Some(&request.headers),
                 target: None,
             };
-            if !self.guard_holds(at, plugin, Hook::Request, facts, request)? {
+            if !self.guard_holds(at, Hook::Request, facts, request)? {
                 continue;
             }
-            let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let decided = match self
-                .slots
-                .instance(runtime, at, plugin, &request.id, receipt)
-                .await
-            {
-                Ok(instance) => {
-                    let _call = self.receipt.call(plugin, Hook::Request);
-                    let view = RequestView::lend(request, EditScope::Edit);
-                    let (outcome, view) =
-                        instance.on_request(view, plugin.deadline(self.size)).await;
-                    self.settle(plugin, request, outcome, view)
-                }
-                Err(error) => Err(error),
-            };
-            self.lasting_edits = self.receipt.edits.len();
-            self.lasting_notes = self.receipt.notes.len();
+            let decided = self.decide(at, request, None).await;
+            self.lasting_edits = self.calls.receipt.edits.len();
+            self.lasting_notes = self.calls.receipt.notes.len();
             match decided {
                 Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
-                Err(error) => self.failed(at, plugin, "on-request", &error)?,
+                Err(error) => self.failed(at, "on-request", &error)?,
             }
-            if plugin.code.hooks() == [Hook::Request] && !self.slots.is_out(at) {
-                self.slots.release(at);
+            let only_hook = catalog.plugins[at].code.hooks() == [Hook::Request];
+            if only_hook && !self.calls.slots.is_out(at) {
+                self.calls.slots.release(at);
             }
         }
         Ok(Decision::Proceed)
@@ -237,12 +228,12 @@ impl Run {
     /// free, the exchange fails with a 529 before the first byte, never later. Instances that no
     /// later hook can need are dropped.
     pub(crate) fn reserve(&mut self, request: &Request, targets: &[Target]) -> Result<(), Fault> {
-        let Self {
+        let HookCalls {
             catalog,
             runtime,
             slots,
             ..
-        } = self;
+        } = &mut self.calls;
         let mut wanted = Vec::new();
         for (at, plugin) in catalog.plugins.iter().enumerate() {
             if slots.is_out(at) {
@@ -283,41 +274,26 @@ impl Run {
         self.messages_request = None;
         let mut translated = !target.is_foreign();
         // The edits of an earlier attempt are not sent.
-        self.receipt.edits.truncate(self.lasting_edits);
-        self.receipt.notes.truncate(self.lasting_notes);
-        let catalog = Arc::clone(&self.catalog);
+        self.calls.receipt.edits.truncate(self.lasting_edits);
+        self.calls.receipt.notes.truncate(self.lasting_notes);
+        let catalog = Arc::clone(&self.calls.catalog);
         for &at in catalog.with_hook(Hook::Attempt) {
-            let plugin = &catalog.plugins[at];
+            let is_dialect = catalog.plugins[at].is_dialect();
             let facts = Facts {
                 kind: request.kind,
                 headers: Some(&request.headers),
                 target: Some(target.facts()),
             };
-            if !self.guard_holds(at, plugin, Hook::Attempt, facts, request)? {
+            if !self.guard_holds(at, Hook::Attempt, facts, request)? {
                 continue;
             }
-            if plugin.is_dialect() {
+            if is_dialect {
                 self.messages_request = Some(request.clone());
             }
-            let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let decided = match self
-                .slots
-                .instance(runtime, at, plugin, &request.id, receipt)
-                .await
-            {
-                Ok(instance) => {
-                    let _call = self.receipt.call(plugin, Hook::Attempt);
-                    let view = RequestView::lend(request, EditScope::Redirect);
-                    let limit = plugin.deadline(self.size);
-                    let (outcome, view) = instance.on_attempt(view, target.clone(), limit).await;
-                    self.settle(plugin, request, outcome, view)
-                }
-                Err(error) => Err(error),
-            };
-            match decided {
-                Ok(Decision::Proceed) => translated |= plugin.is_dialect(),
+            match self.decide(at, request, Some(target)).await {
+                Ok(Decision::Proceed) => translated |= is_dialect,
                 Ok(decision) => return Ok(decision),
-                Err(error) => self.failed(at, plugin, "on-attempt", &error)?,
+                Err(error) => self.failed(at, "on-attempt", &error)?,
             }
         }
         if !translated {
@@ -336,7 +312,7 @@ impl Run {
         self.recall();
         let messages_request = self.messages_request.take();
         let request = messages_request.as_ref().unwrap_or(request);
-        let catalog = Arc::clone(&self.catalog);
+        let catalog = Arc::clone(&self.calls.catalog);
         let facts = Facts {
             kind: request.kind,
             headers: Some(&request.headers),
@@ -347,32 +323,24 @@ impl Run {
             let guard = plugin.guard(Hook::Failure);
             let holds = guard
                 .is_some_and(|guard| guard.holds_for_failure(facts, failure.status, &request.body));
-            if !holds || !speaks(plugin, &target.dialect) || self.slots.is_out(at) {
-                self.receipt.guarded(plugin, Hook::Failure);
+            if !holds || !speaks(plugin, &target.dialect) || self.calls.slots.is_out(at) {
+                self.calls.guarded(at, Hook::Failure);
                 continue;
             }
-            let (runtime, receipt) = (&self.runtime, &mut self.receipt);
-            let outcome = match self
-                .slots
-                .instance(runtime, at, plugin, &request.id, receipt)
-                .await
-            {
-                Ok(instance) => {
-                    let _call = self.receipt.call(plugin, Hook::Failure);
-                    let views = (
-                        RequestView::read_only(request),
-                        FailureView(failure.clone()),
-                    );
-                    let limit = plugin.deadline(self.size);
+            let limit = plugin.deadline(self.size);
+            let view = FailureView(failure.clone());
+            let outcome = self
+                .calls
+                .call(at, Hook::Failure, &request.id, async |instance| {
+                    let request = RequestView::read_only(request);
                     instance
-                        .on_failure(views.0, target.clone(), views.1, limit)
+                        .on_failure(request, target.clone(), view, limit)
                         .await
-                }
-                Err(error) => Err(error),
-            };
+                })
+                .await;
             match outcome {
                 Ok(FailureView(corrected)) => failure = corrected,
-                Err(error) => self.failed(at, plugin, "on-failure", &error)?,
+                Err(error) => self.failed(at, "on-failure", &error)?,
             }
         }
         Ok(failure)
@@ -386,18 +354,18 @@ impl Run {
 
     pub(crate) fn receipt(&mut self) -> &Receipt {
         self.recall();
-        &self.receipt
+        &self.calls.receipt
     }
 
     /// Whether to call a request or attempt hook.
     fn guard_holds(
         &mut self,
         at: usize,
-        plugin: &Plugin,
         hook: Hook,
         facts: Facts<'_>,
         request: &Request,
     ) -> Result<bool, Fault> {
+        let plugin = &self.calls.catalog.plugins[at];
         let Some(guard) = plugin.guard(hook) else {
             return Ok(false);
         };
@@ -411,9 +379,37 @@ impl Run {
                 )
             })?;
         if !guard_holds {
-            self.receipt.guarded(plugin, hook);
+            self.calls.guarded(at, hook);
         }
-        Ok(guard_holds && !self.slots.is_out(at))
+        Ok(guard_holds && !self.calls.slots.is_out(at))
+    }
+
+    /// Calls the attempt hook if there is a target, else the request hook. The edits take effect if
+    /// the call succeeded.
+    async fn decide(
+        &mut self,
+        at: usize,
+        request: &mut Request,
+        target: Option<&Target>,
+    ) -> Result<Decision, PluginError> {
+        let plugin = Arc::clone(&self.calls.catalog.plugins[at]);
+        let limit = plugin.deadline(self.size);
+        let hook = target.map_or(Hook::Request, |_| Hook::Attempt);
+        let id = request.id.clone();
+        let called = self.calls.call(at, hook, &id, async |instance| {
+            Ok(match target {
+                None => {
+                    let view = RequestView::lend(request, EditScope::Edit);
+                    instance.on_request(view, limit).await
+                }
+                Some(target) => {
+                    let view = RequestView::lend(request, EditScope::Redirect);
+                    instance.on_attempt(view, target.clone(), limit).await
+                }
+            })
+        });
+        let (outcome, view) = called.await?;
+        self.settle(&plugin, request, outcome, view)
     }
 
     /// Returns the lent parts to the request, with the edits if the call succeeded.
@@ -444,12 +440,12 @@ impl Run {
     }
 
     fn note(&mut self, plugin: &Plugin, mut journal: Journal) {
-        self.receipt
-            .note(plugin.id(), std::mem::take(&mut journal.notes).into_lines());
+        let receipt = &mut self.calls.receipt;
+        receipt.note(plugin.id(), std::mem::take(&mut journal.notes).into_lines());
         if journal.count == 0 {
             return;
         }
-        self.receipt.edits.push(Edits {
+        receipt.edits.push(Edits {
             plugin: plugin.id().clone(),
             count: journal.count,
             patch: journal.edits,
@@ -457,17 +453,14 @@ impl Run {
         });
     }
 
-    /// Records a failed call. The plugin is not called again; the exchange ends or continues
-    /// without it.
     fn failed(
         &mut self,
         at: usize,
-        plugin: &Plugin,
-        hook: &'static str,
+        function: &'static str,
         error: &PluginError,
     ) -> Result<(), Fault> {
-        self.slots.dismiss(at);
-        self.receipt.failed(plugin, hook, error, plugin.on_error)
+        let on_error = self.calls.catalog.plugins[at].on_error;
+        self.calls.failed(at, function, error, on_error)
     }
 }
 

@@ -18,22 +18,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("host", &["config/load", "config/upstreams"]),
-    ("host", &["pipeline/response_hooks", "pipeline/translator"]),
-    (
-        "host",
-        &[
-            "pipeline/bindings",
-            "pipeline/host_functions",
-            "pipeline/host_functions/failure",
-            "pipeline/host_functions/request",
-            "pipeline/host_functions/response",
-            "pipeline/host_functions/verdict",
-        ],
-    ),
-    (
-        "host",
-        &["pipeline/instance", "pipeline/plugin", "pipeline/runtime"],
-    ),
     ("host", &["upstream/echo", "upstream/models"]),
 ];
 

@@ -278,10 +278,9 @@ async fn send(
         .map_err(no_response)?;
     // Error responses are translated by the failure hooks.
     let translator = match target.is_foreign() && response.status.is_success() {
-        true => run.translator(head_of(request, target, &response)).await,
-        false => Ok(None),
+        true => run.translator(head_of(request, target, &response)),
+        false => None,
     };
-    let translator = translator.map_err(no_response)?;
     match read_response(response, request.kind, target, &deadline, translator).await? {
         Received::Stream(stream) if !request.stream => {
             stream.collect(target).await.map(Received::Json)

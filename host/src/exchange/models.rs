@@ -83,7 +83,7 @@ async fn request_list(
     let response = upstream.send(&request, credential, "").await?;
     let head = head_of(&request, target, &response);
     let translator = match response.status.is_success() {
-        true => run.translator(head.clone()).await?,
+        true => run.translator(head.clone()),
         false => None,
     };
     let deadline = Deadline::of(target, "response", snapshot.config.retry.answer);

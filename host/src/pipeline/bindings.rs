@@ -12,10 +12,10 @@ pub(super) mod plugin {
         exports: { default: async },
         require_store_data_send: true,
         with: {
-            "witgate:plugin/exchange.request": crate::pipeline::host_functions::RequestView,
-            "witgate:plugin/exchange.target": crate::pipeline::host_functions::TargetView,
-            "witgate:plugin/exchange.failure": crate::pipeline::host_functions::FailureView,
-            "witgate:plugin/exchange.response": crate::pipeline::host_functions::ResponseView,
+            "witgate:plugin/exchange.request": crate::pipeline::views::RequestView,
+            "witgate:plugin/exchange.target": crate::pipeline::views::TargetView,
+            "witgate:plugin/exchange.failure": crate::pipeline::views::FailureView,
+            "witgate:plugin/exchange.response": crate::pipeline::views::ResponseView,
             "witgate:plugin/exchange.answer": witgate_contract::verdict::AnswerDraft,
             "witgate:plugin/exchange.refusal": witgate_contract::verdict::RefusalDraft,
         },
@@ -43,6 +43,12 @@ hook!(attempt, "attempt-plugin");
 hook!(failure, "failure-plugin");
 hook!(response, "response-plugin");
 
+pub(super) use self::{
+    attempt::exports::witgate::plugin::attempt_hook,
+    failure::exports::witgate::plugin::failure_hook,
+    request::exports::witgate::plugin::request_hook,
+    response::exports::witgate::plugin::response_hook,
+};
 pub(super) use plugin::witgate::plugin::{
     exchange::{self, EditError, Event, EventVerdict, HookError, RetryTarget, Verdict},
     kv, log, settings,
@@ -59,12 +65,6 @@ impl From<witgate_contract::EditError> for EditError {
             Refused::TooMuch(text) => Self::TooMuch(text),
             Refused::NotAllowed(text) => Self::NotAllowed(text),
         }
-    }
-}
-
-impl From<witgate_document::Error> for EditError {
-    fn from(error: witgate_document::Error) -> Self {
-        witgate_contract::EditError::from(error).into()
     }
 }
 

@@ -20,8 +20,9 @@ use witgate_contract::manifest::Hook;
 use super::{
     Catalog, Evidence, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
+    code::{Code, Hash},
     files::{self, Folder, Unusable},
-    plugin::{self, Code, Hash, Plugin},
+    plugin::{self, Plugin},
 };
 use crate::{
     config::{Config, PluginConfig},

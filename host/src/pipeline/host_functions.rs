@@ -8,10 +8,6 @@ mod response;
 mod verdict;
 mod wasi;
 
-pub(super) use self::request::{EditScope, Journal};
-#[allow(unreachable_pub, reason = "the generated bindings re-export them")]
-pub use self::{failure::FailureView, request::RequestView, response::ResponseView};
-
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -32,10 +28,10 @@ use witgate_contract::{limits, note};
 
 use crate::{
     ids::{ExchangeId, PluginId},
-    message::Target,
     pipeline::{
-        bindings::{exchange, kv, log, plugin, settings},
+        bindings::{EditError, exchange, kv, log, plugin, settings},
         ticker::Allowance,
+        views::TargetView,
     },
     store::Space,
 };
@@ -195,9 +191,12 @@ impl log::Host for Host {
     }
 }
 
-/// One call's view of the attempt's target.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct TargetView(pub(super) Target);
+/// The result of a query or an edit, as the contract has it.
+type Edited<T> = wasmtime::Result<Result<T, EditError>>;
+
+fn edited<T>(outcome: Result<T, witgate_contract::EditError>) -> Edited<T> {
+    Ok(outcome.map_err(EditError::from))
+}
 
 impl exchange::Host for Host {}
 

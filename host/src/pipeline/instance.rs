@@ -6,19 +6,21 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{error::Elapsed, timeout};
-use wasmtime::{Store, Trap, UpdateDeadline, component::Resource};
-use witgate_contract::limits;
+use wasmtime::{Store, Trap, UpdateDeadline};
+use witgate_contract::{limits, manifest::Hook};
 
 use super::{
     bindings::{
-        Event as GuestEvent, EventVerdict, HookError, Verdict, attempt, failure, plugin, request,
-        response,
+        Event as GuestEvent, EventVerdict, HookError, Verdict, attempt_hook, failure_hook,
+        request_hook, response_hook,
     },
-    host_functions::{FailureView, Host, RequestView, ResponseView, TargetView, Tenant},
-    plugin::Code,
+    code::Code,
+    host_functions::{Host, Tenant},
+    lend::Lend,
     runtime::{Runtime, overloaded},
     ticker::{Allowance, Ticker},
     verdict::Returned,
+    views::{FailureView, RequestView, ResponseView, TargetView},
 };
 use crate::{
     fault::Fault,
@@ -32,16 +34,36 @@ pub(super) struct Instance {
     code: Arc<Code>,
     runtime: Arc<Runtime>,
     hooks: Hooks,
+    /// A call has begun and not ended.
+    calling: bool,
 }
 
 /// Hooks that were called, bound on first use.
 #[derive(Default)]
 struct Hooks {
-    request: Option<request::RequestPlugin>,
-    attempt: Option<attempt::AttemptPlugin>,
-    failure: Option<failure::FailurePlugin>,
-    response: Option<response::ResponsePlugin>,
+    request: Option<request_hook::Guest>,
+    attempt: Option<attempt_hook::Guest>,
+    failure: Option<failure_hook::Guest>,
+    response: Option<response_hook::Guest>,
 }
+
+/// A method that returns the hook of its name, bound to the instance on its first use.
+macro_rules! bind {
+    ($hook:ident: $interface:ident, $guest:ident) => {
+        fn $hook(&mut self) -> Result<$interface::Guest, PluginError> {
+            if self.hooks.$hook.is_none() {
+                let exported = self.code.$hook.as_ref().ok_or(PluginError::Lost)?;
+                let bound = exported.load(&mut self.store, &self.instance);
+                let bound = bound.map_err(|error| PluginError::Trapped(flat(&error)))?;
+                self.hooks.$hook = Some(bound.$guest().clone());
+            }
+            self.hooks.$hook.clone().ok_or(PluginError::Lost)
+        }
+    };
+}
+
+/// How a call ended, and what was lent for it.
+type Called<T, L> = (Result<T, PluginError>, Option<L>);
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -60,7 +82,8 @@ pub(super) enum PluginError {
     Unusable(String),
     /// All instance slots are in use.
     NoSlot,
-    /// The store did not return what it was lent.
+    /// The store did not return what it was lent, or has no such hook. This cannot happen: a guest
+    /// only borrows what it was lent, and only exported hooks are called.
     Lost,
 }
 
@@ -111,6 +134,7 @@ impl Instance {
                 code: Arc::clone(code),
                 runtime: Arc::clone(runtime),
                 hooks: Hooks::default(),
+                calling: false,
             }),
             Ok(Err(error)) => Err(plugin_error(store.data(), &error, limits::DEADLINE)),
             Err(_) => Err(PluginError::Deadline(limits::DEADLINE)),
@@ -118,21 +142,22 @@ impl Instance {
     }
 
     /// Binds every hook that the component exports, which checks their types.
-    pub(super) fn bind_all(&mut self) -> wasmtime::Result<()> {
-        let (code, store, instance) = (&self.code, &mut self.store, &self.instance);
-        if let Some(hook) = &code.request {
-            hook.load(&mut *store, instance)?;
-        }
-        if let Some(hook) = &code.attempt {
-            hook.load(&mut *store, instance)?;
-        }
-        if let Some(hook) = &code.failure {
-            hook.load(&mut *store, instance)?;
-        }
-        if let Some(hook) = &code.response {
-            hook.load(&mut *store, instance)?;
+    pub(super) fn bind_all(&mut self) -> Result<(), PluginError> {
+        for hook in self.code.hooks() {
+            match hook {
+                Hook::Request => drop(self.request()?),
+                Hook::Attempt => drop(self.attempt()?),
+                Hook::Failure => drop(self.failure()?),
+                Hook::Response => drop(self.response()?),
+            }
         }
         Ok(())
+    }
+
+    /// Whether it can be called. A call that was dropped before its end has left the store in the
+    /// middle of it.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.calling
     }
 
     pub(super) async fn describe(
@@ -141,13 +166,12 @@ impl Instance {
         limit: Duration,
     ) -> Result<String, PluginError> {
         let bound = self.code.manifest.load(&mut self.store, &self.instance);
-        let bound: plugin::Plugin = bound.map_err(|error| PluginError::Trapped(flat(&error)))?;
-        arm(&mut self.store, limit);
-        let call = bound
-            .witgate_plugin_manifest()
-            .call_describe(&mut self.store, &settings);
-        let ended = watched(&self.runtime.ticker, limit, call).await;
-        self.judge(ended, limit)
+        let bound = bound.map_err(|error| PluginError::Trapped(flat(&error)))?;
+        let manifest = bound.witgate_plugin_manifest();
+        self.run(limit, async |store| {
+            manifest.call_describe(store, &settings).await
+        })
+        .await
     }
 
     /// Calls `on-request`. The view is always returned, unless the store has lost it.
@@ -155,34 +179,13 @@ impl Instance {
         &mut self,
         view: RequestView,
         limit: Duration,
-    ) -> (Result<Returned, PluginError>, Option<RequestView>) {
-        let view = match self.lend(view) {
-            Ok(view) => view,
-            Err(error) => return (Err(error), None),
+    ) -> Called<Returned, RequestView> {
+        let call = async |hook: request_hook::Guest, store: &mut Store<Host>, (view,)| {
+            hook.call_on_request(store, view).await
         };
-        let verdict = self.call_on_request(view.rep(), limit).await;
+        let (verdict, lent) = self.call(Self::request, (view,), limit, call).await;
         let outcome = verdict.and_then(|verdict| self.returned(verdict));
-        (outcome, self.take_back(view))
-    }
-
-    async fn call_on_request(
-        &mut self,
-        view: u32,
-        limit: Duration,
-    ) -> Result<Verdict, PluginError> {
-        let bound = bind(&mut self.hooks.request, || {
-            let hook = self.code.request.as_ref()?;
-            Some(hook.load(&mut self.store, &self.instance))
-        });
-        let Some(hook) = bound? else {
-            return Ok(Verdict::Proceed);
-        };
-        arm(&mut self.store, limit);
-        let call = hook
-            .witgate_plugin_request_hook()
-            .call_on_request(&mut self.store, Resource::new_borrow(view));
-        let ended = watched(&self.runtime.ticker, limit, call).await;
-        self.judge(ended, limit)
+        (outcome, lent.map(|(view,)| view))
     }
 
     /// Calls `on-attempt`, as [`Self::on_request`] does.
@@ -191,45 +194,17 @@ impl Instance {
         view: RequestView,
         target: Target,
         limit: Duration,
-    ) -> (Result<Returned, PluginError>, Option<RequestView>) {
-        let view = match self.lend(view) {
-            Ok(view) => view,
-            Err(error) => return (Err(error), None),
+    ) -> Called<Returned, RequestView> {
+        let lent = (view, TargetView(target));
+        let call = async |hook: attempt_hook::Guest, store: &mut Store<Host>, (view, target)| {
+            hook.call_on_attempt(store, view, target).await
         };
-        let outcome = match self.lend(TargetView(target)) {
-            Ok(target) => {
-                let verdict = self.call_on_attempt(view.rep(), target.rep(), limit).await;
-                self.take_back(target);
-                verdict.and_then(|verdict| self.returned(verdict))
-            }
-            Err(error) => Err(error),
-        };
-        (outcome, self.take_back(view))
+        let (verdict, lent) = self.call(Self::attempt, lent, limit, call).await;
+        let outcome = verdict.and_then(|verdict| self.returned(verdict));
+        (outcome, lent.map(|(view, _)| view))
     }
 
-    async fn call_on_attempt(
-        &mut self,
-        view: u32,
-        target: u32,
-        limit: Duration,
-    ) -> Result<Verdict, PluginError> {
-        let bound = bind(&mut self.hooks.attempt, || {
-            let hook = self.code.attempt.as_ref()?;
-            Some(hook.load(&mut self.store, &self.instance))
-        });
-        let Some(hook) = bound? else {
-            return Ok(Verdict::Proceed);
-        };
-        arm(&mut self.store, limit);
-        let call = hook.witgate_plugin_attempt_hook().call_on_attempt(
-            &mut self.store,
-            Resource::new_borrow(view),
-            Resource::new_borrow(target),
-        );
-        let ended = watched(&self.runtime.ticker, limit, call).await;
-        self.judge(ended, limit)
-    }
-
+    /// Calls `on-failure`. Returns the failure with the plugin's corrections.
     pub(super) async fn on_failure(
         &mut self,
         request: RequestView,
@@ -237,26 +212,16 @@ impl Instance {
         failure: FailureView,
         limit: Duration,
     ) -> Result<FailureView, PluginError> {
-        bind(&mut self.hooks.failure, || {
-            let hook = self.code.failure.as_ref()?;
-            Some(hook.load(&mut self.store, &self.instance))
-        })?;
-        let (request, target) = (self.lend(request)?, self.lend(TargetView(target))?);
-        let failure = self.lend(failure)?;
-        if let Some(hook) = &self.hooks.failure {
-            arm(&mut self.store, limit);
-            let call = hook.witgate_plugin_failure_hook().call_on_failure(
-                &mut self.store,
-                Resource::new_borrow(request.rep()),
-                Resource::new_borrow(target.rep()),
-                Resource::new_borrow(failure.rep()),
-            );
-            let ended = watched(&self.runtime.ticker, limit, call).await;
-            self.judge(ended, limit)?;
-        }
-        self.take_back(request);
-        self.take_back(target);
-        self.take_back(failure).ok_or_else(lost)
+        let lent = (request, TargetView(target), failure);
+        let call = async |hook: failure_hook::Guest,
+                          store: &mut Store<Host>,
+                          (request, target, failure)| {
+            hook.call_on_failure(store, request, target, failure).await
+        };
+        let (outcome, lent) = self.call(Self::failure, lent, limit, call).await;
+        outcome?;
+        let (_, _, failure) = lent.ok_or(PluginError::Lost)?;
+        Ok(failure)
     }
 
     /// Calls `on-event`. Returns the verdict and the view with the edits of the call; `event` is as
@@ -267,25 +232,16 @@ impl Instance {
         event: &mut Event,
         limit: Duration,
     ) -> Result<(EventVerdict, ResponseView), PluginError> {
-        self.bind_response()?;
-        let view = self.lend(view)?;
-        let Some(hook) = &self.hooks.response else {
-            return Err(lost());
-        };
         let shown = GuestEvent {
             name: std::mem::take(&mut event.name),
             data: std::mem::take(&mut event.data),
         };
-        arm(&mut self.store, limit);
-        let call = hook.witgate_plugin_response_hook().call_on_event(
-            &mut self.store,
-            Resource::new_borrow(view.rep()),
-            &shown,
-        );
-        let ended = watched(&self.runtime.ticker, limit, call).await;
+        let call = async |hook: response_hook::Guest, store: &mut Store<Host>, (view,)| {
+            hook.call_on_event(store, view, &shown).await
+        };
+        let called = self.call(Self::response, (view,), limit, call).await;
         (event.name, event.data) = (shown.name, shown.data);
-        let verdict = self.judge(ended, limit)?;
-        Ok((verdict, self.take_back(view).ok_or_else(lost)?))
+        with_view(called)
     }
 
     pub(super) async fn on_end(
@@ -293,60 +249,71 @@ impl Instance {
         view: ResponseView,
         limit: Duration,
     ) -> Result<(Vec<GuestEvent>, ResponseView), PluginError> {
-        self.bind_response()?;
-        let view = self.lend(view)?;
-        let Some(hook) = &self.hooks.response else {
-            return Err(lost());
+        let call = async |hook: response_hook::Guest, store: &mut Store<Host>, (view,)| {
+            hook.call_on_end(store, view).await
         };
-        arm(&mut self.store, limit);
-        let call = hook
-            .witgate_plugin_response_hook()
-            .call_on_end(&mut self.store, Resource::new_borrow(view.rep()));
-        let ended = watched(&self.runtime.ticker, limit, call).await;
-        let events = self.judge(ended, limit)?;
-        Ok((events, self.take_back(view).ok_or_else(lost)?))
+        with_view(self.call(Self::response, (view,), limit, call).await)
     }
 
     pub(super) async fn on_body(
         &mut self,
         view: ResponseView,
-        body: String,
+        body: &str,
         limit: Duration,
     ) -> Result<(Option<String>, ResponseView), PluginError> {
-        self.bind_response()?;
-        let view = self.lend(view)?;
-        let Some(hook) = &self.hooks.response else {
-            return Err(lost());
+        let body = body.to_owned();
+        let call = async |hook: response_hook::Guest, store: &mut Store<Host>, (view,)| {
+            hook.call_on_body(store, view, &body).await
         };
+        with_view(self.call(Self::response, (view,), limit, call).await)
+    }
+
+    /// Calls a hook, which borrows `lent` for the call. It is returned however the call ends, unless
+    /// the store has lost it.
+    async fn call<H, L: Lend, T, E: Into<PluginError>>(
+        &mut self,
+        bind: impl FnOnce(&mut Self) -> Result<H, PluginError>,
+        lent: L,
+        limit: Duration,
+        hook: impl AsyncFnOnce(H, &mut Store<Host>, L::Handles) -> wasmtime::Result<Result<T, E>>,
+    ) -> Called<T, L> {
+        let bound = match bind(self) {
+            Ok(bound) => bound,
+            Err(error) => return (Err(error), Some(lent)),
+        };
+        let handles = match lent.lend(self.store.data_mut()) {
+            Ok(handles) => handles,
+            Err(error) => return (Err(PluginError::Trapped(error.to_string())), None),
+        };
+        let borrowed = L::borrowed(&handles);
+        let outcome = self
+            .run(limit, async |store| hook(bound, store, borrowed).await)
+            .await;
+        (outcome, L::take_back(handles, self.store.data_mut()))
+    }
+
+    /// Runs a call of the component within a time limit.
+    async fn run<T, E: Into<PluginError>>(
+        &mut self,
+        limit: Duration,
+        call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<Result<T, E>>,
+    ) -> Result<T, PluginError> {
         arm(&mut self.store, limit);
-        let call = hook.witgate_plugin_response_hook().call_on_body(
-            &mut self.store,
-            Resource::new_borrow(view.rep()),
-            &body,
-        );
-        let ended = watched(&self.runtime.ticker, limit, call).await;
-        let body = self.judge(ended, limit)?;
-        Ok((body, self.take_back(view).ok_or_else(lost)?))
+        self.calling = true;
+        let ended = watched(&self.runtime.ticker, limit, call(&mut self.store)).await;
+        self.calling = false;
+        match ended {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => Err(error.into()),
+            Ok(Err(error)) => Err(plugin_error(self.store.data(), &error, limit)),
+            Err(_) => Err(PluginError::Deadline(limit)),
+        }
     }
 
-    fn bind_response(&mut self) -> Result<(), PluginError> {
-        bind(&mut self.hooks.response, || {
-            let hook = self.code.response.as_ref()?;
-            Some(hook.load(&mut self.store, &self.instance))
-        })?;
-        Ok(())
-    }
-
-    fn lend<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, PluginError> {
-        self.store
-            .data_mut()
-            .lend(value)
-            .map_err(|error| PluginError::Trapped(error.to_string()))
-    }
-
-    fn take_back<T: 'static>(&mut self, handle: Resource<T>) -> Option<T> {
-        self.store.data_mut().table.delete(handle).ok()
-    }
+    bind!(request: request_hook, witgate_plugin_request_hook);
+    bind!(attempt: attempt_hook, witgate_plugin_attempt_hook);
+    bind!(failure: failure_hook, witgate_plugin_failure_hook);
+    bind!(response: response_hook, witgate_plugin_response_hook);
 
     /// The verdict, with the answer or refusal that the plugin made.
     fn returned(&mut self, verdict: Verdict) -> Result<Returned, PluginError> {
@@ -358,31 +325,13 @@ impl Instance {
         };
         returned.map_err(|error| PluginError::Trapped(flat(&error)))
     }
-
-    fn judge<T, E: Into<PluginError>>(
-        &self,
-        ended: Result<wasmtime::Result<Result<T, E>>, Elapsed>,
-        limit: Duration,
-    ) -> Result<T, PluginError> {
-        match ended {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => Err(error.into()),
-            Ok(Err(error)) => Err(plugin_error(self.store.data(), &error, limit)),
-            Err(_) => Err(PluginError::Deadline(limit)),
-        }
-    }
 }
 
-/// The hook, bound to the instance on its first use. `None` if the component does not export it.
-fn bind<H>(
-    bound: &mut Option<H>,
-    load: impl FnOnce() -> Option<wasmtime::Result<H>>,
-) -> Result<Option<&H>, PluginError> {
-    if bound.is_none() {
-        let loaded = load().transpose();
-        *bound = loaded.map_err(|error| PluginError::Trapped(flat(&error)))?;
-    }
-    Ok(bound.as_ref())
+/// The result of a response hook, with the view that holds its edits.
+fn with_view<T, V>((outcome, lent): Called<T, (V,)>) -> Result<(T, V), PluginError> {
+    let value = outcome?;
+    let (view,) = lent.ok_or(PluginError::Lost)?;
+    Ok((value, view))
 }
 
 /// Starts the time limit of the next call.
@@ -417,11 +366,6 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
         Some(text) => PluginError::Panicked(text),
         None => PluginError::Trapped(flat(error)),
     }
-}
-
-/// This cannot happen: a guest only borrows what it was lent, and only exported hooks are called.
-fn lost() -> PluginError {
-    PluginError::Lost
 }
 
 /// An error of the engine and its causes, in one line.

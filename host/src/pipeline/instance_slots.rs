@@ -21,7 +21,7 @@ struct InstanceSlot {
     state: SlotState,
 }
 
-pub(super) enum SlotState {
+enum SlotState {
     /// It has a slot and no instance yet.
     Reserved(Slot),
     Live(LiveInstance),
@@ -29,17 +29,10 @@ pub(super) enum SlotState {
     Out,
 }
 
-pub(super) struct LiveInstance {
-    pub(super) instance: Box<Instance>,
+struct LiveInstance {
+    instance: Box<Instance>,
     /// Released with the instance.
     slot: Slot,
-}
-
-impl LiveInstance {
-    /// Drops the instance and keeps its slot for another one.
-    pub(super) fn vacated(self) -> SlotState {
-        SlotState::Reserved(self.slot)
-    }
 }
 
 impl InstanceSlots {
@@ -112,17 +105,28 @@ impl InstanceSlots {
         }
     }
 
-    /// Takes a live instance out, until [`Self::put_back`].
-    pub(super) fn lend(&mut self, plugin: usize) -> Option<LiveInstance> {
-        let place = self.0.iter().position(|entry| entry.plugin == plugin)?;
-        match self.0.swap_remove(place).state {
-            SlotState::Live(live) => Some(live),
-            SlotState::Reserved(_) | SlotState::Out => None,
-        }
+    /// Takes these plugins' slots out, with their instances, until [`Self::put_back`].
+    pub(super) fn lend(&mut self, plugins: &[usize]) -> Self {
+        let lent = self
+            .0
+            .extract_if(.., |entry| plugins.contains(&entry.plugin));
+        Self(lent.collect())
     }
 
-    pub(super) fn put_back(&mut self, plugin: usize, state: SlotState) {
-        self.0.push(InstanceSlot { plugin, state });
+    pub(super) fn put_back(&mut self, lent: Self) {
+        self.0.extend(lent.0);
+    }
+
+    /// Drops the instances that were left in the middle of a call, and keeps their slots for others.
+    pub(super) fn drop_unusable(&mut self) {
+        for entry in &mut self.0 {
+            entry.state = match std::mem::replace(&mut entry.state, SlotState::Out) {
+                SlotState::Live(live) if !live.instance.is_usable() => {
+                    SlotState::Reserved(live.slot)
+                }
+                state => state,
+            };
+        }
     }
 
     /// Drops the instance of a plugin that failed, which is not called again.

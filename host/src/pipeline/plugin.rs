@@ -1,13 +1,9 @@
 //! Loads a plugin: checks the component's version, hooks and imports, instantiates it once and
 //! reads its manifest. Each failure is one clear line.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::Component;
 use witgate_contract::{
     guard::Guard,
     limits,
@@ -16,7 +12,8 @@ use witgate_contract::{
 
 use super::{
     bindings::{attempt, failure, plugin, request, response},
-    host_functions::{Host, Tenant, is_granted},
+    code::{Code, Hash},
+    host_functions::{Tenant, is_granted},
     instance::{Instance, PluginError, deadline, flat},
     runtime::Runtime,
 };
@@ -30,21 +27,6 @@ use crate::{
 /// works if all its imports exist.
 const OFFERED: (u64, u64, u64) = (0, 2, 0);
 const PACKAGE: &str = "witgate:plugin/";
-
-/// SHA-256 of a component.
-pub(super) type Hash = [u8; 32];
-
-/// A compiled and linked component. It depends on its bytes alone, so several settings can share
-/// it.
-pub(super) struct Code {
-    pub(super) hash: Hash,
-    pub(super) pre: InstancePre<Host>,
-    pub(super) manifest: plugin::PluginIndices,
-    pub(super) request: Option<request::RequestPluginIndices>,
-    pub(super) attempt: Option<attempt::AttemptPluginIndices>,
-    pub(super) failure: Option<failure::FailurePluginIndices>,
-    pub(super) response: Option<response::ResponsePluginIndices>,
-}
 
 /// A component with a name and settings, loaded and ready.
 pub(super) struct Plugin {
@@ -80,38 +62,6 @@ impl Plugin {
 
     pub(super) fn deadline(&self, size: usize) -> Duration {
         deadline(self.config.deadline, size)
-    }
-}
-
-/// Results of compiling components that are not loaded, so that a bad file is not compiled again at
-/// each scan of the folder.
-#[derive(Default)]
-pub(super) struct CompileCache(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
-
-impl CompileCache {
-    fn get(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(hash)
-            .cloned()
-    }
-
-    fn insert(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
-        let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Few entries are useful. After many bad builds an earlier one is compiled again.
-        if outcomes.len() >= 32 {
-            outcomes.clear();
-        }
-        outcomes.insert(hash, outcome);
-    }
-
-    /// Removes a component that is loaded: its plugin holds the code.
-    pub(super) fn forget(&self, hash: &Hash) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(hash);
     }
 }
 
@@ -168,22 +118,6 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
     Ok(code)
 }
 
-impl Code {
-    pub(super) fn hooks(&self) -> Vec<Hook> {
-        let exported = [
-            self.request.is_some(),
-            self.attempt.is_some(),
-            self.failure.is_some(),
-            self.response.is_some(),
-        ];
-        Hook::ALL
-            .into_iter()
-            .zip(exported)
-            .filter_map(|(hook, exported)| exported.then_some(hook))
-            .collect()
-    }
-}
-
 /// Loads the component with a name and settings. The error completes the sentence "plugin X ...".
 pub(super) async fn load(
     runtime: &Arc<Runtime>,
@@ -203,10 +137,7 @@ pub(super) async fn load(
         .await
         .map_err(|error| format!("cannot be instantiated: {error}"))?;
     trial.bind_all().map_err(|error| {
-        format!(
-            "exports a hook whose types differ from this gateway's: {}",
-            flat(&error)
-        )
+        format!("exports a hook whose types differ from this gateway's: {error}")
     })?;
     let text = trial.describe(settings, deadline(config.deadline, 0)).await;
     let text = text.map_err(|error| match error {

@@ -12,8 +12,8 @@ use wasmtime::{
 use witgate_contract::limits;
 
 use super::{
+    code::CompileCache,
     host_functions::{self, Host},
-    plugin::CompileCache,
     ticker::Ticker,
 };
 use crate::{

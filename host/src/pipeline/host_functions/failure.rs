@@ -1,51 +1,16 @@
-//! A failed attempt as a plugin sees it, and what the plugin may change.
+//! The failure's functions of the contract, on the view that a call lends.
 
 use wasmtime::component::Resource;
-use witgate_contract::{failure, header, status};
+use witgate_contract::failure;
 
-use super::Host;
+use super::{Edited, Host, edited};
 use crate::{
-    message::{Failure, RetryRequest},
-    pipeline::bindings::{EditError, RetryTarget, exchange::HostFailure},
+    message::RetryRequest,
+    pipeline::{
+        bindings::{RetryTarget, exchange::HostFailure},
+        views::FailureView,
+    },
 };
-
-/// One call's view of a failure. Its changes take effect when the call has succeeded.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct FailureView(pub(in crate::pipeline) Failure);
-
-impl FailureView {
-    fn set_status(&mut self, status: u16) -> Result<(), EditError> {
-        status::check_error(status)?;
-        self.0.status = status;
-        self.0.corrected = true;
-        Ok(())
-    }
-
-    fn set_error_type(&mut self, error_type: String) -> Result<(), EditError> {
-        failure::check_error_type(&error_type)?;
-        self.0.kind = error_type;
-        self.0.corrected = true;
-        Ok(())
-    }
-
-    fn set_body(&mut self, body: String) -> Result<(), EditError> {
-        failure::check_body(&body)?;
-        self.0.body = body.into();
-        self.0.corrected = true;
-        Ok(())
-    }
-
-    fn set_retry(&mut self, target: RetryTarget, after_ms: u32) {
-        let after = failure::retry_delay(after_ms.into());
-        self.0.retry = Some(match target {
-            RetryTarget::SameAccount => RetryRequest::SameAccount(after),
-            RetryTarget::OtherAccount => RetryRequest::OtherAccount(after),
-            RetryTarget::Never => RetryRequest::Never,
-        });
-    }
-}
-
-type Edited<T> = wasmtime::Result<Result<T, EditError>>;
 
 impl HostFailure for Host {
     fn status(&mut self, view: Resource<FailureView>) -> wasmtime::Result<u16> {
@@ -61,27 +26,23 @@ impl HostFailure for Host {
         view: Resource<FailureView>,
         name: String,
     ) -> wasmtime::Result<Vec<String>> {
-        let headers = &self.table.get(&view)?.0.headers;
-        Ok(match header::name(&name) {
-            Ok(name) => header::Edits::default().values(&name, headers),
-            Err(_) => Vec::new(),
-        })
+        Ok(self.table.get(&view)?.header(&name))
     }
 
     fn body(&mut self, view: Resource<FailureView>) -> wasmtime::Result<String> {
-        Ok(failure::shown(&self.table.get(&view)?.0.body).into_owned())
+        Ok(self.table.get(&view)?.body().into_owned())
     }
 
     fn set_status(&mut self, view: Resource<FailureView>, status: u16) -> Edited<()> {
-        Ok(self.table.get_mut(&view)?.set_status(status))
+        edited(self.table.get_mut(&view)?.set_status(status))
     }
 
     fn set_error_type(&mut self, view: Resource<FailureView>, error_type: String) -> Edited<()> {
-        Ok(self.table.get_mut(&view)?.set_error_type(error_type))
+        edited(self.table.get_mut(&view)?.set_error_type(error_type))
     }
 
     fn set_body(&mut self, view: Resource<FailureView>, body: String) -> Edited<()> {
-        Ok(self.table.get_mut(&view)?.set_body(body))
+        edited(self.table.get_mut(&view)?.set_body(body))
     }
 
     fn set_retry(
@@ -90,12 +51,18 @@ impl HostFailure for Host {
         target: RetryTarget,
         after_ms: u32,
     ) -> wasmtime::Result<()> {
-        self.table.get_mut(&view)?.set_retry(target, after_ms);
+        let after = failure::retry_delay(after_ms.into());
+        self.table.get_mut(&view)?.set_retry(match target {
+            RetryTarget::SameAccount => RetryRequest::SameAccount(after),
+            RetryTarget::OtherAccount => RetryRequest::OtherAccount(after),
+            RetryTarget::Never => RetryRequest::Never,
+        });
         Ok(())
     }
 
     fn set_cooldown(&mut self, view: Resource<FailureView>, ms: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&view)?.0.cooldown = Some(failure::cooldown(ms.into()));
+        let cooldown = failure::cooldown(ms.into());
+        self.table.get_mut(&view)?.set_cooldown(cooldown);
         Ok(())
     }
 

@@ -1,39 +1,9 @@
-//! The response as a plugin sees it, besides its events.
-
-use std::sync::Arc;
+//! The response's functions of the contract, on the view that a call lends.
 
 use wasmtime::component::Resource;
-use witgate_contract::{header, note::Notes};
 
-use super::Host;
-use crate::pipeline::{
-    ResponseHead,
-    bindings::{EditError, exchange::HostResponse},
-};
-
-/// One call's view of the response. Header edits stay in it until the call has succeeded.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct ResponseView {
-    pub(in crate::pipeline) head: Arc<ResponseHead>,
-    pub(in crate::pipeline) edits: header::Edits,
-    /// Why no header can be set, if so.
-    pub(in crate::pipeline) closed: Option<&'static str>,
-    pub(in crate::pipeline) complete: bool,
-    /// Lines for the record.
-    pub(in crate::pipeline) notes: Notes,
-}
-
-impl ResponseView {
-    fn set_header(&mut self, name: &str, values: &[String]) -> Result<(), EditError> {
-        let name = header::name(name)?;
-        if let Some(why) = self.closed {
-            let text = format!("{why}, `{name}` cannot be set");
-            return Err(EditError::NotAllowed(text));
-        }
-        header::check_in_response(&name)?;
-        Ok(self.edits.set(name, values)?)
-    }
-}
+use super::{Edited, Host, edited};
+use crate::pipeline::{bindings::exchange::HostResponse, views::ResponseView};
 
 impl HostResponse for Host {
     fn status(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<u16> {
@@ -45,11 +15,7 @@ impl HostResponse for Host {
         view: Resource<ResponseView>,
         name: String,
     ) -> wasmtime::Result<Vec<String>> {
-        let view = self.table.get(&view)?;
-        Ok(match header::name(&name) {
-            Ok(name) => view.edits.values(&name, &view.head.headers),
-            Err(_) => Vec::new(),
-        })
+        Ok(self.table.get(&view)?.header(&name))
     }
 
     fn set_header(
@@ -57,8 +23,8 @@ impl HostResponse for Host {
         view: Resource<ResponseView>,
         name: String,
         values: Vec<String>,
-    ) -> wasmtime::Result<Result<(), EditError>> {
-        Ok(self.table.get_mut(&view)?.set_header(&name, &values))
+    ) -> Edited<()> {
+        edited(self.table.get_mut(&view)?.set_header(&name, &values))
     }
 
     fn id(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {

@@ -1,0 +1,77 @@
+//! A component's code: compiled, linked, and bound to the hooks that it exports.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use wasmtime::component::InstancePre;
+use witgate_contract::manifest::Hook;
+
+use super::{
+    bindings::{attempt, failure, plugin, request, response},
+    host_functions::Host,
+};
+
+/// SHA-256 of a component.
+pub(super) type Hash = [u8; 32];
+
+/// A compiled and linked component. It depends on its bytes alone, so several settings can share
+/// it.
+pub(super) struct Code {
+    pub(super) hash: Hash,
+    pub(super) pre: InstancePre<Host>,
+    pub(super) manifest: plugin::PluginIndices,
+    pub(super) request: Option<request::RequestPluginIndices>,
+    pub(super) attempt: Option<attempt::AttemptPluginIndices>,
+    pub(super) failure: Option<failure::FailurePluginIndices>,
+    pub(super) response: Option<response::ResponsePluginIndices>,
+}
+
+impl Code {
+    pub(super) fn hooks(&self) -> Vec<Hook> {
+        let exported = [
+            self.request.is_some(),
+            self.attempt.is_some(),
+            self.failure.is_some(),
+            self.response.is_some(),
+        ];
+        Hook::ALL
+            .into_iter()
+            .zip(exported)
+            .filter_map(|(hook, exported)| exported.then_some(hook))
+            .collect()
+    }
+}
+
+/// Results of compiling components that are not loaded, so that a bad file is not compiled again at
+/// each scan of the folder.
+#[derive(Default)]
+pub(super) struct CompileCache(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
+
+impl CompileCache {
+    pub(super) fn get(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(hash)
+            .cloned()
+    }
+
+    pub(super) fn insert(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
+        let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Few entries are useful. After many bad builds an earlier one is compiled again.
+        if outcomes.len() >= 32 {
+            outcomes.clear();
+        }
+        outcomes.insert(hash, outcome);
+    }
+
+    /// Removes a component that is loaded: its plugin holds the code.
+    pub(super) fn forget(&self, hash: &Hash) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(hash);
+    }
+}

@@ -1,0 +1,377 @@
+//! Response hooks called one after the other: what one of them returns is shown to the next.
+
+use std::sync::Arc;
+
+use witgate_contract::{
+    event::{self, event_type_str},
+    guard::{Facts, Guard},
+    header,
+    manifest::Hook,
+    note::Notes,
+    verdict::is_json,
+};
+
+use super::{
+    Catalog, ResponseHead,
+    bindings::{Event as GuestEvent, EventVerdict},
+    hook_call::HookCalls,
+    instance::PluginError,
+    plugin::Plugin,
+    views::ResponseView,
+};
+use crate::{
+    config::OnError,
+    fault::Fault,
+    message::{Event, RequestKind},
+};
+
+/// The plugins that one response passes through.
+pub(super) struct ResponseChain {
+    pub(super) calls: HookCalls,
+    kind: RequestKind,
+    /// In the order in which they see events.
+    hooks: Vec<ResponseHook>,
+    pub(super) head: Arc<ResponseHead>,
+    /// Why no header can be set, if so.
+    pub(super) closed: Option<&'static str>,
+}
+
+/// A plugin that may want events of this response.
+struct ResponseHook {
+    /// Index in the catalog.
+    at: usize,
+    /// Whether it was shown anything. Only then is it called at the end.
+    shown: bool,
+    /// Whether it discarded or replaced an event. Then the stream cannot continue without it.
+    altered: bool,
+    /// Whether it failed and was skipped.
+    failed: bool,
+}
+
+/// What became of an event.
+pub(super) enum Passed {
+    Kept(Event),
+    Replaced(Vec<Event>),
+}
+
+impl ResponseChain {
+    /// A chain of the plugins with these indexes in the catalog, in this order.
+    pub(super) fn new(
+        calls: HookCalls,
+        kind: RequestKind,
+        plugins: Vec<usize>,
+        head: ResponseHead,
+        closed: Option<&'static str>,
+    ) -> Self {
+        let hook = |at| ResponseHook {
+            at,
+            shown: false,
+            altered: false,
+            failed: false,
+        };
+        Self {
+            calls,
+            kind,
+            hooks: plugins.into_iter().map(hook).collect(),
+            head: Arc::new(head),
+            closed,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
+    /// Whether any plugin may want events.
+    pub(super) fn listens(&self) -> bool {
+        self.hooks.iter().any(|hook| !hook.failed)
+    }
+
+    /// Whether any guard has a condition on the type of a delta.
+    pub(super) fn asks_for_deltas(&self) -> bool {
+        let mut guards = self.hooks.iter().filter_map(|hook| self.guard(hook));
+        guards.any(Guard::asks_for_deltas)
+    }
+
+    /// Whether some plugin may want this event.
+    pub(super) fn wants(&self, name: &str, delta: Option<&str>) -> bool {
+        let mut hooks = self.hooks.iter();
+        hooks.any(|hook| self.wanted_by(hook, name, delta))
+    }
+
+    /// Marks every plugin as one that has changed the stream.
+    #[cfg(test)]
+    pub(super) fn mark_all_altered(&mut self) {
+        for hook in &mut self.hooks {
+            hook.altered = true;
+        }
+    }
+
+    /// Shows one event to the plugins.
+    pub(super) async fn on_event(&mut self, mut event: Event) -> Result<Passed, Fault> {
+        for place in 0..self.hooks.len() {
+            match self.show(place, event).await? {
+                Passed::Kept(same) => event = same,
+                Passed::Replaced(mut events) => {
+                    for outer in place + 1..self.hooks.len() {
+                        events = self.show_all(outer, events).await?;
+                    }
+                    return Ok(Passed::Replaced(events));
+                }
+            }
+        }
+        Ok(Passed::Kept(event))
+    }
+
+    /// Ends the response, once, after the last event. `complete` is false if it was truncated.
+    /// Events that a plugin held back pass through the next ones before these end themselves.
+    pub(super) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
+        let mut events = Vec::new();
+        for place in 0..self.hooks.len() {
+            events = self.show_all(place, events).await?;
+            events.extend(self.end(place, complete).await?);
+        }
+        if !complete {
+            // A truncated stream must not look complete.
+            events.retain(|event| event_type_str(&event.name, &event.data) != "message_stop");
+        }
+        Ok(events)
+    }
+
+    /// Shows a body to the plugins. `None` if all of them kept it.
+    pub(super) async fn on_body(&mut self, body: &str) -> Result<Option<String>, Fault> {
+        let mut replaced: Option<String> = None;
+        for place in 0..self.hooks.len() {
+            let text = replaced.as_deref().unwrap_or(body);
+            if let Some(body) = self.show_body(place, text).await? {
+                replaced = Some(body);
+            }
+        }
+        Ok(replaced)
+    }
+
+    fn guard(&self, hook: &ResponseHook) -> Option<&Guard> {
+        self.calls.catalog.plugins[hook.at].guard(Hook::Response)
+    }
+
+    fn wanted_by(&self, hook: &ResponseHook, name: &str, delta: Option<&str>) -> bool {
+        let facts = Facts {
+            kind: self.kind,
+            headers: None,
+            target: Some(self.head.target.facts()),
+        };
+        let holds = |guard: &Guard| {
+            // A dialect translates every event.
+            self.calls.catalog.plugins[hook.at].is_dialect()
+                || guard.holds_for_event(facts, name, delta)
+        };
+        !hook.failed && self.guard(hook).is_some_and(holds)
+    }
+
+    fn wants_event(&self, place: usize, event: &Event) -> bool {
+        let hook = &self.hooks[place];
+        let name = event_type_str(&event.name, &event.data);
+        let asks =
+            name == "content_block_delta" && self.guard(hook).is_some_and(Guard::asks_for_deltas);
+        let delta = match asks {
+            true => event::delta_type(event.data.as_bytes()),
+            false => None,
+        };
+        self.wanted_by(hook, &name, delta.as_deref())
+    }
+
+    /// Shows events to one plugin.
+    async fn show_all(&mut self, place: usize, events: Vec<Event>) -> Result<Vec<Event>, Fault> {
+        let mut passed = Vec::with_capacity(events.len());
+        for event in events {
+            match self.show(place, event).await? {
+                Passed::Kept(event) => passed.push(event),
+                Passed::Replaced(events) => passed.extend(events),
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Shows an event to one plugin, if it wants it.
+    async fn show(&mut self, place: usize, mut event: Event) -> Result<Passed, Fault> {
+        if !self.wants_event(place, &event) {
+            return Ok(Passed::Kept(event));
+        }
+        let (at, view) = (self.hooks[place].at, self.view(false));
+        let limit = self.plugin(at).deadline(event.data.len());
+        self.hooks[place].shown = true;
+        let outcome = self
+            .calls
+            .call(at, Hook::Response, &self.head.id, async |instance| {
+                let (verdict, view) = instance.on_event(view, &mut event, limit).await?;
+                Ok((events_of_verdict(verdict)?, view))
+            })
+            .await;
+        Ok(match self.settle(place, "on-event", outcome)?.flatten() {
+            None => Passed::Kept(event),
+            Some(events) => {
+                self.hooks[place].altered = true;
+                Passed::Replaced(events)
+            }
+        })
+    }
+
+    /// Calls one plugin's `on-end`, if it was shown anything.
+    async fn end(&mut self, place: usize, complete: bool) -> Result<Vec<Event>, Fault> {
+        let hook = &self.hooks[place];
+        if !hook.shown || hook.failed {
+            return Ok(Vec::new());
+        }
+        let (at, view) = (hook.at, self.view(complete));
+        let limit = self.plugin(at).deadline(0);
+        let outcome = self
+            .calls
+            .call(at, Hook::Response, &self.head.id, async |instance| {
+                let (events, view) = instance.on_end(view, limit).await?;
+                Ok((events_of(events)?, view))
+            })
+            .await;
+        Ok(self.settle(place, "on-end", outcome)?.unwrap_or_default())
+    }
+
+    async fn show_body(&mut self, place: usize, body: &str) -> Result<Option<String>, Fault> {
+        if self.hooks[place].failed {
+            return Ok(None);
+        }
+        let (at, view) = (self.hooks[place].at, self.view(true));
+        let limit = self.plugin(at).deadline(body.len());
+        let outcome = self
+            .calls
+            .call(at, Hook::Response, &self.head.id, async |instance| {
+                let (body, view) = instance.on_body(view, body, limit).await?;
+                match body.as_deref().is_none_or(is_json) {
+                    true => Ok((body, view)),
+                    false => Err(PluginError::Unusable(
+                        "the body that it returned is not JSON".to_owned(),
+                    )),
+                }
+            })
+            .await;
+        let body = self.settle(place, "on-body", outcome)?.flatten();
+        self.hooks[place].altered |= body.is_some();
+        Ok(body)
+    }
+
+    fn plugin(&self, at: usize) -> &Plugin {
+        &self.calls.catalog.plugins[at]
+    }
+
+    fn view(&self, complete: bool) -> ResponseView {
+        ResponseView {
+            head: Arc::clone(&self.head),
+            edits: header::Edits::default(),
+            closed: self.closed,
+            complete,
+            notes: Notes::default(),
+        }
+    }
+
+    /// Ends a call: applies its header edits and notes, or records its failure. `None` if the
+    /// plugin failed and is skipped. One that has changed the stream cannot be skipped.
+    fn settle<T>(
+        &mut self,
+        place: usize,
+        function: &'static str,
+        outcome: Result<(T, ResponseView), PluginError>,
+    ) -> Result<Option<T>, Fault> {
+        let at = self.hooks[place].at;
+        match outcome {
+            Ok((value, view)) => {
+                self.keep(at, view);
+                Ok(Some(value))
+            }
+            Err(error) => {
+                let hook = &mut self.hooks[place];
+                hook.failed = true;
+                let on_error = match hook.altered {
+                    true => OnError::Fail,
+                    false => self.calls.catalog.plugins[at].on_error,
+                };
+                self.calls.failed(at, function, &error, on_error)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Applies the header edits and notes of a successful call.
+    fn keep(&mut self, at: usize, view: ResponseView) {
+        let ResponseView {
+            head, edits, notes, ..
+        } = view;
+        let plugin = self.calls.catalog.plugins[at].id();
+        self.calls.receipt.note(plugin, notes.into_lines());
+        // While the view shares the head, the next line would copy it.
+        drop(head);
+        if !edits.is_empty() {
+            edits.apply(&mut Arc::make_mut(&mut self.head).headers);
+        }
+    }
+}
+
+/// The indexes of the plugins whose response hooks may be called, outermost last. `belongs` says
+/// which plugins are meant.
+pub(super) fn plugins_for(
+    calls: &mut HookCalls,
+    kind: RequestKind,
+    head: &ResponseHead,
+    belongs: impl Fn(&Plugin) -> bool,
+) -> Vec<usize> {
+    let facts = Facts {
+        kind,
+        headers: None,
+        target: Some(head.target.facts()),
+    };
+    let catalog: Arc<Catalog> = Arc::clone(&calls.catalog);
+    let places = catalog.with_hook(Hook::Response).iter().rev().copied();
+    let mut plugins = Vec::new();
+    for at in places.filter(|at| belongs(&catalog.plugins[*at])) {
+        let guard = catalog.plugins[at].guard(Hook::Response);
+        if !guard.is_some_and(|guard| guard.may_hold(facts)) {
+            calls.guarded(at, Hook::Response);
+        } else if !calls.slots.is_out(at) {
+            plugins.push(at);
+        }
+    }
+    plugins
+}
+
+/// The events that replace the one that was shown. `None` if it is kept.
+fn events_of_verdict(verdict: EventVerdict) -> Result<Option<Vec<Event>>, PluginError> {
+    match verdict {
+        EventVerdict::Keep => Ok(None),
+        EventVerdict::Discard => Ok(Some(Vec::new())),
+        EventVerdict::Replace(events) => events_of(events).map(Some),
+    }
+}
+
+/// Checks and converts the events that a plugin made.
+fn events_of(events: Vec<GuestEvent>) -> Result<Vec<Event>, PluginError> {
+    let check = |GuestEvent { name, data }: GuestEvent| {
+        event::check(&name, &data).map_err(|why| {
+            PluginError::Unusable(format!("an event that it returned is invalid: {why}"))
+        })?;
+        Ok(Event { name, data })
+    };
+    events.into_iter().map(check).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_cannot_smuggle_an_event_in_a_line_break() {
+        for (name, data) in [("a\nevent: b", "{}"), ("a", "{}\r\rdata: x")] {
+            let made = vec![GuestEvent {
+                name: name.to_owned(),
+                data: data.to_owned(),
+            }];
+            assert!(matches!(events_of(made), Err(PluginError::Unusable(_))));
+        }
+    }
+}
