@@ -16,7 +16,7 @@ use crate::{
     ids::{AccountId, ExchangeId, UpstreamId},
 };
 
-pub(crate) use headers::{keep_common, keep_end_to_end, take_off, take_off_own};
+pub(crate) use headers::{adapt_to_dialect, keep_common, keep_end_to_end, take_off};
 
 /// The client's request with the edits so far.
 ///

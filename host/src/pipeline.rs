@@ -49,7 +49,7 @@ use crate::{
     config::OnError,
     fault::{Fault, Kind},
     ids::{ExchangeId, PluginId},
-    message::{Event, Failure, Request, RequestKind, Target},
+    message::{Event, Failure, Request, RequestKind, Target, adapt_to_dialect},
     telemetry::Call,
 };
 
@@ -117,6 +117,8 @@ pub(crate) struct PluginInfo {
     pub(crate) name: PluginId,
     pub(crate) version: String,
     pub(crate) summary: String,
+    /// `messages`, `dialect` or `wire`.
+    pub(crate) stage: &'static str,
     pub(crate) hooks: Vec<&'static str>,
     /// The guards as compact JSON.
     pub(crate) guards: String,
@@ -150,6 +152,12 @@ impl Catalog {
     fn with_hook(&self, hook: Hook) -> &[usize] {
         &self.hooks[hook as usize]
     }
+
+    /// The plugins with this hook up to the dialect, and those of stage `wire`.
+    fn split_at_wire(&self, hook: Hook) -> (&[usize], &[usize]) {
+        let plugins = self.with_hook(hook);
+        plugins.split_at(plugins.partition_point(|at| !self.plugins[*at].is_wire()))
+    }
 }
 
 /// The hook calls of one exchange, up to the response.
@@ -162,10 +170,10 @@ pub(crate) struct Run {
     lasting_edits: usize,
     /// How many of its notes do.
     lasting_notes: usize,
-    /// The request before a dialect translated it, if one did. Failure hooks get this one, since
-    /// plugins see the shapes of the Messages API only.
+    /// The request before the dialect and the wire plugins, if there are any. Failure hooks of the
+    /// others get this one, since they see the shapes of the Messages API only.
     messages_request: Option<Request>,
-    /// The dialect's plugin, if it translates the response of the current attempt.
+    /// The dialect's and the wire plugins, while they have the response of the current attempt.
     loan: Option<Loan>,
 }
 
@@ -244,10 +252,15 @@ impl Run {
                     targets.iter().any(|target| {
                         let facts = Facts {
                             kind: request.kind,
-                            headers: Some(&request.headers),
+                            // On the wire, headers and body are other ones.
+                            headers: (!plugin.is_wire()).then_some(&*request.headers),
                             target: Some(target.facts()),
                         };
-                        speaks(plugin, &target.dialect) && guard.likely(facts, &request.body)
+                        speaks(plugin, &target.dialect)
+                            && match plugin.is_wire() {
+                                true => guard.may_hold(facts),
+                                false => guard.likely(facts, &request.body),
+                            }
                     })
                 })
             };
@@ -261,7 +274,8 @@ impl Run {
         slots.reserve(runtime, &wanted)
     }
 
-    /// Runs the attempt hooks in order, a dialect last. `request` is this attempt's own clone.
+    /// Runs the attempt hooks in order, then a dialect, then the wire plugins. `request` is this
+    /// attempt's own clone.
     ///
     /// A fault with `Retry::Failover` means that no plugin translates for this target.
     pub(crate) async fn on_attempt(
@@ -272,13 +286,37 @@ impl Run {
         self.recall();
         self.kind = request.kind;
         self.messages_request = None;
-        let mut translated = !target.is_foreign();
         // The edits of an earlier attempt are not sent.
         self.calls.receipt.edits.truncate(self.lasting_edits);
         self.calls.receipt.notes.truncate(self.lasting_notes);
         let catalog = Arc::clone(&self.calls.catalog);
-        for &at in catalog.with_hook(Hook::Attempt) {
-            let is_dialect = catalog.plugins[at].is_dialect();
+        let (inner, wire) = catalog.split_at_wire(Hook::Attempt);
+        let original = Arc::clone(&request.headers);
+        match self.run_attempt_hooks(inner, request, target).await? {
+            Decision::Proceed => {}
+            decision => return Ok(decision),
+        }
+        if target.is_foreign() {
+            if self.messages_request.is_none() {
+                return Err(self.untranslated(target));
+            }
+            let headers = Arc::make_mut(&mut request.headers);
+            adapt_to_dialect(headers, &original, request.kind);
+        }
+        if !wire.is_empty() {
+            self.messages_request.get_or_insert_with(|| request.clone());
+        }
+        self.run_attempt_hooks(wire, request, target).await
+    }
+
+    /// Runs the attempt hooks of these plugins.
+    async fn run_attempt_hooks(
+        &mut self,
+        plugins: &[usize],
+        request: &mut Request,
+        target: &Target,
+    ) -> Result<Decision, Fault> {
+        for &at in plugins {
             let facts = Facts {
                 kind: request.kind,
                 headers: Some(&request.headers),
@@ -287,47 +325,37 @@ impl Run {
             if !self.guard_holds(at, Hook::Attempt, facts, request)? {
                 continue;
             }
-            if is_dialect {
+            if self.calls.catalog.plugins[at].is_dialect() {
                 self.messages_request = Some(request.clone());
             }
             match self.decide(at, request, Some(target)).await {
-                Ok(Decision::Proceed) => translated |= is_dialect,
+                Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
                 Err(error) => self.failed(at, "on-attempt", &error)?,
             }
         }
-        if !translated {
-            return Err(self.untranslated(target));
-        }
         Ok(Decision::Proceed)
     }
 
-    /// Runs the failure hooks in reverse order, a dialect first.
+    /// Runs the failure hooks in reverse order: the wire plugins, a dialect, then the others.
     pub(crate) async fn on_failure(
         &mut self,
-        request: &Request,
+        sent: &Request,
         target: &Target,
         mut failure: Failure,
     ) -> Result<Failure, Fault> {
         self.recall();
         let messages_request = self.messages_request.take();
-        let request = messages_request.as_ref().unwrap_or(request);
         let catalog = Arc::clone(&self.calls.catalog);
-        let facts = Facts {
-            kind: request.kind,
-            headers: Some(&request.headers),
-            target: Some(target.facts()),
-        };
         for &at in catalog.with_hook(Hook::Failure).iter().rev() {
-            let plugin = &catalog.plugins[at];
-            let guard = plugin.guard(Hook::Failure);
-            let holds = guard
-                .is_some_and(|guard| guard.holds_for_failure(facts, failure.status, &request.body));
-            if !holds || !speaks(plugin, &target.dialect) || self.calls.slots.is_out(at) {
-                self.calls.guarded(at, Hook::Failure);
+            let request = match &messages_request {
+                Some(request) if !catalog.plugins[at].is_wire() => request,
+                _ => sent,
+            };
+            if !self.failure_guard_holds(at, request, target, failure.status) {
                 continue;
             }
-            let limit = plugin.deadline(self.size);
+            let limit = catalog.plugins[at].deadline(self.size);
             let view = FailureView(failure.clone());
             let outcome = self
                 .calls
@@ -344,6 +372,30 @@ impl Run {
             }
         }
         Ok(failure)
+    }
+
+    /// Whether to call a failure hook.
+    fn failure_guard_holds(
+        &mut self,
+        at: usize,
+        request: &Request,
+        target: &Target,
+        status: u16,
+    ) -> bool {
+        let facts = Facts {
+            kind: request.kind,
+            headers: Some(&request.headers),
+            target: Some(target.facts()),
+        };
+        let plugin = &self.calls.catalog.plugins[at];
+        let holds = plugin
+            .guard(Hook::Failure)
+            .is_some_and(|guard| guard.holds_for_failure(facts, status, &request.body));
+        let called = holds && speaks(plugin, &target.dialect) && !self.calls.slots.is_out(at);
+        if !called {
+            self.calls.guarded(at, Hook::Failure);
+        }
+        called
     }
 
     /// Begins the response. From here on only response hooks are called; instances that they cannot

@@ -35,3 +35,4 @@ mod reload; // plugins are added, changed and removed under traffic
 mod guests; // plugins that misbehave
 mod contract; // what plugins may do, in the gateway and in the SDK's test kit
 mod dialects; // upstreams that speak another protocol
+mod wire; // plugins between the dialect and the upstream

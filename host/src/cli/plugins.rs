@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::{ConfigArgs, Failure, load_plugins, print, rejected, warn};
 use crate::pipeline::PluginInfo;
 
+const COLUMNS: usize = 7;
+
 /// Prints the list even if a file is rejected, because the other plugins load.
 pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
     let (config, warnings) = args.load()?;
@@ -36,6 +38,7 @@ fn in_json(plugins: &[PluginInfo]) -> String {
             "name": plugin.name.as_str(),
             "version": plugin.version,
             "summary": plugin.summary,
+            "stage": plugin.stage,
             "hooks": plugin.hooks,
             "guards": guards.unwrap_or_else(|_| Value::String(plugin.guards.clone())),
             "source": plugin.source,
@@ -48,13 +51,15 @@ fn in_json(plugins: &[PluginInfo]) -> String {
 
 /// Formats one row per plugin. What does not fit into a column follows below the row.
 fn in_columns(plugins: &[PluginInfo]) -> String {
-    const HEAD: [&str; 6] = ["ORDER", "NAME", "VERSION", "HOOKS", "HASH", "SOURCE"];
-    let rows: Vec<[String; 6]> = plugins.iter().map(row).collect();
+    const HEAD: [&str; COLUMNS] = [
+        "ORDER", "NAME", "VERSION", "STAGE", "HOOKS", "HASH", "SOURCE",
+    ];
+    let rows: Vec<[String; COLUMNS]> = plugins.iter().map(row).collect();
     let width = |column: usize| {
         let longest = rows.iter().map(|row| row[column].chars().count()).max();
         longest.unwrap_or(0).max(HEAD[column].len())
     };
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut text = line(&HEAD.map(str::to_owned), &widths);
     for (plugin, row) in plugins.iter().zip(&rows) {
         text.push_str(&line(row, &widths));
@@ -68,12 +73,13 @@ fn in_columns(plugins: &[PluginInfo]) -> String {
     text
 }
 
-fn row(plugin: &PluginInfo) -> [String; 6] {
+fn row(plugin: &PluginInfo) -> [String; COLUMNS] {
     let off = if plugin.enabled { "" } else { ", disabled" };
     [
         plugin.order.to_string(),
         plugin.name.to_string(),
         plugin.version.clone(),
+        plugin.stage.to_owned(),
         plugin.hooks.join(","),
         // Enough to distinguish two builds. The JSON has the whole hash.
         plugin.hash.chars().take(12).collect(),
@@ -81,7 +87,7 @@ fn row(plugin: &PluginInfo) -> [String; 6] {
     ]
 }
 
-fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {
+fn line(cells: &[String; COLUMNS], widths: &[usize; COLUMNS]) -> String {
     let [order, others @ ..] = cells;
     let mut text = format!("{order:>width$}", width = widths[0]);
     for (cell, width) in others.iter().zip(&widths[1..]) {
@@ -103,6 +109,7 @@ mod tests {
             name: "merge-roles".parse().unwrap(),
             version: "0.1.0".into(),
             summary: "joins neighbours".into(),
+            stage: "messages",
             hooks: vec!["attempt"],
             guards: r#"{"attempt":[{"lacks":["same-role-turns"]}]}"#.into(),
             source: "built in".into(),
@@ -114,8 +121,8 @@ mod tests {
     #[test]
     fn the_table_has_a_head_a_row_and_further_lines() {
         let wanted = "\
-ORDER  NAME         VERSION  HOOKS    HASH          SOURCE
-   60  merge-roles  0.1.0    attempt  0123456789ab  built in, disabled
+ORDER  NAME         VERSION  STAGE     HOOKS    HASH          SOURCE
+   60  merge-roles  0.1.0    messages  attempt  0123456789ab  built in, disabled
        joins neighbours
        guards {\"attempt\":[{\"lacks\":[\"same-role-turns\"]}]}
 ";

@@ -11,20 +11,15 @@ mod limit; // faults for responses over a limit
 mod envelope; // Anthropic's error envelope
 mod status; // how an attempt ended, in a word
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use witgate_document::{Operation, string};
 
 use crate::{
     accounts::AccountOutcome,
     fault::{Blame, Fault, Kind, Retry},
     ids::{AccountId, PluginId},
-    message::{Request, RequestKind, Response, Target, take_off_own},
+    message::{Request, RequestKind, Response, Target},
     pipeline::{Decision, LocalAnswer, Receipt, ResponseHead, Run},
     secret::Secret,
     upstream::Credential,
@@ -116,8 +111,7 @@ pub(crate) async fn run(
     target: &Target,
     may_renew: bool,
 ) -> AttemptEnd {
-    let original = request;
-    let mut request = original.clone();
+    let mut request = request.clone();
     let host_edits = HostEdits::of(snapshot, &request, target);
     if let Err(error) = request.body.patch(&host_edits.edits(target)) {
         let what = "the request body cannot be edited for its route";
@@ -130,9 +124,6 @@ pub(crate) async fn run(
             return AttemptEnd::Error(Box::new(AttemptError::no_response(target, fault)));
         }
         Some(end) => return end,
-    }
-    if target.is_foreign() {
-        adapt_headers(&mut request, original);
     }
     let mut used = None;
     let mut error = match send(run, snapshot, &request, target, host_edits, &mut used).await {
@@ -157,25 +148,6 @@ pub(crate) async fn run(
         error.renewed = renewed && may_renew;
     }
     AttemptEnd::Error(error)
-}
-
-/// Adapts the headers to an upstream with another dialect: `accept` and `content-type` describe its
-/// dialect, and what the client says about itself to Anthropic is removed. Headers that an attempt
-/// hook set, which differ from those of `original`, are kept.
-pub(crate) fn adapt_headers(request: &mut Request, original: &Request) {
-    let headers = Arc::make_mut(&mut request.headers);
-    take_off_own(headers, &original.headers);
-    let accept = match request.kind {
-        RequestKind::Messages => "text/event-stream, application/json",
-        RequestKind::CountTokens | RequestKind::Models => "application/json",
-    };
-    // A translated body is JSON, whatever content type the client sent.
-    for (name, value) in [(ACCEPT, accept), (CONTENT_TYPE, "application/json")] {
-        let applies = name == ACCEPT || request.kind != RequestKind::Models;
-        if applies && headers.get(&name) == original.headers.get(&name) {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-    }
 }
 
 /// Whether every attempt would fail in this way: a plugin failed, or the gateway is out of
@@ -277,8 +249,8 @@ async fn send(
         .and_then(|sent| sent)
         .map_err(no_response)?;
     // Error responses are translated by the failure hooks.
-    let translator = match target.is_foreign() && response.status.is_success() {
-        true => run.translator(head_of(request, target, &response)),
+    let translator = match response.status.is_success() {
+        true => run.translator(target, || head_of(request, target, &response)),
         false => None,
     };
     match read_response(response, request.kind, target, &deadline, translator).await? {
@@ -332,6 +304,6 @@ pub(super) fn test_target() -> Target {
         model: "m".into(),
         requested_model: "m".into(),
         attempt: 1,
-        lacks: Arc::default(),
+        lacks: std::sync::Arc::default(),
     }
 }

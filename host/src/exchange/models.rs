@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Snapshot,
-    attempt::{Deadline, JsonResponse, Received, adapt_headers, head_of, read_response},
+    attempt::{Deadline, JsonResponse, Received, head_of, read_response},
 };
 
 /// The models that the upstream at this index lists, in Anthropic's shape. If it has no list, the
@@ -65,8 +65,7 @@ async fn request_list(
     let Some(upstream) = snapshot.upstreams.at(target.index) else {
         return Err(no_list("the upstream is no longer configured".to_owned()));
     };
-    let blank = blank();
-    let mut request = blank.clone();
+    let mut request = blank();
     run.reserve(&request, std::slice::from_ref(target))?;
     match run.on_attempt(&mut request, target).await? {
         Decision::Proceed => {}
@@ -79,11 +78,10 @@ async fn request_list(
             )));
         }
     }
-    adapt_headers(&mut request, &blank);
     let response = upstream.send(&request, credential, "").await?;
     let head = head_of(&request, target, &response);
     let translator = match response.status.is_success() {
-        true => run.translator(head.clone()),
+        true => run.translator(target, || head.clone()),
         false => None,
     };
     let deadline = Deadline::of(target, "response", snapshot.config.retry.answer);

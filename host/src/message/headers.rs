@@ -1,6 +1,10 @@
 //! The headers that are forwarded, and those that belong to one connection or provider.
 
-use http::{HeaderMap, HeaderName, header::CONNECTION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT, CONNECTION, CONTENT_TYPE},
+};
+use witgate_contract::RequestKind;
 
 /// The headers of one connection: those of RFC 9110, section 7.6.1, two more that proxies use, and
 /// `host` and `content-length`, which every sender sets itself.
@@ -45,13 +49,31 @@ pub(crate) fn take_off(headers: &mut HeaderMap, unwanted: &[&str]) {
 /// them.
 ///
 /// `original` has the client's headers. Another provider has no use for them.
-pub(crate) fn take_off_own(headers: &mut HeaderMap, original: &HeaderMap) {
+fn take_off_own(headers: &mut HeaderMap, original: &HeaderMap) {
     const OWN: [&str; 3] = ["anthropic-", "x-claude-", "x-stainless-"];
     keep(headers, |headers, name| {
         let text = name.as_str();
         let own = text == "x-app" || OWN.iter().any(|own| text.starts_with(own));
         !own || headers.get_all(name) != original.get_all(name)
     });
+}
+
+/// Adapts the headers to an upstream with another dialect: `accept` and `content-type` describe its
+/// dialect, and what the client says about itself to Anthropic is removed. Headers that differ from
+/// those of `original` were set by plugins and are kept.
+pub(crate) fn adapt_to_dialect(headers: &mut HeaderMap, original: &HeaderMap, kind: RequestKind) {
+    take_off_own(headers, original);
+    let accept = match kind {
+        RequestKind::Messages => "text/event-stream, application/json",
+        RequestKind::CountTokens | RequestKind::Models => "application/json",
+    };
+    // A translated body is JSON, whatever content type the client sent.
+    for (name, value) in [(ACCEPT, accept), (CONTENT_TYPE, "application/json")] {
+        let applies = name == ACCEPT || kind != RequestKind::Models;
+        if applies && headers.get(&name) == original.get(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
 }
 
 /// Keeps only the headers of another provider's response that mean the same in Anthropic's API:
@@ -79,8 +101,6 @@ fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderMap, &HeaderName) -> bo
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -210,9 +210,24 @@ impl Entry {
         self.plugin.as_ref()?.manifest.dialect.as_deref()
     }
 
-    /// The key of the call order: dialects come last, ties go by name.
-    fn place(&self) -> (bool, u8, &PluginId) {
-        (self.dialect().is_some(), self.order, &self.name)
+    /// The key of the call order: dialects come after the plugins of stage `messages`, and those of
+    /// stage `wire` after the dialects. Ties go by name.
+    fn place(&self) -> (u8, u8, &PluginId) {
+        let rank = match self.plugin.as_deref() {
+            Some(plugin) if plugin.is_wire() => 2,
+            Some(plugin) if plugin.is_dialect() => 1,
+            _ => 0,
+        };
+        (rank, self.order, &self.name)
+    }
+
+    /// Where it sits, for `witgate plugins list`.
+    fn stage(&self) -> &'static str {
+        match self.plugin.as_deref() {
+            Some(plugin) if plugin.is_wire() => "wire",
+            Some(plugin) if plugin.is_dialect() => "dialect",
+            _ => "messages",
+        }
     }
 
     fn info(&self) -> PluginInfo {
@@ -231,6 +246,7 @@ impl Entry {
             summary: manifest
                 .map(|manifest| manifest.summary.clone())
                 .unwrap_or_default(),
+            stage: self.stage(),
             hooks: hooks.into_iter().map(Hook::as_str).collect(),
             guards: manifest
                 .map_or_else(|| "{}".to_owned(), |manifest| manifest.guards_text.clone()),

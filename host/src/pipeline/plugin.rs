@@ -7,7 +7,7 @@ use wasmtime::component::Component;
 use witgate_contract::{
     guard::Guard,
     limits,
-    manifest::{Hook, Manifest},
+    manifest::{Hook, Manifest, Stage},
 };
 
 use super::{
@@ -49,6 +49,16 @@ impl Plugin {
     /// Whether it translates for upstreams that speak another protocol.
     pub(super) fn is_dialect(&self) -> bool {
         self.manifest.dialect.is_some()
+    }
+
+    /// Whether it sits between the dialect and the upstream.
+    pub(super) fn is_wire(&self) -> bool {
+        self.manifest.stage == Stage::Wire
+    }
+
+    /// Whether it sees the shapes of the Messages API.
+    pub(super) fn sees_messages(&self) -> bool {
+        !self.is_dialect() && !self.is_wire()
     }
 
     /// `None` if the plugin does not have the hook.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::OnError,
     fault::Fault,
-    message::{Event, RequestKind},
+    message::{Event, RequestKind, Target},
 };
 
 /// The plugins that one response passes through.
@@ -78,8 +78,16 @@ impl ResponseChain {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.hooks.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.hooks.len()
+    }
+
+    /// The place of the dialect's plugin, if there is one.
+    pub(super) fn dialect(&self) -> Option<usize> {
+        let plugins = &self.calls.catalog.plugins;
+        self.hooks
+            .iter()
+            .position(|hook| plugins[hook.at].is_dialect())
     }
 
     /// Whether any plugin may want events.
@@ -107,9 +115,13 @@ impl ResponseChain {
         }
     }
 
-    /// Shows one event to the plugins.
-    pub(super) async fn on_event(&mut self, mut event: Event) -> Result<Passed, Fault> {
-        for place in 0..self.hooks.len() {
+    /// Shows one event to the plugins from this place on.
+    pub(super) async fn on_event(
+        &mut self,
+        from: usize,
+        mut event: Event,
+    ) -> Result<Passed, Fault> {
+        for place in from..self.hooks.len() {
             match self.show(place, event).await? {
                 Passed::Kept(same) => event = same,
                 Passed::Replaced(mut events) => {
@@ -138,10 +150,14 @@ impl ResponseChain {
         Ok(events)
     }
 
-    /// Shows a body to the plugins. `None` if all of them kept it.
-    pub(super) async fn on_body(&mut self, body: &str) -> Result<Option<String>, Fault> {
+    /// Shows a body to the plugins before this place. `None` if all of them kept it.
+    pub(super) async fn on_body(
+        &mut self,
+        before: usize,
+        body: &str,
+    ) -> Result<Option<String>, Fault> {
         let mut replaced: Option<String> = None;
-        for place in 0..self.hooks.len() {
+        for place in 0..before {
             let text = replaced.as_deref().unwrap_or(body);
             if let Some(body) = self.show_body(place, text).await? {
                 replaced = Some(body);
@@ -318,13 +334,13 @@ impl ResponseChain {
 pub(super) fn plugins_for(
     calls: &mut HookCalls,
     kind: RequestKind,
-    head: &ResponseHead,
+    target: &Target,
     belongs: impl Fn(&Plugin) -> bool,
 ) -> Vec<usize> {
     let facts = Facts {
         kind,
         headers: None,
-        target: Some(head.target.facts()),
+        target: Some(target.facts()),
     };
     let catalog: Arc<Catalog> = Arc::clone(&calls.catalog);
     let places = catalog.with_hook(Hook::Response).iter().rev().copied();

@@ -1,5 +1,5 @@
-//! Response hooks: a response passes through them on its way to the client, in reverse order. A
-//! dialect's plugin is not among them, because it translates the response when it arrives.
+//! Response hooks: a response passes through them on its way to the client, in reverse order. The
+//! dialect's and the wire plugins are not among them, because they get the response as it arrives.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::{
     EventOutcome, Receipt, ResponseHead, Run,
+    plugin::Plugin,
     response_chain::{Passed, ResponseChain, plugins_for},
     translator::Loan,
 };
@@ -19,7 +20,7 @@ const BEGUN: &str = "the answer has begun";
 /// A response on its way to the client through the response hooks.
 pub(crate) struct ResponseRun {
     chain: ResponseChain,
-    /// The dialect's plugin, which works for as long as the response arrives.
+    /// The dialect's and the wire plugins, which work for as long as the response arrives.
     loan: Option<Loan>,
 }
 
@@ -35,7 +36,7 @@ impl ResponseRun {
         if let Some(loan) = &loan {
             loan.close();
         }
-        let plugins = plugins_for(&mut calls, kind, &head, |plugin| !plugin.is_dialect());
+        let plugins = plugins_for(&mut calls, kind, &head.target, Plugin::sees_messages);
         calls.slots.keep(|plugin| plugins.contains(&plugin));
         let chain = ResponseChain::new(calls, kind, plugins, head, None);
         Self { chain, loan }
@@ -67,7 +68,7 @@ impl ResponseRun {
     /// The headers for the client. They keep the buffer alive that the upstream's head was read
     /// into, so they are moved out if no plugin can ask for them any more.
     pub(crate) fn take_headers(&mut self) -> HeaderMap {
-        let no_plugin = self.chain.is_empty();
+        let no_plugin = self.chain.len() == 0;
         match Arc::get_mut(&mut self.chain.head) {
             Some(head) if no_plugin => std::mem::take(&mut head.headers),
             _ => self.chain.head.headers.clone(),
@@ -81,7 +82,7 @@ impl ResponseRun {
 
     /// Shows one event to the response hooks, in reverse order.
     pub(crate) async fn on_event(&mut self, event: Event) -> Result<EventOutcome, Fault> {
-        let outcome = match self.chain.on_event(event).await? {
+        let outcome = match self.chain.on_event(0, event).await? {
             Passed::Kept(_) => EventOutcome::Kept,
             Passed::Replaced(events) => EventOutcome::Replaced(events),
         };
@@ -107,7 +108,7 @@ impl ResponseRun {
         let Ok(text) = std::str::from_utf8(body) else {
             return Ok(None);
         };
-        let replaced = self.chain.on_body(text).await?;
+        let replaced = self.chain.on_body(self.chain.len(), text).await?;
         self.chain.calls.slots.clear();
         self.head_is_sent();
         Ok(replaced.map(Bytes::from))

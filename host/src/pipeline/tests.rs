@@ -947,15 +947,18 @@ fn a_dialects_instance_is_returned_by_a_response_unless_it_was_dropped_in_the_mi
     run(async {
         let mut run = fixture.begin();
         assert_eq!(seen(&mut run, &target).await, 0);
-        let mut translator = run.translator(head()).unwrap();
-        let events = translator.on_event(said(r#"{"WORD":"a"}"#)).await.unwrap();
+        let mut translator = run.translator(&target, head).unwrap();
+        let outcome = translator.on_event(said(r#"{"WORD":"a"}"#)).await.unwrap();
+        let EventOutcome::Replaced(events) = outcome else {
+            panic!("not translated");
+        };
         assert_eq!(events.len(), 2, "{events:?}");
         drop(translator);
         assert_eq!(seen(&mut run, &target).await, 1, "it is the same instance");
         assert_eq!(run.receipt().instances, 1);
         assert_eq!(run.receipt().calls, 3, "calls made on loan are counted");
 
-        let mut translator = run.translator(head()).unwrap();
+        let mut translator = run.translator(&target, head).unwrap();
         let spinning = translator.on_event(said(r#"{"DO":"SPIN"}"#));
         let left = tokio::time::timeout(Duration::from_millis(20), spinning).await;
         assert!(left.is_err(), "it was still running");
@@ -965,7 +968,7 @@ fn a_dialects_instance_is_returned_by_a_response_unless_it_was_dropped_in_the_mi
         assert_eq!(fixture.runtime.free_slots(), 19, "in the same slot");
 
         // A response that goes to the client does not wait for it.
-        let translator = run.translator(head()).unwrap();
+        let translator = run.translator(&target, head).unwrap();
         let answering = run.begin_response(head());
         assert!(
             !answering.listens(),

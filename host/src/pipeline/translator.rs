@@ -1,15 +1,16 @@
-//! A dialect's plugin, lent to one response: the upstream's events go in, Messages events come out.
+//! The wire plugins and the dialect's plugin, lent to one response: the upstream's events go in,
+//! Messages events come out.
 //!
-//! It is the instance that translated the request, and it is returned when the translator is
-//! dropped. An invalid response is a failed attempt: then the plugin's failure hook is called, and
-//! its attempt hook again.
+//! They are the instances that had the request, and they are returned when the translator is
+//! dropped. An invalid response is a failed attempt: then the plugins' failure hooks are called, and
+//! their attempt hooks again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::{
-    Receipt, ResponseHead, Run,
+    EventOutcome, Receipt, ResponseHead, Run,
     hook_call::HookCalls,
     instance_slots::InstanceSlots,
     plugin::Plugin,
@@ -21,17 +22,20 @@ use crate::{
     message::{Event, Target},
 };
 
-/// Why a dialect cannot set headers.
-const UNDECIDED: &str =
-    "a dialect cannot set headers: it is not known yet whether this is the answer";
+/// Why no header can be set.
+const UNDECIDED: &str = "a dialect or wire plugin cannot set headers: it is not known yet whether this \
+                         is the answer";
 
-/// A dialect's plugin, for the duration of one response.
+/// The wire plugins and the dialect's plugin, for the duration of one response.
 pub(crate) struct Translator {
+    /// The wire plugins, the last one first, then the dialect's if the upstream speaks one.
     chain: ResponseChain,
+    /// The place of the dialect's plugin in the chain.
+    dialect: Option<usize>,
     owner: Arc<Mutex<Owner>>,
 }
 
-/// A lent instance, as the run that lent it sees it.
+/// The lent instances, as the run that lent them sees them.
 pub(super) struct Loan {
     owner: Arc<Mutex<Owner>>,
 }
@@ -39,7 +43,7 @@ pub(super) struct Loan {
 /// What the run and the translator share.
 #[derive(Default)]
 struct Owner {
-    /// Whether the instance is not needed any more.
+    /// Whether the instances are not needed any more.
     closed: bool,
     returned: Option<InstanceSlots>,
     /// What was done on loan and is not in the run's receipt yet.
@@ -47,12 +51,16 @@ struct Owner {
 }
 
 impl Run {
-    /// The dialect's plugin, to translate the response of the current attempt. `None` if the
-    /// upstream speaks Anthropic's dialect, or if the plugin's guard does not hold for such
-    /// responses.
-    pub(crate) fn translator(&mut self, head: ResponseHead) -> Option<Translator> {
-        let belongs = |plugin: &Plugin| plugin.is_dialect() && speaks(plugin, &head.target.dialect);
-        let plugins = plugins_for(&mut self.calls, self.kind, &head, belongs);
+    /// The plugins that get the response of the current attempt as it arrives. `None` if there are
+    /// none: the upstream speaks Anthropic's dialect and no wire plugin is for it, or no guard holds
+    /// for such responses.
+    pub(crate) fn translator(
+        &mut self,
+        target: &Target,
+        head: impl FnOnce() -> ResponseHead,
+    ) -> Option<Translator> {
+        let belongs = |plugin: &Plugin| !plugin.sees_messages() && speaks(plugin, &target.dialect);
+        let plugins = plugins_for(&mut self.calls, self.kind, target, belongs);
         if plugins.is_empty() {
             return None;
         }
@@ -66,11 +74,16 @@ impl Run {
             slots: self.calls.slots.lend(&plugins),
             receipt: Receipt::default(),
         };
-        let chain = ResponseChain::new(calls, self.kind, plugins, head, Some(UNDECIDED));
-        Some(Translator { chain, owner })
+        let chain = ResponseChain::new(calls, self.kind, plugins, head(), Some(UNDECIDED));
+        Some(Translator {
+            dialect: chain.dialect(),
+            chain,
+            owner,
+        })
     }
 
-    /// Takes back a lent instance if it was returned, and adds what it recorded to the receipt.
+    /// Takes back the lent instances if they were returned, and adds what they recorded to the
+    /// receipt.
     pub(super) fn recall(&mut self) {
         let Some(loan) = &self.loan else { return };
         if let Some(returned) = loan.settle(&mut self.calls.receipt) {
@@ -98,28 +111,57 @@ impl Run {
 }
 
 impl Loan {
-    /// The instance, if it was returned. What it recorded is added to the receipt.
+    /// The instances, if they were returned. What they recorded is added to the receipt.
     pub(super) fn settle(&self, receipt: &mut Receipt) -> Option<InstanceSlots> {
         let mut owner = lock(&self.owner);
         receipt.absorb(std::mem::take(&mut owner.receipt));
         owner.returned.take()
     }
 
-    /// Gives the instance up: it is dropped at the end of the response.
+    /// Gives the instances up: they are dropped at the end of the response.
     pub(super) fn close(&self) {
         lock(&self.owner).closed = true;
     }
 }
 
 impl Translator {
+    /// Whether the upstream speaks another dialect, which one of the plugins translates.
+    pub(crate) fn has_dialect(&self) -> bool {
+        self.dialect.is_some()
+    }
+
     /// Translates one event of the upstream.
-    pub(crate) async fn on_event(&mut self, event: Event) -> Result<Vec<Event>, Fault> {
-        let passed = self.chain.on_event(event).await;
+    pub(crate) async fn on_event(&mut self, event: Event) -> Result<EventOutcome, Fault> {
+        let passed = self.chain.on_event(0, event).await;
         self.report();
         Ok(match passed? {
-            Passed::Kept(event) => vec![event],
-            Passed::Replaced(events) => events,
+            // A dialect's events are always written from their parts.
+            Passed::Kept(event) if self.has_dialect() => EventOutcome::Replaced(vec![event]),
+            Passed::Kept(_) => EventOutcome::Kept,
+            Passed::Replaced(events) => EventOutcome::Replaced(events),
         })
+    }
+
+    /// Translates a message that arrived as a whole. The wire plugins get it as a body, the dialect
+    /// as a single event.
+    pub(crate) async fn on_whole(&mut self, body: &Bytes) -> Result<EventOutcome, Fault> {
+        let event = self.whole(body).await;
+        self.report();
+        Ok(match event? {
+            Passed::Kept(event) => EventOutcome::Replaced(vec![event]),
+            Passed::Replaced(events) => EventOutcome::Replaced(events),
+        })
+    }
+
+    async fn whole(&mut self, body: &Bytes) -> Result<Passed, Fault> {
+        let text = String::from_utf8_lossy(body);
+        let dialect = self.dialect.unwrap_or(self.chain.len());
+        let mended = self.chain.on_body(dialect, &text).await?;
+        let event = Event {
+            name: String::new(),
+            data: mended.unwrap_or_else(|| text.into_owned()),
+        };
+        self.chain.on_event(dialect, event).await
     }
 
     /// Ends the response after the last event, if there was any. `complete` is false if it was
@@ -130,9 +172,14 @@ impl Translator {
         events
     }
 
-    /// Translates the body of a response that is not a message. `None` if it stays as it is.
+    /// Translates the body of a response that is not a message, or a message for which there is no
+    /// dialect. `None` if it stays as it is.
     pub(crate) async fn on_body(&mut self, body: &Bytes) -> Result<Option<Bytes>, Fault> {
-        let body = self.chain.on_body(&String::from_utf8_lossy(body)).await;
+        let all = self.chain.len();
+        let body = self
+            .chain
+            .on_body(all, &String::from_utf8_lossy(body))
+            .await;
         self.report();
         Ok(body?.map(Bytes::from))
     }

@@ -144,6 +144,12 @@ impl Manifest {
         self
     }
 
+    /// Whether the plugin sits between the dialect and the upstream.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn is_wire(&self) -> bool {
+        self.stage == Some(Stage::Wire)
+    }
+
     /// Whether the plugin implements a dialect.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn is_dialect(&self) -> bool {

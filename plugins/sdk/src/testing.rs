@@ -480,10 +480,11 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         &mut self,
         act: impl FnOnce(&mut Rule, &mut Response) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let is_dialect = |manifest: Manifest| manifest.is_dialect();
-        if self.response.closed.is_none() && self.describe().is_ok_and(is_dialect) {
+        let is_early = |manifest: Manifest| manifest.is_dialect() || manifest.is_wire();
+        if self.response.closed.is_none() && self.describe().is_ok_and(is_early) {
             self.response.closed = Some(
-                "a dialect cannot set headers: it is not known yet whether this is the answer",
+                "a dialect or wire plugin cannot set headers: it is not known yet whether this is the \
+                 answer",
             );
         }
         let result = self.call(|rule, exchange| act(rule, &mut Response::over(&exchange.response)));

@@ -228,17 +228,24 @@ impl Incoming<'_> {
         };
         let (mut body, fault) = read(&mut self.chunks, start, limit, &target.upstream).await;
         let read = fault.map_or_else(|| usage(&body, &self.headers, target), Err);
-        let usage = match read {
+        let mut usage = match read {
             Ok(usage) => usage,
             Err(fault) => return Err(self.invalid(body, fault)),
         };
         if let Some(mut translator) = translator {
-            if kind == RequestKind::Messages {
+            if kind == RequestKind::Messages && translator.has_dialect() {
                 self.chunks = translate::stream_of_whole(&body, translator, &target.upstream).await;
                 return self.read_first_event().await;
             }
             match translator.on_body(&body).await {
-                Ok(translated) => body = translated.unwrap_or(body),
+                Ok(None) => {}
+                Ok(Some(translated)) => {
+                    body = translated;
+                    if kind == RequestKind::Messages {
+                        usage = Usage::default();
+                        usage.of_message(&body);
+                    }
+                }
                 Err(fault) => return Err(self.invalid(body, fault)),
             }
         }

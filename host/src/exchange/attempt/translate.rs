@@ -15,13 +15,15 @@ use crate::{
     fault::Fault,
     ids::UpstreamId,
     message::{BodyStream, Event},
-    pipeline::Translator,
+    pipeline::{EventOutcome, Translator},
     sse::{self, Decoder, Frame},
 };
 
 use super::limit::{too_long, too_much};
 
-/// Translates a stream of the upstream's events to a stream of Anthropic's events.
+/// Translates a stream of the upstream's events to a stream of Anthropic's events. Where the upstream
+/// speaks Anthropic's dialect and only wire plugins see them, events that they keep stay as they
+/// came.
 pub(crate) fn stream_of(
     chunks: BodyStream,
     translator: Translator,
@@ -37,13 +39,16 @@ pub(crate) async fn stream_of_whole(
     upstream: &UpstreamId,
 ) -> BodyStream {
     let mut translation = Translation::of(stream::empty().boxed(), translator, upstream);
-    let event = Event {
-        name: String::new(),
-        data: String::from_utf8_lossy(body).into_owned(),
-    };
     let mut out = BytesMut::new();
-    let shown = translation.show(event, &mut out).await;
-    translation.send(out, shown.err());
+    let mut fault = None;
+    if let Some(translator) = &mut translation.translator {
+        match translator.on_whole(body).await {
+            Ok(EventOutcome::Replaced(events)) => translation.write(&events, &mut out),
+            Ok(EventOutcome::Kept) => {}
+            Err(plugin_fault) => fault = Some(plugin_fault),
+        }
+    }
+    translation.send(out, fault);
     translated(translation)
 }
 
@@ -109,9 +114,7 @@ impl Translation {
         let mut out = BytesMut::new();
         let mut fault = None;
         for frame in frames {
-            // A frame of comments only has no event.
-            let Some(event) = frame.event() else { continue };
-            fault = self.show(event, &mut out).await.err();
+            fault = self.show(frame, &mut out).await.err();
             if self.translator.is_none() {
                 break;
             }
@@ -131,12 +134,26 @@ impl Translation {
 
     /// Translates one event and writes the result. After the end of the message, and after a
     /// failure, nothing more is translated.
-    async fn show(&mut self, event: Event, out: &mut BytesMut) -> Result<(), Fault> {
+    async fn show(&mut self, frame: Frame, out: &mut BytesMut) -> Result<(), Fault> {
         let Some(translator) = &mut self.translator else {
             return Ok(());
         };
+        // A frame of comments only has no event.
+        let Some(event) = frame.event() else {
+            if !translator.has_dialect() {
+                out.extend_from_slice(&frame.into_raw());
+            }
+            return Ok(());
+        };
         match translator.on_event(event).await {
-            Ok(events) => {
+            Ok(EventOutcome::Kept) => {
+                if is_last(&frame.event_type()) {
+                    self.translator = None;
+                }
+                out.extend_from_slice(&frame.into_raw());
+                Ok(())
+            }
+            Ok(EventOutcome::Replaced(events)) => {
                 self.write(&events, out);
                 Ok(())
             }
@@ -151,7 +168,7 @@ impl Translation {
         for event in events {
             sse::encode(event, out);
             let kind = event_type_str(&event.name, &event.data);
-            if matches!(&*kind, "message_stop" | "error") {
+            if is_last(kind.as_bytes()) {
                 self.translator = None;
                 return;
             }
@@ -162,6 +179,10 @@ impl Translation {
     async fn end(&mut self, fault: Option<Fault>) {
         let mut out = BytesMut::new();
         if let Some(mut translator) = self.translator.take() {
+            if !translator.has_dialect() {
+                // A last event without its blank line.
+                out.extend_from_slice(&self.decoder.rest());
+            }
             match translator.on_end(fault.is_none()).await {
                 Ok(events) => self.write(&events, &mut out),
                 Err(plugin_fault) => return self.send(out, Some(plugin_fault)),
@@ -179,6 +200,11 @@ impl Translation {
         self.ended |= fault.is_some();
         self.ready.extend(fault.map(Err));
     }
+}
+
+/// Whether a message ends with an event of this type.
+fn is_last(event_type: &[u8]) -> bool {
+    matches!(event_type, b"message_stop" | b"error")
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Case {
             target,
         };
         let upstream = head.target.upstream.clone();
-        let translator = run.translator(head).unwrap();
+        let translator = run.translator(&head.target.clone(), || head).unwrap();
         let chunks = stream::iter(chunks.into_iter().map(Ok)).boxed();
         let pieces = stream_of(chunks, translator, &upstream).map(|piece| match piece {
             Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
