@@ -129,6 +129,8 @@ fn settings() -> Value {
         json!([times("v", limits::HEADER_VALUE + 1)]),
         Value::from(vec!["v"; limits::HEADER_VALUES]),
         Value::from(vec!["v"; limits::HEADER_VALUES + 1]),
+        Value::from(vec![times("v", limits::HEADERS / 32); 16]),
+        Value::from(vec![times("v", limits::HEADERS / 32); 16]),
     ] {
         request.extend([
             json!({"set_header": ["x-values", values]}),

@@ -113,27 +113,66 @@ pub fn value(name: &HeaderName, text: &str) -> Result<HeaderValue, EditError> {
     })
 }
 
+/// Checks that there is room for more values of a header. `headers` are those of the message, and
+/// `edited` is the size of the edits so far.
+///
+/// # Errors
+///
+/// [`EditError::TooMuch`] over [`limits::HEADERS`] in all.
+pub fn check_room<T: AsRef<[u8]>>(
+    name: &HeaderName,
+    values: &[T],
+    headers: &HeaderMap,
+    edited: usize,
+) -> Result<usize, EditError> {
+    let added: usize = values.iter().map(|value| size(name, value.as_ref())).sum();
+    let present = headers
+        .iter()
+        .map(|(name, value)| size(name, value.as_bytes()));
+    let all = present.sum::<usize>() + edited + added;
+    if added > 0 && all > limits::HEADERS {
+        return Err(EditError::TooMuch(format!(
+            "with `{name}` all headers together exceed the limit of {} bytes",
+            limits::HEADERS
+        )));
+    }
+    Ok(added)
+}
+
+fn size(name: &HeaderName, value: &[u8]) -> usize {
+    name.as_str().len() + value.len() + limits::HEADER_ENTRY
+}
+
 /// Header edits of one call of a plugin. The message's own headers change when the call has
 /// succeeded.
 #[derive(Clone, Debug, Default)]
-pub struct Edits(Vec<(HeaderName, Vec<HeaderValue>)>);
+pub struct Edits {
+    edits: Vec<(HeaderName, Vec<HeaderValue>)>,
+    /// The size of all values, as [`check_room`] counts.
+    size: usize,
+}
 
 impl Edits {
     /// Whether it has no edits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.edits.is_empty()
     }
 
     /// Sets a header to exactly these values; an empty list removes it. The caller has checked that
-    /// the header may be set.
+    /// the header may be set. `headers` are those of the message.
     ///
     /// # Errors
     ///
     /// [`EditError::TooMuch`] over [`limits::HEADER_EDITS`] or [`limits::HEADER_VALUES`], and the
-    /// errors of [`value`].
-    pub fn set(&mut self, name: HeaderName, values: &[String]) -> Result<(), EditError> {
-        if self.0.len() >= limits::HEADER_EDITS {
+    /// errors of [`value`] and [`check_room`].
+    pub fn set(
+        &mut self,
+        name: HeaderName,
+        values: &[String],
+        headers: &HeaderMap,
+    ) -> Result<(), EditError> {
+        if self.edits.len() >= limits::HEADER_EDITS {
             return Err(EditError::TooMuch(format!(
                 "more than {} header edits in one call",
                 limits::HEADER_EDITS
@@ -148,7 +187,8 @@ impl Edits {
         }
         let checked = values.iter().map(|text| value(&name, text));
         let checked = checked.collect::<Result<_, _>>()?;
-        self.0.push((name, checked));
+        self.size += check_room(&name, values, headers, self.size)?;
+        self.edits.push((name, checked));
         Ok(())
     }
 
@@ -157,7 +197,7 @@ impl Edits {
     #[must_use]
     pub fn values(&self, name: &HeaderName, headers: &HeaderMap) -> Vec<String> {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        match self.0.iter().rev().find(|(edited, _)| edited == name) {
+        match self.edits.iter().rev().find(|(edited, _)| edited == name) {
             Some((_, values)) => values.iter().map(text).collect(),
             None => headers.get_all(name).iter().map(text).collect(),
         }
@@ -165,7 +205,7 @@ impl Edits {
 
     /// Applies the edits, the first one first.
     pub fn apply(self, headers: &mut HeaderMap) {
-        for (name, values) in self.0 {
+        for (name, values) in self.edits {
             headers.remove(&name);
             for value in values {
                 headers.append(&name, value);
@@ -214,7 +254,7 @@ mod tests {
     fn names_and_values_with_line_breaks_are_refused() {
         assert!(matches!(name("x a"), Err(EditError::BadQuery(_))));
         assert!(matches!(name(""), Err(EditError::BadQuery(_))));
-        let edit = Edits::default().set(name("x-a").unwrap(), &["1\r\nx-b: 2".to_owned()]);
+        let edit = set(&mut Edits::default(), "x-a", &["1\r\nx-b: 2".to_owned()]);
         assert!(matches!(edit, Err(EditError::BadValue(_))));
     }
 
@@ -225,11 +265,10 @@ mod tests {
         headers.append("x-b", HeaderValue::from_static("0"));
         let mut edits = Edits::default();
         let (a, b) = (name("x-a").unwrap(), name("x-b").unwrap());
-        edits.set(a.clone(), &["1".to_owned()]).unwrap();
-        edits
-            .set(a.clone(), &["2".to_owned(), "3".to_owned()])
-            .unwrap();
-        edits.set(b.clone(), &[]).unwrap();
+        for (name, values) in [("x-a", &["1"][..]), ("x-a", &["2", "3"]), ("x-b", &[])] {
+            let values: Vec<_> = values.iter().map(|value| (*value).to_owned()).collect();
+            set(&mut edits, name, &values).unwrap();
+        }
         assert_eq!(edits.values(&a, &headers), ["2", "3"]);
         assert!(edits.values(&b, &headers).is_empty());
         let seen = [&a, &b].map(|name| edits.values(name, &headers));
@@ -238,28 +277,67 @@ mod tests {
         assert_eq!(seen, after);
     }
 
+    fn set(edits: &mut Edits, text: &str, values: &[String]) -> Result<(), EditError> {
+        edits.set(name(text).unwrap(), values, &HeaderMap::new())
+    }
+
     #[test]
     fn each_limit_is_inclusive() {
-        let x = name("x-a").unwrap();
         let mut edits = Edits::default();
         for _ in 0..limits::HEADER_EDITS {
-            edits.set(x.clone(), &[]).unwrap();
+            set(&mut edits, "x-a", &[]).unwrap();
         }
-        assert!(matches!(
-            edits.set(x.clone(), &[]),
-            Err(EditError::TooMuch(_))
-        ));
+        let over = set(&mut edits, "x-a", &[]);
+        assert!(matches!(over, Err(EditError::TooMuch(_))));
         let of = |count: usize, length: usize| {
-            Edits::default().set(x.clone(), &vec!["a".repeat(length); count])
+            set(
+                &mut Edits::default(),
+                "x-a",
+                &vec!["a".repeat(length); count],
+            )
         };
-        of(limits::HEADER_VALUES, limits::HEADER_VALUE).unwrap();
-        assert!(matches!(
+        of(limits::HEADER_VALUES, 1).unwrap();
+        of(1, limits::HEADER_VALUE).unwrap();
+        for over in [
             of(limits::HEADER_VALUES + 1, 1),
-            Err(EditError::TooMuch(_))
-        ));
-        assert!(matches!(
             of(1, limits::HEADER_VALUE + 1),
-            Err(EditError::TooMuch(_))
-        ));
+        ] {
+            assert!(matches!(over, Err(EditError::TooMuch(_))));
+        }
+    }
+
+    #[test]
+    fn all_headers_together_are_limited_whoever_set_them() {
+        let x = name("x-a").unwrap();
+        let each = "x-a".len() + limits::HEADER_ENTRY;
+        let text = |length: usize| "a".repeat(length - each);
+        let mut headers = HeaderMap::new();
+        for _ in 0..limits::HEADERS / (16 << 10) - 2 {
+            headers.append(&x, text(16 << 10).parse().unwrap());
+        }
+        let mut edits = Edits::default();
+        edits.set(x.clone(), &[text(16 << 10)], &headers).unwrap();
+        let set = |length| edits.clone().set(x.clone(), &[text(length)], &headers);
+        set(16 << 10).unwrap();
+        assert!(matches!(set((16 << 10) + 1), Err(EditError::TooMuch(_))));
+        // A header can still be removed.
+        headers.append(&x, text(64 << 10).parse().unwrap());
+        edits.set(x, &[], &headers).unwrap();
+    }
+
+    #[test]
+    fn as_many_headers_as_fit_into_the_limit_fit_into_a_header_map() {
+        let mut headers = HeaderMap::new();
+        let (mut count, mut edited) = (0, 0);
+        loop {
+            let name = name(&format!("{count:x}")).unwrap();
+            match check_room(&name, &[""], &HeaderMap::new(), edited) {
+                Ok(added) => edited += added,
+                Err(_) => break,
+            }
+            headers.append(name, HeaderValue::from_static(""));
+            count += 1;
+        }
+        assert_eq!(headers.len(), count);
     }
 }

@@ -24,6 +24,13 @@ pub const HEADER_VALUES: usize = 32;
 /// Length of one header value, in bytes.
 pub const HEADER_VALUE: usize = 16 << 10;
 
+/// Headers of one message with the edits of plugins: names, values and [`HEADER_ENTRY`] for each, in
+/// bytes. Servers take a fraction of it.
+pub const HEADERS: usize = 256 << 10;
+
+/// What a header counts in addition to its name and value, in bytes, so that many empty ones count.
+pub const HEADER_ENTRY: usize = 32;
+
 /// Text of the edits of one call that is kept for the receipt, in bytes. Edits beyond it are
 /// counted.
 pub const RECEIPT_EDITS: usize = 16 << 10;

@@ -1,5 +1,7 @@
 //! Lines that a plugin writes: for the record of an exchange, and for the log.
 
+use std::borrow::Cow;
+
 use crate::{limits, text::cut};
 
 /// Lines for the record, each once, at most [`limits::NOTES`].
@@ -13,9 +15,9 @@ impl Notes {
         if self.0.len() >= limits::NOTES {
             return;
         }
-        let line = cut(line, limits::NOTE).replace(char::is_control, " ");
-        if !self.0.contains(&line) {
-            self.0.push(line);
+        let line = one_line(line, limits::NOTE);
+        if !self.0.iter().any(|known| *known == line) {
+            self.0.push(line.into_owned());
         }
     }
 
@@ -32,10 +34,21 @@ impl Notes {
     }
 }
 
-/// A line for the log, cut at [`limits::LOG_LINE`] bytes.
+/// A line for the log, cut at [`limits::LOG_LINE`] bytes. Control characters become blanks, since a
+/// line feed would begin a line that looks like the gateway's own.
 #[must_use]
-pub fn log_line(line: &str) -> &str {
-    cut(line, limits::LOG_LINE)
+pub fn log_line(line: &str) -> Cow<'_, str> {
+    one_line(line, limits::LOG_LINE)
+}
+
+/// The beginning of a text in one line.
+fn one_line(text: &str, most: usize) -> Cow<'_, str> {
+    // Editors and terminals break lines at these two as well.
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    match cut(text, most) {
+        line if line.contains(breaks) => line.replace(breaks, " ").into(),
+        line => line.into(),
+    }
 }
 
 #[cfg(test)]
@@ -59,5 +72,13 @@ mod tests {
     #[test]
     fn a_log_line_is_cut_between_characters() {
         assert_eq!(log_line(&"€".repeat(1000)).len(), 2046);
+    }
+
+    #[test]
+    fn a_log_line_is_one_line() {
+        let forged = "a\n2026-11-27T00:00:00Z  INFO exchange \r\u{85}\u{2028}\x1b[31m";
+        let line = log_line(forged);
+        assert_eq!(line, "a 2026-11-27T00:00:00Z  INFO exchange     [31m");
+        assert!(matches!(log_line("plain"), Cow::Borrowed("plain")));
     }
 }

@@ -89,13 +89,14 @@ impl AnswerDraft {
         let name = header::name(name)?;
         header::check_in_response(&name)?;
         let value = header::value(&name, value)?;
+        header::check_room(&name, &[&value], headers, 0)?;
         headers.append(name, value);
         Ok(())
     }
 
     /// Sets the reason, cut at [`limits::LOG_LINE`] bytes.
     pub fn set_note(&mut self, reason: &str) {
-        self.answer.note = Some(note::log_line(reason).to_owned());
+        self.answer.note = Some(note::log_line(reason).into_owned());
     }
 
     /// The answer, if it can be used.

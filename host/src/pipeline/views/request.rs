@@ -163,7 +163,7 @@ impl RequestView {
         self.editable()?;
         let name = header::name(name)?;
         header::check_in_request(&name)?;
-        self.header_edits.set(name, values)?;
+        self.header_edits.set(name, values, &self.headers)?;
         self.journal.count += 1;
         Ok(())
     }

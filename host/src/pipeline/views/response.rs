@@ -37,6 +37,6 @@ impl ResponseView {
             return Err(EditError::NotAllowed(text));
         }
         header::check_in_response(&name)?;
-        self.edits.set(name, values)
+        self.edits.set(name, values, &self.head.headers)
     }
 }

@@ -112,7 +112,8 @@ impl Request {
         self.may_edit()?;
         let name = header::name(name)?;
         header::check_in_request(&name)?;
-        self.call.borrow_mut().headers.set(name, values)
+        let mut call = self.call.borrow_mut();
+        call.headers.set(name, values, &self.headers)
     }
 
     pub(crate) fn set_path(&self, path_and_query: &str) -> Result<(), EditError> {
@@ -412,7 +413,8 @@ impl Response {
             )));
         }
         header::check_in_response(&name)?;
-        self.call.borrow_mut().headers.set(name, values)
+        let mut call = self.call.borrow_mut();
+        call.headers.set(name, values, &self.headers)
     }
 
     pub(crate) fn id(&self) -> String {
@@ -525,7 +527,7 @@ pub(crate) fn log(level: Level, message: &str) {
     AROUND.with_borrow_mut(|around| {
         around.logged = around.logged.saturating_add(1);
         if around.logged <= limits::LOG_LINES {
-            let line = note::log_line(message).to_owned();
+            let line = note::log_line(message).into_owned();
             around.lines.push((level, line));
         }
     });
