@@ -216,12 +216,15 @@ fn rejected(loaded: &Loaded) -> Option<Failure> {
     let errors = loaded
         .refused
         .iter()
-        .map(|refused| format!("{}: {}", refused.file.display(), refused.fault.chain()));
+        .map(|refused| format!("{}: {}", refused.place(), refused.fault.chain()));
     let errors: Vec<String> = errors.collect();
     let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
     let hint = match loaded.refused.iter().any(unlisted) {
         true => {
             "make it a folder that the gateway can read, or set another one as `dir` in [plugins]"
+        }
+        false if loaded.refused.iter().any(|refused| refused.no_memory) => {
+            "raise the memory limit of the process (`ulimit -v`), or free memory"
         }
         false => "rebuild it, or remove it from the folder; `witgate wit` prints the contract",
     };

@@ -85,6 +85,8 @@ pub(crate) struct Refused {
     pub(crate) file: PathBuf,
     pub(crate) evidence: Evidence,
     pub(crate) fault: Fault,
+    /// Whether the system had no memory for the plugin.
+    pub(crate) no_memory: bool,
 }
 
 /// What a rejection is based on. A repeated rejection with the same evidence is reported once.
@@ -98,6 +100,13 @@ pub(crate) enum Evidence {
     Unreadable,
     /// Listing the folder failed. All plugins stay as they are.
     Unlisted,
+}
+
+impl Refused {
+    /// The file or folder, for messages.
+    pub(crate) fn place(&self) -> String {
+        files::shown(&self.file)
+    }
 }
 
 impl Evidence {
@@ -603,11 +612,14 @@ impl Receipt {
         error: &PluginError,
         on_error: OnError,
     ) -> Result<(), Fault> {
-        let ours = matches!(error, PluginError::NoSlot | PluginError::Lost);
+        let ours = matches!(
+            error,
+            PluginError::NoSlot | PluginError::NoMemory | PluginError::Lost
+        );
         if !ours {
             plugin.meter(Hook::of_function(hook)).failed();
         }
-        // Neither is the plugin's fault, and a lost request cannot be sent.
+        // None is the plugin's fault, and a lost request cannot be sent.
         if on_error == OnError::Fail || ours {
             return Err(error.fault(plugin.id(), hook));
         }

@@ -270,7 +270,7 @@ impl Reloader {
             Some(&self.running.catalog),
         );
         let reason = |refused: &Refused| {
-            let (file, reason) = (refused.file.display(), refused.fault.chain());
+            let (file, reason) = (refused.place(), refused.fault.chain());
             format!("{file}: {reason}")
         };
         // Its settings may be for plugins in a folder that cannot be read now.
@@ -348,13 +348,13 @@ impl Reloader {
             let entry = (refused.evidence.clone(), refused.fault.chain());
             if self.rejected.get(file) != Some(&entry) {
                 let reason = &entry.1;
-                let path = file.display();
+                let path = refused.place();
                 match refused.evidence {
                     Evidence::Unlisted => warn!(
                         folder = %path,
                         "{reason}; its plugins keep running until it can be read, and an empty folder removes them"
                     ),
-                    _ if self.has_loaded(file) => {
+                    _ if self.has_loaded(&path) => {
                         warn!(file = %path, "plugin rejected; keeping the previous version: {reason}");
                     }
                     _ => warn!(file = %path, "plugin rejected: {reason}"),
@@ -367,8 +367,7 @@ impl Reloader {
     }
 
     /// Whether a plugin of the running set was loaded from this file.
-    fn has_loaded(&self, file: &Path) -> bool {
-        let source = file.display().to_string();
+    fn has_loaded(&self, source: &str) -> bool {
         let plugins = self.running.catalog.list();
         plugins.iter().any(|plugin| plugin.source == source)
     }

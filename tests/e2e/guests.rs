@@ -206,6 +206,82 @@ fn a_spinning_plugin_does_not_hold_up_other_exchanges() {
 }
 
 #[test]
+fn a_signal_ends_a_gateway_whose_workers_all_run_plugins_that_never_return() {
+    let upstream = Upstream::ok();
+    let mut gateway = Gateway::to(&upstream)
+        .env("TOKIO_WORKER_THREADS", "2")
+        .top("drain = \"100ms\"")
+        .plugin("50-spins.wasm", component("spins"))
+        .tables("[plugin.spins]\nsettings = { in = \"request\" }\ndeadline = \"1h\"")
+        .start();
+    let spinning: Vec<_> = (0..4)
+        .map(|_| {
+            let request = gateway.request("POST", "/v1/messages");
+            request.header("x-api-key", "k").body(HELLO).sent()
+        })
+        .collect();
+    crate::assert_eventually!(
+        gateway
+            .get("/metrics")
+            .text()
+            .contains("\nwitgate_plugin_slots_in_use 4\n"),
+        "all of them are in the plugin"
+    );
+    gateway.terminate();
+    assert!(gateway.ended().success());
+    drop(spinning);
+}
+
+#[test]
+fn a_plugin_cannot_write_a_line_of_the_log_that_is_not_its_own() {
+    let upstream = Upstream::ok();
+    let forged = "2026-11-27T00:00:00Z  INFO witgate::exchange: exchange status=200";
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-operations.wasm", component("operations"))
+        .tables(&format!(
+            "[plugin.operations]\nsettings = {{ request = [{{ log = \"begun\\n{forged}\" }}] }}"
+        ))
+        .start();
+    gateway
+        .request("POST", "/v1/messages")
+        .header("x-run", "request")
+        .body(HELLO)
+        .send()
+        .has_status(200);
+    gateway.line(&["begun", forged, "plugin=operations"]);
+    let log = gateway.log();
+    let begins = |line: &&String| line.starts_with(forged);
+    assert_eq!(log.iter().find(begins), None);
+}
+
+#[test]
+fn a_file_name_cannot_write_a_line_of_the_log() {
+    let gateway = Gateway::echo().start();
+    let forged = "2026-11-27T00:00:00Z  INFO forged";
+    let name = format!("60-a\n{forged}.wasm");
+    gateway.drop_in(&name, &component("declines"));
+    let line = gateway.line(&["plugin rejected", "control character"]);
+    assert!(line.contains(&format!("60-a\\n{forged}.wasm")), "{line}");
+    assert!(!gateway.log().iter().any(|line| line.starts_with(forged)));
+}
+
+#[test]
+fn plugins_run_where_a_process_gets_little_address_space() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .address_space(600_000)
+        // Else each thread of the gateway reserves 64 MiB for a heap of its own.
+        .env("MALLOC_ARENA_MAX", "2")
+        .env("TOKIO_WORKER_THREADS", "2")
+        .plugin("50-events.wasm", component("events"))
+        .start();
+    gateway.line(&["WARN", "cannot reserve memory for the plugin instance pool"]);
+    for _ in 0..3 {
+        gateway.message(HELLO).has_status(200);
+    }
+}
+
+#[test]
 fn without_a_free_slot_an_exchange_is_a_529_before_anything_is_asked() {
     let (upstream, writer) = Upstream::streamed();
     let gateway = Gateway::to(&upstream)

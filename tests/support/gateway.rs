@@ -25,7 +25,8 @@ pub struct Builder {
     log: String,
     config: bool,
     mkdir: bool,
-    soft_files: Option<u32>,
+    /// The arguments of a `ulimit`.
+    limit: Option<String>,
 }
 
 /// A running gateway. It is stopped by its own process id when it is dropped.
@@ -73,7 +74,7 @@ impl Gateway {
             log: "info".to_owned(),
             config: true,
             mkdir: true,
-            soft_files: None,
+            limit: None,
         }
     }
 
@@ -327,7 +328,13 @@ impl Builder {
 
     /// Sets the soft limit of open files.
     pub fn soft_files(mut self, limit: u32) -> Self {
-        self.soft_files = Some(limit);
+        self.limit = Some(format!("-S -n {limit}"));
+        self
+    }
+
+    /// Sets the limit of address space, in KiB.
+    pub fn address_space(mut self, limit: u32) -> Self {
+        self.limit = Some(format!("-v {limit}"));
         self
     }
 
@@ -422,7 +429,7 @@ impl Builder {
         for (name, value) in &self.env {
             command.env(name, value);
         }
-        match self.soft_files {
+        match &self.limit {
             Some(limit) => under_limit(&command, limit),
             None => command,
         }
@@ -554,12 +561,12 @@ pub fn witgate(dir: &Path) -> Command {
     command
 }
 
-/// The same command, started by a shell that lowers its soft limit of open files.
-fn under_limit(command: &Command, limit: u32) -> Command {
+/// The same command, started by a shell that sets a limit.
+fn under_limit(command: &Command, limit: &str) -> Command {
     let mut shell = Command::new("sh");
     shell
         .arg("-c")
-        .arg(format!("ulimit -S -n {limit} && exec \"$0\" \"$@\""))
+        .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""))
         .arg(command.get_program())
         .args(command.get_args())
         .stdin(Stdio::null())

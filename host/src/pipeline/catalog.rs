@@ -22,7 +22,7 @@ use super::{
     builtin::BUILTIN,
     code::{Code, Hash},
     files::{self, Folder, Unusable},
-    plugin::{self, Plugin},
+    plugin::{self, LoadError, Plugin},
 };
 use crate::{
     config::{Config, PluginConfig},
@@ -89,6 +89,7 @@ impl Catalog {
                 file: file.clone(),
                 evidence: Evidence::Metadata,
                 fault: Fault::gateway(why.clone()),
+                no_memory: false,
             });
         }
         let mut tally = Tally::default();
@@ -97,10 +98,11 @@ impl Catalog {
         for candidate in candidates(folder, earlier) {
             let last = earlier.iter().find(|entry| entry.name == candidate.name);
             let entry = load_entry(runtime, config, &candidate, last, &mut tally);
-            match entry.and_then(|entry| unless_dialect_taken(entry, &entries)) {
+            let free = |entry| unless_dialect_taken(entry, &entries).map_err(LoadError::from);
+            match entry.and_then(free) {
                 Ok(entry) => entries.push(entry),
-                Err(why) => {
-                    refused.push(refusal(&candidate, &why));
+                Err(error) => {
+                    refused.push(refusal(&candidate, &error));
                     let last =
                         last.and_then(|last| unless_dialect_taken(last.clone(), &entries).ok());
                     entries.extend(last);
@@ -185,6 +187,7 @@ fn unlisted(dir: &Path, error: io::Error) -> Refused {
         file: dir.to_owned(),
         evidence: Evidence::Unlisted,
         fault: Fault::gateway(what).from(error),
+        no_memory: false,
     }
 }
 
@@ -252,7 +255,7 @@ impl Entry {
                 .map_or_else(|| "{}".to_owned(), |manifest| manifest.guards_text.clone()),
             source: match &self.file {
                 None => "built in".to_owned(),
-                Some(file) => file.display().to_string(),
+                Some(file) => files::shown(file),
             },
             hash: self.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
             enabled: self.plugin.is_some(),
@@ -319,15 +322,14 @@ fn builtin() -> Vec<(u8, PluginId, &'static [u8], Hash)> {
     named.collect()
 }
 
-/// Makes an entry of a candidate, with as little work as possible. The error completes the sentence
-/// "plugin X ...".
+/// Makes an entry of a candidate, with as little work as possible.
 fn load_entry(
     runtime: &Arc<Runtime>,
     config: &Config,
     candidate: &Candidate,
     last: Option<&Entry>,
     tally: &mut Tally,
-) -> Result<Entry, String> {
+) -> Result<Entry, LoadError> {
     let unconfigured = PluginConfig::default();
     let wanted = config.plugin.get(&candidate.name).unwrap_or(&unconfigured);
     let entry = |hash, plugin| Entry {
@@ -383,7 +385,7 @@ fn load_plugin(
     code: &Arc<Code>,
     name: &PluginId,
     config: &PluginConfig,
-) -> Result<Plugin, String> {
+) -> Result<Plugin, LoadError> {
     let load = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -392,11 +394,13 @@ fn load_plugin(
             .block_on(plugin::load(runtime, code, name, config))
     };
     thread::scope(|scope| scope.spawn(load).join()).unwrap_or_else(|_| {
-        Err("could not be loaded: the gateway panicked while loading it".to_owned())
+        let why = "could not be loaded: the gateway panicked while loading it";
+        Err(why.to_owned().into())
     })
 }
 
-fn refusal(candidate: &Candidate, why: &str) -> Refused {
+fn refusal(candidate: &Candidate, error: &LoadError) -> Refused {
+    let why = &error.why;
     let name = &candidate.name;
     Refused {
         file: candidate
@@ -408,6 +412,7 @@ fn refusal(candidate: &Candidate, why: &str) -> Refused {
             Err(unusable) => unusable.evidence.clone(),
         },
         fault: Fault::plugin(name, format!("plugin `{name}` {why}")),
+        no_memory: error.no_memory,
     }
 }
 

@@ -65,6 +65,15 @@ pub(super) fn read(dir: &Path) -> io::Result<Folder> {
     Ok(folder)
 }
 
+/// A path in one line: a file name can have line feeds.
+pub(super) fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.contains(char::is_control) {
+        true => text.escape_debug().to_string(),
+        false => text,
+    }
+}
+
 /// Whether the folder can be listed.
 pub(super) fn is_listable(dir: &Path) -> bool {
     names(dir).is_ok()
@@ -91,6 +100,9 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
 
 /// Reads a file name: `55-my_rule.wasm` is the plugin `my-rule` with order 55.
 fn parse(file: &str) -> Result<(Option<u8>, PluginId), String> {
+    if file.contains(char::is_control) {
+        return Err("the file name has a control character: rename the file".to_owned());
+    }
     let stem = file.strip_suffix(".wasm").unwrap_or(file);
     let digits = stem.bytes().take_while(u8::is_ascii_digit).count();
     let (order, name) = match stem[digits..].strip_prefix(['-', '_']) {
@@ -194,6 +206,14 @@ fn kind(file: FileType) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_name_cannot_forge_a_line() {
+        let name = "a\n2026-11-27T00:00:00Z  INFO witgate: forged.wasm";
+        assert!(parse(name).unwrap_err().contains("control character"));
+        assert_eq!(shown(Path::new("/p/a\nb.wasm")), "/p/a\\nb.wasm");
+        assert_eq!(shown(Path::new("/p/\u{e9}'.wasm")), "/p/\u{e9}'.wasm");
+    }
 
     #[test]
     fn a_file_name_has_an_order_and_a_name() {

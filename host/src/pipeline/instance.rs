@@ -17,7 +17,7 @@ use super::{
     code::Code,
     host_functions::{Host, Tenant},
     lend::Lend,
-    runtime::{Runtime, overloaded},
+    runtime::{Runtime, out_of_memory, overloaded},
     ticker::{Allowance, Ticker},
     verdict::Returned,
     views::{FailureView, RequestView, ResponseView, TargetView},
@@ -82,6 +82,8 @@ pub(super) enum PluginError {
     Unusable(String),
     /// All instance slots are in use.
     NoSlot,
+    /// The system has no memory for an instance.
+    NoMemory,
     /// The store did not return what it was lent, or has no such hook. This cannot happen: a guest
     /// only borrows what it was lent, and only exported hooks are called.
     Lost,
@@ -359,6 +361,9 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return PluginError::NoSlot;
     }
+    if is_out_of_memory(error) {
+        return PluginError::NoMemory;
+    }
     if let Some(Trap::Interrupt) = error.downcast_ref() {
         return PluginError::Deadline(limit);
     }
@@ -366,6 +371,15 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
         Some(text) => PluginError::Panicked(text),
         None => PluginError::Trapped(flat(error)),
     }
+}
+
+/// Whether the system refused memory, for which the engine has no error type of its own.
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        let system = cause.downcast_ref::<std::io::Error>();
+        system.is_some_and(|error| error.kind() == std::io::ErrorKind::OutOfMemory)
+            || cause.to_string().starts_with("mmap failed to ")
+    })
 }
 
 /// An error of the engine and its causes, in one line.
@@ -388,6 +402,7 @@ impl PluginError {
     pub(super) fn fault(&self, plugin: &PluginId, hook: &str) -> Fault {
         match self {
             Self::NoSlot => overloaded(),
+            Self::NoMemory => out_of_memory(),
             Self::Panicked(_) => {
                 Fault::plugin(plugin, format!("plugin `{plugin}` {self} (in `{hook}`)"))
             }
@@ -428,6 +443,7 @@ impl fmt::Display for PluginError {
             | Self::BadDocument(text)
             | Self::Unusable(text) => f.write_str(text),
             Self::NoSlot => f.write_str("all plugin instances are in use"),
+            Self::NoMemory => f.write_str("the system has no memory for it"),
             Self::Lost => f.write_str("the instance did not return what the gateway lent it"),
         }
     }

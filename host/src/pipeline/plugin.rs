@@ -128,13 +128,30 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
     Ok(code)
 }
 
-/// Loads the component with a name and settings. The error completes the sentence "plugin X ...".
+/// Why a component cannot be loaded.
+pub(super) struct LoadError {
+    /// Completes the sentence "plugin X ...".
+    pub(super) why: String,
+    /// Whether the system had no memory for it.
+    pub(super) no_memory: bool,
+}
+
+impl From<String> for LoadError {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            no_memory: false,
+        }
+    }
+}
+
+/// Loads the component with a name and settings.
 pub(super) async fn load(
     runtime: &Arc<Runtime>,
     code: &Arc<Code>,
     id: &PluginId,
     config: &PluginConfig,
-) -> Result<Plugin, String> {
+) -> Result<Plugin, LoadError> {
     let settings = serde_json::to_string(&config.settings)
         .map_err(|error| format!("has settings that cannot be written as JSON: {error}"))?;
     let tenant = Arc::new(Tenant {
@@ -145,7 +162,10 @@ pub(super) async fn load(
     let memory = config.memory.unwrap_or(limits::MEMORY_DEFAULT);
     let mut trial = Instance::new(runtime, code, &tenant, memory, None)
         .await
-        .map_err(|error| format!("cannot be instantiated: {error}"))?;
+        .map_err(|error| LoadError {
+            why: format!("cannot be instantiated: {error}"),
+            no_memory: matches!(error, PluginError::NoMemory),
+        })?;
     trial.bind_all().map_err(|error| {
         format!("exports a hook whose types differ from this gateway's: {error}")
     })?;

@@ -41,6 +41,9 @@ const KEEP_RESIDENT: usize = 64 << 10;
 /// in again costs more than a whole call of a plugin that declines.
 const KEEP_TABLE: usize = 4 << 10;
 
+/// What a memory on demand can grow by without being copied.
+const GROWTH: u64 = 1 << 20;
+
 /// What plugins run on; one per process.
 pub(crate) struct Runtime {
     pub(super) engine: Engine,
@@ -113,11 +116,16 @@ impl Runtime {
 
 /// The fault for an exhausted pool. Nothing is broken, so the client may retry.
 pub(super) fn overloaded() -> Fault {
-    Fault::new(
-        Blame::Gateway,
-        Kind::Overloaded,
-        "all plugin instances are in use",
-    )
+    busy("all plugin instances are in use")
+}
+
+/// The fault where the system has no memory for another instance.
+pub(super) fn out_of_memory() -> Fault {
+    busy("there is not enough memory for another plugin instance")
+}
+
+fn busy(what: &'static str) -> Fault {
+    Fault::new(Blame::Gateway, Kind::Overloaded, what)
 }
 
 fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
@@ -129,10 +137,21 @@ fn engine(instances: u32, cache: Option<Cache>) -> wasmtime::Result<Engine> {
             // This happens under `ulimit -v`, in gVisor, or where processes have 39 bits of address
             // space.
             warn!(instances, %error, "cannot reserve memory for the plugin instance pool; creating instances on demand, which is slower");
-            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            on_demand(&mut config);
             Engine::new(&config)
         }
     }
+}
+
+/// Creates instances without reserving address space for them, since there is little of it. Memory
+/// accesses are checked by code instead of guard pages.
+fn on_demand(config: &mut Config) {
+    config
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+        .memory_reservation(0)
+        .memory_reservation_for_growth(GROWTH)
+        .memory_guard_size(0)
+        .guard_before_linear_memory(false);
 }
 
 /// Engine settings: deadlines by epoch, and the WebAssembly features that component toolchains
