@@ -5,10 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use witgate_contract::kv::{self, KvError};
 
 use crate::ids::PluginId;
@@ -22,7 +23,7 @@ pub(crate) struct Store {
 impl Store {
     /// Returns the space for a plugin name, and creates it at the first call.
     pub(crate) fn space(&self, plugin: &PluginId) -> Arc<Space> {
-        Arc::clone(lock(&self.spaces).entry(plugin.clone()).or_default())
+        Arc::clone(self.spaces.lock().entry(plugin.clone()).or_default())
     }
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Space(Mutex<kv::Space>);
 
 impl Space {
     pub(crate) fn get(&self, key: &str, now: Instant) -> Result<Option<Vec<u8>>, KvError> {
-        lock(&self.0).get(key, now)
+        self.0.lock().get(key, now)
     }
 
     pub(crate) fn set(
@@ -42,11 +43,11 @@ impl Space {
         ttl: Duration,
         now: Instant,
     ) -> Result<(), KvError> {
-        lock(&self.0).set(key, value, ttl, now)
+        self.0.lock().set(key, value, ttl, now)
     }
 
     pub(crate) fn delete(&self, key: &str) -> Result<(), KvError> {
-        lock(&self.0).delete(key)
+        self.0.lock().delete(key)
     }
 
     /// Adds to a number in one step. A missing key counts as 0 and expires after `ttl`.
@@ -57,13 +58,8 @@ impl Space {
         ttl: Duration,
         now: Instant,
     ) -> Result<i64, KvError> {
-        lock(&self.0).increment(key, delta, ttl, now)
+        self.0.lock().increment(key, delta, ttl, now)
     }
-}
-
-/// Locks even after a panic, which at worst left a value unwritten.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod models; // lists of models
 mod echo; // the built-in upstream that works offline
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,8 @@ use http::{
     HeaderMap, HeaderValue, Method,
     header::{ACCEPT_ENCODING, AUTHORIZATION},
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     config::{self, AuthStyle},

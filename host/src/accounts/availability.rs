@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{cooldown::Cooldown, credential_cache::CredentialCache};
 
@@ -36,7 +38,7 @@ pub(super) struct Load(Arc<Availability>);
 impl Availability {
     /// The end of the account's cooldown for a model, if it is on cooldown.
     pub(super) fn cooldown_until(&self, model: &str, now: Instant) -> Option<Instant> {
-        let cooldowns = self.lock();
+        let cooldowns = self.cooldowns.lock();
         let cooldowns = cooldowns
             .models
             .get(model)
@@ -50,7 +52,7 @@ impl Availability {
 
     /// Records a success. It does not end an active cooldown, since its attempt began before that.
     pub(super) fn succeeded(&self, model: &str, now: Instant) {
-        let mut cooldowns = self.lock();
+        let mut cooldowns = self.cooldowns.lock();
         let over = cooldowns
             .models
             .get(model)
@@ -71,7 +73,7 @@ impl Availability {
         jitter: f64,
         now: Instant,
     ) {
-        let mut cooldowns = self.lock();
+        let mut cooldowns = self.cooldowns.lock();
         let previous = cooldowns.models.get(model).copied();
         if previous.is_none() && cooldowns.models.len() >= MODELS {
             cooldowns
@@ -90,7 +92,7 @@ impl Availability {
         jitter: f64,
         now: Instant,
     ) -> bool {
-        let mut cooldowns = self.lock();
+        let mut cooldowns = self.cooldowns.lock();
         if cooldowns
             .all
             .is_some_and(|cooldown| cooldown.is_active(now))
@@ -103,26 +105,28 @@ impl Availability {
 
     /// Whether it was on cooldown because of its credential, and no longer is.
     pub(super) fn credential_cooldown_ended(&self, now: Instant) -> bool {
-        self.lock()
+        self.cooldowns
+            .lock()
             .all
             .is_some_and(|cooldown| !cooldown.is_active(now))
     }
 
     /// Whether it is on cooldown because of its credential.
     pub(super) fn on_credential_cooldown(&self, now: Instant) -> bool {
-        self.lock()
+        self.cooldowns
+            .lock()
             .all
             .is_some_and(|cooldown| cooldown.is_active(now))
     }
 
     /// Ends the cooldown because of its credential.
     pub(super) fn credential_is_new(&self) {
-        self.lock().all = None;
+        self.cooldowns.lock().all = None;
     }
 
     /// All active cooldowns, for one model each or for all models.
     pub(super) fn cooldowns(&self, now: Instant) -> Vec<(Option<Arc<str>>, Instant)> {
-        let cooldowns = self.lock();
+        let cooldowns = self.cooldowns.lock();
         let models = cooldowns
             .models
             .iter()
@@ -136,7 +140,7 @@ impl Availability {
 
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.lock().models.len()
+        self.cooldowns.lock().models.len()
     }
 
     pub(super) fn load(&self) -> usize {
@@ -146,13 +150,6 @@ impl Availability {
     pub(super) fn busy(this: &Arc<Self>) -> Load {
         this.load.fetch_add(1, Ordering::Relaxed);
         Load(Arc::clone(this))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Cooldowns> {
-        // A panic cannot leave the data half changed.
-        self.cooldowns
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,10 +2,11 @@
 //! one exchange at a time obtains a new one.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
@@ -192,7 +193,7 @@ fn start_cooldown(account: &Account, error: &CredentialError, now: Instant) {
 impl CredentialCache {
     /// Notes that this credential was rejected. Returns whether there may be another one.
     pub(super) fn rejected(&self, used: &Secret) -> bool {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         match &current.issued {
             // Another exchange noted it first.
             None => true,
@@ -209,7 +210,7 @@ impl CredentialCache {
 
     /// Discards the current credential as rejected, so the next one must differ.
     pub(super) fn discard_rejected(&self) {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if let Some(issued) = current.issued.take() {
             current.rejected = Some(issued.secret);
         }
@@ -217,12 +218,12 @@ impl CredentialCache {
 
     /// Allows the rejected credential again after the cooldown, since a key may be reactivated.
     fn forget_rejected(&self) {
-        self.lock().rejected = None;
+        self.current.lock().rejected = None;
     }
 
     /// Notes that the upstream accepted the credential.
     pub(super) fn accepted(&self) {
-        self.lock().unproven = false;
+        self.current.lock().unproven = false;
     }
 
     /// The current credential, unless it is time to renew it.
@@ -236,7 +237,7 @@ impl CredentialCache {
     }
 
     fn before(&self, now: Instant, end: fn(&Issued) -> Option<Instant>) -> Option<Secret> {
-        let current = self.lock();
+        let current = self.current.lock();
         let issued = current.issued.as_ref()?;
         end(issued)
             .is_none_or(|end| now < end)
@@ -244,7 +245,7 @@ impl CredentialCache {
     }
 
     fn accept(&self, issued: Issued) -> Result<Secret, CredentialError> {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if current.rejected.as_ref() == Some(&issued.secret) {
             return Err(CredentialError {
                 what: "got the credential that the upstream rejected",
@@ -260,15 +261,10 @@ impl CredentialCache {
     /// The current credential if it is still valid; its renewal is tried again later.
     fn postpone_renewal(&self, now: Instant) -> Option<Secret> {
         let secret = self.valid(now)?;
-        if let Some(issued) = &mut self.lock().issued {
+        if let Some(issued) = &mut self.current.lock().issued {
             issued.renew = Some(now + RENEWAL_PAUSE).min(issued.expires);
         }
         Some(secret)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        // A panic cannot leave the data half changed.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

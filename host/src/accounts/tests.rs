@@ -1,10 +1,9 @@
 //! Which account is picked, which is on cooldown, and what a reload changes. Renewed credentials
 //! are tested in `credential_cache`.
 
-use std::{
-    io,
-    sync::{Mutex, PoisonError},
-};
+use std::io;
+
+use parking_lot::Mutex;
 
 use crate::config::AuthStyle;
 
@@ -357,7 +356,7 @@ pub(super) fn logged(act: impl FnOnce()) -> String {
 
     impl io::Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.0.lock();
             all.write(bytes)
         }
 
@@ -373,6 +372,6 @@ pub(super) fn logged(act: impl FnOnce()) -> String {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, act);
-    let all = sink.0.lock().unwrap().clone();
+    let all = sink.0.lock().clone();
     String::from_utf8(all).unwrap()
 }

@@ -2,9 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use crate::ids::{AccountId, UpstreamId};
 
@@ -33,7 +34,7 @@ impl ThreadAffinity {
         account: AccountId,
         now: Instant,
     ) {
-        let mut messages = self.lock();
+        let mut messages = self.0.lock();
         messages.drop_expired(now);
         let known = messages
             .by_message
@@ -51,14 +52,9 @@ impl ThreadAffinity {
         id: &str,
         now: Instant,
     ) -> Option<(UpstreamId, AccountId)> {
-        let mut messages = self.lock();
+        let mut messages = self.0.lock();
         messages.drop_expired(now);
         messages.by_message.get(id).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, MessageAccounts> {
-        // A panic cannot leave the data half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,7 +107,7 @@ mod tests {
         }
         assert_eq!(account_of(&threads, "msg_0", now), None);
         assert_eq!(account_of(&threads, "msg_1", now).unwrap(), "bob");
-        assert_eq!(threads.lock().by_message.len(), MESSAGES);
-        assert_eq!(threads.lock().order.len(), MESSAGES);
+        assert_eq!(threads.0.lock().by_message.len(), MESSAGES);
+        assert_eq!(threads.0.lock().order.len(), MESSAGES);
     }
 }

@@ -62,29 +62,8 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// Counts the edits between two words. Case does not count, and `-` equals `_`.
 fn distance(left: &str, right: &str) -> usize {
-    let fold = |word: &str| -> Vec<char> {
-        word.chars()
-            .map(|c| {
-                if c == '-' {
-                    '_'
-                } else {
-                    c.to_ascii_lowercase()
-                }
-            })
-            .collect()
-    };
-    let (left, right) = (fold(left), fold(right));
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, from) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
+    let fold = |word: &str| word.to_ascii_lowercase().replace('-', "_");
+    strsim::levenshtein(&fold(left), &fold(right))
 }
 
 #[cfg(test)]

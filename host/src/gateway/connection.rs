@@ -9,7 +9,7 @@ use std::{
     error::Error,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use hyper::{
     body::Incoming,
     rt::{Executor, Read, ReadBufCursor, Write},
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -57,13 +58,13 @@ impl Requests {
 
     /// Counts a request whose head has arrived.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
-        self.state().running += 1;
+        self.state.lock().running += 1;
         Running(Arc::clone(self))
     }
 
     /// Returns how long the connection may stay open if nothing happens.
     fn open_until(&self, now: Instant, limits: &Connections) -> Instant {
-        match *self.state() {
+        match *self.state.lock() {
             State {
                 running: 0,
                 ended: None,
@@ -76,10 +77,6 @@ impl Requests {
             State { .. } => now + limits.idle,
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A running request, until this is dropped at the end of its response.
@@ -87,7 +84,7 @@ pub(super) struct Running(Arc<Requests>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         state.running -= 1;
         state.ended = Some(Instant::now());
     }
@@ -510,7 +507,7 @@ mod tests {
         drop(first);
         assert_eq!(requests.open_until(later, &limits), later + LONG);
         drop(second);
-        let ended = requests.state().ended.unwrap();
+        let ended = requests.state.lock().ended.unwrap();
         assert_eq!(requests.open_until(later, &limits), ended + LONG);
     }
 

@@ -1,10 +1,8 @@
 //! A component's code: compiled, linked, and bound to the hooks that it exports.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::Mutex;
 use wasmtime::component::InstancePre;
 use witgate_contract::manifest::Hook;
 
@@ -51,15 +49,11 @@ pub(super) struct CompileCache(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
 
 impl CompileCache {
     pub(super) fn get(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(hash)
-            .cloned()
+        self.0.lock().get(hash).cloned()
     }
 
     pub(super) fn insert(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
-        let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = self.0.lock();
         // Few entries are useful. After many bad builds an earlier one is compiled again.
         if outcomes.len() >= 32 {
             outcomes.clear();
@@ -69,9 +63,6 @@ impl CompileCache {
 
     /// Removes a component that is loaded: its plugin holds the code.
     pub(super) fn forget(&self, hash: &Hash) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(hash);
+        self.0.lock().remove(hash);
     }
 }

@@ -9,11 +9,12 @@ mod verdict;
 mod wasi;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 use wasmtime::{
     ResourceLimiter,
@@ -284,12 +285,12 @@ pub(super) struct Stderr(Arc<Mutex<Vec<u8>>>);
 impl Stderr {
     /// The text of the last panic in it, in one line: where it happened and what it said.
     pub(super) fn panic(&self) -> Option<String> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         panic_text(&String::from_utf8_lossy(&kept))
     }
 
     fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         kept.extend_from_slice(bytes);
         if kept.len() > STDERR_LIMIT {
             let over = kept.len() - STDERR_LIMIT;
@@ -356,7 +357,7 @@ mod tests {
         stderr.keep(&vec![b'x'; 3 * STDERR_LIMIT]);
         stderr.keep(b"panicked at a.rs:1:1:\nlast");
         assert_eq!(stderr.panic().as_deref(), Some("a.rs:1:1: last"));
-        assert!(stderr.0.lock().unwrap().len() <= STDERR_LIMIT);
+        assert!(stderr.0.lock().len() <= STDERR_LIMIT);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! dropped. An invalid response is a failed attempt: then the plugins' failure hooks are called, and
 //! their attempt hooks again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::{
     EventOutcome, Receipt, ResponseHead, Run,
@@ -113,14 +114,14 @@ impl Run {
 impl Loan {
     /// The instances, if they were returned. What they recorded is added to the receipt.
     pub(super) fn settle(&self, receipt: &mut Receipt) -> Option<InstanceSlots> {
-        let mut owner = lock(&self.owner);
+        let mut owner = self.owner.lock();
         receipt.absorb(std::mem::take(&mut owner.receipt));
         owner.returned.take()
     }
 
     /// Gives the instances up: they are dropped at the end of the response.
     pub(super) fn close(&self) {
-        lock(&self.owner).closed = true;
+        self.owner.lock().closed = true;
     }
 }
 
@@ -187,7 +188,7 @@ impl Translator {
     /// Hands what was done since the last time to the run.
     fn report(&mut self) {
         let done = std::mem::take(&mut self.chain.calls.receipt);
-        lock(&self.owner).receipt.absorb(done);
+        self.owner.lock().receipt.absorb(done);
     }
 }
 
@@ -196,13 +197,9 @@ impl Drop for Translator {
         self.report();
         let mut slots = std::mem::take(&mut self.chain.calls.slots);
         slots.drop_unusable();
-        let mut owner = lock(&self.owner);
+        let mut owner = self.owner.lock();
         if !owner.closed {
             owner.returned = Some(slots);
         }
     }
-}
-
-fn lock(owner: &Mutex<Owner>) -> MutexGuard<'_, Owner> {
-    owner.lock().unwrap_or_else(PoisonError::into_inner)
 }

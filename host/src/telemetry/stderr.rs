@@ -9,11 +9,12 @@
 use std::{
     io::{self, Write},
     mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, SystemTime},
 };
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
@@ -115,7 +116,7 @@ impl Queue {
         }
         let waits = |state: &mut State| state.thread == Thread::Writing || !state.lines.is_empty();
         // Lines that are not written by then are lost.
-        drop(self.written.wait_timeout_while(state, limit, waits));
+        self.written.wait_while_for(&mut state, waits, limit);
     }
 
     /// Has the lines written without waiting for more.
@@ -156,15 +157,11 @@ impl Queue {
         let mut state = self.state();
         state.thread = Thread::Idle;
         self.written.notify_all();
-        let mut state = self
-            .added
-            .wait_while(state, |state| state.lines.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
+        self.added
+            .wait_while(&mut state, |state| state.lines.is_empty());
         state.thread = Thread::Gathering;
-        let (mut state, _) = self
-            .added
-            .wait_timeout_while(state, self.gather, |state| !state.is_urgent)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.added
+            .wait_while_for(&mut state, |state| !state.is_urgent, self.gather);
         state.thread = Thread::Writing;
         state.is_urgent = false;
         mem::swap(&mut state.lines, lines);
@@ -172,7 +169,7 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, Once, OnceLock, PoisonError},
+    sync::{Arc, Once, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, Method};
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 
@@ -283,11 +284,7 @@ impl http_body::Body for SizedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
-        let chunks = this
-            .chunks
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        let next = chunks.poll_next_unpin(cx);
+        let next = this.chunks.get_mut().poll_next_unpin(cx);
         if let (Some(length), Poll::Ready(Some(Ok(chunk)))) = (&mut this.length, &next) {
             *length = length.saturating_sub(chunk.len() as u64);
         }

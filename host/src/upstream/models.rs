@@ -1,7 +1,7 @@
 //! The models that an upstream lists, requested at most every five minutes.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -88,19 +88,13 @@ pub(super) async fn list_with(
     let list: Arc<[Model]> = list.into();
     // What one client's own credential may see is not shown to others.
     if from_account {
-        *upstream
-            .listed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&list)));
+        *upstream.listed.lock() = Some((now, Arc::clone(&list)));
     }
     list
 }
 
 fn remembered(upstream: &Upstream, now: Instant) -> Option<Arc<[Model]>> {
-    let listed = upstream
-        .listed
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let listed = upstream.listed.lock();
     let (at, list) = listed.as_ref()?;
     (now.duration_since(*at) < TTL).then(|| Arc::clone(list))
 }

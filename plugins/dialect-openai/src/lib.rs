@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use witgate_plugin::{
     Answer as Local, AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard,
-    Manifest, Plugin, Refusal, Request, Response, ResponseHook, RetryTarget, Target, Value, Verdict,
-    dialect::ClientRequest, export, json, kv, log, serde_json::Map,
+    Manifest, Plugin, Refusal, Request, Response, ResponseHook, RetryTarget, Target, Value,
+    Verdict, dialect::ClientRequest, export, json, kv, log, serde_json::Map,
 };
 
 use answer::{Answer, Context, Schemas};

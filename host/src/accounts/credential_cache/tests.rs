@@ -324,7 +324,7 @@ async fn a_failed_renewal_is_harmless_while_the_old_token_is_valid() {
     let accounts = accounts(refreshed_at(&server.url));
     let now = Instant::now();
     let account = accounts.find(0, &ada()).unwrap();
-    account.availability.credential.lock().issued = Some(Issued {
+    account.availability.credential.current.lock().issued = Some(Issued {
         secret: Secret::new("at-0"),
         expires: Some(now + Duration::from_secs(60)),
         renew: Some(now),
