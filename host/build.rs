@@ -18,6 +18,7 @@ const PLUGINS: &[(u8, &str)] = &[
     (20, "background-model"),
     (30, "message-threads"),
     (40, "strip-cache-control"),
+    (45, "replace-images"),
     (50, "signature-fallback"),
     (60, "merge-roles"),
     (70, "estimate-tokens"),
