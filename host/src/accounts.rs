@@ -6,6 +6,7 @@
 
 mod cooldown; // how long an account is on cooldown after a failure (pure)
 mod availability; // the state of one account
+mod credential; // an issued credential, or why there is none
 mod credential_cache; // credentials that are renewed
 mod command; // a credential from a program
 mod token; // a credential from a token server
@@ -185,10 +186,13 @@ impl Accounts {
                 .min_by_key(|account| account.availability.load()),
         };
         match (chosen, soonest) {
-            (Some(account), _) => Selection::Available(Lease {
-                account: account.config.name.clone(),
-                _load: Availability::busy(&account.availability),
-            }),
+            (Some(account), _) => {
+                account.availability.used(query.model, now);
+                Selection::Available(Lease {
+                    account: account.config.name.clone(),
+                    _load: Availability::busy(&account.availability),
+                })
+            }
             (None, Some(until)) => Selection::OnCooldown { until },
             (None, None) => Selection::None,
         }
@@ -304,6 +308,24 @@ impl Accounts {
             }
         }
         all
+    }
+
+    /// Ends the cooldowns of the accounts that fit, and returns how many there were. Without a name
+    /// every upstream or account fits.
+    pub(crate) fn end_cooldowns(
+        &self,
+        upstream: Option<&str>,
+        account: Option<&str>,
+        now: Instant,
+    ) -> usize {
+        let upstreams = self.upstreams.iter();
+        let upstreams = upstreams.filter(|of| upstream.is_none_or(|name| name == of.name.as_str()));
+        let accounts = upstreams.flat_map(|of| &of.accounts);
+        let fits = |of: &&Arc<Account>| account.is_none_or(|name| name == of.config.name.as_str());
+        let ended = accounts
+            .filter(fits)
+            .map(|of| of.availability.end_cooldowns(now));
+        ended.sum()
     }
 
     fn of(&self, upstream: usize) -> &[Arc<Account>] {

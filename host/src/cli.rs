@@ -17,7 +17,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{Config, DEFAULT_FILE, Problem, Problems},
+    config::{self, Config, DEFAULT_FILE, Problem, Problems},
     fault::Fault,
     pipeline::{Evidence, Loaded, Refused, Runtime},
     reload,
@@ -85,11 +85,16 @@ struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Listen on this address instead of the configured one; port 0 picks a free port
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// Use this log filter instead of the configured one: `info`, `warn,witgate=debug`
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+}
+
+/// Parses an address as the configuration does.
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    config::address(text).ok_or("expected an address with a port such as `127.0.0.1:8045`")
 }
 
 /// Parses the arguments, runs the command, and prints its failure.
@@ -211,6 +216,9 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     built.map_err(|error| Failure::new(Code::Other, format!("cannot start threads: {error}")))
 }
 
+/// The words of the pipeline for a plugin that does not accept its settings.
+const REJECTED_SETTINGS: &str = "rejected its settings";
+
 /// Returns the rejected files as one failure, or `None` if there are none.
 fn rejected(loaded: &Loaded) -> Option<Failure> {
     let errors = loaded
@@ -219,17 +227,25 @@ fn rejected(loaded: &Loaded) -> Option<Failure> {
         .map(|refused| format!("{}: {}", refused.place(), refused.fault.chain()));
     let errors: Vec<String> = errors.collect();
     let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
-    let hint = match loaded.refused.iter().any(unlisted) {
-        true => {
-            "make it a folder that the gateway can read, or set another one as `dir` in [plugins]"
-        }
-        false if loaded.refused.iter().any(|refused| refused.no_memory) => {
-            "raise the memory limit of the process (`ulimit -v`), or free memory"
-        }
-        false => "rebuild it, or remove it from the folder; `witgate wit` prints the contract",
+    // Built-in plugins are not files, and the same settings would be rejected after a rebuild.
+    let by_settings = |refused: &Refused| refused.fault.to_string().contains(REJECTED_SETTINGS);
+    let (code, hint) = if loaded.refused.iter().any(unlisted) {
+        let hint =
+            "make it a folder that the gateway can read, or set another one as `dir` in [plugins]";
+        (Code::Plugin, hint)
+    } else if !errors.is_empty() && loaded.refused.iter().all(by_settings) {
+        let hint = "correct `settings` in its [plugin.NAME]; the documentation of the plugin \
+                    explains them";
+        (Code::Config, hint)
+    } else if loaded.refused.iter().any(|refused| refused.no_memory) {
+        let hint = "raise the memory limit of the process (`ulimit -v`), or free memory";
+        (Code::Plugin, hint)
+    } else {
+        let hint = "rebuild it, or remove it from the folder; `witgate wit` prints the contract";
+        (Code::Plugin, hint)
     };
     (!errors.is_empty()).then(|| Failure {
-        code: Code::Plugin,
+        code,
         errors,
         hint: Some(hint.to_owned()),
     })
@@ -265,9 +281,11 @@ mod tests {
 
     #[test]
     fn bare_witgate_takes_the_options_of_serve() {
-        let line = Line::try_parse_from(["witgate", "--listen", "127.0.0.1:0"]).unwrap();
-        assert!(line.command.is_none());
-        assert_eq!(line.serve.listen.unwrap().port(), 0);
+        for address in ["127.0.0.1:8046", "localhost:8046"] {
+            let line = Line::try_parse_from(["witgate", "--listen", address]).unwrap();
+            assert!(line.command.is_none());
+            assert_eq!(line.serve.listen.unwrap().to_string(), "127.0.0.1:8046");
+        }
     }
 
     #[test]

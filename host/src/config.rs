@@ -1,8 +1,13 @@
 //! The configuration as plain data. `config/load.rs` reads and checks it.
 
 mod load; // reads and checks a file, or applies the defaults
-mod upstreams; // reads the upstreams and routes
+mod upstreams; // reads the upstreams
+mod endpoint; // where an upstream is, and what every request to it carries
+mod accounts; // reads the accounts of an upstream
+mod routes; // reads the routes
+mod plugin_settings; // reads the configuration of each plugin
 mod preset; // data about providers
+mod value; // single values: durations, sizes, addresses, keys
 mod table; // TOML tables with positions that collect all problems
 mod problem; // a problem with file, line and key
 
@@ -15,6 +20,7 @@ use std::{
 };
 
 use globset::GlobMatcher;
+use http::{HeaderMap, HeaderName};
 
 use crate::{
     ids::{AccountId, PluginId, UpstreamId},
@@ -23,6 +29,7 @@ use crate::{
 
 pub(crate) use problem::did_you_mean;
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use value::address;
 pub(crate) use witgate_contract::manifest::OnError;
 
 /// The file that is read if it exists and the command line names no other.
@@ -82,6 +89,12 @@ impl Config {
     /// Returns the warnings as well, or all problems.
     pub(crate) fn load(file: &Path) -> Result<(Self, Vec<Problem>), Problems> {
         load::file(file, &load::environment)
+    }
+
+    /// The route of a model, and the model without Claude Code's suffix `[1m]` if only that
+    /// matches.
+    pub(crate) fn route<'a>(&'a self, model: &'a str) -> Option<(&'a Route, Option<&'a str>)> {
+        routes::find(&self.routes, model)
     }
 
     /// The configuration without a file: the echo upstream, the default plugins, and `plugins/` in
@@ -158,7 +171,7 @@ impl Default for Connections {
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     pub(crate) name: UpstreamId,
-    pub(crate) base_url: String,
+    pub(crate) base_url: Endpoint,
     /// `anthropic`, or a dialect that a plugin implements.
     pub(crate) dialect: Arc<str>,
     /// The features that it lacks on every route.
@@ -173,15 +186,79 @@ pub(crate) struct Upstream {
     /// A PEM file with certificate authorities to trust besides the platform's.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) auth: AuthStyle,
+    pub(crate) extra: Extra,
+    /// The plugin and its setting that lists upstreams of this kind.
+    pub(crate) listed_in: Option<(&'static str, &'static str)>,
+    /// Replaces [`Retry::first_event`].
+    pub(crate) first_event: Option<Duration>,
+    /// Replaces [`Retry::idle`].
+    pub(crate) idle: Option<Duration>,
     pub(crate) accounts: Vec<Account>,
 }
 
+/// The base URL of an upstream, without a query and a final slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
+    /// What may be logged: the URL, or the reference that it was read from.
+    pub(crate) shown: String,
+    /// Whether it is the provider's own, as the preset has it.
+    pub(crate) is_providers: bool,
+}
+
+/// What the operator adds to every request to an upstream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Extra {
+    /// They replace headers of the same name.
+    pub(crate) headers: HeaderMap,
+    /// Names and values as in a URL. They replace parameters of the same name.
+    pub(crate) query: Vec<(String, String)>,
+    /// A JSON merge patch (RFC 7396) for the bodies of messages.
+    pub(crate) body: serde_json::Map<String, serde_json::Value>,
+}
+
 /// The header in which an upstream expects its credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AuthStyle {
     XApiKey,
     Bearer,
     XGoogApiKey,
+    /// Any other, with the key as its value.
+    Header(HeaderName),
+}
+
+impl Upstream {
+    /// An upstream with Anthropic's dialect at this URL, without accounts and with defaults.
+    pub(crate) fn plain(name: UpstreamId, url: &str) -> Self {
+        Self {
+            name,
+            base_url: Endpoint::of_preset(url),
+            dialect: "anthropic".into(),
+            lacks: BTreeSet::new(),
+            lacks_beside_others: BTreeSet::new(),
+            models: Vec::new(),
+            force_stream: false,
+            proxy: None,
+            ca_file: None,
+            auth: AuthStyle::XApiKey,
+            extra: Extra::default(),
+            listed_in: None,
+            first_event: None,
+            idle: None,
+            accounts: Vec::new(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// The URL that a preset has; empty if it has none.
+    pub(crate) fn of_preset(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            shown: url.to_owned(),
+            is_providers: true,
+        }
+    }
 }
 
 /// A named credential of an upstream.
@@ -275,7 +352,9 @@ impl Default for Retry {
 /// `[[route]]`: the upstreams for some models.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    pub(crate) model: GlobMatcher,
+    /// The glob as written.
+    pattern: String,
+    model: GlobMatcher,
     /// Tried in order.
     pub(crate) to: Vec<Destination>,
 }

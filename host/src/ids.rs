@@ -1,6 +1,12 @@
 //! Validated names: a value of one of these types needs no further check.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
+
+use http::HeaderName;
 
 /// The name of a plugin: lower-case letters, digits and hyphens, as in `merge-roles`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +90,18 @@ impl ExchangeId {
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         Self(format!("req_{}", id.simple()).into())
     }
+}
+
+/// The header in which each gateway that a request passes puts its id.
+pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-witgate-hop");
+
+/// The id of this process, which cannot be guessed.
+pub(crate) fn gateway_id() -> &'static str {
+    static ID: LazyLock<String> = LazyLock::new(|| {
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        id.simple().to_string()
+    });
+    &ID
 }
 
 macro_rules! text {

@@ -17,6 +17,7 @@ use std::{
 use tracing::{error, info, warn};
 
 pub(crate) use self::scan::Scan;
+pub(crate) use self::watch::Hints;
 use self::watch::{Place, Watch};
 use crate::{
     config::{Config, Problem, Problems, did_you_mean},
@@ -32,6 +33,11 @@ pub(crate) type Reread = Box<dyn Fn() -> Result<(Config, Vec<Problem>), Problems
 
 /// Publishes a configuration together with a set of plugins, or fails if they do not fit together.
 pub(crate) type Publish = Box<dyn Fn(&Arc<Config>, &Arc<Catalog>) -> Result<(), Fault> + Send>;
+
+/// Why a configuration without upstreams is rejected. A full disk and a truncating editor leave
+/// such a file, and the echo model would answer real sessions.
+const NO_UPSTREAM_LEFT: &str =
+    "it has no upstream any more; if that is intended, restart to use the echo model";
 
 /// The running configuration and plugins, and what is needed to replace them.
 pub(crate) struct Reload {
@@ -106,14 +112,14 @@ pub(crate) fn announce(catalog: &Catalog) {
 
 impl Reload {
     /// Starts a thread that watches until the process ends.
-    pub(crate) fn spawn(self) -> Result<(), Fault> {
+    pub(crate) fn spawn(self, hints: Hints) -> Result<(), Fault> {
         // Loading may use the timers of the current runtime.
         let runtime = tokio::runtime::Handle::current();
         let watching = thread::Builder::new()
             .name("reload".to_owned())
             .spawn(move || {
                 let _entered = runtime.enter();
-                Reloader::new(self).run();
+                Reloader::new(self).run(hints);
             });
         let cannot = |error| Fault::gateway("cannot start the thread that reloads").from(error);
         watching.map(|_| ()).map_err(cannot)
@@ -159,16 +165,18 @@ impl Reloader {
         }
     }
 
-    fn run(mut self) {
-        let mut watch = Watch::new(self.place());
+    fn run(mut self, hints: Hints) {
+        let mut watch = Watch::new(self.place(), hints);
         loop {
-            watch.wait();
-            if self.look() == self.running.seen && !self.is_worth_another_try() {
+            let asked = watch.wait();
+            if asked {
+                info!("reload requested by a signal");
+            } else if self.look() == self.running.seen && !self.is_worth_another_try() {
                 continue;
             }
             let found = watch.settle(&self.running.seen, || self.look());
             // A panic while loading must not end the thread. It does not affect the running set.
-            let completed = catch_unwind(AssertUnwindSafe(|| self.apply(found.clone())));
+            let completed = catch_unwind(AssertUnwindSafe(|| self.apply(found.clone(), asked)));
             if completed.is_err() {
                 error!("reload failed; keeping the running configuration and plugins");
                 self.running.seen = found;
@@ -209,10 +217,11 @@ impl Reloader {
         rejected.any(|(path, (evidence, _))| evidence.is_outdated(path))
     }
 
-    /// Applies the files that were found, as far as they are valid.
-    fn apply(&mut self, found: Scan) {
+    /// Applies the files that were found, as far as they are valid. `asked` reads them even if
+    /// they look unchanged.
+    fn apply(&mut self, found: Scan, asked: bool) {
         let before = std::mem::replace(&mut self.running.seen, found);
-        if let Some(candidate) = self.candidate(&before) {
+        if let Some(candidate) = self.candidate(&before, asked) {
             match self.try_candidate(&candidate, &before) {
                 Ok(()) => return,
                 Err(pending) => self.reject_config(pending),
@@ -235,8 +244,8 @@ impl Reloader {
     }
 
     /// Reads the configuration if it may have changed. `None` if it has not, or is invalid.
-    fn candidate(&mut self, before: &Scan) -> Option<Arc<Config>> {
-        if before.config == self.running.seen.config && self.pending.is_none() {
+    fn candidate(&mut self, before: &Scan, asked: bool) -> Option<Arc<Config>> {
+        if before.config == self.running.seen.config && self.pending.is_none() && !asked {
             return None;
         }
         match (self.running.reread)() {
@@ -258,6 +267,12 @@ impl Reloader {
 
     /// Loads the plugins with a new configuration and publishes both, or returns why it cannot.
     fn try_candidate(&mut self, candidate: &Arc<Config>, before: &Scan) -> Result<(), Pending> {
+        if candidate.upstreams.is_empty() && !self.running.config.upstreams.is_empty() {
+            return Err(Pending {
+                reason: NO_UPSTREAM_LEFT.to_owned(),
+                waits_for: WaitsFor::OwnChange,
+            });
+        }
         // It may name another folder and other files. They are scanned before they are loaded, so
         // that no later change is missed.
         let mut seen = look(&self.running.file, candidate);

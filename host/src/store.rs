@@ -1,7 +1,8 @@
 //! The plugins' key-value data, in memory for the life of the process.
 //!
 //! Each plugin name has its own space, implemented by `witgate_contract::kv`. Callers pass the time
-//! in `now`.
+//! in `now`. No caching library replaces it: `increment` must keep the time at which a counter
+//! expires, which an insertion into a cache prolongs.
 
 use std::{
     collections::HashMap,

@@ -15,7 +15,7 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::{
     Registry,
-    filter::{ParseError, Targets},
+    filter::{LevelFilter, ParseError, Targets},
     fmt,
     layer::SubscriberExt,
     reload,
@@ -93,8 +93,29 @@ fn parse(filter: &str) -> Result<Targets, Fault> {
     })
 }
 
-/// Parses a filter: a level, or levels by module. Empty parts are ignored, because the parser would
-/// read one as the level `error`, and so would it `=`.
+/// The words for levels in other programs, with the level that each means.
+const LEVELS_OF_OTHERS: [(&str, &str); 14] = [
+    ("all", "trace"),
+    ("critical", "error"),
+    ("crit", "error"),
+    ("err", "error"),
+    ("fatal", "error"),
+    ("information", "info"),
+    ("none", "off"),
+    ("notice", "info"),
+    ("quiet", "off"),
+    ("silent", "off"),
+    ("verbose", "debug"),
+    ("warning", "warn"),
+    ("warnings", "warn"),
+    ("disabled", "off"),
+];
+
+/// Parses a filter: a level, or levels by module.
+///
+/// A part without `=` must be a level: the parser would take any other word for a module, and the
+/// rest of the log would be off. Empty parts are ignored, because the parser would read one as the
+/// level `error`, and so would it `=`.
 pub(crate) fn targets(filter: &str) -> Result<Targets, String> {
     let parts = filter.split(',').map(str::trim);
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
@@ -104,13 +125,48 @@ pub(crate) fn targets(filter: &str) -> Result<Targets, String> {
     {
         return Err(format!("`{part}` has no module or no level"));
     }
+    for part in &parts {
+        let level = part.rsplit_once('=').map_or(*part, |(_, level)| level);
+        check_level(level.trim())?;
+    }
     let targets = parts.join(",").parse();
     targets.map_err(|error: ParseError| error.to_string())
+}
+
+fn check_level(level: &str) -> Result<(), String> {
+    if level.parse::<LevelFilter>().is_ok() {
+        return Ok(());
+    }
+    let mut known = LEVELS_OF_OTHERS.iter();
+    let meant = known.find(|(word, _)| level.eq_ignore_ascii_case(word));
+    let meant = meant.map(|(_, meant)| format!(", did you mean `{meant}`?"));
+    Err(format!(
+        "`{level}` is not a level, expected `off`, `error`, `warn`, `info`, `debug` or `trace`{}",
+        meant.unwrap_or_default()
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_that_is_not_a_level_is_rejected_with_the_level_that_is_meant() {
+        for (filter, meant) in [
+            ("warning", "`warn`?"),
+            ("WARNING", "`warn`?"),
+            ("info,witgate=warning", "`warn`?"),
+            ("witgate=debug,fatal", "`error`?"),
+            ("warm", "or `trace`"),
+            ("witgate", "or `trace`"),
+        ] {
+            let error = targets(filter).unwrap_err();
+            assert!(error.ends_with(meant), "{filter}: {error}");
+        }
+        for filter in ["off", "WARN", "warn,witgate::exchange=debug", "3"] {
+            assert!(targets(filter).is_ok(), "{filter}");
+        }
+    }
 
     #[test]
     fn a_bad_filter_is_named() {

@@ -1,7 +1,10 @@
 //! HTTP clients to the upstreams. The client library's types and errors do not leave this module.
 
 mod client; // one upstream's HTTP client and URLs
+mod reuse; // whether a stale connection was reused
 mod body_stream; // a response body, with an idle timeout
+mod gunzip; // compression that is not labelled as such
+mod additions; // what the operator adds to every request
 mod error_map; // the client library's errors as faults
 mod token_request; // requests to token servers
 mod models; // lists of models
@@ -12,10 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT_ENCODING, AUTHORIZATION},
 };
 
@@ -33,6 +36,7 @@ pub(crate) use models::Model;
 
 use body_stream::UpstreamBody;
 use client::Http;
+use gunzip::Gunzip;
 
 /// All upstreams, by their index in the configuration; the echo upstream if none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);
@@ -73,6 +77,32 @@ pub(crate) struct PassthroughRequest {
     pub(crate) body: BodyStream,
 }
 
+/// The body of a passthrough request.
+enum PassthroughBody {
+    /// A short body, which can be sent again.
+    Whole(Bytes),
+    Stream {
+        length: Option<u64>,
+        chunks: BodyStream,
+    },
+}
+
+/// The longest passthrough body that is read before it is sent, in bytes.
+const WHOLE: u64 = 256 * 1024;
+
+impl PassthroughBody {
+    async fn of(length: Option<u64>, mut chunks: BodyStream) -> Result<Self, Fault> {
+        if length.is_none_or(|length| length > WHOLE) {
+            return Ok(Self::Stream { length, chunks });
+        }
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = chunks.next().await {
+            whole.extend_from_slice(&chunk?);
+        }
+        Ok(Self::Whole(whole.freeze()))
+    }
+}
+
 impl Upstreams {
     /// Keeps the connections of upstreams whose transport settings did not change since `previous`.
     pub(crate) fn new(
@@ -98,7 +128,7 @@ impl Upstreams {
             let http = Http::new(config, limits, &existing)?;
             Ok(Upstream {
                 config: config.clone(),
-                idle: limits.idle,
+                idle: config.idle.unwrap_or(limits.idle),
                 transport: Transport::Http(http),
                 listed: Mutex::default(),
             })
@@ -130,11 +160,9 @@ impl Upstream {
             Transport::Echo => return Ok(echo::respond(request, edits)),
             Transport::Http(http) => http,
         };
-        let url = http.url(&request.path, &request.query)?;
+        let url = http.url(&request.path, &self.query(&request.query))?;
         let mut headers = HeaderMap::clone(&request.headers);
-        // Retry decisions and response hooks must be able to read the response.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        self.sign(&mut headers, credential)?;
+        self.prepare(&mut headers, credential)?;
         let response = http
             .send(request.method.clone(), url, headers, request.body.bytes())
             .await;
@@ -156,11 +184,15 @@ impl Upstream {
             );
             return Err(Fault::client(Kind::NotFound, what));
         };
-        let url = http.url(&request.path, &request.query)?;
+        let url = http.url(&request.path, &self.query(&request.query))?;
+        self.add_headers(&mut request.headers);
         self.sign(&mut request.headers, credential)?;
-        let response = http.passthrough(url, request).await;
+        let body = PassthroughBody::of(request.length, request.body).await?;
+        let response = http
+            .passthrough(request.method, url, request.headers, body)
+            .await;
         response
-            .map(|response| convert(response, self.config.name.clone(), self.idle))
+            .map(|response| verbatim(response, self.config.name.clone(), self.idle))
             .map_err(|error| {
                 error_map::of_request_body(&error).unwrap_or_else(|| {
                     error_map::before_response(&self.config, http.no_trust(), error)
@@ -177,7 +209,10 @@ impl Upstream {
         credential: Option<Credential<'_>>,
         now: Instant,
     ) -> Arc<[Model]> {
-        models::list(self, credential, now).await
+        match &self.transport {
+            Transport::Echo => echo::models().into(),
+            Transport::Http(http) => models::list(self, http, credential, now).await,
+        }
     }
 
     /// Like [`Self::models`], for an upstream with another dialect: `request` yields its list in
@@ -198,6 +233,24 @@ impl Upstream {
         }
     }
 
+    /// A model by its id or an alias of it, as the upstream describes it.
+    pub(crate) async fn model(&self, credential: Credential<'_>, id: &str) -> Option<Model> {
+        match &self.transport {
+            Transport::Http(http) if *self.config.dialect == *ANTHROPIC => {
+                models::one(self, http, credential, id).await
+            }
+            Transport::Http(_) | Transport::Echo => None,
+        }
+    }
+
+    /// Adds all headers of a request whose response is read here.
+    fn prepare(&self, headers: &mut HeaderMap, credential: Credential<'_>) -> Result<(), Fault> {
+        // Retry decisions and response hooks must be able to read the response.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self.add_headers(headers);
+        self.sign(headers, credential)
+    }
+
     /// Sets the credential's header, and `anthropic-version` if it is missing.
     fn sign(&self, headers: &mut HeaderMap, credential: Credential<'_>) -> Result<(), Fault> {
         if *self.config.dialect == *ANTHROPIC && !headers.contains_key(VERSION) {
@@ -208,18 +261,22 @@ impl Upstream {
             Credential::Client(presented) if presented.is_empty() => {
                 return Err(self.no_credential());
             }
-            Credential::Client(presented) => {
-                headers.extend(presented.clone());
-                return Ok(());
-            }
+            Credential::Client(presented) => match self.key_to_rewrite(presented) {
+                Some(key) => key,
+                None => {
+                    headers.extend(presented.clone());
+                    return Ok(());
+                }
+            },
         };
-        let (name, value) = match self.config.auth {
-            AuthStyle::XApiKey => ("x-api-key", HeaderValue::from_str(key)),
-            AuthStyle::XGoogApiKey => ("x-goog-api-key", HeaderValue::from_str(key)),
-            AuthStyle::Bearer => (
-                AUTHORIZATION.as_str(),
-                HeaderValue::from_str(&format!("Bearer {key}")),
-            ),
+        let (name, value) = match &self.config.auth {
+            AuthStyle::XApiKey => (X_API_KEY, HeaderValue::from_str(key)),
+            AuthStyle::XGoogApiKey => (X_GOOG_API_KEY, HeaderValue::from_str(key)),
+            AuthStyle::Bearer => {
+                let value = HeaderValue::from_str(&format!("Bearer {key}"));
+                (AUTHORIZATION, value)
+            }
+            AuthStyle::Header(name) => (name.clone(), HeaderValue::from_str(key)),
         };
         // The error has nothing to add: it does not contain the key.
         let mut value = value.map_err(|_| {
@@ -233,6 +290,31 @@ impl Upstream {
         Ok(())
     }
 
+    /// The client's own key, if it has to go into another header than the client used.
+    ///
+    /// Upstreams with Anthropic's dialect read a key and a login where Anthropic's clients put
+    /// them. Others read one header only.
+    fn key_to_rewrite<'a>(&self, presented: &'a HeaderMap) -> Option<&'a str> {
+        let own = match &self.config.auth {
+            AuthStyle::XApiKey | AuthStyle::Bearer if *self.config.dialect == *ANTHROPIC => {
+                return None;
+            }
+            AuthStyle::XApiKey => X_API_KEY,
+            AuthStyle::Bearer => AUTHORIZATION,
+            AuthStyle::XGoogApiKey => X_GOOG_API_KEY,
+            AuthStyle::Header(name) => name.clone(),
+        };
+        // The upstream's own header first: the client may have put another key elsewhere.
+        let names = [own, X_GOOG_API_KEY, X_API_KEY, AUTHORIZATION];
+        names.iter().find_map(|name| {
+            let value = presented.get(name)?.to_str().ok()?;
+            match *name == AUTHORIZATION {
+                true => bearer(value),
+                false => Some(value),
+            }
+        })
+    }
+
     fn no_credential(&self) -> Fault {
         let what = format!(
             "no credential for upstream `{}`: it has no accounts, and the request has no key besides the \
@@ -244,14 +326,37 @@ impl Upstream {
 }
 
 const VERSION: &str = "anthropic-version";
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
-/// Converts the client library's response.
+/// The token of an `authorization` header.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Converts the client library's response, and decodes its body.
 fn convert(mut response: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Response {
+    let gunzip = Gunzip::of(response.headers_mut());
+    into_response(response, upstream, idle, gunzip)
+}
+
+/// Converts the client library's response, and leaves its body as it is.
+fn verbatim(response: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Response {
+    into_response(response, upstream, idle, Gunzip::Plain)
+}
+
+fn into_response(
+    mut response: reqwest::Response,
+    upstream: UpstreamId,
+    idle: Duration,
+    gunzip: Gunzip,
+) -> Response {
     let mut headers = std::mem::take(response.headers_mut());
     keep_end_to_end(&mut headers);
     Response {
         status: response.status(),
         headers,
-        body: Body::Stream(UpstreamBody::new(response, upstream, idle).boxed()),
+        body: Body::Stream(UpstreamBody::new(response, upstream, idle, gunzip).boxed()),
     }
 }

@@ -36,7 +36,7 @@ struct Cooldowns {
 pub(super) struct Load(Arc<Availability>);
 
 impl Availability {
-    /// The end of the account's cooldown for a model, if it is on cooldown.
+    /// The end of the account's cooldown for a model, if it must not be used for it now.
     pub(super) fn cooldown_until(&self, model: &str, now: Instant) -> Option<Instant> {
         let cooldowns = self.cooldowns.lock();
         let cooldowns = cooldowns
@@ -45,22 +45,41 @@ impl Availability {
             .into_iter()
             .chain(&cooldowns.all);
         cooldowns
+            .filter(|cooldown| !cooldown.allows_use(now))
             .map(|cooldown| cooldown.until())
             .max()
-            .filter(|until| now < *until)
     }
 
-    /// Records a success. It does not end an active cooldown, since its attempt began before that.
+    /// Notes that the account is used for a model.
+    pub(super) fn used(&self, model: &str, now: Instant) {
+        let mut cooldowns = self.cooldowns.lock();
+        let Cooldowns { models, all } = &mut *cooldowns;
+        for cooldown in models.get_mut(model).into_iter().chain(all) {
+            cooldown.used(now);
+        }
+    }
+
+    /// Ends all cooldowns. Returns how many were active.
+    pub(super) fn end_cooldowns(&self, now: Instant) -> usize {
+        let ended = std::mem::take(&mut *self.cooldowns.lock());
+        let all = ended.models.values().chain(&ended.all);
+        all.filter(|cooldown| cooldown.is_active(now)).count()
+    }
+
+    /// Records a success. It ends an active cooldown only if the account was tried during it:
+    /// otherwise its attempt began before that.
     pub(super) fn succeeded(&self, model: &str, now: Instant) {
         let mut cooldowns = self.cooldowns.lock();
         let over = cooldowns
             .models
             .get(model)
-            .is_some_and(|cooldown| !cooldown.is_active(now));
+            .is_some_and(|cooldown| cooldown.ends_by_success(now));
         if over {
             cooldowns.models.remove(model);
         }
-        cooldowns.all = cooldowns.all.filter(|cooldown| cooldown.is_active(now));
+        cooldowns.all = cooldowns
+            .all
+            .filter(|cooldown| !cooldown.ends_by_success(now));
         drop(cooldowns);
         self.credential.accepted();
     }

@@ -6,7 +6,7 @@ use tokio::process;
 
 use crate::{config::Command, secret::Secret};
 
-use super::credential_cache::{CredentialError, Issued, is_credential};
+use super::credential::{CredentialError, Issued, is_credential};
 
 /// How much of a program's error output is quoted, in characters.
 const MAX_QUOTED: usize = 200;

@@ -14,11 +14,19 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// This long after a cooldown the next failure counts as the first.
 const STALE: Duration = Duration::from_secs(15 * 60);
 
+/// During a longer cooldown the account is tried this often: it may be well again before its end,
+/// because it was topped up or its limit was raised.
+const PROBE: Duration = Duration::from_secs(60 * 60);
+
 /// A cooldown, active or ended, and how many failures in a row led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cooldown {
     failures: u32,
     until: Instant,
+    /// When the account may be tried although the cooldown has not ended.
+    probe: Instant,
+    /// Whether it was tried. A success then ends the cooldown.
+    probed: bool,
 }
 
 impl Cooldown {
@@ -38,8 +46,8 @@ impl Cooldown {
                     now + retry_after.min(COOLDOWN)
                 });
                 Self {
-                    failures: cooldown.failures,
                     until: cooldown.until.max(until),
+                    ..cooldown
                 }
             }
             previous => {
@@ -47,9 +55,29 @@ impl Cooldown {
                 Self {
                     failures: failures.saturating_add(1),
                     until: now + length(failures, retry_after, jitter),
+                    probe: now + PROBE,
+                    probed: false,
                 }
             }
         }
+    }
+
+    /// Whether the account may be used: after the cooldown, and now and then during a long one.
+    pub(super) fn allows_use(self, now: Instant) -> bool {
+        !self.is_active(now) || self.probe <= now
+    }
+
+    /// Notes that the account is used. The next exchange during the cooldown has to wait again.
+    pub(super) fn used(&mut self, now: Instant) {
+        if self.is_active(now) && self.probe <= now {
+            self.probe = now + PROBE;
+            self.probed = true;
+        }
+    }
+
+    /// Whether a success ends it: not the success of an attempt that began before it.
+    pub(super) fn ends_by_success(self, now: Instant) -> bool {
+        self.probed || !self.is_active(now)
     }
 
     pub(super) fn until(self) -> Instant {
@@ -133,6 +161,30 @@ mod tests {
         assert_eq!(shorter.until(), now + SECOND * 60);
         let longer = Cooldown::after(Some(cooldown), Some(SECOND * 90), 0.0, now);
         assert_eq!(longer.until(), now + SECOND * 90);
+    }
+
+    #[test]
+    fn a_long_cooldown_allows_one_use_an_hour_and_a_success_then_ends_it() {
+        let now = Instant::now();
+        let mut cooldown = Cooldown::after(None, Some(SECOND * 561_635), 0.0, now);
+        let later = now + PROBE;
+        assert!(!cooldown.allows_use(later - SECOND) && cooldown.allows_use(later));
+        cooldown.used(later - SECOND);
+        assert!(!cooldown.ends_by_success(later));
+        cooldown.used(later);
+        assert!(!cooldown.allows_use(later) && cooldown.allows_use(later + PROBE));
+        assert!(cooldown.ends_by_success(later));
+        let failed = Cooldown::after(Some(cooldown), Some(SECOND), 0.0, later);
+        assert_eq!(failed.until(), now + SECOND * 561_635);
+        assert!(!failed.allows_use(later + SECOND));
+    }
+
+    #[test]
+    fn a_short_cooldown_allows_no_use_before_its_end() {
+        let now = Instant::now();
+        let cooldown = Cooldown::after(None, Some(PROBE), 0.0, now);
+        assert!(!cooldown.allows_use(now + PROBE - SECOND) && cooldown.allows_use(now + PROBE));
+        assert!(!cooldown.ends_by_success(now));
     }
 
     #[test]

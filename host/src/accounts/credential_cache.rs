@@ -16,7 +16,11 @@ use crate::{
     secret::Secret,
 };
 
-use super::{Account, command, token};
+use super::{
+    Account, command,
+    credential::{CredentialError, Issued},
+    token,
+};
 
 /// How long obtaining a credential may take. A helper may have to call a server, while an exchange
 /// is waiting.
@@ -43,33 +47,13 @@ struct Current {
     rejected: Option<Secret>,
 }
 
-/// A credential and how long it is valid; without a time, until it is rejected.
-#[derive(Clone)]
-pub(super) struct Issued {
-    pub(super) secret: Secret,
-    pub(super) expires: Option<Instant>,
-    /// Before it expires, so that no request is sent with one that expires on the way.
-    pub(super) renew: Option<Instant>,
-}
-
 /// What one renewal passes on to the next.
 #[derive(Default)]
-pub(super) struct InFlight {
+struct InFlight {
     /// The refresh token that the token server issued instead of the configured one.
-    pub(super) refresh_token: Option<Secret>,
+    refresh_token: Option<Secret>,
     /// The last failure, shared by all exchanges that asked before it.
     failed: Option<(Instant, CredentialError)>,
-}
-
-/// Why there is no credential.
-#[derive(Clone, Debug)]
-pub(super) struct CredentialError {
-    /// For clients.
-    pub(super) what: &'static str,
-    /// For the log only: it may name things that clients must not see.
-    pub(super) detail: String,
-    /// It will not go away by itself.
-    pub(super) lasting: bool,
 }
 
 /// The credential of an account that has no fixed key.
@@ -155,7 +139,9 @@ async fn issue(
                 renew: None,
             }),
             Access::Command(line) => command::run(line).await,
-            Access::OAuth2(access) => token::refresh(access, in_flight, &account.fetch).await,
+            Access::OAuth2(access) => {
+                token::refresh(access, &mut in_flight.refresh_token, &account.fetch).await
+            }
         }
     };
     match tokio::time::timeout(limit, issuing).await {
@@ -266,11 +252,6 @@ impl CredentialCache {
         }
         Some(secret)
     }
-}
-
-/// Whether a text can be a credential: it must be valid in a header.
-pub(super) fn is_credential(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 fn fault(account: &Account, error: &CredentialError) -> Fault {

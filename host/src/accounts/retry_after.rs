@@ -31,7 +31,8 @@ fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 /// The wait by Anthropic's rate limit headers: until the last exhausted limit resets, or until the
-/// first reset if no limit is said to be exhausted.
+/// first reset of those that say nothing about what is left. The reset of a limit with something
+/// left is not a wait: then the request was limited for another reason.
 fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let mut exhausted = None;
     let mut soonest = None;
@@ -46,16 +47,31 @@ fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let Some(wait) = moment(value).and_then(|at| ahead(at, now)) else {
             continue;
         };
-        let says = |what: &str, word: &str| {
-            let value = headers.get(format!("anthropic-ratelimit-{limit}-{what}"));
-            value.is_some_and(|value| value.as_bytes() == word.as_bytes())
-        };
-        if says("remaining", "0") || says("status", "rejected") {
-            exhausted = exhausted.max(Some(wait));
+        match is_exhausted(headers, limit) {
+            Some(true) => exhausted = exhausted.max(Some(wait)),
+            Some(false) => {}
+            None => soonest = Some(soonest.map_or(wait, |soonest: Duration| soonest.min(wait))),
         }
-        soonest = Some(soonest.map_or(wait, |soonest: Duration| soonest.min(wait)));
     }
     exhausted.or(soonest)
+}
+
+/// Whether a limit is used up; `None` if its headers do not say.
+fn is_exhausted(headers: &HeaderMap, limit: &str) -> Option<bool> {
+    let text = |what: &str| {
+        let value = headers.get(format!("anthropic-ratelimit-{limit}-{what}"));
+        value.and_then(|value| value.to_str().ok()).map(str::trim)
+    };
+    let number = |what: &str| text(what)?.parse::<f64>().ok();
+    if text("status") == Some("rejected") {
+        return Some(true);
+    }
+    let by_status = text("status").map(|status| !status.starts_with("allowed"));
+    let by_remaining = number("remaining").map(|remaining| remaining <= 0.0);
+    let by_utilization = number("utilization").map(|used| used >= 1.0);
+    // An unknown status says nothing.
+    let by_status = by_status.filter(|exhausted| !exhausted);
+    by_remaining.or(by_status).or(by_utilization)
 }
 
 /// A time in RFC 3339, or in seconds since 1970 as the limits of subscriptions have it.
@@ -169,6 +185,32 @@ mod tests {
         assert_wait(&[reset, other], Some(100.0));
         let rejected = ("anthropic-ratelimit-unified-7d-status", "rejected");
         assert_wait(&[reset, other, rejected], Some(3600.0));
+    }
+
+    #[test]
+    fn the_reset_of_a_limit_that_is_not_exhausted_is_no_wait() {
+        let reset = ("anthropic-ratelimit-unified-5h-reset", "1772375400");
+        let overall = ("anthropic-ratelimit-unified-reset", "1772375400");
+        for status in ["allowed", "allowed_warning"] {
+            let all = [
+                reset,
+                overall,
+                ("anthropic-ratelimit-unified-status", status),
+                ("anthropic-ratelimit-unified-5h-status", status),
+                ("anthropic-ratelimit-unified-5h-utilization", "0.12"),
+            ];
+            assert_wait(&all, None);
+            let week = ("anthropic-ratelimit-unified-7d-reset", "1772370000");
+            let rejected = ("anthropic-ratelimit-unified-7d-status", "rejected");
+            assert_wait(&[&all[..], &[week, rejected]].concat(), Some(3600.0));
+        }
+        let used = |used| ("anthropic-ratelimit-unified-5h-utilization", used);
+        assert_wait(&[reset, used("0.5")], None);
+        assert_wait(&[reset, used("1.0")], Some(9000.0));
+        let unknown = ("anthropic-ratelimit-unified-5h-status", "queued");
+        assert_wait(&[reset, unknown], Some(9000.0));
+        let remaining = ("anthropic-ratelimit-unified-5h-remaining", "7");
+        assert_wait(&[reset, remaining], None);
     }
 
     #[test]

@@ -5,8 +5,6 @@ use std::io;
 
 use parking_lot::Mutex;
 
-use crate::config::AuthStyle;
-
 use super::*;
 
 const MODEL: &str = "m-1";
@@ -20,17 +18,8 @@ fn upstream(name: &str, accounts: &[(&str, &str)]) -> Upstream {
         access: Access::Key(Secret::new(*key)),
     };
     Upstream {
-        name: name.parse().unwrap(),
-        base_url: "http://127.0.0.1:1".to_owned(),
-        dialect: "anthropic".into(),
-        lacks: Default::default(),
-        lacks_beside_others: Default::default(),
-        models: Vec::new(),
-        force_stream: false,
-        proxy: None,
-        ca_file: None,
-        auth: AuthStyle::XApiKey,
         accounts: accounts.iter().map(account).collect(),
+        ..Upstream::plain(name.parse().unwrap(), "http://127.0.0.1:1")
     }
 }
 
@@ -196,6 +185,34 @@ fn only_a_pinned_account_is_selected() {
         ..ask(None)
     };
     assert!(matches!(accounts.pick(&gone, now), Selection::None));
+}
+
+#[test]
+fn a_long_cooldown_is_probed_once_an_hour_and_a_success_ends_it() {
+    let (accounts, now) = (named(&["ada"]), Instant::now());
+    let week = MINUTE * 60 * 24 * 7;
+    start_cooldown(&accounts, "ada", week, now);
+    let later = now + MINUTE * 61;
+    assert_eq!(cooldown_until(&accounts, &ask(None), now), now + week);
+    assert_eq!(picked(&accounts, &ask(None), later), "ada");
+    assert_eq!(cooldown_until(&accounts, &ask(None), later), now + week);
+    let success = AccountOutcome::Success;
+    accounts.report(0, &id("ada"), MODEL, success, later);
+    assert_eq!(picked(&accounts, &ask(None), later), "ada");
+}
+
+#[test]
+fn cooldowns_can_be_ended_by_hand() {
+    let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
+    for name in ["ada", "bob"] {
+        start_cooldown(&accounts, name, MINUTE, now);
+    }
+    accounts.report(0, &id("ada"), MODEL, AccountOutcome::BadCredential, now);
+    assert_eq!(accounts.end_cooldowns(Some("other"), None, now), 0);
+    assert_eq!(accounts.end_cooldowns(None, Some("ada"), now), 2);
+    assert_eq!(picked(&accounts, &ask(None), now), "ada");
+    assert_eq!(accounts.end_cooldowns(None, None, now), 1);
+    assert!(accounts.cooldowns(now).is_empty());
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! Remembers which account made which message, so that a thread continues on that account.
+//!
+//! Written by hand, because one map with its order is smaller than the configuration of a caching
+//! library and costs no build time.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -14,7 +14,7 @@ use oauth2::{
 
 use crate::{config::OAuth2, fault::Fault, secret::Secret};
 
-use super::credential_cache::{CredentialError, InFlight, Issued, is_credential};
+use super::credential::{CredentialError, Issued, is_credential};
 
 /// Sends a request to a token server. The caller provides it, so that this module needs no HTTP
 /// client.
@@ -28,11 +28,11 @@ const EARLY: Duration = Duration::from_secs(60);
 /// How much of a server's error is quoted, in characters.
 const MAX_QUOTED: usize = 200;
 
-/// Requests a new access token. If the response has a new refresh token, it replaces the previous
-/// one.
+/// Requests a new access token. `issued` is the refresh token that the server last issued instead
+/// of the configured one; a new one in the response replaces it.
 pub(super) async fn refresh(
     access: &OAuth2,
-    in_flight: &mut InFlight,
+    issued: &mut Option<Secret>,
     fetch: &Fetch,
 ) -> Result<Issued, CredentialError> {
     let url = TokenUrl::new(access.token_url.clone()).map_err(|error| CredentialError {
@@ -44,10 +44,7 @@ pub(super) async fn refresh(
     if let Some(secret) = &access.client_secret {
         client = client.set_client_secret(ClientSecret::new(secret.expose().to_owned()));
     }
-    let current = in_flight
-        .refresh_token
-        .as_ref()
-        .unwrap_or(&access.refresh_token);
+    let current = issued.as_ref().unwrap_or(&access.refresh_token);
     let current = RefreshToken::new(current.expose().to_owned());
     let scopes = access.scopes.iter().cloned().map(Scope::new);
     let http = FetchClient(Arc::clone(fetch));
@@ -59,7 +56,7 @@ pub(super) async fn refresh(
         .await
         .map_err(credential_error)?;
     if let Some(next) = response.refresh_token() {
-        in_flight.refresh_token = Some(Secret::new(next.secret()));
+        *issued = Some(Secret::new(next.secret()));
     }
     let token = response.access_token().secret();
     if !is_credential(token) {

@@ -16,7 +16,7 @@ use crate::{
     exchange::Snapshot,
     gateway::{self, Shared},
     pipeline::{Catalog, Runtime},
-    reload::{self, Reload, Scan},
+    reload::{self, Hints, Reload, Scan},
     shutdown,
     store::Store,
     telemetry::{self, Log, Metrics},
@@ -60,7 +60,8 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
     raise_open_files();
     // The address first: an address in use is reported before plugins are compiled.
     let socket = bind(config.listen)?;
-    let stopping = shutdown::on_signals()?;
+    let hints = Hints::default();
+    let stopping = shutdown::on_signals(hints.asker())?;
     let seen = reload::look(args.config.file(), &config);
     let metrics = Arc::new(Metrics::of(&log));
     let (runtime, catalog) = load_plugins(&config, &metrics).await?;
@@ -80,7 +81,8 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
         .map_err(|error| cannot_listen(config.listen, &error))?;
 
     announce(address, &config, &catalog, &log);
-    watch(args, config, runtime, catalog, seen, shared.clone(), log)?;
+    let reload = watch(args, config, runtime, catalog, seen, shared.clone(), log);
+    reload.spawn(hints)?;
     gateway::serve(listener, shared, stopping).await;
     Ok(())
 }
@@ -138,7 +140,7 @@ async fn load_plugins(
     Ok((runtime, loaded.catalog.ok_or_else(missing)?))
 }
 
-/// Starts the thread that applies changed files.
+/// What the thread that applies changed files works with.
 fn watch(
     args: ServeArgs,
     config: Arc<Config>,
@@ -147,7 +149,7 @@ fn watch(
     seen: Scan,
     shared: Arc<Shared>,
     log: Log,
-) -> Result<(), Failure> {
+) -> Reload {
     let file = args.config.file().to_owned();
     let metrics = shared.metrics.clone();
     let publish = move |config: &Arc<Config>, catalog: &Arc<Catalog>| {
@@ -161,7 +163,7 @@ fn watch(
         Ok(())
     };
     let reread = move || load(&args);
-    let reload = Reload {
+    Reload {
         runtime,
         metrics,
         file,
@@ -170,8 +172,7 @@ fn watch(
         seen,
         reread: Box::new(reread),
         publish: Box::new(publish),
-    };
-    Ok(reload.spawn()?)
+    }
 }
 
 /// Logs what an operator wants to know at start. The line with the address comes last.
@@ -182,7 +183,7 @@ fn announce(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) 
     }
     for upstream in &config.upstreams {
         let accounts = upstream.accounts.len();
-        info!(upstream = %upstream.name, url = upstream.base_url, dialect = &*upstream.dialect, accounts, "upstream configured");
+        info!(upstream = %upstream.name, url = upstream.base_url.shown, dialect = &*upstream.dialect, accounts, "upstream configured");
     }
     let requires_key = config.auth.mode.requires_key(address.ip().is_loopback());
     if requires_key && config.auth.keys.is_empty() {

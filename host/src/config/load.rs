@@ -5,25 +5,23 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use bytesize::ByteSize;
 use http::Uri;
 use toml::de::DeTable;
 use witgate_contract::limits;
 
 use super::{
     Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES,
-    DEFAULT_LISTEN, DEFAULT_LOG, MIN_POLL, OnError, PluginConfig, Plugins, Problem, Problems,
-    Retry,
-    problem::did_you_mean,
+    DEFAULT_LISTEN, DEFAULT_LOG, MIN_POLL, Plugins, Problem, Problems, Retry, plugin_settings,
     table::{Source, Table},
     upstreams,
+    value::{DURATION, SIZE, address, duration, header_text, reference_of_others, size, some_time},
 };
-use crate::{ids::PluginId, secret::Secret, telemetry};
+use crate::{secret::Secret, telemetry};
 
 /// The keys of each table, as explained in docs/configuration.md. Those of upstreams and routes are
 /// in `upstreams`.
@@ -63,10 +61,6 @@ pub(super) const RETRY: &[&str] = &[
     "credential_cooldown",
 ];
 pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
-pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
-
-/// The page size of a WebAssembly memory, in bytes.
-const PAGE: usize = 64 * 1024;
 
 /// The upper bound of `max_attempts`: far more than useful, but a typing error floods no upstream.
 const MAX_ATTEMPTS: u32 = 100;
@@ -146,25 +140,22 @@ fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<(Config, Vec<Problem>)
 
 /// Reads all tables. A value with a problem gets its default: the result is then not used.
 fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
-    let upstreams = upstreams::read(source, top);
     let listen = top.parsed(
         "listen",
         "an address with a port such as `127.0.0.1:8045`",
         address,
     );
-    let filter = |text: &str| telemetry::targets(text).is_ok().then(|| text.to_owned());
-    let log = top.parsed(
-        "log",
-        "a filter such as `info` or `warn,witgate=debug`",
-        filter,
-    );
+    let listen = listen.unwrap_or(defaults.listen);
+    let upstreams = upstreams::read(source, top, listen);
+    let auth = top.table("auth", AUTH, |table| auth(source, &table, listen));
+    let auth = auth.unwrap_or(defaults.auth);
     let plugins = top.table("plugins", PLUGINS, |table| {
         folder(source, &table, &defaults.plugins)
     });
     let limit = |text: &str| size(text).filter(|size| *size > 0);
     Config {
-        listen: listen.unwrap_or(defaults.listen),
-        log: log.unwrap_or(defaults.log),
+        listen,
+        log: log(source, top).unwrap_or(defaults.log),
         body_limit: top
             .parsed("body_limit", SIZE, limit)
             .unwrap_or(defaults.body_limit),
@@ -175,9 +166,7 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
         expose_accounts: top
             .boolean("expose_accounts")
             .unwrap_or(defaults.expose_accounts),
-        auth: top
-            .table("auth", AUTH, |table| auth(source, &table))
-            .unwrap_or(defaults.auth),
+        auth,
         connections: top
             .table("connections", CONNECTIONS, |table| connections(&table))
             .unwrap_or(defaults.connections),
@@ -185,36 +174,24 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
             .table("retry", RETRY, |table| retry(&table))
             .unwrap_or(defaults.retry),
         routes: upstreams.routes,
-        upstreams: upstreams.list,
         plugins: plugins.unwrap_or(defaults.plugins),
-        plugin: each_plugin(source, top),
+        plugin: plugin_settings::read(source, top, &upstreams.list),
+        upstreams: upstreams.list,
         sources: Vec::new(),
     }
 }
 
-const DURATION: &str = "a duration such as `15s`";
-const SIZE: &str = "a size such as `32MiB`";
-
-fn duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
-}
-
-pub(super) fn some_time(text: &str) -> Option<Duration> {
-    duration(text).filter(|time| !time.is_zero())
-}
-
-fn size(text: &str) -> Option<usize> {
-    usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
-}
-
-/// Replaces `localhost` by `127.0.0.1`, because the name has two addresses and a listener one.
-fn address(text: &str) -> Option<SocketAddr> {
-    match text.strip_prefix("localhost:") {
-        Some(port) => Some(SocketAddr::new(
-            IpAddr::from([127, 0, 0, 1]),
-            port.parse().ok()?,
-        )),
-        None => text.parse().ok(),
+/// Reads the log filter. The problem names the level that was probably meant.
+fn log(source: &Source<'_>, top: &Table<'_>) -> Option<String> {
+    let text = top.text("log")?;
+    match telemetry::targets(&text.value) {
+        Ok(_) => Some(text.value),
+        Err(why) => {
+            let expected = "a filter such as `info` or `warn,witgate=debug`";
+            let what = format!("got {}, expected {expected}", text.shown());
+            source.problem(text.at, &text.key, text.message(format!("{what}: {why}")));
+            None
+        }
     }
 }
 
@@ -248,7 +225,8 @@ fn is_origin(text: &str) -> bool {
     scheme && !authority.contains('/') && text.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
 }
 
-fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
+/// Keys that are configured are required, unless the mode says otherwise.
+fn auth(source: &Source<'_>, table: &Table<'_>, listen: SocketAddr) -> Auth {
     let mode = table.parsed(
         "mode",
         "`off`, `strict`, `all-except-health` or `auto`",
@@ -265,14 +243,25 @@ fn auth(source: &Source<'_>, table: &Table<'_>) -> Auth {
     let mut keys = Vec::new();
     for text in table.texts("keys").unwrap_or_default() {
         match header_text(&text.value) {
-            Ok(()) => keys.push(Secret::new(text.value)),
+            Ok(()) => {
+                if let Some(what) = reference_of_others(&text) {
+                    source.problem(text.at, &text.key, what);
+                }
+                keys.push(Secret::new(text.value));
+            }
             Err(what) => source.problem(text.at, &text.key, what),
         }
     }
-    Auth {
-        mode: mode.unwrap_or(AuthMode::Auto),
-        keys,
+    let mode = match mode {
+        None if !keys.is_empty() => AuthMode::AllExceptHealth,
+        mode => mode.unwrap_or(AuthMode::Auto),
+    };
+    if !keys.is_empty() && !mode.requires_key(listen.ip().is_loopback()) {
+        let what = "the configured `keys` are not required in this mode: everybody who reaches \
+                    the gateway can use its accounts; leave `mode` out to require them";
+        table.warning("mode", what);
     }
+    Auth { mode, keys }
 }
 
 /// Reads a time limit, which cannot be zero.
@@ -313,21 +302,14 @@ fn retry(table: &Table<'_>) -> Retry {
     }
 }
 
-/// Checks whether a secret is allowed in a header. The error does not contain the secret.
-pub(super) fn header_text(secret: &str) -> Result<(), &'static str> {
-    if secret.trim().is_empty() {
-        Err("got an empty key, expected a key")
-    } else if !secret.chars().all(|c| c.is_ascii_graphic()) {
-        Err("got a key with spaces or other characters that are not allowed in a header")
-    } else {
-        Ok(())
-    }
-}
-
 fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins {
     let dir = table.parsed("dir", "a folder", |text| {
         (!text.is_empty()).then(|| source.path(text))
     });
+    if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
+        let what = format!("there is no folder `{}` yet", dir.display());
+        table.warning("dir", what);
+    }
     let poll = |text: &str| duration(text).filter(|poll| *poll >= MIN_POLL);
     Plugins {
         dir: dir.unwrap_or_else(|| defaults.dir.clone()),
@@ -366,44 +348,6 @@ fn cache_folder(env: Env<'_>) -> Option<PathBuf> {
         .or_else(|| absolute("LOCALAPPDATA"))
         .or_else(|| Some(absolute("HOME")?.join(".cache")));
     Some(folder?.join("witgate"))
-}
-
-fn each_plugin(source: &Source<'_>, top: &Table<'_>) -> BTreeMap<PluginId, PluginConfig> {
-    let mut plugins = BTreeMap::new();
-    top.named_tables("plugin", PLUGIN, |name, table| {
-        let config = plugin(&table);
-        match name.get_ref().parse::<PluginId>() {
-            Ok(id) => {
-                plugins.insert(id, config);
-            }
-            Err(error) => {
-                let spelt = name.get_ref().to_ascii_lowercase().replace('_', "-");
-                let near = did_you_mean(name.get_ref(), [spelt.as_str()]);
-                source.problem(
-                    name.span().start,
-                    format!("plugin.{name}"),
-                    format!("{error}{near}"),
-                );
-            }
-        }
-    });
-    plugins
-}
-
-fn plugin(table: &Table<'_>) -> PluginConfig {
-    let on_error = table.parsed("on_error", "`fail` or `skip`", |text| match text {
-        "fail" => Some(OnError::Fail),
-        "skip" => Some(OnError::Skip),
-        _ => None,
-    });
-    let pages = |text: &str| size(text).filter(|size| (PAGE..=limits::MEMORY).contains(size));
-    PluginConfig {
-        enabled: table.boolean("enabled").unwrap_or(true),
-        on_error,
-        deadline: table.parsed("deadline", "a duration such as `500ms`", some_time),
-        memory: table.parsed("memory", "a size from `64KiB` to `1GiB`", pages),
-        settings: table.json("settings").unwrap_or_default(),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub(super) struct Preset {
     pub(super) lacks: &'static [&'static str],
     /// The features that it lacks on a route with other upstreams.
     pub(super) lacks_beside_others: &'static [&'static str],
+    /// The plugin and its setting that lists upstreams of this kind.
+    pub(super) listed_in: Option<(&'static str, &'static str)>,
 }
 
 /// The features whose lack the default plugins handle. `lacks` may name others for other plugins.
@@ -23,6 +25,7 @@ pub(super) const FEATURES: &[&str] = &[
     "count_tokens",
     "foreign-signatures",
     "unsigned-thinking",
+    "images",
 ];
 
 /// An upstream cannot check the signature of a thinking block from another upstream.
@@ -46,17 +49,17 @@ const COUNTS_ONLY: &[&str] = &["cache_control", "same-role-turns", "message-thre
 /// The presets, one line each, so that they can be compared.
 #[rustfmt::skip]
 pub(super) const PRESETS: &[Preset] = &[
-    Preset { name: "anthropic", base_url: Some("https://api.anthropic.com"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: THINKING },
-    Preset { name: "compatible", base_url: None, dialect: "anthropic", auth: XApiKey, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES },
-    Preset { name: "zai", base_url: Some("https://api.z.ai/api/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES },
-    Preset { name: "moonshot", base_url: Some("https://api.moonshot.ai/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES },
+    Preset { name: "anthropic", base_url: Some("https://api.anthropic.com"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: THINKING, listed_in: None },
+    Preset { name: "compatible", base_url: None, dialect: "anthropic", auth: XApiKey, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "zai", base_url: Some("https://api.z.ai/api/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "moonshot", base_url: Some("https://api.moonshot.ai/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
     // Its documents say that `anthropic-beta`, which message threads need, is ignored.
-    Preset { name: "deepseek", base_url: Some("https://api.deepseek.com/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &["message-threads"], lacks_beside_others: SIGNATURES },
-    Preset { name: "minimax", base_url: Some("https://api.minimax.io/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: SIGNATURES },
-    Preset { name: "openrouter", base_url: Some("https://openrouter.ai/api"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES },
-    Preset { name: "gemini", base_url: Some("https://generativelanguage.googleapis.com/v1beta"), dialect: "gemini", auth: XGoogApiKey, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES },
-    Preset { name: "vertex", base_url: None, dialect: "gemini", auth: Bearer, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES },
-    Preset { name: "openai", base_url: Some("https://api.openai.com/v1"), dialect: "openai", auth: Bearer, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES },
+    Preset { name: "deepseek", base_url: Some("https://api.deepseek.com/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &["message-threads"], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "minimax", base_url: Some("https://api.minimax.io/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "openrouter", base_url: Some("https://openrouter.ai/api"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "gemini", base_url: Some("https://generativelanguage.googleapis.com/v1beta"), dialect: "gemini", auth: XGoogApiKey, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "vertex", base_url: None, dialect: "gemini", auth: Bearer, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES, listed_in: Some(("dialect-gemini", "vertex")) },
+    Preset { name: "openai", base_url: Some("https://api.openai.com/v1"), dialect: "openai", auth: Bearer, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES, listed_in: None },
 ];
 
 /// The preset of an upstream that names none. It expects the fewest features.

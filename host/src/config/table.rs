@@ -25,6 +25,39 @@ const RENAMED: &[(&str, &str)] = &[
     ("retry.credential_rest", "credential_cooldown"),
 ];
 
+/// Keys that other programs use, by table, with the key that has that meaning here.
+#[rustfmt::skip]
+const SYNONYMS: &[(&str, &[&str], &str)] = &[
+    ("", &["address", "bind", "host", "port"], "listen"),
+    ("", &["log_level", "level", "loglevel"], "log"),
+    ("", &["providers", "models", "servers"], "[[upstream]]"),
+    ("auth", &["api_key", "api_keys", "token", "tokens", "password"], "keys"),
+    ("upstream", &["url", "uri", "endpoint", "address", "api_base", "api_base_url", "api_url"], "base_url"),
+    ("upstream", &["key", "api_key", "apikey", "token", "keys", "api_keys", "auth_token"], "accounts = [{ name = \"...\", key = \"...\" }]"),
+    ("upstream", &["type", "provider", "kind"], "preset"),
+    ("upstream", &["protocol", "format", "api"], "dialect"),
+    ("upstream", &["body", "extra", "extra_params", "params"], "extra_body"),
+    ("upstream", &["timeout"], "first_event"),
+    ("upstream", &["extra_headers", "header"], "headers"),
+    ("upstream.accounts", &["api_key", "apikey", "token", "secret", "value"], "key"),
+    ("upstream.accounts", &["id", "email", "user"], "name"),
+    ("upstream.accounts", &["cmd", "helper", "api_key_helper", "exec"], "command"),
+    ("route", &["match", "pattern", "from", "glob"], "model"),
+    ("route", &["upstream", "upstreams", "target", "targets", "provider"], "to"),
+    ("plugins", &["path", "folder", "directory"], "dir"),
+    ("retry", &["retries", "max_retries"], "max_attempts"),
+    ("retry", &["timeout"], "first_event"),
+];
+
+/// The key of this table that another program calls `name`.
+fn synonym(table: &str, name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let mut known = SYNONYMS.iter().filter(|(of, ..)| *of == table);
+    known
+        .find(|(_, names, _)| names.contains(&name.as_str()))
+        .map(|(.., key)| *key)
+}
+
 /// The text of a configuration file, with the problems found so far.
 pub(super) struct Source<'a> {
     file: String,
@@ -169,6 +202,11 @@ impl<'a> Source<'a> {
 }
 
 impl Text {
+    /// The reference that the value was read from, such as `env:NAME`.
+    pub(super) fn reference(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
     /// The text for a message. Values from the environment or from files are not shown.
     pub(super) fn shown(&self) -> String {
         match &self.from {
@@ -208,9 +246,17 @@ impl<'a> Table<'a> {
             if !keys.contains(&name) {
                 let path = table.key(name);
                 let renamed = RENAMED.iter().find(|(old, _)| *old == path);
+                let meant = || {
+                    let meant = synonym(&table.without_places(), name);
+                    meant.map(|meant| format!(", did you mean `{meant}`?"))
+                };
                 let what = match renamed {
                     Some((_, new)) => format!("`{name}` was renamed to `{new}`"),
-                    None => format!("unknown key{}", did_you_mean(name, keys.iter().copied())),
+                    None => {
+                        let near = did_you_mean(name, keys.iter().copied());
+                        let near = Some(near).filter(|near| !near.is_empty()).or_else(meant);
+                        format!("unknown key{}", near.unwrap_or_default())
+                    }
                 };
                 source.problem(key.span().start, path, what);
             }
@@ -222,6 +268,29 @@ impl<'a> Table<'a> {
     pub(super) fn problem(&self, name: &str, what: impl Display) {
         let at = self.value(name).map_or(self.at, |value| value.span().start);
         self.source.problem(at, self.key(name), what);
+    }
+
+    /// Records a warning about a value of this table, or about the table if the value is missing.
+    pub(super) fn warning(&self, name: &str, what: impl Display) {
+        let at = self.value(name).map_or(self.at, |value| value.span().start);
+        self.source.warning(at, self.key(name), what);
+    }
+
+    /// The table's position in the text.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The path of the table without the places in lists: `upstream.accounts`.
+    fn without_places(&self) -> String {
+        let parts = self.path.split('.');
+        let parts = parts.map(|part| part.split('[').next().unwrap_or_default());
+        parts.collect::<Vec<_>>().join(".")
+    }
+
+    pub(super) fn has_table(&self, name: &str) -> bool {
+        self.value(name)
+            .is_some_and(|value| value.get_ref().is_table())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -313,6 +382,20 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Reads a table of strings with any names. Other values are problems and left out.
+    pub(super) fn named_texts(&self, name: &str) -> Option<Vec<(String, Text)>> {
+        let value = self.value(name)?;
+        let Some(entries) = value.get_ref().as_table() else {
+            self.wrong_type(value, self.key(name), "a table of strings");
+            return None;
+        };
+        let texts = entries.iter().filter_map(|(key, item)| {
+            let path = format!("{}.{key}", self.key(name));
+            Some((key.to_string(), self.string(item, path, "a string")?))
+        });
+        Some(texts.collect())
+    }
+
     /// Calls `read` with the table of this name, if there is one.
     pub(super) fn table<T>(
         &self,
@@ -402,6 +485,16 @@ impl<'a> Table<'a> {
             return None;
         };
         Some(self.json_table(entries, &self.key(name)))
+    }
+
+    /// Reads a table with any keys as JSON, or a string with a JSON object: TOML has no `null`.
+    pub(super) fn json_object(&self, name: &str) -> Option<Map<String, Value>> {
+        let value = self.value(name)?;
+        if !value.get_ref().is_str() {
+            return self.json(name);
+        }
+        let expected = "a table, or a JSON object as a string";
+        self.parsed(name, expected, |text| serde_json::from_str(text).ok())
     }
 
     fn json_table(&self, entries: &DeTable<'_>, path: &str) -> Map<String, Value> {

@@ -1,23 +1,20 @@
 //! Reads the upstreams, their accounts and the routes.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
-
-use globset::Glob;
-use http::Uri;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
-    Access, Account, AuthStyle, Command, Destination, OAuth2, Route, Upstream,
-    load::{header_text, some_time},
+    AuthStyle, Route, Upstream,
+    accounts::accounts,
+    endpoint::{base_url, ca_file, extra, header_name, proxy},
     preset::{self, FEATURES, PRESETS, Preset, WITHOUT_PRESET},
     problem::{did_you_mean, nearest},
+    routes::{self, Named},
     table::{Source, Table, Text},
+    value::{is_loopback_name, some_time, web_host},
 };
-use crate::{
-    ids::{AccountId, UpstreamId},
-    secret::Secret,
-};
+use crate::ids::UpstreamId;
 
-/// The keys of each table, which docs/configuration.md explains.
+/// The keys of the table, which docs/configuration.md explains.
 pub(super) const UPSTREAM: &[&str] = &[
     "name",
     "preset",
@@ -29,20 +26,17 @@ pub(super) const UPSTREAM: &[&str] = &[
     "proxy",
     "ca_file",
     "auth",
+    "headers",
+    "query",
+    "extra_body",
+    "images",
+    "first_event",
+    "idle",
     "accounts",
 ];
-pub(super) const ACCOUNT: &[&str] = &["name", "key", "command", "ttl", "oauth2"];
-pub(super) const OAUTH2: &[&str] = &[
-    "token_url",
-    "client_id",
-    "client_secret",
-    "refresh_token",
-    "scopes",
-];
-pub(super) const ROUTE: &[&str] = &["model", "to"];
 
-/// Short enough to pick up a changed key soon, long enough not to run the program per exchange.
-const DEFAULT_TTL: Duration = Duration::from_secs(300);
+/// The feature that `images = false` says is missing.
+const IMAGES: &str = "images";
 
 /// The upstreams and routes of a configuration file.
 pub(super) struct Upstreams {
@@ -50,25 +44,59 @@ pub(super) struct Upstreams {
     pub(super) routes: Vec<Route>,
 }
 
-pub(super) fn read(source: &Source<'_>, top: &Table<'_>) -> Upstreams {
+pub(super) fn read(source: &Source<'_>, top: &Table<'_>, listen: SocketAddr) -> Upstreams {
     // By position in the file, so that one without a name does not shift those after it.
-    let mut names: Vec<String> = Vec::new();
+    let mut named: Vec<Named> = Vec::new();
     let list = top.tables("upstream", UPSTREAM, |table| {
         let upstream = upstream(source, &table);
         let name = upstream
             .as_ref()
             .map(|upstream| upstream.name.to_string())
             .unwrap_or_default();
-        if !name.is_empty() && names.contains(&name) {
+        if !name.is_empty() && named.iter().any(|earlier| earlier.name == name) {
             table.problem("name", "an earlier upstream has the same name");
         }
-        names.push(name);
-        upstream
+        if let Some(upstream) = &upstream {
+            warn_of_address(&table, upstream, listen);
+        }
+        let has_accounts = upstream.as_ref().is_some_and(|of| !of.accounts.is_empty());
+        named.push(Named { name, has_accounts });
+        upstream.map(|upstream| (upstream, table.at()))
     });
-    let routes = top.tables("route", ROUTE, |table| route(source, &table, &names));
+    let routes = routes::read(source, top, &named);
+    let list: Vec<(Upstream, usize)> = list.into_iter().flatten().collect();
+    // Their places are only right if every upstream could be read.
+    if list.len() == named.len() {
+        routes::warn_of_unused(source, &list, &routes);
+    }
     Upstreams {
-        list: list.into_iter().flatten().collect(),
-        routes: routes.into_iter().flatten().collect(),
+        list: list.into_iter().map(|(upstream, _)| upstream).collect(),
+        routes,
+    }
+}
+
+/// Warns of an address that cannot work: the gateway's own, or one without the version that a
+/// server for OpenAI's protocol expects.
+fn warn_of_address(table: &Table<'_>, upstream: &Upstream, listen: SocketAddr) {
+    let Some((host, port)) = web_host(&upstream.base_url.url) else {
+        return;
+    };
+    let is_local = is_loopback_name(&host);
+    let is_own = port == listen.port() && (is_local || host == listen.ip().to_string());
+    if is_own && port != 0 {
+        let what = format!(
+            "this is the address that the gateway listens on, `{listen}`: it would send its \
+             requests to itself"
+        );
+        table.warning("base_url", what);
+    }
+    let url = &upstream.base_url.url;
+    let has_path = url
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('/'));
+    if is_local && !has_path && &*upstream.dialect == "openai" {
+        let what = "has no path; servers for OpenAI's protocol mostly expect `/v1` at the end";
+        table.warning("base_url", what);
     }
 }
 
@@ -88,40 +116,65 @@ fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
         (!text.is_empty()).then(|| text.to_owned())
     });
     let dialect = dialect.unwrap_or_else(|| preset.dialect.to_owned());
-    let base_url = base_url(table, preset);
+    let (base_url, parameters) = base_url(source, table, preset);
+    let extra = extra(source, table, parameters);
     let models = models(source, table);
-    let proxy = table.parsed("proxy", "an http or https URL", |text| {
-        is_web_address(text).then(|| text.to_owned())
-    });
-    let auth = table.parsed(
-        "auth",
-        "`x-api-key`, `bearer` or `x-goog-api-key`",
-        |text| {
-            Some(match text {
-                "x-api-key" => AuthStyle::XApiKey,
-                "bearer" => AuthStyle::Bearer,
-                "x-goog-api-key" => AuthStyle::XGoogApiKey,
-                _ => return None,
-            })
-        },
-    );
-    let (lacks, lacks_beside_others) = lacks(source, table, preset);
+    let proxy = proxy(table);
+    let auth = auth(table);
+    let (mut lacks, lacks_beside_others) = lacks(source, table, preset);
+    match table.boolean("images") {
+        Some(false) => drop(lacks.insert(IMAGES.to_owned())),
+        Some(true) => drop(lacks.remove(IMAGES)),
+        None => {}
+    }
+    let limit = |name| table.parsed(name, "a duration above zero such as `90s`", some_time);
+    let (first_event, idle) = (limit("first_event"), limit("idle"));
     let force_stream = table.boolean("force_stream").unwrap_or(false);
     let ca_file = ca_file(source, table);
     let accounts = accounts(source, table);
     Some(Upstream {
         name: name.filter(|_| named)?,
         base_url,
-        dialect: dialect.into(),
+        dialect: dialect.as_str().into(),
         lacks,
         lacks_beside_others,
         models,
         force_stream,
         proxy,
         ca_file,
-        auth: auth.unwrap_or(preset.auth),
+        auth: auth.unwrap_or_else(|| preset.auth.clone()),
+        extra,
+        listed_in: preset.listed_in.filter(|_| dialect == preset.dialect),
+        first_event,
+        idle,
         accounts,
     })
+}
+
+/// Reads `auth`: the name of a header, or a table with the name of any other.
+fn auth(table: &Table<'_>) -> Option<AuthStyle> {
+    if table.has_table("auth") {
+        return table.table("auth", &["header"], |table| own_header(&table))?;
+    }
+    let expected = "`x-api-key`, `bearer`, `x-goog-api-key` or `{ header = \"...\" }`";
+    table.parsed("auth", expected, |text| {
+        Some(match text {
+            "x-api-key" => AuthStyle::XApiKey,
+            "bearer" => AuthStyle::Bearer,
+            "x-goog-api-key" => AuthStyle::XGoogApiKey,
+            _ => return None,
+        })
+    })
+}
+
+fn own_header(table: &Table<'_>) -> Option<AuthStyle> {
+    if !table.has("header") {
+        table.problem("header", "missing, expected the name of a header");
+    }
+    let name = header_name(&table.text("header")?.value);
+    name.map_err(|what| table.problem("header", what))
+        .map(AuthStyle::Header)
+        .ok()
 }
 
 fn find_preset(source: &Source<'_>, text: &Text) -> Option<&'static Preset> {
@@ -157,28 +210,6 @@ fn name(table: &Table<'_>, preset: &Preset) -> Option<UpstreamId> {
         .parse()
         .map_err(|error| table.problem("name", text.message(error)))
         .ok()
-}
-
-fn base_url(table: &Table<'_>, preset: &Preset) -> String {
-    if !table.has("base_url") {
-        if preset.base_url.is_none() {
-            let what = "missing, expected an http or https URL, or a preset that has one";
-            table.problem("base_url", what);
-        }
-        return preset.base_url.unwrap_or_default().to_owned();
-    }
-    let url = table.parsed("base_url", "an http or https URL", |text| {
-        let plain = !text.contains(['?', '#', '@']);
-        (plain && is_web_address(text)).then(|| text.trim_end_matches('/').to_owned())
-    });
-    url.unwrap_or_default()
-}
-
-fn is_web_address(text: &str) -> bool {
-    text.parse::<Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-    })
 }
 
 fn models(source: &Source<'_>, table: &Table<'_>) -> Vec<String> {
@@ -222,181 +253,4 @@ fn lacks(
         words.into_iter().map(|text| text.value).collect(),
         BTreeSet::new(),
     )
-}
-
-fn ca_file(source: &Source<'_>, table: &Table<'_>) -> Option<PathBuf> {
-    let path = source.path(&table.text("ca_file")?.value);
-    source.depends_on(path.clone());
-    if let Err(error) = fs::read(&path) {
-        table.problem(
-            "ca_file",
-            format!("cannot read `{}`: {error}", path.display()),
-        );
-    }
-    Some(path)
-}
-
-fn accounts(source: &Source<'_>, table: &Table<'_>) -> Vec<Account> {
-    let mut names = BTreeSet::new();
-    let accounts = table.tables("accounts", ACCOUNT, |table| {
-        let name = account_name(&table, &mut names);
-        let access = access(source, &table);
-        Some(Account {
-            name: name?,
-            access: access?,
-        })
-    });
-    accounts.into_iter().flatten().collect()
-}
-
-/// `None` after a problem.
-fn access(source: &Source<'_>, table: &Table<'_>) -> Option<Access> {
-    let kinds = ["key", "command", "oauth2"];
-    let mut given = kinds.into_iter().filter(|kind| table.has(kind));
-    let kind = given.next();
-    if let (Some(kind), Some(other)) = (kind, given.next()) {
-        table.problem(
-            other,
-            format!("cannot be combined with `{kind}`, expected one of them"),
-        );
-        return None;
-    }
-    if table.has("ttl") && kind != Some("command") {
-        table.problem("ttl", "can only be combined with `command`");
-    }
-    match kind {
-        Some("command") => command(source, table).map(Access::Command),
-        Some("oauth2") => {
-            let read = table.table("oauth2", OAUTH2, |table| oauth2(source, &table));
-            read.flatten().map(Access::OAuth2)
-        }
-        Some(_) => key(source, table, "key").map(Access::Key),
-        None => {
-            let what = "missing, expected `key` (the key, `env:NAME` or `file:PATH`), `command` or \
-                        `oauth2`";
-            table.problem("key", what);
-            None
-        }
-    }
-}
-
-fn key(source: &Source<'_>, table: &Table<'_>, name: &str) -> Option<Secret> {
-    let key = table.text(name)?;
-    if let Err(what) = header_text(&key.value) {
-        source.problem(key.at, &key.key, what);
-    }
-    Some(Secret::new(key.value))
-}
-
-/// Splits the command as a shell does, without expanding anything: no shell runs it. A program with
-/// a slash is a path relative to the file.
-fn command(source: &Source<'_>, table: &Table<'_>) -> Option<Command> {
-    let words = table.parsed("command", "a program and its arguments", |text| {
-        shlex::split(text).filter(|words| words.first().is_some_and(|word| !word.is_empty()))
-    });
-    let expected = "a duration above zero such as `5m`";
-    let ttl = table.parsed("ttl", expected, some_time);
-    let mut words = words?.into_iter();
-    let program = words.next()?;
-    let program = match program.contains('/') {
-        true => source.path(&program),
-        false => PathBuf::from(program),
-    };
-    Some(Command {
-        program,
-        arguments: words.collect(),
-        ttl: ttl.unwrap_or(DEFAULT_TTL),
-    })
-}
-
-fn oauth2(source: &Source<'_>, table: &Table<'_>) -> Option<OAuth2> {
-    let token_url = table.parsed("token_url", "an http or https URL", |text| {
-        is_web_address(text).then(|| text.to_owned())
-    });
-    let client_id = table.text("client_id");
-    let client_secret = table
-        .has("client_secret")
-        .then(|| key(source, table, "client_secret"));
-    let refresh_token = key(source, table, "refresh_token");
-    let scopes = table.texts("scopes").unwrap_or_default();
-    for (name, expected) in [
-        ("token_url", "the URL of the token server"),
-        ("client_id", "the client's id at the token server"),
-        (
-            "refresh_token",
-            "a refresh token, or `env:NAME` or `file:PATH`",
-        ),
-    ] {
-        if !table.has(name) {
-            table.problem(name, format!("missing, expected {expected}"));
-        }
-    }
-    Some(OAuth2 {
-        token_url: token_url?,
-        client_id: client_id?.value,
-        client_secret: client_secret.flatten(),
-        refresh_token: refresh_token?,
-        scopes: scopes.into_iter().map(|scope| scope.value).collect(),
-    })
-}
-
-fn account_name(table: &Table<'_>, names: &mut BTreeSet<AccountId>) -> Option<AccountId> {
-    if !table.has("name") {
-        table.problem("name", "missing, expected the account's name");
-    }
-    let text = table.text("name")?;
-    let name: Result<AccountId, _> = text.value.parse();
-    let name = name
-        .map_err(|error| table.problem("name", text.message(error)))
-        .ok()?;
-    if !names.insert(name.clone()) {
-        table.problem("name", "an earlier account has the same name");
-    }
-    Some(name)
-}
-
-fn route(source: &Source<'_>, table: &Table<'_>, names: &[String]) -> Option<Route> {
-    let model = table.parsed("model", "a glob such as `claude-*`", |text| {
-        let glob = (!text.is_empty()).then(|| Glob::new(text).ok())?;
-        Some(glob?.compile_matcher())
-    });
-    if !table.has("model") {
-        table.problem("model", "missing, expected a glob such as `claude-*`");
-    }
-    if !table.has("to") {
-        table.problem("to", "missing, expected an upstream, or `upstream/model`");
-    }
-    let given = table.one_or_more("to", "upstream")?;
-    let to = given
-        .iter()
-        .filter_map(|text| destination(source, text, names))
-        .collect();
-    Some(Route { model: model?, to })
-}
-
-/// Splits at the first slash, because a model's name may contain one and an upstream's may not.
-fn destination(source: &Source<'_>, text: &Text, names: &[String]) -> Option<Destination> {
-    let (name, model) = match text.value.split_once('/') {
-        Some((name, model)) => (name, Some(model.to_owned())),
-        None => (text.value.as_str(), None),
-    };
-    if model.as_ref().is_some_and(String::is_empty) {
-        let what = format!("got {}, expected a model after the slash", text.shown());
-        source.problem(text.at, &text.key, what);
-    }
-    let upstream = names
-        .iter()
-        .position(|known| known == name && !name.is_empty());
-    if upstream.is_none() {
-        let near = did_you_mean(
-            name,
-            names.iter().map(String::as_str).filter(|n| !n.is_empty()),
-        );
-        let what = text.message(format!("no upstream is named `{name}`{near}"));
-        source.problem(text.at, &text.key, what);
-    }
-    Some(Destination {
-        upstream: upstream?,
-        model,
-    })
 }

@@ -73,7 +73,7 @@ impl Given {
 
     fn apply(&mut self) {
         let _entered = self._threads.enter();
-        self.reloader.apply(self.reloader.look());
+        self.reloader.apply(self.reloader.look(), false);
     }
 
     fn limits(&self) -> Vec<usize> {

@@ -39,23 +39,55 @@ pub(super) struct Place {
     pub(super) poll: Option<Duration>,
 }
 
+/// Why the files may have to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hint {
+    /// A file may have changed.
+    Changed,
+    /// A signal asks for a reload.
+    Asked,
+}
+
+/// The hints to look at the files.
+pub(crate) struct Hints {
+    sender: Sender<Hint>,
+    receiver: Receiver<Hint>,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver }
+    }
+}
+
+impl Hints {
+    /// A function that asks for a reload.
+    pub(crate) fn asker(&self) -> impl Fn() + Send + use<> {
+        let sender = self.sender.clone();
+        move || {
+            // The receiver is gone while the process ends.
+            let _ = sender.send(Hint::Asked);
+        }
+    }
+}
+
 pub(super) struct Watch {
     place: Place,
-    hints: Receiver<()>,
-    /// Keeps the channel open when there is no watcher.
-    hint: Sender<()>,
+    hints: Hints,
+    /// Whether a reload was asked for since the last call of [`Watch::wait`].
+    asked: bool,
     watcher: Option<RecommendedWatcher>,
     /// The watched folders, with their inodes when the watch was set.
     watched: BTreeSet<(PathBuf, Option<u64>)>,
 }
 
 impl Watch {
-    pub(super) fn new(place: Place) -> Self {
-        let (hint, hints) = channel();
+    pub(super) fn new(place: Place, hints: Hints) -> Self {
         let mut watch = Self {
             place,
             hints,
-            hint,
+            asked: false,
             watcher: None,
             watched: BTreeSet::new(),
         };
@@ -73,11 +105,14 @@ impl Watch {
         self.arm();
     }
 
-    /// Waits for a hint, or until it is time to poll.
-    pub(super) fn wait(&mut self) {
+    /// Waits for a hint, or until it is time to poll. Returns whether a reload was asked for.
+    pub(super) fn wait(&mut self) -> bool {
         let every = self.place.poll.unwrap_or(LOOK);
-        self.hint_within(every);
+        if !self.asked {
+            self.hint_within(every);
+        }
         self.arm();
+        std::mem::take(&mut self.asked)
     }
 
     /// Waits until `look` returns the same twice without an event in between, for a limited time.
@@ -97,11 +132,13 @@ impl Watch {
     }
 
     /// Waits for a hint, and returns whether one arrived in this time.
-    fn hint_within(&self, time: Duration) -> bool {
-        match self.hints.recv_timeout(time) {
-            Ok(()) => {
+    fn hint_within(&mut self, time: Duration) -> bool {
+        match self.hints.receiver.recv_timeout(time) {
+            Ok(first) => {
                 // One changed file causes several events, which count as one hint.
-                while self.hints.try_recv().is_ok() {}
+                let others = self.hints.receiver.try_iter();
+                let all = std::iter::once(first).chain(others);
+                self.asked |= all.filter(|hint| *hint == Hint::Asked).count() > 0;
                 true
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,
@@ -128,11 +165,11 @@ impl Watch {
 
     /// `None` if the platform has no events, or no more watches. Then only polling finds changes.
     fn watcher_of(&self, folders: &BTreeSet<(PathBuf, Option<u64>)>) -> Option<RecommendedWatcher> {
-        let (hint, place) = (self.hint.clone(), self.place.clone());
+        let (hint, place) = (self.hints.sender.clone(), self.place.clone());
         let notify = move |event: notify::Result<Event>| {
             if event.map_or(true, |event| place.concerns(&event)) {
                 // The receiver is gone while the process ends.
-                let _ = hint.send(());
+                let _ = hint.send(Hint::Changed);
             }
         };
         let watcher = notify::recommended_watcher(notify).and_then(|mut watcher| {
@@ -194,11 +231,14 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
 
     fn watch(folder: &Folder) -> Watch {
-        Watch::new(Place {
-            plugins: folder.path().join("plugins"),
-            config: folder.path().join("witgate.toml"),
-            poll: None,
-        })
+        Watch::new(
+            Place {
+                plugins: folder.path().join("plugins"),
+                config: folder.path().join("witgate.toml"),
+                poll: None,
+            },
+            Hints::default(),
+        )
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::error_map;
+use super::{error_map, gunzip::Gunzip};
 use crate::{fault::Fault, idle_timeout::IdleTimeout, ids::UpstreamId};
 
 /// A hand-written stream: the state of an async block would be moved for each chunk.
@@ -19,15 +19,48 @@ pub(super) struct UpstreamBody {
     upstream: UpstreamId,
     idle: Duration,
     idle_timer: IdleTimeout,
+    gunzip: Gunzip,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(response: reqwest::Response, upstream: UpstreamId, idle: Duration) -> Self {
+    pub(super) fn new(
+        response: reqwest::Response,
+        upstream: UpstreamId,
+        idle: Duration,
+        gunzip: Gunzip,
+    ) -> Self {
         Self {
             response: Some(response),
             upstream,
             idle,
             idle_timer: IdleTimeout::default(),
+            gunzip,
+        }
+    }
+
+    /// Decodes what arrived. `None` if that is nothing yet.
+    fn decoded(
+        &mut self,
+        next: Option<reqwest::Result<Bytes>>,
+    ) -> Option<Option<Result<Bytes, Fault>>> {
+        let decoded = match next {
+            Some(Err(error)) => {
+                return Some(Some(Err(error_map::within_response(&self.upstream, error))));
+            }
+            Some(Ok(chunk)) => self.gunzip.push(chunk),
+            None => match self.gunzip.finish() {
+                Ok(left) if left.is_empty() => return Some(None),
+                left => left,
+            },
+        };
+        match decoded {
+            Ok(chunk) if chunk.is_empty() => None,
+            Ok(chunk) => Some(Some(Ok(chunk))),
+            Err(error) => {
+                self.response = None;
+                let fault = error_map::invalid_gzip(&self.upstream, error);
+                Some(Some(Err(fault)))
+            }
         }
     }
 }
@@ -37,25 +70,27 @@ impl Stream for UpstreamBody {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some(response) = &mut this.response else {
-            return Poll::Ready(None);
-        };
-        // What it has read is kept in the response, so the future need not be kept.
-        let next = pin!(response.chunk()).poll(cx);
-        let Poll::Ready(next) = next else {
-            ready!(this.idle_timer.poll(this.idle, cx));
-            this.response = None;
-            let fault = error_map::idle(&this.upstream, this.idle);
-            return Poll::Ready(Some(Err(fault)));
-        };
-        let next = next.transpose();
-        this.idle_timer.reset();
-        if !matches!(next, Some(Ok(_))) {
-            this.response = None;
+        loop {
+            let Some(response) = &mut this.response else {
+                return Poll::Ready(None);
+            };
+            // What it has read is kept in the response, so the future need not be kept.
+            let next = pin!(response.chunk()).poll(cx);
+            let Poll::Ready(next) = next else {
+                ready!(this.idle_timer.poll(this.idle, cx));
+                this.response = None;
+                let fault = error_map::idle(&this.upstream, this.idle);
+                return Poll::Ready(Some(Err(fault)));
+            };
+            let next = next.transpose();
+            this.idle_timer.reset();
+            if !matches!(next, Some(Ok(_))) {
+                this.response = None;
+            }
+            if let Some(next) = this.decoded(next) {
+                return Poll::Ready(next);
+            }
         }
-        let next = next
-            .map(|chunk| chunk.map_err(|error| error_map::within_response(&this.upstream, error)));
-        Poll::Ready(next)
     }
 }
 
@@ -76,7 +111,7 @@ mod tests {
             Poll::Pending
         });
         let response = http::Response::new(reqwest::Body::wrap_stream(chunks));
-        UpstreamBody::new(response.into(), "u".parse().unwrap(), idle)
+        UpstreamBody::new(response.into(), "u".parse().unwrap(), idle, Gunzip::Plain)
     }
 
     #[tokio::test]

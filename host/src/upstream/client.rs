@@ -21,7 +21,10 @@ use crate::{
     message::BodyStream,
 };
 
-use super::PassthroughRequest;
+use super::{
+    PassthroughBody,
+    reuse::{NoteConnections, may_be_sent_again, noting_reuse},
+};
 
 /// One upstream's HTTP client.
 pub(super) struct Http {
@@ -33,6 +36,10 @@ pub(super) struct Http {
     client: Client,
     /// For passthrough: leaves responses as they are. Built when first needed.
     verbatim: OnceLock<Client>,
+    /// Like `client` and like `verbatim`, without idle connections: for requests that failed on a
+    /// stale one. Built when first needed.
+    fresh: OnceLock<Client>,
+    fresh_verbatim: OnceLock<Client>,
     /// For other addresses: trusts the platform's authorities if `client` does not. Built when
     /// first needed.
     client_for: OnceLock<Client>,
@@ -86,12 +93,14 @@ impl Http {
             base,
             client,
             verbatim: OnceLock::new(),
+            fresh: OnceLock::new(),
+            fresh_verbatim: OnceLock::new(),
             client_for: OnceLock::new(),
             no_trust,
         }))
     }
 
-    /// `url` is one of [`Self::url`].
+    /// Sends a request to one of [`Self::url`], again if a reused connection was stale.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -99,28 +108,50 @@ impl Http {
         headers: HeaderMap,
         body: Bytes,
     ) -> reqwest::Result<reqwest::Response> {
-        let mut request = reqwest::Request::new(method, url);
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(body.into());
-        self.client.execute(request).await
+        let build = || {
+            let mut request = reqwest::Request::new(method.clone(), url.clone());
+            request.headers_mut().clone_from(&headers);
+            *request.body_mut() = Some(body.clone().into());
+            request
+        };
+        let (sent, reused) = noting_reuse(self.client.execute(build())).await;
+        match sent {
+            Err(error) if may_be_sent_again(&error, reused) => self.fresh()?.execute(build()).await,
+            sent => sent,
+        }
     }
 
-    /// `url` is one of [`Self::url`].
+    /// Sends a request to one of [`Self::url`] and leaves the response as it is. A request is sent
+    /// again after a stale connection if its body is at hand.
     pub(super) async fn passthrough(
         &self,
+        method: Method,
         url: Url,
-        passthrough: PassthroughRequest,
+        headers: HeaderMap,
+        body: PassthroughBody,
     ) -> reqwest::Result<reqwest::Response> {
-        let mut request = reqwest::Request::new(passthrough.method, url);
-        *request.headers_mut() = passthrough.headers;
-        *request.body_mut() = match passthrough.length {
-            Some(0) => None,
-            length => Some(reqwest::Body::wrap(SizedBody {
-                length,
-                chunks: Mutex::new(passthrough.body),
-            })),
+        let (whole, stream) = match body {
+            PassthroughBody::Whole(bytes) => (Some(bytes), None),
+            PassthroughBody::Stream { length, chunks } => {
+                let chunks = Mutex::new(chunks);
+                let body = reqwest::Body::wrap(SizedBody { length, chunks });
+                (None, Some(body))
+            }
         };
-        self.verbatim()?.execute(request).await
+        let build = |stream: Option<reqwest::Body>| {
+            let mut request = reqwest::Request::new(method.clone(), url.clone());
+            request.headers_mut().clone_from(&headers);
+            let whole = whole.clone().filter(|bytes| !bytes.is_empty());
+            *request.body_mut() = stream.or(whole.map(reqwest::Body::from));
+            request
+        };
+        let (sent, reused) = noting_reuse(self.verbatim()?.execute(build(stream))).await;
+        match sent {
+            Err(error) if whole.is_some() && may_be_sent_again(&error, reused) => {
+                self.fresh_verbatim()?.execute(build(None)).await
+            }
+            sent => sent,
+        }
     }
 
     /// The client for an address that is not below the base.
@@ -128,11 +159,7 @@ impl Http {
         if !tls || self.transport.needs_tls() {
             return Ok(&self.client);
         }
-        if let Some(client) = self.client_for.get() {
-            return Ok(client);
-        }
-        let client = self.transport.builder_with(true)?.build()?;
-        Ok(self.client_for.get_or_init(|| client))
+        built_once(&self.client_for, || self.transport.builder_with(true))
     }
 
     /// Why no certificate is trusted, if so.
@@ -153,19 +180,42 @@ impl Http {
     }
 
     fn verbatim(&self) -> reqwest::Result<&Client> {
-        if let Some(client) = self.verbatim.get() {
-            return Ok(client);
-        }
+        built_once(&self.verbatim, || self.verbatim_builder())
+    }
+
+    fn fresh(&self) -> reqwest::Result<&Client> {
+        let builder = || self.transport.builder(self.no_trust.is_none());
+        built_once(&self.fresh, || Ok(builder()?.pool_max_idle_per_host(0)))
+    }
+
+    fn fresh_verbatim(&self) -> reqwest::Result<&Client> {
+        let builder = || self.verbatim_builder();
+        built_once(&self.fresh_verbatim, || {
+            Ok(builder()?.pool_max_idle_per_host(0))
+        })
+    }
+
+    fn verbatim_builder(&self) -> reqwest::Result<ClientBuilder> {
         let builder = self.transport.builder(self.no_trust.is_none())?;
-        let client = builder
+        Ok(builder
             .read_timeout(self.transport.idle)
             .no_gzip()
             .no_brotli()
             .no_deflate()
-            .no_zstd()
-            .build()?;
-        Ok(self.verbatim.get_or_init(|| client))
+            .no_zstd())
     }
+}
+
+/// The client in the cell. If there is none, it is built.
+fn built_once(
+    cell: &OnceLock<Client>,
+    builder: impl FnOnce() -> reqwest::Result<ClientBuilder>,
+) -> reqwest::Result<&Client> {
+    if let Some(client) = cell.get() {
+        return Ok(client);
+    }
+    let client = builder()?.build()?;
+    Ok(cell.get_or_init(|| client))
 }
 
 const MESSAGES: &str = "/v1/messages";
@@ -184,8 +234,6 @@ fn below(base: &Url, path: &str) -> Result<Url, Fault> {
     };
     let joined = format!("{base}{path}");
     url.set_path(&joined);
-    // A query in the base URL is not part of the request.
-    url.set_query(None);
     let is_as_joined = percent_decode_str(url.path()).eq(percent_decode_str(&joined));
     if !path.starts_with('/') || !is_as_joined {
         let what = format!("path `{path}` is outside of the upstream's base URL");
@@ -203,7 +251,7 @@ impl TransportSettings {
             })
         };
         Ok(Self {
-            base_url: config.base_url.clone(),
+            base_url: config.base_url.url.clone(),
             proxy: config.proxy.clone(),
             authorities: config.ca_file.as_ref().map(read).transpose()?,
             connect: limits.connect,
@@ -229,6 +277,7 @@ impl TransportSettings {
             .retry(reqwest::retry::never().max_retries_per_request(0))
             .referer(false)
             .no_proxy()
+            .connector_layer(NoteConnections)
             .connect_timeout(self.connect);
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(Proxy::all(proxy)?);
@@ -315,6 +364,8 @@ mod tests {
             base: Url::parse(base).unwrap(),
             client: Client::new(),
             verbatim: OnceLock::new(),
+            fresh: OnceLock::new(),
+            fresh_verbatim: OnceLock::new(),
             client_for: OnceLock::new(),
             no_trust: None,
         };

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
 use crate::{
-    config::{self, AuthStyle},
-    message::{ANTHROPIC, Body, Event, Request, RequestKind, Response},
+    config,
+    message::{Body, Event, Request, RequestKind, Response},
     sse,
 };
 
@@ -20,20 +20,12 @@ use super::Model;
 
 /// The echo upstream's configuration.
 pub(super) fn config() -> config::Upstream {
+    #[expect(clippy::unwrap_used, reason = "a literal that is a valid name")]
+    let name = "echo".parse().unwrap();
     config::Upstream {
-        #[expect(clippy::unwrap_used, reason = "a literal that is a valid name")]
-        name: "echo".parse().unwrap(),
-        base_url: String::new(),
-        dialect: ANTHROPIC.into(),
         // It keeps nothing between requests.
         lacks: ["message-threads".to_owned()].into(),
-        lacks_beside_others: Default::default(),
-        models: Vec::new(),
-        force_stream: false,
-        proxy: None,
-        ca_file: None,
-        auth: AuthStyle::XApiKey,
-        accounts: Vec::new(),
+        ..config::Upstream::plain(name, "")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Maps the client library's errors to faults. None of them contains a URL's credentials or a
 //! header.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use crate::{
     config::Upstream,
@@ -20,29 +20,33 @@ pub(super) fn before_response(
 ) -> Fault {
     let name = &config.name;
     let cause = failure_text(&error);
+    let way = match &config.proxy {
+        Some(_) => format!("upstream `{name}` through its `proxy`"),
+        None => format!("upstream `{name}`"),
+    };
+    if let Some(what) = of_proxy(config, &error) {
+        // Retrying does not change what a proxy allows.
+        return Fault::upstream(Kind::Unreachable, what).retry(Retry::Failover);
+    }
+    if let Some(tls) = of_tls(&error) {
+        let what = format!("no TLS connection to {way}: {}", tls_text(tls, no_trust));
+        // Retrying does not repair a certificate.
+        return Fault::upstream(Kind::Unreachable, what).retry(Retry::Failover);
+    }
     if error.is_dns() {
-        return Fault::upstream(
-            Kind::Unreachable,
-            format!("cannot resolve the host of upstream `{name}`: {cause}"),
-        );
+        let host = match &config.proxy {
+            Some(_) => "the proxy",
+            None => "the host",
+        };
+        let what = format!("cannot resolve {host} of upstream `{name}`: {cause}");
+        return Fault::upstream(Kind::Unreachable, what);
     }
     if error.is_connect() {
-        let mut what = format!("cannot connect to upstream `{name}`: {cause}");
-        if error.is_timeout() {
-            what = format!("timed out connecting to upstream `{name}`");
-        }
-        if let Some(reason) = no_trust.filter(|_| config.base_url.starts_with("https:")) {
-            what.push_str(&format!(
-                " ({reason}; install the system's certificate authorities or set `ca_file`)"
-            ));
-        }
-        let fault = Fault::upstream(Kind::Unreachable, what);
-        // Retrying does not repair a certificate.
-        return if is_tls(&error) {
-            fault.retry(Retry::Failover)
-        } else {
-            fault
+        let what = match error.is_timeout() {
+            true => format!("timed out connecting to {way}"),
+            false => format!("cannot connect to {way}: {cause}"),
         };
+        return Fault::upstream(Kind::Unreachable, what);
     }
     if error.is_timeout() {
         let what = format!("upstream `{name}` did not respond in time");
@@ -53,10 +57,39 @@ pub(super) fn before_response(
             "cannot build the request to upstream `{name}`: {cause}"
         ));
     }
+    let hint = match config.base_url.url.starts_with("http:") && is_unreadable(&error) {
+        true => "; if its server expects TLS, write `https://` in `base_url`",
+        false => "",
+    };
     Fault::upstream(
         Kind::InvalidResponse,
-        format!("the connection to upstream `{name}` was lost before its response: {cause}"),
+        format!("the connection to upstream `{name}` was lost before its response: {cause}{hint}"),
     )
+}
+
+/// What a proxy that does not open a tunnel says. The library has only texts for it.
+fn of_proxy(config: &Upstream, error: &reqwest::Error) -> Option<String> {
+    config.proxy.as_ref()?;
+    let cause = failure_text(error);
+    let name = &config.name;
+    if cause.contains("proxy authorization required") {
+        return Some(format!(
+            "the proxy of upstream `{name}` requires a name and a password: write them into \
+             `proxy`, as in `http://name:password@host:3128`"
+        ));
+    }
+    cause.contains("tunnel").then(|| {
+        format!("the proxy of upstream `{name}` does not connect to its host: {cause}; see `proxy`")
+    })
+}
+
+/// Whether the response was not HTTP.
+fn is_unreadable(error: &reqwest::Error) -> bool {
+    causes(error).any(|error| {
+        error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+    })
 }
 
 /// The fault of the client's request body, if that is what failed.
@@ -72,20 +105,59 @@ pub(super) fn of_request_body(error: &reqwest::Error) -> Option<Fault> {
     None
 }
 
-/// Whether the TLS handshake failed, and not the connection below it.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn Error> = Some(error);
-    while let Some(error) = cause {
-        // `source` of an I/O error does not return the error that it wraps.
+/// The error of the TLS handshake, if that failed and not the connection below it.
+fn of_tls(error: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|error| error.downcast_ref::<rustls::Error>())
+}
+
+/// An error and all its causes. `source` of an I/O error skips the error that it wraps.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    fn next<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
         let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        cause = error.source();
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        wrapped.map_or_else(|| error.source(), |wrapped| Some(wrapped))
     }
-    false
+    std::iter::successors(Some(error), |error| next(*error))
+}
+
+/// What went wrong in a TLS handshake, and what to do about it.
+fn tls_text(error: &rustls::Error, no_trust: Option<&str>) -> String {
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    if let Some(reason) = no_trust {
+        return format!(
+            "no certificate authority is known ({reason}); install the system's certificate \
+             authorities or set `ca_file`"
+        );
+    }
+    let hint = match error {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "set `ca_file` to a PEM file with the certificate of its authority"
+        }
+        Tls::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => "its certificate is for another host name; check `base_url`",
+        Tls::InvalidCertificate(
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. },
+        ) => "its certificate has to be renewed, or the clock of this machine is wrong",
+        Tls::InvalidCertificate(_) => {
+            "its certificate is not acceptable; if it is its own authority, set `ca_file` to it"
+        }
+        Tls::InvalidMessage(_) => {
+            "the server does not speak TLS at this port; write `http://` if that is intended"
+        }
+        _ => "check `base_url`, `proxy` and `ca_file`",
+    };
+    format!("{error}; {hint}")
+}
+
+/// The fault for compressed data that cannot be decoded.
+pub(super) fn invalid_gzip(name: &UpstreamId, error: io::Error) -> Fault {
+    let what = format!("the compressed response of upstream `{name}` is damaged or cut");
+    Fault::upstream(Kind::InvalidResponse, what).from(error)
 }
 
 /// The fault for a response that stalls.

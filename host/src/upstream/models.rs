@@ -7,10 +7,13 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, Method, header::ACCEPT_ENCODING};
+use http::{HeaderMap, Method};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::{Credential, Http, Transport, Upstream, echo};
+use crate::message::Body;
+
+use super::{Credential, Http, Upstream, convert};
 
 /// How long a list is kept.
 const TTL: Duration = Duration::from_secs(300);
@@ -21,6 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest list that is read, in bytes.
 const LIMIT: usize = 4 * 1024 * 1024;
 
+/// The largest page of Anthropic's API, and how many pages are read.
+const PAGE: usize = 1000;
+const PAGES: usize = 10;
+
 /// An entry of a list of models, in Anthropic's shape.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Model {
@@ -30,7 +37,8 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(super) fn named(id: &str) -> Self {
+    /// A model of which nothing but its name is known.
+    pub(crate) fn named(id: &str) -> Self {
         Self::from_entry(id.to_owned(), Map::new())
     }
 
@@ -50,13 +58,10 @@ impl Model {
 /// Requests the list from an upstream that speaks Anthropic's dialect.
 pub(super) async fn list(
     upstream: &Upstream,
+    http: &Http,
     credential: Option<Credential<'_>>,
     now: Instant,
 ) -> Arc<[Model]> {
-    let http = match &upstream.transport {
-        Transport::Echo => return echo::models().into(),
-        Transport::Http(http) => http,
-    };
     let request = credential.map(|credential| fetch(upstream, http, credential));
     let from_account = matches!(credential, Some(Credential::Account(_)));
     list_with(upstream, request, from_account, now).await
@@ -99,18 +104,70 @@ fn remembered(upstream: &Upstream, now: Instant) -> Option<Arc<[Model]>> {
     (now.duration_since(*at) < TTL).then(|| Arc::clone(list))
 }
 
-/// Fetches the list; `None` if the request fails.
+/// Fetches all pages of the list; `None` if a request fails.
 async fn fetch(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> Option<Bytes> {
+    let mut query = format!("limit={PAGE}");
+    let mut entries = Vec::new();
+    for _ in 0..PAGES {
+        let body = get(upstream, http, "/v1/models", &query, credential).await?;
+        let mut page: Value = serde_json::from_slice(&body).ok()?;
+        let next = next_page(&page);
+        let Some(Value::Array(data)) = page.get_mut("data").map(Value::take) else {
+            // Not Anthropic's form.
+            return entries.is_empty().then_some(body);
+        };
+        entries.extend(data);
+        match next {
+            Some(next) => query = format!("limit={PAGE}&after_id={next}"),
+            None => break,
+        }
+    }
+    Some(json!({ "data": entries }).to_string().into())
+}
+
+/// The id to go on after, if the list has another page.
+fn next_page(page: &Value) -> Option<String> {
+    let last = page["last_id"].as_str()?;
+    (page["has_more"] == true).then(|| utf8_percent_encode(last, NON_ALPHANUMERIC).to_string())
+}
+
+/// One model. The id is as in a path; it may be an alias.
+pub(super) async fn one(
+    upstream: &Upstream,
+    http: &Http,
+    credential: Credential<'_>,
+    id: &str,
+) -> Option<Model> {
+    let path = format!("/v1/models/{id}");
+    let response = get(upstream, http, &path, "", credential);
+    let body = tokio::time::timeout(TIMEOUT, response).await.ok()??;
+    let Ok(Value::Object(entry)) = serde_json::from_slice(&body) else {
+        return None;
+    };
+    let id = entry.get("id")?.as_str()?.to_owned();
+    Some(Model::from_entry(id, entry))
+}
+
+/// The body of a successful response of limited size.
+async fn get(
+    upstream: &Upstream,
+    http: &Http,
+    path: &str,
+    query: &str,
+    credential: Credential<'_>,
+) -> Option<Bytes> {
     let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    upstream.sign(&mut headers, credential).ok()?;
-    let url = http.url("/v1/models", "limit=1000").ok()?;
+    upstream.prepare(&mut headers, credential).ok()?;
+    let url = http.url(path, &upstream.query(query)).ok()?;
     let response = http.send(Method::GET, url, headers, "".into()).await.ok()?;
     if !response.status().is_success() {
         return None;
     }
+    let response = convert(response, upstream.config.name.clone(), upstream.idle);
+    let Body::Stream(mut chunks) = response.body else {
+        return None;
+    };
     let mut body = BytesMut::new();
-    let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         body.extend_from_slice(&chunk.ok()?);
         if body.len() > LIMIT {
@@ -151,6 +208,16 @@ mod tests {
         assert_eq!(list[0].entry["type"], "model");
         assert_eq!(list[0].entry["display_name"], "glm-5");
         assert_eq!(parse(b"<html>"), None);
+    }
+
+    #[test]
+    fn a_list_goes_on_after_its_last_id_if_there_is_more() {
+        let page = |text| next_page(&serde_json::from_str(text).unwrap());
+        let next = page(r#"{"has_more":true,"last_id":"a/b"}"#);
+        assert_eq!(next.as_deref(), Some("a%2Fb"));
+        assert_eq!(page(r#"{"has_more":false,"last_id":"a"}"#), None);
+        assert_eq!(page(r#"{"has_more":true,"last_id":null}"#), None);
+        assert_eq!(page("[]"), None);
     }
 
     #[test]

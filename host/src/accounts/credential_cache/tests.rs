@@ -105,20 +105,12 @@ fn ada() -> AccountId {
 
 fn upstream(access: Access) -> Upstream {
     Upstream {
-        name: "up".parse().unwrap(),
-        base_url: "http://127.0.0.1:1".to_owned(),
-        dialect: "anthropic".into(),
-        lacks: Default::default(),
-        lacks_beside_others: Default::default(),
-        models: Vec::new(),
-        force_stream: false,
-        proxy: None,
-        ca_file: None,
         auth: AuthStyle::Bearer,
         accounts: vec![config::Account {
             name: ada(),
             access,
         }],
+        ..Upstream::plain("up".parse().unwrap(), "http://127.0.0.1:1")
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::*;
-use crate::config::{Access, AuthStyle, Command, Destination, OAuth2, upstreams};
+use crate::config::{
+    Access, AuthStyle, Command, Destination, OAuth2, OnError, accounts, plugin_settings, routes,
+    upstreams,
+};
 
 /// The environment variables of these tests.
 const VARIABLES: &[(&str, &str)] = &[
@@ -129,14 +132,14 @@ fn every_key_means_what_it_says() {
     assert!(!config.expose_accounts);
     assert!(config.auth.keys[1].matches(b"sk-from-env"));
     let upstream = &config.upstreams[0];
-    assert_eq!(upstream.base_url, "http://127.0.0.1:1/base");
+    assert_eq!(upstream.base_url.url, "http://127.0.0.1:1/base");
     assert_eq!(upstream.auth, AuthStyle::Bearer);
     assert!(upstream.force_stream && upstream.proxy.is_some() && upstream.models.len() == 2);
     assert_eq!(upstream.accounts[0].name.as_str(), "ada@example.com");
     assert!(upstream.accounts[0].access == Access::Key(Secret::new("sk-padded")));
     let model = Some("vendor/model".to_owned());
     assert_eq!(config.routes[0].to, [Destination { upstream: 0, model }]);
-    assert!(config.routes[0].model.is_match("claude-opus"));
+    assert!(config.route("claude-opus").is_some());
     assert_eq!(config.plugins.dir, Path::new("rules"));
     assert_eq!(config.plugins.poll, Some(Duration::from_secs(2)));
     assert_eq!(config.plugins.cache.as_deref(), Some(Path::new("warm")));
@@ -159,7 +162,8 @@ fn every_key_means_what_it_says() {
 const LINES: &[(&str, &str)] = &[
     ("listen = \"127.0.0.1\"", "listen: got \"127.0.0.1\", expected an address with a port such as `127.0.0.1:8045`"),
     ("listen = 8045", "listen: got an integer, expected an address with a port such as `127.0.0.1:8045`"),
-    ("log = \"=,=\"", "log: got \"=,=\", expected a filter such as `info` or `warn,witgate=debug`"),
+    ("log = \"=,=\"", "log: got \"=,=\", expected a filter such as `info` or `warn,witgate=debug`: `=` has no module or no level"),
+    ("log = \"warning\"", "log: got \"warning\", expected a filter such as `info` or `warn,witgate=debug`: `warning` is not a level, expected `off`, `error`, `warn`, `info`, `debug` or `trace`, did you mean `warn`?"),
     ("body_limit = \"lots\"", "body_limit: got \"lots\", expected a size such as `32MiB`"),
     ("body_limit = \"0\"", "body_limit: got \"0\", expected a size such as `32MiB`"),
     ("drain = \"15\"", "drain: got \"15\", expected a duration such as `15s`"),
@@ -188,7 +192,26 @@ const LINES: &[(&str, &str)] = &[
     ("upstream = [{ preset = \"antropic\" }]", "upstream[0].preset: got \"antropic\", expected one of anthropic, compatible, zai, moonshot, deepseek, minimax, openrouter, gemini, vertex, openai, did you mean `anthropic`?"),
     ("upstream = [{ preset = \"anthropic\" }, { preset = \"anthropic\" }]", "upstream[1].name: an earlier upstream has the same name"),
     ("upstream = [{ preset = \"anthropic\", account = [] }]", "upstream[0].account: unknown key, did you mean `accounts`?"),
-    ("upstream = [{ preset = \"anthropic\", auth = \"basic\" }]", "upstream[0].auth: got \"basic\", expected `x-api-key`, `bearer` or `x-goog-api-key`"),
+    ("upstream = [{ preset = \"anthropic\", auth = \"basic\" }]", "upstream[0].auth: got \"basic\", expected `x-api-key`, `bearer`, `x-goog-api-key` or `{ header = \"...\" }`"),
+    ("upstream = [{ preset = \"anthropic\", auth = {} }]", "upstream[0].auth.header: missing, expected the name of a header"),
+    ("upstream = [{ preset = \"anthropic\", auth = { header = \"a b\" } }]", "upstream[0].auth.header: `a b` is not a valid header name"),
+    ("upstream = [{ preset = \"anthropic\", auth = { header = \"host\" } }]", "upstream[0].auth.header: is set by the gateway for each connection"),
+    ("upstream = [{ preset = \"anthropic\", headers = { x-api-key = \"k\" } }]", "upstream[0].headers.x-api-key: is set by the gateway, expected `auth` and `accounts` instead"),
+    ("upstream = [{ preset = \"anthropic\", headers = { x = 1 } }]", "upstream[0].headers.x: got an integer, expected a string"),
+    ("upstream = [{ preset = \"anthropic\", headers = { x = \"${TEAM}\" } }]", "upstream[0].headers.x: got \"${TEAM}\", which is sent as it is, expected `env:TEAM` for the value of the variable"),
+    ("upstream = [{ preset = \"anthropic\", query = \"a=b\" }]", "upstream[0].query: got a string, expected a table of strings"),
+    ("upstream = [{ preset = \"anthropic\", extra_body = \"[]\" }]", "upstream[0].extra_body: got \"[]\", expected a table, or a JSON object as a string"),
+    ("upstream = [{ preset = \"anthropic\", first_event = \"0s\" }]", "upstream[0].first_event: got \"0s\", expected a duration above zero such as `90s`"),
+    ("upstream = [{ name = \"a\", base_url = \"https://x.test:99999\" }]", "upstream[0].base_url: got \"https://x.test:99999\", expected an http or https URL"),
+    ("upstream = [{ name = \"a\", base_url = \"https://x.test/v1/messages\" }]", "upstream[0].base_url: the URL ends with `/v1/messages`, which is added to each request, expected `https://x.test`"),
+    ("upstream = [{ preset = \"openai\", base_url = \"https://x.test/v1/chat/completions\" }]", "upstream[0].base_url: the URL ends with `/chat/completions`, which is added to each request, expected `https://x.test/v1`"),
+    ("upstream = [{ preset = \"gemini\", base_url = \"https://x.test/v1beta/models/m:generateContent\" }]", "upstream[0].base_url: the URL ends with `:generateContent`, which is added to each request, expected `https://x.test/v1beta`"),
+    ("upstream = [{ name = \"a\", url = \"http://x\", base_url = \"http://x\" }]", "upstream[0].url: unknown key, did you mean `base_url`?"),
+    ("upstream = [{ preset = \"anthropic\", api_key = \"k\" }]", "upstream[0].api_key: unknown key, did you mean `accounts = [{ name = \"...\", key = \"...\" }]`?"),
+    ("upstream = [{ preset = \"anthropic\", key = \"k\" }]", "upstream[0].key: unknown key, did you mean `accounts = [{ name = \"...\", key = \"...\" }]`?"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"k\", api-key = \"k\" }] }]", "upstream[0].accounts[0].api-key: unknown key, did you mean `key`?"),
+    ("upstream = [{ preset = \"anthropic\", accounts = [{ name = \"a\", key = \"os.environ/KEY\" }] }]", "upstream[0].accounts[0].key: got \"os.environ/KEY\", which is sent as it is, expected `env:KEY` for the value of the variable"),
+    ("auth.keys = [\"$KEY\"]", "auth.keys[0]: got \"$KEY\", which is sent as it is, expected `env:KEY` for the value of the variable"),
     ("upstream = [{ preset = \"anthropic\", proxy = \"proxy:3128\" }]", "upstream[0].proxy: got \"proxy:3128\", expected an http or https URL"),
     ("upstream = [{ preset = \"anthropic\", ca_file = \"none.pem\" }]", "upstream[0].ca_file: cannot read `none.pem`: No such file or directory (os error 2)"),
     ("upstream = [{ preset = \"anthropic\", dialect = \"\" }]", "upstream[0].dialect: got \"\", expected the name of a dialect"),
@@ -426,7 +449,7 @@ fn a_configuration_that_is_not_there_is_one_problem_without_a_line() {
 fn a_preset_fills_in_what_the_file_leaves_out() {
     let upstream = &good("[[upstream]]\npreset = \"openrouter\"\n").upstreams[0];
     assert_eq!(upstream.name.as_str(), "openrouter");
-    assert_eq!(upstream.base_url, "https://openrouter.ai/api");
+    assert_eq!(upstream.base_url.url, "https://openrouter.ai/api");
     assert_eq!(&*upstream.dialect, "anthropic");
     assert_eq!(upstream.auth, AuthStyle::Bearer);
 }
@@ -476,6 +499,176 @@ fn a_word_in_lacks_that_is_nearly_a_known_one_is_warned_of() {
 }
 
 #[test]
+fn what_is_legal_but_cannot_be_meant_is_warned_of() {
+    const A: &str =
+        "[[upstream]]\npreset = \"anthropic\"\naccounts = [{ name = \"a\", key = \"k\" }]\n";
+    let table = [
+        (
+            "[plugins]\ndir = \"rulez\"\n".to_owned(),
+            "plugins.dir: there is no folder",
+        ),
+        (
+            format!(
+                "{A}[[upstream]]\nname = \"b\"\nbase_url = \"http://x\"\n[[route]]\nmodel = \"*\"\nto = [\"anthropic\", \"b\"]\n"
+            ),
+            "route[0].to[1]: `b` is never used here",
+        ),
+        (
+            format!("{A}[[upstream]]\nname = \"b\"\nbase_url = \"http://x\"\n"),
+            "upstream[1]: this upstream is never used",
+        ),
+        (
+            format!(
+                "{A}[[route]]\nmodel = \"claude-*\"\nto = \"anthropic\"\n[[route]]\nmodel = \"claude-haiku-*\"\nto = \"anthropic/x\"\n"
+            ),
+            "route[1].model: this route is never used: route[0]",
+        ),
+        (
+            "[[upstream]]\nname = \"a\"\nbase_url = \"http://localhost:8045\"\n".to_owned(),
+            "upstream[0].base_url: this is the address that the gateway listens on",
+        ),
+        (
+            "[[upstream]]\npreset = \"openai\"\nbase_url = \"http://127.0.0.1:11434\"\n".to_owned(),
+            "upstream[0].base_url: has no path",
+        ),
+        (
+            A.replace("}]", "}, { name = \"b\", key = \"k\" }]"),
+            "upstream[0].accounts[1].name: an earlier account has the same credential",
+        ),
+        (
+            "[auth]\nmode = \"off\"\nkeys = [\"k\"]\n".to_owned(),
+            "auth.mode: the configured `keys` are not required",
+        ),
+        (
+            "[auth]\nmode = \"auto\"\nkeys = [\"k\"]\n".to_owned(),
+            "auth.mode: the configured `keys` are not required",
+        ),
+    ];
+    for (text, said) in table {
+        let warnings = warned(&text);
+        assert_eq!(warnings.lines().count(), 1, "{text}\n{warnings}");
+        assert!(warnings.contains(said), "{text}\n{warnings}");
+    }
+    assert_eq!(warned(A), "");
+    let routes = "[[route]]\nmodel = \"claude-haiku-?\"\nto = \"anthropic\"\n[[route]]\nmodel = \"claude-*\"\nto = \"anthropic\"\n";
+    assert_eq!(warned(&format!("{A}{routes}")), "");
+}
+
+#[test]
+fn keys_without_a_mode_are_required() {
+    assert_eq!(
+        good("auth.keys = [\"k\"]").auth.mode,
+        AuthMode::AllExceptHealth
+    );
+    let explicit = good("auth = { keys = [\"k\"], mode = \"auto\" }");
+    assert_eq!(explicit.auth.mode, AuthMode::Auto);
+    assert_eq!(good("auth = {}").auth.mode, AuthMode::Auto);
+}
+
+#[test]
+fn settings_for_an_upstream_that_does_not_exist_are_a_problem() {
+    let openai = "[[upstream]]\npreset = \"openai\"\n";
+    let settings = |name: &str| {
+        format!("{openai}[plugin.dialect-openai.settings.upstreams.{name}]\nfiles = true\n")
+    };
+    good(&settings("openai"));
+    let said = problems(&settings("opena"));
+    assert_eq!(
+        said,
+        "witgate.toml:3: plugin.dialect-openai.settings: no upstream is named `opena`, did you mean `openai`?"
+    );
+    let vertex = format!("{openai}[plugin.dialect-gemini]\nsettings = {{ vertex = [\"x\"] }}\n");
+    assert!(problems(&vertex).ends_with("no upstream is named `x`"));
+}
+
+#[test]
+fn the_preset_vertex_is_enough_for_its_dialect() {
+    let config = good(
+        "[[upstream]]\nname = \"v\"\npreset = \"vertex\"\nbase_url = \"https://x.test/v1\"\n[[upstream]]\nname = \"w\"\npreset = \"vertex\"\nbase_url = \"https://x.test/v1\"\naccounts = [{ name = \"a\", key = \"k\" }]\n[plugin.dialect-gemini]\nsettings = { vertex = [\"w\"] }\n",
+    );
+    let plugin = &config.plugin[&"dialect-gemini".parse().unwrap()];
+    assert_eq!(plugin.settings["vertex"], serde_json::json!(["w", "v"]));
+    assert!(
+        good("[[upstream]]\npreset = \"gemini\"\n")
+            .plugin
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_is_added_to_requests_is_read() {
+    let upstream = good(
+        r#"
+        [[upstream]]
+        name = "azure"
+        preset = "openai"
+        base_url = "https://x.test/openai/deployments/gpt/?api-version=1&x=%20y"
+        auth = { header = "api-key" }
+        headers = { X-Team = "env:KEY" }
+        query = { api-version = "2024-10-21", "a b" = "c&d" }
+        extra_body = { options = { num_ctx = 65536 } }
+        images = false
+        first_event = "5m"
+        idle = "10m"
+        "#,
+    )
+    .upstreams
+    .remove(0);
+    assert_eq!(
+        upstream.base_url.url,
+        "https://x.test/openai/deployments/gpt"
+    );
+    assert!(!upstream.base_url.is_providers);
+    assert_eq!(upstream.auth, AuthStyle::Header("api-key".parse().unwrap()));
+    assert_eq!(upstream.extra.headers["x-team"], "sk-from-env");
+    let query: Vec<String> = upstream
+        .extra
+        .query
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(query, ["x=%20y", "a%20b=c%26d", "api-version=2024-10-21"]);
+    assert_eq!(upstream.extra.body["options"]["num_ctx"], 65536);
+    assert!(upstream.lacks.contains("images"));
+    assert_eq!(upstream.first_event, Some(Duration::from_secs(300)));
+    assert_eq!(upstream.idle, Some(Duration::from_secs(600)));
+    let text = "[[upstream]]\npreset = \"openai\"\nextra_body = '{\"temperature\":null}'\n";
+    assert!(good(text).upstreams[0].extra.body["temperature"].is_null());
+}
+
+#[test]
+fn a_url_from_the_environment_is_not_shown() {
+    let text = "[[upstream]]\nname = \"a\"\nbase_url = \"env:URL\"\n";
+    let env = |name: &str| (name == "URL").then(|| "https://secret.test".to_owned());
+    let (config, _) = parse(Path::new("witgate.toml"), text, &env).unwrap();
+    let base_url = &config.upstreams[0].base_url;
+    assert_eq!(
+        (&*base_url.url, &*base_url.shown),
+        ("https://secret.test", "env:URL")
+    );
+}
+
+#[test]
+fn the_suffix_of_a_long_context_can_be_named_and_is_left_out_where_no_route_has_it() {
+    let config = good(
+        "[[upstream]]\npreset = \"anthropic\"\n[[route]]\nmodel = \"claude-opus-5-5[1m]\"\nto = \"anthropic/long\"\n[[route]]\nmodel = \"claude-opus-5-5\"\nto = \"anthropic\"\n[[route]]\nmodel = \"claude-haiku-5-5\"\nto = \"anthropic\"\n",
+    );
+    let route = |model: &str| {
+        let (route, short) = config.route(model)?;
+        Some((route.one_model()?.to_owned(), short.map(str::to_owned)))
+    };
+    let of = |name: &str, short: Option<&str>| Some((name.to_owned(), short.map(str::to_owned)));
+    assert_eq!(
+        route("claude-opus-5-5[1m]"),
+        of("claude-opus-5-5[1m]", None)
+    );
+    assert_eq!(route("claude-opus-5-5"), of("claude-opus-5-5", None));
+    let haiku = "claude-haiku-5-5";
+    assert_eq!(route("claude-haiku-5-5[1m]"), of(haiku, Some(haiku)));
+    assert_eq!(route("claude-opus-5-51"), None);
+}
+
+#[test]
 fn the_cache_can_be_switched_off_and_needs_a_home() {
     assert_eq!(good("plugins.cache = false").plugins.cache, None);
     assert!(good("plugins.cache = true").plugins.cache.is_some());
@@ -496,11 +689,11 @@ fn every_key_is_in_the_reference() {
         ("`[connections]`", CONNECTIONS),
         ("`[retry]`", RETRY),
         ("`[[upstream]]`", upstreams::UPSTREAM),
-        ("`accounts`", upstreams::ACCOUNT),
-        ("`oauth2`", upstreams::OAUTH2),
-        ("`[[route]]`", upstreams::ROUTE),
+        ("`accounts`", accounts::ACCOUNT),
+        ("`oauth2`", accounts::OAUTH2),
+        ("`[[route]]`", routes::ROUTE),
         ("`[plugins]`", PLUGINS),
-        ("`[plugin.NAME]`", PLUGIN),
+        ("`[plugin.NAME]`", plugin_settings::PLUGIN),
     ];
     for (title, keys) in tables {
         let section = reference
@@ -531,7 +724,10 @@ fn the_annotated_example_is_good() {
 fn every_recipe_is_good() {
     let recipes = include_str!("../../../../docs/upstreams.md");
     let all_set = |_: &str| Some("sk-test".to_owned());
-    let folder = Folder::new(&[("bob.key", "sk-bob"), ("company-ca.pem", "pem")]);
+    let folder = Folder::new(&[
+        ("bob.key", "sk-bob"),
+        ("company-ca.pem", "-----BEGIN CERTIFICATE-----\n"),
+    ]);
     let mut count = 0;
     for piece in recipes.split("```toml\n").skip(1) {
         let mut text = piece.split("```").next().unwrap().to_owned();
@@ -562,6 +758,7 @@ fn the_reference_describes_the_presets_as_they_are() {
             AuthStyle::XApiKey => "x-api-key",
             AuthStyle::Bearer => "bearer",
             AuthStyle::XGoogApiKey => "x-goog-api-key",
+            AuthStyle::Header(ref name) => name.as_str(),
         };
         let words = preset
             .lacks

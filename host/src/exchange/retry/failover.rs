@@ -74,11 +74,15 @@ fn destinations(config: &Config, model: &str, upstreams: usize) -> Vec<Destinati
             })
             .collect();
     }
-    let route = config
-        .routes
-        .iter()
-        .find(|route| route.model.is_match(model));
-    route.map_or_else(Vec::new, |route| route.to.clone())
+    let Some((route, short)) = config.route(model) else {
+        return Vec::new();
+    };
+    let mut destinations = route.to.clone();
+    for to in &mut destinations {
+        // Only Claude Code knows the suffix that the route does not.
+        to.model = to.model.take().or_else(|| short.map(str::to_owned));
+    }
+    destinations
 }
 
 impl Failover {
