@@ -4,6 +4,7 @@
 mod response; // the beginning of a response: usable, or a failed attempt
 mod translate; // a response in another dialect, translated as it arrives
 mod collected; // a stream read to its end
+mod extra_body; // the operator's additions to a body (pure)
 mod error; // why an attempt failed
 mod refusal; // which 403 is about the account (pure)
 mod context_overflow; // "prompt is too long" in other words (pure)
@@ -13,6 +14,7 @@ mod status; // how an attempt ended, in a word
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 use witgate_document::{Operation, string};
 
 use crate::{
@@ -125,6 +127,9 @@ pub(crate) async fn run(
         }
         Some(end) => return end,
     }
+    if let Err(fault) = add_extra_body(snapshot, &mut request, target) {
+        return AttemptEnd::Fault(fault);
+    }
     let mut used = None;
     let mut error = match send(run, snapshot, &request, target, host_edits, &mut used).await {
         Ok(received) => return AttemptEnd::Received(received),
@@ -150,6 +155,24 @@ pub(crate) async fn run(
     AttemptEnd::Error(error)
 }
 
+/// Applies the upstream's `extra_body` to the body as the upstream gets it: after all plugins.
+fn add_extra_body(
+    snapshot: &Snapshot,
+    request: &mut Request,
+    target: &Target,
+) -> Result<(), Fault> {
+    let Some(patch) = HostEdits::extra_body(snapshot, request, target) else {
+        return Ok(());
+    };
+    let edits = extra_body::edits(&request.body, patch);
+    edits
+        .and_then(|edits| request.body.patch(&edits))
+        .map_err(|error| {
+            let what = "the request body cannot be edited for `extra_body`";
+            Fault::client(Kind::BadRequest, what).from(error)
+        })
+}
+
 /// Whether every attempt would fail in this way: a plugin failed, or the gateway is out of
 /// capacity.
 fn would_recur(fault: &Fault) -> bool {
@@ -163,9 +186,21 @@ pub(crate) struct HostEdits {
     pub(crate) route: bool,
     /// A stream is requested from the upstream although the client wants JSON.
     pub(crate) force_stream: bool,
+    /// How many members the upstream's `extra_body` sets.
+    pub(crate) extra_body: usize,
 }
 
 impl HostEdits {
+    /// The merge patch for the body; `None` if there is nothing to add to this request.
+    fn extra_body<'a>(
+        snapshot: &'a Snapshot,
+        request: &Request,
+        target: &Target,
+    ) -> Option<&'a Map<String, Value>> {
+        let patch = &snapshot.upstreams.at(target.index)?.config.extra.body;
+        (request.kind == RequestKind::Messages && !patch.is_empty()).then_some(patch)
+    }
+
     pub(crate) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
         let upstream = snapshot.upstreams.at(target.index);
         // A dialect translates streams.
@@ -174,6 +209,7 @@ impl HostEdits {
         Self {
             route: target.model != request.effective_model(),
             force_stream: forces && request.kind == RequestKind::Messages && !request.stream,
+            extra_body: Self::extra_body(snapshot, request, target).map_or(0, Map::len),
         }
     }
 
@@ -192,16 +228,18 @@ impl HostEdits {
 
 /// The edits by plugins and by the gateway, in one line: `strip-cache-control=4, route=1`.
 pub(crate) fn edits(receipt: &Receipt, host_edits: HostEdits) -> String {
-    let mut edited: Vec<(&str, u32)> = Vec::new();
+    let mut edited: Vec<(&str, usize)> = Vec::new();
     for edits in &receipt.edits {
         let name = edits.plugin.as_str();
         match edited.iter_mut().find(|(plugin, _)| *plugin == name) {
-            Some((_, count)) => *count += edits.count,
-            None => edited.push((name, edits.count)),
+            Some((_, count)) => *count += edits.count as usize,
+            None => edited.push((name, edits.count as usize)),
         }
     }
     edited.extend(host_edits.route.then_some(("route", 1)));
     edited.extend(host_edits.force_stream.then_some(("force-stream", 1)));
+    let extra_body = host_edits.extra_body;
+    edited.extend((extra_body > 0).then_some(("extra-body", extra_body)));
     let edited = edited
         .into_iter()
         .map(|(name, count)| format!("{name}={count}"));
@@ -238,7 +276,8 @@ async fn send(
     let limits = &snapshot.config.retry;
     let streams = request.stream || host_edits.force_stream;
     let deadline = if request.kind == RequestKind::Messages && streams {
-        Deadline::of(target, "event", limits.first_event)
+        let first_event = upstream.config.first_event.unwrap_or(limits.first_event);
+        Deadline::of(target, "event", first_event)
     } else {
         Deadline::of(target, "response", limits.answer)
     };
