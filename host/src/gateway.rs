@@ -7,6 +7,8 @@ mod inbound; // reads a request for an exchange
 mod passthrough; // forwards all other routes
 mod models; // `/v1/models`
 mod metrics; // `/metrics`
+mod cooldowns; // `/cooldowns`
+mod hops; // requests that come back
 mod respond; // responses and errors
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -160,6 +162,9 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     let id = ExchangeId::new();
     let (parts, body) = request.into_parts();
     let loopback = gateway.local.ip().is_loopback();
+    if let Err(fault) = hops::check(&parts.headers) {
+        return reject(&id, &parts, &fault);
+    }
     match auth::check_page(&snapshot.config, loopback, &parts.uri, &parts.headers) {
         Err(fault) => reject(&id, &parts, &fault),
         Ok(None) => route(&gateway, &snapshot, id, parts, body).await,
@@ -208,6 +213,8 @@ async fn route(
         Route::Health => respond::json(&id, r#"{"status":"ok"}"#),
         Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot),
         Route::Probe => respond::empty(&id, StatusCode::OK),
+        Route::Cooldowns => cooldowns::list(&id, snapshot),
+        Route::EndCooldowns => cooldowns::end(&id, snapshot, parts.uri.query().unwrap_or_default()),
         Route::Exchange(kind) => run_exchange(gateway, snapshot, id, kind, parts, body, own).await,
         Route::Passthrough => {
             let record = Record::begin(id.clone(), "passthrough", &gateway.shared.metrics);
@@ -219,9 +226,9 @@ async fn route(
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
             let models = models::union(&gateway.shared.runtime, snapshot, &own).await;
             let list = match &route {
-                Route::Model(model) => {
-                    models::one(&models, model).map(|model| model.entry.clone().into())
-                }
+                Route::Model(model) => models::one(snapshot, &models, model, &own)
+                    .await
+                    .map(|model| model.entry.into()),
                 Route::ClaudeModels => Ok(models::plain(&models)),
                 _ => models::page(&models, parts.uri.query().unwrap_or_default()),
             };

@@ -10,6 +10,7 @@ use crate::{
     exchange::{Snapshot, is_routed, models},
     fault::{Fault, Kind},
     pipeline::Runtime,
+    secret::Secret,
     upstream::{Credential, Model},
 };
 
@@ -17,8 +18,8 @@ use crate::{
 const PAGE: usize = 20;
 const LARGEST_PAGE: usize = 1000;
 
-/// Returns the union of the upstreams' lists. They are fetched concurrently, each with its own time
-/// limit.
+/// Returns the union of the upstreams' lists, and the models that routes name. The lists are
+/// fetched concurrently, each with its own time limit.
 pub(super) async fn union(
     runtime: &Arc<Runtime>,
     snapshot: &Snapshot,
@@ -30,27 +31,81 @@ pub(super) async fn union(
         .iter()
         .enumerate()
         .map(async |(index, _)| {
-            let key = match snapshot.accounts.first(index) {
-                Some(account) => snapshot.accounts.credential(index, account).await.ok(),
-                None => None,
-            };
-            let credential = match &key {
-                Some(key) => Some(Credential::Account(key)),
-                // The client's own credential goes only to the first, and only if that has no
-                // accounts.
-                None => {
-                    (index == 0 && !snapshot.accounts.any(index)).then_some(Credential::Client(own))
-                }
-            };
+            let key = key(snapshot, index).await;
+            let credential = credential(snapshot, index, key.as_ref(), own);
             models(runtime, snapshot, index, credential, now).await
         });
     let lists: Vec<Arc<[Model]>> = join_all(lists).await;
     let mut seen = HashSet::new();
-    let models = lists.iter().flat_map(|list| list.iter());
+    let routes = &snapshot.config.routes;
+    let named: Vec<Model> = routes
+        .iter()
+        .filter_map(|route| route.one_model())
+        .map(Model::named)
+        .collect();
+    let models = lists.iter().flat_map(|list| list.iter()).chain(&named);
     models
         .filter(|model| is_routed(&snapshot.config, &model.id) && seen.insert(&*model.id))
         .cloned()
         .collect()
+}
+
+/// The key of an upstream's first account.
+async fn key(snapshot: &Snapshot, index: usize) -> Option<Secret> {
+    let account = snapshot.accounts.first(index)?;
+    snapshot.accounts.credential(index, account).await.ok()
+}
+
+/// The credential for requests to an upstream that need any one. The client's own goes only to the
+/// first, and only if that has no accounts.
+fn credential<'a>(
+    snapshot: &Snapshot,
+    index: usize,
+    key: Option<&'a Secret>,
+    own: &'a HeaderMap,
+) -> Option<Credential<'a>> {
+    let owns = || index == 0 && !snapshot.accounts.any(index);
+    key.map(Credential::Account)
+        .or_else(|| owns().then_some(Credential::Client(own)))
+}
+
+/// Returns one model by its id as in a path. One that no list has may be an alias, so the upstreams
+/// are asked for it that its route leads to.
+pub(super) async fn one(
+    snapshot: &Snapshot,
+    models: &[Model],
+    id: &str,
+    own: &HeaderMap,
+) -> Result<Model, Fault> {
+    let not_found = match listed(models, id) {
+        Ok(model) => return Ok(model.clone()),
+        Err(fault) => fault,
+    };
+    let name = decoded(id);
+    for (index, upstream) in snapshot.upstreams.iter().enumerate() {
+        if !is_sent_as_it_is(snapshot, index, &name) {
+            continue;
+        }
+        let key = key(snapshot, index).await;
+        if let Some(credential) = credential(snapshot, index, key.as_ref(), own)
+            && let Some(model) = upstream.model(credential, id).await
+        {
+            return Ok(model);
+        }
+    }
+    Err(not_found)
+}
+
+/// Whether a request for a model goes to this upstream under the same name.
+fn is_sent_as_it_is(snapshot: &Snapshot, index: usize, model: &str) -> bool {
+    if snapshot.config.routes.is_empty() {
+        return true;
+    }
+    let route = snapshot.config.route(model);
+    route.is_some_and(|(route, _)| {
+        let mut destinations = route.to.iter();
+        destinations.any(|to| to.upstream == index && to.model.is_none())
+    })
 }
 
 /// Returns a page of the list, by `limit`, `after_id` and `before_id` in the query.
@@ -102,8 +157,8 @@ pub(super) fn page(models: &[Model], query: &str) -> Result<Value, Fault> {
     }))
 }
 
-/// Returns one model by its id as in a path.
-pub(super) fn one<'a>(models: &'a [Model], id: &str) -> Result<&'a Model, Fault> {
+/// Returns a listed model by its id as in a path.
+fn listed<'a>(models: &'a [Model], id: &str) -> Result<&'a Model, Fault> {
     let id = decoded(id);
     let found = models.iter().find(|model| model.id == id);
     found.ok_or_else(|| Fault::client(Kind::NotFound, format!("model: {id}")))
@@ -116,7 +171,7 @@ pub(super) fn plain(models: &[Model]) -> Value {
 }
 
 /// Decodes percent-encoding.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut left = text.as_bytes();
     while let Some((&byte, tail)) = left.split_first() {
@@ -194,9 +249,9 @@ mod tests {
 
     #[test]
     fn an_unknown_model_is_named() {
-        assert_eq!(one(&models(&["c/d"]), "c%2Fd").unwrap().id, "c/d");
+        assert_eq!(listed(&models(&["c/d"]), "c%2Fd").unwrap().id, "c/d");
         assert_eq!(
-            one(&models(&["a"]), "b").unwrap_err().to_string(),
+            listed(&models(&["a"]), "b").unwrap_err().to_string(),
             "model: b"
         );
     }

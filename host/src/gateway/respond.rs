@@ -52,7 +52,9 @@ fn error_response(fault: &Fault) -> ErrorResponse<'_> {
         // request.
         Kind::Refused { status, .. } => (
             *status,
-            fault.blame == Blame::Upstream && matches!(status, 401 | 402 | 403 | 413),
+            // A loop stays one.
+            *status == 508
+                || fault.blame == Blame::Upstream && matches!(status, 401 | 402 | 403 | 413),
         ),
     };
     let kind = match &fault.kind {

@@ -26,6 +26,10 @@ pub(super) enum Route {
     Health,
     /// `GET /metrics`.
     Metrics,
+    /// `GET /cooldowns`.
+    Cooldowns,
+    /// `DELETE /cooldowns`.
+    EndCooldowns,
     /// `HEAD /` and `HEAD /api/hello`, by which clients open their connection early.
     Probe,
     /// Everything else below `/v1/`.
@@ -114,6 +118,9 @@ fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
         "/v1/models/claude" if get => Ok(Route::ClaudeModels),
         "/healthz" if get => Ok(Route::Health),
         "/metrics" if get => Ok(Route::Metrics),
+        "/cooldowns" if get => Ok(Route::Cooldowns),
+        "/cooldowns" if *method == Method::DELETE => Ok(Route::EndCooldowns),
+        "/cooldowns" => Err("GET, HEAD, DELETE"),
         "/v1/models" | "/v1/models/claude" | "/healthz" | "/metrics" => Err("GET, HEAD"),
         "/" | "/api/hello" if *method == Method::HEAD => Ok(Route::Probe),
         "/" | "/api/hello" => Err("HEAD"),
