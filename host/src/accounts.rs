@@ -93,8 +93,19 @@ pub(crate) enum AccountOutcome {
     },
     /// The upstream rejected the credential.
     BadCredential,
+    /// The account has no credit left; for this long, if the upstream said so.
+    OutOfCredit {
+        retry_after: Option<Duration>,
+    },
     /// Nothing, such as a client error or a probe.
     Neutral,
+}
+
+impl AccountOutcome {
+    /// Whether the account goes on cooldown.
+    pub(crate) fn starts_cooldown(self) -> bool {
+        !matches!(self, Self::Success | Self::Neutral)
+    }
 }
 
 /// An account on cooldown, for metrics and the inspector.
@@ -217,6 +228,9 @@ impl Accounts {
                 availability.start_cooldown(model, retry_after, fastrand::f64(), now)
             }
             AccountOutcome::BadCredential => account.start_credential_cooldown(now),
+            AccountOutcome::OutOfCredit { retry_after } => {
+                account.start_credit_cooldown(model, retry_after, now);
+            }
             AccountOutcome::Neutral => {}
         }
     }
@@ -371,6 +385,25 @@ impl Account {
                 self.config.access.remedy()
             );
         }
+    }
+}
+
+impl Account {
+    /// Puts the account on cooldown for a model, because it has no credit for it.
+    fn start_credit_cooldown(&self, model: &str, retry_after: Option<Duration>, now: Instant) {
+        let cooldown = retry_after.unwrap_or(self.credential_cooldown);
+        // One line for all exchanges that find the account without credit.
+        if self.availability.cooldown_until(model, now).is_none() {
+            warn!(
+                upstream = %self.upstream,
+                account = %self.config.name,
+                model,
+                cooldown = %humantime::format_duration(cooldown),
+                "the account is out of credit; account is on cooldown for the model"
+            );
+        }
+        self.availability
+            .start_cooldown(model, Some(cooldown), 0.0, now);
     }
 }
 
