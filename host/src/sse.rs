@@ -6,13 +6,15 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
+use serde::de::IgnoredAny;
 use witgate_contract::{event, limits};
 
 use crate::message::Event;
 
 /// Splits a stream of chunks into frames.
 ///
-/// The frames and [`Decoder::rest`], joined, are the stream. After a frame that is too long,
+/// The frames and [`Decoder::rest`], joined, are the stream. Only events that a server has separated
+/// by one line break instead of a blank line get that blank line. After a frame that is too long,
 /// nothing more is read.
 pub(crate) struct Decoder {
     /// The start of an incomplete frame, from earlier chunks.
@@ -20,6 +22,13 @@ pub(crate) struct Decoder {
     /// The unread part of the last chunk.
     chunk: Bytes,
     line: Line,
+    /// Where the current line begins, counted from the start of `held`, and its first byte.
+    line_start: usize,
+    line_first: u8,
+    /// Where the line after the first `data:` line begins, counted likewise.
+    after_data: Option<usize>,
+    /// Whether the lines of this frame are known to be one event.
+    is_one_event: bool,
     begun: bool,
     /// Bytes at the start of the next frame that belong to no line.
     skip: usize,
@@ -41,6 +50,14 @@ enum Line {
     FrameEnded,
 }
 
+/// What ends at a place in the chunk.
+enum Found {
+    Frame(usize),
+    /// A `data:` line that is not the first of its frame, as far as its first letter shows.
+    SecondData(usize),
+    Nothing,
+}
+
 /// The original bytes of one event with its comments and blank line, or of comments alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -60,6 +77,10 @@ impl Decoder {
             held: BytesMut::new(),
             chunk: Bytes::new(),
             line: Line::default(),
+            line_start: 0,
+            line_first: 0,
+            after_data: None,
+            is_one_event: false,
             begun: false,
             skip: 0,
             limit,
@@ -75,27 +96,75 @@ impl Decoder {
 
     /// Returns the next complete frame.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
-        let end = self.frame_end();
-        if self.held.len() + end.unwrap_or(self.chunk.len()) > self.limit {
-            self.too_long = true;
+        loop {
+            if self.too_long {
+                self.chunk.clear();
+                return None;
+            }
+            let found = self.find();
+            let (Found::Frame(end) | Found::SecondData(end)) = found else {
+                self.hold(self.chunk.len());
+                return None;
+            };
+            if self.held.len() + end > self.limit {
+                self.hold(end);
+                return None;
+            }
+            if let Found::Frame(_) = found {
+                let raw = self.take(end);
+                return Some(self.frame(raw));
+            }
+            self.hold(end);
+            if let Some(raw) = self.split() {
+                return Some(self.frame(raw));
+            }
         }
+    }
+
+    /// Keeps this much of the chunk for the frame that is incomplete.
+    fn hold(&mut self, end: usize) {
+        self.too_long |= self.held.len() + end > self.limit;
         if self.too_long {
             self.held = BytesMut::new();
             self.chunk.clear();
+        } else {
+            let tail = self.chunk.split_to(end);
+            self.held.extend_from_slice(&tail);
+        }
+    }
+
+    /// Takes the bytes of the frame that ends here in the chunk.
+    fn take(&mut self, end: usize) -> Bytes {
+        (self.line_first, self.after_data, self.is_one_event) = (0, None, false);
+        let tail = self.chunk.split_to(end);
+        if self.held.is_empty() {
+            return tail;
+        }
+        self.held.extend_from_slice(&tail);
+        self.held.split().freeze()
+    }
+
+    /// Takes the event before the `data:` line at the end of `held`, if that line begins a new one.
+    /// Some servers separate events by one line break. By the standard these are lines of one text,
+    /// but a text after a whole JSON object is not JSON, so nothing is lost.
+    fn split(&mut self) -> Option<Bytes> {
+        let end = self.after_data.filter(|_| !self.is_one_event)?;
+        self.is_one_event = true;
+        let next = self.held[self.line_start..].strip_prefix(b"data:")?;
+        let first = Frame {
+            raw: Bytes::copy_from_slice(&self.held[..end]),
+            skip: 0,
+        };
+        if next.trim_ascii().is_empty() || !is_whole(&first.data()?) {
             return None;
         }
-        let Some(end) = end else {
-            self.held.extend_from_slice(&self.chunk);
-            self.chunk.clear();
-            return None;
-        };
-        let tail = self.chunk.split_to(end);
-        let raw = if self.held.is_empty() {
-            tail
-        } else {
-            self.held.extend_from_slice(&tail);
-            self.held.split().freeze()
-        };
+        (self.after_data, self.is_one_event) = (None, false);
+        self.line_start -= end;
+        drop(self.held.split_to(end));
+        Some(with_blank_line(&first.raw))
+    }
+
+    fn frame(&mut self, raw: Bytes) -> Frame {
         let mut skip = std::mem::take(&mut self.skip);
         if !self.begun {
             self.begun = true;
@@ -103,7 +172,22 @@ impl Decoder {
                 skip = BYTE_ORDER_MARK.len();
             }
         }
-        Some(Frame { raw, skip })
+        Frame { raw, skip }
+    }
+
+    /// Returns the last frame of a stream that ended without a blank line. Its data must be whole:
+    /// an event that was cut is not one.
+    pub(crate) fn last_frame(&mut self) -> Option<Frame> {
+        let rest = self.rest();
+        let whole = Frame {
+            raw: with_blank_line(&rest),
+            skip: self.skip,
+        };
+        if !whole.data().is_some_and(|data| is_whole(&data)) {
+            self.held.extend_from_slice(&rest);
+            return None;
+        }
+        Some(self.frame(whole.raw))
     }
 
     /// Whether a frame was larger than the limit. There are no frames after it.
@@ -118,8 +202,8 @@ impl Decoder {
         self.held.split().freeze()
     }
 
-    /// Returns how much of the chunk belongs to the frame that ends in it.
-    fn frame_end(&mut self) -> Option<usize> {
+    /// Finds the next end of a frame in the chunk.
+    fn find(&mut self) -> Found {
         let mut at = 0;
         while let Some(&byte) = self.chunk.get(at) {
             match (self.line, byte) {
@@ -137,29 +221,68 @@ impl Decoder {
                         let cr = self.chunk[at + end] == b'\r';
                         self.line = if cr { Line::Ended } else { Line::Start };
                         at += end + 1;
+                        if self.line_first == b'd' && self.after_data.is_some() {
+                            return Found::SecondData(at);
+                        }
                     }
-                    None => return None,
+                    None => return Found::Nothing,
                 },
                 (_, b'\n') => {
                     self.line = Line::Start;
-                    return Some(at + 1);
+                    return Found::Frame(at + 1);
                 }
                 // A line feed that has arrived is included. A later one must not delay the frame.
                 (_, b'\r') => {
                     let both = self.chunk.get(at + 1) == Some(&b'\n');
                     self.line = if both { Line::Start } else { Line::FrameEnded };
-                    return Some(at + 1 + usize::from(both));
+                    return Found::Frame(at + 1 + usize::from(both));
                 }
-                _ => self.line = Line::Inside,
+                _ => self.begin_line(at, byte),
             }
         }
-        None
+        Found::Nothing
     }
+
+    fn begin_line(&mut self, at: usize, first: u8) {
+        self.line = Line::Inside;
+        self.line_start = self.held.len() + at;
+        if self.line_first == b'd' && self.after_data.is_none() {
+            self.after_data = Some(self.line_start);
+        }
+        self.line_first = first;
+    }
+}
+
+/// Whether the data of an event is a whole JSON object, or the `[DONE]` that ends some streams.
+fn is_whole(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    let is_object = || data.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(data).is_ok();
+    data == b"[DONE]" || is_object()
+}
+
+/// Adds the line breaks that end an event.
+fn with_blank_line(lines: &[u8]) -> Bytes {
+    let end: &[u8] = match lines.last() {
+        Some(b'\n') => b"\n",
+        Some(b'\r') => b"\r",
+        _ => b"\n\n",
+    };
+    [lines, end].concat().into()
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Frame {
+    /// An event in the gateway's own format.
+    pub(crate) fn of(event: &Event) -> Self {
+        let mut raw = BytesMut::new();
+        encode(event, &mut raw);
+        Self {
+            raw: raw.freeze(),
+            skip: 0,
+        }
+    }
+
     /// Returns the type of the event. Empty for comments, which are not events.
     pub(crate) fn event_type(&self) -> Cow<'_, [u8]> {
         match self.name() {
@@ -345,6 +468,88 @@ mod tests {
                 assert_eq!(decoder.is_too_long(), is_too_long, "{text:?} cut at {at}");
                 assert!(!is_too_long || frames == 0, "{text:?} cut at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn whole_objects_separated_by_one_line_break_are_events_of_their_own() {
+        let table = [
+            (
+                "data: {\"a\":1}\ndata: {\"b\":2}\n\n",
+                vec!["data: {\"a\":1}\n\n", "data: {\"b\":2}\n\n"],
+            ),
+            (
+                "data: {}\r\nevent: x\r\ndata: {}\r\n\r\n",
+                vec!["data: {}\r\n\n", "event: x\r\ndata: {}\r\n\r\n"],
+            ),
+            (
+                "data: {}\rdata: [DONE]\r\r",
+                vec!["data: {}\r\r", "data: [DONE]\r\r"],
+            ),
+            (
+                "event: x\ndata:{}\nid: 1\ndata:{}\ndata: {}\n\n",
+                vec![
+                    "event: x\ndata:{}\n\n",
+                    "id: 1\ndata:{}\n\n",
+                    "data: {}\n\n",
+                ],
+            ),
+            // These are one event.
+            ("data: {}\ndata:\n\n", vec!["data: {}\ndata:\n\n"]),
+            ("data: {}\nevent: x\n\n", vec!["data: {}\nevent: x\n\n"]),
+            ("data: {}\ndrop: {}\n\n", vec!["data: {}\ndrop: {}\n\n"]),
+            (
+                "data: {\ndata: }\ndata: x\n\n",
+                vec!["data: {\ndata: }\ndata: x\n\n"],
+            ),
+            ("data: one\ndata: {}\n\n", vec!["data: one\ndata: {}\n\n"]),
+            (
+                "data: {}\n\ndata: {}\n\n",
+                vec!["data: {}\n\n", "data: {}\n\n"],
+            ),
+        ];
+        for (stream, expected) in table {
+            let whole = Bytes::from_static(stream.as_bytes());
+            for at in 0..=whole.len() {
+                let (frames, rest) = cut([whole.slice(..at), whole.slice(at..)]);
+                let frames: Vec<_> = frames.into_iter().map(Frame::into_raw).collect();
+                // A line feed that comes after the frame was read belongs to the next one.
+                let late = stream[..at].ends_with("\r") && stream[at..] == *"\n";
+                if !late {
+                    assert_eq!(frames, expected, "{stream:?} cut at {at}");
+                    assert!(rest.is_empty(), "{stream:?} cut at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_event_may_lack_its_blank_line_but_not_its_end() {
+        for (stream, last) in [
+            ("data: {}\n\ndata: {\"a\":1}\n", Some("data: {\"a\":1}\n\n")),
+            (
+                "event: x\ndata: {\"a\":1}",
+                Some("event: x\ndata: {\"a\":1}\n\n"),
+            ),
+            ("data: {}\r", Some("data: {}\r\r")),
+            ("data: [DONE]", Some("data: [DONE]\n\n")),
+            ("data: {\"a\":1", None),
+            ("data: x\n", None),
+            (": comment\n", None),
+            ("event: x\n", None),
+            ("", None),
+        ] {
+            let mut decoder = Decoder::default();
+            decoder.push(Bytes::from_static(stream.as_bytes()));
+            while decoder.next_frame().is_some() {}
+            let frame = decoder.last_frame().map(Frame::into_raw);
+            assert_eq!(frame.as_deref(), last.map(str::as_bytes), "{stream:?}");
+            let rest = decoder.rest();
+            assert_eq!(
+                rest.is_empty(),
+                last.is_some() || stream.is_empty(),
+                "{stream:?}"
+            );
         }
     }
 
