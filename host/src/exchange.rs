@@ -8,10 +8,12 @@ mod attempt; // one try: edits, send, first event, error
 mod retry; // stop, or retry on which target
 mod respond; // the client's response, JSON or stream
 mod record; // what happened, for log and metrics
+mod causes; // why accounts are on cooldown
 mod snapshot; // configuration, plugins, upstreams and accounts of an exchange
 mod thread; // message threads, which continue on one account
 mod collect; // events to a message (pure)
 mod expand; // a message to events (pure)
+mod members; // a JSON object as it is written (pure)
 mod models; // the model list of an upstream with another dialect
 
 use std::sync::Arc;
@@ -106,7 +108,7 @@ async fn attempts(
         let end = attempt::run(run, snapshot, request, failover.target(), may_renew).await;
         let status = end.status();
         record.attempted(status);
-        failover.report(end.account_outcome(request));
+        failover.report(end.account_outcome(request), end.cooldown_cause());
         let context = RetryContext {
             attempt: failover.target().attempt,
             limits: &snapshot.config.retry,

@@ -178,7 +178,7 @@ impl Decoder {
     /// Returns the last frame of a stream that ended without a blank line. Its data must be whole:
     /// an event that was cut is not one.
     pub(crate) fn last_frame(&mut self) -> Option<Frame> {
-        let rest = self.rest();
+        let rest = self.unfinished();
         let whole = Frame {
             raw: with_blank_line(&rest),
             skip: self.skip,
@@ -544,7 +544,7 @@ mod tests {
             while decoder.next_frame().is_some() {}
             let frame = decoder.last_frame().map(Frame::into_raw);
             assert_eq!(frame.as_deref(), last.map(str::as_bytes), "{stream:?}");
-            let rest = decoder.rest();
+            let rest = decoder.unfinished();
             assert_eq!(
                 rest.is_empty(),
                 last.is_some() || stream.is_empty(),

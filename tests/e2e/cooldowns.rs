@@ -325,6 +325,128 @@ fn a_403_about_the_account_fails_over_to_the_next_one() {
     assert_eq!(as_ada, 1, "{asked:?}");
 }
 
+/// Errors of an account that cannot pay.
+const OUT_OF_CREDIT: [(u16, &str, &str); 5] = [
+    (
+        400,
+        "invalid_request_error",
+        "Your credit balance is too low to access the Anthropic API.",
+    ),
+    (
+        400,
+        "invalid_request_error",
+        "You're out of extra usage. Add more and keep going.",
+    ),
+    (402, "billing_error", "Your account has insufficient funds."),
+    (402, "invalid_request_error", "Pay the bill."),
+    (403, "permission_error", "Insufficient balance"),
+];
+
+#[test]
+fn an_account_that_cannot_pay_or_is_disabled_fails_over_to_the_next_one() {
+    let disabled = (
+        400,
+        "invalid_request_error",
+        "This organization has been disabled.",
+    );
+    for (status, kind, message) in OUT_OF_CREDIT.into_iter().chain([disabled]) {
+        let upstream = Upstream::with(move |request: &Received| match request.key().as_str() {
+            "sk-ada" => Answer::error(status, kind, message),
+            _ => Answer::hello(request),
+        });
+        let gateway = Gateway::echo()
+            .pool("up", &upstream, &["ada", "bob"])
+            .start();
+        for number in 0..8 {
+            let body = if number % 2 == 0 { HELLO } else { HELLO_STREAM };
+            ask(&gateway, &session(number))
+                .body(body)
+                .send()
+                .has_status(200);
+        }
+        let asked = upstream.asked_as();
+        let as_ada = asked.iter().filter(|key| *key == "sk-ada").count();
+        assert_eq!(as_ada, 1, "{message}: {asked:?}");
+        gateway.line(&["WARN", "account=ada", "account is on cooldown"]);
+    }
+}
+
+#[test]
+fn a_lack_of_credit_is_about_one_model_and_one_account_of_an_exchange() {
+    let upstream = Upstream::with(|request: &Received| {
+        if request.text().contains("claude-opus") {
+            Answer::error(402, "billing_error", "Pay the bill.")
+        } else {
+            Answer::hello(request)
+        }
+    });
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob", "cyd"])
+        .start();
+    // All three are asked, and one of them goes on cooldown.
+    hello(&gateway, &session(1)).is_error(402, "billing_error");
+    assert_eq!(upstream.received().len(), 3);
+    hello(&gateway, &session(1)).is_error(402, "billing_error");
+    assert_eq!(upstream.received().len(), 5);
+    let other = HELLO.replace("claude-opus-5-5", "claude-haiku-5-5");
+    for number in 0..6 {
+        ask(&gateway, &session(number))
+            .body(&other)
+            .send()
+            .has_status(200);
+    }
+}
+
+#[test]
+fn a_single_account_without_credit_is_asked_again_and_the_client_reads_the_cause() {
+    for (status, kind, message) in OUT_OF_CREDIT {
+        let upstream = Upstream::script([
+            Answer::error(status, kind, message),
+            Answer::error(status, kind, message),
+        ]);
+        let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
+        for _ in 0..2 {
+            hello(&gateway, &session(1))
+                .is_error(status, kind)
+                .has(message);
+        }
+        // The bill is paid.
+        hello(&gateway, &session(1)).has_status(200);
+    }
+}
+
+#[test]
+fn a_client_that_finds_all_accounts_on_cooldown_reads_why_and_for_how_long() {
+    let upstream = Upstream::with(|_| {
+        Answer::error(429, "rate_limit_error", "the weekly limit").header("retry-after", "561635")
+    });
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .retry(IMPATIENT)
+        .start();
+    hello(&gateway, &session(1)).has_status(429);
+    let seen = hello(&gateway, &session(1));
+    seen.is_error(429, "rate_limit_error")
+        .has("all 2 accounts of `up` are on cooldown")
+        .has("available in 6days 12h")
+        .has("429 rate_limit_error: the weekly limit");
+
+    let upstream = Upstream::with(|_| Answer::error(402, "billing_error", "Pay the bill."));
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .retry(IMPATIENT)
+        .start();
+    for _ in 0..2 {
+        hello(&gateway, &session(1)).is_error(402, "billing_error");
+    }
+    let asked = upstream.received().len();
+    let seen = hello(&gateway, &session(1));
+    seen.is_error(402, "billing_error")
+        .has("on cooldown")
+        .has("Pay the bill.");
+    assert_eq!(upstream.received().len(), asked);
+}
+
 #[test]
 fn a_rejected_count_or_probe_starts_no_cooldown() {
     let probe = HELLO.replace("\"max_tokens\":16", "\"max_tokens\":1");

@@ -24,6 +24,7 @@ mod credentials; // token endpoints and commands
 mod threads; // threads stay where they began
 mod liveness; // keepalive pings and timeouts
 mod endings; // complete, or visibly truncated
+mod odd_responses; // what servers send that do not keep to the protocol
 mod soak; // random faults
 mod metrics; // metrics
 mod readme; // what the README shows

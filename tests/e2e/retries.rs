@@ -18,7 +18,7 @@ type Make = fn() -> Answer;
 pub(crate) type Case = (&'static str, u16, Make);
 
 /// Transient failures: another account is used at once, and the client notices nothing.
-pub(crate) const TRANSIENT: [Case; 17] = [
+pub(crate) const TRANSIENT: [Case; 21] = [
     ("408", 408, || Answer::status(408)),
     ("425", 425, || Answer::status(425)),
     ("429", 429, || Answer::status(429)),
@@ -59,10 +59,20 @@ pub(crate) const TRANSIENT: [Case; 17] = [
             r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
         )
     }),
+    ("an empty object", 502, || Answer::json(200, "{}")),
+    ("JSON that is not a message", 502, || {
+        Answer::json(200, r#"{"code":500,"msg":"404 NOT_FOUND","success":false}"#)
+    }),
+    ("an error of another shape in a 200", 500, || {
+        Answer::json(200, r#"{"error":{"message":"quota exceeded"}}"#)
+    }),
+    ("an error of another shape with a status", 429, || {
+        Answer::json(200, r#"{"error":{"message":"slow down","code":429}}"#)
+    }),
 ];
 
 /// Transient failures before a stream's first event.
-pub(crate) const TRANSIENT_STREAMS: [Case; 4] = [
+pub(crate) const TRANSIENT_STREAMS: [Case; 7] = [
     ("an empty stream", 502, || Answer::sse("")),
     ("only pings and comments", 502, || {
         Answer::sse(": hello\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n")
@@ -71,6 +81,17 @@ pub(crate) const TRANSIENT_STREAMS: [Case; 4] = [
         Answer::sse(
             "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n",
         )
+    }),
+    ("an error of another shape first", 500, || {
+        Answer::sse("data: {\"error\":{\"message\":\"quota exceeded\"}}\n\ndata: [DONE]\n\n")
+    }),
+    (
+        "an error of another shape without a line break",
+        500,
+        || Answer::sse("data: {\"error\":{\"message\":\"quota exceeded\"}}"),
+    ),
+    ("a stream of another protocol", 502, || {
+        Answer::sse("data: {\"choices\":[]}\n\ndata: [DONE]\n\n")
     }),
     ("a first event cut short", 502, || {
         Answer::Raw(
@@ -84,7 +105,7 @@ pub(crate) const TRANSIENT_STREAMS: [Case; 4] = [
 ];
 
 /// Statuses that are the request's own fault, so nothing is retried.
-const FINAL: [u16; 6] = [400, 402, 404, 409, 413, 422];
+const FINAL: [u16; 5] = [400, 404, 409, 413, 422];
 
 /// The URL of a server that does not exist.
 fn closed() -> String {
@@ -156,6 +177,48 @@ fn what_is_the_requests_own_fault_is_final() {
         assert_eq!(upstream.received().len(), 2);
         other.was_not_asked();
     });
+}
+
+#[test]
+fn a_model_that_an_upstream_lacks_is_asked_for_along_the_route() {
+    let missing = |_: &crate::support::Received| {
+        Answer::error(404, "not_found_error", "model: claude-opus-5-5")
+    };
+    let first = Upstream::with(missing);
+    let second = Upstream::with(Answer::hello);
+    let gateway = Gateway::echo()
+        .pool("first", &first, &["ada", "bob"])
+        .pool("second", &second, &["cyd"])
+        .start();
+    for body in [HELLO, HELLO_STREAM] {
+        ask(&gateway, &session(1)).body(body).send().has_status(200);
+    }
+    // The first upstream's other account does not have the model either.
+    assert_eq!((first.received().len(), second.received().len()), (2, 2));
+
+    let gateway = Gateway::echo()
+        .pool("first", &first, &["ada", "bob"])
+        .start();
+    hello(&gateway, &session(1))
+        .is_error(404, "not_found_error")
+        .has("model: claude-opus-5-5");
+    assert_eq!(first.received().len(), 3);
+}
+
+#[test]
+fn an_error_in_the_envelope_passes_unmodified_whatever_it_quotes() {
+    let message = "context_length_exceeded_behavior: Extra inputs are not permitted";
+    let upstream = Upstream::with(move |_| Answer::error(400, "invalid_request_error", message));
+    let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
+    for body in [HELLO, HELLO_STREAM] {
+        let from = gateway.mark();
+        let seen = ask(&gateway, &session(1)).body(body).send();
+        seen.has_status(400)
+            .has(&format!("\"message\":\"{message}\""));
+        // The record has the reason.
+        let record = gateway.record(from);
+        assert!(record.contains(message), "{record}");
+    }
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn a_stream_that_is_cut_is_never_presented_as_complete() {
 }
 
 #[test]
-fn a_stream_without_message_stop_is_cut_too() {
+fn a_stream_without_a_stop_reason_is_cut_too() {
     let upstream = Upstream::with(|_| Answer::sse(&EVENTS[..3].concat()));
     let gateway = Gateway::to(&upstream).start();
     let seen = gateway.message(HELLO_STREAM);

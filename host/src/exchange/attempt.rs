@@ -2,6 +2,9 @@
 //! upstream and the beginning of its response.
 
 mod response; // the beginning of a response: usable, or a failed attempt
+mod opening; // the beginning of a stream (pure)
+mod content; // whether JSON and events are a message with content (pure)
+mod foreign_error; // errors in other shapes with a success status (pure)
 mod translate; // a response in another dialect, translated as it arrives
 mod collected; // a stream read to its end
 mod extra_body; // the operator's additions to a body (pure)
@@ -27,15 +30,18 @@ use crate::{
     upstream::Credential,
 };
 
-use super::Snapshot;
+use super::{Snapshot, causes::Cause};
 
-pub(crate) use error::{AttemptError, CredentialState};
-pub(crate) use limit::too_long;
-pub(crate) use response::{Deadline, JsonResponse, Received, StreamResponse, read_response};
-pub(crate) use status::AttemptStatus;
+pub(super) use content::{has_stop_reason, is_last};
+pub(super) use envelope::error_words;
+pub(super) use error::AttemptError;
+pub(super) use foreign_error::{foreign_error, foreign_error_fault};
+pub(super) use limit::{only_pings, too_long};
+pub(super) use response::{Deadline, JsonResponse, Received, StreamResponse, read_response};
+pub(super) use status::AttemptStatus;
 
 /// How an attempt ended.
-pub(crate) enum AttemptEnd {
+pub(super) enum AttemptEnd {
     /// A usable response.
     Received(Received),
     /// A plugin answered instead of the upstream.
@@ -57,7 +63,7 @@ pub(crate) enum AttemptEnd {
 
 impl AttemptEnd {
     /// The end that a hook decided on; `None` if the exchange goes on.
-    pub(crate) fn of(decided: Result<Decision, Fault>) -> Option<Self> {
+    pub(super) fn of(decided: Result<Decision, Fault>) -> Option<Self> {
         match decided {
             Ok(Decision::Proceed) => None,
             Ok(Decision::Answer { plugin, answer }) => Some(Self::Answered { plugin, answer }),
@@ -75,16 +81,25 @@ impl AttemptEnd {
     }
 
     /// What it says about the account.
-    pub(crate) fn account_outcome(&self, request: &Request) -> AccountOutcome {
+    pub(super) fn account_outcome(&self, request: &Request) -> AccountOutcome {
         match self {
+            Self::Received(received) if received.is_empty() => AccountOutcome::Neutral,
             Self::Received(_) if request.kind == RequestKind::Messages => AccountOutcome::Success,
             Self::Error(error) => error.account_outcome(request),
             _ => AccountOutcome::Neutral,
         }
     }
 
+    /// Why its account goes on cooldown, if it does.
+    pub(super) fn cooldown_cause(&self) -> Option<Cause> {
+        match self {
+            Self::Error(error) => Some(error.cooldown_cause()),
+            _ => None,
+        }
+    }
+
     /// How it ended: a status code or a word.
-    pub(crate) fn status(&self) -> AttemptStatus {
+    pub(super) fn status(&self) -> AttemptStatus {
         match self {
             Self::Received(received) => AttemptStatus::Code(received.status().as_u16()),
             Self::Error(error) => error.attempt_status(),
@@ -95,18 +110,19 @@ impl AttemptEnd {
     }
 
     /// Why it is retried, as a metrics label.
-    pub(crate) fn retry_cause(&self) -> &'static str {
+    pub(super) fn retry_cause(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
             Self::Error(error) => error.cause(),
-            Self::Received(_) | Self::Answered { .. } | Self::Fault(_) => "other",
+            Self::Received(_) => "empty",
+            Self::Answered { .. } | Self::Fault(_) => "other",
         }
     }
 }
 
 /// Runs one attempt. `request` is as the request hooks left it; all edits are made on a copy.
 /// `may_renew` says whether a rejected credential may be renewed for another attempt.
-pub(crate) async fn run(
+pub(super) async fn run(
     run: &mut Run,
     snapshot: &Snapshot,
     request: &Request,
@@ -146,7 +162,7 @@ pub(crate) async fn run(
         Err(fault) => return AttemptEnd::Fault(fault),
     }
     if let (Some(account), Some(used)) = (&target.account, &used)
-        && error.credential() == CredentialState::Rejected
+        && error.rejected_our_credential()
     {
         let accounts = &snapshot.accounts;
         let renewed = accounts.credential_rejected(target.index, account, used);
@@ -181,13 +197,13 @@ fn would_recur(fault: &Fault) -> bool {
 
 /// What the gateway itself changes in the body that it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HostEdits {
+pub(super) struct HostEdits {
     /// The route maps the model to another one.
-    pub(crate) route: bool,
+    pub(super) route: bool,
     /// A stream is requested from the upstream although the client wants JSON.
-    pub(crate) force_stream: bool,
+    pub(super) force_stream: bool,
     /// How many members the upstream's `extra_body` sets.
-    pub(crate) extra_body: usize,
+    pub(super) extra_body: u32,
 }
 
 impl HostEdits {
@@ -201,15 +217,17 @@ impl HostEdits {
         (request.kind == RequestKind::Messages && !patch.is_empty()).then_some(patch)
     }
 
-    pub(crate) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, request: &Request, target: &Target) -> Self {
         let upstream = snapshot.upstreams.at(target.index);
         // A dialect translates streams.
         let forces =
             target.is_foreign() || upstream.is_some_and(|upstream| upstream.config.force_stream);
+        let members = Self::extra_body(snapshot, request, target).map_or(0, Map::len);
+        let members = u32::try_from(members).unwrap_or(u32::MAX);
         Self {
             route: target.model != request.effective_model(),
             force_stream: forces && request.kind == RequestKind::Messages && !request.stream,
-            extra_body: Self::extra_body(snapshot, request, target).map_or(0, Map::len),
+            extra_body: members,
         }
     }
 
@@ -227,13 +245,13 @@ impl HostEdits {
 }
 
 /// The edits by plugins and by the gateway, in one line: `strip-cache-control=4, route=1`.
-pub(crate) fn edits(receipt: &Receipt, host_edits: HostEdits) -> String {
-    let mut edited: Vec<(&str, usize)> = Vec::new();
+pub(super) fn edits(receipt: &Receipt, host_edits: HostEdits) -> String {
+    let mut edited: Vec<(&str, u32)> = Vec::new();
     for edits in &receipt.edits {
         let name = edits.plugin.as_str();
         match edited.iter_mut().find(|(plugin, _)| *plugin == name) {
-            Some((_, count)) => *count += edits.count as usize,
-            None => edited.push((name, edits.count as usize)),
+            Some((_, count)) => *count += edits.count,
+            None => edited.push((name, edits.count)),
         }
     }
     edited.extend(host_edits.route.then_some(("route", 1)));
@@ -294,14 +312,15 @@ async fn send(
     };
     match read_response(response, request.kind, target, &deadline, translator).await? {
         Received::Stream(stream) if !request.stream => {
-            stream.collect(target).await.map(Received::Json)
+            let collected = stream.collect(target, limits.idle).await;
+            collected.map(Received::Json)
         }
         received => Ok(received),
     }
 }
 
 /// The response head that a dialect's plugin sees, with the upstream's headers.
-pub(crate) fn head_of(request: &Request, target: &Target, response: &Response) -> ResponseHead {
+pub(super) fn head_of(request: &Request, target: &Target, response: &Response) -> ResponseHead {
     ResponseHead {
         id: request.id.clone(),
         session: request.session.clone(),
@@ -314,7 +333,7 @@ pub(crate) fn head_of(request: &Request, target: &Target, response: &Response) -
 
 /// Headers that say where the client's response came from. The account is named only if
 /// `expose_account` is set.
-pub(crate) fn origin(target: &Target, expose_account: bool, edits: &str) -> HeaderMap {
+pub(super) fn origin(target: &Target, expose_account: bool, edits: &str) -> HeaderMap {
     let account = target.account.as_ref().filter(|_| expose_account);
     let headers = [
         ("x-account-email", account.map_or("", AccountId::as_str)),

@@ -4,18 +4,17 @@
 
 use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 use witgate_document::string;
 
 use crate::message::Event;
 
+use super::members::Members;
+
 /// The events of a message; `None` if the text is not a message.
-pub(crate) fn expand(message: &[u8]) -> Option<Vec<Event>> {
-    let mut message: Members<'_> = serde_json::from_slice(message).ok()?;
+pub(super) fn expand(message: &[u8]) -> Option<Vec<Event>> {
+    let message = String::from_utf8_lossy(message);
+    let mut message = Members::read(&message)?;
     let content = message.set("content", "[]")?;
     let content: Vec<&RawValue> = serde_json::from_str(&content).ok()?;
     let mut last = Members::default();
@@ -67,7 +66,7 @@ fn event(name: &str, members: &[&str]) -> Event {
 
 /// The usage at the start of a message: no output yet, since the whole count comes at the end.
 fn without_output(usage: &str) -> Option<String> {
-    let mut usage: Members<'_> = serde_json::from_str(usage).ok()?;
+    let mut usage = Members::read(usage)?;
     usage.get("output_tokens")?;
     usage.set("output_tokens", "0");
     Some(usage.to_json())
@@ -77,7 +76,7 @@ fn without_output(usage: &str) -> Option<String> {
 /// complete.
 fn split(block: &str) -> (Cow<'_, str>, Vec<String>) {
     let mut deltas = Vec::new();
-    let Ok(mut fields) = serde_json::from_str::<Members<'_>>(block) else {
+    let Some(mut fields) = Members::read(block) else {
         return (Cow::Borrowed(block), deltas);
     };
     match fields.get("type").map(|kind| kind.trim_matches('"')) {
@@ -121,79 +120,6 @@ fn citations(fields: &mut Members<'_>) -> Vec<String> {
 fn delta(kind: &str, key: &str, value: &str) -> String {
     ["{\"type\":\"", kind, "\",\"", key, "\":", value, "}"].concat()
 }
-
-/// The members of an object in order, each value as it is written. Of several with the same name
-/// the last one counts, as for most readers of JSON.
-#[derive(Default)]
-struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-impl<'a> Members<'a> {
-    fn get(&self, key: &str) -> Option<&str> {
-        let found = self.0.iter().rfind(|(name, _)| name == key);
-        found.map(|(_, value)| &**value)
-    }
-
-    /// Sets a member in its position, or appends it. Returns the old value.
-    fn set(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) -> Option<Cow<'a, str>> {
-        match self.0.iter_mut().rfind(|(name, _)| name == key) {
-            Some((_, old)) => Some(std::mem::replace(old, value.into())),
-            None => {
-                self.0.push((Cow::Borrowed(key), value.into()));
-                None
-            }
-        }
-    }
-
-    fn to_json(&self) -> String {
-        let sizes = self
-            .0
-            .iter()
-            .map(|(key, value)| key.len() + value.len() + 4);
-        let mut json = String::with_capacity(2 + sizes.sum::<usize>());
-        json.push('{');
-        for (nth, (key, value)) in self.0.iter().enumerate() {
-            if nth > 0 {
-                json.push(',');
-            }
-            match key {
-                // A borrowed name has no escapes.
-                Cow::Borrowed(plain) => json.extend(["\"", plain, "\":"]),
-                Cow::Owned(odd) => json.extend([&*string::encode(odd), ":"]),
-            }
-            json.push_str(value);
-        }
-        json.push('}');
-        json
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Each;
-
-        impl<'de> Visitor<'de> for Each {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry::<_, &RawValue>()? {
-                    members.push((key, Cow::Borrowed(value.get())));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        from.deserialize_map(Each)
-    }
-}
-
-/// A name, borrowed unless it contains an escape.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

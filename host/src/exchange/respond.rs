@@ -19,93 +19,99 @@ use crate::{
     fault::Fault,
     ids::PluginId,
     message::{Request, RequestKind, Response, Target, keep_common},
-    pipeline::{ResponseHead, Run},
+    pipeline::{LocalAnswer, ResponseHead, ResponseRun, Run},
 };
 
 use super::{
     Answer, Ending, Record, Snapshot,
-    attempt::{self, AttemptEnd, AttemptError, HostEdits, JsonResponse, Received},
+    attempt::{self, AttemptEnd, AttemptError, HostEdits, Received},
     retry::Failover,
     thread,
 };
 
 use relay::ResponseMode;
 
-pub(crate) use keepalive::Held;
-pub(crate) use relay::ClientHead;
+pub(super) use keepalive::Held;
+pub(super) use relay::ClientHead;
 
 /// An exchange after its last attempt. Nothing of its response has been sent to the client.
-pub(crate) struct Finished {
-    pub(crate) end: AttemptEnd,
-    pub(crate) run: Run,
+pub(super) struct Finished {
+    pub(super) end: AttemptEnd,
+    pub(super) run: Run,
     /// `None` if no attempt was made.
-    pub(crate) failover: Option<Failover>,
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) request: Request,
-    pub(crate) record: Box<Record>,
+    pub(super) failover: Option<Failover>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) request: Request,
+    pub(super) record: Box<Record>,
 }
 
 impl Finished {
     /// Makes the client's response from the end of the last attempt, or from a plugin's answer.
-    pub(crate) fn answer(self, head: ClientHead) -> BoxFuture<'static, Answer> {
+    pub(super) fn answer(self, head: ClientHead) -> BoxFuture<'static, Answer> {
         self.answered(head).boxed()
     }
 
-    async fn answered(self, head: ClientHead) -> Answer {
-        let Self {
-            end,
-            mut run,
-            failover,
-            snapshot,
-            request,
-            mut record,
-        } = self;
-        let target = failover.as_ref().map(|failover| failover.target().clone());
-        let host_edits = target
-            .as_ref()
-            .map(|target| HostEdits::of(&snapshot, &request, target))
-            .unwrap_or_default();
-        let edits = attempt::edits(run.receipt(), host_edits);
-        let expose = snapshot.config.expose_accounts;
-        let mut origin = target
-            .as_ref()
-            .map(|target| attempt::origin(target, expose, &edits))
+    async fn answered(mut self, head: ClientHead) -> Answer {
+        let host_edits = self.host_edits();
+        let edits = attempt::edits(self.run.receipt(), host_edits);
+        let origin = self.origin(&edits);
+        self.record.receipt(self.run.receipt(), edits);
+        let mode = ResponseMode {
+            kind: self.request.kind,
+            stream: self.request.stream,
+            host_edits,
+            head,
+            ping_every: self.snapshot.config.retry.ping_every,
+            idle: self.snapshot.config.retry.idle,
+        };
+        let mut answer = self.by_end(&origin, mode).await;
+        answer.headers.extend(origin);
+        answer
+    }
+
+    fn target(&self) -> Option<&Target> {
+        self.failover.as_ref().map(Failover::target)
+    }
+
+    fn host_edits(&self) -> HostEdits {
+        self.target()
+            .map(|target| HostEdits::of(&self.snapshot, &self.request, target))
+            .unwrap_or_default()
+    }
+
+    /// The headers that say where the response came from.
+    fn origin(&self, edits: &str) -> HeaderMap {
+        let expose = self.snapshot.config.expose_accounts;
+        // A plugin's answer used no account.
+        let expose_account = expose && !matches!(self.end, AttemptEnd::Answered { .. });
+        let mut origin = self
+            .target()
+            .map(|target| attempt::origin(target, expose_account, edits))
             .unwrap_or_default();
         // A single successful attempt needs no header.
-        if (record.tried.len() > 1 || matches!(end, AttemptEnd::Error(_)))
-            && let Ok(tried) = HeaderValue::from_str(&record.attempts_line(expose))
+        if (self.record.tried.len() > 1 || matches!(self.end, AttemptEnd::Error(_)))
+            && let Ok(tried) = HeaderValue::from_str(&self.record.attempts_line(expose))
         {
             origin.insert("x-witgate-attempts", tried);
         }
-        record.receipt(run.receipt(), edits);
-        let mode = ResponseMode {
-            kind: request.kind,
-            stream: request.stream,
-            host_edits,
-            head,
-            ping_every: snapshot.config.retry.ping_every,
-        };
-        let mut answer = match (end, target) {
-            (AttemptEnd::Received(received), Some(target)) => {
-                remember_account(&snapshot, &request, &target, &received);
-                let head = HeadOf {
-                    request: &request,
-                    target,
-                    origin: &origin,
-                };
-                let lease = failover.and_then(Failover::into_lease);
-                begin(received, run, head, lease, mode, record).await
+        origin
+    }
+
+    /// The response without the headers about its origin, which hooks see but cannot change.
+    async fn by_end(self, origin: &HeaderMap, mode: ResponseMode) -> Answer {
+        let target = self.target().cloned();
+        let (run, record) = (self.run, self.record);
+        match (self.end, target) {
+            (AttemptEnd::Received(mut received), Some(target)) => {
+                remember_account(&self.snapshot, &self.request, &target, &received);
+                let head = response_head(&mut received, &self.request, target, origin);
+                let answering = run.begin_response(head);
+                let lease = self.failover.and_then(Failover::into_lease);
+                begin(received, answering, lease, mode, record).await
             }
             (AttemptEnd::Answered { plugin, answer }, target) => {
-                record.saved = target.is_none() && answer.status.is_success();
-                // No account was used.
-                origin.remove("x-account-email");
-                record.note = answer
-                    .note
-                    .or_else(|| Some(format!("answered by `{plugin}`")));
-                record.end(Ending::Answered);
-                let response = json::local(answer.status, answer.headers, answer.body, mode);
-                Answer::whole(response, record)
+                let saved = target.is_none() && answer.status.is_success();
+                Answer::by_plugin(&plugin, answer, saved, mode, record)
             }
             (AttemptEnd::Error(error), _) => give_up(*error, record),
             (AttemptEnd::Refused { plugin, fault, .. }, _) => {
@@ -115,65 +121,48 @@ impl Finished {
             (AttemptEnd::Received(_), None) => {
                 Answer::fault(Fault::gateway("a response has no target"), record)
             }
-        };
-        answer.headers.extend(origin);
-        answer
+        }
     }
 }
 
-/// The parts of the response head that hooks read.
-struct HeadOf<'a> {
-    request: &'a Request,
+/// The head that response hooks read: the status and the headers that the client will get.
+fn response_head(
+    received: &mut Received,
+    request: &Request,
     target: Target,
-    origin: &'a HeaderMap,
+    origin: &HeaderMap,
+) -> ResponseHead {
+    let status = received.status();
+    let mut headers = received.take_headers();
+    if target.is_foreign() {
+        keep_common(&mut headers);
+    }
+    headers.extend(origin.clone());
+    ResponseHead {
+        id: request.id.clone(),
+        session: request.session.clone(),
+        status,
+        headers,
+        streaming: request.stream,
+        target,
+    }
 }
 
 /// Begins the response to the client, and calls the response hooks.
 async fn begin(
     received: Received,
-    run: Run,
-    head: HeadOf<'_>,
+    answering: ResponseRun,
     lease: Option<Lease>,
     mode: ResponseMode,
     mut record: Box<Record>,
 ) -> Answer {
-    let HeadOf {
-        request,
-        target,
-        origin,
-    } = head;
-    let head = |status, mut headers: HeaderMap| {
-        if target.is_foreign() {
-            keep_common(&mut headers);
-        }
-        // Hooks read the headers that the client will get.
-        headers.extend(origin.clone());
-        ResponseHead {
-            id: request.id.clone(),
-            session: request.session.clone(),
-            status,
-            headers,
-            streaming: request.stream,
-            target,
-        }
-    };
     match received {
-        Received::Stream(mut stream) => {
-            let headers = std::mem::take(&mut stream.headers);
-            let answering = run.begin_response(head(stream.status, headers));
-            stream.deliver(answering, lease, record, mode).await
-        }
-        Received::Json(JsonResponse {
-            status,
-            headers,
-            body,
-            usage,
-        }) => {
+        Received::Stream(stream) => stream.deliver(answering, lease, record, mode).await,
+        Received::Json(response) => {
             if mode.kind == RequestKind::Messages {
-                record.usage = usage;
+                record.usage = response.usage;
             }
-            let answering = run.begin_response(head(status, headers));
-            json::respond_json(status, body, answering, record, mode).await
+            json::respond_json(response.status, response.body, answering, record, mode).await
         }
     }
 }
@@ -193,10 +182,12 @@ fn remember_account(snapshot: &Snapshot, request: &Request, target: &Target, rec
 
 /// The client gets the last attempt's error.
 fn give_up(error: AttemptError, mut record: Box<Record>) -> Answer {
+    let words = attempt::error_words(&error.failure.body);
     let (outcome, headers) = error.into_outcome();
     match outcome {
         Ok(response) => {
             record.end(Ending::Error);
+            record.note = Some(words);
             Answer {
                 outcome: Ok(response),
                 headers,
@@ -228,6 +219,23 @@ impl Answer {
             record.note = Some(format!("refused by `{plugin}`: {why}"));
         }
         answer
+    }
+
+    /// A plugin's answer. `saved` says that no upstream request was needed.
+    fn by_plugin(
+        plugin: &PluginId,
+        answer: LocalAnswer,
+        saved: bool,
+        mode: ResponseMode,
+        mut record: Box<Record>,
+    ) -> Self {
+        record.saved = saved;
+        record.note = answer
+            .note
+            .or_else(|| Some(format!("answered by `{plugin}`")));
+        record.end(Ending::Answered);
+        let response = json::local(answer.status, answer.headers, answer.body, mode);
+        Self::whole(response, record)
     }
 
     pub(super) fn whole(response: Response, record: Box<Record>) -> Self {

@@ -10,12 +10,15 @@ use crate::{
     upstream::{Upstream, Upstreams},
 };
 
+use super::causes::Causes;
+
 /// Immutable: a reload makes a new one.
 pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(super) causes: Arc<Causes>,
     /// By upstream: what it lacks on its own, and in a route with other upstreams.
     lacks: Vec<[Arc<BTreeSet<String>>; 2]>,
 }
@@ -50,12 +53,15 @@ impl Snapshot {
             catalog,
             upstreams,
             accounts,
+            causes: previous
+                .map(|previous| Arc::clone(&previous.causes))
+                .unwrap_or_default(),
             lacks,
         })
     }
 
     /// What an upstream lacks, on its own or in a route with other upstreams.
-    pub(crate) fn lacks(&self, upstream: usize, beside_others: bool) -> Arc<BTreeSet<String>> {
+    pub(super) fn lacks(&self, upstream: usize, beside_others: bool) -> Arc<BTreeSet<String>> {
         let both = self.lacks.get(upstream);
         both.map_or_else(Arc::default, |both| {
             Arc::clone(&both[usize::from(beside_others)])

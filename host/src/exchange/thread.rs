@@ -10,7 +10,7 @@ use super::attempt::Received;
 
 /// What a request says about its thread.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Thread {
+pub(super) enum Thread {
     Begins,
     /// The thread continues after this message.
     Continues(String),
@@ -18,7 +18,7 @@ pub(crate) enum Thread {
 
 impl Thread {
     /// `None` if the request has no thread, or one of an unknown form.
-    pub(crate) fn of(request: &Request) -> Option<Self> {
+    pub(super) fn of(request: &Request) -> Option<Self> {
         Self::read(&request.body.top("thread")?)
     }
 
@@ -38,7 +38,7 @@ impl Thread {
 }
 
 /// The id of a received message, complete or not.
-pub(crate) fn message_id(received: &Received) -> Option<String> {
+pub(super) fn message_id(received: &Received) -> Option<String> {
     #[derive(Deserialize)]
     struct Message {
         id: String,

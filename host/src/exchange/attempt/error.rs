@@ -1,7 +1,10 @@
 //! A failed attempt: what hooks and the retry policy read of it, and what the client gets if it is
 //! the last one.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
@@ -15,6 +18,7 @@ use witgate_contract::{
 
 use crate::{
     accounts::{self, AccountOutcome},
+    exchange::causes::Cause,
     fault::{Blame, Fault, Kind, Retry},
     ids::UpstreamId,
     message::{Body, Failure, Request, RequestKind, Response, Target, keep_common},
@@ -23,16 +27,17 @@ use crate::{
 
 use super::{
     context_overflow,
-    envelope::{Envelope, envelope},
+    envelope::{Envelope, envelope, text},
+    foreign_error::foreign_error,
     refusal,
     status::AttemptStatus,
 };
 
 /// Why an attempt failed, with everything a decision needs.
 #[derive(Debug)]
-pub(crate) struct AttemptError {
+pub(in crate::exchange) struct AttemptError {
     /// As failure hooks left it.
-    pub(crate) failure: Failure,
+    pub(in crate::exchange) failure: Failure,
     /// Why there is no usable response, if there was no error status.
     fault: Option<Fault>,
     /// How long the upstream asks to wait.
@@ -40,27 +45,24 @@ pub(crate) struct AttemptError {
     /// Whether the credential was an account's and not the client's.
     own_credential: bool,
     /// Whether the same account may have another credential now.
-    pub(crate) renewed: bool,
+    pub(in crate::exchange) renewed: bool,
     /// When the first account becomes available, if all of them are on cooldown now.
-    pub(crate) available_at: Option<Instant>,
+    pub(in crate::exchange) available_at: Option<Instant>,
     upstream: UpstreamId,
+    /// The model that was sent.
+    model: Arc<str>,
     /// Whether the upstream speaks another dialect.
     foreign: bool,
 }
 
-/// What an error says about the gateway's credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CredentialState {
-    /// The error is not about the credential.
-    NotBlamed,
-    Rejected,
-    /// Rejected, and another one for the same account may be available now.
-    Renewed,
-}
-
 impl AttemptError {
     /// An error status, or an error as the first event of a stream.
-    pub(crate) fn status(target: &Target, status: u16, headers: HeaderMap, body: Bytes) -> Self {
+    pub(in crate::exchange) fn status(
+        target: &Target,
+        status: u16,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Self {
         let kind = envelope(&body).map_or_else(
             || ErrorType::from_status(status).as_str().to_owned(),
             |error| error.kind,
@@ -69,15 +71,22 @@ impl AttemptError {
     }
 
     /// An error event, as if it had been an error response.
-    pub(crate) fn event(target: &Target, frame: &Frame, mut headers: HeaderMap) -> Self {
+    pub(in crate::exchange) fn event(
+        target: &Target,
+        frame: &Frame,
+        mut headers: HeaderMap,
+    ) -> Self {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = frame.data().unwrap_or_default();
-        let status = envelope(&body).map_or(500, |error| status_of(&error.kind));
+        let status = match envelope(&body) {
+            Some(error) => status_of(&error.kind),
+            None => foreign_error(&body).unwrap_or(500),
+        };
         Self::status(target, status, headers, body)
     }
 
     /// An invalid response, with whatever was received of it.
-    pub(crate) fn invalid_response(
+    pub(in crate::exchange) fn invalid_response(
         target: &Target,
         status: StatusCode,
         headers: HeaderMap,
@@ -89,7 +98,7 @@ impl AttemptError {
     }
 
     /// No response at all.
-    pub(crate) fn no_response(target: &Target, fault: Fault) -> Self {
+    pub(in crate::exchange) fn no_response(target: &Target, fault: Fault) -> Self {
         let kind = ErrorType::Api.as_str().to_owned();
         let body = fault.chain().into();
         Self::new(target, (0, kind), HeaderMap::new(), body, Some(fault))
@@ -118,6 +127,7 @@ impl AttemptError {
             renewed: false,
             available_at: None,
             upstream: target.upstream.clone(),
+            model: Arc::clone(&target.model),
             foreign: target.is_foreign(),
         }
     }
@@ -126,7 +136,7 @@ impl AttemptError {
     ///
     /// A 401 always says so. A 403 says so by its error type, or by its words if no plugin
     /// corrected them; any other 403 is about the request.
-    pub(crate) fn rejected_our_credential(&self) -> bool {
+    pub(in crate::exchange) fn rejected_our_credential(&self) -> bool {
         if self.fault().is_some() || !self.own_credential {
             return false;
         }
@@ -134,28 +144,64 @@ impl AttemptError {
         match failure.status {
             401 => true,
             403 if failure.kind == ErrorType::Authentication.as_str() => true,
-            403 => !failure.corrected && refusal::is_about_the_account(&failure.body),
+            400 | 403 => !failure.corrected && refusal::is_about_the_account(&failure.body),
             _ => false,
         }
     }
 
-    /// What it says about the gateway's credential.
-    pub(crate) fn credential(&self) -> CredentialState {
-        match (self.rejected_our_credential(), self.renewed) {
-            (false, _) => CredentialState::NotBlamed,
-            (true, false) => CredentialState::Rejected,
-            (true, true) => CredentialState::Renewed,
+    /// Whether the account cannot pay for the request: out of credit or over a spending limit.
+    ///
+    /// A 402 and a `billing_error` always say so. A 400 or 403 says so by its words, if no plugin
+    /// corrected them.
+    pub(in crate::exchange) fn is_out_of_credit(&self) -> bool {
+        if self.fault().is_some() || !self.own_credential {
+            return false;
+        }
+        let failure = &self.failure;
+        match failure.status {
+            402 => true,
+            _ if failure.kind == ErrorType::Billing.as_str() => true,
+            400 | 403 => !failure.corrected && refusal::is_about_credit(&failure.body),
+            _ => false,
+        }
+    }
+
+    /// Whether the upstream does not have the model.
+    pub(in crate::exchange) fn lacks_the_model(&self) -> bool {
+        let is_404 = self.fault().is_none() && self.failure.status == 404;
+        is_404 && refusal::is_about_the_model(&self.failure.body, &self.model)
+    }
+
+    /// Why the account goes on cooldown, for clients that find it so.
+    pub(in crate::exchange) fn cooldown_cause(&self) -> Cause {
+        let Failure {
+            status, kind, body, ..
+        } = &self.failure;
+        if let Some(fault) = self.fault() {
+            return Cause {
+                kind: self.cause().to_owned(),
+                words: fault.chain(),
+            };
+        }
+        let kind = match self.is_out_of_credit() {
+            true => ErrorType::Billing.as_str(),
+            false => kind,
+        };
+        let in_envelope = envelope(body);
+        Cause {
+            kind: format!("{status} {kind}"),
+            words: in_envelope.map_or_else(|| text(body), |error| error.message),
         }
     }
 
     /// How long to wait: what a failure hook says, else what the upstream says.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub(in crate::exchange) fn retry_after(&self) -> Option<Duration> {
         self.failure.cooldown.or(self.retry_after)
     }
 
     /// What it says about the account. Probes and `count_tokens` requests have limits of their own,
     /// so their errors say nothing about messages, whatever the status.
-    pub(crate) fn account_outcome(&self, request: &Request) -> AccountOutcome {
+    pub(in crate::exchange) fn account_outcome(&self, request: &Request) -> AccountOutcome {
         let retry_after = self.retry_after();
         match self.fault() {
             _ if self.renewed => AccountOutcome::Neutral,
@@ -163,6 +209,7 @@ impl AttemptError {
                 AccountOutcome::Neutral
             }
             None if self.rejected_our_credential() => AccountOutcome::BadCredential,
+            None if self.is_out_of_credit() => AccountOutcome::OutOfCredit { retry_after },
             _ if self.failure.cooldown.is_some() => AccountOutcome::Cooldown { retry_after },
             None if is_transient(self.failure.status) => AccountOutcome::Cooldown { retry_after },
             // The gateway could not send the request: not the account's fault.
@@ -178,7 +225,7 @@ impl AttemptError {
     }
 
     /// The cause of a retry, as a metrics label.
-    pub(crate) fn cause(&self) -> &'static str {
+    pub(in crate::exchange) fn cause(&self) -> &'static str {
         if self.failure.retry.is_some() {
             return "plugin";
         }
@@ -186,7 +233,9 @@ impl AttemptError {
             (Some(Kind::Unreachable), _) => "unreachable",
             (Some(Kind::TimedOut), _) => "timeout",
             (Some(Kind::BadCredential | Kind::Unauthenticated), _) | (None, 401) => "credential",
-            (None, 403) if self.rejected_our_credential() => "credential",
+            (None, 400 | 403) if self.rejected_our_credential() => "credential",
+            (None, _) if self.is_out_of_credit() => "credit",
+            (None, 404) => "model",
             (Some(Kind::Internal), _) => "other",
             (Some(_), _) => "invalid_response",
             (None, 429) => "rate_limited",
@@ -197,7 +246,7 @@ impl AttemptError {
     }
 
     /// Its status, or its cause if it has none.
-    pub(crate) fn attempt_status(&self) -> AttemptStatus {
+    pub(in crate::exchange) fn attempt_status(&self) -> AttemptStatus {
         match self.fault() {
             None => AttemptStatus::Code(self.failure.status),
             Some(_) => AttemptStatus::Word(self.cause()),
@@ -205,12 +254,12 @@ impl AttemptError {
     }
 
     /// Why there is no usable response, unless a failure hook corrected it.
-    pub(crate) fn fault(&self) -> Option<&Fault> {
+    pub(in crate::exchange) fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref().filter(|_| !self.failure.corrected)
     }
 
     /// The fault, or one that names the upstream's error status.
-    pub(crate) fn into_fault(self) -> Fault {
+    pub(in crate::exchange) fn into_fault(self) -> Fault {
         let Self { failure, fault, .. } = self;
         fault.unwrap_or_else(|| {
             let what = format!("it returned status {}", failure.status);
@@ -219,7 +268,7 @@ impl AttemptError {
     }
 
     /// What the client gets, with the headers of the upstream that go with it.
-    pub(crate) fn into_outcome(mut self) -> (Result<Response, Fault>, HeaderMap) {
+    pub(in crate::exchange) fn into_outcome(mut self) -> (Result<Response, Fault>, HeaderMap) {
         self.prepare_headers();
         let in_envelope = envelope(&self.failure.body);
         if let Some(fault) = self.overflow_fault(in_envelope.as_ref()) {
@@ -295,6 +344,10 @@ impl AttemptError {
     /// The fault for a prompt that is too long, in the words by which clients know it.
     fn overflow_fault(&self, in_envelope: Option<&Envelope>) -> Option<Fault> {
         if !matches!(self.failure.status, 400 | 413 | 422 | 500) {
+            return None;
+        }
+        // An upstream's error in the envelope passes unmodified, whatever it quotes.
+        if in_envelope.is_some() && !self.failure.corrected {
             return None;
         }
         let message = match in_envelope {
@@ -390,18 +443,6 @@ fn without_body_headers(mut headers: HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
-}
-
-/// The beginning of a body, on one line, for an error message.
-fn text(body: &Bytes) -> String {
-    const MAX_CHARS: usize = 300;
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_CHARS)]);
-    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = words.char_indices().nth(MAX_CHARS) {
-        words.truncate(end);
-        words.push_str(" ...");
-    }
-    words
 }
 
 #[cfg(test)]

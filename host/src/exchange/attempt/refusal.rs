@@ -1,9 +1,10 @@
-//! Decides by its words whether a 403 is about the account or its credential. Pure.
+//! Decides by its words what an error is about: the account or its credential, the account's
+//! credit, or the model. Pure.
 //!
 //! Most are about the request: a firewall's page, a moderation refusal, a model or an endpoint that
 //! the key may not use. Any client can cause these at will, so they say nothing about the account.
 //! The words here are those of Anthropic's API and of servers that speak its dialect. A plugin for
-//! another dialect sets `authentication_error` for the words of its own upstream.
+//! another dialect sets `authentication_error` or `billing_error` for the words of its own upstream.
 
 use std::borrow::Cow;
 
@@ -90,9 +91,61 @@ const FILLERS: [&str; 28] = [
 /// After a state, words that limit it to something: `disabled for this endpoint`.
 const LIMITING: [&str; 5] = ["for", "from", "in", "on", "to"];
 
-/// Whether the body of a 403 says that the account or its credential is rejected.
+/// Phrases for an account that cannot pay, in lower case.
+const OUT_OF_CREDIT: [&str; 14] = [
+    "credit balance is too low",
+    "out of extra usage",
+    "reached your specified api usage limits",
+    "insufficient account balance",
+    "insufficient balance",
+    "insufficient credit",
+    "insufficient funds",
+    "insufficient quota",
+    "not enough credit",
+    "no credits remaining",
+    "out of credit",
+    "run out of funds",
+    "spend limit reached",
+    "spending limit reached",
+];
+
+/// Whether the error says that the account or its credential is rejected.
 pub(super) fn is_about_the_account(body: &[u8]) -> bool {
     error_message(body).is_some_and(|message| blames_account(&message.to_ascii_lowercase()))
+}
+
+/// Whether the error says that the account cannot pay. Only the beginning counts, without what it
+/// quotes: the rest may be from the request.
+pub(super) fn is_about_credit(body: &[u8]) -> bool {
+    let Some(message) = error_message(body) else {
+        return false;
+    };
+    let message = message.to_ascii_lowercase();
+    let own_words = message.split(['"', '`', '\n']).next().unwrap_or_default();
+    // A field of the request that is at fault: `messages.3.content: ...`.
+    let field = own_words.split(':').next().unwrap_or_default();
+    let names_field = own_words.contains(':') && field.contains('.') && !field.contains(' ');
+    let sentence = sentences(own_words).next().unwrap_or_default();
+    !names_field && OUT_OF_CREDIT.iter().any(|phrase| sentence.contains(phrase))
+}
+
+/// Whether the error says that the upstream does not have this model.
+pub(super) fn is_about_the_model(body: &[u8], model: &str) -> bool {
+    let Some(message) = error_message(body) else {
+        return false;
+    };
+    let message = message.to_ascii_lowercase();
+    let sentence = sentences(&message).next().unwrap_or_default();
+    let mut words = sentence.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| matches!(word, "model" | "models"))
+        || (!model.is_empty() && message.contains(&model.to_ascii_lowercase()))
+}
+
+/// The sentences of a message. A full stop within a number or a name ends none.
+fn sentences(message: &str) -> impl Iterator<Item = &str> {
+    message
+        .split(". ")
+        .flat_map(|part| part.split(['!', ';', '\n']))
 }
 
 /// Whether a message is about the account. Only its beginning counts: the rest may quote the
@@ -210,6 +263,64 @@ mod tests {
         ] {
             assert!(!blames_account(&message.to_ascii_lowercase()), "{message}");
         }
+    }
+
+    #[test]
+    fn an_account_that_cannot_pay_is_recognised_by_the_words() {
+        let table = [
+            (
+                "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
+                true,
+            ),
+            (
+                "You're out of extra usage. Add more at claude.ai/settings/usage and keep going.",
+                true,
+            ),
+            (
+                "You have reached your specified API usage limits. You will regain access on 2026-09-01 at 00:00 UTC.",
+                true,
+            ),
+            ("Your account has insufficient funds.", true),
+            ("billing_error: Insufficient balance", true),
+            ("messages.3.content.0.text: insufficient balance", false),
+            ("Prompt refused: \"your credit balance is too low\"", false),
+            ("max_tokens: must be greater than or equal to 1", false),
+            (
+                "Invalid request. Your credit balance is too low, said the user",
+                false,
+            ),
+            ("Extra usage is required for long context requests.", false),
+            ("", false),
+        ];
+        for (message, expected) in table {
+            let body = serde_json::json!({ "error": { "message": message } }).to_string();
+            assert_eq!(is_about_credit(body.as_bytes()), expected, "{message}");
+        }
+        assert!(!is_about_credit(b"<html>insufficient funds</html>"));
+    }
+
+    #[test]
+    fn a_model_that_the_upstream_lacks_is_recognised_by_the_words() {
+        for (message, expected) in [
+            ("model: claude-x", true),
+            (
+                "The model `claude-x` does not exist or you do not have access to it.",
+                true,
+            ),
+            ("claude-x not found", true),
+            ("No such model", true),
+            ("thread: unknown previous_message_id", false),
+            (
+                "File not found: file_1. It was made by another model.",
+                false,
+            ),
+            ("Not Found", false),
+        ] {
+            let body = serde_json::json!({ "error": { "message": message } }).to_string();
+            let is_about_it = is_about_the_model(body.as_bytes(), "claude-x");
+            assert_eq!(is_about_it, expected, "{message}");
+        }
+        assert!(!is_about_the_model(b"<html>no model</html>", "claude-x"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A status code, or a word if there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttemptStatus {
+pub(in crate::exchange) enum AttemptStatus {
     Code(u16),
     Word(&'static str),
 }

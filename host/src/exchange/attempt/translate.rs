@@ -24,7 +24,7 @@ use super::limit::{too_long, too_much};
 /// Translates a stream of the upstream's events to a stream of Anthropic's events. Where the upstream
 /// speaks Anthropic's dialect and only wire plugins see them, events that they keep stay as they
 /// came.
-pub(crate) fn stream_of(
+pub(super) fn stream_of(
     chunks: BodyStream,
     translator: Translator,
     upstream: &UpstreamId,
@@ -33,7 +33,7 @@ pub(crate) fn stream_of(
 }
 
 /// Translates a whole body to a stream: the plugin gets it as a single event.
-pub(crate) async fn stream_of_whole(
+pub(super) async fn stream_of_whole(
     body: &Bytes,
     translator: Translator,
     upstream: &UpstreamId,
@@ -110,10 +110,12 @@ impl Translation {
         }
         self.without_output += chunk.len();
         self.decoder.push(chunk);
+        let mut at_work = false;
         let frames: Vec<Frame> = std::iter::from_fn(|| self.decoder.next_frame()).collect();
         let mut out = BytesMut::new();
         let mut fault = None;
         for frame in frames {
+            at_work = true;
             fault = self.show(frame, &mut out).await.err();
             if self.translator.is_none() {
                 break;
@@ -121,6 +123,9 @@ impl Translation {
         }
         if !out.is_empty() {
             self.without_output = 0;
+        } else if at_work {
+            // An empty chunk says that the upstream is at work.
+            self.ready.push_back(Ok(Bytes::new()));
         }
         if self.translator.is_some() && self.decoder.is_too_long() {
             fault = Some(too_long(&self.upstream));
@@ -178,10 +183,16 @@ impl Translation {
     /// The upstream's stream has ended. Some plugins know only now how the message ends.
     async fn end(&mut self, fault: Option<Fault>) {
         let mut out = BytesMut::new();
+        // The last event of some upstreams lacks its blank line.
+        let last = self.decoder.last_frame().filter(|_| fault.is_none());
+        if let Some(frame) = last
+            && let Err(fault) = self.show(frame, &mut out).await
+        {
+            return self.send(out, Some(fault));
+        }
         if let Some(mut translator) = self.translator.take() {
             if !translator.has_dialect() {
-                // A last event without its blank line.
-                out.extend_from_slice(&self.decoder.rest());
+                out.extend_from_slice(&self.decoder.unfinished());
             }
             match translator.on_end(fault.is_none()).await {
                 Ok(events) => self.write(&events, &mut out),

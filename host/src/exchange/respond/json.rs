@@ -19,7 +19,7 @@ use crate::{
 use super::relay::{ClientHead, ResponseMode, note, streamed, written};
 
 /// Passes a JSON response through the hooks. If they change nothing, the upstream's bytes are sent.
-pub(crate) async fn respond_json(
+pub(super) async fn respond_json(
     status: StatusCode,
     body: Bytes,
     mut answering: ResponseRun,
@@ -29,17 +29,17 @@ pub(crate) async fn respond_json(
     if mode.head == ClientHead::Sent {
         answering.head_is_sent();
     }
-    let output = run_hooks(&body, &mut answering, mode).await;
+    let body = run_hooks(&body, &mut answering, mode).await;
     note(&mut answering, &mut record, mode.host_edits);
-    let headers = answering.take_headers();
-    let (headers, body) = match output {
-        Ok(JsonOutput::Json(body)) => (headers, body),
-        Ok(JsonOutput::Events(body)) => {
-            record.first_event();
-            (streamed(headers), body)
-        }
+    let mut headers = answering.take_headers();
+    let body = match body {
+        Ok(body) => body,
         Err(fault) => return Answer::fault(fault, record),
     };
+    if mode.sends_events() {
+        record.first_event();
+        headers = streamed(headers);
+    }
     record.end(Ending::Complete);
     Answer::whole(
         Response {
@@ -51,30 +51,22 @@ pub(crate) async fn respond_json(
     )
 }
 
-enum JsonOutput {
-    Json(Bytes),
-    Events(Bytes),
-}
-
+/// The body after the response hooks: events for a client that wants a stream, else JSON.
 async fn run_hooks(
     body: &Bytes,
     answering: &mut ResponseRun,
     mode: ResponseMode,
-) -> Result<JsonOutput, Fault> {
+) -> Result<Bytes, Fault> {
     if mode.kind != RequestKind::Messages {
         let changed = answering.on_body(body).await?;
-        return Ok(JsonOutput::Json(changed.unwrap_or_else(|| body.clone())));
+        return Ok(changed.unwrap_or_else(|| body.clone()));
     }
     if !mode.stream && !answering.listens() {
-        return Ok(JsonOutput::Json(body.clone()));
+        return Ok(body.clone());
     }
     let Some(events) = expand(body) else {
-        // The client has got the head of a stream, and this cannot be sent as events.
-        if mode.head == ClientHead::Sent {
-            let what = "the upstream sent an invalid response: got other JSON, expected a message";
-            return Err(Fault::upstream(Kind::InvalidResponse, what));
-        }
-        return Ok(JsonOutput::Json(body.clone()));
+        let what = "the upstream sent an invalid response: got other JSON, expected a message";
+        return Err(Fault::upstream(Kind::InvalidResponse, what));
     };
     let mut out = Vec::with_capacity(events.len());
     let mut changed = false;
@@ -97,24 +89,21 @@ async fn run_hooks(
     let held = answering.on_end(true).await?;
     changed |= !held.is_empty();
     out.extend(held);
-    if mode.stream {
-        return Ok(JsonOutput::Events(written(&out)));
+    match (mode.stream, changed) {
+        (true, _) => Ok(written(&out)),
+        (false, true) => collect(&out),
+        (false, false) => Ok(body.clone()),
     }
-    Ok(JsonOutput::Json(if changed {
-        collect(&out)?
-    } else {
-        body.clone()
-    }))
 }
 
 /// A plugin's answer, as JSON or as a stream, as the client wants it.
-pub(crate) fn local(
+pub(super) fn local(
     status: StatusCode,
     mut headers: HeaderMap,
     body: Bytes,
     mode: ResponseMode,
 ) -> Response {
-    let as_stream = mode.stream && mode.kind == RequestKind::Messages && status.is_success();
+    let as_stream = mode.sends_events() && status.is_success();
     let (headers, body) = match expand(&body).filter(|_| as_stream) {
         Some(events) => (streamed(headers), written(&events)),
         None => {

@@ -23,7 +23,7 @@ use super::{
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An exchange of which nothing has been sent to the client, so its response can have any status.
-pub(crate) struct Held(Running<Finished>);
+pub(in crate::exchange) struct Held(Running<Finished>);
 
 /// An exchange whose client has got status 200. Attempts go on, and their result can only be shown
 /// in the stream.
@@ -43,12 +43,14 @@ enum KeepaliveStream {
 }
 
 impl Held {
-    pub(crate) fn new(exchange: impl Future<Output = Finished> + Send + 'static) -> Self {
+    pub(in crate::exchange) fn new(
+        exchange: impl Future<Output = Finished> + Send + 'static,
+    ) -> Self {
         Self(exchange.boxed())
     }
 
     /// The response, if it begins within `ping_after`; else status 200 and pings until it does.
-    pub(crate) async fn answer(mut self, limits: &config::Retry) -> Answer {
+    pub(in crate::exchange) async fn answer(mut self, limits: &config::Retry) -> Answer {
         match tokio::time::timeout(limits.ping_after, &mut self.0).await {
             Ok(finished) => finished.answer(ClientHead::Unsent).await,
             Err(_) => self.commit(limits.ping_every),

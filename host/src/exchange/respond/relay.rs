@@ -25,19 +25,27 @@ use crate::exchange::{
 
 /// Whether status and headers have been sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClientHead {
+pub(in crate::exchange) enum ClientHead {
     Unsent,
     Sent,
 }
 
 /// How the client wants its response, and what the gateway changed in its request.
 #[derive(Clone, Copy)]
-pub(crate) struct ResponseMode {
-    pub(crate) kind: RequestKind,
-    pub(crate) stream: bool,
-    pub(crate) host_edits: HostEdits,
-    pub(crate) head: ClientHead,
-    pub(crate) ping_every: Duration,
+pub(super) struct ResponseMode {
+    pub(super) kind: RequestKind,
+    pub(super) stream: bool,
+    pub(super) host_edits: HostEdits,
+    pub(super) head: ClientHead,
+    pub(super) ping_every: Duration,
+    pub(super) idle: Duration,
+}
+
+impl ResponseMode {
+    /// Whether the client gets a message as events.
+    pub(super) fn sends_events(self) -> bool {
+        self.stream && self.kind == RequestKind::Messages
+    }
 }
 
 /// Sent during silence so that the client does not time out.
@@ -48,9 +56,42 @@ pub(super) struct Relay {
     pub(super) answering: ResponseRun,
     pub(super) usage: Usage,
     pub(super) ending: Option<Ending>,
+    /// Whether the message has a stop reason: then a clean end completes it.
+    pub(super) stopped: bool,
+    /// Whether the upstream has sent more than pings since this was last cleared. Comments count
+    /// until the stop reason, since nothing is worked on after it.
+    pub(super) alive: bool,
+    /// An error in another shape than Anthropic's, which ends the stream.
+    pub(super) error: Option<Fault>,
+    /// The words of an error event.
+    note: Option<String>,
 }
 
 impl Relay {
+    pub(super) fn of(mut answering: ResponseRun, head: ClientHead) -> Self {
+        if head == ClientHead::Sent {
+            answering.head_is_sent();
+        }
+        Self {
+            answering,
+            usage: Usage::default(),
+            ending: None,
+            stopped: false,
+            alive: false,
+            error: None,
+            note: None,
+        }
+    }
+
+    /// Records what was relayed.
+    pub(super) fn report(&mut self, record: &mut Record, host_edits: HostEdits) {
+        record.usage = self.usage;
+        if let Some(words) = self.note.take() {
+            record.note = Some(words);
+        }
+        note(&mut self.answering, record, host_edits);
+    }
+
     /// Shows frames to the hooks that want them, and returns what to send.
     pub(super) async fn show(
         &mut self,
@@ -58,44 +99,75 @@ impl Relay {
     ) -> Result<Bytes, Fault> {
         let mut out = WriteBuffer::default();
         for frame in frames {
-            let kind = frame.event_type();
-            let passed = match self.wanted(&frame, &kind) {
-                // Boxed like each call into plugins here: a stream without hooks reserves no space
-                // for it.
-                Some(event) => Box::pin(self.answering.on_event(event)).await?,
-                None => EventOutcome::Kept,
-            };
-            match &*kind {
-                b"message_stop" => self.ending = Some(Ending::Complete),
-                b"error" => {
-                    // Events that hooks held back come before the error; nothing comes after it.
-                    let held = Box::pin(self.answering.on_end(false)).await?;
-                    out.events(&held);
-                    self.ending = Some(Ending::Error);
-                }
-                _ => {}
-            }
-            match passed {
-                EventOutcome::Kept => {
-                    if Usage::is_in(&kind) {
-                        let data = frame.data().unwrap_or_default();
-                        self.usage.of_event(&kind, &data);
-                    }
-                    out.raw(frame.into_raw());
-                }
-                EventOutcome::Replaced(events) => {
-                    for event in &events {
-                        self.usage
-                            .of_event(event.name.as_bytes(), event.data.as_bytes());
-                    }
-                    out.events(&events);
-                }
-            }
-            if self.ending == Some(Ending::Error) {
+            self.pass(frame, &mut out).await?;
+            if self.ending == Some(Ending::Error) || self.error.is_some() {
                 break;
             }
         }
         Ok(out.joined())
+    }
+
+    async fn pass(&mut self, frame: Frame, out: &mut WriteBuffer) -> Result<(), Fault> {
+        let kind = frame.event_type().into_owned();
+        if !self.take_note(&kind, &frame) {
+            return Ok(());
+        }
+        let passed = match self.wanted(&frame, &kind) {
+            // Boxed like each call into plugins here: a stream without hooks reserves no space for
+            // it.
+            Some(event) => Box::pin(self.answering.on_event(event)).await?,
+            None => EventOutcome::Kept,
+        };
+        if kind == b"error" {
+            // Events that hooks held back come before the error; nothing comes after it.
+            let held = Box::pin(self.answering.on_end(false)).await?;
+            out.events(&held);
+        }
+        match passed {
+            EventOutcome::Kept => {
+                if Usage::is_in(&kind) {
+                    let data = frame.data().unwrap_or_default();
+                    self.usage.of_event(&kind, &data);
+                }
+                out.raw(frame.into_raw());
+            }
+            EventOutcome::Replaced(events) => {
+                for event in &events {
+                    self.usage
+                        .of_event(event.name.as_bytes(), event.data.as_bytes());
+                }
+                out.events(&events);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of what a frame says about the stream. Returns false if it is not to be sent.
+    fn take_note(&mut self, kind: &[u8], frame: &Frame) -> bool {
+        let data = || frame.data().unwrap_or_default();
+        match kind {
+            b"ping" => return true,
+            b"" => {
+                self.alive |= !self.stopped;
+                return true;
+            }
+            // Nothing makes a complete message an error.
+            b"error" if self.ending == Some(Ending::Complete) => return false,
+            b"error" => {
+                self.note = Some(attempt::error_words(&data()));
+                self.ending = Some(Ending::Error);
+            }
+            b"message_stop" => self.ending = Some(Ending::Complete),
+            b"message_delta" => self.stopped |= attempt::has_stop_reason(&data()),
+            b"message" if self.ending.is_none() && attempt::foreign_error(&data()).is_some() => {
+                let target = &self.answering.head().target;
+                self.error = Some(attempt::foreign_error_fault(&target.upstream, &data()));
+                return false;
+            }
+            _ => {}
+        }
+        self.alive = true;
+        true
     }
 
     /// The event, if a hook wants it.

@@ -13,18 +13,18 @@ use crate::{
     accounts::Lease,
     exchange::{
         Answer,
-        attempt::{HostEdits, StreamResponse, too_long},
+        attempt::{self, HostEdits, StreamResponse, only_pings, too_long},
         record::{Ending, Record},
     },
     fault::{Blame, Fault, Kind},
     idle_timeout::IdleTimeout,
-    message::{Body, BodyStream, Response},
+    ids::UpstreamId,
+    message::{Body, BodyStream, Event, Response},
     pipeline::ResponseRun,
-    sse::Decoder,
-    telemetry::Usage,
+    sse::{Decoder, Frame},
 };
 
-use super::relay::{ClientHead, PING, Relay, ResponseMode, WriteBuffer, note, streamed};
+use super::relay::{PING, Relay, ResponseMode, WriteBuffer, streamed};
 
 /// The most that is gathered for one write, in bytes.
 const MAX_GATHERED: usize = 64 * 1024;
@@ -33,71 +33,43 @@ const MAX_GATHERED: usize = 64 * 1024;
 /// time, and after this many turns of other tasks it has passed on the next one if it has arrived.
 const YIELDS: u32 = 2;
 
-/// How long an upstream may take to close a stream after its last event.
-const LINGER: Duration = Duration::from_secs(5);
+/// How long an upstream may take to close a stream after its last event. Most close it at once, and
+/// then the connection is used again; the client does not wait for the others.
+const LINGER: Duration = Duration::from_millis(100);
 
 impl StreamResponse {
     /// Begins the response to the client. The first events pass the hooks before the head is made,
     /// so that hooks can set headers and an early hook failure still has its real status.
-    pub(crate) async fn deliver(
+    pub(super) async fn deliver(
         self,
         answering: ResponseRun,
         lease: Option<Lease>,
         mut record: Box<Record>,
         mode: ResponseMode,
     ) -> Answer {
-        let Self {
-            frames,
-            decoder,
-            chunks,
-            status,
-            ..
-        } = self;
         record.first_event();
         record.streams();
-        let mut relay = Relay {
-            answering,
-            usage: Usage::default(),
-            ending: None,
-        };
-        if mode.head == ClientHead::Sent {
-            relay.answering.head_is_sent();
-        }
-        let first = match relay.show(frames.into_iter()).await {
+        let mut relay = Relay::of(answering, mode.head);
+        let first = match relay.show(self.frames.into_iter()).await {
             Ok(first) => first,
             Err(fault) => {
-                record.usage = relay.usage;
-                note(&mut relay.answering, &mut record, mode.host_edits);
+                relay.report(&mut record, mode.host_edits);
                 return Answer::fault(fault, record);
             }
         };
         // Also if no hook has seen an event yet.
         relay.answering.head_is_sent();
         let headers = streamed(relay.answering.take_headers());
-        record.status = status.as_u16();
-        let ended = relay.ending == Some(Ending::Error);
-        let mut out = WriteBuffer::default();
-        out.raw(first);
-        let streaming = Streaming {
-            decoder,
-            chunks,
-            relay,
-            record,
-            host_edits: mode.host_edits,
-            _lease: lease,
-            ping_every: mode.ping_every,
-            silent_since: Instant::now(),
-            idle_timer: IdleTimeout::default(),
-            out,
-            fault: None,
-            ended,
-        };
+        record.status = self.status.as_u16();
+        let mut streaming = Streaming::of(relay, self.decoder, self.chunks, record, mode);
+        streaming.lease = lease;
+        streaming.out.raw(first);
         let body = stream::unfold(streaming, |mut streaming| async move {
             let next = streaming.next().await?;
             Some((next, streaming))
         });
         Answer::streaming(Response {
-            status,
+            status: self.status,
             headers,
             body: Body::Stream(body.boxed()),
         })
@@ -112,10 +84,14 @@ struct Streaming {
     record: Box<Record>,
     host_edits: HostEdits,
     /// The account counts as busy until the response has ended.
-    _lease: Option<Lease>,
+    lease: Option<Lease>,
     ping_every: Duration,
+    /// How long the upstream may send nothing but pings.
+    idle: Duration,
     /// When something was last sent to the client.
     silent_since: Instant,
+    /// When the upstream last sent more than pings.
+    alive_at: Instant,
     idle_timer: IdleTimeout,
     /// Sent before anything more is read.
     out: WriteBuffer,
@@ -126,6 +102,31 @@ struct Streaming {
 }
 
 impl Streaming {
+    fn of(
+        relay: Relay,
+        decoder: Decoder,
+        chunks: BodyStream,
+        record: Box<Record>,
+        mode: ResponseMode,
+    ) -> Self {
+        Self {
+            decoder,
+            chunks,
+            ended: relay.ending == Some(Ending::Error),
+            relay,
+            record,
+            host_edits: mode.host_edits,
+            lease: None,
+            ping_every: mode.ping_every,
+            idle: mode.idle,
+            silent_since: Instant::now(),
+            alive_at: Instant::now(),
+            idle_timer: IdleTimeout::default(),
+            out: WriteBuffer::default(),
+            fault: None,
+        }
+    }
+
     async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
         let next = self.piece().await;
         self.silent_since = Instant::now();
@@ -153,7 +154,7 @@ impl Streaming {
             if self.ended {
                 return None;
             }
-            let complete = self.relay.ending == Some(Ending::Complete);
+            let complete = self.is_complete();
             let limit = if complete { LINGER } else { self.ping_every };
             match self.next_within(limit).await {
                 Some(next) => {
@@ -187,7 +188,7 @@ impl Streaming {
                 Poll::Ready(next) => {
                     yields = 0;
                     if let Some(Ok(chunk)) = &next {
-                        gathered += chunk.len();
+                        gathered += chunk.len().max(1);
                     }
                     self.handle(next).await;
                 }
@@ -216,25 +217,52 @@ impl Streaming {
 
     /// The frames that end in this chunk are sent together.
     async fn take(&mut self, chunk: Bytes) {
+        // A translated stream says by an empty chunk that its upstream is at work.
+        self.relay.alive = chunk.is_empty();
         let Self { decoder, relay, .. } = self;
         decoder.push(chunk);
-        let frames = std::iter::from_fn(|| decoder.next_frame());
+        let mut has_frames = false;
+        let frames = std::iter::from_fn(|| decoder.next_frame()).inspect(|_| has_frames = true);
         match relay.show(frames).await {
             Ok(out) => self.out.raw(out),
             Err(fault) => return self.fail(fault, Ending::Error),
         }
         self.ended |= self.relay.ending == Some(Ending::Error);
+        if let Some(error) = self.relay.error.take() {
+            return self.fail(error, Ending::Error);
+        }
+        let upstream = &self.relay.answering.head().target.upstream;
         if self.decoder.is_too_long() {
-            let fault = too_long(&self.relay.answering.head().target.upstream);
+            let fault = too_long(upstream);
+            return self.fail(fault, Ending::Truncated);
+        }
+        let now = Instant::now();
+        if self.relay.alive {
+            self.alive_at = now;
+        } else if has_frames && !self.is_complete() && now - self.alive_at >= self.idle {
+            let fault = only_pings(upstream, self.idle);
             self.fail(fault, Ending::Truncated);
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.relay.ending == Some(Ending::Complete)
     }
 
     /// The upstream's stream has ended. Bytes after the last blank line are sent only if the
     /// response is complete: half an event would garble the error event after it.
     async fn end(&mut self, fault: Option<Fault>) {
         self.ended = true;
-        let complete = self.relay.ending == Some(Ending::Complete);
+        if fault.is_none()
+            && !self.is_complete()
+            && let Err(fault) = self.end_cleanly().await
+        {
+            return self.fail(fault, Ending::Error);
+        }
+        if self.relay.ending == Some(Ending::Error) {
+            return;
+        }
+        let complete = self.is_complete();
         let mut out = WriteBuffer::default();
         if complete {
             out.raw(self.decoder.unfinished());
@@ -245,19 +273,34 @@ impl Streaming {
         }
         self.out.raw(out.joined());
         if !complete {
-            let fault = fault.unwrap_or_else(|| {
-                let upstream = &self.relay.answering.head().target.upstream;
-                let what = format!(
-                    "upstream `{upstream}` sent an invalid response: the stream ended before `message_stop`"
-                );
-                Fault::upstream(Kind::InvalidResponse, what)
-            });
+            let fault = fault.unwrap_or_else(|| cut(&self.relay.answering.head().target.upstream));
             let ending = match fault.blame {
                 Blame::Plugin(_) => Ending::Error,
                 _ => Ending::Truncated,
             };
             self.fail(fault, ending);
         }
+    }
+
+    /// The body ended as its framing promises. The last event may lack its blank line, and after a
+    /// stop reason the message is complete without `message_stop`, which is added.
+    async fn end_cleanly(&mut self) -> Result<(), Fault> {
+        let last = self.decoder.last_frame().filter(attempt::is_last);
+        if let Some(last) = last {
+            let out = self.relay.show(std::iter::once(last)).await?;
+            self.out.raw(out);
+        }
+        if self.relay.stopped && self.relay.ending.is_none() {
+            // What is left is a part of the last event.
+            self.decoder.unfinished();
+            let stop = Frame::of(&Event {
+                name: "message_stop".to_owned(),
+                data: r#"{"type":"message_stop"}"#.to_owned(),
+            });
+            let out = self.relay.show(std::iter::once(stop)).await?;
+            self.out.raw(out);
+        }
+        Ok(())
     }
 
     /// Ends the stream with an error after what has been queued.
@@ -267,6 +310,14 @@ impl Streaming {
         self.relay.ending = Some(ending);
         self.fault = Some(Box::new(fault));
     }
+}
+
+/// The fault for a stream that ends without a stop reason.
+fn cut(upstream: &UpstreamId) -> Fault {
+    let what = format!(
+        "upstream `{upstream}` sent an invalid response: the stream ended before `message_stop`"
+    );
+    Fault::upstream(Kind::InvalidResponse, what)
 }
 
 /// Yields once, so that other tasks can run.
@@ -284,7 +335,6 @@ async fn yield_once() {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        self.record.usage = self.relay.usage;
-        note(&mut self.relay.answering, &mut self.record, self.host_edits);
+        self.relay.report(&mut self.record, self.host_edits);
     }
 }

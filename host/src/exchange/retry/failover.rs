@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use witgate_contract::ErrorType;
+
 use crate::{
     accounts::{AccountOutcome, AccountQuery, Accounts, Lease, Selection},
     config::{Config, Destination},
@@ -14,12 +16,17 @@ use crate::{
     pipeline::Run,
 };
 
-use crate::exchange::{Snapshot, attempt::AttemptEnd, thread::Thread};
+use crate::exchange::{
+    Snapshot,
+    attempt::AttemptEnd,
+    causes::{Cause, Causes},
+    thread::Thread,
+};
 
 use super::policy::RetryTarget;
 
 /// The targets of one exchange, which of them is used now, and which are used up.
-pub(crate) struct Failover {
+pub(in crate::exchange) struct Failover {
     /// One for each destination of the route, in order.
     targets: Vec<Target>,
     /// The index of the current target.
@@ -33,22 +40,26 @@ pub(crate) struct Failover {
     tried: Vec<(usize, Option<AccountId>)>,
     /// Unreachable upstreams.
     unreachable: Vec<usize>,
+    /// Targets, by index, whose upstream does not have their model.
+    without_model: Vec<usize>,
     /// The only account that may be used, because it made the message that the request continues.
     pinned: Option<AccountId>,
     /// Whether other accounts could serve the request if the client sent the whole conversation.
     whole_could_fail_over: bool,
-    /// Whether an account's credential was rejected and reported.
-    rejected: bool,
+    /// Whether an account was reported as unusable: its credential was rejected, or it is out of
+    /// credit.
+    reported: bool,
     session: Option<Arc<str>>,
     accounts: Arc<Accounts>,
+    causes: Arc<Causes>,
     max_cooldown_wait: Duration,
 }
 
 /// There is no target for another attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoTarget {
+pub(in crate::exchange) struct NoTarget {
     /// When the first account on cooldown becomes available; `None` if none is on cooldown.
-    pub(crate) available_at: Option<Instant>,
+    pub(in crate::exchange) available_at: Option<Instant>,
 }
 
 /// What can be used now.
@@ -87,7 +98,7 @@ fn destinations(config: &Config, model: &str, upstreams: usize) -> Vec<Destinati
 
 impl Failover {
     /// Picks the first attempt's target, waiting for an account on cooldown if necessary.
-    pub(crate) async fn begin(
+    pub(in crate::exchange) async fn begin(
         snapshot: &Snapshot,
         request: &Request,
         run: &mut Run,
@@ -115,11 +126,13 @@ impl Failover {
             repeats: 0,
             tried: Vec::new(),
             unreachable: Vec::new(),
+            without_model: Vec::new(),
             pinned: None,
             whole_could_fail_over: false,
-            rejected: false,
+            reported: false,
             session: request.session.clone(),
             accounts: Arc::clone(&snapshot.accounts),
+            causes: Arc::clone(&snapshot.causes),
             max_cooldown_wait: snapshot.config.retry.max_cooldown_wait,
         };
         if let Some(Thread::Continues(message)) = Thread::of(request) {
@@ -129,12 +142,12 @@ impl Failover {
     }
 
     /// The target of the current attempt.
-    pub(crate) fn target(&self) -> &Target {
+    pub(in crate::exchange) fn target(&self) -> &Target {
         &self.targets[self.at]
     }
 
     /// Moves to the next attempt's target, after its wait.
-    pub(crate) async fn advance(
+    pub(in crate::exchange) async fn advance(
         &mut self,
         after: Duration,
         target: RetryTarget,
@@ -155,6 +168,10 @@ impl Failover {
                 self.unreachable.push(self.target().index);
                 or_same
             }
+            RetryTarget::NextTarget => {
+                self.without_model.push(self.at);
+                None
+            }
         };
         self.tried.push((self.at, account));
         self.lease = None;
@@ -164,32 +181,51 @@ impl Failover {
 
     /// Whether a rejected credential may be renewed and retried: once, then another account is
     /// used.
-    pub(crate) fn may_renew(&self) -> bool {
+    pub(in crate::exchange) fn may_renew(&self) -> bool {
         self.repeats == 0
     }
 
     /// Reports what the current attempt says about its account.
     ///
-    /// Only the first rejected credential of an exchange counts: if the request itself is the
-    /// cause, and the upstream wrongly blames the credential, one account goes on cooldown and not
-    /// all of them.
-    pub(crate) fn report(&mut self, outcome: AccountOutcome) {
+    /// Only the first account of an exchange is reported as unusable: if the request itself is the
+    /// cause, and the upstream wrongly blames the account, one goes on cooldown and not all of them.
+    /// An account without an alternative is never skipped for lack of credit: its upstream tells the
+    /// client why, and knows first that the bill is paid.
+    pub(in crate::exchange) fn report(&mut self, outcome: AccountOutcome, cause: Option<Cause>) {
+        let unusable = matches!(
+            outcome,
+            AccountOutcome::BadCredential | AccountOutcome::OutOfCredit { .. }
+        );
+        let alone = self.choices() == 1;
         let outcome = match outcome {
-            AccountOutcome::BadCredential if std::mem::replace(&mut self.rejected, true) => {
-                AccountOutcome::Neutral
-            }
+            _ if unusable && std::mem::replace(&mut self.reported, true) => AccountOutcome::Neutral,
+            AccountOutcome::OutOfCredit { .. } if alone => AccountOutcome::Neutral,
             outcome => outcome,
         };
         let target = self.target();
-        if let Some(account) = &target.account {
-            let now = Instant::now();
-            self.accounts
-                .report(target.index, account, &target.model, outcome, now);
+        let Some(account) = &target.account else {
+            return;
+        };
+        if let Some(cause) = cause.filter(|_| outcome.starts_cooldown()) {
+            self.causes.remember(target, cause);
         }
+        let now = Instant::now();
+        self.accounts
+            .report(target.index, account, &target.model, outcome, now);
+    }
+
+    /// How many accounts could serve the request, counting an upstream without accounts as one.
+    fn choices(&self) -> usize {
+        let accounts = |target: &Target| self.accounts.count(target.index).max(1);
+        self.targets.iter().map(accounts).sum()
     }
 
     /// The end of an exchange that should be retried but has no target left.
-    pub(crate) fn give_up(&self, mut end: AttemptEnd, no_target: &NoTarget) -> AttemptEnd {
+    pub(in crate::exchange) fn give_up(
+        &self,
+        mut end: AttemptEnd,
+        no_target: &NoTarget,
+    ) -> AttemptEnd {
         if let Some(lost) = self.lost_thread() {
             return AttemptEnd::Fault(lost);
         }
@@ -207,7 +243,7 @@ impl Failover {
     }
 
     /// The account stays busy until the response has ended.
-    pub(crate) fn into_lease(self) -> Option<Lease> {
+    pub(in crate::exchange) fn into_lease(self) -> Option<Lease> {
         self.lease
     }
 
@@ -272,7 +308,9 @@ impl Failover {
     fn find(&self, untried: bool, now: Instant) -> Found {
         let mut soonest: Option<Instant> = None;
         for (index, target) in self.targets.iter().enumerate() {
-            if untried && self.unreachable.contains(&target.index) {
+            let unusable =
+                self.unreachable.contains(&target.index) || self.without_model.contains(&index);
+            if untried && unusable {
                 continue;
             }
             let tried = self
@@ -339,19 +377,13 @@ impl Failover {
         Ok(())
     }
 
-    /// The error if no target is available for the first attempt.
+    /// The error if no target is available for the first attempt. It says what put the accounts on
+    /// cooldown, and until when.
     fn all_on_cooldown(&self, no_target: &NoTarget) -> Fault {
         if let Some(lost) = self.lost_thread() {
             return lost;
         }
-        let mut names: Vec<String> = Vec::new();
-        for target in &self.targets {
-            let name = format!("`{}`", target.upstream);
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        let names = names.join(", ");
+        let names = self.upstream_names();
         let now = Instant::now();
         // Waiting does not help if every key is wrong, and a waiting client would seem to hang.
         let rejected = |to: &Target| self.accounts.all_credentials_rejected(to.index, now);
@@ -360,15 +392,48 @@ impl Failover {
                 format!("no account of {names} has an accepted credential; see the gateway's log");
             return Fault::upstream(Kind::BadCredential, what);
         }
-        let what = format!(
-            "all accounts of {names} are on cooldown for model `{}`",
-            self.target().model
-        );
-        let fault = Fault::new(Blame::Upstream, Kind::RateLimited, what);
-        match no_target.available_at {
-            Some(until) => fault.after(until.saturating_duration_since(now)),
+        let count = self.choices();
+        let mut what = match count {
+            1 => format!("the account of {names} is"),
+            _ => format!("all {count} accounts of {names} are"),
+        };
+        what.push_str(&format!(" on cooldown for model `{}`", self.target().model));
+        let wait = no_target
+            .available_at
+            .map(|until| until.saturating_duration_since(now));
+        if let Some(wait) = wait {
+            // Rounded up, like the `retry-after`.
+            let wait = humantime::format_duration(Duration::from_secs(wait.as_secs() + 1));
+            what.push_str(&format!("; the first is available in {wait}"));
+        }
+        let causes = self.causes.of(&self.targets);
+        if let Some(Cause { kind, words }) = causes.first() {
+            what.push_str(&format!("; the last error was {kind}: {words}"));
+        }
+        let kind = match !causes.is_empty() && causes.iter().all(Cause::is_billing) {
+            true => Kind::Refused {
+                status: ErrorType::Billing.status(),
+                kind: ErrorType::Billing.as_str().to_owned(),
+            },
+            false => Kind::RateLimited,
+        };
+        let fault = Fault::new(Blame::Upstream, kind, what);
+        match wait {
+            Some(wait) => fault.after(wait),
             None => fault,
         }
+    }
+
+    /// The upstreams of the route: `a`, `b`.
+    fn upstream_names(&self) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for target in &self.targets {
+            let name = format!("`{}`", target.upstream);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
     }
 }
 

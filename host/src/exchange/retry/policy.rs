@@ -10,21 +10,21 @@ use crate::{
     message::RetryRequest,
 };
 
-use crate::exchange::attempt::{AttemptEnd, AttemptError, CredentialState};
+use crate::exchange::attempt::{AttemptEnd, AttemptError};
 
 /// What the decision depends on besides the attempt's end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RetryContext<'a> {
+pub(in crate::exchange) struct RetryContext<'a> {
     /// 1 for the first attempt.
-    pub(crate) attempt: u32,
-    pub(crate) limits: &'a config::Retry,
+    pub(in crate::exchange) attempt: u32,
+    pub(in crate::exchange) limits: &'a config::Retry,
     /// Random, from 0 to 1.
-    pub(crate) jitter: f64,
+    pub(in crate::exchange) jitter: f64,
 }
 
 /// What happens after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RetryDecision {
+pub(in crate::exchange) enum RetryDecision {
     /// The client gets this response or error.
     Stop,
     /// Make another attempt, not before `after`. If no target is left, the client gets what there
@@ -37,7 +37,7 @@ pub(crate) enum RetryDecision {
 
 /// Where the next attempt goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RetryTarget {
+pub(in crate::exchange) enum RetryTarget {
     SameAccount,
     /// Another account, or the next upstream. If neither exists, retry the same account after this
     /// delay (if set).
@@ -49,17 +49,23 @@ pub(crate) enum RetryTarget {
     OtherUpstream {
         or_same: Option<Duration>,
     },
+    /// The next upstream or model of the route, because this upstream does not have this model.
+    NextTarget,
 }
 
 /// The first delay before the same account is used again. Shorter than the client's own back-off.
 const BACKOFF: Duration = Duration::from_millis(400);
 
 /// Always stops after the last allowed attempt, so an exchange ends.
-pub(crate) fn decide(end: &AttemptEnd, context: RetryContext<'_>) -> RetryDecision {
+pub(in crate::exchange) fn decide(end: &AttemptEnd, context: RetryContext<'_>) -> RetryDecision {
     if context.attempt >= context.limits.max_attempts {
         return RetryDecision::Stop;
     }
     match end {
+        AttemptEnd::Received(received) if received.is_empty() => {
+            let or_same = Some(backoff(context));
+            at_once(RetryTarget::OtherAccount { or_same })
+        }
         AttemptEnd::Received(_) | AttemptEnd::Answered { .. } | AttemptEnd::Fault(_) => {
             RetryDecision::Stop
         }
@@ -78,10 +84,17 @@ fn after_error(error: &AttemptError, context: RetryContext<'_>) -> RetryDecision
     if let Some(fault) = error.fault() {
         return after_fault(fault, context);
     }
-    match error.credential() {
-        CredentialState::Renewed => return at_once(RetryTarget::SameAccount),
-        CredentialState::Rejected => return at_once(RetryTarget::OtherAccount { or_same: None }),
-        CredentialState::NotBlamed => {}
+    if error.rejected_our_credential() {
+        return at_once(match error.renewed {
+            true => RetryTarget::SameAccount,
+            false => RetryTarget::OtherAccount { or_same: None },
+        });
+    }
+    if error.is_out_of_credit() {
+        return at_once(RetryTarget::OtherAccount { or_same: None });
+    }
+    if error.lacks_the_model() {
+        return at_once(RetryTarget::NextTarget);
     }
     let limits = context.limits;
     match (error.failure.status, error.retry_after()) {
@@ -148,7 +161,11 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::{exchange::attempt::test_target, ids::PluginId, message::Target};
+    use crate::{
+        exchange::attempt::{JsonResponse, Received, test_target},
+        ids::PluginId,
+        message::Target,
+    };
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -180,6 +197,27 @@ mod tests {
         let mut error = AttemptError::status(&target, 401, HeaderMap::new(), Bytes::new());
         error.renewed = renewed;
         AttemptEnd::Error(Box::new(error))
+    }
+
+    /// An error of an account.
+    fn of_account(status: u16, body: &'static str) -> AttemptEnd {
+        let target = Target {
+            account: Some("ada".parse().unwrap()),
+            ..test_target()
+        };
+        let error = AttemptError::status(&target, status, HeaderMap::new(), body.into());
+        AttemptEnd::Error(Box::new(error))
+    }
+
+    /// A message without text or a call.
+    fn empty() -> AttemptEnd {
+        AttemptEnd::Received(Received::Json(JsonResponse {
+            status: http::StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            usage: crate::telemetry::Usage::default(),
+            empty: true,
+        }))
     }
 
     fn no_response(kind: Kind, retry: Retry) -> AttemptEnd {
@@ -287,6 +325,20 @@ mod tests {
             ("413", status(413), RetryDecision::Stop),
             ("422", status(422), RetryDecision::Stop),
             ("302", status(302), RetryDecision::Stop),
+            // Another account can pay, and another upstream has the model.
+            ("402 of an account", of_account(402, ""), OTHER),
+            (
+                "400 without credit",
+                of_account(400, "Your credit balance is too low"),
+                OTHER,
+            ),
+            (
+                "404 for the model",
+                of_account(404, "model: claude-x"),
+                at_once(RetryTarget::NextTarget),
+            ),
+            // Nothing of it has been sent.
+            ("an empty message", empty(), OTHER_OR_SAME),
             ("401, renewed", rejected(true), same(seconds(0))),
             ("401", rejected(false), OTHER),
             // Connection refused and DNS failure; TLS failure.
