@@ -11,7 +11,7 @@ mod cooldowns; // `/cooldowns`
 mod hops; // requests that come back
 mod respond; // responses and errors
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body, extract::State, response::Response};
@@ -62,6 +62,9 @@ pub(crate) struct Shared {
 /// The buffer of a connection, in bytes. A smaller one costs reads, a larger one memory.
 const BUFFER: usize = 64 * 1024;
 
+/// How long streams may take to send their last event when they are cut at the end.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
 /// The pause after a failed accept, as when file handles run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -70,21 +73,32 @@ struct Gateway {
     local: SocketAddr,
     /// The address as text, for requests without a host name.
     here: String,
+    /// Whether exchanges in flight are cut.
+    ending: Stopping,
+}
+
+impl Gateway {
+    fn record(&self, id: &ExchangeId, kind: &'static str) -> Box<Record> {
+        Record::begin(id.clone(), kind, &self.shared.metrics, self.ending.clone())
+    }
 }
 
 /// Serves until a signal, then waits for exchanges in flight.
 ///
-/// Ends when all of them have ended, when the time to drain is over, or at the second signal.
+/// Ends when all of them have ended, when the time to drain is over, or at the second signal. Streams
+/// that are cut end with an error event.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopping: Stopping) {
     // If the socket does not report its address, the configured one is used.
     let local = listener
         .local_addr()
         .unwrap_or_else(|_| shared.snapshot.load().config.listen);
     warn_if_open(&shared, local);
+    let (mut cut, ending) = shutdown::channel();
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
         local,
         here: local.to_string(),
+        ending,
     });
     let router = TowerToHyperService::new(Router::new().fallback(handle).with_state(gateway));
     let graceful = GracefulShutdown::new();
@@ -127,10 +141,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         ?drain,
         "shutting down; waiting for exchanges in flight"
     );
+    let mut drained = pin!(graceful.shutdown());
     tokio::select! {
-        () = graceful.shutdown() => info!("shut down"),
+        () = &mut drained => return info!("shut down"),
         () = shutdown::elapsed(drain) => warn!("shut down; some exchanges were cut short"),
         () = stopping.ended() => warn!("shut down at the second signal; some exchanges were cut short"),
+    }
+    cut.end();
+    tokio::select! {
+        () = drained => {}
+        () = shutdown::elapsed(LAST_EVENTS) => {}
     }
 }
 
@@ -217,11 +237,9 @@ async fn route(
         Route::EndCooldowns => cooldowns::end(&id, snapshot, parts.uri.query().unwrap_or_default()),
         Route::Exchange(kind) => run_exchange(gateway, snapshot, id, kind, parts, body, own).await,
         Route::Passthrough => {
-            let record = Record::begin(id.clone(), "passthrough", &gateway.shared.metrics);
-            respond::answer(
-                &id,
-                passthrough::forward(snapshot, parts, body, own, record).await,
-            )
+            let record = gateway.record(&id, "passthrough");
+            let answer = passthrough::forward(snapshot, parts, body, own, record).await;
+            respond::answer(&id, answer, &gateway.ending)
         }
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
             let models = models::union(&gateway.shared.runtime, snapshot, &own).await;
@@ -250,7 +268,7 @@ async fn run_exchange(
     body: Body,
     own: HeaderMap,
 ) -> Response {
-    let mut record = Record::begin(id.clone(), kind.as_str(), &gateway.shared.metrics);
+    let mut record = gateway.record(&id, kind.as_str());
     let request = inbound::read(id.clone(), kind, parts, body, own, &snapshot.config).await;
     let request = match request {
         Ok(request) => request,
@@ -267,7 +285,7 @@ async fn run_exchange(
     // Boxed, because it is by far the largest future of a request and would be moved with all
     // others.
     let exchange = Box::pin(exchange(Arc::clone(runtime), snapshot, request, record));
-    respond::answer(&id, exchange.await)
+    respond::answer(&id, exchange.await, &gateway.ending)
 }
 
 /// Responds to a request that does not become an exchange, and logs it.

@@ -129,9 +129,7 @@ impl Stop {
             };
         });
     }
-}
 
-impl Stop {
     /// Advances to draining, and never further.
     fn drain(&mut self) {
         self.0.send_modify(|stage| {
@@ -140,9 +138,19 @@ impl Stop {
             }
         });
     }
+
+    /// Ends exchanges in flight.
+    pub(crate) fn end(&mut self) {
+        self.0.send_replace(Stage::Ended);
+    }
 }
 
 impl Stopping {
+    /// Whether exchanges in flight must end.
+    pub(crate) fn is_ended(&self) -> bool {
+        *self.0.borrow() == Stage::Ended
+    }
+
     /// Waits until no new exchange may start. Waits for ever if the sender is gone.
     pub(crate) async fn draining(&mut self) {
         self.reached(Stage::Draining).await;

@@ -33,6 +33,9 @@ fn recorded() -> String {
     .concat()
 }
 
+/// The end of the data of the recorded `message_delta`.
+const STOP_REASON: &str = "\"usage\":{\"output_tokens\":3}}";
+
 /// Lines of a stream, which end with LF, CRLF or, where a cut splits a CRLF, CR.
 fn lines_of(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
@@ -103,7 +106,7 @@ fn a_cut_at_any_byte_never_makes_an_end() {
                             .replace("\"max_tokens\":16", &format!("\"max_tokens\":{at}"))
                             .replace("claude-opus-5-5", &format!("m-{at}"));
                         let seen = ask(&gateway, &session(at)).body(body).send();
-                        judge(at, &stream[..at], seen);
+                        judge(at, &stream[..at], &seen);
                     }
                 });
             }
@@ -112,8 +115,17 @@ fn a_cut_at_any_byte_never_makes_an_end() {
 }
 
 #[track_caller]
-fn judge(at: usize, received: &str, seen: crate::support::Reply) {
+fn judge(at: usize, received: &str, seen: &crate::support::Reply) {
     let text = seen.text();
+    // After the stop reason a clean end completes the message, even without its last line breaks.
+    if at.is_multiple_of(2) && received.contains(STOP_REASON) {
+        seen.has_status(200).has_not("event: error");
+        let stops = text.matches("event: message_stop\n").count();
+        // The text of the message contains it once more.
+        assert_eq!(stops, 1, "{at}:\n{text}");
+        assert!(text.ends_with("\n\n"), "{at}:\n{text}");
+        return;
+    }
     if seen.status != 200 {
         // Without a single whole event received, the client gets an error with its status.
         assert!(!received.contains("\n\n"), "{at}: {text}");
@@ -214,4 +226,38 @@ fn nothing_comes_after_the_end() {
         "{}",
         seen.text()
     );
+}
+
+#[test]
+fn a_stream_that_a_shutdown_cuts_ends_with_an_error_event() {
+    // The time to drain is over, or a second signal comes; the stream has begun, or only pings were
+    // sent.
+    for (drain, signals) in [("200ms", 1), ("1h", 2)] {
+        for begun in [true, false] {
+            let (upstream, writer) = Upstream::streamed();
+            let mut gateway = Gateway::to(&upstream)
+                .top(&format!("drain = \"{drain}\""))
+                .retry("ping_after = \"50ms\"\nping_every = \"50ms\"")
+                .start();
+            let from = gateway.mark();
+            let pending = ask(&gateway, &session(1)).body(HELLO_STREAM).sent();
+            upstream.request(1);
+            if begun {
+                writer.write(EVENTS[..3].concat());
+            }
+            let mut seen = pending.answer();
+            seen.next_event().unwrap();
+            gateway.terminate();
+            gateway.line(&["waiting for exchanges in flight"]);
+            if signals == 2 {
+                gateway.terminate();
+            }
+            let rest = seen.rest();
+            rest.has("event: error").has("shutting down");
+            assert!(rest.whole, "{}", rest.text());
+            assert!(gateway.ended().success());
+            let record = gateway.record(from);
+            assert!(record.contains("ending=truncated"), "{record}");
+        }
+    }
 }

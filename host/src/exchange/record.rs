@@ -13,42 +13,46 @@ use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
     pipeline::{Edits, Receipt},
+    shutdown::Stopping,
     telemetry::{Ended, Metrics, OpenStream, Usage},
 };
 
 /// Writes its log line when it is dropped, so every exchange has one, however it ends. If it is
-/// dropped before [`Record::end`], the client has disconnected.
+/// dropped before [`Record::end`], the client has disconnected, or the gateway cut the exchange at its
+/// own end.
 pub(crate) struct Record {
-    pub(crate) id: ExchangeId,
-    pub(crate) kind: &'static str,
-    pub(crate) session: Option<Arc<str>>,
-    pub(crate) model: Arc<str>,
-    pub(crate) bytes_in: usize,
+    pub(super) id: ExchangeId,
+    pub(super) kind: &'static str,
+    pub(super) session: Option<Arc<str>>,
+    pub(super) model: Arc<str>,
+    pub(super) bytes_in: usize,
     pub(crate) bytes_out: usize,
     pub(crate) status: u16,
-    pub(crate) attempts: u32,
+    pub(super) attempts: u32,
     /// Whether a plugin answered, so that no upstream request was needed.
-    pub(crate) saved: bool,
+    pub(super) saved: bool,
     pub(crate) note: Option<String>,
     /// What the upstream reports.
-    pub(crate) usage: Usage,
+    pub(super) usage: Usage,
     metrics: Arc<Metrics>,
     stream: Option<OpenStream>,
     /// All attempts, in order.
-    pub(crate) tried: Vec<Tried>,
+    pub(super) tried: Vec<Tried>,
     target: Option<(UpstreamId, Option<AccountId>, Arc<str>)>,
     receipt: Summary,
     ending: Ending,
+    /// Whether the gateway cuts exchanges in flight.
+    cut: Stopping,
     begun: Instant,
     first_event: Option<Duration>,
 }
 
 /// One attempt.
-pub(crate) struct Tried {
-    pub(crate) upstream: UpstreamId,
-    pub(crate) account: Option<AccountId>,
+pub(super) struct Tried {
+    pub(super) upstream: UpstreamId,
+    pub(super) account: Option<AccountId>,
     /// How it ended; `None` while it is in progress.
-    pub(crate) status: Option<AttemptStatus>,
+    pub(super) status: Option<AttemptStatus>,
 }
 
 /// How an exchange ended.
@@ -91,7 +95,12 @@ struct Summary {
 
 impl Record {
     /// Boxed, because each step of the exchange passes it on, and would copy it.
-    pub(crate) fn begin(id: ExchangeId, kind: &'static str, metrics: &Arc<Metrics>) -> Box<Self> {
+    pub(crate) fn begin(
+        id: ExchangeId,
+        kind: &'static str,
+        metrics: &Arc<Metrics>,
+        cut: Stopping,
+    ) -> Box<Self> {
         Box::new(Self {
             id,
             kind,
@@ -110,6 +119,7 @@ impl Record {
             target: None,
             receipt: Summary::default(),
             ending: Ending::ClientGone,
+            cut,
             begun: Instant::now(),
             first_event: None,
         })
@@ -122,7 +132,7 @@ impl Record {
     }
 
     /// Records that an attempt begins.
-    pub(crate) fn attempt(&mut self, target: &Target) {
+    pub(super) fn attempt(&mut self, target: &Target) {
         self.attempts += 1;
         let Target {
             upstream,
@@ -139,7 +149,7 @@ impl Record {
     }
 
     /// Records how the current attempt ended.
-    pub(crate) fn attempted(&mut self, status: AttemptStatus) {
+    pub(super) fn attempted(&mut self, status: AttemptStatus) {
         if let Some(tried) = self.tried.last_mut() {
             tried.status = Some(status);
             match status {
@@ -158,17 +168,17 @@ impl Record {
     }
 
     /// Records a retry and its cause.
-    pub(crate) fn retried(&self, cause: &'static str) {
+    pub(super) fn retried(&self, cause: &'static str) {
         self.metrics.retry(cause);
     }
 
     /// Records that a stream to the client begins.
-    pub(crate) fn streams(&mut self) {
+    pub(super) fn streams(&mut self) {
         self.stream.get_or_insert_with(|| self.metrics.stream());
     }
 
     /// The attempts in one line: `anthropic/ada 429, zai 529`.
-    pub(crate) fn attempts_line(&self, with_accounts: bool) -> String {
+    pub(super) fn attempts_line(&self, with_accounts: bool) -> String {
         let each = self.tried.iter().map(|tried| {
             let mut line = tried.upstream.to_string();
             if let Some(account) = tried.account.as_ref().filter(|_| with_accounts) {
@@ -190,7 +200,7 @@ impl Record {
     }
 
     /// Records what plugins have done so far; the last call counts.
-    pub(crate) fn receipt(&mut self, receipt: &Receipt, edits: String) {
+    pub(super) fn receipt(&mut self, receipt: &Receipt, edits: String) {
         self.receipt = Summary {
             edits,
             patches: if enabled!(Level::DEBUG) {
@@ -207,7 +217,7 @@ impl Record {
         };
     }
 
-    pub(crate) fn first_event(&mut self) {
+    pub(super) fn first_event(&mut self) {
         self.first_event.get_or_insert_with(|| self.begun.elapsed());
     }
 
@@ -218,6 +228,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.ending == Ending::ClientGone && self.cut.is_ended() {
+            self.ending = Ending::Truncated;
+            self.note
+                .get_or_insert_with(|| "the gateway was shutting down".to_owned());
+        }
         for Edits {
             plugin,
             patch,

@@ -15,9 +15,10 @@ use witgate_contract::ErrorType;
 
 use crate::{
     exchange::Answer,
-    fault::{Blame, Fault, Kind},
+    fault::{Blame, Fault, Kind, Retry},
     ids::ExchangeId,
     message::{self, BodyStream, Event, take_off},
+    shutdown::Stopping,
     sse,
 };
 
@@ -41,7 +42,8 @@ fn error_response(fault: &Fault) -> ErrorResponse<'_> {
         Kind::TooLarge => (413, true),
         Kind::RateLimited => (429, false),
         Kind::Overloaded => (529, false),
-        Kind::Unreachable | Kind::InvalidResponse => (502, false),
+        Kind::Unreachable => (502, false),
+        Kind::InvalidResponse => (502, fault.retry == Retry::Never),
         // Some clients retry a request that they had not sent completely.
         Kind::TimedOut if fault.blame == Blame::Client => (408, false),
         Kind::TimedOut => (504, false),
@@ -69,14 +71,14 @@ fn error_response(fault: &Fault) -> ErrorResponse<'_> {
 }
 
 /// Turns the result of an exchange into an HTTP response, and records status and size.
-pub(super) fn answer(id: &ExchangeId, answer: Answer) -> Response {
+pub(super) fn answer(id: &ExchangeId, answer: Answer, ending: &Stopping) -> Response {
     let Answer {
         outcome,
         headers,
         record,
     } = answer;
     let mut response = match outcome {
-        Ok(answer) => from_message(id, answer),
+        Ok(answer) => from_message(id, answer, ending),
         Err(fault) => from_fault(id, &fault),
     };
     // The gateway's headers about the origin replace those of the upstream.
@@ -124,7 +126,7 @@ fn name(id: &ExchangeId, response: &mut Response) {
     }
 }
 
-fn from_message(id: &ExchangeId, answer: message::Response) -> Response {
+fn from_message(id: &ExchangeId, answer: message::Response, ending: &Stopping) -> Response {
     let message::Response {
         status,
         mut headers,
@@ -135,7 +137,7 @@ fn from_message(id: &ExchangeId, answer: message::Response) -> Response {
     let body = match body {
         message::Body::Whole(bytes) => Body::from(bytes),
         message::Body::Stream(chunks) if headers.get(CONTENT_TYPE).is_some_and(is_stream) => {
-            Body::from_stream(with_final_error(id.clone(), chunks))
+            Body::from_stream(with_final_error(id.clone(), chunks, ending.clone()))
         }
         // The connection breaks where the response is truncated, so that it does not look complete.
         message::Body::Stream(chunks) => Body::from_stream(chunks),
@@ -160,15 +162,23 @@ fn remove_site_headers(headers: &mut HeaderMap) {
     take_off(headers, &OF_A_SITE);
 }
 
-/// Ends a truncated stream with an error event, never with a made-up end.
+/// Ends a truncated stream with an error event, never with a made-up end. A stream that is cut
+/// because the gateway ends is truncated too.
 fn with_final_error(
     id: ExchangeId,
     chunks: BodyStream,
+    mut ending: Stopping,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    stream::unfold(Some((id, chunks)), |state| async move {
-        let (id, mut chunks) = state?;
-        match chunks.next().await? {
-            Ok(bytes) => Some((Ok(bytes), Some((id, chunks)))),
+    let ended = Box::pin(async move { ending.ended().await });
+    stream::unfold(Some((id, chunks, ended)), |state| async move {
+        let (id, mut chunks, mut ended) = state?;
+        let next = tokio::select! {
+            biased;
+            next = chunks.next() => next?,
+            () = &mut ended => Err(Fault::gateway("the gateway is shutting down")),
+        };
+        match next {
+            Ok(bytes) => Some((Ok(bytes), Some((id, chunks, ended)))),
             Err(fault) => Some((Ok(error_event(&id, &fault)), None)),
         }
     })
@@ -285,6 +295,12 @@ mod tests {
             ),
             (upstream(Kind::Unreachable), 502, "api_error", false),
             (upstream(Kind::InvalidResponse), 502, "api_error", false),
+            (
+                upstream(Kind::InvalidResponse).retry(Retry::Never),
+                502,
+                "api_error",
+                true,
+            ),
             (upstream(Kind::BadCredential), 502, "api_error", true),
             (client(Kind::TimedOut), 408, "timeout_error", false),
             (upstream(Kind::TimedOut), 504, "timeout_error", false),
