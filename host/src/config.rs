@@ -6,6 +6,7 @@ mod endpoint; // where an upstream is, and what every request to it carries
 mod accounts; // reads the accounts of an upstream
 mod routes; // reads the routes
 mod plugin_settings; // reads the configuration of each plugin
+mod pages; // host names and web origins that may call
 mod preset; // data about providers
 mod value; // single values: durations, sizes, addresses, keys
 mod table; // TOML tables with positions that collect all problems
@@ -27,6 +28,7 @@ use crate::{
     secret::Secret,
 };
 
+pub(crate) use pages::{matches_host, matches_origin, without_port};
 pub(crate) use problem::did_you_mean;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use value::address;
@@ -43,6 +45,9 @@ const DEFAULT_LOG: &str = "info";
 
 /// The limit of Anthropic's API for messages.
 const DEFAULT_BODY_LIMIT: usize = 32 * 1024 * 1024;
+
+/// Room for 32 of the largest bodies. Requests of usual size are some thousand.
+const DEFAULT_MAX_BODY_MEMORY: usize = 1024 * 1024 * 1024;
 
 /// Less than the 30 s after which container managers kill, so that the last log lines are written.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
@@ -63,8 +68,13 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// The largest request body of a message, in bytes.
     pub(crate) body_limit: usize,
+    /// The largest size of all request bodies in memory together, in bytes.
+    pub(crate) max_body_memory: usize,
     /// How long exchanges in flight may continue after a signal to stop.
     pub(crate) drain: Duration,
+    /// Host names besides local ones by which clients reach a gateway on a loopback address. The
+    /// syntax is checked, as is that of `cors_origins`.
+    pub(crate) hosts: Vec<String>,
     /// Web origins besides local ones whose pages may call the gateway.
     pub(crate) cors_origins: Vec<String>,
     /// Whether account names are shown to clients.

@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
 use toml::de::DeTable;
 use witgate_contract::limits;
 
 use super::{
     Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES,
-    DEFAULT_LISTEN, DEFAULT_LOG, MIN_POLL, Plugins, Problem, Problems, Retry, plugin_settings,
+    DEFAULT_LISTEN, DEFAULT_LOG, DEFAULT_MAX_BODY_MEMORY, MIN_POLL, Plugins, Problem, Problems,
+    Retry, pages, plugin_settings,
     table::{Source, Table},
     upstreams,
     value::{DURATION, SIZE, address, duration, header_text, reference_of_others, size, some_time},
@@ -29,7 +29,9 @@ pub(super) const TOP: &[&str] = &[
     "listen",
     "log",
     "body_limit",
+    "max_body_memory",
     "drain",
+    "hosts",
     "cors_origins",
     "expose_accounts",
     "auth",
@@ -97,7 +99,9 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
         listen: DEFAULT_LISTEN,
         log: DEFAULT_LOG.to_owned(),
         body_limit: DEFAULT_BODY_LIMIT,
+        max_body_memory: DEFAULT_MAX_BODY_MEMORY,
         drain: DEFAULT_DRAIN,
+        hosts: pages::default_hosts(),
         cors_origins: Vec::new(),
         expose_accounts: true,
         auth: Auth {
@@ -153,16 +157,19 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
         folder(source, &table, &defaults.plugins)
     });
     let limit = |text: &str| size(text).filter(|size| *size > 0);
+    let body_limit = top
+        .parsed("body_limit", SIZE, limit)
+        .unwrap_or(defaults.body_limit);
     Config {
         listen,
         log: log(source, top).unwrap_or(defaults.log),
-        body_limit: top
-            .parsed("body_limit", SIZE, limit)
-            .unwrap_or(defaults.body_limit),
+        body_limit,
+        max_body_memory: max_body_memory(top, body_limit),
         drain: top
             .parsed("drain", DURATION, duration)
             .unwrap_or(defaults.drain),
-        cors_origins: origins(source, top),
+        hosts: pages::hosts(source, top),
+        cors_origins: pages::origins(source, top),
         expose_accounts: top
             .boolean("expose_accounts")
             .unwrap_or(defaults.expose_accounts),
@@ -195,34 +202,13 @@ fn log(source: &Source<'_>, top: &Table<'_>) -> Option<String> {
     }
 }
 
-fn origins(source: &Source<'_>, top: &Table<'_>) -> Vec<String> {
-    let mut origins = Vec::new();
-    for text in top.texts("cors_origins").unwrap_or_default() {
-        let given = text.value.trim_end_matches('/');
-        if is_origin(given) {
-            // Browsers send it in lower case.
-            origins.push(given.to_ascii_lowercase());
-        } else {
-            let expected = "an origin such as `https://app.example.com`";
-            source.problem(
-                text.at,
-                &text.key,
-                format!("got {}, expected {expected}", text.shown()),
-            );
-        }
-    }
-    origins
-}
-
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return false;
-    };
-    let scheme = !scheme.is_empty()
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-');
-    scheme && !authority.contains('/') && text.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
+/// Reads `max_body_memory`. A body of the largest size fits in any case: otherwise it would be
+/// rejected as if the gateway were busy, however often it is sent.
+fn max_body_memory(top: &Table<'_>, body_limit: usize) -> usize {
+    let expected = "a size of at least `body_limit`";
+    let fits = |text: &str| size(text).filter(|size| *size >= body_limit);
+    top.parsed("max_body_memory", expected, fits)
+        .unwrap_or(DEFAULT_MAX_BODY_MEMORY.max(body_limit))
 }
 
 /// Keys that are configured are required, unless the mode says otherwise.

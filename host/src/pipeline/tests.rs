@@ -120,7 +120,9 @@ fn config(dir: &Path) -> Config {
         listen: ([127, 0, 0, 1], 0).into(),
         log: "info".to_owned(),
         body_limit: 32 << 20,
+        max_body_memory: 1 << 30,
         drain: Duration::from_secs(1),
+        hosts: Vec::new(),
         cors_origins: Vec::new(),
         expose_accounts: true,
         auth: Auth {

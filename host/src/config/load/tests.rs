@@ -77,6 +77,13 @@ fn an_empty_file_is_the_defaults() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8045");
     assert_eq!(config.log, "info");
     assert_eq!(config.body_limit, 32 << 20);
+    assert_eq!(config.max_body_memory, 1 << 30);
+    assert!(
+        config
+            .hosts
+            .iter()
+            .any(|host| host == "host.docker.internal")
+    );
     assert_eq!(config.auth.mode, AuthMode::Auto);
     assert!(config.expose_accounts && config.upstreams.is_empty() && config.routes.is_empty());
     assert_eq!(config.plugins.dir, Path::new("plugins"));
@@ -94,6 +101,8 @@ fn every_key_means_what_it_says() {
         log = "warn,witgate=debug"
         body_limit = "1.5KiB"
         drain = "1m 5s"
+        max_body_memory = "64KiB"
+        hosts = ["Box.", "*.corp.example"]
         cors_origins = ["https://App.example.com/"]
         expose_accounts = false
         [auth]
@@ -128,6 +137,8 @@ fn every_key_means_what_it_says() {
     assert_eq!(config.listen.to_string(), "[::1]:9000");
     assert_eq!(config.body_limit, 1536);
     assert_eq!(config.drain, Duration::from_secs(65));
+    assert_eq!(config.max_body_memory, 64 << 10);
+    assert_eq!(config.hosts, ["box", "*.corp.example"]);
     assert_eq!(config.cors_origins, ["https://app.example.com"]);
     assert!(!config.expose_accounts);
     assert!(config.auth.keys[1].matches(b"sk-from-env"));
@@ -168,6 +179,9 @@ const LINES: &[(&str, &str)] = &[
     ("body_limit = \"0\"", "body_limit: got \"0\", expected a size such as `32MiB`"),
     ("drain = \"15\"", "drain: got \"15\", expected a duration such as `15s`"),
     ("cors_origins = [\"app.example.com\"]", "cors_origins[0]: got \"app.example.com\", expected an origin such as `https://app.example.com`"),
+    ("cors_origins = [\"https://*\"]", "cors_origins[0]: got \"https://*\", expected an origin such as `https://app.example.com`"),
+    ("hosts = [\"a:80\"]", "hosts[0]: got \"a:80\", expected a host name without a port, such as `host.docker.internal`"),
+    ("max_body_memory = \"31MiB\"", "max_body_memory: got \"31MiB\", expected a size of at least `body_limit`"),
     ("cors_origins = \"https://a\"", "cors_origins: got a string, expected a list of strings"),
     ("expose_accounts = \"no\"", "expose_accounts: got a string, expected `true` or `false`"),
     ("expose-accounts = false", "expose-accounts: unknown key, did you mean `expose_accounts`?"),
