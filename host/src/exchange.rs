@@ -30,6 +30,7 @@ use attempt::AttemptEnd;
 use respond::{ClientHead, Finished, Held};
 use retry::{Failover, RetryContext, RetryDecision, decide};
 
+pub(crate) use attempt::{AttemptError, keys_sent};
 pub(crate) use models::models;
 pub(crate) use record::{Ending, Record};
 pub(crate) use retry::is_routed;

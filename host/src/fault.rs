@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
-use crate::ids::PluginId;
+use crate::{ids::PluginId, secret};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -130,6 +130,20 @@ impl Fault {
     pub(crate) fn with_details(mut self, json: String) -> Self {
         self.details = Some(json);
         self
+    }
+
+    /// Hides a key that an upstream repeated in the text.
+    pub(crate) fn hide(&mut self, key: &[u8]) {
+        let hidden = |text: &str| {
+            let hidden = secret::hide(text.as_bytes(), key)?;
+            Some(String::from_utf8_lossy(&hidden).into_owned())
+        };
+        if let Some(what) = hidden(&self.what) {
+            self.what = what.into();
+        }
+        if let Some(details) = self.details.as_deref().and_then(hidden) {
+            self.details = Some(details);
+        }
     }
 
     /// Returns the text and its causes, joined by colons.

@@ -155,6 +155,7 @@ pub(super) async fn run(
         }
         Err(error) => error,
     };
+    error.hide(keys_sent(used.as_ref(), &request.credentials));
     let shown = error.failure.clone();
     // Boxed: most attempts do not fail, but all would reserve space for this future.
     match Box::pin(run.on_failure(&request, target, shown)).await {
@@ -169,6 +170,18 @@ pub(super) async fn run(
         error.renewed = renewed && may_renew;
     }
     AttemptEnd::Error(error)
+}
+
+/// The keys with which a request was sent: the account's, or else the client's own.
+pub(crate) fn keys_sent<'a>(
+    account: Option<&'a Secret>,
+    own: &'a HeaderMap,
+) -> impl Iterator<Item = &'a [u8]> {
+    let own = own.values().filter(move |_| account.is_none());
+    // Without the scheme, such as `Bearer`.
+    let own = own.filter_map(|value| value.as_bytes().rsplit(|byte| *byte == b' ').next());
+    let account = account.map(|key| key.expose().as_bytes());
+    account.into_iter().chain(own)
 }
 
 /// Applies the upstream's `extra_body` to the body as the upstream gets it: after all plugins.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Method;
 use tracing::{Level, debug, enabled, info};
 use witgate_document::Operation;
 
@@ -24,6 +25,8 @@ pub(crate) struct Record {
     pub(super) id: ExchangeId,
     pub(super) kind: &'static str,
     pub(super) session: Option<Arc<str>>,
+    /// Method and path of a passthrough request, which has no other name.
+    pub(crate) passthrough: Option<(Method, String)>,
     pub(super) model: Arc<str>,
     pub(super) bytes_in: usize,
     pub(crate) bytes_out: usize,
@@ -105,6 +108,7 @@ impl Record {
             id,
             kind,
             session: None,
+            passthrough: None,
             model: "".into(),
             bytes_in: 0,
             bytes_out: 0,
@@ -264,6 +268,8 @@ impl Drop for Record {
             id = %self.id,
             session = self.session.as_deref(),
             kind = self.kind,
+            method = self.passthrough.as_ref().map(|(method, _)| method.as_str()),
+            path = self.passthrough.as_ref().map(|(_, path)| path.as_str()),
             model = some(&self.model),
             mapped = target.and_then(|(_, _, model)| some(model)),
             upstream = target.map(|(upstream, _, _)| upstream.as_str()),

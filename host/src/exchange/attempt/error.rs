@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use witgate_contract::{
     ErrorType,
@@ -22,6 +22,7 @@ use crate::{
     fault::{Blame, Fault, Kind, Retry},
     ids::UpstreamId,
     message::{Body, Failure, Request, RequestKind, Response, Target, keep_common},
+    secret,
     sse::Frame,
 };
 
@@ -130,6 +131,29 @@ impl AttemptError {
             model: Arc::clone(&target.model),
             foreign: target.is_foreign(),
         }
+    }
+
+    /// Hides keys that the upstream repeated, before plugins, the client or the log get its error.
+    pub(crate) fn hide<'a>(&mut self, keys: impl IntoIterator<Item = &'a [u8]>) {
+        for key in keys {
+            if let Some(body) = secret::hide(&self.failure.body, key) {
+                self.failure.body = body.into();
+            }
+            for value in self.failure.headers.values_mut() {
+                let hidden = secret::hide(value.as_bytes(), key);
+                if let Some(hidden) = hidden.and_then(|hidden| hidden.try_into().ok()) {
+                    *value = hidden;
+                }
+            }
+            if let Some(fault) = &mut self.fault {
+                fault.hide(key);
+            }
+        }
+    }
+
+    /// The beginning of the upstream's error, on one line.
+    pub(crate) fn reason(&self) -> String {
+        text(&self.failure.body)
     }
 
     /// Whether the upstream rejected a credential that the gateway holds, or the account itself.
@@ -313,6 +337,16 @@ impl AttemptError {
         if let Some(fault) = fault {
             return (Err(fault), without_body_headers(headers));
         }
+        // A client that followed a redirect would send its key there.
+        if let Some(to) = headers
+            .remove(LOCATION)
+            .filter(|_| (300..400).contains(&status))
+        {
+            return (
+                Err(redirect(&upstream, status, &to)),
+                without_body_headers(headers),
+            );
+        }
         match (in_envelope, StatusCode::from_u16(status)) {
             (Some(_), Ok(status)) => (Ok(whole(status, headers, body)), HeaderMap::new()),
             _ => (
@@ -402,7 +436,6 @@ fn foreign(
         }
         text => format!("upstream `{upstream}` returned status {status}: {text}"),
     };
-    // Redirects are not followed: they would carry the credential to another host.
     if !(400..600).contains(&status) {
         return Fault::upstream(Kind::InvalidResponse, what).retry(Retry::Never);
     }
@@ -420,6 +453,17 @@ fn foreign(
         },
         what,
     )
+}
+
+/// The fault for a redirect. A query is left out, because it may contain a signature.
+fn redirect(upstream: &UpstreamId, status: u16, to: &HeaderValue) -> Fault {
+    let to = String::from_utf8_lossy(to.as_bytes());
+    let to = to.split(['?', '#']).next().unwrap_or_default();
+    let what = format!(
+        "upstream `{upstream}` returned status {status}, a redirect to `{to}`: redirects are not \
+         followed, so set `base_url` to where it leads"
+    );
+    Fault::upstream(Kind::InvalidResponse, what).retry(Retry::Never)
 }
 
 fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response {
@@ -485,6 +529,32 @@ mod tests {
             fault.to_string().contains("<html>down for now</html>"),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn a_redirect_names_its_target_and_passes_no_location_on() {
+        let mut attempt_error = error(302, "", Some("ada"));
+        let to = HeaderValue::from_static("https://other.test/v1?signature=s");
+        attempt_error.failure.headers.insert(LOCATION, to);
+        let (outcome, headers) = attempt_error.into_outcome();
+        let fault = outcome.err().unwrap();
+        assert_eq!(fault.kind, Kind::InvalidResponse);
+        let text = fault.to_string();
+        assert!(text.contains("`https://other.test/v1`"), "{text}");
+        assert!(headers.is_empty(), "{headers:?}");
+    }
+
+    #[test]
+    fn a_key_that_the_upstream_repeats_is_hidden() {
+        let body = r#"{"type":"error","error":{"type":"x","message":"no key sk-of-ada"}}"#;
+        let mut attempt_error = error(400, body, Some("ada"));
+        let value = HeaderValue::from_static("Bearer sk-of-ada");
+        attempt_error.failure.headers.insert("x-seen", value);
+        attempt_error.hide([&b"sk-of-ada"[..]]);
+        assert_eq!(attempt_error.failure.headers["x-seen"], "Bearer [secret]");
+        let response = attempt_error.into_outcome().0.ok().unwrap();
+        let hidden = body.replace("sk-of-ada", "[secret]");
+        assert!(matches!(response.body, Body::Whole(body) if body == hidden));
     }
 
     #[test]
