@@ -25,6 +25,10 @@ bench *WHAT='cpu':
     cargo build --release -p witgate -p witgate-bench
     ./target/release/witgate-bench --rounds 5 {{ WHAT }}
 
+# Try the deadline clock in every order in which its threads can take their steps.
+loom:
+    RUSTFLAGS="--cfg loom" cargo test --release --manifest-path tests/loom/Cargo.toml
+
 # Check formatting, lints and dependencies.
 lint: deny
     cargo fmt --all --check

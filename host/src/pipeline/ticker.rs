@@ -1,13 +1,18 @@
 //! The deadline clock: a thread that advances the engine's epoch while plugins run.
 //!
 //! It sleeps while no plugin runs, since a plain interval thread would wake an idle process two
-//! hundred times a second. The thread looks at the number of calls and begins to wait under one
-//! lock, so no call can begin between the two: either the thread sees the call, or the call sees
-//! that the thread waits, and wakes it.
+//! hundred times a second.
+
+mod clock; // when it sleeps, and how a call wakes it
+
+/// What [`clock`] synchronises with.
+mod sync {
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+}
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -15,6 +20,8 @@ use std::{
 };
 
 use wasmtime::Engine;
+
+use self::clock::Clock;
 
 /// The resolution of deadlines. Each tick interrupts a running plugin, so fewer are cheaper.
 const TICK: Duration = Duration::from_millis(5);
@@ -28,26 +35,10 @@ pub(super) struct Ticker(Arc<Shared>);
 #[derive(Clone, Default)]
 pub(super) struct Ticks(Arc<AtomicU64>);
 
-#[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
-    /// Signalled while `asleep` is true: a call began, or the ticker stops.
-    wake: Condvar,
+    clock: Clock,
     ticks: Ticks,
 }
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct State {
-    /// Calls in progress.
-    running: usize,
-    /// The thread waits for `wake`. A call does not clear this, since the thread may find the call
-    /// over and wait again.
-    asleep: bool,
-    stop: bool,
-}
-
-/// A call in progress. While it lives, the clock ticks.
-pub(super) struct Running<'a>(&'a Shared);
 
 /// The time that a call may still take, in its own code and in the host functions that it calls.
 /// Time in which it has given its thread to others does not count.
@@ -83,16 +74,19 @@ impl Ticker {
         idle: u32,
         mut tick: impl FnMut() -> bool + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let clock = Arc::clone(&shared);
+        let shared = Arc::new(Shared {
+            clock: Clock::new(),
+            ticks: Ticks::default(),
+        });
+        let of_thread = Arc::clone(&shared);
         thread::Builder::new()
             .name("plugin-ticker".to_owned())
             .spawn(move || {
                 let mut unused = 0;
-                while let Some(running) = clock.next(unused > idle) {
+                while let Some(running) = of_thread.clock.next(unused > idle) {
                     unused = if running { 0 } else { unused + 1 };
                     thread::sleep(interval);
-                    clock.ticks.0.fetch_add(1, Relaxed);
+                    of_thread.ticks.0.fetch_add(1, Relaxed);
                     if !tick() {
                         return;
                     }
@@ -101,12 +95,9 @@ impl Ticker {
         Ok(Self(shared))
     }
 
-    /// Begins a call.
-    pub(super) fn running(&self) -> Running<'_> {
-        if self.0.state().begin() {
-            self.0.wake.notify_one();
-        }
-        Running(&self.0)
+    /// Begins a call. While the result lives, the clock ticks.
+    pub(super) fn running(&self) -> impl Sized {
+        self.0.clock.begin()
     }
 
     pub(super) fn ticks(&self) -> Ticks {
@@ -154,61 +145,15 @@ impl Turn {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a call is in progress; `None` once the ticker stops. With `sleep` it waits for a
-    /// call.
-    fn next(&self, sleep: bool) -> Option<bool> {
-        let mut state = self.state();
-        while sleep && state.sleeps() {
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        (!state.stop).then_some(state.running > 0)
-    }
-}
-
-/// Each step is taken under the lock under which the thread begins to wait.
-impl State {
-    /// Begins a call. Returns whether the thread has to be woken for it.
-    fn begin(&mut self) -> bool {
-        self.running += 1;
-        self.asleep
-    }
-
-    fn end(&mut self) {
-        self.running -= 1;
-    }
-
-    /// Whether the thread, which wants to sleep, may wait.
-    fn sleeps(&mut self) -> bool {
-        self.asleep = self.running == 0 && !self.stop;
-        self.asleep
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.state().end();
-    }
-}
-
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.0.state().stop = true;
-        self.0.wake.notify_one();
+        self.0.clock.stop();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        collections::HashSet,
         sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
         time::Instant,
     };
@@ -227,63 +172,6 @@ mod tests {
             true
         };
         (Ticker::every(Duration::ZERO, 0, tick).unwrap(), ticks)
-    }
-
-    /// What the thread of a clock that wants to sleep does next.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-    enum Thread {
-        Looks,
-        Waits { notified: bool },
-        Ticks,
-    }
-
-    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-    enum Call {
-        Begins,
-        Ends,
-        Over,
-    }
-
-    #[test]
-    fn in_no_order_of_steps_does_the_clock_sleep_through_a_call() {
-        let begin = (State::default(), Thread::Looks, [Call::Begins; 3]);
-        let mut seen = HashSet::from([begin]);
-        let mut open = vec![begin];
-        while let Some((state, thread, calls)) = open.pop() {
-            let sleeps_on = thread == Thread::Waits { notified: false };
-            assert!(
-                !sleeps_on || state.running == 0,
-                "the clock sleeps through a call: {state:?}"
-            );
-            let mut next = Vec::new();
-            let mut after = state;
-            let does = match thread {
-                Thread::Looks if after.sleeps() => Thread::Waits { notified: false },
-                Thread::Looks => Thread::Ticks,
-                // Notified or not, since a condition variable may wake a thread without a cause.
-                Thread::Waits { .. } | Thread::Ticks => Thread::Looks,
-            };
-            next.push((after, does, calls));
-            for (index, call) in calls.into_iter().enumerate() {
-                let (mut after, mut does, mut calls) = (state, thread, calls);
-                calls[index] = match call {
-                    Call::Begins => {
-                        if after.begin() && matches!(does, Thread::Waits { .. }) {
-                            does = Thread::Waits { notified: true };
-                        }
-                        Call::Ends
-                    }
-                    Call::Ends => {
-                        after.end();
-                        Call::Over
-                    }
-                    Call::Over => continue,
-                };
-                next.push((after, does, calls));
-            }
-            open.extend(next.into_iter().filter(|step| seen.insert(*step)));
-        }
-        assert!(seen.len() > 50, "{} states", seen.len());
     }
 
     #[test]
@@ -321,7 +209,7 @@ mod tests {
     #[track_caller]
     fn falls_asleep(ticker: &Ticker) {
         let begun = Instant::now();
-        while !ticker.0.state().asleep {
+        while !ticker.0.clock.is_asleep() {
             assert!(begun.elapsed() < LIMIT, "the clock does not sleep");
             thread::yield_now();
         }
