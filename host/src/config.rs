@@ -186,7 +186,7 @@ pub(crate) struct Upstream {
     pub(crate) dialect: Arc<str>,
     /// The features that it lacks on every route.
     pub(crate) lacks: BTreeSet<String>,
-    /// The features that it lacks on a route with other upstreams.
+    /// The features that it lacks if there are other upstreams.
     pub(crate) lacks_beside_others: BTreeSet<String>,
     /// The models to list if the upstream has no list.
     pub(crate) models: Vec<String>,

@@ -123,6 +123,47 @@ fn a_thought_of_another_protocol_is_not_sent_to_anthropic() {
     anthropic.last().has_body(carrying_on(&blocks[1], false));
 }
 
+/// A session whose turns are on two routes: the gateway knows which upstream signed what.
+#[test]
+fn a_session_that_moves_to_another_route_needs_one_request_per_turn() {
+    let anthropic = Upstream::with(|_| signed(true));
+    let chunk = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"ls","args":{}},"thoughtSignature":"T3du"}]},"finishReason":"STOP"}]}"#;
+    let google = Upstream::with(move |_| Answer::sse(&format!("data: {chunk}\n\n")));
+    let account = "accounts = [{ name = \"ada\", key = \"k\" }]";
+    let gateway = Gateway::echo()
+        .upstream(
+            "anthropic",
+            &anthropic,
+            &format!("preset = \"anthropic\"\n{account}"),
+        )
+        .upstream(
+            "google",
+            &google,
+            &format!("preset = \"gemini\"\n{account}"),
+        )
+        .route("claude-*", &["anthropic"])
+        .route("gemini-*", &["google"])
+        .start();
+    say(&gateway, "s", HELLO.replacen('{', "{\"stream\":true,", 1)).has_status(200);
+
+    let text = r#"{"type":"text","text":"A"}"#;
+    let turn = |blocks: &str| {
+        carrying_on(blocks, true).replacen("claude-opus-5-5", "gemini-3.1-pro-preview", 1)
+    };
+    say(&gateway, "s", turn(&format!("{SIGNED},{text}")))
+        .has_status(200)
+        .has("T3du");
+    let own = r#"{"type":"thinking","thinking":"","signature":"T3du"},{"type":"tool_use","id":"a","name":"ls","input":{}}"#;
+    say(&gateway, "s", turn(&format!("{SIGNED},{text},{own}"))).has_status(200);
+
+    let received = google.received();
+    assert_eq!(received.len(), 2, "none was rejected");
+    for request in &received {
+        assert!(!request.text().contains("c2ln"), "{}", request.text());
+    }
+    assert!(received[1].text().contains("T3du"));
+}
+
 #[test]
 fn a_rejected_signature_is_retried_once_without_thinking() {
     let upstream = Upstream::script([Answer::json(400, REFUSED)]);

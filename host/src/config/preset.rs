@@ -11,7 +11,7 @@ pub(super) struct Preset {
     pub(super) auth: AuthStyle,
     /// The features that it lacks on every route.
     pub(super) lacks: &'static [&'static str],
-    /// The features that it lacks on a route with other upstreams.
+    /// The features that it lacks if there are other upstreams.
     pub(super) lacks_beside_others: &'static [&'static str],
     /// The plugin and its setting that lists upstreams of this kind.
     pub(super) listed_in: Option<(&'static str, &'static str)>,

@@ -106,7 +106,7 @@ fn target(snapshot: &Snapshot, index: usize) -> Option<Target> {
         model: "".into(),
         requested_model: "".into(),
         attempt: 1,
-        lacks: snapshot.lacks(index, false),
+        lacks: snapshot.lacks(index),
     })
 }
 

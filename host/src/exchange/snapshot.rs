@@ -19,8 +19,8 @@ pub(crate) struct Snapshot {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) accounts: Arc<Accounts>,
     pub(super) causes: Arc<Causes>,
-    /// By upstream: what it lacks on its own, and in a route with other upstreams.
-    lacks: Vec<[Arc<BTreeSet<String>>; 2]>,
+    /// By upstream: what it lacks.
+    lacks: Vec<Arc<BTreeSet<String>>>,
 }
 
 impl Snapshot {
@@ -47,7 +47,12 @@ impl Snapshot {
                 previous.map(|previous| &*previous.accounts),
             )),
         };
-        let lacks = upstreams.iter().map(lacks).collect();
+        // A session can move to any other upstream, also by another route.
+        let beside_others = upstreams.iter().count() > 1;
+        let lacks = upstreams
+            .iter()
+            .map(|upstream| lacks(upstream, beside_others))
+            .collect();
         Ok(Self {
             config,
             catalog,
@@ -60,12 +65,9 @@ impl Snapshot {
         })
     }
 
-    /// What an upstream lacks, on its own or in a route with other upstreams.
-    pub(super) fn lacks(&self, upstream: usize, beside_others: bool) -> Arc<BTreeSet<String>> {
-        let both = self.lacks.get(upstream);
-        both.map_or_else(Arc::default, |both| {
-            Arc::clone(&both[usize::from(beside_others)])
-        })
+    /// What an upstream lacks.
+    pub(super) fn lacks(&self, upstream: usize) -> Arc<BTreeSet<String>> {
+        self.lacks.get(upstream).cloned().unwrap_or_default()
     }
 }
 
@@ -88,11 +90,10 @@ fn with_fetch(upstreams: &Arc<Upstreams>) -> Vec<(config::Upstream, Fetch)> {
     each.collect()
 }
 
-fn lacks(upstream: &Upstream) -> [Arc<BTreeSet<String>>; 2] {
-    let alone = &upstream.config.lacks;
-    let beside = alone
-        .union(&upstream.config.lacks_beside_others)
-        .cloned()
-        .collect();
-    [Arc::new(alone.clone()), Arc::new(beside)]
+fn lacks(upstream: &Upstream, beside_others: bool) -> Arc<BTreeSet<String>> {
+    let mut lacks = upstream.config.lacks.clone();
+    if beside_others {
+        lacks.extend(upstream.config.lacks_beside_others.iter().cloned());
+    }
+    Arc::new(lacks)
 }

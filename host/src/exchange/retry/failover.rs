@@ -449,7 +449,6 @@ fn thread_not_found() -> Fault {
 fn targets(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Target> {
     let destinations = destinations(&snapshot.config, model, snapshot.upstreams.iter().count());
     let first = destinations.first().map(|to| to.upstream);
-    let beside_others = destinations.iter().any(|to| Some(to.upstream) != first);
     let targets = destinations.into_iter().filter_map(|to| {
         // The client's own credential is sent to the first upstream only, so any other upstream
         // needs accounts.
@@ -465,7 +464,7 @@ fn targets(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Targ
             model: to.model.map_or_else(|| Arc::clone(model), Arc::from),
             requested_model: Arc::clone(&request.requested_model),
             attempt: 1,
-            lacks: snapshot.lacks(to.upstream, beside_others),
+            lacks: snapshot.lacks(to.upstream),
         })
     });
     targets.collect()
