@@ -164,6 +164,43 @@ fn a_session_that_moves_to_another_route_needs_one_request_per_turn() {
     assert!(received[1].text().contains("T3du"));
 }
 
+/// A session that another gateway began: Gemini does not say which signature it rejects.
+#[test]
+fn a_session_that_began_elsewhere_has_one_rejected_request() {
+    let chunk = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"ls","args":{}},"thoughtSignature":"T3du"}]},"finishReason":"STOP"}]}"#;
+    let corrupted = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"Corrupted thought signature."}}"#;
+    let google = Upstream::with(
+        move |request| match request.text().contains("RWxzZXdoZXJl") {
+            true => Answer::json(400, corrupted),
+            false => Answer::sse(&format!("data: {chunk}\n\n")),
+        },
+    );
+    let account = "accounts = [{ name = \"ada\", key = \"k\" }]";
+    let gateway = Gateway::echo()
+        .upstream(
+            "google",
+            &google,
+            &format!("preset = \"gemini\"\n{account}"),
+        )
+        .route("*", &["google/gemini-3.1-pro-preview"])
+        .start();
+    let block = |signature: &str, id: &str| {
+        format!(
+            r#"{{"type":"thinking","thinking":"","signature":"{signature}"}},{{"type":"tool_use","id":"{id}","name":"ls","input":{{}}}}"#
+        )
+    };
+    let mut blocks = block(&"RWxzZXdoZXJl".repeat(40), "a");
+    for turn in 1..=3 {
+        say(&gateway, "s", carrying_on(&blocks, true))
+            .has_status(200)
+            .has("T3du");
+        assert_eq!(google.received().len(), 1 + turn, "one was rejected");
+        blocks = format!("{blocks},{}", block("T3du", &format!("own{turn}")));
+    }
+    let last = google.last().text();
+    assert_eq!(last.matches("T3du").count(), 2, "{last}");
+}
+
 #[test]
 fn a_rejected_signature_is_retried_once_without_thinking() {
     let upstream = Upstream::script([Answer::json(400, REFUSED)]);
