@@ -7,7 +7,7 @@ mod support;
 use naive::{apply, values_equal};
 use proptest::prelude::*;
 use serde_json::Value;
-use support::{Chance, Json, json, name, text};
+use support::{Chance, Json, json, lists, name, text};
 use witgate_document::{Document, Operation, Path};
 
 fn everything(document: &Document) -> Vec<String> {
@@ -18,24 +18,6 @@ fn everything(document: &Document) -> Vec<String> {
             .expect("valid"),
     );
     all
-}
-
-/// A text with arrays of up to 44 elements, long enough for the index to record their ends.
-fn lists() -> impl Strategy<Value = String> {
-    let list = |inner: BoxedStrategy<Json>| {
-        prop_oneof![
-            3 => prop::collection::vec(inner.clone(), 0..6),
-            1 => prop::collection::vec(inner, 6..45),
-        ]
-        .prop_map(Json::List)
-    };
-    let inner = prop_oneof![2 => json(), 1 => list(json().boxed())];
-    let list = list(inner.boxed());
-    let json = prop_oneof![
-        3 => list.clone(),
-        1 => (name(), list).prop_map(|(name, list)| Json::Object(vec![(name, list)])),
-    ];
-    (json, any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
 }
 
 /// Returns the offset of a slice in `whole`.
