@@ -11,6 +11,9 @@ use witgate_contract::{event, limits};
 
 use crate::message::Event;
 
+#[cfg(test)]
+mod properties;
+
 /// Splits a stream of chunks into frames.
 ///
 /// The frames and [`Decoder::rest`], joined, are the stream. Only events that a server has separated

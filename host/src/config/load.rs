@@ -337,4 +337,6 @@ fn cache_folder(env: Env<'_>) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

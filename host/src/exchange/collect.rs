@@ -3,6 +3,8 @@
 //! Values are never parsed and written again: they are what the upstream sent, piece by piece.
 
 mod partial; // JSON that was cut, closed
+#[cfg(test)]
+mod properties;
 
 use std::collections::HashMap;
 

@@ -1,0 +1,61 @@
+//! What holds for every stream of bytes.
+
+use proptest::{prelude::*, sample::Index};
+
+use super::*;
+
+fn streams() -> impl Strategy<Value = Bytes> {
+    let piece = proptest::sample::select(vec![
+        &b"data: "[..],
+        b"data",
+        b"event: ping",
+        b":",
+        b": a comment",
+        b"id: 7",
+        b"retry: 5",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"{\"type\":\"message_stop\"}",
+        b"[DONE]",
+        b"x",
+        b"\0",
+        b"\xef\xbb\xbf",
+        b"\xed\xa0\x80\xff",
+    ]);
+    proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat().into())
+}
+
+/// The frames of a stream, and what is left.
+fn frames(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<Frame>, Bytes) {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        decoder.push(chunk);
+        frames.extend(std::iter::from_fn(|| decoder.next_frame()));
+    }
+    (frames, decoder.rest())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn events_and_bytes_are_the_same_however_a_stream_is_cut(
+        stream in streams(),
+        cuts in proptest::collection::vec(any::<Index>(), 0..6),
+    ) {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let chunks = cuts.windows(2).map(|cut| stream.slice(cut[0]..cut[1]));
+        let (cut, rest) = frames(chunks);
+        let (whole, _) = frames([stream.clone()]);
+        let events = |frames: &[Frame]| frames.iter().map(Frame::event).collect::<Vec<_>>();
+        prop_assert_eq!(events(&cut), events(&whole));
+        let mut joined: Vec<u8> = cut.into_iter().flat_map(Frame::into_raw).collect();
+        joined.extend_from_slice(&rest);
+        prop_assert_eq!(joined, stream);
+    }
+}
