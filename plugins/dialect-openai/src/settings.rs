@@ -259,6 +259,18 @@ mod tests {
                 "settings: unknown variant `on`, expected one of `none`, `reasoning_content`, `reasoning`",
             ),
             (
+                json!({"response_format": "xml"}),
+                "settings: unknown variant `xml`, expected one of `json_schema`, `json_object`, `none`",
+            ),
+            (
+                json!({"tool_choice": "any"}),
+                "settings: unknown variant `any`, expected one of `named`, `required`, `auto`, `none`",
+            ),
+            (
+                json!({"overflow_wordings": "full"}),
+                "settings: invalid type: string \"full\", expected a sequence",
+            ),
+            (
                 json!({"files": "yes"}),
                 "settings: invalid type: string \"yes\", expected a boolean",
             ),

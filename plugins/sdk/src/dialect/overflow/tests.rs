@@ -554,3 +554,11 @@ fn the_limit_of_the_response_is_read_in_any_words() {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn only_the_beginning_of_a_message_is_read() {
+    let overflow = "Prompt exceeds max length";
+    let sent = " 'it's \"".repeat(20_000);
+    assert!(Overflow::read(&format!("{overflow}. {sent}")).is_some());
+    assert_eq!(Overflow::read(&format!("{sent}. {overflow}")), None);
+}

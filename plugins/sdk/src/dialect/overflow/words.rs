@@ -38,7 +38,11 @@ const MEMBERS: &[&str] = &[
 /// What precedes a quotation that is the message itself: keys of a nested error, and exceptions.
 const BEFORE_MESSAGE: &[&str] = &["message", "error", "detail", "msg", "exception", "reason"];
 
+/// A message says what is wrong at its beginning. The rest may be as long as what was sent.
+const MOST_CHARS: usize = 4_096;
+
 pub(super) fn tokens(text: &str) -> Vec<Token> {
+    let text: String = text.chars().take(MOST_CHARS).collect();
     let text = text.to_lowercase().replace("\\n", "\n").replace('\\', "");
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
