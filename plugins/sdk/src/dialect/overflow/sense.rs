@@ -1,6 +1,6 @@
 //! Whether a message says that a prompt is too long for the model's context.
 
-use super::words::Token;
+use super::{counts, words::Token};
 
 /// What is too long.
 const INPUT: &[&str] = &[
@@ -15,6 +15,20 @@ const INPUT: &[&str] = &[
     "history",
     "transcript",
     "chat",
+];
+
+/// What may be the prompt, if the sentence measures it in tokens or for a model.
+const TEXT: &[&str] = &["text", "texts", "message", "sequence", "request"];
+
+/// Codes that some servers send as the message.
+const CODES: &[&str] = &[
+    "context_length_exceeded",
+    "context_window_exceeded",
+    "model_context_window_exceeded",
+    "exceed_context_size",
+    "exceed_context_size_error",
+    "prompt_too_long",
+    "input_too_long",
 ];
 
 /// What is limited for other reasons.
@@ -68,6 +82,9 @@ const OTHER: &[&str] = &[
     "body",
     "payload",
     "temperature",
+    "session",
+    "sessions",
+    "queue",
 ];
 
 /// The measure: how long something is, or may be.
@@ -116,14 +133,40 @@ const EXCEEDS_PHRASES: &[&[&str]] = &[
     &["ran", "out"],
     &["out", "of"],
     &["is", "full"],
+    &["window", "full"],
+    &["context", "full"],
     &["must", "be", "<"],
     &["should", "be", "["],
 ];
 
-/// Words of rate limits and of bills.
+/// Words of rate limits, of bills, and of time that ran out.
 const RATES: &[&str] = &[
-    "minute", "min", "hour", "day", "tpm", "rpm", "tpd", "quota", "quotas", "credits", "credit",
-    "afford", "balance", "billing",
+    "minute",
+    "daily",
+    "monthly",
+    "min",
+    "hour",
+    "day",
+    "tpm",
+    "rpm",
+    "tpd",
+    "quota",
+    "quotas",
+    "credits",
+    "credit",
+    "afford",
+    "balance",
+    "billing",
+    "deadline",
+    "timeout",
+    "timed",
+    "seconds",
+    "canceled",
+    "cancelled",
+    "throttling",
+    "throttled",
+    "concurrency",
+    "concurrent",
 ];
 
 /// The same in Chinese, which has no spaces between words.
@@ -135,12 +178,14 @@ pub(super) fn is_overflow(tokens: &[Token]) -> bool {
         return false;
     }
     let mut sentences = tokens.split(|token| *token == Token::Stop);
-    sentences.any(|sentence| {
-        exceeds(sentence)
-            || states_limit(sentence)
-            || asks_to_shorten(sentence)
-            || in_chinese(sentence)
-    })
+    is_bare_code(tokens)
+        || by_numbers(tokens)
+        || sentences.any(|sentence| {
+            exceeds(sentence)
+                || states_limit(sentence)
+                || asks_to_shorten(sentence)
+                || in_chinese(sentence)
+        })
 }
 
 /// Whether a message names the response's length.
@@ -170,6 +215,34 @@ pub(super) fn names_output(tokens: &[Token]) -> bool {
     tokens.iter().any(is_member) || tokens.windows(2).any(is_phrase)
 }
 
+/// A message that is a code, alone or after "error:" or in parentheses.
+fn is_bare_code(tokens: &[Token]) -> bool {
+    let is_code = |token: &Token| token.is_any(CODES);
+    match tokens {
+        [code] => is_code(code),
+        [error, Token::Sign(':'), code, ..] if error.is_any(&["error", "code"]) => is_code(code),
+        _ => tokens
+            .windows(2)
+            .any(|pair| pair[0] == Token::Sign('(') && is_code(&pair[1])),
+    }
+}
+
+/// "Your prompt has 9000 tokens, and the model's context window 8192": the numbers say it.
+fn by_numbers(tokens: &[Token]) -> bool {
+    let has = |words: &[&str]| tokens.iter().any(|token| token.is_any(words));
+    let about_other = tokens
+        .iter()
+        .any(|token| matches!(Thing::of(token), Some(Thing::Output | Thing::Other)));
+    let overflow = counts::overflow(tokens, None);
+    !about_other
+        && has(INPUT)
+        && has(&["token", "tokens"])
+        && (has_context(tokens) || has_limit(tokens))
+        && overflow
+            .limit
+            .is_some_and(|limit| overflow.prompt > Some(limit))
+}
+
 /// The words of a code, whose sense is the same: `context_length_exceeded`.
 pub(super) fn is_code(code: &str) -> bool {
     let words = code_words(code);
@@ -178,7 +251,7 @@ pub(super) fn is_code(code: &str) -> bool {
         .windows(2)
         .any(|pair| pair[0] == "too" && matches!(pair[1].as_str(), "long" | "large"));
     let about_input = has(&["context", "prompt", "input"]);
-    about_input && (has(EXCEEDS) || too_long)
+    about_input && (has(EXCEEDS) || too_long) && !has(RATES) && !has(&["rate"])
 }
 
 /// Splits a code at its signs, and at capitals if it has no signs.
@@ -227,7 +300,7 @@ fn exceeds(sentence: &[Token]) -> bool {
 
 /// The length of the phrase that begins here and says that something exceeds something.
 fn excess_at(sentence: &[Token], at: usize) -> Option<usize> {
-    if sentence[at].is_any(EXCEEDS) {
+    if sentence[at].is_any(EXCEEDS) || is_greater_sign(sentence, at) {
         return Some(1);
     }
     let phrase = EXCEEDS_PHRASES.iter().find(|phrase| {
@@ -240,6 +313,16 @@ fn excess_at(sentence: &[Token], at: usize) -> Option<usize> {
     Some(phrase.len())
 }
 
+/// `9000 > 8192`, and not the end of a tag such as `<400>`.
+fn is_greater_sign(sentence: &[Token], at: usize) -> bool {
+    match &sentence[..=at] {
+        [.., Token::Sign('<'), Token::Number(_), Token::Sign('>')] => false,
+        [.., Token::Number(_) | Token::Sign(')'), Token::Sign('>')] => true,
+        [.., unit, Token::Sign('>')] => unit.is("tokens"),
+        _ => false,
+    }
+}
+
 fn is_word_or_sign(token: &Token, word: &str) -> bool {
     match token {
         Token::Sign(sign) => word.chars().eq([*sign]),
@@ -249,40 +332,60 @@ fn is_word_or_sign(token: &Token, word: &str) -> bool {
 
 /// Whether the prompt is what exceeds: the last thing named before, or else the first one after.
 fn is_about_input(before: &[Token], phrase: &[Token], after: &[Token]) -> bool {
-    let counts_tokens =
-        |part: &[Token]| part.iter().any(|token| token.is_any(&["token", "tokens"]));
-    let has_input = |part: &[Token]| part.iter().any(|token| token.is_any(INPUT));
-    if phrase.first().is_some_and(|token| token.is("too")) && phrase[1].is("many") {
-        // Too many of what?
-        let of = after
-            .iter()
-            .take(3)
-            .position(|token| token.is_any(&["token", "tokens"]));
-        return of.is_some() && (has_input(before) || has_input(after));
+    if matches!(phrase, [too, many] if too.is("too") && many.is("many")) {
+        return counts_tokens(&after[..after.len().min(3)])
+            && (has_input(before) || has_input(after));
     }
     match before.iter().rev().find_map(Thing::of) {
-        Some(Thing::Input) => !limits_other(after),
-        Some(Thing::Output) => {
-            has_input(before) && (has_context(after) || before.contains(&Token::Sign('+')))
-        }
+        Some(Thing::Input) => !limits_other(after) && !counts_other(before),
+        Some(Thing::Output) => has_input(before) && (has_context(after) || is_sum(before)),
         Some(Thing::Other) => counts_tokens(before) && (has_input(after) || has_limit(after)),
-        None if after
-            .iter()
-            .any(|token| Thing::of(token) == Some(Thing::Output)) =>
-        {
-            has_context(after)
-        }
-        // "Total tokens exceed the model's limit", "Your request exceeded the model token limit".
-        None => match after.iter().find_map(Thing::of) {
-            Some(Thing::Input) => true,
-            Some(_) => false,
-            None => {
-                (counts_tokens(before) || has_request(before))
-                    && has_limit(after)
-                    && (counts_tokens(after) || has_model(after))
-            }
-        },
+        None => is_unnamed_input(before, phrase, after),
     }
+}
+
+/// "Total tokens exceed the model's limit", "Your request exceeded the model token limit", "The text
+/// is too long for this model".
+fn is_unnamed_input(before: &[Token], phrase: &[Token], after: &[Token]) -> bool {
+    if after
+        .iter()
+        .any(|token| Thing::of(token) == Some(Thing::Output))
+    {
+        return has_context(after);
+    }
+    if let Some(thing) = after.iter().find_map(Thing::of) {
+        return thing == Thing::Input;
+    }
+    let by_model = counts_tokens(after) || has_model(after);
+    let has = |words: &[&str]| before.iter().any(|token| token.is_any(words));
+    let counted = counts_tokens(before) && has(&["count", "total"]) && has_limit(after);
+    let limited = (counts_tokens(before) || has(&["request", "requested"])) && has_limit(after);
+    let too_long = has(TEXT) && !has(&["stop"]) && phrase[0].is("too");
+    let token_limit = matches!(before, [.., token, limit] if counts_tokens(std::slice::from_ref(token)) && limit.is("limit"));
+    counted || token_limit || by_model && (limited || too_long)
+}
+
+/// "The number of images in the prompt".
+fn counts_other(before: &[Token]) -> bool {
+    let is_count = |words: &[Token]| {
+        words[0].is("number") && words[1].is("of") && Thing::of(&words[2]) == Some(Thing::Other)
+    };
+    before.windows(3).any(is_count) || before.iter().any(|token| token.is("batch"))
+}
+
+fn counts_tokens(part: &[Token]) -> bool {
+    part.iter().any(|token| token.is_any(&["token", "tokens"]))
+}
+
+fn has_input(part: &[Token]) -> bool {
+    part.iter().any(|token| token.is_any(INPUT))
+}
+
+/// "prompt tokens plus max_tokens"
+fn is_sum(part: &[Token]) -> bool {
+    let words = ["sum", "plus", "total", "combined", "together"];
+    part.iter()
+        .any(|token| *token == Token::Sign('+') || token.is_any(&words))
 }
 
 /// What a noun names.
@@ -322,11 +425,6 @@ fn has_model(part: &[Token]) -> bool {
         .any(|token| token.is_any(&["model", "model's", "models"]))
 }
 
-fn has_request(part: &[Token]) -> bool {
-    part.iter()
-        .any(|token| token.is_any(&["request", "requested"]))
-}
-
 /// "the maximum number of images", "the maximum nesting depth".
 fn limits_other(after: &[Token]) -> bool {
     let first = after.iter().find(|token| {
@@ -346,7 +444,7 @@ fn states_limit(sentence: &[Token]) -> bool {
             && words[2].is_any(&measure)
     }) && sentence
         .iter()
-        .any(|token| matches!(token, Token::Number(number) if *number >= super::counts::LEAST))
+        .any(|token| matches!(token, Token::Number(number) if *number >= counts::LEAST))
 }
 
 /// "Please reduce the length of the messages."

@@ -345,9 +345,112 @@ fn overflows_are_recognised_in_the_words_of_many_servers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Wordings of no particular server: any other has to be understood, too.
+const MORE_OVERFLOWS: &[&str] = &[
+    "context_length_exceeded",
+    "Error: context_length_exceeded",
+    "context length exceeded",
+    "Context window full",
+    "Token limit exceeded",
+    "The total token count of the request exceeds the model's context window",
+    "This model has a maximum context of 32768 tokens, you sent 40000",
+    "Request exceeds context length",
+    "your prompt contains 9000 tokens but the model's context window is only 8192 tokens",
+    "Prompt (9000 tokens) does not fit in context (8192 tokens)",
+    "The maximum number of input tokens is 8192, received 9000",
+    "Maximum input length exceeded: 9000 > 8192",
+    "Input tokens (9000) + max_tokens (4096) > context window (8192)",
+    "This request's messages have 250000 tokens; the limit of the model is 200000",
+    "input length 9000 must be smaller than 8192 tokens",
+    "Too many input tokens: 9000 (max 8192)",
+    "The text is too long for this model: 9000 tokens, limit 8192",
+    "total message token length exceed model limit",
+    "messages too long",
+    "Message is too long for the model",
+    "The number of input tokens 9000 exceeds max_model_len 8192",
+    "ValueError: Input length of 9000 is longer than max length of 8192",
+    "Requested tokens (9000) exceed context window of 8192",
+    "The context is too long",
+    "Prompt length exceeds the maximum allowed length of 8192 tokens",
+    "prompt has 9000 tokens, n_ctx=8192: context overflow",
+    "Error rendering prompt: exceeds context",
+    "请求的输入长度超过了模型的最大限制",
+    "We could not process your request: the conversation history exceeds this model's maximum context length.",
+    "{\"error\":{\"message\":\"This model's maximum context length is 200000 tokens. However, your messages resulted in 250000 tokens.\"}}",
+    "Your prompt is 9000 tokens, which is longer than the 8192-token limit",
+    "Requested token count (9000) exceeds the maximum of 8192.",
+    "Input too large: 250000 tokens; context window 200000",
+    "The sum of prompt tokens (9000) and max_tokens (4096) exceeds 8192",
+    "Context overflow: prompt is 9000 tokens, window is 8192",
+    "Requested input length 9000 exceeds maximum input length 8192",
+    "exceeds maximum context",
+    "Number of tokens (9000) exceeded maximum context length (8192).",
+    "sequence too long: 9000 > 8192 tokens",
+    "Error: input of 9000 tokens over model max of 8192",
+];
+
+/// Errors that share words with an overflow.
+const MORE_OTHERS: &[&str] = &[
+    "Stop sequence is too long for this model",
+    "Invalid message: tool message is too long for function name",
+    "Message text too long: maximum 5000 characters",
+    "Text exceeds the maximum number of characters",
+    "Token expired; limit your requests",
+    "Invalid token",
+    "The token limit for max_tokens exceeded: 32000 > 8192",
+    "Your daily token limit exceeded",
+    "Token limit exceeded, please wait",
+    "Input should be less than or equal to 2",
+    "temperature 2.5 > 2",
+    "<400> InternalError.Algo.InvalidParameter: The input messages do not contain elements with the role of user",
+    "<429> Throttling: too many input tokens",
+    "The tools array exceeds the maximum of 128 for this model",
+    "tool description exceeds the maximum of 1024 tokens",
+    "Function name exceeds 64",
+    "The number of images in the input exceeds the limit of 10",
+    "Invalid image: larger than the maximum size for the model",
+    "Your prompt was rejected by the content filter",
+    "Input contains more than one system message",
+    "messages must contain at most one system message",
+    "The prompt must contain the word json to use response_format",
+    "context deadline exceeded",
+    "context canceled",
+    "upstream request timeout: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+    "Request timed out while the model was processing the prompt: exceeded 600 seconds",
+    "Concurrency limit exceeded for model",
+    "model overloaded: request queue length exceeded maximum",
+    "max_tokens 32000 larger than the model limit 8192 tokens",
+    "Requested 32000 output tokens, the model supports 8192 tokens",
+    "Unknown tool: context_length_exceeded",
+    "the batch size of input exceeds the limit",
+    "input must have less than 2048 items",
+    "chat session limit exceeded",
+    "conversation not found: exceeded retention of 30 days",
+    "history has more than one tool result for the call",
+    "prompt_cache_key exceeds maximum length",
+    "The prompt template has more than one variable",
+    "input.messages: too many tool calls, at most 128",
+    "Unexpected token < in JSON at position 0",
+    "Unexpected token in prompt: more than one <image> at 3000",
+    "budget_tokens 40000 must be less than max_tokens 32000",
+    "API key exceeds token limit budget",
+    "grammar is too large for the model",
+    "Schema is too long for this model: 9000 tokens",
+];
+
+#[test]
+fn wordings_of_no_particular_server_are_understood() {
+    let missed = MORE_OVERFLOWS
+        .iter()
+        .filter(|text| Overflow::read(text).is_none());
+    let wrong: Vec<_> = missed.copied().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn other_errors_are_not_taken_for_overflows() {
-    let taken = OTHERS.iter().filter(|text| Overflow::read(text).is_some());
+    let others = OTHERS.iter().chain(MORE_OTHERS);
+    let taken = others.filter(|text| Overflow::read(text).is_some());
     let wrong: Vec<_> = taken.copied().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -414,6 +517,8 @@ fn codes_are_read_by_their_words() {
         "insufficient_quota",
         "string_above_max_length",
         "context_not_found",
+        "context_deadline_exceeded",
+        "input_rate_exceeded",
         "request_too_large",
     ] {
         assert!(!Overflow::is_code(code), "{code}");
