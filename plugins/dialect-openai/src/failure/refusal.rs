@@ -33,6 +33,8 @@ const REFUSING: &[&str] = &[
     "no longer",
     "extra inputs",
     "expected",
+    "did not match",
+    "received ",
     "got ",
 ];
 

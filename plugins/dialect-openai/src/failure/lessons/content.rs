@@ -12,7 +12,8 @@ pub(super) fn reasoning(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
     let missing = [
         "back",
         "missing",
-        "required",
+        "require",
+        "empty",
         "must ",
         "need",
         "lack",
@@ -52,6 +53,8 @@ pub(super) fn images(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
         "visual",
         "multimodal",
         "multi-modal",
+        "text-only",
+        "text only",
     ];
     // About this image, not about images.
     let about_one = [
@@ -73,7 +76,7 @@ pub(super) fn images(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
     ];
     let refused = refusal.refuses()
         || refusal.says(&[
-            "no endpoints found",
+            "no endpoint",
             "text only",
             "text-only",
             "not a multimodal",
@@ -105,6 +108,7 @@ pub(super) fn parts(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
     let about_content = refusal.says(&["content"]) || refusal.reported.param.contains("content");
     let wants_text = refusal.says(&[
         "valid string",
+        "type string",
         "must be a string",
         "should be a string",
         "expected a string",

@@ -39,6 +39,7 @@ fn supported(message: &str, sent: &str) -> Vec<String> {
         "only supports",
         "only support",
         "available",
+        "only",
     ];
     let list = before
         .iter()

@@ -16,6 +16,9 @@ pub(super) fn limit(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
     if let Some(least) = least(refusal, asked) {
         return Some(Lesson::LeastOutput(least));
     }
+    if refusal.says(&["instead"]) && refusal.says(&[sent.other().name()]) {
+        return Some(Lesson::MaxTokens(sent.other()));
+    }
     let named = members::first_refused(refusal, &[sent.name()])?;
     (named == sent.name()).then_some(Lesson::MaxTokens(sent.other()))
 }

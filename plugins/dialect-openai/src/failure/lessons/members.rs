@@ -15,6 +15,8 @@ const REFUSING: &[&str] = &[
     "not allowed",
     "is allowed",
     "not available",
+    "not valid",
+    "not a valid",
     "unavailable",
     "not accept",
     "not implemented",
@@ -45,6 +47,10 @@ const FIXED: &[&str] = &[
     "default (1)",
     "fixed",
     "only default",
+    "must equal 1",
+    "may only",
+    "only supports",
+    "only support",
 ];
 
 /// Words by which a message refuses two members only together.

@@ -26,8 +26,10 @@ const SYSTEM: &[&str] = &[
 ];
 
 pub(super) fn roles(refusal: &Refusal<'_>, used: &Used) -> Option<Lesson> {
-    let alternate = refusal.says(&["alternat"]) && refusal.says(&["role", "user", "assistant"]);
-    let about_system = refusal.says(SYSTEM) && refusal.refuses();
+    let alternate =
+        refusal.says(&["alternat"]) && refusal.says(&["role", "user", "assistant", "message"]);
+    let names_system = refusal.says(SYSTEM) || refusal.says(&["role"]) && refusal.says(&["system"]);
+    let about_system = names_system && refusal.refuses();
     let only_first = refusal.says(&["beginning", "at the start", "first message", "be first"]);
     if about_system && only_first && used.mid_system && !alternate {
         return Some(Lesson::SystemFirst);
@@ -51,6 +53,7 @@ fn is_about_user_after_tool(refusal: &Refusal<'_>) -> bool {
         "follow a tool",
         "follow tool",
         "following a tool",
+        "tool message must be followed by",
     ];
     refusal.says(&["user"]) && refusal.says(&after) && refusal.refuses()
 }

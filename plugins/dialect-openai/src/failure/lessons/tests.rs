@@ -82,6 +82,21 @@ fn a_rejected_member_is_left_out() {
             without("temperature"),
         ),
         (
+            "`temperature` may only be set to 1 when thinking is enabled",
+            "",
+            without("temperature"),
+        ),
+        (
+            "Invalid value for 'temperature': 0.5. This model only supports 1.",
+            "",
+            without("temperature"),
+        ),
+        (
+            "parallel_tool_calls is not a valid parameter",
+            "",
+            without("parallel_tool_calls"),
+        ),
+        (
             "`temperature` is deprecated for this model.",
             "",
             without("temperature"),
@@ -190,6 +205,10 @@ fn the_order_of_roles_is_learned() {
             "Unexpected role 'system' after role 'user'",
             "roles must alternate between \"user\" and \"assistant\", but found multiple \"user\" roles in a row",
             "messages[3].role: unknown variant `system`, expected one of `user`, `assistant`, `tool`",
+            "messages: role must be one of user/assistant/tool, received \"system\"",
+            "Invalid 'messages[3].role': did not match any of the expected values: system",
+            "System messages are only allowed at index 0",
+            "'messages' must alternate",
         ],
     );
     all_teach(
@@ -197,6 +216,7 @@ fn the_order_of_roles_is_learned() {
         &[
             "Unexpected role 'user' after role 'tool'",
             "a user message cannot follow a tool message",
+            "Tool message must be followed by assistant message, got user",
         ],
     );
     let strict = Used {
@@ -229,6 +249,8 @@ fn the_member_for_thinking_is_learned() {
             "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
             "assistant message with tool_calls lacks reasoning_content",
             "reasoning_content is required for messages with tool calls",
+            "thinking mode requires reasoning_content in history",
+            "The reasoning_content in message 3 cannot be empty",
         ],
     );
     let sent = Used {
@@ -258,6 +280,11 @@ fn a_refused_tool_choice_is_learned() {
         ),
         (
             "The tool_choice parameter does not support being set to required or object in thinking mode",
+            "",
+            to(ToolForce::Auto),
+        ),
+        (
+            "tool_choice must be 'auto' or 'none'",
             "",
             to(ToolForce::Auto),
         ),
@@ -317,6 +344,8 @@ fn refused_images_are_learned_and_a_bad_image_is_not() {
             "Failed to deserialize the JSON body into the target type: messages[4]: unknown variant `image_url`, expected `text` at line 1 column 242537",
             "No endpoints found that support image input",
             "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+            "The model is text-only",
+            "This model cannot process images",
             "m is not a multimodal model",
             "This model does not support images",
             "At most 0 image(s) may be provided in one prompt.",
@@ -342,6 +371,7 @@ fn a_server_that_takes_only_texts_gets_texts() {
         &[
             "body.messages.0.content: Input should be a valid string",
             "messages[1].content must be a string",
+            "content must be of type string, received array",
             "json: cannot unmarshal array into Go struct field Message.messages.content of type string",
             "invalid type: sequence, expected a string at messages[0].content",
         ],

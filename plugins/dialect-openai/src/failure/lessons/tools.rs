@@ -35,8 +35,7 @@ fn offers_required(refusal: &Refusal<'_>) -> bool {
         "support required",
         "support 'required'",
     ];
-    let only_auto =
-        refusal.says(&["only"]) && refusal.says(&["auto"]) && !refusal.says(&["required"]);
+    let only_auto = refusal.says(&["auto"]) && !refusal.says(&["required"]);
     !refusal.says(&refuses_both) && !only_auto
 }
 
