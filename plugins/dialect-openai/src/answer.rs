@@ -44,6 +44,9 @@ pub(crate) use arguments::Schemas;
 /// Names of events, and data, that some servers send while nothing happens.
 const KEEPALIVES: [&str; 5] = ["ping", "pong", "keep-alive", "keepalive", "heartbeat"];
 
+/// A shorter text may be said twice.
+const SHORTEST_REPETITION: usize = 24;
+
 /// What the translation needs to know about the exchange.
 pub(crate) struct Context<'a> {
     /// Used if the upstream sends no id.
@@ -216,14 +219,18 @@ impl Answer {
             return self.fail(reported, context);
         }
         let is_whole = is_completion && choice.message.is_some();
-        if let Some(delta) = choice.delta.filter(|delta| !delta.is_empty()) {
+        let finish = Finish::of(&choice.finish_reason);
+        if let Some(mut delta) = choice.delta.filter(|delta| !delta.is_empty()) {
+            if finish.is_some() && self.is_repeated_by(&delta) {
+                delta.content.clear();
+            }
             self.in_pieces = true;
             self.delta(delta, context);
         }
         if let Some(message) = choice.message {
             self.message(message, context);
         }
-        let finish = match Finish::of(&choice.finish_reason) {
+        let finish = match finish {
             // A whole completion needs no finish reason.
             None if is_whole && self.ending.is_none() => Some(Finish::Complete),
             finish => finish,
@@ -276,6 +283,14 @@ impl Answer {
         self.delta(delta, context);
         self.calls.take_whole(message.calls);
         self.write_calls(context);
+    }
+
+    /// Whether a piece is the whole text once more, as some servers send it with the finish reason.
+    fn is_repeated_by(&self, delta: &Delta) -> bool {
+        let [Piece::Text(text)] = &delta.content[..] else {
+            return false;
+        };
+        text.len() >= SHORTEST_REPETITION && self.seen[Kind::Text as usize] == Digest::of(text)
     }
 
     /// What a whole text has beyond the one that was received in pieces.

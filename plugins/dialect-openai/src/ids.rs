@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use witgate_plugin::dialect::{Block, Message, ToolUse};
 
-use crate::names::{hash, is_plain};
+use crate::{
+    names::{hash, is_plain},
+    state,
+};
 
 /// OpenAI's limit for a call's id.
 const LONGEST_ID: usize = 40;
@@ -100,9 +103,10 @@ impl CallIds {
                 if carried.stored {
                     ids.recall(&mut carried, recall(&call.id)?);
                 }
-                if carried.upstream != ids.upstream {
-                    carried.state = State::default();
-                }
+                carried.state = match carried.upstream == ids.upstream {
+                    true => carried.state.allowed(),
+                    false => State::default(),
+                };
                 ids.carried.insert(call.id.clone(), carried);
             }
             ids.used.insert(call.id.clone());
@@ -189,6 +193,17 @@ impl CallIds {
                 return client;
             }
             salt.push('+');
+        }
+    }
+}
+
+impl State {
+    /// Only what the plugin itself would have kept: the client may have made the id.
+    fn allowed(self) -> Self {
+        Self {
+            call: state::of_call(self.call),
+            function: state::of_call(self.function),
+            message: state::of_message(self.message),
         }
     }
 }
@@ -436,6 +451,18 @@ mod tests {
             assert_eq!(other.state(&client.id), State::default());
             assert!(!back.forgotten);
         }
+    }
+
+    #[test]
+    fn an_id_that_the_client_made_adds_nothing_else_to_the_request() {
+        let state = State {
+            call: Map::from_iter([("type".to_owned(), json!("x"))]),
+            function: Map::from_iter([("name".to_owned(), json!("x"))]),
+            message: Map::from_iter([("role".to_owned(), json!("system"))]),
+        };
+        let client = read(&[], "up", None).for_client("call_1", state, &["r"], 0, &[]);
+        let back = read(&[&client.id], "up", client.stored.as_deref());
+        assert_eq!(back.state(&client.id), State::default());
     }
 
     #[test]

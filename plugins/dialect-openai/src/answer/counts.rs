@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 use witgate_plugin::dialect::Usage;
 
 /// Where a chunk or a choice has its counts.
-const PLACES: [&[&str]; 5] = [
+const PLACES: [&[&str]; 6] = [
     &["usage"],
+    &["usageMetadata"],
     &["delta", "usage"],
     &["message", "usage"],
     // Groq.
@@ -13,12 +14,31 @@ const PLACES: [&[&str]; 5] = [
     &["response", "usage"],
 ];
 
-const PROMPT: [&[&str]; 2] = [&["prompt_tokens"], &["input_tokens"]];
+const PROMPT: [&[&str]; 4] = [
+    &["prompt_tokens"],
+    &["input_tokens"],
+    &["promptTokenCount"],
+    // Ollama.
+    &["prompt_eval_count"],
+];
 
-const OUTPUT: [&[&str]; 2] = [&["completion_tokens"], &["output_tokens"]];
+const OUTPUT: [&[&str]; 4] = [
+    &["completion_tokens"],
+    &["output_tokens"],
+    &["candidatesTokenCount"],
+    &["eval_count"],
+];
+
+/// Tokens of thinking, which some servers do not count as output.
+const THINKING: [&[&str]; 2] = [
+    &["completion_tokens_details", "reasoning_tokens"],
+    &["thoughtsTokenCount"],
+];
+
+const TOTAL: [&[&str]; 2] = [&["total_tokens"], &["totalTokenCount"]];
 
 /// Tokens of the prompt that were read from a cache.
-const READ: [&[&str]; 9] = [
+const READ: [&[&str]; 10] = [
     &["prompt_tokens_details", "cached_tokens"],
     &["input_tokens_details", "cached_tokens"],
     // Moonshot.
@@ -31,6 +51,7 @@ const READ: [&[&str]; 9] = [
     &["prompt_tokens_details", "cache_read_tokens"],
     &["cache_read_tokens"],
     &["num_cached_tokens"],
+    &["cachedContentTokenCount"],
 ];
 
 /// Tokens of the prompt that were written to a cache.
@@ -61,7 +82,7 @@ pub(crate) struct Counts {
 impl Counts {
     /// The counts of a chunk or a choice.
     pub(super) fn of(object: &Map<String, Value>) -> Self {
-        let mut counts = Self::default();
+        let mut counts = Self::of_usage(object);
         for place in PLACES {
             if let Some(usage) = at(object, place).and_then(Value::as_object) {
                 counts.add(Self::of_usage(usage));
@@ -75,11 +96,20 @@ impl Counts {
             let counts = places.iter().filter_map(|place| count(at(usage, place)));
             counts.max().unwrap_or_default()
         };
-        let total = count(usage.get("total_tokens")).unwrap_or_default();
         let prompt = find(&PROMPT);
-        let output = match find(&OUTPUT) {
+        let output = find(&OUTPUT);
+        // Most chunks have no counts.
+        if prompt == 0 && output == 0 {
+            return Self::default();
+        }
+        let (thinking, total) = (find(&THINKING), find(&TOTAL));
+        let output = match output {
             // Only with a prompt: some servers begin with a total alone.
             0 if prompt > 0 => total.saturating_sub(prompt),
+            // xAI.
+            output if total > 0 && sum(prompt, output, thinking) == Some(total) => {
+                output + thinking
+            }
             output => output,
         };
         Self {
@@ -87,7 +117,8 @@ impl Counts {
             output,
             read: find(&READ),
             written: find(&WRITTEN),
-            without_cached: !usage.contains_key("prompt_tokens")
+            without_cached: usage.contains_key("input_tokens")
+                && !usage.contains_key("prompt_tokens")
                 && !usage.contains_key("input_tokens_details"),
         }
     }
@@ -113,7 +144,7 @@ impl Counts {
     pub(super) fn tokens(&self) -> Usage {
         let cached = match self.without_cached {
             true => 0,
-            false => self.read + self.written,
+            false => self.read.saturating_add(self.written),
         };
         Usage {
             input: self.prompt.saturating_sub(cached),
@@ -134,6 +165,10 @@ pub(super) fn count(value: Option<&Value>) -> Option<u64> {
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
+}
+
+fn sum(prompt: u64, output: u64, thinking: u64) -> Option<u64> {
+    prompt.checked_add(output)?.checked_add(thinking)
 }
 
 fn at<'a>(object: &'a Map<String, Value>, place: &[&str]) -> Option<&'a Value> {
@@ -168,6 +203,10 @@ mod tests {
             json!({ "usage": { "prompt_tokens": "30", "completion_tokens": 3.0 } }),
             json!({ "usage": { "prompt_tokens": 30, "total_tokens": 33 } }),
             json!({ "usage": { "input_tokens": 30, "output_tokens": 3 } }),
+            json!({ "prompt_eval_count": 30, "eval_count": 3 }),
+            json!({ "usageMetadata": { "promptTokenCount": 30, "candidatesTokenCount": 1, "thoughtsTokenCount": 2, "totalTokenCount": 33 } }),
+            json!({ "usage": { "prompt_tokens": 30, "completion_tokens": 1, "total_tokens": 33, "completion_tokens_details": { "reasoning_tokens": 2 } } }),
+            json!({ "usage": { "prompt_tokens": 30, "completion_tokens": 3, "total_tokens": 33, "completion_tokens_details": { "reasoning_tokens": 2 } } }),
         ] {
             assert_eq!(of(place.clone()), [30, 0, 0, 3], "{place}");
         }

@@ -5,7 +5,7 @@ use super::Kind;
 use crate::settings::ThinkTags;
 
 /// Opening tags with their closing ones.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 9] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
     // Gemini at Google's own endpoint.
@@ -14,6 +14,9 @@ const TAGS: [(&str, &str); 7] = [
     ("<seed:think>", "</seed:think>"),
     // Mistral.
     ("[THINK]", "[/THINK]"),
+    // Cohere.
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
     // Kimi.
     ("◁think▷", "◁/think▷"),
 ];

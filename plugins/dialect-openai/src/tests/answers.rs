@@ -272,6 +272,24 @@ fn a_whole_message_after_its_pieces_is_not_appended() {
 }
 
 #[test]
+fn a_text_that_is_repeated_with_the_finish_reason_is_not_appended() {
+    let all = "A sentence that is long enough.";
+    let (first, second) = all.split_at(10);
+    let pieces = [first, second].map(|piece| chunk(&text(piece), Value::Null));
+    for (last, wanted) in [
+        (chunk(&text(all), "stop"), all.to_owned()),
+        (chunk(&text(all), Value::Null), all.repeat(2)),
+        (chunk(&text(second), "stop"), format!("{all}{second}")),
+    ] {
+        let chunks = [pieces[0].clone(), pieces[1].clone(), last, done()];
+        assert_eq!(
+            answer(&mut new(), &chunks).blocks(),
+            [block("text", &wanted)]
+        );
+    }
+}
+
+#[test]
 fn a_message_that_grows_beside_its_pieces_is_not_appended() {
     let both = |piece: &str, all: &str, finish: Value| {
         let choice = json!({ "delta": { "content": piece }, "message": { "content": all }, "finish_reason": finish });
