@@ -181,7 +181,7 @@ impl Record {
         self.stream.get_or_insert_with(|| self.metrics.stream());
     }
 
-    /// The attempts in one line: `anthropic/ada 429, zai 529`.
+    /// The attempts in one line: `first/ada 429, second 529`.
     pub(super) fn attempts_line(&self, with_accounts: bool) -> String {
         let each = self.tried.iter().map(|tried| {
             let mut line = tried.upstream.to_string();

@@ -165,7 +165,7 @@ mod tests {
             ("event: ping\ndata: {}\n\n".to_owned(), "waiting"),
             ("event: ping\n\n: at work\n\n".to_owned(), "comment"),
             ("data: [DONE]\n\n".to_owned(), "waiting"),
-            ("event: vertex_event\ndata: {}\n\n".to_owned(), "waiting"),
+            ("event: backend_event\ndata: {}\n\n".to_owned(), "waiting"),
             ("data: {\"choices\":[]}\n\n".to_owned(), "waiting"),
             (
                 "data: {\"error\":{\"message\":\"x\"}}\n\n".to_owned(),
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn pings_and_comments_are_dropped_and_other_events_are_kept_before_the_message() {
-        let other = "event: vertex_event\ndata: {}\n\n";
+        let other = "event: backend_event\ndata: {}\n\n";
         let stream = format!(": x\n\nevent: ping\n\n{other}{START}");
         let mut opening = Opening::default();
         opening.push(stream.into());

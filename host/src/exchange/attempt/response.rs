@@ -147,7 +147,7 @@ const LONGEST_BLANK: usize = 64 * 1024;
 
 /// How long a message that has begun is held for its first content. An upstream sends both at once,
 /// or takes so long that the client should see the beginning.
-const HOLD: Duration = Duration::from_millis(100);
+const HOLD: Duration = Duration::from_millis(25);
 
 /// An error body is a line or two, sent at once.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
