@@ -6,6 +6,7 @@
 
 mod answer;
 mod failure;
+mod glob;
 mod ids;
 mod models;
 mod names;
@@ -110,7 +111,7 @@ impl DialectOpenai {
             None => None,
         };
         let capabilities = apply::recall(target)?;
-        let mut options = self.settings.of(&target.upstream());
+        let mut options = self.settings.of(&target.upstream(), &target.mapped_model());
         capabilities.apply(&mut options);
         let (outline, asked) = ClientRequest::read(request, LONGEST)?;
         let asked = match asked {
@@ -176,7 +177,7 @@ impl FailureHook for DialectOpenai {
             failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
             return Ok(());
         }
-        let options = self.settings.of(&target.upstream());
+        let options = self.settings.of(&target.upstream(), &target.mapped_model());
         self.correction = apply::correct(failure, &failed, &self.used, target, &options)?;
         Ok(())
     }

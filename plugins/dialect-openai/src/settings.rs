@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use witgate_plugin::{Error, dialect::OverflowWordings};
 
+use crate::glob;
+
 /// The effective settings for one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -117,8 +119,16 @@ pub(crate) enum ToolForce {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
+    all: Scope,
+    upstreams: BTreeMap<String, Scope>,
+}
+
+/// The settings for all upstreams or for one, and for some of the models.
+#[derive(Clone, Debug, Default)]
+struct Scope {
     all: Overrides,
-    upstreams: BTreeMap<String, Overrides>,
+    /// By pattern, the shortest first: a longer one is more special and applies last.
+    models: Vec<(String, Overrides)>,
 }
 
 /// Settings as written by the operator, for all upstreams or for one.
@@ -147,11 +157,11 @@ impl Settings {
         let upstreams = settings.remove("upstreams").unwrap_or_default();
         let upstreams: Option<BTreeMap<String, Value>> = parse(upstreams, "settings.upstreams")?;
         let read = |(name, overrides): (String, Value)| {
-            let overrides = check(overrides, &format!("settings.upstreams.{name}"))?;
-            Ok((name, overrides))
+            let scope = Scope::read(overrides, &format!("settings.upstreams.{name}"))?;
+            Ok((name, scope))
         };
         Ok(Self {
-            all: check(Value::Object(settings), "settings")?,
+            all: Scope::read(Value::Object(settings), "settings")?,
             upstreams: upstreams
                 .unwrap_or_default()
                 .into_iter()
@@ -160,14 +170,42 @@ impl Settings {
         })
     }
 
-    /// The settings for an upstream: its own override the general ones.
-    pub(crate) fn of(&self, upstream: &str) -> Options {
+    /// The settings for a model of an upstream: the upstream's own override the general ones, and
+    /// those for a model override those for all models.
+    pub(crate) fn of(&self, upstream: &str, model: &str) -> Options {
         let mut options = Options::default();
         let own = self.upstreams.get(upstream);
-        for overrides in [Some(&self.all), own].into_iter().flatten() {
-            options.apply(overrides);
+        let scopes = || [Some(&self.all), own].into_iter().flatten();
+        for scope in scopes() {
+            options.apply(&scope.all);
+        }
+        for (pattern, overrides) in scopes().flat_map(|scope| &scope.models) {
+            if glob::matches(pattern, model) {
+                options.apply(overrides);
+            }
         }
         options
+    }
+}
+
+impl Scope {
+    fn read(mut settings: Value, place: &str) -> Result<Self, Error> {
+        let models = settings
+            .as_object_mut()
+            .and_then(|own| own.remove("models"));
+        let models: Option<BTreeMap<String, Value>> =
+            parse(models.unwrap_or_default(), &format!("{place}.models"))?;
+        let read = |(pattern, overrides): (String, Value)| {
+            let overrides = check(overrides, &format!("{place}.models.{pattern}"))?;
+            Ok((pattern, overrides))
+        };
+        let models = models.unwrap_or_default().into_iter().map(read);
+        let mut models: Vec<_> = models.collect::<Result<_, Error>>()?;
+        models.sort_by_key(|(pattern, _)| pattern.len());
+        Ok(Self {
+            all: check(settings, place)?,
+            models,
+        })
     }
 }
 
@@ -229,13 +267,13 @@ mod tests {
             "upstreams": { "local": { "files": false, "mid_system": "user", "max_output": 8192 } },
         }))
         .unwrap();
-        let all = settings.of("openai");
+        let all = settings.of("openai", "m");
         assert_eq!(
             (all.max_tokens, all.files),
             (MaxTokens::MaxCompletionTokens, true)
         );
         assert_eq!((all.mid_system, all.max_output), (MidSystem::System, None));
-        let local = settings.of("local");
+        let local = settings.of("local", "m");
         assert_eq!(
             (local.max_tokens, local.files),
             (MaxTokens::MaxCompletionTokens, false)
@@ -244,7 +282,31 @@ mod tests {
             (local.mid_system, local.max_output),
             (MidSystem::User, Some(8192))
         );
-        assert_eq!(read(json!({})).unwrap().of("any"), Options::default());
+        assert_eq!(read(json!({})).unwrap().of("any", "m"), Options::default());
+    }
+
+    #[test]
+    fn settings_for_a_model_override_those_for_all_models_and_the_longer_pattern_wins() {
+        let settings = read(json!({
+            "max_output": 1, "files": true,
+            "models": { "qwen3-coder*": { "max_output": 3 }, "qwen*": { "max_output": 2, "files": false } },
+            "upstreams": { "local": {
+                "max_output": 4, "models": { "qwen3-coder-next": { "max_output": 5 } },
+            } },
+        }))
+        .unwrap();
+        for (upstream, model, max_output, files) in [
+            ("any", "m", 1, true),
+            ("any", "qwen2", 2, false),
+            ("any", "qwen3-coder", 3, false),
+            ("local", "m", 4, true),
+            ("local", "qwen2", 2, false),
+            ("local", "qwen3-coder-next", 5, false),
+        ] {
+            let options = settings.of(upstream, model);
+            let got = (options.max_output, options.files);
+            assert_eq!(got, (Some(max_output), files), "{upstream} {model}");
+        }
     }
 
     #[test]
@@ -285,6 +347,14 @@ mod tests {
             (
                 json!({"upstreams": {"a": {"max_output": 0}}}),
                 "settings.upstreams.a.max_output: got 0",
+            ),
+            (
+                json!({"models": {"qwen*": {"x": 1}}}),
+                "settings.models.qwen*: unknown field `x`",
+            ),
+            (
+                json!({"upstreams": {"a": {"models": {"m": {"max_output": 0}}}}}),
+                "settings.upstreams.a.models.m.max_output: got 0",
             ),
         ];
         for (settings, wanted) in table {
