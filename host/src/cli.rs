@@ -227,7 +227,7 @@ fn rejected(loaded: &Loaded) -> Option<Failure> {
         .map(|refused| format!("{}: {}", refused.place(), refused.fault.chain()));
     let errors: Vec<String> = errors.collect();
     let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
-    // Built-in plugins are not files, and the same settings would be rejected after a rebuild.
+    // A built-in plugin is not a file, and it loads with other settings.
     let by_settings = |refused: &Refused| refused.fault.to_string().contains(REJECTED_SETTINGS);
     let (code, hint) = if loaded.refused.iter().any(unlisted) {
         let hint =
@@ -236,7 +236,11 @@ fn rejected(loaded: &Loaded) -> Option<Failure> {
     } else if !errors.is_empty() && loaded.refused.iter().all(by_settings) {
         let hint = "correct `settings` in its [plugin.NAME]; the documentation of the plugin \
                     explains them";
-        (Code::Config, hint)
+        let is_file = |refused: &Refused| refused.file.is_file();
+        match loaded.refused.iter().any(is_file) {
+            true => (Code::Plugin, hint),
+            false => (Code::Config, hint),
+        }
     } else if loaded.refused.iter().any(|refused| refused.no_memory) {
         let hint = "raise the memory limit of the process (`ulimit -v`), or free memory";
         (Code::Plugin, hint)

@@ -88,6 +88,27 @@ fn what_each_mode_asks_for() {
 }
 
 #[test]
+fn keys_without_a_mode_are_asked_for_on_a_loopback_address_too() {
+    let gateway = Gateway::echo()
+        .tables("[auth]\nkeys = [\"sk-first\"]")
+        .start();
+    ask(&gateway, &[]).is_error(401, "authentication_error");
+    ask(&gateway, &[("x-api-key", "sk-first")]).has_status(200);
+    gateway.get("/healthz").has_status(200);
+    gateway.get("/cooldowns").has_status(401);
+}
+
+#[test]
+fn keys_that_no_request_needs_are_warned_of() {
+    for mode in ["off", "auto"] {
+        let checked = Gateway::echo().auth(mode, KEYS).run(&["check"]);
+        checked.has_code(0).says(&["warning:", "not required"]);
+        let gateway = Gateway::echo().auth(mode, KEYS).start();
+        gateway.line(&["WARN", "keys", "not required"]);
+    }
+}
+
+#[test]
 fn auto_wants_a_key_where_others_can_reach_it() {
     let gateway = Gateway::echo()
         .auth("auto", KEYS)

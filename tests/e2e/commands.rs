@@ -161,6 +161,62 @@ fn a_table_for_a_plugin_that_is_not_there_is_a_warning() {
 }
 
 #[test]
+fn check_finds_what_cannot_work_or_is_not_meant() {
+    const A: &str =
+        "[[upstream]]\npreset = \"anthropic\"\naccounts = [{ name = \"a\", key = \"k\" }]\n";
+    let errors = [
+        "[[upstream]]\nname = \"a\"\nbase_url = \"https://x.test:99999\"\n",
+        "[[upstream]]\npreset = \"anthropic\"\nca_file = \"witgate.toml\"\n",
+        "[[upstream]]\nname = \"a\"\nbase_url = \"https://x.test/v1/messages\"\n",
+        "[[upstream]]\npreset = \"openai\"\nbase_url = \"https://x.test/v1/chat/completions\"\n",
+        "[plugin.dialect-openai]\nsettings = { upstreams = { y = { files = true } } }\n",
+        "[plugin.dialect-openai]\nsettings = { file = true }\n",
+    ];
+    for text in errors {
+        let checked = Gateway::echo().tables(text).run(&["check"]);
+        checked.has_code(BAD_CONFIG);
+        assert!(!checked.err.contains("rebuild"), "{text}\n{}", checked.err);
+    }
+    let warnings = [
+        "[plugins]\ndir = \"rulez\"\n".to_owned(),
+        format!(
+            "{A}[[route]]\nmodel = \"*\"\nto = \"anthropic\"\n[[route]]\nmodel = \"claude-haiku-*\"\nto = \"anthropic/x\"\n"
+        ),
+        "[auth]\nmode = \"strict\"\n".to_owned(),
+    ];
+    for text in warnings {
+        let checked = Gateway::echo().without_config().file("w.toml", &text);
+        let checked = checked.arg("--config").arg("w.toml").run(&["check"]);
+        checked.has_code(0).says(&["warning:"]);
+    }
+    let checked = Gateway::echo().without_config().file("w.toml", A);
+    let checked = checked.arg("--config").arg("w.toml").run(&["check"]);
+    checked.has_code(0);
+    assert!(!checked.err.contains("warning"), "{}", checked.err);
+}
+
+#[test]
+fn a_log_level_that_does_not_exist_is_an_error_wherever_it_is_given() {
+    Gateway::echo()
+        .log("warning")
+        .run(&["check"])
+        .has_code(BAD_CONFIG)
+        .says(&["`warning` is not a level", "`warn`"]);
+    Gateway::echo()
+        .arg("--log")
+        .arg("warning")
+        .fails()
+        .has_code(BAD_CONFIG)
+        .says(&["`warning` is not a level", "`warn`"]);
+}
+
+#[test]
+fn a_local_name_is_taken_as_an_address_to_listen_on() {
+    let gateway = Gateway::echo().arg("--listen").arg("localhost:0").start();
+    gateway.get("/healthz").has_status(200);
+}
+
+#[test]
 fn the_list_of_plugins_shows_order_hooks_guards_source_and_hash() {
     let listed = Gateway::echo()
         .plugin("55-tagger.wasm", component("tagger"))

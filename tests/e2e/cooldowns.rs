@@ -7,7 +7,7 @@ use crate::{
     rotation::{ask, hello, session},
     support::{
         Answer, Gateway, Received, Upstream,
-        shapes::{HELLO, HELLO_STREAM},
+        shapes::{HELLO, HELLO_STREAM, MESSAGE},
     },
 };
 
@@ -513,4 +513,63 @@ fn a_client_that_disconnected_waits_for_no_cooldown() {
     drop(pending);
     gateway.record(from);
     assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn a_cooldown_can_be_ended_by_hand() {
+    let upstream = Upstream::script([
+        Answer::error(429, "rate_limit_error", "weekly limit").header("retry-after", "561635"),
+        Answer::json(200, MESSAGE),
+    ]);
+    let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
+    gateway.message(HELLO).has_status(429);
+    gateway.message(HELLO).has_status(429);
+    let list = gateway.get("/cooldowns").has_status(200).json();
+    let cooldown = &list["cooldowns"][0];
+    assert_eq!(
+        (&cooldown["upstream"], &cooldown["account"]),
+        (&"up".into(), &"ada".into())
+    );
+    assert_eq!(cooldown["model"], "claude-opus-5-5");
+    assert!(
+        cooldown["seconds"].as_u64().unwrap() > 500_000,
+        "{cooldown}"
+    );
+    let end = |query: &str| {
+        let path = format!("/cooldowns{query}");
+        gateway
+            .request("DELETE", &path)
+            .send()
+            .has_status(200)
+            .json()["ended"]
+            .clone()
+    };
+    assert_eq!(end("?account=bob"), 0);
+    assert_eq!(end("?upstream=up&account=ada"), 1);
+    gateway.message(HELLO).has_status(200);
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[test]
+fn a_limit_that_is_not_exhausted_is_no_reason_for_a_long_cooldown() {
+    let in_hours = std::time::SystemTime::now() + std::time::Duration::from_secs(9000);
+    let reset = in_hours
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .to_string();
+    let upstream = Upstream::with(move |_| {
+        Answer::error(429, "rate_limit_error", "Extra usage is required")
+            .header("anthropic-ratelimit-unified-status", "allowed")
+            .header("anthropic-ratelimit-unified-reset", &reset)
+            .header("anthropic-ratelimit-unified-5h-status", "allowed")
+            .header("anthropic-ratelimit-unified-5h-reset", &reset)
+            .header("anthropic-ratelimit-unified-5h-utilization", "0.12")
+    });
+    let gateway = Gateway::echo().pool("up", &upstream, &["ada"]).start();
+    gateway.message(HELLO).has_status(429);
+    let list = gateway.get("/cooldowns").has_status(200).json();
+    for cooldown in list["cooldowns"].as_array().unwrap() {
+        assert!(cooldown["seconds"].as_u64().unwrap() < 60, "{cooldown}");
+    }
 }

@@ -12,6 +12,8 @@ mod identity; // unedited bodies arrive byte for byte
 mod defaults; // what the built-in plugins do, and when they do nothing
 mod routing; // which upstream, which model
 mod headers; // what is forwarded, and what is not
+mod additions; // what the configuration adds to requests
+mod stale; // connections and encodings that are not what they seem
 mod streaming; // events, one by one
 mod framing; // edited bodies over both versions of HTTP
 mod models; // the list of models

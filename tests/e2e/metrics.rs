@@ -84,7 +84,7 @@ fn attempts_are_counted_by_status_and_retries_by_cause() {
     let upstream = Upstream::script([
         Answer::json(429, BUSY).header("retry-after", "60"),
         Answer::json(200, MESSAGE),
-        Answer::Reset,
+        Answer::Raw(b"nonsense\r\n\r\n".to_vec()),
         Answer::json(200, MESSAGE),
     ]);
     let gateway = Gateway::echo()

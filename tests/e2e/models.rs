@@ -114,6 +114,55 @@ fn the_list_comes_in_pages() {
 }
 
 #[test]
+fn an_alias_is_asked_for_at_the_upstream_and_routes_give_names() {
+    let a = Upstream::with(|request| match request.path.as_str() {
+        "/v1/models/claude-alias" => Answer::json(200, r#"{"type":"model","id":"claude-dated"}"#),
+        path if path.starts_with("/v1/models?") => {
+            Answer::json(200, r#"{"data":[],"has_more":false}"#)
+        }
+        _ => Answer::error(404, "not_found_error", "model"),
+    });
+    let b = Upstream::ok();
+    let gateway = Gateway::echo()
+        .upstream("a", &a, ACCOUNT)
+        .upstream("b", &b, ACCOUNT)
+        .route("fast", &["b/other"])
+        .route("claude-opus-5-5[1m]", &["b/claude-opus-5-5"])
+        .route("claude-*", &["a"])
+        .start();
+    let one = gateway
+        .get("/v1/models/claude-alias")
+        .has_status(200)
+        .json();
+    assert_eq!(one["id"], "claude-dated");
+    gateway
+        .get("/v1/models/claude-none")
+        .is_error(404, "not_found_error");
+    let list = gateway.get("/v1/models").has_status(200).json();
+    assert_eq!(ids(&list), ["fast", "claude-opus-5-5[1m]"]);
+    for name in ["fast", "claude-opus-5-5%5B1m%5D"] {
+        gateway.get(&format!("/v1/models/{name}")).has_status(200);
+    }
+}
+
+#[test]
+fn all_pages_of_an_upstreams_list_are_read() {
+    let a = Upstream::with(|request| match request.path.contains("after_id=m-1") {
+        false => Answer::json(
+            200,
+            r#"{"data":[{"id":"m-1"}],"has_more":true,"last_id":"m-1"}"#,
+        ),
+        true => Answer::json(
+            200,
+            r#"{"data":[{"id":"m-2"}],"has_more":false,"last_id":"m-2"}"#,
+        ),
+    });
+    let gateway = Gateway::echo().upstream("a", &a, ACCOUNT).start();
+    let list = gateway.get("/v1/models").has_status(200).json();
+    assert_eq!(ids(&list), ["m-1", "m-2"]);
+}
+
+#[test]
 fn a_list_that_fails_or_hangs_does_not_spoil_the_others() {
     let good = lists(&["m-1"]);
     let broken = Upstream::with(|_| Answer::whole(200, "text/html", "<html>"));

@@ -119,6 +119,70 @@ fn a_log_that_is_not_read_delays_neither_requests_nor_shutdown() {
 }
 
 #[test]
+fn a_signal_to_quit_drains_and_one_without_a_meaning_does_nothing() {
+    for name in ["QUIT", "HUP", "USR1", "USR2", "ALRM"] {
+        let (upstream, writer) = Upstream::streamed();
+        let mut gateway = Gateway::to(&upstream).start();
+        let pending = gateway
+            .request("POST", "/v1/messages")
+            .header("x-api-key", "k")
+            .body(HELLO_STREAM)
+            .sent();
+        upstream.request(1);
+        writer.write(EVENTS[0]);
+        let mut stream = pending.answer();
+        stream.next_event();
+        gateway.signal(name);
+        if name == "QUIT" {
+            gateway.line(&["drain"]);
+        }
+        for event in &EVENTS[1..] {
+            writer.write(event);
+            assert_eq!(stream.next_event().as_deref(), Some(*event), "{name}");
+        }
+        writer.end();
+        assert!(stream.rest().whole, "{name}");
+        if name == "QUIT" {
+            assert!(gateway.ended().success());
+        } else {
+            gateway.get("/healthz").has_status(200);
+        }
+    }
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let gateway = Gateway::echo().start();
+    let from = gateway.mark();
+    gateway.signal("HUP");
+    gateway.line_from(from, &["reload requested"]);
+    gateway.line_from(from, &["configuration loaded"]);
+    gateway.message(HELLO).has_status(200);
+}
+
+#[test]
+fn an_emptied_configuration_keeps_the_running_upstreams() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).start();
+    let from = gateway.mark();
+    gateway.dir.write("witgate.toml", "");
+    gateway.line_from(from, &["WARN", "configuration rejected", "no upstream"]);
+    gateway.message(HELLO).has_status(200).has("hello");
+    upstream.request(1);
+}
+
+#[test]
+fn a_url_from_the_environment_is_not_in_the_log() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::echo()
+        .tables("[[upstream]]\nname = \"up\"\npreset = \"anthropic\"\nbase_url = \"env:URL\"")
+        .env("URL", &upstream.url())
+        .start();
+    gateway.line(&["upstream configured", "env:URL"]);
+    gateway.has_no_line(&[&upstream.url()]);
+}
+
+#[test]
 fn an_idle_connection_does_not_keep_the_gateway() {
     let mut gateway = Gateway::echo().start();
     let idle = TcpStream::connect(gateway.addr).unwrap();

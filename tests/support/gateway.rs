@@ -192,6 +192,10 @@ impl Gateway {
         kilobytes.expect("VmHWM in kB") << 10
     }
 
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     pub fn terminate(&self) {
         self.process.signal("TERM");
     }

@@ -8,7 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, Method};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use crate::message::Body;
@@ -27,6 +27,13 @@ const LIMIT: usize = 4 * 1024 * 1024;
 /// The largest page of Anthropic's API, and how many pages are read.
 const PAGE: usize = 1000;
 const PAGES: usize = 10;
+
+/// The characters of a query parameter that are not escaped (RFC 3986, section 2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// An entry of a list of models, in Anthropic's shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +135,7 @@ async fn fetch(upstream: &Upstream, http: &Http, credential: Credential<'_>) -> 
 /// The id to go on after, if the list has another page.
 fn next_page(page: &Value) -> Option<String> {
     let last = page["last_id"].as_str()?;
-    (page["has_more"] == true).then(|| utf8_percent_encode(last, NON_ALPHANUMERIC).to_string())
+    (page["has_more"] == true).then(|| utf8_percent_encode(last, UNRESERVED).to_string())
 }
 
 /// One model. The id is as in a path; it may be an alias.
@@ -213,8 +220,8 @@ mod tests {
     #[test]
     fn a_list_goes_on_after_its_last_id_if_there_is_more() {
         let page = |text| next_page(&serde_json::from_str(text).unwrap());
-        let next = page(r#"{"has_more":true,"last_id":"a/b"}"#);
-        assert_eq!(next.as_deref(), Some("a%2Fb"));
+        let next = page(r#"{"has_more":true,"last_id":"a-1/b"}"#);
+        assert_eq!(next.as_deref(), Some("a-1%2Fb"));
         assert_eq!(page(r#"{"has_more":false,"last_id":"a"}"#), None);
         assert_eq!(page(r#"{"has_more":true,"last_id":null}"#), None);
         assert_eq!(page("[]"), None);
