@@ -262,7 +262,7 @@ impl Upstream {
 
 impl Endpoint {
     /// The URL that a preset has; empty if it has none.
-    pub(crate) fn of_preset(url: &str) -> Self {
+    fn of_preset(url: &str) -> Self {
         Self {
             url: url.to_owned(),
             shown: url.to_owned(),

@@ -110,3 +110,42 @@ fn is_lost_connection(error: &(dyn Error + 'static)) -> bool {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error of a request that a server resets for this reason.
+    async fn reset(reason: h2::Reason) -> h2::Error {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let serving = tokio::spawn(async move {
+            let mut connection = h2::server::handshake(server).await.unwrap();
+            while let Some(request) = connection.accept().await {
+                request.unwrap().1.send_reset(reason);
+            }
+        });
+        let (mut requests, connection) = h2::client::handshake(client).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get("http://a.test/").body(()).unwrap();
+        let (response, _) = requests.send_request(request, true).unwrap();
+        let error = response.await.unwrap_err();
+        connection.abort();
+        serving.abort();
+        error
+    }
+
+    #[tokio::test]
+    async fn a_refused_stream_is_not_processed_and_any_other_reset_may_be() {
+        assert!(is_unprocessed(&reset(h2::Reason::REFUSED_STREAM).await));
+        for reason in [h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+            assert!(!is_unprocessed(&reset(reason).await), "{reason}");
+        }
+    }
+
+    #[test]
+    fn lost_connections_are_recognised() {
+        let io = |kind| is_lost_connection(&io::Error::from(kind));
+        assert!(io(io::ErrorKind::ConnectionReset) && io(io::ErrorKind::BrokenPipe));
+        assert!(!io(io::ErrorKind::InvalidData) && !io(io::ErrorKind::TimedOut));
+    }
+}
