@@ -28,7 +28,6 @@ struct Finding {
 const PURE: &[&str] = &[
     "accounts/cooldown",
     "exchange/attempt/content",
-    "exchange/attempt/context_overflow",
     "exchange/attempt/foreign_error",
     "exchange/attempt/opening",
     "exchange/attempt/refusal",
@@ -91,6 +90,35 @@ fn large_libraries_are_known_in_one_place_each() {
                     let text = format!("only `{home}` may name `{library}`");
                     findings.push(finding(&source.file, *line, text));
                 }
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn no_provider_is_named_outside_preset_data() {
+    const PRESETS: &str = "host/src/config/preset.rs";
+    // Anthropic's own dialect needs no plugin, and `compatible` is not a provider.
+    const GENERAL: [&str; 2] = ["anthropic", "compatible"];
+    let presets = fs::read_to_string(root().join(PRESETS)).unwrap();
+    let names = presets.split("name: \"").skip(1);
+    let providers: Vec<&str> = names
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|name| !GENERAL.contains(name))
+        .collect();
+    assert!(providers.len() > 5, "{providers:?}");
+    let mut findings = Vec::new();
+    for source in Sources::read(&root().join("host/src")).files.values() {
+        if source.file.ends_with(PRESETS) || source.file.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&source.file).unwrap().to_lowercase();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (at, line) in code.lines().enumerate() {
+            let mut words = line.split(|c: char| !c.is_alphanumeric());
+            if let Some(name) = words.find(|word| providers.contains(word)) {
+                findings.push(finding(&source.file, at + 1, format!("names `{name}`")));
             }
         }
     }

@@ -10,7 +10,6 @@ mod collected; // a stream read to its end
 mod extra_body; // the operator's additions to a body (pure)
 mod error; // why an attempt failed
 mod refusal; // which 403 is about the account (pure)
-mod context_overflow; // "prompt is too long" in other words (pure)
 mod limit; // faults for responses over a limit
 mod envelope; // Anthropic's error envelope
 mod status; // how an attempt ended, in a word

@@ -27,7 +27,6 @@ use crate::{
 };
 
 use super::{
-    context_overflow,
     envelope::{Envelope, envelope, text},
     foreign_error::foreign_error,
     refusal,
@@ -295,9 +294,6 @@ impl AttemptError {
     pub(in crate::exchange) fn into_outcome(mut self) -> (Result<Response, Fault>, HeaderMap) {
         self.prepare_headers();
         let in_envelope = envelope(&self.failure.body);
-        if let Some(fault) = self.overflow_fault(in_envelope.as_ref()) {
-            return (Err(fault), without_body_headers(self.failure.headers));
-        }
         if self.rejected_our_credential() {
             let fault = self.credential_fault(in_envelope);
             // The upstream's advice on retries is meant for the gateway.
@@ -373,24 +369,6 @@ impl AttemptError {
             let seconds = HeaderValue::from(cooldown.as_millis().div_ceil(1000) as u64);
             headers.entry(RETRY_AFTER).or_insert(seconds);
         }
-    }
-
-    /// The fault for a prompt that is too long, in the words by which clients know it.
-    fn overflow_fault(&self, in_envelope: Option<&Envelope>) -> Option<Fault> {
-        if !matches!(self.failure.status, 400 | 413 | 422 | 500) {
-            return None;
-        }
-        // An upstream's error in the envelope passes unmodified, whatever it quotes.
-        if in_envelope.is_some() && !self.failure.corrected {
-            return None;
-        }
-        let message = match in_envelope {
-            Some(error) => error.message.clone().into(),
-            None => String::from_utf8_lossy(&self.failure.body),
-        };
-        let what = context_overflow::too_long(&message)?;
-        let kind = ErrorType::InvalidRequest.as_str().to_owned();
-        Some(Fault::upstream(Kind::Refused { status: 400, kind }, what))
     }
 
     fn credential_fault(&self, in_envelope: Option<Envelope>) -> Fault {
