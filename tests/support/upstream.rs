@@ -385,6 +385,13 @@ impl StreamWriter {
             .expect("the upstream was asked, and could write");
     }
 
+    /// Writes these bytes in one piece. Returns false if the other side has closed the connection.
+    pub fn try_write(&self, bytes: impl AsRef<[u8]>) -> bool {
+        let (written, done) = mpsc::channel();
+        let piece = Piece::Bytes(bytes.as_ref().to_vec(), written);
+        self.pieces.send(piece).is_ok() && done.recv_timeout(LIMIT).is_ok()
+    }
+
     pub fn end(&self) {
         self.pieces.send(Piece::End).expect("a listener");
     }

@@ -64,6 +64,7 @@ impl StreamResponse {
         let mut streaming = Streaming::of(relay, self.decoder, self.chunks, record, mode);
         streaming.lease = lease;
         streaming.out.raw(first);
+        streaming.fail_after_error();
         let body = stream::unfold(streaming, |mut streaming| async move {
             let next = streaming.next().await?;
             Some((next, streaming))
@@ -228,8 +229,8 @@ impl Streaming {
             Err(fault) => return self.fail(fault, Ending::Error),
         }
         self.ended |= self.relay.ending == Some(Ending::Error);
-        if let Some(error) = self.relay.error.take() {
-            return self.fail(error, Ending::Error);
+        if self.fail_after_error() {
+            return;
         }
         let upstream = &self.relay.answering.head().target.upstream;
         if self.decoder.is_too_long() {
@@ -243,6 +244,15 @@ impl Streaming {
             let fault = only_pings(upstream, self.idle);
             self.fail(fault, Ending::Truncated);
         }
+    }
+
+    /// Ends the stream if an error in another shape came.
+    fn fail_after_error(&mut self) -> bool {
+        let error = self.relay.error.take();
+        error.is_some_and(|error| {
+            self.fail(error, Ending::Error);
+            true
+        })
     }
 
     fn is_complete(&self) -> bool {
