@@ -123,7 +123,7 @@ fn a_dialects_upstream_without_an_end_is_an_error_that_names_the_limit() {
     let upstream = Upstream::script([answer]);
     let gateway = Gateway::echo()
         .upstream("up", &upstream, "dialect = \"openai\"")
-        .retry("max_attempts = 1")
+        .retry("max_attempts = 1\nping_after = \"60s\"")
         .start();
     let seen = gateway.message(HELLO_STREAM);
     seen.is_error(502, "api_error")

@@ -35,7 +35,7 @@ fn frames(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<Frame>, Bytes) {
         decoder.push(chunk);
         frames.extend(std::iter::from_fn(|| decoder.next_frame()));
     }
-    (frames, decoder.rest())
+    (frames, decoder.unfinished())
 }
 
 proptest! {
