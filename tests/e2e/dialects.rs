@@ -334,6 +334,7 @@ fn an_answer_that_is_translated_to_nothing_is_tried_again() {
 fn notes_of_a_dialect_in_the_last_attempt_are_in_the_record() {
     let words = [
         WORDS[0],
+        WORDS[1],
         r#"{"NOTE":"whispers"}"#,
         WORDS[3],
         r#"{"NOTE":"whispers"}"#,
