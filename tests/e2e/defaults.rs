@@ -196,6 +196,21 @@ fn an_overflow_in_other_words_makes_the_client_compact() {
     assert_eq!(upstream.received().len(), 2, "it is not retried");
 }
 
+#[test]
+fn a_prompt_that_fits_with_a_shorter_response_is_sent_again_with_what_is_left() {
+    let refusal = r#"{"error":{"code":400,"message":"You passed 40000 input tokens and requested 32000 output tokens. However, the model's context length is only 65536 tokens.","type":"BadRequestError"}}"#;
+    let fits = |asked: &serde_json::Value| asked["max_tokens"].as_u64() <= Some(25_536);
+    let upstream = Upstream::with(move |received| match fits(&received.json()) {
+        true => Answer::hello(received),
+        false => Answer::json(400, refusal),
+    });
+    let gateway = Gateway::to(&upstream).start();
+    let body = r#"{"model":"m","max_tokens":32000,"messages":[{"role":"user","content":"hi"}]}"#;
+    gateway.message(body).has_status(200);
+    assert_eq!(upstream.last().json()["max_tokens"], 25_536);
+    assert_eq!(upstream.received().len(), 2);
+}
+
 /// The names of the built-in plugins, as listed by `plugins list`.
 fn built_in() -> Vec<String> {
     let listed = Gateway::echo().run(&["plugins", "list"]);

@@ -4,6 +4,8 @@
 //! speaks another protocol. Only the upstream's half differs from dialect to dialect; the client's
 //! half is here. [`ClientRequest`] reads a request, [`Writer`] writes a message in the order of
 //! events that clients rely on, and [`DroppedFields`] counts what the protocol cannot express.
+//! [`Overflow`] and [`output_limit`] read an upstream's errors about a prompt or a response that is
+//! too long, in any words.
 //!
 //! A request is read from its [`Outline`](crate::Outline), so its texts may be placeholders: put
 //! them where they belong, and do not interpret them.

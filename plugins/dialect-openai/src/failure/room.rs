@@ -1,6 +1,6 @@
 //! A prompt that does not fit the context, alone or together with the response. Pure.
 
-use witgate_plugin::dialect::{Overflow, OverflowWordings};
+use witgate_plugin::dialect::{Overflow, OverflowWordings, output_limit};
 
 use super::{lessons::Used, upstream_error::UpstreamError};
 
@@ -23,7 +23,9 @@ pub(crate) fn too_long(
     wordings: &OverflowWordings,
 ) -> Option<TooLong> {
     let asked = used.max_tokens.map(|(_, asked)| asked);
-    let overflow = overflow(reported, asked, wordings)?;
+    let Some(overflow) = overflow(reported, asked, wordings) else {
+        return left_by_prompt(&reported.message, asked?);
+    };
     let left = overflow.left().zip(asked);
     Some(match left {
         Some((left, asked)) if (WORTH_IT..asked).contains(&left) => {
@@ -32,6 +34,15 @@ pub(crate) fn too_long(
         Some((left, _)) if left < WORTH_IT => TooLong::Prompt(without_room(overflow)),
         _ => TooLong::Prompt(overflow.message()),
     })
+}
+
+/// "Only 25536 are left of the context": a limit of this prompt and not of the model.
+fn left_by_prompt(message: &str, asked: u64) -> Option<TooLong> {
+    let lower = message.to_ascii_lowercase();
+    let of_prompt = ["left", "remain", "available", "your prompt", "this prompt"];
+    let left = output_limit(message, asked)?;
+    let is_worth_it = left >= WORTH_IT && of_prompt.iter().any(|words| lower.contains(words));
+    is_worth_it.then_some(TooLong::Response { asked, left })
 }
 
 fn overflow(
@@ -109,6 +120,19 @@ mod tests {
             ),
             (
                 "Your request exceeded model token limit: 65536 (requested: 168000)",
+                25_536,
+            ),
+            (
+                "max_tokens is too large: 128000. The context is 65536 tokens and the prompt has 40000 tokens",
+                25_536,
+            ),
+            (
+                "the input (40000) and max_tokens (128000) exceed the context (65536)",
+                25_536,
+            ),
+            ("total tokens 168000 exceed context window 65536", 25_536),
+            (
+                "128000 output tokens requested, but only 25536 are left of the context",
                 25_536,
             ),
         ];

@@ -92,7 +92,7 @@ impl OverflowWordings {
     /// tokens of the response are distinguished from those of the prompt.
     pub fn read(&self, text: &str, max_tokens: Option<u64>) -> Option<Overflow> {
         let tokens = words::tokens(text);
-        let is_overflow = sense::is_overflow(&tokens) || self.contain(text);
+        let is_overflow = sense::is_overflow(&tokens, max_tokens) || self.contain(text);
         is_overflow
             .then(|| counts::overflow(&tokens, max_tokens))?
             .of_prompt()

@@ -173,13 +173,13 @@ const RATES: &[&str] = &[
 const CHINESE_INPUT: &[&str] = &["上下文", "输入", "提示词", "prompt", "token"];
 const CHINESE_EXCEEDS: &[&str] = &["超过", "超出", "超长", "过长"];
 
-pub(super) fn is_overflow(tokens: &[Token]) -> bool {
+pub(super) fn is_overflow(tokens: &[Token], max_tokens: Option<u64>) -> bool {
     if is_rate_limit(tokens) {
         return false;
     }
     let mut sentences = tokens.split(|token| *token == Token::Stop);
     is_bare_code(tokens)
-        || by_numbers(tokens)
+        || by_numbers(tokens, max_tokens)
         || sentences.any(|sentence| {
             exceeds(sentence)
                 || states_limit(sentence)
@@ -228,19 +228,21 @@ fn is_bare_code(tokens: &[Token]) -> bool {
 }
 
 /// "Your prompt has 9000 tokens, and the model's context window 8192": the numbers say it.
-fn by_numbers(tokens: &[Token]) -> bool {
+fn by_numbers(tokens: &[Token], max_tokens: Option<u64>) -> bool {
     let has = |words: &[&str]| tokens.iter().any(|token| token.is_any(words));
-    let about_other = tokens
-        .iter()
-        .any(|token| matches!(Thing::of(token), Some(Thing::Output | Thing::Other)));
-    let overflow = counts::overflow(tokens, None);
-    !about_other
-        && has(INPUT)
-        && has(&["token", "tokens"])
-        && (has_context(tokens) || has_limit(tokens))
-        && overflow
-            .limit
-            .is_some_and(|limit| overflow.prompt > Some(limit))
+    let names = |thing| tokens.iter().any(|token| Thing::of(token) == Some(thing));
+    if !names(Thing::Input) || names(Thing::Other) || !has(&["token", "tokens"]) {
+        return false;
+    }
+    let overflow = counts::overflow(tokens, max_tokens);
+    let (Some(prompt), Some(limit)) = (overflow.prompt, overflow.limit) else {
+        return false;
+    };
+    if names(Thing::Output) {
+        let sum = overflow.output.map(|output| prompt.saturating_add(output));
+        return has_context(tokens) && sum > Some(limit);
+    }
+    (has_context(tokens) || has_limit(tokens)) && prompt > limit
 }
 
 /// The words of a code, whose sense is the same: `context_length_exceeded`.
