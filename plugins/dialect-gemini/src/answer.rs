@@ -2,14 +2,16 @@
 
 mod chunk;
 mod finish;
+mod lenient;
 mod search;
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use witgate_plugin::{
-    ErrorType, Event,
+    ErrorType, Event, Value,
     dialect::{Usage, Writer},
-    serde_json::{self, value::RawValue},
+    json,
+    serde_json::{Map, value::RawValue},
 };
 
 use self::{
@@ -18,6 +20,8 @@ use self::{
     search::Search,
 };
 use crate::{dropped::Dropped, error::UpstreamError, names::Names};
+
+type Object = Map<String, Value>;
 
 /// The translation of one response, chunk by chunk.
 #[derive(Debug, Default)]
@@ -92,20 +96,17 @@ impl Answer {
             return Vec::new();
         }
         let read = if data.starts_with('[') {
-            serde_json::from_str(data)
+            lenient::read(data)
         } else {
-            serde_json::from_str(data).map(|chunk| vec![chunk])
+            lenient::read(data).map(|chunk| vec![chunk])
         };
-        match read {
-            Ok(chunks) => {
-                for chunk in chunks {
-                    self.chunk(chunk, about);
-                }
-            }
-            Err(_) => self.fail(UpstreamError::found(
-                ErrorType::Api,
-                "the upstream sent an event that is not a Gemini chunk",
-            )),
+        let Some(chunks) = read else {
+            let what = "the upstream sent an event that is not a Gemini chunk";
+            self.fail(UpstreamError::found(ErrorType::Api, what));
+            return self.writer.take();
+        };
+        for chunk in chunks {
+            self.chunk(chunk, about);
         }
         self.writer.take()
     }
@@ -329,9 +330,7 @@ impl Answer {
         self.begin(about);
         let id = self.id_of(call.id, about);
         self.writer.tool_use(&id, about.names.of_client(&name));
-        let input = call.args.as_deref().map_or("{}", RawValue::get);
-        self.writer
-            .tool_input(if input == "null" { "{}" } else { input });
+        self.writer.tool_input(&input(call.args.as_deref()));
         self.writer.close();
         self.ids.insert(id);
         self.calls += 1;
@@ -380,6 +379,19 @@ impl Answer {
     fn fail(&mut self, error: UpstreamError) {
         self.writer.fail(error.kind, &error.message);
         self.error = Some(error);
+    }
+}
+
+/// The input of a call, which has to be an object.
+fn input(args: Option<&RawValue>) -> Cow<'_, str> {
+    let args = args.map_or("{}", RawValue::get);
+    if args.starts_with('{') {
+        return Cow::Borrowed(args);
+    }
+    match lenient::read(args) {
+        None | Some(Value::Null) => Cow::Borrowed("{}"),
+        Some(Value::String(text)) if lenient::read::<Object>(&text).is_some() => Cow::Owned(text),
+        Some(other) => Cow::Owned(json!({ "input": other }).to_string()),
     }
 }
 

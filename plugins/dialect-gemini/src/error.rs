@@ -49,14 +49,23 @@ struct Envelope {
     error: Status,
 }
 
-/// `google.rpc.Status`.
+/// `google.rpc.Status`. A member of another type counts as missing: some servers send the code as
+/// text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
-    code: Option<u16>,
-    status: Option<String>,
-    message: Option<String>,
-    details: Option<Vec<Value>>,
+    code: Value,
+    status: Value,
+    message: Value,
+    details: Value,
+}
+
+impl Status {
+    fn code(&self) -> Option<u16> {
+        let code = self.code.as_u64();
+        let code = code.or_else(|| self.code.as_str()?.parse().ok());
+        code.and_then(|code| u16::try_from(code).ok())
+    }
 }
 
 impl UpstreamError {
@@ -74,15 +83,15 @@ impl UpstreamError {
     }
 
     fn of(http: u16, reported: Status) -> Self {
-        let details = reported.details.unwrap_or_default();
-        let message = reported.message.unwrap_or_default();
-        let word = reported.status.as_deref();
-        let (status, kind) = match about_account(word, &message, &details) {
+        let details = reported.details.as_array().map_or(&[][..], Vec::as_slice);
+        let message = reported.message.as_str().unwrap_or_default().to_owned();
+        let word = reported.status.as_str();
+        let (status, kind) = match about_account(word, &message, details) {
             Some(kind) => of_type(kind),
             None if is_too_large(&message) => of_type(ErrorType::RequestTooLarge),
             None => match word {
                 Some(word) => of_word(word).map_or_else(|| of_status(http), of_type),
-                None => of_status(reported.code.unwrap_or(http)),
+                None => of_status(reported.code().unwrap_or(http)),
             },
         };
         let about_signature = status == 400 && is_about_signature(&message);
@@ -94,7 +103,7 @@ impl UpstreamError {
         let rejects_signature = about_signature && !is_missing;
         let cooldown = match kind {
             ErrorType::Billing => Some(wait::LONG_COOLDOWN),
-            _ if matches!(status, 429 | 529) => wait::cooldown(&message, &details),
+            _ if matches!(status, 429 | 529) => wait::cooldown(&message, details),
             _ => None,
         };
         Self {
@@ -323,6 +332,15 @@ mod tests {
                 (status, kind, "m")
             );
         }
+    }
+
+    #[test]
+    fn a_member_of_another_type_does_not_lose_the_error() {
+        let error = read(
+            400,
+            &json!({ "code": "429", "status": 429, "message": "m", "details": {} }),
+        );
+        assert_eq!((error.status, error.message.as_str()), (429, "m"));
     }
 
     #[test]

@@ -3,13 +3,19 @@
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use witgate_plugin::{Value, serde_json::value::RawValue};
 
+use super::lenient;
+
 /// One event of a stream, or a whole response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Chunk {
+    #[serde(deserialize_with = "lenient::list")]
     pub(super) candidates: Option<Vec<Candidate>>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) prompt_feedback: Option<PromptFeedback>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) usage_metadata: Option<UsageMetadata>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) response_id: Option<String>,
     pub(super) error: Option<Box<RawValue>>,
 }
@@ -17,8 +23,11 @@ pub(super) struct Chunk {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Candidate {
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) content: Option<Content>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) finish_reason: Option<String>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) finish_message: Option<String>,
     pub(super) grounding_metadata: Option<Value>,
     pub(super) citation_metadata: Option<IgnoredAny>,
@@ -28,17 +37,24 @@ pub(super) struct Candidate {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Content {
+    #[serde(deserialize_with = "lenient::list")]
     pub(super) parts: Option<Vec<Part>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Part {
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) text: Option<String>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) thought: Option<bool>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) thought_signature: Option<String>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) function_call: Option<FunctionCall>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) executable_code: Option<ExecutableCode>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) code_execution_result: Option<CodeExecutionResult>,
     pub(super) inline_data: Option<IgnoredAny>,
     pub(super) file_data: Option<IgnoredAny>,
@@ -49,7 +65,9 @@ pub(super) struct Part {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct FunctionCall {
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) id: Option<String>,
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) name: Option<String>,
     /// The arguments as the model wrote them.
     pub(super) args: Option<Box<RawValue>>,
@@ -58,18 +76,21 @@ pub(super) struct FunctionCall {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ExecutableCode {
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) code: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct CodeExecutionResult {
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) output: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PromptFeedback {
+    #[serde(deserialize_with = "lenient::member")]
     pub(super) block_reason: Option<String>,
 }
 

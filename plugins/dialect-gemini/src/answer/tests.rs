@@ -90,7 +90,7 @@ fn an_invalid_chunk_is_an_error_and_an_end_marker_is_not() {
 #[test]
 fn malformed_counts_do_not_fail_the_response() {
     let chunk = r#"{"usageMetadata":{"promptTokenCount":"12","candidatesTokenCount":3.0,"thoughtsTokenCount":null,"cachedContentTokenCount":-1}}"#;
-    let chunk: Chunk = serde_json::from_str(chunk).unwrap();
+    let chunk: Chunk = lenient::read(chunk).unwrap();
     let wanted = Usage {
         input: 12,
         output: 3,
@@ -255,4 +255,49 @@ fn counts_never_shrink() {
     assert_eq!(usage["input_tokens"], 200);
     assert_eq!(usage["cache_read_input_tokens"], 800);
     assert_eq!(usage["output_tokens"], 50);
+}
+
+#[test]
+fn an_odd_member_does_not_lose_the_response_around_it() {
+    let odd = [
+        r#"{"candidates":[7,{"content":{"parts":[null,{"text":"a","thought":"no"},{"text":5}]}}]}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"x","text":"b\ud83d"}]},"finishReason":1}],"responseId":{}}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"c"}]},"finishReason":"STOP"}],"candidates":[{"content":{"parts":[{"text":"d"}]},"finishReason":"STOP"}],"usageMetadata":[1]}"#,
+    ];
+    let names = Names::default();
+    let about = About {
+        names: &names,
+        exchange: "x",
+        model: "m",
+    };
+    let mut answer = Answer::default();
+    let mut events = Vec::new();
+    for data in odd {
+        events.extend(answer.event(data, about));
+    }
+    events.extend(answer.end(true, about));
+    let events: Vec<Value> = events.iter().map(|event| event.parse().unwrap()).collect();
+    let texts = events
+        .iter()
+        .filter_map(|event| event["delta"]["text"].as_str());
+    assert_eq!(texts.collect::<String>(), "ab\u{fffd}d");
+    assert_eq!(stop_reason(&events), Some("end_turn"));
+}
+
+#[test]
+fn the_input_of_a_call_is_an_object() {
+    for (args, wanted) in [
+        (json!({ "a": 1 }), r#"{"a":1}"#),
+        (json!(null), "{}"),
+        (json!("{\"a\":1}"), r#"{"a":1}"#),
+        (json!("ls"), r#"{"input":"ls"}"#),
+        (json!([1]), r#"{"input":[1]}"#),
+    ] {
+        let call = json!([{ "functionCall": { "id": "c", "name": "ls", "args": args } }]);
+        let events = events(&mut Answer::default(), &[chunk(call, Some("STOP"))]);
+        let input = events
+            .iter()
+            .find_map(|event| event["delta"]["partial_json"].as_str());
+        assert_eq!(input, Some(wanted), "{args}");
+    }
 }

@@ -28,12 +28,10 @@ pub(super) fn add(under: &mut Object, over: &Object) {
 
 fn join(key: &str, under: &mut Value, over: &Value) {
     match (key, &mut *under, over) {
-        ("properties" | "$defs" | "definitions", Value::Object(under), Value::Object(over)) => {
+        ("properties", Value::Object(under), Value::Object(over)) => {
             for (name, schema) in over {
                 match (under.get_mut(name), schema) {
-                    (Some(Value::Object(under)), Value::Object(over)) if key == "properties" => {
-                        add(under, over);
-                    }
+                    (Some(Value::Object(under)), Value::Object(over)) => add(under, over),
                     _ => {
                         under.insert(name.clone(), schema.clone());
                     }

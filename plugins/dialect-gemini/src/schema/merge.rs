@@ -8,7 +8,7 @@ use super::{
     Object,
     flatten::add,
     node::Cleaner,
-    object::{json_object, without},
+    object::{OF_DOCUMENT, json_object, without},
     reference::{name, pointed_at},
     types::{Kind, kinds},
 };
@@ -50,7 +50,8 @@ impl<'a> Cleaner<'a, '_, '_> {
             let part = self.gather(part, merged);
             add(&mut whole, &part);
         }
-        add(&mut whole, &without(schema, &["$ref", "allOf"]));
+        let merged_here = [&OF_DOCUMENT[..], &["$ref", "allOf"]].concat();
+        add(&mut whole, &without(schema, &merged_here));
         whole
     }
 

@@ -6,7 +6,7 @@ use super::{
     Object,
     budget::Budget,
     flatten::both,
-    object::{described, is_sound, json_object, without},
+    object::{OF_DOCUMENT, described, is_sound, json_object, without},
     types::{Kind, count_restricting, has_shape, kinds},
     union::{self, REMARKS},
 };
@@ -76,7 +76,8 @@ impl<'a, 'b, 'o> Cleaner<'a, 'b, 'o> {
         if schema.contains_key("anyOf") && schema.contains_key("oneOf") {
             self.lost.add("oneOf");
         }
-        let mut siblings = without(schema, &["anyOf", "oneOf"]);
+        let own = [&OF_DOCUMENT[..], &["anyOf", "oneOf"]].concat();
+        let mut siblings = without(schema, &own);
         let real: Vec<&Value> = branches.iter().filter(|branch| !is_null(branch)).collect();
         if real.len() < branches.len() {
             siblings.insert("nullable".to_owned(), json!(true));

@@ -18,6 +18,17 @@ pub(super) fn without(schema: &Object, words: &[&str]) -> Object {
         .collect()
 }
 
+/// Keywords that describe a schema as a whole and nothing of its values. They may be large, so they
+/// are not copied when schemas are merged.
+pub(super) const OF_DOCUMENT: [&str; 6] = [
+    "$defs",
+    "definitions",
+    "$schema",
+    "$id",
+    "$comment",
+    "examples",
+];
+
 /// Whether a keyword has a value of the right type. Gemini rejects the whole request for a wrong
 /// one.
 pub(super) fn is_sound(word: &str, value: &Value) -> bool {
