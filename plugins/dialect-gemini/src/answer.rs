@@ -16,7 +16,7 @@ use witgate_plugin::{
 
 use self::{
     chunk::{Candidate, Chunk, FunctionCall, Part, UsageMetadata},
-    finish::{End, Finish},
+    finish::{Content, End, Finish},
     search::Search,
 };
 use crate::{dropped::Dropped, error::UpstreamError, names::Names};
@@ -207,7 +207,12 @@ impl Answer {
             let what = "capability_rejected: a response without text or calls";
             return self.fail(UpstreamError::found(ErrorType::InvalidRequest, what));
         }
-        match finish.end(self.speaks, self.calls > 0) {
+        let content = Content {
+            begun: self.writer.has_content(),
+            speaks: self.speaks,
+            calls: self.calls > 0,
+        };
+        match finish.end(content) {
             End::Stop(stop) => self.stop(stop, about),
             End::Noted(stop, reason) => {
                 let change = format!("finish reason {reason} to {stop}");

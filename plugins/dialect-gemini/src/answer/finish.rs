@@ -64,6 +64,17 @@ pub(super) struct Finish {
     message: Option<String>,
 }
 
+/// What a message has so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content {
+    /// Any block, thinking included.
+    pub(super) begun: bool,
+    /// A text or a call.
+    pub(super) speaks: bool,
+    /// A call.
+    pub(super) calls: bool,
+}
+
 impl Finish {
     pub(super) fn new(reason: String, message: Option<String>) -> Self {
         Self { reason, message }
@@ -89,9 +100,13 @@ impl Finish {
         }
     }
 
-    /// How the message ends. `speaks` is whether it has a text or a call, `calls` whether it has a
-    /// call.
-    pub(super) fn end(&self, speaks: bool, calls: bool) -> End {
+    /// How a message with this content ends.
+    pub(super) fn end(&self, content: Content) -> End {
+        let Content {
+            begun,
+            speaks,
+            calls,
+        } = content;
         let natural = if calls { "tool_use" } else { "end_turn" };
         let of = |list: &[&'static str]| list.iter().copied().find(|known| *known == self.reason);
         if let Some(reason) = of(&REFUSALS) {
@@ -113,7 +128,7 @@ impl Finish {
             "PUP_LIMITED_DISABLED" => {
                 // The account is disabled for violating a policy. Once a response has begun, no
                 // other account can take over, and the client's login is not the problem.
-                let kind = match speaks {
+                let kind = match begun {
                     true => ErrorType::Permission,
                     false => ErrorType::Authentication,
                 };

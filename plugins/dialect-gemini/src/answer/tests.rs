@@ -301,3 +301,11 @@ fn the_input_of_a_call_is_an_object() {
         assert_eq!(input, Some(wanted), "{args}");
     }
 }
+
+#[test]
+fn a_disabled_account_is_not_rejected_once_thinking_was_sent() {
+    let thought = chunk(json!([{ "text": "hm", "thought": true }]), None);
+    let disabled = chunk(json!([]), Some("PUP_LIMITED_DISABLED"));
+    let events = events(&mut Answer::new(HashSet::new(), true), &[thought, disabled]);
+    assert_eq!(events.last().unwrap()["error"]["type"], "permission_error");
+}

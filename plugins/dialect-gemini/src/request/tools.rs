@@ -2,7 +2,7 @@
 
 use witgate_plugin::{
     Outline, Refusal,
-    dialect::{ClientRequest, ToolChoice, ToolDef},
+    dialect::{self, ClientRequest, ToolChoice, ToolDef},
 };
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) struct Declared<'a> {
     pub(super) searches: bool,
 }
 
-impl Declared<'_> {
+impl<'a> Declared<'a> {
     fn search() -> Self {
         Self {
             tools: vec![Tool {
@@ -39,6 +39,25 @@ impl Declared<'_> {
             searches: true,
             ..Self::default()
         }
+    }
+
+    /// Declares a tool of the client, unless another has its name.
+    fn function(
+        &mut self,
+        tool: &'a dialect::Tool,
+        budget: &mut Budget<'_>,
+        dropped: &mut Dropped,
+    ) -> Option<FunctionDeclaration<'a>> {
+        let Some(name) = self.names.declare(&tool.name) else {
+            dropped.left_out.add("tools with a name taken");
+            return None;
+        };
+        self.strict |= tool.strict == Some(true);
+        Some(FunctionDeclaration {
+            name,
+            description: tool.description.as_deref().filter(|text| !text.is_empty()),
+            parameters: schema::parameters(&tool.schema, budget, &mut dropped.keywords),
+        })
     }
 }
 
@@ -62,30 +81,15 @@ pub(super) fn offered<'a>(
         .iter()
         .all(|tool| matches!(tool, ToolDef::Server { .. }));
     let hidden = deferred::hidden(asked);
+    let mut budget = Budget::new(outline);
     let mut declared = Declared::default();
     let mut functions = Vec::new();
-    let mut budget = Budget::new(outline);
     for tool in &asked.tools {
         match tool {
             ToolDef::Tool(tool) if hidden.contains(tool.name.as_str()) => {
                 dropped.left_out.add("deferred tools");
             }
-            ToolDef::Tool(tool) => {
-                let Some(name) = declared.names.declare(&tool.name) else {
-                    dropped.left_out.add("tools with a name taken");
-                    continue;
-                };
-                declared.strict |= tool.strict == Some(true);
-                functions.push(FunctionDeclaration {
-                    name,
-                    description: tool.description.as_deref().filter(|text| !text.is_empty()),
-                    parameters: schema::parameters(
-                        &tool.schema,
-                        &mut budget,
-                        &mut dropped.keywords,
-                    ),
-                });
-            }
+            ToolDef::Tool(tool) => functions.extend(declared.function(tool, &mut budget, dropped)),
             ToolDef::Server { kind, name } => {
                 let forced =
                     matches!(&asked.tool_choice, ToolChoice::Tool(forced) if forced == name);
