@@ -3,8 +3,8 @@
 mod breakpoints;
 
 use witgate_plugin::{
-    AttemptHook, Error, Guard, Manifest, NoSettings, Operation, Plugin, Request, Target, Verdict,
-    export,
+    AttemptHook, EditError, Error, Guard, Manifest, NoSettings, Operation, Plugin, Refusal,
+    Request, Target, Verdict, export,
 };
 
 struct StripCacheControl;
@@ -27,12 +27,24 @@ impl Plugin for StripCacheControl {
 
 impl AttemptHook for StripCacheControl {
     fn on_attempt(&mut self, request: &mut Request, _: &Target) -> Result<Verdict, Error> {
-        let found = breakpoints::only_breakpoints(request.select(breakpoints::ANYWHERE)?);
-        if !found.is_empty() {
-            request.patch(found.into_iter().map(Operation::Remove))?;
+        match strip(request) {
+            Ok(()) => Ok(Verdict::Proceed),
+            Err(EditError::TooMuch(reason)) => Ok(Verdict::Refuse(Refusal::new(
+                413,
+                "request_too_large",
+                format!("cache breakpoints cannot be removed: {reason}"),
+            ))),
+            Err(error) => Err(error.into()),
         }
-        Ok(Verdict::Proceed)
     }
+}
+
+fn strip(request: &mut Request) -> Result<(), EditError> {
+    let found = breakpoints::only_breakpoints(request.select(breakpoints::ANYWHERE)?);
+    if !found.is_empty() {
+        request.patch(found.into_iter().map(Operation::Remove))?;
+    }
+    Ok(())
 }
 
 export!(StripCacheControl: AttemptHook);

@@ -1,4 +1,5 @@
-use witgate_plugin::{Hook, testing::Exchange};
+use proptest::prelude::*;
+use witgate_plugin::{Hook, Value, json, testing::Exchange};
 
 use super::StripCacheControl;
 
@@ -57,4 +58,40 @@ fn a_target_that_supports_breakpoints_gets_them() {
             .count_tokens()
             .would_call(Hook::Attempt)
     );
+}
+
+#[test]
+fn more_breakpoints_than_a_query_can_select_are_refused() {
+    let block = json!({"type": "text", "text": "", "cache_control": {}});
+    let body = |count: usize| json!({"messages": [{"role": "user", "content": vec![block.clone(); count]}]});
+    let mut many = Strip::new(body(90_000)).lacks("cache_control");
+    assert!(many.on_attempt().unwrap().is_proceed());
+    assert!(!many.body().contains("cache_control"));
+    let mut too_many = Strip::new(body(110_000)).lacks("cache_control");
+    let refusal = too_many.on_attempt().unwrap().expect_refusal();
+    assert_eq!(refusal["status"], 413);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Clients move their breakpoints from turn to turn. What is sent must not move with them.
+    #[test]
+    fn what_is_sent_does_not_depend_on_where_breakpoints_were(
+        messages in prop::collection::vec(prop::collection::vec(any::<bool>(), 0..5), 1..8),
+    ) {
+        let body = |marked: bool| {
+            let block = |mark: &bool| match mark {
+                true if marked => json!({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}),
+                _ => json!({"type": "text", "text": "a"}),
+            };
+            let message = |marks: &Vec<bool>| {
+                json!({"role": "user", "content": marks.iter().map(block).collect::<Vec<Value>>()})
+            };
+            json!({"messages": messages.iter().map(message).collect::<Vec<Value>>()})
+        };
+        let mut exchange = Strip::new(body(true)).lacks("cache_control");
+        prop_assert!(exchange.on_attempt().unwrap().is_proceed());
+        prop_assert_eq!(exchange.body(), body(false).to_string());
+    }
 }
