@@ -161,6 +161,11 @@ fn text_block(text: &str) -> String {
     format!(r#"{{"type":"text","text":"{text}"}}"#)
 }
 
+/// The list of one text block for a text with its quotation marks.
+pub(crate) fn list_of(text: &str) -> String {
+    format!("[{}]", text_block(inside(text)))
+}
+
 impl Whole {
     fn into_blocks(self, at: &str, edits: &mut Vec<Operation>) -> usize {
         match self {

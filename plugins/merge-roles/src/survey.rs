@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use witgate_plugin::{EditError, Node, Request};
 
-use crate::merge::{Content, Turn};
+use crate::merge::{self, Content, Turn};
 
 pub(crate) const ROLES: &str = "$.messages[*].role";
 
@@ -15,8 +15,6 @@ const SHORT: usize = 1 << 18;
 /// The most blocks that are moved one by one, which takes some milliseconds. A few blocks may be
 /// long, such as images, so it is better not to read them.
 const FEW: usize = 1_000;
-/// In bytes. An instance has 64 MiB of memory by default, and a joined text is in it twice.
-const MOST_READ: usize = 16 << 20;
 /// The most slices in one query. Each costs a pass over the messages.
 const SLICES: usize = 100;
 
@@ -42,8 +40,7 @@ pub(crate) fn same_role_runs(roles: &[Node]) -> Vec<Vec<usize>> {
 }
 
 /// The messages of these runs with locations and lengths of blocks, however long these are. `None`
-/// if there are more than [`FEW`] blocks, or more messages than a query can select with their
-/// roles.
+/// if there are more than [`FEW`] blocks, or more or longer messages than a query can read.
 pub(crate) fn few(
     request: &Request,
     runs: &[Vec<usize>],
@@ -106,19 +103,15 @@ fn contents(
         .map(|(index, count)| (index, Content::Blocks(count)))
         .collect();
     // Only a string can be searched, and only a value with a length is compared.
-    for node in within_memory(request.read(&format!(
+    for node in request.read(&format!(
         r#"{members}[?search(@, "") && length(@) <= {SHORT}]"#
-    ))?)? {
+    ))? {
         if let Some(index) = content_index(&node.pointer) {
             contents.insert(index, Content::Text(node.value));
         }
     }
-    for pointer in request.select(&format!(
-        r#"{members}[?search(@, "") && length(@) > {SHORT}]"#
-    ))? {
-        if let Some(index) = content_index(&pointer) {
-            contents.insert(index, Content::LongText);
-        }
+    for index in long_texts(request, members)? {
+        contents.insert(index, Content::LongText);
     }
     for node in request.read(&format!("{members}[?length(@) == 0]"))? {
         if let Some(index) = content_index(&node.pointer).filter(|_| node.value.starts_with('[')) {
@@ -128,25 +121,29 @@ fn contents(
     Ok(contents)
 }
 
-/// The contents that are a text or a list, by the index of the message.
+/// The contents that are a text or a list, by the index of the message. A long text is a list of one
+/// block, as in a plan that moves it: the same message is joined to the same on every turn, however
+/// many have followed.
 fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, EditError> {
-    let nodes = within_memory(request.read(&format!("{members}.content"))?)?;
-    let known = nodes
-        .into_iter()
-        .filter(|node| node.value.starts_with(['"', '[']));
-    Ok(known
+    let nodes = request.read(&format!("{members}.content"))?.into_iter();
+    let known = nodes.filter(|node| node.value.starts_with(['"', '[']));
+    let mut texts: BTreeMap<usize, String> = known
         .filter_map(|node| Some((content_index(&node.pointer)?, node.value)))
-        .collect())
+        .collect();
+    for index in long_texts(request, members)? {
+        if let Some(text) = texts.get_mut(&index) {
+            *text = merge::list_of(text);
+        }
+    }
+    Ok(texts)
 }
 
-/// Refuses what is too long to be written a second time in the memory of a plugin.
-fn within_memory(nodes: Vec<Node>) -> Result<Vec<Node>, EditError> {
-    let length: usize = nodes.iter().map(|node| node.value.len()).sum();
-    if length > MOST_READ {
-        let reason = format!("they have more than {} MiB of text", MOST_READ >> 20);
-        return Err(EditError::TooMuch(reason));
-    }
-    Ok(nodes)
+/// The messages whose content is a text that is moved and not joined.
+fn long_texts(request: &Request, members: &str) -> Result<Vec<usize>, EditError> {
+    let pointers = request.select(&format!(
+        r#"{members}[?search(@, "") && length(@) > {SHORT}]"#
+    ))?;
+    Ok(pointers.iter().filter_map(|at| content_index(at)).collect())
 }
 
 /// The messages of each run. `others` have members besides role and content, whose meaning for a

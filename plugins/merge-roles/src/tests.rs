@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use witgate_plugin::{Hook, Value, json, serde_json, testing::Exchange};
 
 use super::MergeRoles;
@@ -182,7 +183,7 @@ fn fifty_thousand_messages_are_joined_or_counted() {
 }
 
 #[test]
-fn more_text_than_fits_the_memory_of_a_plugin_is_refused() {
+fn more_text_than_one_query_reads_is_refused() {
     let long = "a".repeat(200_000);
     let messages = vec![user(json!(long)); 100];
     let mut exchange = Merge::new(json!({ "messages": messages })).lacks("same-role-turns");
@@ -252,4 +253,36 @@ fn a_target_that_accepts_such_turns_gets_them() {
     assert!(!Merge::new(&body).would_call(Hook::Attempt));
     let counted = Merge::new(&body).lacks("same-role-turns").count_tokens();
     assert!({ counted }.would_call(Hook::Attempt));
+}
+
+fn messages() -> impl Strategy<Value = Vec<Value>> {
+    let content = prop_oneof![
+        3 => "[a-c]{0,2}".prop_map(Value::from),
+        3 => prop::collection::vec("[a-c]".prop_map(|text| block(&text)), 0..4).prop_map(Value::from),
+        1 => Just(json!("é".repeat(300_000))),
+        1 => Just(json!(vec![block("x"); 1_500])),
+        1 => Just(Value::Null),
+    ];
+    let role = prop::sample::select(vec!["user", "user", "assistant", "assistant", "system"]);
+    let message = (role, content);
+    let message = message.prop_map(|(role, content)| json!({ "role": role, "content": content }));
+    prop::collection::vec(message, 1..14)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The upstream's cache and the signatures of its thinking depend on it.
+    #[test]
+    fn what_was_sent_of_a_turn_is_the_start_of_the_next(messages in messages()) {
+        let whole = merged(json!(messages));
+        let role = |at: usize| messages[at]["role"].as_str();
+        let turns = (1..messages.len())
+            .filter(|&end| role(end - 1) == Some("user") && role(end) == Some("assistant"));
+        for end in turns {
+            let turn = merged(json!(messages[..end]));
+            let turn = turn.as_array().unwrap();
+            prop_assert!(whole.as_array().unwrap().starts_with(turn), "turn of {} messages", end);
+        }
+    }
 }
