@@ -1,10 +1,13 @@
 //! The HTTP server: accepts connections, authenticates and routes requests, and sends responses.
 
+mod admission; // how many connections, and for whom
 mod connection; // time limits of client connections
 mod auth; // keys, and web pages that call
 mod routes; // method and path to route
 mod inbound; // reads a request for an exchange
+mod body_memory; // the memory of all request bodies
 mod passthrough; // forwards all other routes
+mod batches; // where the results of message batches are
 mod models; // `/v1/models`
 mod metrics; // `/metrics`
 mod cooldowns; // `/cooldowns`
@@ -21,7 +24,7 @@ use http::{
     header::{
         ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
         ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-        ACCESS_CONTROL_REQUEST_METHOD, ALLOW, VARY,
+        ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONNECTION, VARY,
     },
 };
 use hyper::{
@@ -30,16 +33,22 @@ use hyper::{
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulConnection, GracefulShutdown},
+    },
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tracing::{debug, info, warn};
 
 use crate::{
     config::{AuthMode, Connections},
     exchange::{Ending, Record, Snapshot, exchange},
-    fault::Fault,
+    fault::{Fault, Kind},
     ids::ExchangeId,
     message::RequestKind,
     pipeline::Runtime,
@@ -47,8 +56,11 @@ use crate::{
     telemetry::Metrics,
 };
 
+use admission::{Admission, Place};
 use auth::{AuthRequirement, requires_key};
+use body_memory::BodyMemory;
 use connection::{RequestBody, Requests, ResponseBody, Socket, Streams, Watched};
+use passthrough::Forwarded;
 use routes::{NoRoute, Route};
 
 /// The state that requests share. A reload replaces the snapshot, and exchanges in flight keep
@@ -57,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// The limit of open files of this process.
+    pub(crate) open_files: u64,
 }
 
 /// The buffer of a connection, in bytes. A smaller one costs reads, a larger one memory.
@@ -70,6 +84,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 struct Gateway {
     shared: Arc<Shared>,
+    bodies: Arc<BodyMemory>,
     local: SocketAddr,
     /// The address as text, for requests without a host name.
     here: String,
@@ -96,20 +111,25 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
     let (mut cut, ending) = shutdown::channel();
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
+        bodies: Arc::default(),
         local,
         here: local.to_string(),
         ending,
     });
     let router = TowerToHyperService::new(Router::new().fallback(handle).with_state(gateway));
     let graceful = GracefulShutdown::new();
+    let mut admission = Admission::new(shared.open_files);
     let mut connections = JoinSet::new();
     loop {
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next_with_id() => {
+                admission.closed(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
             () = stopping.draining() => break,
         };
-        let stream = match stream {
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -117,27 +137,29 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "cannot disable the delay of small packets");
+        // Without a place, the connection is closed here.
+        if let Some(place) = admission.admit() {
+            let limits = place.limits(shared.snapshot.load().config.connections);
+            let requests = Arc::new(Requests::new());
+            let connection = connection(stream, &router, place, limits, &requests);
+            let watched = Watched::new(graceful.watch(connection), Arc::clone(&requests), limits);
+            admission.opened(connections.spawn(watched), requests);
         }
-        let limits = shared.snapshot.load().config.connections;
-        let requests = Arc::new(Requests::new());
-        let (begun, router) = (Arc::clone(&requests), router.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let running = begun.begin();
-            let request = request.map(|body| RequestBody::new(body, &limits));
-            router.call(request).map(|answered| {
-                answered.map(|response| response.map(|body| ResponseBody::new(body, running)))
-            })
-        });
-        let socket = Socket::new(TokioIo::new(stream), &limits);
-        let connection = http(&limits).serve_connection(socket, service).into_owned();
-        connections.spawn(Watched::new(graceful.watch(connection), requests, limits));
     }
     drop(listener);
+    drain(&shared, graceful, connections.len(), stopping).await;
+}
+
+/// Waits for exchanges in flight.
+async fn drain(
+    shared: &Shared,
+    graceful: GracefulShutdown,
+    connections: usize,
+    mut stopping: Stopping,
+) {
     let drain = shared.snapshot.load().config.drain;
     info!(
-        connections = connections.len(),
+        connections,
         ?drain,
         "shutting down; waiting for exchanges in flight"
     );
@@ -152,6 +174,30 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         () = drained => {}
         () = shutdown::elapsed(LAST_EVENTS) => {}
     }
+}
+
+/// Serves the requests of one connection with the router.
+fn connection(
+    stream: TcpStream,
+    router: &TowerToHyperService<Router>,
+    place: Place,
+    limits: Connections,
+    requests: &Arc<Requests>,
+) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + use<> {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot disable the delay of small packets");
+    }
+    let (begun, router) = (Arc::clone(requests), router.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let running = begun.begin();
+        request.extensions_mut().insert(place);
+        let request = request.map(|body| RequestBody::new(body, &limits));
+        router.call(request).map(|answered| {
+            answered.map(|response| response.map(|body| ResponseBody::new(body, running)))
+        })
+    });
+    let socket = Socket::new(TokioIo::new(stream), &limits);
+    http(&limits).serve_connection(socket, service).into_owned()
 }
 
 fn http(limits: &Connections) -> auto::Builder<Streams> {
@@ -207,6 +253,7 @@ async fn route(
 ) -> Response {
     let config = &snapshot.config;
     let host = auth::host(&parts.uri, &parts.headers).unwrap_or(&gateway.here);
+    let url = auth::url(host, &parts.headers);
     let route = routes::route(&parts.method, parts.uri.path(), host);
     let requirement = route
         .as_ref()
@@ -229,17 +276,28 @@ async fn route(
             return response;
         }
     };
+    if parts.extensions.get() == Some(&Place::Operators) && !route.is_for_operators() {
+        let what = "all client connections of this gateway are in use";
+        return last_of_connection(reject(&id, &parts, &Fault::client(Kind::Overloaded, what)));
+    }
     match route {
         Route::Health => respond::json(&id, r#"{"status":"ok"}"#),
-        Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot),
+        Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot, &parts.headers),
         Route::Probe => respond::empty(&id, StatusCode::OK),
         Route::Cooldowns => cooldowns::list(&id, snapshot),
         Route::EndCooldowns => cooldowns::end(&id, snapshot, parts.uri.query().unwrap_or_default()),
+        Route::Index => respond::text(&id, index(&url)),
         Route::Exchange(kind) => run_exchange(gateway, snapshot, id, kind, parts, body, own).await,
         Route::Passthrough => {
             let record = gateway.record(&id, "passthrough");
-            let answer = passthrough::forward(snapshot, parts, body, own, record).await;
-            respond::answer(&id, answer, &gateway.ending)
+            let forwarded = Forwarded {
+                gateway: url,
+                parts,
+                body,
+                own,
+            };
+            let answer = passthrough::forward(snapshot, forwarded, record);
+            respond::answer(&id, answer.await, &gateway.ending)
         }
         Route::Models | Route::ClaudeModels | Route::Model(_) => {
             let models = models::union(&gateway.shared.runtime, snapshot, &own).await;
@@ -258,6 +316,21 @@ async fn route(
     }
 }
 
+/// What a person reads who opens the gateway in a browser.
+fn index(url: &str) -> String {
+    format!(
+        "This is Witgate, a gateway for the Anthropic Messages API.\n\n\
+         Set the base URL of your client to {url}, without /v1.\n"
+    )
+}
+
+/// Closes the connection after this response.
+fn last_of_connection(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
 /// Reads the request, runs the exchange and sends its response.
 async fn run_exchange(
     gateway: &Gateway,
@@ -269,8 +342,8 @@ async fn run_exchange(
     own: HeaderMap,
 ) -> Response {
     let mut record = gateway.record(&id, kind.as_str());
-    let request = inbound::read(id.clone(), kind, parts, body, own, &snapshot.config).await;
-    let request = match request {
+    let (config, bodies) = (&snapshot.config, &gateway.bodies);
+    let request = match inbound::read(id.clone(), kind, parts, body, own, config, bodies).await {
         Ok(request) => request,
         Err(fault) => {
             let response = respond::fault(&id, &fault);

@@ -16,7 +16,7 @@ use crate::{
     ids::{AccountId, ExchangeId, UpstreamId},
 };
 
-pub(crate) use headers::{adapt_to_dialect, keep_common, keep_end_to_end, take_off};
+pub(crate) use headers::{adapt_to_dialect, keep_common, keep_for_client, keep_for_upstream};
 
 /// The client's request with the edits so far.
 ///

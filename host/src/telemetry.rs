@@ -4,6 +4,7 @@
 
 mod stderr; // writes the log without waiting for its reader
 mod metrics; // the counts that `/metrics` shows
+mod format; // the text formats of `/metrics`
 mod usage; // tokens, as upstreams report them
 
 use std::{
@@ -27,7 +28,8 @@ use crate::fault::Fault;
 use stderr::{Lines, Queue, Urgency};
 
 pub(crate) use self::{
-    metrics::{Call, Ended, HookMeter, Metrics, Moment, OPEN_METRICS, OpenStream},
+    format::MetricsFormat,
+    metrics::{Call, Ended, HookMeter, Metrics, Moment, OpenStream},
     usage::Usage,
 };
 

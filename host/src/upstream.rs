@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{ACCEPT_ENCODING, AUTHORIZATION},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH},
 };
 
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ use crate::{
     config::{self, AuthStyle},
     fault::{Fault, Kind, Retry},
     ids::UpstreamId,
-    message::{ANTHROPIC, Body, BodyStream, Request, Response, keep_end_to_end},
+    message::{ANTHROPIC, Body, BodyStream, Request, Response, keep_for_client},
     secret::Secret,
 };
 
@@ -171,7 +171,8 @@ impl Upstream {
             .map_err(|error| error_map::before_response(&self.config, http.no_trust(), error))
     }
 
-    /// Streams a request to the upstream and its response back. Compressed bodies stay compressed.
+    /// Streams a request to the upstream and its response back. Compressed bodies stay compressed,
+    /// and the response keeps its `content-length`.
     pub(crate) async fn passthrough(
         &self,
         mut request: PassthroughRequest,
@@ -192,7 +193,15 @@ impl Upstream {
             .passthrough(request.method, url, request.headers, body)
             .await;
         response
-            .map(|response| verbatim(response, self.config.name.clone(), self.idle))
+            .map(|response| {
+                let length = response.headers().get(CONTENT_LENGTH).cloned();
+                let mut response = verbatim(response, self.config.name.clone(), self.idle);
+                // The body is not decoded, so its length is still right.
+                response
+                    .headers
+                    .extend(length.map(|length| (CONTENT_LENGTH, length)));
+                response
+            })
             .map_err(|error| {
                 error_map::of_request_body(&error).unwrap_or_else(|| {
                     error_map::before_response(&self.config, http.no_trust(), error)
@@ -353,7 +362,7 @@ fn into_response(
     gunzip: Gunzip,
 ) -> Response {
     let mut headers = std::mem::take(response.headers_mut());
-    keep_end_to_end(&mut headers);
+    keep_for_client(&mut headers);
     Response {
         status: response.status(),
         headers,

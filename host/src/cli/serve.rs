@@ -29,6 +29,9 @@ const BACKLOG: u32 = 1024;
 /// some programs close every possible file.
 const MOST_OPEN_FILES: u64 = 1 << 20;
 
+/// The limit of open files in most shells.
+const USUAL_OPEN_FILES: u64 = 1024;
+
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let (config, warnings) = load(&args)?;
     let log = telemetry::init(&config.log)
@@ -57,7 +60,7 @@ fn load(args: &ServeArgs) -> Result<(Config, Vec<Problem>), Problems> {
 }
 
 async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Failure> {
-    raise_open_files();
+    let open_files = raise_open_files();
     // The address first: an address in use is reported before plugins are compiled.
     let socket = bind(config.listen)?;
     let hints = Hints::default();
@@ -72,6 +75,7 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
         runtime: runtime.clone(),
         metrics,
         snapshot: ArcSwap::from_pointee(snapshot),
+        open_files,
     });
     let listener = socket
         .listen(BACKLOG)
@@ -88,11 +92,17 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
 }
 
 /// Raises the soft limit of open files, 1,024 in most shells, to the hard one. Each connection to a
-/// client or to an upstream takes one.
-fn raise_open_files() {
+/// client or to an upstream takes one. Returns the limit.
+fn raise_open_files() -> u64 {
     match rlimit::increase_nofile_limit(MOST_OPEN_FILES) {
-        Ok(limit) => debug!(limit, "open files"),
-        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+        Ok(limit) => {
+            debug!(limit, "open files");
+            limit
+        }
+        Err(error) => {
+            warn!(%error, "cannot raise the limit of open files");
+            USUAL_OPEN_FILES
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    config::{Auth, AuthMode, Config},
+    config::{Auth, AuthMode, Config, matches_host, matches_origin, without_port},
     fault::{Fault, Kind},
 };
 
@@ -18,6 +18,8 @@ const KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// When a route requires a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,29 +101,43 @@ pub(super) fn check_page(
     headers: &HeaderMap,
 ) -> Result<Option<HeaderValue>, Fault> {
     let forbidden = |what: String| Err(Fault::client(Kind::Forbidden, what));
+    let is_allowed = |host: &str| config.hosts.iter().any(|listed| matches_host(listed, host));
     if loopback
         && let Some(host) = host(uri, headers)
         && !is_local(host)
+        && !is_allowed(host)
     {
+        let name = without_port(host);
         return forbidden(format!(
-            "got host `{host}`, expected a local host name: this gateway listens on a loopback address"
+            "got host `{host}`, expected a local host name, because this gateway listens on a loopback \
+             address: to allow it, add `{name}` to `hosts` in the configuration"
         ));
     }
     let Some(origin) = headers.get(ORIGIN) else {
+        // Browsers send no origin with the request of an image or a link.
+        if loopback
+            && headers
+                .get(SEC_FETCH_SITE)
+                .is_some_and(|site| site == "cross-site")
+        {
+            return forbidden(
+                "a web page of another site may not call this gateway (`sec-fetch-site: cross-site`)"
+                    .to_owned(),
+            );
+        }
         return Ok(None);
     };
     let text = origin.to_str().unwrap_or_default();
     let page = text.split_once("://").map_or("", |(_, host)| host);
-    let listed = config
-        .cors_origins
-        .iter()
-        .any(|listed| listed.eq_ignore_ascii_case(text));
+    let mut listed = config.cors_origins.iter();
+    let listed = listed.any(|listed| matches_origin(listed, text));
     if listed || (loopback && is_local(page)) {
         return Ok(Some(origin.clone()));
     }
     if loopback {
         return forbidden(format!(
-            "web pages of `{text}` may not call this gateway: to allow them, add it to `cors_origins`"
+            "web pages of `{text}` may not call this gateway: to allow them, add `{text}` to \
+             `cors_origins` in the configuration"
         ));
     }
     // Without the header that allows it, the page cannot read the response. Without a key it gets
@@ -137,15 +153,31 @@ pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> 
         .or_else(header)
 }
 
+/// The URL by which the client reached this gateway. A reverse proxy says which one it has; the
+/// client only misleads itself with a wrong one.
+pub(super) fn url(host: &str, headers: &HeaderMap) -> String {
+    let forwarded = |name: &str| {
+        let text = headers.get(name)?.to_str().ok()?;
+        text.split(',').next().map(str::trim)
+    };
+    let scheme = match forwarded("x-forwarded-proto") {
+        Some("https") => "https",
+        _ => "http",
+    };
+    let host = forwarded("x-forwarded-host").unwrap_or(host);
+    format!("{scheme}://{host}")
+}
+
 fn is_local(host: &str) -> bool {
     if let Some(bracketed) = host.strip_prefix('[') {
         let address = bracketed.split(']').next().unwrap_or_default();
         return address
             .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.is_loopback());
+            .is_ok_and(|address| address.to_canonical().is_loopback());
     }
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let name = without_port(host)
+        .trim_end_matches('.')
+        .to_ascii_lowercase();
     name == "localhost"
         || name.ends_with(".localhost")
         || name
@@ -253,6 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn the_gateways_url_is_the_one_that_the_client_used() {
+        let proxied = [
+            ("x-forwarded-proto", "https, http"),
+            ("x-forwarded-host", "gate.example"),
+        ];
+        let table: [(&[(&str, &str)], &str); 3] = [
+            (&[], "http://h:1"),
+            (&[("x-forwarded-proto", "javascript")], "http://h:1"),
+            (&proxied, "https://gate.example"),
+        ];
+        for (sent, expected) in table {
+            assert_eq!(url("h:1", &headers(sent)), expected);
+        }
+    }
+
+    #[test]
     fn local_host_names_are_recognised() {
         for host in [
             "localhost",
@@ -260,6 +308,7 @@ mod tests {
             "127.0.0.1:1",
             "127.9.9.9",
             "[::1]:8045",
+            "[::ffff:127.0.0.1]",
             "a.localhost",
         ] {
             assert!(is_local(host), "{host}");

@@ -62,6 +62,12 @@ impl Requests {
         Running(Arc::clone(self))
     }
 
+    /// Returns since when the connection waits for a request; `None` while one is running.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.running == 0).then(|| state.ended.unwrap_or(self.accepted))
+    }
+
     /// Returns how long the connection may stay open if nothing happens.
     fn open_until(&self, now: Instant, limits: &Connections) -> Instant {
         match *self.state.lock() {

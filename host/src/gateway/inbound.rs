@@ -12,16 +12,22 @@ use http::{
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use witgate_contract::ErrorType;
 use witgate_document::Document;
 
 use crate::{
     config::Config,
     fault::{Fault, Kind},
     ids::ExchangeId,
-    message::{Request, RequestKind, keep_end_to_end},
+    message::{Request, RequestKind, keep_for_upstream},
 };
 
-use super::connection::body_fault;
+use super::{
+    body_memory::{BodyMemory, Reservation},
+    connection::body_fault,
+};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a request for a message or a token count. `credentials` are the client's own, which the
 /// headers no longer contain.
@@ -32,15 +38,21 @@ pub(super) async fn read(
     body: Body,
     credentials: HeaderMap,
     config: &Config,
+    memory: &Arc<BodyMemory>,
 ) -> Result<Request, Fault> {
     let Parts {
         mut headers, uri, ..
     } = parts;
     reject_compressed(&headers)?;
-    let body = collect(body, &headers, config.body_limit).await?;
-    keep_end_to_end(&mut headers);
+    let limits = Limits {
+        body: config.body_limit,
+        memory: config.max_body_memory,
+    };
+    let body = collect(body, &headers, limits, memory.reserve()).await?;
+    keep_for_upstream(&mut headers);
     headers.remove(EXPECT);
-    if !body.trim_ascii_start().starts_with(b"{") {
+    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
+    if !text.trim_ascii_start().starts_with(b"{") {
         let what = "the request body is not a JSON object";
         return Err(Fault::client(Kind::BadRequest, what));
     }
@@ -67,41 +79,67 @@ fn reject_compressed(headers: &HeaderMap) -> Result<(), Fault> {
     let Some(encoding) = headers.get(CONTENT_ENCODING) else {
         return Ok(());
     };
-    if encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+    let encoding = encoding.as_bytes().trim_ascii();
+    if encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity") {
         return Ok(());
     }
     let what = format!(
         "`content-encoding: {}` is not supported for this request: send the body uncompressed",
-        encoding.to_str().unwrap_or("?")
+        String::from_utf8_lossy(encoding)
     );
-    Err(Fault::client(Kind::BadRequest, what))
+    let kind = Kind::Refused {
+        status: 415,
+        kind: ErrorType::InvalidRequest.as_str().to_owned(),
+    };
+    Err(Fault::client(kind, what))
+}
+
+/// The limits of a body and of all bodies together, in bytes.
+#[derive(Clone, Copy)]
+struct Limits {
+    body: usize,
+    memory: usize,
 }
 
 /// Collects the body. It is copied once if it arrives in several pieces, and not at all if in one.
-async fn collect(mut body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Fault> {
+async fn collect(
+    mut body: Body,
+    headers: &HeaderMap,
+    limits: Limits,
+    mut reservation: Reservation,
+) -> Result<Bytes, Fault> {
+    let limit = limits.body;
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: usize| length > limit) {
-        return Err(too_large(body, limit).await);
+        return Err(rejected(body, too_large(limit), limit).await);
+    }
+    // Before anything is read, if the client says how much it is.
+    if let Err(fault) = reservation.grow_to(declared.unwrap_or(0), limits.memory) {
+        return Err(rejected(body, fault, limit).await);
     }
     let Some(first) = next(&mut body).await? else {
         return Ok(Bytes::new());
     };
     if body.is_end_stream() && first.len() <= limit {
-        return Ok(first);
+        reservation.grow_to(first.len(), limits.memory)?;
+        return Ok(reservation.hold(first));
     }
     // The declared length is at most the limit, so a wrong one costs no more than a right one.
     let mut whole = BytesMut::with_capacity(declared.unwrap_or(2 * first.len()));
     let mut chunk = Some(first);
     while let Some(bytes) = chunk {
         if whole.len() + bytes.len() > limit {
-            return Err(too_large(body, limit).await);
+            return Err(rejected(body, too_large(limit), limit).await);
+        }
+        if let Err(fault) = reservation.grow_to(whole.len() + bytes.len(), limits.memory) {
+            return Err(rejected(body, fault, limit).await);
         }
         whole.extend_from_slice(&bytes);
         chunk = next(&mut body).await?;
     }
-    Ok(whole.freeze())
+    Ok(reservation.hold(whole.freeze()))
 }
 
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
@@ -115,8 +153,9 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
     Ok(None)
 }
 
-/// Reads on for a while, because some clients read no response while they still send.
-async fn too_large(mut body: Body, limit: usize) -> Fault {
+/// Reads on for a while without keeping anything, because some clients read no response while they
+/// still send.
+async fn rejected(mut body: Body, fault: Fault, limit: usize) -> Fault {
     const WHILE: Duration = Duration::from_secs(5);
     let read = async {
         let mut left = limit.saturating_add(64 * 1024 * 1024);
@@ -129,6 +168,10 @@ async fn too_large(mut body: Body, limit: usize) -> Fault {
     };
     // The response is the same whether the body ended or not.
     let _ = tokio::time::timeout(WHILE, read).await;
+    fault
+}
+
+fn too_large(limit: usize) -> Fault {
     let what = format!(
         "the request body is larger than `body_limit` of this gateway, which is {limit} bytes"
     );
@@ -215,15 +258,56 @@ mod tests {
         assert!(model(r#"{"model":""}"#, true).is_err());
     }
 
+    async fn collected(
+        body: &'static str,
+        headers: &HeaderMap,
+        memory: &Arc<BodyMemory>,
+    ) -> Result<Bytes, Fault> {
+        let limits = Limits {
+            body: 8,
+            memory: 10,
+        };
+        collect(Body::from(body), headers, limits, memory.reserve()).await
+    }
+
     #[tokio::test]
     async fn a_body_over_the_limit_is_rejected_whatever_length_it_declares() {
+        let memory = Arc::default();
         let mut headers = HeaderMap::new();
-        let small = collect(Body::from("12345678"), &headers, 8).await;
+        let small = collected("12345678", &headers, &memory).await;
         assert_eq!(small.unwrap(), "12345678");
-        let large = collect(Body::from("123456789"), &headers, 8).await;
+        let large = collected("123456789", &headers, &memory).await;
         assert_eq!(large.unwrap_err().kind, Kind::TooLarge);
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("99"));
-        let declared = collect(Body::from("1"), &headers, 8).await;
+        let declared = collected("1", &headers, &memory).await;
         assert_eq!(declared.unwrap_err().kind, Kind::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_too_much_together_are_rejected_whether_declared_or_not() {
+        let memory = Arc::default();
+        let mut headers = HeaderMap::new();
+        let held = collected("12345", &headers, &memory).await.unwrap();
+        assert!(collected("12345", &headers, &memory).await.is_ok());
+        let too_much = collected("123456", &headers, &memory).await;
+        assert_eq!(too_much.unwrap_err().kind, Kind::Overloaded);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("6"));
+        let too_much = collected("1", &headers, &memory).await;
+        assert_eq!(too_much.unwrap_err().kind, Kind::Overloaded);
+        drop(held);
+        assert!(collected("123456", &headers, &memory).await.is_ok());
+    }
+
+    #[test]
+    fn a_compressed_body_is_an_unsupported_media_type() {
+        let reject = |encoding: &'static str| {
+            let value = HeaderValue::from_static(encoding);
+            reject_compressed(&HeaderMap::from_iter([(CONTENT_ENCODING, value)]))
+        };
+        for encoding in ["", " ", "identity", "Identity"] {
+            assert!(reject(encoding).is_ok(), "`{encoding}`");
+        }
+        let fault = reject("gzip").unwrap_err();
+        assert!(matches!(fault.kind, Kind::Refused { status: 415, .. }));
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Instant};
 
 use axum::response::Response;
 use http::{
-    HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    HeaderMap, HeaderValue,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
 };
 
 use super::{Shared, respond};
@@ -13,21 +13,31 @@ use crate::{
     exchange::Snapshot,
     fault::Fault,
     ids::{AccountId, ExchangeId, UpstreamId},
-    telemetry::{Moment, OPEN_METRICS},
+    telemetry::{MetricsFormat, Moment},
 };
 
-/// Responds with the metrics as text for Prometheus.
-pub(super) fn metrics(id: &ExchangeId, shared: &Shared, snapshot: &Snapshot) -> Response {
+/// Responds with the metrics as text for Prometheus, in the format that it accepts.
+pub(super) fn metrics(
+    id: &ExchangeId,
+    shared: &Shared,
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+) -> Response {
+    let accepted = headers.get_all(ACCEPT).iter();
+    let format = MetricsFormat::accepted(accepted.filter_map(|value| value.to_str().ok()));
     let moment = Moment {
         generation: snapshot.catalog.generation,
         slots: shared.runtime.slots_in_use(),
         on_cooldown: on_cooldown(snapshot, Instant::now()),
     };
-    match shared.metrics.write(&moment) {
+    match shared.metrics.write(&moment, format) {
         Ok(text) => {
             let mut response = respond::json(id, text);
             let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static(format.content_type()),
+            );
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::{
     exchange::Answer,
     fault::{Blame, Fault, Kind, Retry},
     ids::ExchangeId,
-    message::{self, BodyStream, Event, take_off},
+    message::{self, BodyStream, Event},
     shutdown::Stopping,
     sse,
 };
@@ -109,6 +109,15 @@ pub(super) fn json(id: &ExchangeId, body: impl Into<Bytes>) -> Response {
     response
 }
 
+/// Returns a text for a person.
+pub(super) fn text(id: &ExchangeId, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    name(id, &mut response);
+    response
+}
+
 /// Returns a response without a body.
 pub(super) fn empty(id: &ExchangeId, status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
@@ -129,10 +138,9 @@ fn name(id: &ExchangeId, response: &mut Response) {
 fn from_message(id: &ExchangeId, answer: message::Response, ending: &Stopping) -> Response {
     let message::Response {
         status,
-        mut headers,
+        headers,
         body,
     } = answer;
-    remove_site_headers(&mut headers);
     let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
     let body = match body {
         message::Body::Whole(bytes) => Body::from(bytes),
@@ -146,20 +154,6 @@ fn from_message(id: &ExchangeId, answer: message::Response, ending: &Stopping) -
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
-}
-
-/// Removes the headers by which an upstream describes its own site.
-fn remove_site_headers(headers: &mut HeaderMap) {
-    const OF_A_SITE: [&str; 7] = [
-        "access-control-allow-credentials",
-        "access-control-allow-headers",
-        "access-control-allow-methods",
-        "access-control-allow-origin",
-        "access-control-expose-headers",
-        "alt-svc",
-        "strict-transport-security",
-    ];
-    take_off(headers, &OF_A_SITE);
 }
 
 /// Ends a truncated stream with an error event, never with a made-up end. A stream that is cut

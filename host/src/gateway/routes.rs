@@ -30,6 +30,8 @@ pub(super) enum Route {
     Cooldowns,
     /// `DELETE /cooldowns`.
     EndCooldowns,
+    /// `GET /`, which people open in a browser.
+    Index,
     /// `HEAD /` and `HEAD /api/hello`, by which clients open their connection early.
     Probe,
     /// Everything else below `/v1/`.
@@ -37,9 +39,17 @@ pub(super) enum Route {
 }
 
 impl Route {
+    /// Whether operators need it when clients have taken all connections.
+    pub(super) fn is_for_operators(&self) -> bool {
+        matches!(
+            self,
+            Self::Health | Self::Metrics | Self::Cooldowns | Self::EndCooldowns
+        )
+    }
+
     pub(super) fn auth_requirement(&self) -> AuthRequirement {
         match self {
-            Self::Health => AuthRequirement::Health,
+            Self::Health | Self::Index => AuthRequirement::Health,
             Self::Probe => AuthRequirement::Open,
             _ => AuthRequirement::Locked,
         }
@@ -68,7 +78,7 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
     if let Err(why) = path::check(path) {
         let mut what = format!("`{path}` is not a legal path: {why}");
         if path.starts_with("//") {
-            what = format!("{what}; {}", advice(host));
+            what = format!("{what}; the base URL must not end with a slash: http://{host}");
         }
         return no_route(Kind::BadRequest, what);
     }
@@ -86,20 +96,20 @@ pub(super) fn route(method: &Method, path: &str, host: &str) -> Result<Route, No
         }
         None => {}
     }
+    if path.to_ascii_lowercase().contains("%2f") {
+        let what = format!("no route `{method} {path}`: it has an escaped slash (`%2f`)");
+        return no_route(Kind::NotFound, what);
+    }
     let plain = plain_spelling(path);
+    if own(method, &plain).is_some() {
+        let what = format!("no route `{method} {path}`; write it as `{plain}`");
+        return no_route(Kind::NotFound, what);
+    }
     let passes = path
         .strip_prefix("/v1/")
         .is_some_and(|below| !below.is_empty() && !below.ends_with('/'));
     if !passes || plain.strip_prefix("/v1/").is_some_and(is_stacked) {
         let what = format!("no route `{method} {path}`; {}", advice(host));
-        return no_route(Kind::NotFound, what);
-    }
-    if path.to_ascii_lowercase().contains("%2f") {
-        let what = format!("no route `{method} {path}`: it has an escaped slash (`%2f`)");
-        return no_route(Kind::NotFound, what);
-    }
-    if own(method, &plain).is_some() {
-        let what = format!("no route `{method} {path}`; write it as `{plain}`");
         return no_route(Kind::NotFound, what);
     }
     Ok(Route::Passthrough)
@@ -123,7 +133,9 @@ fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
         "/cooldowns" => Err("GET, HEAD, DELETE"),
         "/v1/models" | "/v1/models/claude" | "/healthz" | "/metrics" => Err("GET, HEAD"),
         "/" | "/api/hello" if *method == Method::HEAD => Ok(Route::Probe),
-        "/" | "/api/hello" => Err("HEAD"),
+        "/" if *method == Method::GET => Ok(Route::Index),
+        "/" => Err("GET, HEAD"),
+        "/api/hello" => Err("HEAD"),
         _ => match path.strip_prefix("/v1/models/") {
             Some(id) if id.is_empty() || id.ends_with('/') => return None,
             Some(id) if get => Ok(Route::Model(id.to_owned())),
@@ -189,6 +201,7 @@ mod tests {
             (Method::GET, "/metrics", Route::Metrics),
             (Method::HEAD, "/metrics", Route::Metrics),
             (Method::HEAD, "/", Route::Probe),
+            (Method::GET, "/", Route::Index),
             (Method::HEAD, "/api/hello", Route::Probe),
             (Method::POST, "/v1/messages/batches", Route::Passthrough),
             (Method::DELETE, "/v1/files/file_1", Route::Passthrough),
@@ -205,7 +218,6 @@ mod tests {
     #[test]
     fn an_unknown_path_or_method_gets_the_right_one() {
         let table = [
-            (Method::POST, "/v1/messages/", Kind::NotFound, None),
             (Method::POST, "/v1/v1/messages", Kind::NotFound, None),
             (Method::POST, "/messages", Kind::NotFound, None),
             (Method::GET, "/v1/", Kind::NotFound, None),
@@ -223,7 +235,7 @@ mod tests {
                 Kind::MethodNotAllowed,
                 Some("GET, HEAD"),
             ),
-            (Method::GET, "/", Kind::MethodNotAllowed, Some("HEAD")),
+            (Method::POST, "/", Kind::MethodNotAllowed, Some("GET, HEAD")),
         ];
         for (method, path, kind, allow) in table {
             let NoRoute {
@@ -243,7 +255,17 @@ mod tests {
     #[test]
     fn another_spelling_of_an_own_route_is_rejected() {
         let table = [
-            ("//v1/messages", Kind::BadRequest, "without /v1"),
+            (
+                "//v1/messages",
+                Kind::BadRequest,
+                "must not end with a slash: http://h",
+            ),
+            (
+                "/v1/messages/",
+                Kind::NotFound,
+                "write it as `/v1/messages`",
+            ),
+            ("/healthz/", Kind::NotFound, "write it as `/healthz`"),
             ("/v1//messages", Kind::BadRequest, "empty segment"),
             ("/v1/x/../messages", Kind::BadRequest, "dots"),
             ("/v1/%6dessages", Kind::BadRequest, "escaped letter"),

@@ -22,8 +22,157 @@ const OF_ONE_CONNECTION: [&str; 11] = [
     "upgrade",
 ];
 
+/// What browsers, reverse proxies and CDNs say about the way to this gateway: cookies and the page
+/// of its own site, and addresses and identities of its users. The upstream must not learn them,
+/// and one that uses the same CDN rejects requests that seem to come from it.
+///
+/// Headers for tracing, such as `traceparent`, `baggage` and `x-b3-*`, are end-to-end by their
+/// standards and are forwarded.
+const OF_THE_WAY_HERE: Names = Names {
+    exact: &[
+        "cdn-loop",
+        "client-ip",
+        "cookie",
+        "cookie2",
+        "forwarded",
+        "origin",
+        "referer",
+        "remote-user",
+        "rndr-id",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-country-code",
+        "x-original-host",
+        "x-original-method",
+        "x-original-uri",
+        "x-original-url",
+        "x-real-ip",
+        "x-real-port",
+        "x-remote-user",
+        "x-request-start",
+        "x-rewrite-url",
+        "x-scheme",
+    ],
+    prefixes: &[
+        "ali-cdn-",
+        "akamai-",
+        "cdn-",
+        "cf-",
+        "cloudfront-",
+        "do-connecting-",
+        "fastly-",
+        "fly-",
+        "incap-",
+        "sec-fetch-",
+        "tailscale-",
+        "x-akamai-",
+        "x-amz-cf-",
+        "x-amzn-",
+        "x-appengine-",
+        "x-appgw-",
+        "x-arr-",
+        "x-auth-request-",
+        "x-authentik-",
+        "x-azure-",
+        "x-cdn-",
+        "x-client-data",
+        "x-envoy-",
+        "x-fastly-",
+        "x-fd-",
+        "x-forwarded",
+        "x-goog-authenticated-user-",
+        "x-goog-iap-",
+        "x-ms-client-principal",
+        "x-ms-token-",
+        "x-nf-",
+        "x-original-forwarded-",
+        "x-pomerium-",
+        "x-proxyuser-",
+        "x-railway-",
+        "x-sucuri-",
+        "x-vercel-",
+        "x-webauth-",
+    ],
+};
+
+/// What an upstream's site says to browsers and its CDN about itself. For a browser, this gateway
+/// would be that site.
+const OF_THE_UPSTREAMS_SITE: Names = Names {
+    exact: &[
+        "alt-svc",
+        "clear-site-data",
+        "expect-ct",
+        "nel",
+        "public-key-pins",
+        "refresh",
+        "report-to",
+        "reporting-endpoints",
+        "server-timing",
+        "service-worker-allowed",
+        "set-cookie",
+        "set-cookie2",
+        "strict-transport-security",
+        "via",
+        "x-cache",
+        "x-cache-hits",
+        "x-served-by",
+        "x-timer",
+    ],
+    prefixes: &[
+        "access-control-",
+        "akamai-",
+        "cdn-",
+        "cf-",
+        "fly-",
+        "x-akamai-",
+        "x-amz-cf-",
+        "x-azure-ref",
+        "x-cdn-",
+        "x-envoy-",
+        "x-fastly-",
+        "x-nf-",
+        "x-railway-",
+        "x-vercel-",
+    ],
+};
+
+/// The receipts of this gateway. An upstream's own would pass for them.
+const RECEIPTS: Names = Names {
+    exact: &["x-account-email", "x-mapped-model"],
+    prefixes: &["x-witgate-"],
+};
+
+/// A set of header names.
+struct Names {
+    exact: &'static [&'static str],
+    prefixes: &'static [&'static str],
+}
+
+impl Names {
+    fn contains(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+/// Keeps the headers of a client's request that are for the upstream.
+pub(crate) fn keep_for_upstream(headers: &mut HeaderMap) {
+    keep_end_to_end(headers);
+    keep(headers, |_, name| !OF_THE_WAY_HERE.contains(name));
+}
+
+/// Keeps the headers of an upstream's response that are for plugins and the client.
+pub(crate) fn keep_for_client(headers: &mut HeaderMap) {
+    keep_end_to_end(headers);
+    keep(headers, |_, name| {
+        !OF_THE_UPSTREAMS_SITE.contains(name) && !RECEIPTS.contains(name)
+    });
+}
+
 /// Removes the headers that must not be forwarded, including those that `connection` names.
-pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
+fn keep_end_to_end(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -36,13 +185,9 @@ pub(crate) fn keep_end_to_end(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    take_off(headers, &OF_ONE_CONNECTION);
-}
-
-/// Removes the headers with these names. A message has few headers, so each of them is compared
-/// instead of looking up each name.
-pub(crate) fn take_off(headers: &mut HeaderMap, unwanted: &[&str]) {
-    keep(headers, |_, name| !unwanted.contains(&name.as_str()));
+    keep(headers, |_, name| {
+        !OF_ONE_CONNECTION.contains(&name.as_str())
+    });
 }
 
 /// Removes headers by which clients of Anthropic's API describe themselves, unless a plugin changed
@@ -90,7 +235,8 @@ pub(crate) fn keep_common(headers: &mut HeaderMap) {
     keep(headers, |_, name| COMMON.contains(&name.as_str()));
 }
 
-/// Removes all other headers.
+/// Removes all other headers. A message has few headers, so each of them is compared instead of
+/// looking up each name.
 fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderMap, &HeaderName) -> bool) {
     let unwanted = |name: &&HeaderName| !is_kept(headers, name);
     let unwanted: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
@@ -117,6 +263,86 @@ mod tests {
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["anthropic-beta"]
         );
+    }
+
+    #[test]
+    fn headers_of_the_way_to_the_gateway_are_not_for_the_upstream() {
+        let dropped = [
+            "cdn-loop",
+            "cf-connecting-ip",
+            "cf-ray",
+            "cookie",
+            "fly-client-ip",
+            "forwarded",
+            "origin",
+            "referer",
+            "sec-fetch-site",
+            "true-client-ip",
+            "via",
+            "x-amz-cf-id",
+            "x-amzn-trace-id",
+            "x-appengine-user-ip",
+            "x-envoy-external-address",
+            "x-forwarded",
+            "x-forwarded-for",
+            "x-forwarded-user",
+            "x-original-forwarded-for",
+            "x-real-ip",
+            "x-vercel-forwarded-for",
+        ];
+        let kept = [
+            "anthropic-beta",
+            "baggage",
+            "idempotency-key",
+            "traceparent",
+            "tracestate",
+            "user-agent",
+            "x-b3-traceid",
+            "x-custom",
+            "x-request-id",
+            "x-stainless-os",
+        ];
+        is_kept(keep_for_upstream, &dropped, &kept);
+    }
+
+    #[test]
+    fn what_an_upstream_says_about_its_site_and_forged_receipts_are_not_for_the_client() {
+        let dropped = [
+            "access-control-allow-origin",
+            "alt-svc",
+            "cf-cache-status",
+            "cf-ray",
+            "clear-site-data",
+            "nel",
+            "refresh",
+            "report-to",
+            "set-cookie",
+            "strict-transport-security",
+            "x-account-email",
+            "x-amz-cf-id",
+            "x-mapped-model",
+            "x-vercel-id",
+            "x-witgate-attempts",
+            "x-witgate-edits",
+        ];
+        let kept = [
+            "anthropic-organization-id",
+            "anthropic-ratelimit-requests-remaining",
+            "content-type",
+            "request-id",
+            "retry-after",
+            "server",
+            "x-should-retry",
+        ];
+        is_kept(keep_for_client, &dropped, &kept);
+    }
+
+    fn is_kept(keep: fn(&mut HeaderMap), dropped: &[&'static str], kept: &[&'static str]) {
+        let each = |name: &&'static str| (*name, "1");
+        let all: Vec<_> = dropped.iter().chain(kept).map(each).collect();
+        let mut headers = of(&all);
+        keep(&mut headers);
+        assert_eq!(headers, of(&kept.iter().map(each).collect::<Vec<_>>()));
     }
 
     #[test]

@@ -21,11 +21,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Log, Usage};
+use super::{Log, Usage, format::MetricsFormat};
 use crate::ids::{AccountId, PluginId, UpstreamId};
-
-/// The content type of [`Metrics::write`]: the text format that Prometheus prefers.
-pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Bucket bounds in seconds, from an unnoticed delay to the longest responses.
 const BUCKETS: [f64; 14] = [
@@ -219,13 +216,17 @@ impl Metrics {
     }
 
     /// Writes all metrics as text.
-    pub(crate) fn write(&self, moment: &Moment) -> Result<String, fmt::Error> {
+    pub(crate) fn write(
+        &self,
+        moment: &Moment,
+        format: MetricsFormat,
+    ) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
         // A separate registry, so that concurrent requests do not disturb each other.
         text::encode_registry(&mut text, &moment.registry())?;
         text::encode_eof(&mut text)?;
-        Ok(text)
+        Ok(format.of_open_metrics(text))
     }
 
     /// Registers the metrics with their help texts. docs/operations.md has the same table.
@@ -454,7 +455,7 @@ mod tests {
             slots: (2, 1_000),
             on_cooldown: on_cooldown.collect(),
         };
-        metrics.write(&moment).unwrap()
+        metrics.write(&moment, MetricsFormat::OpenMetrics).unwrap()
     }
 
     #[track_caller]
