@@ -191,6 +191,81 @@ fn a_web_page_cannot_spend_the_keys_of_a_loopback_gateway() {
 }
 
 #[test]
+fn a_container_reaches_its_host_by_name_and_other_names_can_be_allowed() {
+    let ask = |gateway: &Gateway, host: &str| {
+        let request = gateway.request("POST", "/v1/messages").host(host);
+        request.body(HELLO).send()
+    };
+    let gateway = Gateway::echo().start();
+    for host in ["host.docker.internal:8045", "host.containers.internal"] {
+        ask(&gateway, host).has_status(200);
+    }
+    ask(&gateway, "devbox:8045")
+        .is_error(403, "permission_error")
+        .has("add `devbox` to `hosts`");
+    let gateway = Gateway::echo().top("hosts = [\"devbox\"]").start();
+    ask(&gateway, "devbox:8045").has_status(200);
+    ask(&gateway, "evil.example").is_error(403, "permission_error");
+    ask(&gateway, "host.docker.internal").is_error(403, "permission_error");
+}
+
+#[test]
+fn pages_without_a_web_site_can_be_allowed() {
+    let gateway = Gateway::echo()
+        .top("cors_origins = [\"null\", \"chrome-extension://abcdef\", \"vscode-webview://*\"]")
+        .start();
+    let preflight = |origin: &str| {
+        gateway
+            .request("OPTIONS", "/v1/messages")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .send()
+    };
+    for origin in ["null", "chrome-extension://abcdef", "vscode-webview://0a1b"] {
+        preflight(origin)
+            .has_status(204)
+            .has_header("access-control-allow-origin", origin);
+    }
+    for origin in [
+        "chrome-extension://other",
+        "https://evil.example",
+        "file://",
+    ] {
+        preflight(origin)
+            .is_error(403, "permission_error")
+            .has("`cors_origins`");
+    }
+}
+
+#[test]
+fn an_image_or_a_form_of_another_site_reaches_no_upstream() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).start();
+    let ask = |method: &str, site: &str| {
+        let request = gateway.request(method, "/v1/files");
+        request.header("sec-fetch-site", site).send()
+    };
+    for method in ["GET", "POST"] {
+        ask(method, "cross-site").is_error(403, "permission_error");
+    }
+    upstream.was_not_asked();
+    for site in ["same-origin", "same-site", "none"] {
+        ask("GET", site).has_status(200);
+    }
+}
+
+#[test]
+fn the_root_says_what_it_is_in_a_browser() {
+    let gateway = Gateway::echo().start();
+    let seen = gateway.get("/");
+    seen.has_status(200)
+        .has_header("content-type", "text/plain; charset=utf-8")
+        .has(&format!("http://{}, without /v1", gateway.addr));
+    let gateway = Gateway::echo().auth("strict", KEYS).start();
+    gateway.get("/").is_error(401, "authentication_error");
+}
+
+#[test]
 fn a_configured_origin_may_ask() {
     let gateway = Gateway::echo()
         .top("cors_origins = [\"https://desk.example\"]")

@@ -269,6 +269,70 @@ fn more_clients_than_the_soft_limit_of_open_files_are_served() {
     drop(silent);
 }
 
+/// A limit of open files that leaves 24 connections for clients.
+const FEW_FILES: u32 = 128;
+
+#[test]
+fn connections_that_say_nothing_make_room_for_those_that_do() {
+    let gateway = Gateway::echo().files(FEW_FILES).start();
+    let silent: Vec<TcpStream> = (0..200).map(|_| sent(gateway.addr, b"GET ")).collect();
+    gateway.message(HELLO).has_status(200);
+    gateway.get("/healthz").has_status(200);
+    gateway.line(&["WARN", "all client connections are in use"]);
+    let mut oldest = silent.into_iter();
+    assert!(closes(&mut oldest.next().unwrap(), LIMIT));
+}
+
+#[test]
+fn operators_get_in_when_clients_have_taken_all_connections() {
+    let (held, hold) = (Upstream::with(|_| Answer::hang().0), HELLO);
+    let gateway = Gateway::to(&held).files(FEW_FILES).start();
+    let busy: Vec<_> = (0..24)
+        .map(|_| {
+            let request = gateway.request("POST", "/v1/messages");
+            request.header("x-api-key", "k").body(hold).sent()
+        })
+        .collect();
+    held.request(24);
+    for path in ["/healthz", "/metrics"] {
+        gateway.get(path).has_status(200);
+    }
+    let seen = gateway.message(HELLO);
+    seen.is_error(529, "overloaded_error")
+        .has_header("connection", "close");
+    // A connection that ends makes room for everyone.
+    drop(busy);
+    crate::assert_eventually!(gateway.get("/").status == 200, "a client gets in again");
+}
+
+#[test]
+fn bodies_over_the_memory_of_all_are_a_529_before_they_are_read() {
+    let upstream = Upstream::with(|_| Answer::hang().0);
+    let gateway = Gateway::to(&upstream)
+        .top("body_limit = \"64KiB\"\nmax_body_memory = \"128KiB\"")
+        .start();
+    let head = |length: usize| format!("{POST}content-length: {length}\r\n\r\n");
+    let answer = |socket| Streaming::read_head(socket, false).rest();
+    let held = [
+        sent(gateway.addr, head(65_536)),
+        sent(gateway.addr, head(65_535)),
+    ];
+    let small = |length: usize| sent(gateway.addr, head(length) + &"x".repeat(length));
+    // One byte is left once both heads have been read. A body that fits is read: it is not JSON.
+    crate::assert_eventually!(
+        answer(small(2)).status == 529,
+        "the bodies that are announced count"
+    );
+    answer(small(1)).is_error(400, "invalid_request_error");
+    // Not a byte of this body is sent.
+    answer(sent(gateway.addr, head(2)))
+        .is_error(529, "overloaded_error")
+        .has("`max_body_memory`");
+    // A body counts until its exchange needs it no longer.
+    drop(held);
+    crate::assert_eventually!(answer(small(2)).status == 400, "the memory is given back");
+}
+
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 
 fn empty() -> Body {

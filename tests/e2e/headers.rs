@@ -118,6 +118,93 @@ fn the_upstreams_headers_reach_the_client() {
 }
 
 #[test]
+fn headers_of_the_way_to_the_gateway_end_here_on_every_route() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream).start();
+    let dropped = [
+        "cdn-loop",
+        "cf-connecting-ip",
+        "cf-ray",
+        "cookie",
+        "fly-client-ip",
+        "forwarded",
+        "referer",
+        "true-client-ip",
+        "via",
+        "x-amzn-trace-id",
+        "x-appengine-country",
+        "x-envoy-external-address",
+        "x-forwarded-for",
+        "x-real-ip",
+        "x-vercel-id",
+    ];
+    let kept = ["anthropic-beta", "traceparent", "x-b3-traceid", "x-custom"];
+    for (method, path) in [("POST", "/v1/messages"), ("GET", "/v1/files")] {
+        let request = gateway.request(method, path).body(HELLO);
+        let request = dropped
+            .iter()
+            .chain(&kept)
+            .fold(request, |request, name| request.header(name, "1"));
+        let local = format!("http://{}", gateway.addr);
+        request.header("origin", &local).send().has_status(200);
+        let arrived = upstream.last();
+        arrived.has_no_header("origin");
+        each(dropped.map(|name| (name, name)), |name| {
+            arrived.has_no_header(name);
+        });
+        each(kept.map(|name| (name, name)), |name| {
+            arrived.has_header(name, "1");
+        });
+    }
+}
+
+#[test]
+fn an_upstream_forges_no_receipt_and_sets_nothing_for_the_gateways_site() {
+    const FORGED: [&str; 12] = [
+        "access-control-allow-origin",
+        "alt-svc",
+        "cf-ray",
+        "clear-site-data",
+        "nel",
+        "refresh",
+        "report-to",
+        "set-cookie",
+        "strict-transport-security",
+        "x-account-email",
+        "x-witgate-attempts",
+        "x-witgate-estimate",
+    ];
+    let forge = |answer: Answer| {
+        FORGED
+            .iter()
+            .fold(answer, |answer, name| answer.header(name, "forged"))
+    };
+    let upstream = Upstream::with(move |request| {
+        forge(match request.header("x-fail") {
+            Some(_) => Answer::error(400, "invalid_request_error", "no"),
+            None => Answer::json(200, MESSAGE),
+        })
+    });
+    let gateway = Gateway::to(&upstream)
+        .top("expose_accounts = false")
+        .start();
+    let from_client = |path: &str| gateway.request("POST", path).body(HELLO);
+    for (seen, status) in [
+        (from_client("/v1/messages").send(), 200),
+        (
+            from_client("/v1/messages").header("x-fail", "1").send(),
+            400,
+        ),
+        (from_client("/v1/files").send(), 200),
+        (from_client("/v1/files").header("x-fail", "1").send(), 400),
+    ] {
+        seen.has_status(status);
+        let headers = format!("{:?}", seen.headers);
+        assert!(!headers.contains("forged"), "{headers}");
+    }
+}
+
+#[test]
 fn the_account_speaks_for_the_client() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream)

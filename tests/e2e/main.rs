@@ -16,6 +16,7 @@ mod additions; // what the configuration adds to requests
 mod stale; // connections and encodings that are not what they seem
 mod streaming; // events, one by one
 mod framing; // edited bodies over both versions of HTTP
+mod passthrough; // routes that are forwarded without plugins
 mod models; // the list of models
 mod faults; // upstreams that fail
 mod endless; // upstreams that never stop sending

@@ -259,12 +259,8 @@ fn metrics_take_a_key_where_keys_are_asked_for_and_never_go_upstream() {
     };
     with_key("GET")
         .has_status(200)
-        .has_header(
-            "content-type",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        )
-        .has("# TYPE witgate_exchanges counter")
-        .has("# EOF");
+        .has_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        .has("# TYPE witgate_exchanges_total counter");
     let head = with_key("HEAD");
     head.has_status(200);
     assert!(head.body.is_empty(), "{}", head.text());
@@ -272,6 +268,22 @@ fn metrics_take_a_key_where_keys_are_asked_for_and_never_go_upstream() {
         .has_status(405)
         .has_header("allow", "GET, HEAD");
     upstream.was_not_asked();
+}
+
+#[test]
+fn the_format_is_the_one_that_is_accepted() {
+    let gateway = Gateway::echo().start();
+    let seen = gateway.get("/metrics");
+    seen.has_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        .has("# TYPE witgate_exchanges_total counter\n")
+        .has("# TYPE witgate_build_info gauge\n")
+        .has_not("# EOF");
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let request = gateway.request("GET", "/metrics").header("accept", open);
+    let seen = request.send();
+    seen.has_header("content-type", open)
+        .has("# TYPE witgate_exchanges counter\n")
+        .has("# EOF\n");
 }
 
 #[test]

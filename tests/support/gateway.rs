@@ -336,6 +336,12 @@ impl Builder {
         self
     }
 
+    /// Sets the limit of open files, which the gateway cannot raise.
+    pub fn files(mut self, limit: u32) -> Self {
+        self.limit = Some(format!("-n {limit}"));
+        self
+    }
+
     /// Sets the limit of address space, in KiB.
     pub fn address_space(mut self, limit: u32) -> Self {
         self.limit = Some(format!("-v {limit}"));

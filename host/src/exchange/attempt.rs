@@ -33,7 +33,7 @@ use super::{Snapshot, causes::Cause};
 
 pub(super) use content::{has_stop_reason, is_last};
 pub(super) use envelope::error_words;
-pub(super) use error::AttemptError;
+pub(crate) use error::AttemptError;
 pub(super) use foreign_error::{foreign_error, foreign_error_fault};
 pub(super) use limit::{only_pings, too_long};
 pub(super) use response::{Deadline, JsonResponse, Received, StreamResponse, read_response};

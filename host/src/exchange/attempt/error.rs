@@ -35,7 +35,7 @@ use super::{
 
 /// Why an attempt failed, with everything a decision needs.
 #[derive(Debug)]
-pub(in crate::exchange) struct AttemptError {
+pub(crate) struct AttemptError {
     /// As failure hooks left it.
     pub(in crate::exchange) failure: Failure,
     /// Why there is no usable response, if there was no error status.
