@@ -256,7 +256,7 @@ pub(crate) enum Operand {
 #[derive(Debug)]
 pub(crate) enum Pattern {
     /// Part of the query. `None` if it is not an I-Regexp, which matches nothing.
-    Fixed(Option<regex::Regex>),
+    Fixed(Option<Box<regex::Regex>>),
     /// Read from the document for each node.
     Found(Operand),
 }

@@ -7,7 +7,7 @@ mod support;
 use naive::{apply, values_equal};
 use proptest::prelude::*;
 use serde_json::Value;
-use support::{Chance, Json, json, lists, name, text};
+use support::{Chance, Json, json, name, text};
 use witgate_document::{Document, Operation, Path};
 
 fn everything(document: &Document) -> Vec<String> {
@@ -284,7 +284,7 @@ proptest! {
 
     /// Guards use `matches`, which takes shortcuts that `select` does not.
     #[test]
-    fn a_path_matches_exactly_where_it_selects(text in lists(), query in naive::list_query()) {
+    fn a_path_matches_exactly_where_it_selects(text in naive::lists(), query in naive::list_query()) {
         let value: Value = serde_json::from_str(&text).expect("json");
         let path = Path::parse(&query.to_string()).expect("a path");
         let document = Document::new(text);

@@ -103,11 +103,10 @@ impl<'t> Walk<'t> {
     /// Whether a string lacks the literal that the pattern requires. That search is faster than
     /// decoding the string.
     fn lacks_literal(&mut self, pattern: &Pattern, node: Place) -> Result<bool, Error> {
-        let Pattern::Fixed(Some(Regex {
-            required_literal: Some(literal),
-            ..
-        })) = pattern
-        else {
+        let Pattern::Fixed(Some(regex)) = pattern else {
+            return Ok(false);
+        };
+        let Some(literal) = &regex.required_literal else {
             return Ok(false);
         };
         if self.text.get(node.start) != Some(&b'"') {

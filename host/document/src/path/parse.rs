@@ -523,7 +523,8 @@ impl Parser<'_> {
                 self.space();
                 let pattern = match self.comparable()? {
                     Operand::String(slot) => {
-                        Pattern::Fixed(Regex::new(&self.words[slot].text, name == "match"))
+                        let text = &self.words[slot].text;
+                        Pattern::Fixed(Regex::new(text, name == "match").map(Box::new))
                     }
                     found => Pattern::Found(found),
                 };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use witgate_document::{Document, Operation};
 
-use crate::support::name;
+use crate::support::{Json, json, name};
 
 /// A query with the selectors in which implementations differ most.
 #[derive(Clone, Debug)]
@@ -51,6 +51,24 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
         1 => prop::collection::vec(selector, 1..3),
     ];
     prop::collection::vec((prop::bool::weighted(0.3), selectors), 0..4).prop_map(Query)
+}
+
+/// A text with arrays of up to 44 elements, long enough for the index to record their ends.
+pub(crate) fn lists() -> impl Strategy<Value = String> {
+    let list = |inner: BoxedStrategy<Json>| {
+        prop_oneof![
+            3 => prop::collection::vec(inner.clone(), 0..6),
+            1 => prop::collection::vec(inner, 6..45),
+        ]
+        .prop_map(Json::List)
+    };
+    let inner = prop_oneof![2 => json(), 1 => list(json().boxed())];
+    let list = list(inner.boxed());
+    let json = prop_oneof![
+        3 => list.clone(),
+        1 => (name(), list).prop_map(|(name, list)| Json::Object(vec![(name, list)])),
+    ];
+    (json, any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
 }
 
 /// A query mostly about places in arrays: from either end, several at once, also in filters.

@@ -79,24 +79,6 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     (json(), any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
 }
 
-/// A text with arrays of up to 44 elements, long enough for the index to record their ends.
-pub(crate) fn lists() -> impl Strategy<Value = String> {
-    let list = |inner: BoxedStrategy<Json>| {
-        prop_oneof![
-            3 => prop::collection::vec(inner.clone(), 0..6),
-            1 => prop::collection::vec(inner, 6..45),
-        ]
-        .prop_map(Json::List)
-    };
-    let inner = prop_oneof![2 => json(), 1 => list(json().boxed())];
-    let list = list(inner.boxed());
-    let json = prop_oneof![
-        3 => list.clone(),
-        1 => (name(), list).prop_map(|(name, list)| Json::Object(vec![(name, list)])),
-    ];
-    (json, any::<u64>()).prop_map(|(json, seed)| json.spell(seed))
-}
-
 impl Json {
     pub(crate) fn spell(&self, seed: u64) -> String {
         let mut out = String::new();
