@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+#[allow(unreachable_pub, reason = "in `fuzz` this is a library")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
