@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use futures_util::{StreamExt, stream};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
     request::Parts,
 };
@@ -118,7 +118,11 @@ impl<'a> Route<'a> {
         let path = parts.uri.path().to_owned();
         let has_body = parts.method != Method::HEAD;
         let key = match self.account {
-            Some(account) => Some(snapshot.accounts.credential(self.index, account).await?),
+            Some(account) => {
+                let key = snapshot.accounts.credential(self.index, account).await;
+                // Without a credential there is no response.
+                Some(key.inspect_err(|_| record.passed(0))?)
+            }
             None => None,
         };
         let credential = key
@@ -175,20 +179,7 @@ impl<'a> Route<'a> {
             let response = error.into_outcome().0?;
             return Ok(Passed { response, reason });
         }
-        let mut headers = error.failure.headers;
-        // Of the body before keys were hidden.
-        headers.remove(CONTENT_LENGTH);
-        let begun = error.failure.body;
-        let body = match more {
-            None => message::Body::Whole(begun),
-            // Far more than an error has.
-            Some(more) => message::Body::Stream(prepended(begun, more)),
-        };
-        let response = Response {
-            status,
-            headers,
-            body,
-        };
+        let response = shown(status, error, more);
         Ok(Passed { response, reason })
     }
 
@@ -211,6 +202,24 @@ impl<'a> Route<'a> {
 struct Passed {
     response: Response,
     reason: String,
+}
+
+/// The response with an upstream's error. `more` follows what was read of it.
+fn shown(status: StatusCode, error: AttemptError, more: Option<BodyStream>) -> Response {
+    let mut headers = error.failure.headers;
+    // Of the body before keys were hidden.
+    headers.remove(CONTENT_LENGTH);
+    let begun = error.failure.body;
+    let body = match more {
+        None => message::Body::Whole(begun),
+        // Far more than an error has.
+        Some(more) => message::Body::Stream(prepended(begun, more)),
+    };
+    Response {
+        status,
+        headers,
+        body,
+    }
 }
 
 /// The request as it is forwarded.
