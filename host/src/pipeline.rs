@@ -20,6 +20,7 @@ mod translator; // a dialect's plugin, lent to the response that it translates
 mod response_hooks; // the response on its way to the client
 mod runtime; // engine, linker, ticker and slots of the process
 mod ticker; // the deadline clock
+mod off_worker; // work on large bodies, which no deadline interrupts
 mod bindings; // the contract as generated Rust
 #[cfg(test)]
 pub(crate) mod tests; // real components on the real engine
@@ -40,6 +41,7 @@ use self::{
     hook_call::HookCalls,
     instance::PluginError,
     instance_slots::InstanceSlots,
+    off_worker::off_worker,
     plugin::Plugin,
     translator::Loan,
     verdict::Returned,
@@ -397,9 +399,10 @@ impl Run {
             target: Some(target.facts()),
         };
         let plugin = &self.calls.catalog.plugins[at];
-        let holds = plugin
-            .guard(Hook::Failure)
-            .is_some_and(|guard| guard.holds_for_failure(facts, status, &request.body));
+        let body = &request.body;
+        let holds = plugin.guard(Hook::Failure).is_some_and(|guard| {
+            off_worker(body.len(), || guard.holds_for_failure(facts, status, body))
+        });
         let called = holds && speaks(plugin, &target.dialect) && !self.calls.slots.is_out(at);
         if !called {
             self.calls.guarded(at, Hook::Failure);
@@ -433,12 +436,14 @@ impl Run {
         let guard_holds = facts
             .target
             .is_none_or(|target| speaks(plugin, target.dialect))
-            && guard.holds(facts, &request.body).map_err(|error| {
-                Fault::client(
-                    Kind::BadRequest,
-                    format!("the body cannot be read: {error}"),
-                )
-            })?;
+            && off_worker(request.body.len(), || guard.holds(facts, &request.body)).map_err(
+                |error| {
+                    Fault::client(
+                        Kind::BadRequest,
+                        format!("the body cannot be read: {error}"),
+                    )
+                },
+            )?;
         if !guard_holds {
             self.calls.guarded(at, hook);
         }

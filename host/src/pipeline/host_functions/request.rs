@@ -7,6 +7,7 @@ use witgate_document::Operation as Edit;
 use super::{Edited, Host, edited};
 use crate::pipeline::{
     bindings::exchange::{self, HostRequest, Node, Operation},
+    off_worker::off_worker,
     views::RequestView,
 };
 
@@ -83,30 +84,36 @@ impl HostRequest for Host {
     }
 
     fn matches(&mut self, view: Resource<RequestView>, query: String) -> Edited<bool> {
-        edited(self.table.get(&view)?.matches(&query))
+        let view = self.table.get(&view)?;
+        edited(off_worker(view.size(), || view.matches(&query)))
     }
 
     fn select(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<String>> {
-        edited(self.table.get(&view)?.select(&query))
+        let view = self.table.get(&view)?;
+        edited(off_worker(view.size(), || view.select(&query)))
     }
 
     fn read(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<Node>> {
         let node = |body::Node { at, value }| Node { pointer: at, value };
-        let nodes = self.table.get(&view)?.read(&query);
+        let view = self.table.get(&view)?;
+        let nodes = off_worker(view.size(), || view.read(&query));
         edited(nodes.map(|nodes| nodes.into_iter().map(node).collect()))
     }
 
     fn patch(&mut self, view: Resource<RequestView>, edits: Vec<Operation>) -> Edited<()> {
         let edits = edits.into_iter().map(edit).collect();
-        edited(self.table.get_mut(&view)?.patch(edits))
+        let view = self.table.get_mut(&view)?;
+        edited(off_worker(view.size(), || view.patch(edits)))
     }
 
     fn remove_all(&mut self, view: Resource<RequestView>, query: String) -> Edited<u32> {
-        edited(self.table.get_mut(&view)?.remove_all(&query))
+        let view = self.table.get_mut(&view)?;
+        edited(off_worker(view.size(), || view.remove_all(&query)))
     }
 
     fn outline(&mut self, view: Resource<RequestView>, longest: u32) -> Edited<exchange::Outline> {
-        let outline = self.table.get_mut(&view)?.outline(longest);
+        let view = self.table.get_mut(&view)?;
+        let outline = off_worker(view.size(), || view.outline(longest));
         edited(outline.map(|outline| exchange::Outline {
             body: outline.text().to_owned(),
             prefix: outline.prefix().to_owned(),
@@ -114,7 +121,8 @@ impl HostRequest for Host {
     }
 
     fn rewrite(&mut self, view: Resource<RequestView>, body: String) -> Edited<()> {
-        edited(self.table.get_mut(&view)?.rewrite(&body))
+        let view = self.table.get_mut(&view)?;
+        edited(off_worker(view.size(), || view.rewrite(&body)))
     }
 
     fn note(&mut self, view: Resource<RequestView>, line: String) -> wasmtime::Result<()> {

@@ -145,6 +145,11 @@ impl RequestView {
         redirect.map_or(&self.query, |(_, query)| query)
     }
 
+    /// The size of the body.
+    pub(in crate::pipeline) fn size(&self) -> usize {
+        self.body.len()
+    }
+
     fn editable(&self) -> Result<(), EditError> {
         match self.scope {
             EditScope::Read => Err(EditError::NotAllowed(
