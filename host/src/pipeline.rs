@@ -433,17 +433,20 @@ impl Run {
         let Some(guard) = plugin.guard(hook) else {
             return Ok(false);
         };
-        let guard_holds = facts
-            .target
-            .is_none_or(|target| speaks(plugin, target.dialect))
-            && off_worker(request.body.len(), || guard.holds(facts, &request.body)).map_err(
-                |error| {
-                    Fault::client(
-                        Kind::BadRequest,
-                        format!("the body cannot be read: {error}"),
-                    )
-                },
-            )?;
+        let may_hold = guard.may_hold(facts)
+            && facts
+                .target
+                .is_none_or(|target| speaks(plugin, target.dialect));
+        let size = match guard.reads_body() {
+            true => request.body.len(),
+            false => 0,
+        };
+        let unreadable = |error| {
+            let what = format!("the body cannot be read: {error}");
+            Fault::client(Kind::BadRequest, what)
+        };
+        let guard_holds = may_hold
+            && off_worker(size, || guard.holds(facts, &request.body)).map_err(unreadable)?;
         if !guard_holds {
             self.calls.guarded(at, hook);
         }

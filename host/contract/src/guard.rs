@@ -80,6 +80,12 @@ impl Guard {
             .any(|alternative| alternative.may_hold(facts))
     }
 
+    /// Whether some alternative has a query, for which the body is read.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        self.alternatives.iter().any(|one| one.path.is_some())
+    }
+
     /// As [`Self::may_hold`], and the names in the query occur in the body. Never false where
     /// [`Self::holds`] is true.
     #[must_use]
