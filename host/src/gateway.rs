@@ -52,7 +52,7 @@ use crate::{
     ids::ExchangeId,
     message::RequestKind,
     pipeline::Runtime,
-    shutdown::{self, Stopping},
+    shutdown::{self, Stop, Stopping},
     telemetry::Metrics,
 };
 
@@ -108,7 +108,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         .local_addr()
         .unwrap_or_else(|_| shared.snapshot.load().config.listen);
     warn_if_open(&shared, local);
-    let (mut cut, ending) = shutdown::channel();
+    let (cut, ending) = shutdown::channel();
     let gateway = Arc::new(Gateway {
         shared: Arc::clone(&shared),
         bodies: Arc::default(),
@@ -147,15 +147,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppi
         }
     }
     drop(listener);
-    drain(&shared, graceful, connections.len(), stopping).await;
+    drain(&shared, graceful, connections.len(), stopping, cut).await;
 }
 
-/// Waits for exchanges in flight.
+/// Waits for exchanges in flight, and cuts those that take too long.
 async fn drain(
     shared: &Shared,
     graceful: GracefulShutdown,
     connections: usize,
     mut stopping: Stopping,
+    mut cut: Stop,
 ) {
     let drain = shared.snapshot.load().config.drain;
     info!(

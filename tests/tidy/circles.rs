@@ -7,35 +7,18 @@ use crate::{
     source::{Module, Sources},
 };
 
-/// Circles that still exist. Entries may only be removed; finally it is empty.
-const KNOWN: &[(&str, &[&str])] = &[];
-
 #[test]
 fn files_of_a_module_do_not_need_each_other_in_a_circle() {
-    let (mut unknown, mut left) = (Vec::new(), BTreeSet::new());
+    let mut found = Vec::new();
     for folder in crates() {
         for circle in circles(&Sources::read(&root().join(&folder).join("src"))) {
-            let known = KNOWN.iter().position(|(of, files)| {
-                *of == folder && circle.iter().all(|file| files.contains(&file.as_str()))
-            });
-            match known {
-                Some(at) => drop(left.insert(at)),
-                None => unknown.push(format!("{folder}: {}", circle.join(", "))),
-            }
+            found.push(format!("{folder}: {}", circle.join(", ")));
         }
     }
-    for (at, (folder, files)) in KNOWN.iter().enumerate() {
-        let state = if left.contains(&at) {
-            "known"
-        } else {
-            "no longer exists, so remove it from the list"
-        };
-        println!("{folder}: {}: {state}", files.join(", "));
-    }
     assert!(
-        unknown.is_empty(),
+        found.is_empty(),
         "files in a circle:\n{}",
-        unknown.join("\n")
+        found.join("\n")
     );
 }
 

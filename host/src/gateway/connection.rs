@@ -64,7 +64,7 @@ impl Requests {
 
     /// Returns since when the connection waits for a request; `None` while one is running.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
-        let state = self.state();
+        let state = self.state.lock();
         (state.running == 0).then(|| state.ended.unwrap_or(self.accepted))
     }
 

@@ -37,7 +37,7 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct AttemptError {
     /// As failure hooks left it.
-    pub(in crate::exchange) failure: Failure,
+    pub(crate) failure: Failure,
     /// Why there is no usable response, if there was no error status.
     fault: Option<Fault>,
     /// How long the upstream asks to wait.
@@ -57,12 +57,7 @@ pub(crate) struct AttemptError {
 
 impl AttemptError {
     /// An error status, or an error as the first event of a stream.
-    pub(in crate::exchange) fn status(
-        target: &Target,
-        status: u16,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Self {
+    pub(crate) fn status(target: &Target, status: u16, headers: HeaderMap, body: Bytes) -> Self {
         let kind = envelope(&body).map_or_else(
             || ErrorType::from_status(status).as_str().to_owned(),
             |error| error.kind,
@@ -159,7 +154,7 @@ impl AttemptError {
     ///
     /// A 401 always says so. A 403 says so by its error type, or by its words if no plugin
     /// corrected them; any other 403 is about the request.
-    pub(in crate::exchange) fn rejected_our_credential(&self) -> bool {
+    pub(crate) fn rejected_our_credential(&self) -> bool {
         if self.fault().is_some() || !self.own_credential {
             return false;
         }
@@ -291,7 +286,7 @@ impl AttemptError {
     }
 
     /// What the client gets, with the headers of the upstream that go with it.
-    pub(in crate::exchange) fn into_outcome(mut self) -> (Result<Response, Fault>, HeaderMap) {
+    pub(crate) fn into_outcome(mut self) -> (Result<Response, Fault>, HeaderMap) {
         self.prepare_headers();
         let in_envelope = envelope(&self.failure.body);
         if self.rejected_our_credential() {
