@@ -70,7 +70,8 @@ fn a_stream_is_recognised_by_its_content() {
 
 #[test]
 fn the_cause_of_a_success_that_is_an_error_reaches_the_client() {
-    let cases: [(fn() -> Answer, &str); 4] = [
+    type Case = (fn() -> Answer, &'static str);
+    let cases: [Case; 4] = [
         (
             || Answer::json(200, r#"{"code":500,"msg":"404 NOT_FOUND"}"#),
             "404 NOT_FOUND",

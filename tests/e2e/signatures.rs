@@ -33,10 +33,11 @@ fn signed(stream: bool) -> Answer {
         let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello"}}"#;
         Answer::sse(&events.replacen(text, delta, 1))
     } else {
-        let block = r#"{"type":"thinking","thinking":"","signature":"c2ln/bmVk"}"#;
+        // A message of thinking alone would be retried.
+        let blocks = r#"{"type":"thinking","thinking":"","signature":"c2ln/bmVk"},{"type":"text","text":"hello"}"#;
         Answer::json(
             200,
-            &MESSAGE.replacen(r#"{"type":"text","text":"hello"}"#, block, 1),
+            &MESSAGE.replacen(r#"{"type":"text","text":"hello"}"#, blocks, 1),
         )
     }
 }

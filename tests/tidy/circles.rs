@@ -15,11 +15,7 @@ fn files_of_a_module_do_not_need_each_other_in_a_circle() {
             found.push(format!("{folder}: {}", circle.join(", ")));
         }
     }
-    assert!(
-        found.is_empty(),
-        "files in a circle:\n{}",
-        found.join("\n")
-    );
+    assert!(found.is_empty(), "files in a circle:\n{}", found.join("\n"));
 }
 
 /// Groups of files in which each depends on all others, directly or through others. A file may name

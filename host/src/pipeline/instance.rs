@@ -147,10 +147,18 @@ impl Instance {
     pub(super) fn bind_all(&mut self) -> Result<(), PluginError> {
         for hook in self.code.hooks() {
             match hook {
-                Hook::Request => drop(self.request()?),
-                Hook::Attempt => drop(self.attempt()?),
-                Hook::Failure => drop(self.failure()?),
-                Hook::Response => drop(self.response()?),
+                Hook::Request => {
+                    self.request()?;
+                }
+                Hook::Attempt => {
+                    self.attempt()?;
+                }
+                Hook::Failure => {
+                    self.failure()?;
+                }
+                Hook::Response => {
+                    self.response()?;
+                }
             }
         }
         Ok(())

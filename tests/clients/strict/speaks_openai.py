@@ -74,6 +74,10 @@ def request_flaws(path, body):
     if path != "/chat/completions":
         return [f"path: {path}"]
     sent = json.loads(body)
+    for message in sent["messages"]:
+        for call in message.get("tool_calls") or []:
+            # Google's own member of a call. It goes only to an upstream that sent it.
+            call.pop("extra_content", None)
     flaws = parsed(REQUEST, sent)[1]
     return flaws or schemas(sent) + pairs(sent["messages"])
 

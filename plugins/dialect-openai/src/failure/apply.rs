@@ -9,7 +9,10 @@ use super::{
     Capabilities, Classified, Failed, Next, TooLong, UpstreamError, Used, classify, lessons,
     too_long, wait,
 };
-use crate::{names::hash, settings::Options};
+use crate::{
+    names::hash,
+    settings::{MaxTokens, Options},
+};
 
 /// How long the plugin remembers what an upstream rejects. The server may be updated meanwhile.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -112,7 +115,9 @@ pub(crate) fn correct(
         }
         None => {}
     }
-    if used.max_tokens.is_some() && is_truncated(&reported.message) {
+    if used.max_tokens.is_some() && is_truncated(&reported.message)
+        || is_too_small(&reported.message, used)
+    {
         failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         return Ok(Some(Correction::Truncated));
     }
@@ -172,6 +177,16 @@ fn is_truncated(message: &str) -> bool {
     let lower = message.to_ascii_lowercase();
     let limit = ["max_tokens", "max_completion_tokens", "output limit"];
     lower.contains("could not finish") && limit.iter().any(|words| lower.contains(words))
+}
+
+/// Whether a limit of a few tokens, which a client sends to probe a model, is rejected by name under
+/// the very name that such models accept. Only its size can be the reason.
+fn is_too_small(message: &str, used: &Used) -> bool {
+    const SMALLEST: u64 = 16;
+    let lower = message.to_ascii_lowercase();
+    matches!(used.max_tokens, Some((MaxTokens::MaxCompletionTokens, size)) if size < SMALLEST)
+        && lower.contains("not supported")
+        && lower.contains("max_tokens")
 }
 
 /// Loads what was learned about this upstream and model.

@@ -48,7 +48,7 @@ fn wish(asked: &ClientRequest, enabled: bool, dropped: &mut Dropped) -> Option<&
             budget: Some(budget),
         } if word.is_none() => Some(match budget {
             ..=4_096 => "low",
-            ..=16_384 => "medium",
+            4_097..=16_384 => "medium",
             _ => "high",
         }),
         _ => word,

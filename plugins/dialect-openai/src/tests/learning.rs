@@ -286,6 +286,16 @@ fn a_probe_of_one_token_ends_with_max_tokens() {
     let answer = exchange.on_attempt().unwrap().expect_answer();
     assert_eq!(answer["body"]["stop_reason"], "max_tokens");
     assert_eq!(answer["body"]["content"], json!([]));
+
+    // Some servers have one error for the name and for the size.
+    let mut exchange = super::exchange(&body);
+    attempt(&mut exchange);
+    after(&mut exchange, 400, unsupported);
+    let mut failed = error(400, unsupported);
+    exchange.on_failure(&mut failed).unwrap();
+    assert_eq!(failed.retry(), AGAIN);
+    let answer = exchange.on_attempt().unwrap().expect_answer();
+    assert_eq!(answer["body"]["stop_reason"], "max_tokens");
 }
 
 #[test]

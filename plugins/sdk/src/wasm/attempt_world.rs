@@ -153,8 +153,9 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Edits the request for this target, answers it, or refuses it. Plugins are called in order, a
-                    /// dialect last.
+                    /// Edits the request for this target, answers it, or refuses it. Plugins are called in order,
+                    /// then a dialect, then plugins of stage `wire`. These see the body, path and headers that are
+                    /// sent: for an upstream that needs a dialect, the translated ones.
                     ///
                     /// A retried exchange is shown here again, with the request as the request hooks left it, so do
                     /// not count requests here. Edits of an earlier attempt are gone; fields of the plugin are not.

@@ -138,11 +138,12 @@ pub mod exports {
                 }
                 pub trait Guest {
                     /// Corrects what the failure means, and may ask for another attempt. Called once per failed
-                    /// attempt, in reverse order of the plugins, a dialect first.
+                    /// attempt, in reverse order: plugins of stage `wire`, a dialect, then the others.
                     ///
                     /// The request can be read but not edited: ask for the retry here, and edit in the next
                     /// `on-attempt`. The request is shown as the attempt hooks left it, before a dialect translated
-                    /// it.
+                    /// it. Only plugins of stage `wire` are shown it as it was sent. They read the upstream's own
+                    /// error, unless it arrived inside a stream: that one was translated as an event.
                     #[allow(async_fn_in_trait)]
                     fn on_failure(
                         request: &Request,

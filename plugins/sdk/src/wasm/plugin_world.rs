@@ -701,8 +701,9 @@ pub mod witgate {
             impl Request {
                 #[allow(unused_unsafe, clippy::all)]
                 /// Sets a header to exactly these values; an empty list removes it. At most 64 edits per
-                /// call, 32 values per header and 16 KiB per value, else `too-much`. Headers that are never
-                /// shown, and any header in `on-failure`, are refused with `not-allowed`.
+                /// call, 32 values per header, 16 KiB per value and 256 KiB in all headers of the message,
+                /// else `too-much`. Headers that are never shown, and any header in `on-failure`, are
+                /// refused with `not-allowed`.
                 #[allow(async_fn_in_trait)]
                 pub fn set_header(
                     &self,
@@ -4902,8 +4903,9 @@ pub mod witgate {
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             #[allow(unused_unsafe, clippy::all)]
-            /// Writes a line, cut at 2 KiB. After 64 lines in one exchange further lines are dropped and
-            /// counted. Never write the text of requests or responses at `info` or above: it is the user's.
+            /// Writes a line, cut at 2 KiB; control characters become blanks. After 64 lines in one exchange
+            /// further lines are dropped and counted. Never write the text of requests or responses at
+            /// `info` or above: it is the user's.
             #[allow(async_fn_in_trait)]
             pub fn write(level: crate::log::Level, message: &str) -> () {
                 unsafe {

@@ -22,6 +22,10 @@ pub mod exports {
             /// the attempt has failed. After it has returned an `error` or a `message_stop` it is not called
             /// again, not even for the end. If the upstream answers a request for a message with JSON instead
             /// of a stream, the body is one event without a name.
+            ///
+            /// Plugins of stage `wire` are called before the dialect. They are shown every event of a stream as
+            /// the upstream sent it, and through `on-body` every response that is not a stream, messages
+            /// included. Once the message has ended they are not called again, like a dialect.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod response_hook {
                 #[used]
