@@ -100,8 +100,8 @@ impl Gateway {
 
 /// Serves until a signal, then waits for exchanges in flight.
 ///
-/// Ends when all of them have ended, when the time to drain is over, or at the second signal. Streams
-/// that are cut end with an error event.
+/// Ends when all of them have ended, when the time to drain is over, or at the second signal.
+/// Streams that are cut end with an error event.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopping: Stopping) {
     // If the socket does not report its address, the configured one is used.
     let local = listener

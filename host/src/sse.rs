@@ -16,9 +16,9 @@ mod properties;
 
 /// Splits a stream of chunks into frames.
 ///
-/// The frames and [`Decoder::rest`], joined, are the stream. Only events that a server has separated
-/// by one line break instead of a blank line get that blank line. After a frame that is too long,
-/// nothing more is read.
+/// The frames and [`Decoder::rest`], joined, are the stream. Only events that a server has
+/// separated by one line break instead of a blank line get that blank line. After a frame that is
+/// too long, nothing more is read.
 pub(crate) struct Decoder {
     /// The start of an incomplete frame, from earlier chunks.
     held: BytesMut,

@@ -30,7 +30,7 @@ fn gateway(preset: &str, upstream: &Upstream, settings: &str) -> Builder {
 #[test]
 fn a_wire_plugin_edits_the_translated_request() {
     let upstream = Upstream::with(|_| Answer::sse(&CHUNKS.replace("say", "content")));
-    // Qwen's chat template thinks unless it is told not to.
+    // Qwen's chat template thinks unless it is set not to.
     let settings = "saw = true, path = '$.messages[0].role', \
                     set = { '/chat_template_kwargs' = { enable_thinking = false } }";
     let gateway = gateway("openai", &upstream, settings).start();

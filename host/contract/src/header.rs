@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn all_headers_together_are_limited_whoever_set_them() {
+    fn all_headers_together_are_limited_no_matter_who_set_them() {
         let x = name("x-a").unwrap();
         let each = "x-a".len() + limits::HEADER_ENTRY;
         let text = |length: usize| "a".repeat(length - each);

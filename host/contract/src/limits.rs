@@ -24,8 +24,8 @@ pub const HEADER_VALUES: usize = 32;
 /// Length of one header value, in bytes.
 pub const HEADER_VALUE: usize = 16 << 10;
 
-/// Headers of one message with the edits of plugins: names, values and [`HEADER_ENTRY`] for each, in
-/// bytes. Servers take a fraction of it.
+/// Headers of one message with the edits of plugins: names, values and [`HEADER_ENTRY`] for each,
+/// in bytes. Servers take a fraction of it.
 pub const HEADERS: usize = 256 << 10;
 
 /// What a header counts in addition to its name and value, in bytes, so that many empty ones count.

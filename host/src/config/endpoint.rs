@@ -72,7 +72,7 @@ pub(super) fn base_url(
 /// The problem of a base URL that already has the path of a request.
 fn with_request_path(text: &Text, url: &str, path: &str) -> String {
     let base = url.strip_suffix(path).unwrap_or(url);
-    // Gemini's paths have the model before the method.
+    // Some protocols' paths have the model before the method.
     let base = base.rsplit_once("/models/").map_or(base, |(base, _)| base);
     let added = format!("the URL ends with `{path}`, which is added to each request");
     match text.reference() {

@@ -70,6 +70,11 @@ pub(super) fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
+/// Whether servers of this dialect mostly expect the version at the end of their base URL.
+pub(super) fn has_version_in_path(dialect: &str) -> bool {
+    dialect == "openai"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::{
 pub(super) const ROUTE: &[&str] = &["model", "to"];
 
 /// The suffix by which Claude Code requests a context of a million tokens. In a glob it would be a
-/// class of two characters, which nobody needs.
+/// class of two characters, which no one needs.
 const LONG_CONTEXT: &str = "[1m]";
 
 /// An upstream as routes see it.

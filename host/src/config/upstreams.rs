@@ -75,8 +75,8 @@ pub(super) fn read(source: &Source<'_>, top: &Table<'_>, listen: SocketAddr) -> 
     }
 }
 
-/// Warns of an address that cannot work: the gateway's own, or one without the version that a
-/// server for OpenAI's protocol expects.
+/// Warns of an address that cannot work: the gateway's own, or one without the version that
+/// servers of its dialect expect.
 fn warn_of_address(table: &Table<'_>, upstream: &Upstream, listen: SocketAddr) {
     let Some((host, port)) = web_host(&upstream.base_url.url) else {
         return;
@@ -94,8 +94,8 @@ fn warn_of_address(table: &Table<'_>, upstream: &Upstream, listen: SocketAddr) {
     let has_path = url
         .split_once("://")
         .is_some_and(|(_, rest)| rest.contains('/'));
-    if is_local && !has_path && &*upstream.dialect == "openai" {
-        let what = "has no path; servers for OpenAI's protocol mostly expect `/v1` at the end";
+    if is_local && !has_path && preset::has_version_in_path(&upstream.dialect) {
+        let what = "has no path; servers of this dialect mostly expect `/v1` at the end";
         table.warning("base_url", what);
     }
 }

@@ -80,7 +80,8 @@ impl Collector {
         }
     }
 
-    /// Takes a `message_delta`. With a stop reason the message is complete, even if nothing follows.
+    /// Takes a `message_delta`. With a stop reason the message is complete, even if nothing
+    /// follows.
     fn take_end(&mut self, data: &Members<'_>) {
         let message = self.message.get_or_insert_default();
         let usage = self.usage.get_or_insert_with(|| {

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Writes its log line when it is dropped, so every exchange has one, however it ends. If it is
-/// dropped before [`Record::end`], the client has disconnected, or the gateway cut the exchange at its
-/// own end.
+/// dropped before [`Record::end`], the client has disconnected, or the gateway cut the exchange at
+/// its own end.
 pub(crate) struct Record {
     pub(super) id: ExchangeId,
     pub(super) kind: &'static str,

@@ -278,8 +278,8 @@ impl Instance {
         with_view(self.call(Self::response, (view,), limit, call).await)
     }
 
-    /// Calls a hook, which borrows `lent` for the call. It is returned however the call ends, unless
-    /// the store has lost it.
+    /// Calls a hook, which borrows `lent` for the call. It is returned however the call ends,
+    /// unless the store has lost it.
     async fn call<H, L: Lend, T, E: Into<PluginError>>(
         &mut self,
         bind: impl FnOnce(&mut Self) -> Result<H, PluginError>,

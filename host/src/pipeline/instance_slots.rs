@@ -117,7 +117,8 @@ impl InstanceSlots {
         self.0.extend(lent.0);
     }
 
-    /// Drops the instances that were left in the middle of a call, and keeps their slots for others.
+    /// Drops the instances that were left in the middle of a call, and keeps their slots for
+    /// others.
     pub(super) fn drop_unusable(&mut self) {
         for entry in &mut self.0 {
             entry.state = match std::mem::replace(&mut entry.state, SlotState::Out) {

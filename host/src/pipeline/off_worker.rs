@@ -6,13 +6,13 @@ use tokio::{
     task::block_in_place,
 };
 
-/// The size of a body from which one query or edit may take tens of milliseconds: 30,000 removals in
-/// 2 MB took a fifth of a second on a busy machine. Handing a worker over costs about as much as a
-/// query of 200 KB, so smaller bodies do not.
+/// The size of a body from which one query or edit may take tens of milliseconds: 30,000 removals
+/// in 2 MB took a fifth of a second on a busy machine. Handing a worker over costs about as much as
+/// a query of 200 KB, so smaller bodies do not.
 const LARGE: usize = 1 << 20;
 
-/// Runs work on a body of this size. If it is large, another thread takes over the worker's tasks in
-/// the meantime.
+/// Runs work on a body of this size. If it is large, another thread takes over the worker's tasks
+/// in the meantime.
 pub(super) fn off_worker<T>(body: usize, work: impl FnOnce() -> T) -> T {
     // A runtime of one thread cannot hand its tasks over. Plugins are loaded on one.
     let can_hand_over = || Handle::try_current().is_ok_and(|on| on.runtime_flavor() == MultiThread);

@@ -2,8 +2,8 @@
 //! Messages events come out.
 //!
 //! They are the instances that had the request, and they are returned when the translator is
-//! dropped. An invalid response is a failed attempt: then the plugins' failure hooks are called, and
-//! their attempt hooks again.
+//! dropped. An invalid response is a failed attempt: then the plugins' failure hooks are called,
+//! and their attempt hooks again.
 
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ struct Owner {
 
 impl Run {
     /// The plugins that get the response of the current attempt as it arrives. `None` if there are
-    /// none: the upstream speaks Anthropic's dialect and no wire plugin is for it, or no guard holds
-    /// for such responses.
+    /// none: the upstream speaks Anthropic's dialect and no wire plugin is for it, or no guard
+    /// holds for such responses.
     pub(crate) fn translator(
         &mut self,
         target: &Target,

@@ -295,7 +295,7 @@ impl Answer {
 
     /// What a whole text has beyond the one that was received in pieces.
     fn unseen<'a>(&self, kind: Kind, text: &'a str) -> &'a str {
-        match self.seen[kind as usize].rest_of(text) {
+        match self.seen[kind as usize].beyond(text) {
             Some(rest) => rest,
             None if self.in_pieces => "",
             // Some servers send pieces as messages.
@@ -345,7 +345,7 @@ impl Answer {
     /// Writes what was held back of a text, because it ends here.
     fn end_text(&mut self, context: &Context<'_>) {
         for kind in [Kind::Thinking, Kind::Text] {
-            let rest = self.halves[kind as usize].rest();
+            let rest = self.halves[kind as usize].left_over();
             self.receive(kind, rest, context);
         }
         if let Some((kind, text)) = self.tagged.end() {

@@ -121,9 +121,9 @@ fn contents(
     Ok(contents)
 }
 
-/// The contents that are a text or a list, by the index of the message. A long text is a list of one
-/// block, as in a plan that moves it: the same message is joined to the same on every turn, however
-/// many have followed.
+/// The contents that are a text or a list, by the index of the message. A long text is a list of
+/// one block, as in a plan that moves it: the same message is joined to the same on every turn,
+/// however many have followed.
 fn texts(request: &Request, members: &str) -> Result<BTreeMap<usize, String>, EditError> {
     let nodes = request.read(&format!("{members}.content"))?.into_iter();
     let known = nodes.filter(|node| node.value.starts_with(['"', '[']));

@@ -4,7 +4,8 @@
 //! Most are about the request: a firewall's page, a moderation refusal, a model or an endpoint that
 //! the key may not use. Any client can cause these at will, so they say nothing about the account.
 //! The words here are those of Anthropic's API and of servers that speak its dialect. A plugin for
-//! another dialect sets `authentication_error` or `billing_error` for the words of its own upstream.
+//! another dialect sets `authentication_error` or `billing_error` for the words of its own
+//! upstream.
 
 use std::borrow::Cow;
 

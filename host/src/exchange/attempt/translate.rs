@@ -21,9 +21,9 @@ use crate::{
 
 use super::limit::{too_long, too_much};
 
-/// Translates a stream of the upstream's events to a stream of Anthropic's events. Where the upstream
-/// speaks Anthropic's dialect and only wire plugins see them, events that they keep stay as they
-/// came.
+/// Translates a stream of the upstream's events to a stream of Anthropic's events. Where the
+/// upstream speaks Anthropic's dialect and only wire plugins see them, events that they keep stay
+/// as they came.
 pub(super) fn stream_of(
     chunks: BodyStream,
     translator: Translator,

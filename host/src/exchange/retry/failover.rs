@@ -188,9 +188,9 @@ impl Failover {
     /// Reports what the current attempt says about its account.
     ///
     /// Only the first account of an exchange is reported as unusable: if the request itself is the
-    /// cause, and the upstream wrongly blames the account, one goes on cooldown and not all of them.
-    /// An account without an alternative is never skipped for lack of credit: its upstream tells the
-    /// client why, and knows first that the bill is paid.
+    /// cause, and the upstream wrongly blames the account, one goes on cooldown and not all of
+    /// them. An account without an alternative is never skipped for lack of credit: its upstream
+    /// tells the client why, and knows first that the bill is paid.
     pub(in crate::exchange) fn report(&mut self, outcome: AccountOutcome, cause: Option<Cause>) {
         let unusable = matches!(
             outcome,

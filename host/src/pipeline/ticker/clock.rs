@@ -44,7 +44,8 @@ impl Clock {
         Running(self)
     }
 
-    /// Whether a call is in progress; `None` once the clock stops. With `sleep` it waits for a call.
+    /// Whether a call is in progress; `None` once the clock stops. With `sleep` it waits for a
+    /// call.
     pub(super) fn next(&self, sleep: bool) -> Option<bool> {
         let mut state = self.state();
         while sleep && state.sleeps() {

@@ -114,7 +114,7 @@ impl Arguments {
 
     /// The rest of the arguments, or all if nothing was written. `None` if they are not an object.
     pub(super) fn finish(&mut self, schema: Option<&Value>) -> Option<String> {
-        self.text.push_str(self.halves.rest());
+        self.text.push_str(self.halves.left_over());
         let text = std::mem::take(&mut self.text);
         match self.end {
             Some(_) => Some(match schema {
@@ -156,7 +156,7 @@ impl Digest {
     }
 
     /// What a text has beyond the one of this digest. `None` if it begins otherwise.
-    pub(super) fn rest_of(self, text: &str) -> Option<&str> {
+    pub(super) fn beyond(self, text: &str) -> Option<&str> {
         let beginning = text.get(..self.length)?;
         (Self::of(beginning) == self).then(|| &text[self.length..])
     }

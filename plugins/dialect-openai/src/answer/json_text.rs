@@ -119,7 +119,7 @@ impl Halves {
     }
 
     /// What is left at the end: a first half that was never joined.
-    pub(super) fn rest(&mut self) -> &'static str {
+    pub(super) fn left_over(&mut self) -> &'static str {
         self.high.take().map_or("", |_| "\u{fffd}")
     }
 }
@@ -138,7 +138,7 @@ mod tests {
             let text: String = serde_json::from_str(&repaired(text)).unwrap();
             read += &halves.join(&text);
         }
-        read + halves.rest()
+        read + halves.left_over()
     }
 
     #[test]

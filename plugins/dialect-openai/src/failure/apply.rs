@@ -179,8 +179,8 @@ fn is_truncated(message: &str) -> bool {
     lower.contains("could not finish") && limit.iter().any(|words| lower.contains(words))
 }
 
-/// Whether a limit of a few tokens, which a client sends to probe a model, is rejected by name under
-/// the very name that such models accept. Only its size can be the reason.
+/// Whether a limit of a few tokens, which a client sends to probe a model, is rejected by name
+/// under the very name that such models accept. Only its size can be the reason.
 fn is_too_small(message: &str, used: &Used) -> bool {
     const SMALLEST: u64 = 16;
     let lower = message.to_ascii_lowercase();

@@ -74,8 +74,8 @@ impl Overflow {
     }
 }
 
-/// The largest `max_tokens` that the model accepts, if an error states it in any words:
-/// "This model supports at most 16384 completion tokens", "Range of max_tokens should be [1, 8192]".
+/// The largest `max_tokens` that the model accepts, if an error states it in any words: "This model
+/// supports at most 16384 completion tokens", "Range of max_tokens should be [1, 8192]".
 ///
 /// `None` if the error is about anything else, or if the limit is not below `max_tokens`, which is
 /// what the request asked for.

@@ -346,8 +346,8 @@ fn is_about_input(before: &[Token], phrase: &[Token], after: &[Token]) -> bool {
     }
 }
 
-/// "Total tokens exceed the model's limit", "Your request exceeded the model token limit", "The text
-/// is too long for this model".
+/// "Total tokens exceed the model's limit", "Your request exceeded the model token limit", "The
+/// text is too long for this model".
 fn is_unnamed_input(before: &[Token], phrase: &[Token], after: &[Token]) -> bool {
     if after
         .iter()
