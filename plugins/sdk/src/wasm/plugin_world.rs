@@ -4904,8 +4904,8 @@ pub mod witgate {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             #[allow(unused_unsafe, clippy::all)]
             /// Writes a line, cut at 2 KiB; control characters become blanks. After 64 lines in one
-            /// exchange further lines are dropped and counted. Never write the text of requests or responses
-            /// at `info` or above: it is the user's.
+            /// exchange further lines are dropped and counted. Never write the text of requests or
+            /// responses at `info` or above: it is the user's.
             #[allow(async_fn_in_trait)]
             pub fn write(level: crate::log::Level, message: &str) -> () {
                 unsafe {
