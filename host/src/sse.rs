@@ -16,7 +16,7 @@ mod properties;
 
 /// Splits a stream of chunks into frames.
 ///
-/// The frames and [`Decoder::rest`], joined, are the stream. Only events that a server has
+/// The frames and [`Decoder::unfinished`], joined, are the stream. Only events that a server has
 /// separated by one line break instead of a blank line get that blank line. After a frame that is
 /// too long, nothing more is read.
 pub(crate) struct Decoder {
