@@ -47,10 +47,11 @@ const NONE: (usize, &[&str]) = (0, &[]);
 /// The default number of instances.
 const INSTANCES: usize = 1_000;
 
-/// An upstream for which no rule changes anything.
+/// An upstream for which no rule changes anything. `lacks` is set because each server here has
+/// several upstreams, which would lack `foreign-signatures`.
 pub(crate) const NONE_FIRES: Setup = Setup {
     name: "witgate",
-    upstream: "preset = \"anthropic\"",
+    upstream: "preset = \"anthropic\"\nlacks = []",
     plugins: NONE,
     instances: INSTANCES,
 };
@@ -82,7 +83,7 @@ pub(crate) const HOLDS: Setup = Setup {
 /// Ten plugins whose guards do not match.
 pub(crate) const TEN_MORE: Setup = Setup {
     name: "witgate, 10 more plugins",
-    upstream: "preset = \"anthropic\"",
+    upstream: "preset = \"anthropic\"\nlacks = []",
     // One whose guard looks at the target, one whose guard searches the body.
     plugins: (10, &["strip-cache-control", "answer-warmup"]),
     instances: INSTANCES,
@@ -91,7 +92,7 @@ pub(crate) const TEN_MORE: Setup = Setup {
 /// One plugin that is called at every hook and declines.
 pub(crate) const DECLINES: Setup = Setup {
     name: "witgate, 1 declines",
-    upstream: "preset = \"anthropic\"",
+    upstream: "preset = \"anthropic\"\nlacks = []",
     plugins: (1, &["declines"]),
     instances: INSTANCES,
 };
@@ -99,7 +100,7 @@ pub(crate) const DECLINES: Setup = Setup {
 /// Five plugins that are called at every hook and decline.
 pub(crate) const FIVE_DECLINE: Setup = Setup {
     name: "witgate, 5 decline",
-    upstream: "preset = \"anthropic\"",
+    upstream: "preset = \"anthropic\"\nlacks = []",
     plugins: (5, &["declines"]),
     instances: INSTANCES,
 };
