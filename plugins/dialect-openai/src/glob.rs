@@ -1,4 +1,4 @@
-//! Patterns for the names of models: `*` stands for any text.
+//! Patterns for the names of models: `*` matches any text.
 
 /// Whether a pattern matches a whole name.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
