@@ -59,14 +59,15 @@ proptest! {
 }
 
 /// Whether the frames and the rest are the stream. A frame may have one line break more than the
-/// stream has, if a `data:` line follows it there.
+/// stream has, if another line follows it there.
 fn add_up_to(frames: Vec<Frame>, rest: &[u8], stream: &[u8]) -> bool {
     let mut left = stream;
     for frame in frames {
         let raw = frame.into_raw();
         let repaired = || {
             let after = left.strip_prefix(&raw[..raw.len() - 1])?;
-            after.starts_with(b"data:").then_some(after)
+            let line = &after[..memchr2(b'\n', b'\r', after)?];
+            (!line.is_empty()).then_some(after)
         };
         let Some(after) = left.strip_prefix(&raw[..]).or_else(repaired) else {
             return false;
