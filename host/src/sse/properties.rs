@@ -50,17 +50,17 @@ proptest! {
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
         let chunks = cuts.windows(2).map(|cut| stream.slice(cut[0]..cut[1]));
-        let (cut, rest) = frames(chunks);
+        let (cut, unfinished) = frames(chunks);
         let (whole, _) = frames([stream.clone()]);
         let events = |frames: &[Frame]| frames.iter().map(Frame::event).collect::<Vec<_>>();
         prop_assert_eq!(events(&cut), events(&whole));
-        prop_assert!(add_up_to(cut, &rest, &stream));
+        prop_assert!(add_up_to(cut, &unfinished, &stream));
     }
 }
 
-/// Whether the frames and the rest are the stream. A frame may have one line break more than the
+/// Whether the frames and what is unfinished are the stream. A frame may have one line break more than the
 /// stream has, if another line follows it there.
-fn add_up_to(frames: Vec<Frame>, rest: &[u8], stream: &[u8]) -> bool {
+fn add_up_to(frames: Vec<Frame>, unfinished: &[u8], stream: &[u8]) -> bool {
     let mut left = stream;
     for frame in frames {
         let raw = frame.into_raw();
@@ -74,5 +74,5 @@ fn add_up_to(frames: Vec<Frame>, rest: &[u8], stream: &[u8]) -> bool {
         };
         left = after;
     }
-    left == rest
+    left == unfinished
 }
