@@ -29,7 +29,7 @@ const OF_ONE_CONNECTION: [&str; 11] = [
 /// Headers for tracing, such as `traceparent`, `baggage` and `x-b3-*`, are end-to-end by their
 /// standards and are forwarded.
 const OF_THE_WAY_HERE: Names = Names {
-    exact: &[
+    exact: &entries([
         "cdn-loop",
         "client-ip",
         "cookie",
@@ -54,10 +54,10 @@ const OF_THE_WAY_HERE: Names = Names {
         "x-request-start",
         "x-rewrite-url",
         "x-scheme",
-    ],
-    prefixes: &[
-        "ali-cdn-",
+    ]),
+    prefixes: &entries([
         "akamai-",
+        "ali-cdn-",
         "cdn-",
         "cf-",
         "cloudfront-",
@@ -94,13 +94,13 @@ const OF_THE_WAY_HERE: Names = Names {
         "x-sucuri-",
         "x-vercel-",
         "x-webauth-",
-    ],
+    ]),
 };
 
 /// What an upstream's site says to browsers and its CDN about itself. For a browser, this gateway
 /// would be that site.
 const OF_THE_UPSTREAMS_SITE: Names = Names {
-    exact: &[
+    exact: &entries([
         "alt-svc",
         "clear-site-data",
         "expect-ct",
@@ -119,8 +119,8 @@ const OF_THE_UPSTREAMS_SITE: Names = Names {
         "x-cache-hits",
         "x-served-by",
         "x-timer",
-    ],
-    prefixes: &[
+    ]),
+    prefixes: &entries([
         "access-control-",
         "akamai-",
         "cdn-",
@@ -135,25 +135,68 @@ const OF_THE_UPSTREAMS_SITE: Names = Names {
         "x-nf-",
         "x-railway-",
         "x-vercel-",
-    ],
+    ]),
 };
 
 /// The receipts of this gateway. An upstream's own would pass for them.
 const RECEIPTS: Names = Names {
-    exact: &["x-account-email", "x-mapped-model"],
-    prefixes: &["x-witgate-"],
+    exact: &entries(["x-account-email", "x-mapped-model"]),
+    prefixes: &entries(["x-witgate-"]),
 };
 
-/// A set of header names.
+/// A set of header names, each list sorted. Every header of every message is looked up, so names
+/// are compared as numbers first.
 struct Names {
-    exact: &'static [&'static str],
-    prefixes: &'static [&'static str],
+    exact: &'static [Entry],
+    prefixes: &'static [Entry],
+}
+
+/// A name or prefix with its first eight bytes.
+struct Entry(u64, &'static str);
+
+/// The first eight bytes as a number, in the order of the texts. Shorter texts end with zeros.
+const fn first_bytes(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    if let Some(first) = bytes.first_chunk() {
+        return u64::from_be_bytes(*first);
+    }
+    let mut number = 0;
+    let mut at = 0;
+    while at < 8 {
+        number <<= 8;
+        if at < bytes.len() {
+            number |= bytes[at] as u64;
+        }
+        at += 1;
+    }
+    number
+}
+
+const fn entries<const N: usize>(names: [&'static str; N]) -> [Entry; N] {
+    let mut entries = [const { Entry(0, "") }; N];
+    let mut at = 0;
+    while at < N {
+        entries[at] = Entry(first_bytes(names[at]), names[at]);
+        at += 1;
+    }
+    entries
 }
 
 impl Names {
     fn contains(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+        let first = first_bytes(name);
+        // The last entries that do not come after the name. No prefix begins with another one, so
+        // only one can fit.
+        let before = |entries: &'static [Entry]| {
+            let end = entries.partition_point(|entry| entry.0 <= first);
+            entries[..end].iter().rev()
+        };
+        let mut same = before(self.exact).take_while(|entry| entry.0 == first);
+        same.any(|entry| entry.1 == name)
+            || before(self.prefixes)
+                .next()
+                .is_some_and(|entry| name.starts_with(entry.1))
     }
 }
 
@@ -248,6 +291,25 @@ fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderMap, &HeaderName) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_is_found_where_it_is_sorted() {
+        for names in [OF_THE_WAY_HERE, OF_THE_UPSTREAMS_SITE, RECEIPTS] {
+            assert!(names.exact.is_sorted_by(|a, b| a.1 < b.1));
+            assert!(names.prefixes.is_sorted_by(|a, b| a.0 < b.0));
+            for [Entry(_, a), Entry(_, b)] in names.prefixes.array_windows() {
+                assert!(!b.starts_with(a), "{b} begins with {a}");
+            }
+            let found = |name: &str| names.contains(&name.parse().unwrap());
+            for Entry(_, name) in names.exact {
+                assert!(found(name), "{name}");
+            }
+            for Entry(_, prefix) in names.prefixes {
+                assert!(found(prefix) && found(&format!("{prefix}z")), "{prefix}");
+                assert!(!found(&prefix[..prefix.len() - 1]), "{prefix}");
+            }
+        }
+    }
 
     #[test]
     fn headers_that_connection_names_are_not_forwarded() {

@@ -288,10 +288,12 @@ impl Incoming<'_> {
         };
         if let Some(mut translator) = translator {
             if self.kind == RequestKind::Messages && translator.has_dialect() {
-                self.chunks = translate::stream_of_whole(&body, translator, &target.upstream).await;
+                // Boxed, as below: most responses are not translated.
+                let translated = translate::stream_of_whole(&body, translator, &target.upstream);
+                self.chunks = Box::pin(translated).await;
                 return self.read_opening().await;
             }
-            match translator.on_body(&body).await {
+            match Box::pin(translator.on_body(&body)).await {
                 Ok(None) => {}
                 Ok(Some(translated)) => {
                     body = translated;

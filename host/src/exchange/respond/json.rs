@@ -58,12 +58,22 @@ async fn run_hooks(
     mode: ResponseMode,
 ) -> Result<Bytes, Fault> {
     if mode.kind != RequestKind::Messages {
-        let changed = answering.on_body(body).await?;
+        let changed = Box::pin(answering.on_body(body)).await?;
         return Ok(changed.unwrap_or_else(|| body.clone()));
     }
     if !mode.stream && !answering.listens() {
         return Ok(body.clone());
     }
+    // Boxed: most JSON responses pass no hook, but all would reserve space for this future.
+    Box::pin(run_event_hooks(body, answering, mode)).await
+}
+
+/// The body of a message after the hooks, which see it as events.
+async fn run_event_hooks(
+    body: &Bytes,
+    answering: &mut ResponseRun,
+    mode: ResponseMode,
+) -> Result<Bytes, Fault> {
     let Some(events) = expand(body) else {
         let what = "the upstream sent an invalid response: got other JSON, expected a message";
         return Err(Fault::upstream(Kind::InvalidResponse, what));
