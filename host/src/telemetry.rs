@@ -8,16 +8,23 @@ mod format; // the text formats of `/metrics`
 mod usage; // tokens, as upstreams report them
 
 use std::{
+    fmt,
     io::{self, IsTerminal},
     sync::Arc,
     time::Duration,
 };
 
 use prometheus_client::metrics::counter::Counter;
+use tracing::field::Field;
 use tracing_subscriber::{
-    Registry,
+    Layer, Registry,
+    field::MakeExt,
     filter::{LevelFilter, ParseError, Targets},
-    fmt,
+    fmt::{
+        FormatFields,
+        format::{Writer, debug_fn},
+        layer,
+    },
     layer::SubscriberExt,
     reload,
     util::SubscriberInitExt,
@@ -48,9 +55,11 @@ pub(crate) fn init(filter: &str) -> Result<Log, Fault> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let queue = Queue::start()
         .map_err(|error| Fault::gateway("cannot start the log thread").from(error))?;
-    let lines = fmt::layer()
-        .with_writer(Lines(Arc::clone(&queue)))
-        .with_ansi(io::stderr().is_terminal());
+    let lines = layer().with_writer(Lines(Arc::clone(&queue)));
+    let lines = match io::stderr().is_terminal() {
+        true => lines.boxed(),
+        false => lines.with_ansi(false).fmt_fields(plain_fields()).boxed(),
+    };
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -84,6 +93,19 @@ impl Log {
     fn dropped_lines(&self) -> Counter {
         self.queue.dropped()
     }
+}
+
+/// Writes fields as the default does without colours. The default asks for the style of each name
+/// and each `=`, which costs 3 % of the instructions of a small request.
+fn plain_fields() -> impl for<'writer> FormatFields<'writer> {
+    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        if field.name() != "message" {
+            writer.write_str(field.name())?;
+            writer.write_char('=')?;
+        }
+        write!(writer, "{value:?}")
+    };
+    debug_fn(field).delimited(" ")
 }
 
 fn parse(filter: &str) -> Result<Targets, Fault> {
