@@ -4,7 +4,10 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -60,6 +63,39 @@ fn a_short_passthrough_request_is_sent_again_too() {
         }
         assert_eq!(upstream.received().len(), 3);
         upstream.last().has_body(body);
+    }
+}
+
+#[test]
+fn a_request_that_http2_gives_back_is_sent_again_with_the_same_account_and_no_cooldown() {
+    use h2::Fate::{GoAwayAfter, GoAwayBefore, Refused};
+    for fate in [GoAwayBefore, GoAwayAfter, Refused] {
+        for passthrough in [false, true] {
+            let count = Arc::new(AtomicUsize::new(0));
+            let upstream = h2::TlsUpstream::fails_the_second(fate, MESSAGE, Arc::clone(&count));
+            let gateway = Gateway::echo()
+                .tables(&format!(
+                    "[[upstream]]\nname = \"up\"\npreset = \"anthropic\"\nbase_url = \"{}\"\nca_file = {:?}\naccounts = [{{ name = \"ada\", key = \"a\" }}, {{ name = \"bob\", key = \"b\" }}]",
+                    upstream.url(),
+                    upstream.ca_file(),
+                ))
+                .start();
+            let ask = || match passthrough {
+                true => gateway.post("/v1/files", HELLO),
+                false => hello(&gateway, &session(1)),
+            };
+            let accounts: Vec<_> = (0..3)
+                .map(|_| {
+                    let seen = ask();
+                    seen.has_status(200).has_no_header("x-witgate-attempts");
+                    seen.header("x-account-email").unwrap().to_owned()
+                })
+                .collect();
+            let what = format!("{fate:?}, passthrough: {passthrough}");
+            assert_eq!(count.load(Ordering::SeqCst), 4, "{what}");
+            assert!(accounts.iter().all(|name| *name == accounts[0]), "{what}");
+            gateway.get("/cooldowns").has_body("{\"cooldowns\":[]}");
+        }
     }
 }
 

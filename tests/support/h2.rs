@@ -1,12 +1,26 @@
 //! HTTP/2 on both sides: a client with prior knowledge, and an upstream that negotiates it with
 //! TLS.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, sync::Mutex, thread};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpListener, net::TcpStream, runtime};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer, version},
@@ -68,8 +82,83 @@ pub fn post(
 /// An upstream with TLS and a certificate of its own.
 pub struct TlsUpstream {
     addr: SocketAddr,
-    seen: Arc<Mutex<Vec<(Received, http::Version)>>>,
+    seen: Seen,
     dir: TempDir,
+}
+
+/// How a connection of HTTP/2 fails a request before its response begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Fate {
+    /// GOAWAY says that the request is not processed, and the connection closes.
+    GoAwayBefore,
+    /// GOAWAY says that the request may be processed, and the connection closes.
+    GoAwayAfter,
+    /// The stream is refused, and the connection stays.
+    Refused,
+}
+
+type Tls = tokio_rustls::server::TlsStream<TcpStream>;
+type Seen = Arc<Mutex<Vec<(Received, http::Version)>>>;
+
+/// Serves one connection frame by frame (RFC 9113), because a library would not leave a request
+/// unprocessed.
+async fn frames(mut tls: Tls, fate: Fate, body: &str, count: &AtomicUsize) -> io::Result<()> {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    const PREFACE: usize = 24;
+    tls.read_exact(&mut [0; PREFACE]).await?;
+    tls.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    loop {
+        let mut head = [0; 9];
+        tls.read_exact(&mut head).await?;
+        let [high, mid, low, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, mid, low]) as usize];
+        tls.read_exact(&mut payload).await?;
+        let stream = u32::from_be_bytes(stream);
+        let answer = match kind {
+            SETTINGS | PING if flags & 1 == 0 => frame(
+                kind,
+                1,
+                0,
+                match kind {
+                    PING => &payload,
+                    _ => &[],
+                },
+            ),
+            // The end of a request.
+            HEADERS | DATA if flags & 1 == 1 => match count.fetch_add(1, Ordering::SeqCst) {
+                1 => match fate {
+                    Fate::Refused => frame(RESET, 0, stream, &[0, 0, 0, 7]),
+                    Fate::GoAwayBefore => frame(GOAWAY, 0, 0, &[0; 8]),
+                    Fate::GoAwayAfter => {
+                        let last = [&stream.to_be_bytes()[..], &[0; 4]].concat();
+                        frame(GOAWAY, 0, 0, &last)
+                    }
+                },
+                _ => {
+                    // `:status: 200`, and `content-type` by its number in the static table.
+                    let fields = [&[0x88, 0x0f, 0x10, 16], &b"application/json"[..]].concat();
+                    let head = frame(HEADERS, 4, stream, &fields);
+                    [head, frame(DATA, 1, stream, body.as_bytes())].concat()
+                }
+            },
+            _ => continue,
+        };
+        tls.write_all(&answer).await?;
+        if answer[3] == GOAWAY {
+            return tls.shutdown().await;
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
 }
 
 type Script = dyn Fn(&Received) -> Answer + Send + Sync;
@@ -79,6 +168,36 @@ impl TlsUpstream {
     pub fn with(
         alpn: &[&str],
         script: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let script: Arc<Script> = Arc::new(script);
+        Self::start(alpn, move |tls, seen| {
+            let script = Arc::clone(&script);
+            async move {
+                let service = hyper::service::service_fn(move |request| {
+                    answer(request, Arc::clone(&seen), Arc::clone(&script))
+                });
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                // The client may disconnect; the test sees what it received.
+                let _ = builder.serve_connection(TokioIo::new(tls), service).await;
+            }
+        })
+    }
+
+    /// Starts an upstream that answers over HTTP/2 with this JSON, except the second request that
+    /// it receives. It counts the requests in `count`.
+    pub fn fails_the_second(fate: Fate, body: &'static str, count: Arc<AtomicUsize>) -> Self {
+        Self::start(&["h2"], move |tls, _| {
+            let count = Arc::clone(&count);
+            async move {
+                // The connection may be closed at any time.
+                let _ = frames(tls, fate, body, &count).await;
+            }
+        })
+    }
+
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        alpn: &[&str],
+        serve: impl Fn(Tls, Seen) -> F + Send + 'static,
     ) -> Self {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certified = rcgen::generate_simple_self_signed(names).unwrap();
@@ -94,7 +213,7 @@ impl TlsUpstream {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (remembered, script): (_, Arc<Script>) = (Arc::clone(&seen), Arc::new(script));
+        let remembered = Arc::clone(&seen);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -104,19 +223,10 @@ impl TlsUpstream {
                 let listener = TcpListener::from_std(listener).unwrap();
                 while let Ok((socket, _)) = listener.accept().await {
                     let acceptor = acceptor.clone();
-                    let (seen, script) = (Arc::clone(&remembered), Arc::clone(&script));
-                    tokio::spawn(async move {
-                        let Ok(tls) = acceptor.accept(socket).await else {
-                            return;
-                        };
-                        let service = hyper::service::service_fn(move |request| {
-                            answer(request, Arc::clone(&seen), Arc::clone(&script))
-                        });
-                        let builder =
-                            hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                        // The client may disconnect; the test sees what it received.
-                        let _ = builder.serve_connection(TokioIo::new(tls), service).await;
-                    });
+                    let Ok(tls) = acceptor.accept(socket).await else {
+                        continue;
+                    };
+                    tokio::spawn(serve(tls, Arc::clone(&remembered)));
                 }
             });
         });
@@ -139,7 +249,7 @@ impl TlsUpstream {
 
 async fn answer(
     request: http::Request<hyper::body::Incoming>,
-    seen: Arc<Mutex<Vec<(Received, http::Version)>>>,
+    seen: Seen,
     script: Arc<Script>,
 ) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
