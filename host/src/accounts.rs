@@ -84,15 +84,17 @@ pub(crate) struct Lease {
 }
 
 /// What an attempt says about its account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AccountOutcome {
     Success,
     /// Rate limited, overloaded or failing; for this long, if the upstream said so.
     Cooldown {
         retry_after: Option<Duration>,
     },
-    /// The upstream rejected the credential.
-    BadCredential,
+    /// The upstream rejected the credential, or the account itself, for this reason.
+    BadCredential {
+        reason: String,
+    },
     /// The account has no credit left; for this long, if the upstream said so.
     OutOfCredit {
         retry_after: Option<Duration>,
@@ -103,7 +105,7 @@ pub(crate) enum AccountOutcome {
 
 impl AccountOutcome {
     /// Whether the account goes on cooldown.
-    pub(crate) fn starts_cooldown(self) -> bool {
+    pub(crate) fn starts_cooldown(&self) -> bool {
         !matches!(self, Self::Success | Self::Neutral)
     }
 }
@@ -227,7 +229,9 @@ impl Accounts {
             AccountOutcome::Cooldown { retry_after } => {
                 availability.start_cooldown(model, retry_after, fastrand::f64(), now)
             }
-            AccountOutcome::BadCredential => account.start_credential_cooldown(now),
+            AccountOutcome::BadCredential { reason } => {
+                account.start_credential_cooldown(&reason, now);
+            }
             AccountOutcome::OutOfCredit { retry_after } => {
                 account.start_credit_cooldown(model, retry_after, now);
             }
@@ -369,26 +373,32 @@ impl Accounts {
 }
 
 impl Account {
-    /// Puts the account on cooldown for all models, because the upstream rejected its credential.
-    fn start_credential_cooldown(&self, now: Instant) {
+    /// Puts the account on cooldown for all models, because the upstream rejected its credential or
+    /// the account itself.
+    fn start_credential_cooldown(&self, reason: &str, now: Instant) {
         let started =
             self.availability
                 .start_credential_cooldown(Some(self.credential_cooldown), 0.0, now);
         self.availability.credential.discard_rejected();
         // One line for all exchanges that had this credential rejected.
         if started {
+            let (what, remedy) = match is_about_the_credential(reason) {
+                true => ("the account's credential", self.config.access.remedy()),
+                false => (
+                    "the account",
+                    "The reason says what to change at the upstream",
+                ),
+            };
             warn!(
                 upstream = %self.upstream,
                 account = %self.config.name,
                 cooldown = %humantime::format_duration(self.credential_cooldown),
-                "the upstream rejected the account's credential; account is on cooldown. {}",
-                self.config.access.remedy()
+                reason,
+                "the upstream rejected {what}; account is on cooldown. {remedy}"
             );
         }
     }
-}
 
-impl Account {
     /// Puts the account on cooldown for a model, because it has no credit for it.
     fn start_credit_cooldown(&self, model: &str, retry_after: Option<Duration>, now: Instant) {
         let cooldown = retry_after.unwrap_or(self.credential_cooldown);
@@ -405,6 +415,14 @@ impl Account {
         self.availability
             .start_cooldown(model, Some(cooldown), 0.0, now);
     }
+}
+
+/// Whether an upstream's reason for a rejection is about the credential and not about the account's
+/// location, billing or state. A rejection without a reason is.
+fn is_about_the_credential(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    let words = ["key", "token", "credential", "authent", "authoriz"];
+    reason.is_empty() || words.iter().any(|word| reason.contains(word))
 }
 
 impl Access {

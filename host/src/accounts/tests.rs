@@ -207,7 +207,7 @@ fn cooldowns_can_be_ended_by_hand() {
     for name in ["ada", "bob"] {
         start_cooldown(&accounts, name, MINUTE, now);
     }
-    accounts.report(0, &id("ada"), MODEL, AccountOutcome::BadCredential, now);
+    accounts.report(0, &id("ada"), MODEL, rejected(), now);
     assert_eq!(accounts.end_cooldowns(Some("other"), None, now), 0);
     assert_eq!(accounts.end_cooldowns(None, Some("ada"), now), 2);
     assert_eq!(picked(&accounts, &ask(None), now), "ada");
@@ -226,7 +226,7 @@ fn cooldowns_without_a_retry_after_escalate_until_a_success() {
     let failure = AccountOutcome::Cooldown { retry_after: None };
     let mut before = Duration::ZERO;
     for doubled in [1, 2, 4, 8] {
-        let length = cooldown(failure, now);
+        let length = cooldown(failure.clone(), now);
         assert!(length > before && length <= SECOND * doubled, "{length:?}");
         before = length;
         now += length;
@@ -249,12 +249,41 @@ fn only_time_ends_a_cooldown_and_neutral_outcomes_start_none() {
     );
 }
 
+/// The upstream rejected the credential without a reason.
+pub(super) fn rejected() -> AccountOutcome {
+    AccountOutcome::BadCredential {
+        reason: String::new(),
+    }
+}
+
+#[test]
+fn the_log_says_whether_the_credential_or_the_account_was_rejected_and_why() {
+    for (reason, about_the_key) in [
+        ("invalid x-api-key", true),
+        ("OAuth token has expired.", true),
+        ("Request had invalid authentication credentials.", true),
+        ("User location is not supported for the API use.", false),
+        ("The billing account of the project is not active.", false),
+        ("This organization has been disabled.", false),
+    ] {
+        let (accounts, ada) = (named(&["ada"]), id("ada"));
+        let outcome = AccountOutcome::BadCredential {
+            reason: reason.to_owned(),
+        };
+        let log = logged(|| accounts.report(0, &ada, MODEL, outcome, Instant::now()));
+        assert!(log.contains(reason), "{log}");
+        assert_eq!(log.contains("Put a valid `key`"), about_the_key, "{log}");
+        let rejected = "the upstream rejected the account;";
+        assert_eq!(log.contains(rejected), !about_the_key, "{log}");
+    }
+}
+
 #[test]
 fn a_rejected_key_is_on_cooldown_for_all_models_and_logged_once() {
     let (accounts, ada, now) = (named(&["ada"]), id("ada"), Instant::now());
     let log = logged(|| {
-        accounts.report(0, &ada, MODEL, AccountOutcome::BadCredential, now);
-        accounts.report(0, &ada, "m-2", AccountOutcome::BadCredential, now + SECOND);
+        accounts.report(0, &ada, MODEL, rejected(), now);
+        accounts.report(0, &ada, "m-2", rejected(), now + SECOND);
     });
     assert_eq!(log.lines().count(), 1, "{log}");
     for part in [
@@ -280,7 +309,7 @@ fn cooldowns_survive_a_reload_unless_the_credential_changes() {
     let now = Instant::now();
     let before = accounts(vec![upstream("up", &[("ada", "a"), ("bob", "b")])], None);
     start_cooldown(&before, "ada", MINUTE, now);
-    before.report(0, &id("bob"), MODEL, AccountOutcome::BadCredential, now);
+    before.report(0, &id("bob"), MODEL, rejected(), now);
     let busy = lease(&before, &ask(None), now + MINUTE);
     assert_eq!(busy.account().as_str(), "ada");
     // Another order in the file, another upstream before it, and a new key for one account.
@@ -319,7 +348,7 @@ fn cooldowns_are_listed_with_their_model() {
     let (accounts, now) = (named(&["ada", "bob", "cyd"]), Instant::now());
     start_cooldown(&accounts, "ada", MINUTE, now);
     start_cooldown(&accounts, "cyd", SECOND, now);
-    logged(|| accounts.report(0, &id("bob"), MODEL, AccountOutcome::BadCredential, now));
+    logged(|| accounts.report(0, &id("bob"), MODEL, rejected(), now));
     let listed = |account, model: Option<&str>| AccountCooldown {
         upstream: "up".parse().unwrap(),
         account: id(account),
@@ -337,7 +366,13 @@ fn the_number_of_remembered_models_is_bounded() {
         retry_after: Some(SECOND),
     };
     for n in 0..1000 {
-        accounts.report(0, &ada, &format!("m-{n}"), outcome, now + SECOND * n);
+        accounts.report(
+            0,
+            &ada,
+            &format!("m-{n}"),
+            outcome.clone(),
+            now + SECOND * n,
+        );
     }
     assert!(accounts.upstreams[0].accounts[0].availability.remembered() <= 256);
 }

@@ -17,6 +17,7 @@ use crate::{
 };
 
 use super::*;
+use crate::accounts::tests::rejected;
 
 /// Nothing here takes this long unless it hangs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -233,13 +234,7 @@ async fn a_rejected_token_is_renewed_once_before_the_account_goes_on_cooldown() 
     // One more that comes late: there is a new token already.
     assert!(accounts.credential_rejected(0, &ada(), &first));
     assert!(!accounts.credential_rejected(0, &ada(), &second));
-    accounts.report(
-        0,
-        &ada(),
-        "any",
-        AccountOutcome::BadCredential,
-        Instant::now(),
-    );
+    accounts.report(0, &ada(), "any", rejected(), Instant::now());
     assert!(cooldown(&accounts).is_some());
     for _ in 0..2 {
         server.request().await;
@@ -371,13 +366,7 @@ async fn a_command_that_prints_the_rejected_key_again_is_a_failure() {
     assert!(!fault.chain().contains("sk-always"), "{fault}");
     assert!(cooldown(&accounts).unwrap() > Duration::from_secs(590));
     // Another exchange does not end the cooldown.
-    accounts.report(
-        0,
-        &ada(),
-        "any",
-        AccountOutcome::BadCredential,
-        Instant::now(),
-    );
+    accounts.report(0, &ada(), "any", rejected(), Instant::now());
     credential_fault(&accounts).await;
     assert!(cooldown(&accounts).unwrap() > Duration::from_secs(590));
 }
@@ -386,13 +375,7 @@ async fn a_command_that_prints_the_rejected_key_again_is_a_failure() {
 async fn a_rejected_key_is_tried_again_after_the_cooldown() {
     let accounts = with_cooldown(shell("echo sk-always"), Duration::from_millis(20));
     let first = secret(&accounts).await;
-    accounts.report(
-        0,
-        &ada(),
-        "any",
-        AccountOutcome::BadCredential,
-        Instant::now(),
-    );
+    accounts.report(0, &ada(), "any", rejected(), Instant::now());
     let over = async {
         while cooldown(&accounts).is_some() {
             tokio::task::yield_now().await;

@@ -226,7 +226,9 @@ impl AttemptError {
             _ if request.kind != RequestKind::Messages || is_probe(request) => {
                 AccountOutcome::Neutral
             }
-            None if self.rejected_our_credential() => AccountOutcome::BadCredential,
+            None if self.rejected_our_credential() => AccountOutcome::BadCredential {
+                reason: self.cooldown_cause().words,
+            },
             None if self.is_out_of_credit() => AccountOutcome::OutOfCredit { retry_after },
             _ if self.failure.cooldown.is_some() => AccountOutcome::Cooldown { retry_after },
             None if is_transient(self.failure.status) => AccountOutcome::Cooldown { retry_after },

@@ -194,7 +194,7 @@ impl Failover {
     pub(in crate::exchange) fn report(&mut self, outcome: AccountOutcome, cause: Option<Cause>) {
         let unusable = matches!(
             outcome,
-            AccountOutcome::BadCredential | AccountOutcome::OutOfCredit { .. }
+            AccountOutcome::BadCredential { .. } | AccountOutcome::OutOfCredit { .. }
         );
         let alone = self.choices() == 1;
         let outcome = match outcome {
