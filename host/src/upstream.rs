@@ -3,7 +3,7 @@
 mod client; // one upstream's HTTP client and URLs
 mod reuse; // whether a stale connection was reused
 mod body_stream; // a response body, with an idle timeout
-mod gunzip; // compression that is not labelled as such
+mod gunzip; // compression that the client library leaves
 mod additions; // what the operator adds to every request
 mod error_map; // the client library's errors as faults
 mod token_request; // requests to token servers
@@ -37,6 +37,7 @@ pub(crate) use models::Model;
 use body_stream::UpstreamBody;
 use client::Http;
 use gunzip::Gunzip;
+pub(crate) use gunzip::decoded;
 
 /// All upstreams, by their index in the configuration; the echo upstream if none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);

@@ -3,11 +3,10 @@
 //! Files and batches belong to an account, so it is always the same one: the first account of the
 //! first upstream with Anthropic's dialect.
 
-use std::{io::Read, sync::Arc};
+use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
-use flate2::read::{GzDecoder, ZlibDecoder};
 use futures_util::{StreamExt, stream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -22,7 +21,7 @@ use crate::{
     ids::AccountId,
     message::{self, ANTHROPIC, BodyStream, Response, Target, keep_for_upstream},
     secret::Secret,
-    upstream::{Credential, PassthroughRequest, Upstream},
+    upstream::{self, Credential, PassthroughRequest, Upstream},
 };
 
 use super::{batches, connection::body_fault};
@@ -160,9 +159,9 @@ impl<'a> Route<'a> {
         } = response;
         let (mut begun, mut more) = collect(body, limits::ERROR_BODY).await?;
         let mut headers = headers;
-        if let Some(encoding) = headers.remove(CONTENT_ENCODING) {
+        if headers.contains_key(CONTENT_ENCODING) {
             // Empty if it cannot be read: the client gets the status, and no key.
-            begun = decoded(&encoding, &begun).unwrap_or_default();
+            begun = upstream::decoded(&mut headers, &begun, limits::ERROR_BODY).unwrap_or_default();
             more = None;
         }
         let mut error = AttemptError::status(&self.target(), status.as_u16(), headers, begun);
@@ -293,22 +292,6 @@ async fn batch_objects(response: Response, gateway: &str) -> Result<Response, Fa
         headers,
         body: message::Body::Whole(batches::with_results_here(begun, gateway)),
     })
-}
-
-/// Decodes an error. `None` if it is not valid, not complete or in another encoding.
-fn decoded(encoding: &HeaderValue, body: &[u8]) -> Option<Bytes> {
-    let decoder: Box<dyn Read> = match encoding.as_bytes() {
-        b"identity" => return Some(Bytes::copy_from_slice(body)),
-        b"gzip" | b"x-gzip" => Box::new(GzDecoder::new(body)),
-        b"deflate" => Box::new(ZlibDecoder::new(body)),
-        _ => return None,
-    };
-    let mut text = Vec::new();
-    decoder
-        .take(limits::ERROR_BODY as u64)
-        .read_to_end(&mut text)
-        .ok()?;
-    Some(text.into())
 }
 
 /// Reads a body up to a limit. Returns the rest if it is longer.

@@ -1,10 +1,10 @@
-//! Decodes responses that are compressed although their headers do not say so in the way that the
-//! client library understands.
+//! Decodes responses that the client library leaves compressed: their headers do not say so in the
+//! way that it understands, or it was asked not to decode.
 
 use std::io::{self, Write};
 
 use bytes::{Bytes, BytesMut};
-use flate2::write::MultiGzDecoder;
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header::CONTENT_ENCODING};
 
 /// The first bytes of gzip with its only method (RFC 1952, section 2.3.1).
@@ -16,6 +16,29 @@ pub(super) enum Gunzip {
     Undecided(BytesMut),
     Plain,
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Deflate(Box<ZlibDecoder<Vec<u8>>>),
+}
+
+/// Decodes a whole body, of which at most about `limit` bytes are kept, and removes its label.
+/// `None` if it is not valid, not complete or in another coding.
+pub(crate) fn decoded(headers: &mut HeaderMap, body: &Bytes, limit: usize) -> Option<Bytes> {
+    /// A byte becomes at most some 1,000.
+    const CHUNK: usize = 1 << 10;
+
+    let mut gunzip = Gunzip::of(headers);
+    if headers.remove(CONTENT_ENCODING).is_some() {
+        return None;
+    }
+    let mut text = BytesMut::new();
+    for chunk in body.chunks(CHUNK) {
+        text.extend_from_slice(&gunzip.push(body.slice_ref(chunk)).ok()?);
+        if text.len() >= limit {
+            text.truncate(limit);
+            return Some(text.freeze());
+        }
+    }
+    text.extend_from_slice(&gunzip.finish().ok()?);
+    Some(text.freeze())
 }
 
 impl Gunzip {
@@ -24,6 +47,10 @@ impl Gunzip {
     pub(super) fn of(headers: &mut HeaderMap) -> Self {
         let label = headers.get(CONTENT_ENCODING);
         let label = label.map(|label| label.to_str().unwrap_or_default().trim());
+        if label.is_some_and(|label| label.eq_ignore_ascii_case("deflate")) {
+            headers.remove(CONTENT_ENCODING);
+            return Self::Deflate(Box::new(ZlibDecoder::new(Vec::new())));
+        }
         let known = ["", "identity", "gzip", "x-gzip"];
         let is_known = |label: &str| known.iter().any(|known| known.eq_ignore_ascii_case(label));
         if !label.is_none_or(is_known) {
@@ -40,6 +67,11 @@ impl Gunzip {
             Self::Gzip(decoder) => {
                 decoder.write_all(&chunk)?;
                 // What is complete goes on at once: it may be an event.
+                decoder.flush()?;
+                Ok(std::mem::take(decoder.get_mut()).into())
+            }
+            Self::Deflate(decoder) => {
+                decoder.write_all(&chunk)?;
                 decoder.flush()?;
                 Ok(std::mem::take(decoder.get_mut()).into())
             }
@@ -71,6 +103,10 @@ impl Gunzip {
                 decoder.try_finish()?;
                 Ok(std::mem::take(decoder.get_mut()).into())
             }
+            Self::Deflate(decoder) => {
+                decoder.try_finish()?;
+                Ok(std::mem::take(decoder.get_mut()).into())
+            }
         }
     }
 }
@@ -86,7 +122,10 @@ fn joined(mut begun: BytesMut, chunk: Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use flate2::{Compression, write::GzEncoder};
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
     use http::HeaderValue;
 
     use super::*;
@@ -124,6 +163,37 @@ mod tests {
                 assert_eq!(String::from_utf8(all).unwrap(), text, "{label:?} {size}");
             }
         }
+    }
+
+    #[test]
+    fn a_whole_body_is_decoded_up_to_a_limit() {
+        let text = "{\"type\":\"error\"}".repeat(5_000);
+        let gzip = compressed(&text);
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        let deflate = encoder.finish().unwrap();
+        let whole = |label, body: &[u8], limit| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(label));
+            let decoded = super::decoded(&mut headers, &Bytes::copy_from_slice(body), limit);
+            assert!(headers.is_empty(), "{label}");
+            decoded
+        };
+        let plain = text.as_bytes();
+        for (label, body) in [
+            ("gzip", &gzip[..]),
+            ("X-Gzip", &gzip),
+            ("identity", plain),
+            ("deflate", &deflate),
+        ] {
+            let all = whole(label, body, text.len());
+            assert_eq!(all.as_deref(), Some(plain), "{label}");
+            let begun = whole(label, body, 100);
+            assert_eq!(begun.as_deref(), Some(&plain[..100]), "{label}");
+        }
+        assert_eq!(whole("br", &gzip, 100), None);
+        assert_eq!(whole("gzip", &gzip[..gzip.len() - 9], 1 << 20), None);
+        assert_eq!(whole("deflate", plain, 100), None);
     }
 
     #[test]
