@@ -25,9 +25,11 @@ mod store; // the key-value data of plugins
 mod accounts; // picks accounts; credentials and cooldowns
 mod upstream; // the HTTP client
 mod sse; // streamed responses as events
+mod off_worker; // work on large bodies
 mod idle_timeout; // a timeout for inactivity
 mod fault; // errors: what, whose fault, and whether to retry
 mod telemetry; // the log and the metrics
+mod watchdog; // finds what stands still
 mod shutdown; // signals, and the time to drain
 mod secret; // strings that print as `[secret]`
 mod ids; // validated names

@@ -20,7 +20,6 @@ mod translator; // a dialect's plugin, lent to the response that it translates
 mod response_hooks; // the response on its way to the client
 mod runtime; // engine, linker, ticker and slots of the process
 mod ticker; // the deadline clock
-mod off_worker; // work on large bodies, which no deadline interrupts
 mod bindings; // the contract as generated Rust
 #[cfg(test)]
 pub(crate) mod tests; // real components on the real engine
@@ -41,7 +40,6 @@ use self::{
     hook_call::HookCalls,
     instance::PluginError,
     instance_slots::InstanceSlots,
-    off_worker::off_worker,
     plugin::Plugin,
     translator::Loan,
     verdict::Returned,
@@ -52,6 +50,7 @@ use crate::{
     fault::{Fault, Kind},
     ids::{ExchangeId, PluginId},
     message::{Event, Failure, Request, RequestKind, Target, adapt_to_dialect},
+    off_worker::{is_large, off_worker},
     telemetry::Call,
 };
 
@@ -401,7 +400,9 @@ impl Run {
         let plugin = &self.calls.catalog.plugins[at];
         let body = &request.body;
         let holds = plugin.guard(Hook::Failure).is_some_and(|guard| {
-            off_worker(body.len(), || guard.holds_for_failure(facts, status, body))
+            off_worker(is_large(body), || {
+                guard.holds_for_failure(facts, status, body)
+            })
         });
         let called = holds && speaks(plugin, &target.dialect) && !self.calls.slots.is_out(at);
         if !called {
@@ -437,16 +438,14 @@ impl Run {
             && facts
                 .target
                 .is_none_or(|target| speaks(plugin, target.dialect));
-        let size = match guard.reads_body() {
-            true => request.body.len(),
-            false => 0,
-        };
         let unreadable = |error| {
             let what = format!("the body cannot be read: {error}");
             Fault::client(Kind::BadRequest, what)
         };
-        let guard_holds = may_hold
-            && off_worker(size, || guard.holds(facts, &request.body)).map_err(unreadable)?;
+        let guard_holds = may_hold && {
+            let off = guard.reads_body() && is_large(&request.body);
+            off_worker(off, || guard.holds(facts, &request.body)).map_err(unreadable)?
+        };
         if !guard_holds {
             self.calls.guarded(at, hook);
         }

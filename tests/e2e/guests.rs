@@ -275,6 +275,11 @@ fn plugins_run_where_a_process_gets_little_address_space() {
         .env("TOKIO_WORKER_THREADS", "2")
         .plugin("50-events.wasm", component("events"))
         .start();
+    gateway.line(&[
+        "WARN",
+        "limited to 585 MiB (`ulimit -v`)",
+        "MALLOC_ARENA_MAX=2",
+    ]);
     gateway.line(&["WARN", "cannot reserve memory for the plugin instance pool"]);
     for _ in 0..3 {
         gateway.message(HELLO).has_status(200);

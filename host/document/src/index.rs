@@ -45,6 +45,8 @@ pub(crate) struct Index {
     last_lookup: AtomicUsize,
     /// `None` if the keys are unknown.
     keys: Option<Keys>,
+    /// About how many values the text has: all commas and brackets that are not in a string.
+    values: usize,
     /// The top-level members, including duplicates. `None` if the text is not an object, cannot be
     /// walked, or is unusual.
     members: Option<Vec<Member>>,
@@ -80,6 +82,7 @@ impl Index {
             starts: indexed.starts,
             ends: indexed.ends,
             keys: Some(indexed.keys),
+            values: indexed.values,
             ..Self::default()
         };
         index.members = index.read_top(text);
@@ -152,6 +155,11 @@ impl Index {
             }
         }
         Some(strings)
+    }
+
+    /// About how many values the text has, and never fewer. `None` if the index does not know.
+    pub(crate) fn values(&self) -> Option<usize> {
+        self.keys.as_ref().map(|_| self.values + 1)
     }
 
     /// Whether `name` may be a key anywhere in the text. `false` is certain.

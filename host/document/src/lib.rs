@@ -192,6 +192,14 @@ impl Document {
         self.index(&text).may_have(&text, name)
     }
 
+    /// About how many values the text has, and never fewer: what a query may have to visit. It does
+    /// not walk the text, so it cannot fail. `None` if the text is too unusual to tell.
+    #[must_use]
+    pub fn values(&self) -> Option<usize> {
+        let text = self.bytes();
+        self.index(&text).values()
+    }
+
     /// Whether a path may select anything, judged by the names and literals it requires. `false` is
     /// certain, `true` is not. It does not walk the text, so it cannot fail.
     #[must_use]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{net::TcpSocket, task::spawn_blocking};
+use tokio::{net::TcpSocket, runtime::Handle, task::spawn_blocking};
 use tracing::{debug, info, warn};
 
 use super::{Code, Failure, ServeArgs, rejected, tokio_runtime};
@@ -20,6 +20,7 @@ use crate::{
     shutdown,
     store::Store,
     telemetry::{self, Log, Metrics},
+    watchdog,
 };
 
 /// The number of connections that may wait to be accepted while all threads are busy.
@@ -28,6 +29,10 @@ const BACKLOG: u32 = 1024;
 /// The upper bound for the limit of open files. The commands of accounts inherit the limit, and
 /// some programs close every possible file.
 const MOST_OPEN_FILES: u64 = 1 << 20;
+
+/// The address space with which plugins run although glibc reserves 64 MiB of it for each thread.
+#[cfg(unix)]
+const ENOUGH_ADDRESS_SPACE: u64 = 1 << 30;
 
 /// The limit of open files in most shells.
 const USUAL_OPEN_FILES: u64 = 1024;
@@ -61,6 +66,8 @@ fn load(args: &ServeArgs) -> Result<(Config, Vec<Problem>), Problems> {
 
 async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Failure> {
     let open_files = raise_open_files();
+    #[cfg(unix)]
+    warn_of_little_address_space();
     // The address first: an address in use is reported before plugins are compiled.
     let socket = bind(config.listen)?;
     let hints = Hints::default();
@@ -84,6 +91,8 @@ async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Fai
         .local_addr()
         .map_err(|error| cannot_listen(config.listen, &error))?;
 
+    let clock = runtime.clone();
+    watchdog::start(Handle::current(), move || clock.check_clock())?;
     announce(address, &config, &catalog, &log);
     let reload = watch(args, config, runtime, catalog, seen, shared.clone(), log);
     reload.spawn(hints)?;
@@ -103,6 +112,20 @@ fn raise_open_files() -> u64 {
             warn!(%error, "cannot raise the limit of open files");
             USUAL_OPEN_FILES
         }
+    }
+}
+
+/// Warns before plugins are compiled, because the process ends without a reason where the system has
+/// no address space for an allocation.
+#[cfg(unix)]
+fn warn_of_little_address_space() {
+    if let Ok((limit, _)) = rlimit::getrlimit(rlimit::Resource::AS)
+        && limit < ENOUGH_ADDRESS_SPACE
+    {
+        let mib = limit >> 20;
+        warn!(
+            "address space is limited to {mib} MiB (`ulimit -v`): if an allocation fails, raise the limit to 1 GiB or set MALLOC_ARENA_MAX=2"
+        );
     }
 }
 

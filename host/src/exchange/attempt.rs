@@ -24,6 +24,7 @@ use crate::{
     fault::{Blame, Fault, Kind, Retry},
     ids::{AccountId, PluginId},
     message::{Request, RequestKind, Response, Target},
+    off_worker::{is_large, off_worker},
     pipeline::{Decision, LocalAnswer, Receipt, ResponseHead, Run},
     secret::Secret,
     upstream::Credential,
@@ -129,8 +130,11 @@ pub(super) async fn run(
     may_renew: bool,
 ) -> AttemptEnd {
     let mut request = request.clone();
-    let host_edits = HostEdits::of(snapshot, &request, target);
-    if let Err(error) = request.body.patch(&host_edits.edits(target)) {
+    let (host_edits, edited) = off_worker(is_large(&request.body), || {
+        let edits = HostEdits::of(snapshot, &request, target);
+        (edits, request.body.patch(&edits.edits(target)))
+    });
+    if let Err(error) = edited {
         let what = "the request body cannot be edited for its route";
         return AttemptEnd::Fault(Fault::client(Kind::BadRequest, what).from(error));
     }
@@ -192,13 +196,14 @@ fn add_extra_body(
     let Some(patch) = HostEdits::extra_body(snapshot, request, target) else {
         return Ok(());
     };
-    let edits = extra_body::edits(&request.body, patch);
-    edits
-        .and_then(|edits| request.body.patch(&edits))
-        .map_err(|error| {
-            let what = "the request body cannot be edited for `extra_body`";
-            Fault::client(Kind::BadRequest, what).from(error)
-        })
+    let edited = off_worker(is_large(&request.body), || {
+        let edits = extra_body::edits(&request.body, patch)?;
+        request.body.patch(&edits)
+    });
+    edited.map_err(|error| {
+        let what = "the request body cannot be edited for `extra_body`";
+        Fault::client(Kind::BadRequest, what).from(error)
+    })
 }
 
 /// Whether every attempt would fail in this way: a plugin failed, or the gateway is out of

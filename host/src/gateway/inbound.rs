@@ -20,6 +20,7 @@ use crate::{
     fault::{Fault, Kind},
     ids::ExchangeId,
     message::{Request, RequestKind, keep_for_upstream},
+    off_worker::{LARGE, off_worker},
 };
 
 use super::{
@@ -51,26 +52,29 @@ pub(super) async fn read(
     let body = collect(body, &headers, limits, memory.reserve()).await?;
     keep_for_upstream(&mut headers);
     headers.remove(EXPECT);
-    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
-    if !text.trim_ascii_start().starts_with(b"{") {
-        let what = "the request body is not a JSON object";
-        return Err(Fault::client(Kind::BadRequest, what));
-    }
-    let body = Document::new(body);
-    Ok(Request {
-        id,
-        kind,
-        method: Method::POST,
-        path: uri.path().to_owned(),
-        query: uri.query().unwrap_or_default().to_owned(),
-        credentials,
-        session: session(&headers, &body),
-        stream: body
-            .top("stream")
-            .is_some_and(|value| &value[..] == b"true"),
-        requested_model: model(&body, !config.routes.is_empty())?,
-        headers: Arc::new(headers),
-        body,
+    // The first look at a body reads all of it.
+    off_worker(body.len() >= LARGE, || {
+        let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
+        if !text.trim_ascii_start().starts_with(b"{") {
+            let what = "the request body is not a JSON object";
+            return Err(Fault::client(Kind::BadRequest, what));
+        }
+        let body = Document::new(body);
+        Ok(Request {
+            id,
+            kind,
+            method: Method::POST,
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            credentials,
+            session: session(&headers, &body),
+            stream: body
+                .top("stream")
+                .is_some_and(|value| &value[..] == b"true"),
+            requested_model: model(&body, !config.routes.is_empty())?,
+            headers: Arc::new(headers),
+            body,
+        })
     })
 }
 
@@ -190,6 +194,10 @@ fn model(body: &Document, needed: bool) -> Result<Arc<str>, Fault> {
     }
 }
 
+/// The most bytes of `metadata` in which a session is looked for. Anthropic allows a `user_id` of
+/// 512 characters.
+const LARGEST_METADATA: usize = 64 << 10;
+
 /// Returns the client's session from its header or from either form of `metadata.user_id`. The
 /// messages are never used for this.
 fn session(headers: &HeaderMap, body: &Document) -> Option<Arc<str>> {
@@ -203,7 +211,11 @@ fn session(headers: &HeaderMap, body: &Document) -> Option<Arc<str>> {
     struct Metadata {
         user_id: String,
     }
-    let metadata: Metadata = serde_json::from_slice(&body.top("metadata")?).ok()?;
+    let metadata = body.top("metadata")?;
+    if metadata.len() > LARGEST_METADATA {
+        return None;
+    }
+    let metadata: Metadata = serde_json::from_slice(&metadata).ok()?;
     session_of_user(&metadata.user_id)
 }
 
@@ -239,6 +251,17 @@ mod tests {
         assert_eq!(session_in(r#"{"metadata":{"user_id":"someone"}}"#), None);
         assert_eq!(session_in(r#"{"metadata":{}}"#), None);
         assert_eq!(session_in("{}"), None);
+    }
+
+    #[test]
+    fn no_session_is_looked_for_in_metadata_that_is_too_large() {
+        let metadata = |length| {
+            let id = "s".repeat(length);
+            session_in(&format!(r#"{{"metadata":{{"user_id":"_session_{id}"}}}}"#))
+        };
+        let most = LARGEST_METADATA - r#"{"user_id":"_session_"}"#.len();
+        assert_eq!(metadata(most).map(|id| id.len()), Some(most));
+        assert_eq!(metadata(most + 1), None);
     }
 
     #[test]

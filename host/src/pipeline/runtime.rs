@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::warn;
+use tracing::{error, warn};
 use wasmtime::{
     Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
     PoolingAllocationConfig, component::Linker,
@@ -86,6 +86,17 @@ impl Runtime {
             instances: instances as usize,
             cache,
         }))
+    }
+
+    /// Restarts the deadline clock if it stands still while plugins run.
+    pub(crate) fn check_clock(&self) {
+        match self.ticker.check() {
+            Ok(false) => {}
+            Ok(true) => error!(
+                "the clock of plugin deadlines stood still while plugins ran; it was restarted"
+            ),
+            Err(error) => error!(%error, "cannot restart the clock of plugin deadlines"),
+        }
     }
 
     /// Takes `count` slots at once, or none.

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use wasmtime::Engine;
 
 use self::clock::Clock;
@@ -38,6 +39,13 @@ pub(super) struct Ticks(Arc<AtomicU64>);
 struct Shared {
     clock: Clock,
     ticks: Ticks,
+    interval: Duration,
+    idle: u32,
+    tick: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The number of the thread that ticks. One that was replaced ends.
+    thread: AtomicU64,
+    /// The tick at the last check, if calls were in progress.
+    checked: Mutex<Option<u64>>,
 }
 
 /// The time that a call may still take, in its own code and in the host functions that it calls.
@@ -72,27 +80,32 @@ impl Ticker {
     fn every(
         interval: Duration,
         idle: u32,
-        mut tick: impl FnMut() -> bool + Send + 'static,
+        tick: impl Fn() -> bool + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             clock: Clock::new(),
             ticks: Ticks::default(),
+            interval,
+            idle,
+            tick: Box::new(tick),
+            thread: AtomicU64::new(0),
+            checked: Mutex::default(),
         });
-        let of_thread = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("plugin-ticker".to_owned())
-            .spawn(move || {
-                let mut unused = 0;
-                while let Some(running) = of_thread.clock.next(unused > idle) {
-                    unused = if running { 0 } else { unused + 1 };
-                    thread::sleep(interval);
-                    of_thread.ticks.0.fetch_add(1, Relaxed);
-                    if !tick() {
-                        return;
-                    }
-                }
-            })?;
+        Shared::start_thread(&shared)?;
         Ok(Self(shared))
+    }
+
+    /// Replaces the clock's thread if it has not ticked since the last check, although calls were
+    /// in progress then and are now. Returns whether it did. Checks are far more than a tick apart.
+    pub(super) fn check(&self) -> std::io::Result<bool> {
+        let running = self.0.clock.is_running().then(|| self.0.ticks.now());
+        let before = std::mem::replace(&mut *self.0.checked.lock(), running);
+        if running.is_none() || running != before {
+            return Ok(false);
+        }
+        Shared::start_thread(&self.0)?;
+        self.0.clock.wake();
+        Ok(true)
     }
 
     /// Begins a call. While the result lives, the clock ticks.
@@ -102,6 +115,31 @@ impl Ticker {
 
     pub(super) fn ticks(&self) -> Ticks {
         self.0.ticks.clone()
+    }
+}
+
+impl Shared {
+    /// Starts a thread that ticks. One that did until now ends at its next step.
+    fn start_thread(shared: &Arc<Self>) -> std::io::Result<()> {
+        let number = shared.thread.fetch_add(1, Relaxed) + 1;
+        let shared = Arc::clone(shared);
+        let thread = thread::Builder::new().name("plugin-ticker".to_owned());
+        thread.spawn(move || shared.run(number)).map(drop)
+    }
+
+    fn run(&self, number: u64) {
+        let mut unused = 0;
+        while let Some(running) = self.clock.next(unused > self.idle) {
+            if self.thread.load(Relaxed) != number {
+                return;
+            }
+            unused = if running { 0 } else { unused + 1 };
+            thread::sleep(self.interval);
+            self.ticks.0.fetch_add(1, Relaxed);
+            if !(self.tick)() {
+                return;
+            }
+        }
     }
 }
 
@@ -184,6 +222,37 @@ mod tests {
                 .recv_timeout(LIMIT)
                 .expect("the clock ticks during a call");
             drop(running);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_during_a_call_is_replaced() {
+        let (send, ticks) = sync_channel(0);
+        let ends = std::sync::atomic::AtomicBool::new(true);
+        // The first thread ends at its first tick.
+        let tick = move || {
+            let _ = send.try_send(());
+            !ends.swap(false, Relaxed)
+        };
+        let ticker = Ticker::every(Duration::ZERO, 0, tick).unwrap();
+        let running = ticker.running();
+        let begun = Instant::now();
+        while ticker.ticks().now() == 0 {
+            assert!(begun.elapsed() < LIMIT, "the clock does not tick");
+            thread::yield_now();
+        }
+        assert!(!ticker.check().unwrap(), "the first look");
+        assert!(ticker.check().unwrap(), "no tick since then");
+        ticks.recv_timeout(LIMIT).expect("the clock ticks again");
+        drop(running);
+    }
+
+    #[test]
+    fn a_clock_without_calls_is_not_replaced() {
+        let (ticker, _ticks) = clock();
+        falls_asleep(&ticker);
+        for _ in 0..3 {
+            assert!(!ticker.check().unwrap());
         }
     }
 

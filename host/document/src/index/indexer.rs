@@ -18,6 +18,8 @@ pub(super) struct Indexer<'t> {
     /// The end of each; `OPEN` until it is known.
     pub(super) ends: Vec<u32>,
     pub(super) keys: Keys,
+    /// How many values there are, without the first of each container.
+    pub(super) values: usize,
     /// The open containers, as positions in `starts`.
     open: Vec<usize>,
 }
@@ -52,6 +54,7 @@ pub(super) fn index_text(text: &[u8]) -> Option<Indexer<'_>> {
         starts: Vec::with_capacity(expected),
         ends: Vec::with_capacity(expected),
         keys: Keys::new(),
+        values: 0,
         open: Vec::with_capacity(16),
     };
     let mut state = BlockState {
@@ -118,6 +121,8 @@ impl Indexer<'_> {
         let opening = quotes & strings;
         let block = block.folded();
         let opens = block.places_of(b'{') & !strings;
+        let commas = block.places_of(b',') & !strings;
+        self.values += count(opens) + count(commas);
         let mut brackets = opens | block.places_of(b'}') & !strings;
         while brackets != 0 {
             let here = at + place(brackets);
@@ -206,6 +211,11 @@ impl Indexer<'_> {
 /// Converts an offset, which fits because the length of the text does.
 fn short(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The number of offsets in a set.
+fn count(set: u64) -> usize {
+    usize::try_from(set.count_ones()).unwrap_or(BLOCK)
 }
 
 /// The lowest offset in a set.

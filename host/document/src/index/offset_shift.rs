@@ -19,16 +19,21 @@ impl Index {
     pub(crate) fn after(&self, cuts: &[Cut], new: &[u8]) -> Option<Self> {
         let shift = OffsetShift::of(cuts)?;
         let mut keys = self.keys.as_ref()?.moved(|token| shift.span(token));
+        // Those that are gone still count.
+        let mut values = self.values;
         for (cut, moved) in cuts.iter().zip(&shift.moved) {
             if !cut.replacement.is_empty() {
                 let at = cut.span.start.checked_add_signed(*moved)?;
-                keys.add_all(&indexer::index_text(&cut.replacement)?.keys, at);
+                let added = indexer::index_text(&cut.replacement)?;
+                keys.add_all(&added.keys, at);
+                values += added.values + 1;
             }
         }
         let mut index = Self {
             starts: Vec::with_capacity(self.starts.len()),
             ends: Vec::with_capacity(self.ends.len()),
             keys: Some(keys),
+            values,
             ..Self::default()
         };
         for (&start, &end) in self.starts.iter().zip(&self.ends) {

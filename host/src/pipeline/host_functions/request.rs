@@ -5,10 +5,12 @@ use witgate_contract::body;
 use witgate_document::Operation as Edit;
 
 use super::{Edited, Host, edited};
-use crate::pipeline::{
-    bindings::exchange::{self, HostRequest, Node, Operation},
-    off_worker::off_worker,
-    views::RequestView,
+use crate::{
+    off_worker::{LARGE, MANY_EDITS, off_worker},
+    pipeline::{
+        bindings::exchange::{self, HostRequest, Node, Operation},
+        views::RequestView,
+    },
 };
 
 fn edit(operation: Operation) -> Edit {
@@ -85,35 +87,36 @@ impl HostRequest for Host {
 
     fn matches(&mut self, view: Resource<RequestView>, query: String) -> Edited<bool> {
         let view = self.table.get(&view)?;
-        edited(off_worker(view.size(), || view.matches(&query)))
+        edited(off_worker(view.is_large(), || view.matches(&query)))
     }
 
     fn select(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<String>> {
         let view = self.table.get(&view)?;
-        edited(off_worker(view.size(), || view.select(&query)))
+        edited(off_worker(view.is_large(), || view.select(&query)))
     }
 
     fn read(&mut self, view: Resource<RequestView>, query: String) -> Edited<Vec<Node>> {
         let node = |body::Node { at, value }| Node { pointer: at, value };
         let view = self.table.get(&view)?;
-        let nodes = off_worker(view.size(), || view.read(&query));
+        let nodes = off_worker(view.is_large(), || view.read(&query));
         edited(nodes.map(|nodes| nodes.into_iter().map(node).collect()))
     }
 
     fn patch(&mut self, view: Resource<RequestView>, edits: Vec<Operation>) -> Edited<()> {
-        let edits = edits.into_iter().map(edit).collect();
+        let edits: Vec<_> = edits.into_iter().map(edit).collect();
         let view = self.table.get_mut(&view)?;
-        edited(off_worker(view.size(), || view.patch(edits)))
+        let off = view.is_large() || edits.len() >= MANY_EDITS;
+        edited(off_worker(off, || view.patch(edits)))
     }
 
     fn remove_all(&mut self, view: Resource<RequestView>, query: String) -> Edited<u32> {
         let view = self.table.get_mut(&view)?;
-        edited(off_worker(view.size(), || view.remove_all(&query)))
+        edited(off_worker(view.is_large(), || view.remove_all(&query)))
     }
 
     fn outline(&mut self, view: Resource<RequestView>, longest: u32) -> Edited<exchange::Outline> {
         let view = self.table.get_mut(&view)?;
-        let outline = off_worker(view.size(), || view.outline(longest));
+        let outline = off_worker(view.is_large(), || view.outline(longest));
         edited(outline.map(|outline| exchange::Outline {
             body: outline.text().to_owned(),
             prefix: outline.prefix().to_owned(),
@@ -122,7 +125,8 @@ impl HostRequest for Host {
 
     fn rewrite(&mut self, view: Resource<RequestView>, body: String) -> Edited<()> {
         let view = self.table.get_mut(&view)?;
-        edited(off_worker(view.size(), || view.rewrite(&body)))
+        let off = view.is_large() || body.len() >= LARGE;
+        edited(off_worker(off, || view.rewrite(&body)))
     }
 
     fn note(&mut self, view: Resource<RequestView>, line: String) -> wasmtime::Result<()> {

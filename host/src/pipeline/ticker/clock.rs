@@ -39,7 +39,7 @@ impl Clock {
     /// Begins a call.
     pub(super) fn begin(&self) -> Running<'_> {
         if self.state().begin() {
-            self.wake.notify_one();
+            self.wake.notify_all();
         }
         Running(self)
     }
@@ -59,7 +59,16 @@ impl Clock {
 
     pub(super) fn stop(&self) {
         self.state().stop = true;
-        self.wake.notify_one();
+        self.wake.notify_all();
+    }
+
+    /// Wakes a thread that should not wait.
+    pub(super) fn wake(&self) {
+        self.wake.notify_all();
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.state().running > 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

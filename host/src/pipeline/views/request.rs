@@ -15,6 +15,7 @@ use witgate_document::{Document, Operation, Outline};
 use crate::{
     ids::ExchangeId,
     message::{Request, RequestKind},
+    off_worker,
 };
 
 /// What a hook may edit.
@@ -145,9 +146,9 @@ impl RequestView {
         redirect.map_or(&self.query, |(_, query)| query)
     }
 
-    /// The size of the body.
-    pub(in crate::pipeline) fn size(&self) -> usize {
-        self.body.len()
+    /// Whether a query or an edit of the body may take long.
+    pub(in crate::pipeline) fn is_large(&self) -> bool {
+        off_worker::is_large(&self.body)
     }
 
     fn editable(&self) -> Result<(), EditError> {
