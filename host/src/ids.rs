@@ -1,12 +1,13 @@
 //! Validated names: a value of one of these types needs no further check.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     str::FromStr,
     sync::{Arc, LazyLock},
 };
 
 use http::HeaderName;
+use sha2::{Digest, Sha256};
 
 /// The name of a plugin: lower-case letters, digits and hyphens, as in `merge-roles`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +24,12 @@ pub(crate) struct AccountId(Arc<str>);
 /// The id of one exchange, in the log and in `request-id`: `req_` and 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExchangeId(Arc<str>);
+
+/// The id of a conversation: one line of messages within a session.
+///
+/// It is opaque: equal for the requests of one conversation, and short enough for a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConversationId(Arc<str>);
 
 /// The error for a text that is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +90,42 @@ impl FromStr for AccountId {
     }
 }
 
+impl ConversationId {
+    /// The longest text that is used as it is, in bytes. A longer one is replaced by its digest.
+    const LONGEST: usize = 256;
+
+    /// The conversation of a session's agent, or of the session itself.
+    pub(crate) fn of_session(session: &str, agent: Option<&str>) -> Self {
+        let text = match agent {
+            Some(agent) => format!("{session}/{agent}"),
+            None => session.to_owned(),
+        };
+        if text.len() <= Self::LONGEST {
+            return Self(text.into());
+        }
+        Self::of_digest("session", &Sha256::digest(text).into())
+    }
+
+    /// The conversation that begins with a text of this digest.
+    pub(crate) fn of_opening(digest: &[u8; 32]) -> Self {
+        Self::of_digest("opening", digest)
+    }
+
+    /// The conversation of a request that continues no other.
+    pub(crate) fn alone(exchange: &ExchangeId) -> Self {
+        Self(Arc::clone(&exchange.0))
+    }
+
+    fn of_digest(what: &str, digest: &[u8; 32]) -> Self {
+        let mut text = format!("{what}-");
+        for byte in &digest[..16] {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text.into())
+    }
+}
+
 impl ExchangeId {
     /// Makes a new id that cannot be guessed.
     pub(crate) fn new() -> Self {
@@ -120,4 +163,4 @@ macro_rules! text {
     )*};
 }
 
-text!(PluginId UpstreamId AccountId ExchangeId);
+text!(PluginId UpstreamId AccountId ExchangeId ConversationId);

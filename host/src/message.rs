@@ -13,7 +13,7 @@ use witgate_document::Document;
 
 use crate::{
     fault::Fault,
-    ids::{AccountId, ExchangeId, UpstreamId},
+    ids::{AccountId, ConversationId, ExchangeId, UpstreamId},
 };
 
 pub(crate) use headers::{adapt_to_dialect, keep_common, keep_for_client, keep_for_upstream};
@@ -35,6 +35,8 @@ pub(crate) struct Request {
     /// The client's own credentials, which only upstreams without accounts get.
     pub(crate) credentials: HeaderMap,
     pub(crate) session: Option<Arc<str>>,
+    /// The line of messages that the request continues.
+    pub(crate) conversation: ConversationId,
     /// Whether the client requests a stream.
     pub(crate) stream: bool,
     /// The model that the client requested.

@@ -9,7 +9,7 @@ use witgate_document::Document;
 
 use crate::{
     fault::{Blame, Fault, Kind},
-    ids::ExchangeId,
+    ids::{ConversationId, ExchangeId},
     message::{Request, RequestKind, Target},
     pipeline::{Decision, Run, Runtime},
     upstream::{Credential, Model},
@@ -112,8 +112,10 @@ fn target(snapshot: &Snapshot, index: usize) -> Option<Target> {
 
 /// The request for the list, without a client.
 fn blank() -> Request {
+    let id = ExchangeId::new();
     Request {
-        id: ExchangeId::new(),
+        conversation: ConversationId::alone(&id),
+        id,
         kind: RequestKind::Models,
         method: Method::GET,
         path: "/v1/models".to_owned(),

@@ -1,5 +1,7 @@
-//! Reads a client's HTTP request for an exchange: checks it, collects its body and finds its
-//! session.
+//! Reads a client's HTTP request for an exchange: checks it, collects its body and finds its session
+//! and conversation.
+
+mod identity; // the session and the conversation of a request
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +13,6 @@ use http::{
     request::Parts,
 };
 use http_body_util::BodyExt;
-use serde::Deserialize;
 use witgate_contract::ErrorType;
 use witgate_document::Document;
 
@@ -60,6 +61,8 @@ pub(super) async fn read(
             return Err(Fault::client(Kind::BadRequest, what));
         }
         let body = Document::new(body);
+        let session = identity::session(&headers, &body);
+        let conversation = identity::conversation(session.as_deref(), &headers, &body);
         Ok(Request {
             id,
             kind,
@@ -67,7 +70,8 @@ pub(super) async fn read(
             path: uri.path().to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),
             credentials,
-            session: session(&headers, &body),
+            session,
+            conversation,
             stream: body
                 .top("stream")
                 .is_some_and(|value| &value[..] == b"true"),
@@ -194,83 +198,11 @@ fn model(body: &Document, needed: bool) -> Result<Arc<str>, Fault> {
     }
 }
 
-/// The most bytes of `metadata` in which a session is looked for. Anthropic allows a `user_id` of
-/// 512 characters.
-const LARGEST_METADATA: usize = 64 << 10;
-
-/// Returns the client's session from its header or from either form of `metadata.user_id`. The
-/// messages are never used for this.
-fn session(headers: &HeaderMap, body: &Document) -> Option<Arc<str>> {
-    let header = headers
-        .get("x-claude-code-session-id")
-        .and_then(|value| value.to_str().ok());
-    if let Some(session) = header.filter(|session| !session.is_empty()) {
-        return Some(session.into());
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        user_id: String,
-    }
-    let metadata = body.top("metadata")?;
-    if metadata.len() > LARGEST_METADATA {
-        return None;
-    }
-    let metadata: Metadata = serde_json::from_slice(&metadata).ok()?;
-    session_of_user(&metadata.user_id)
-}
-
-fn session_of_user(user: &str) -> Option<Arc<str>> {
-    #[derive(Deserialize)]
-    struct User {
-        session_id: String,
-    }
-    let session = match serde_json::from_str::<User>(user) {
-        Ok(user) => user.session_id,
-        Err(_) => user.rsplit_once("_session_")?.1.to_owned(),
-    };
-    (!session.is_empty()).then(|| session.into())
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    fn session_in(body: &str) -> Option<String> {
-        let body = Document::new(body.to_owned());
-        session(&HeaderMap::new(), &body).map(|session| session.to_string())
-    }
-
-    #[test]
-    fn a_session_is_found_in_both_forms_of_user_id() {
-        let json = r#"{"metadata":{"user_id":"{\"device_id\":\"d\",\"session_id\":\"s-1\"}"}}"#;
-        assert_eq!(session_in(json).unwrap(), "s-1");
-        let text = r#"{"metadata":{"user_id":"user_ab_account__session_s-2"}}"#;
-        assert_eq!(session_in(text).unwrap(), "s-2");
-        assert_eq!(session_in(r#"{"metadata":{"user_id":"someone"}}"#), None);
-        assert_eq!(session_in(r#"{"metadata":{}}"#), None);
-        assert_eq!(session_in("{}"), None);
-    }
-
-    #[test]
-    fn no_session_is_looked_for_in_metadata_that_is_too_large() {
-        let metadata = |length| {
-            let id = "s".repeat(length);
-            session_in(&format!(r#"{{"metadata":{{"user_id":"_session_{id}"}}}}"#))
-        };
-        let most = LARGEST_METADATA - r#"{"user_id":"_session_"}"#.len();
-        assert_eq!(metadata(most).map(|id| id.len()), Some(most));
-        assert_eq!(metadata(most + 1), None);
-    }
-
-    #[test]
-    fn the_header_takes_precedence_for_the_session() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-claude-code-session-id", HeaderValue::from_static("s-3"));
-        let body = Document::new(r#"{"metadata":{"user_id":"a_session_s-2"}}"#);
-        assert_eq!(&*session(&headers, &body).unwrap(), "s-3");
-    }
 
     #[test]
     fn a_model_is_required_only_if_there_are_routes() {

@@ -17,7 +17,7 @@ use super::{Catalog, Decision, EventOutcome, Loaded, ResponseHead, Run, Runtime}
 use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
     fault::{Blame, Kind},
-    ids::ExchangeId,
+    ids::{ConversationId, ExchangeId},
     message::{Event, Failure, Request, RequestKind, RetryRequest, Target},
     telemetry::Metrics,
 };
@@ -197,6 +197,7 @@ pub(crate) fn request(body: &str) -> Request {
         headers: Arc::new(headers),
         credentials: HeaderMap::new(),
         session: Some("s-1".into()),
+        conversation: ConversationId::of_session("s-1", None),
         stream: false,
         requested_model: "m".into(),
         body: Document::new(body.to_owned()),
