@@ -48,7 +48,7 @@ use self::{
 use crate::{
     config::OnError,
     fault::{Fault, Kind},
-    ids::{ExchangeId, PluginId},
+    ids::{ConversationId, ExchangeId, PluginId},
     message::{Event, Failure, Request, RequestKind, Target, adapt_to_dialect},
     off_worker::{is_large, off_worker},
     telemetry::Call,
@@ -544,6 +544,7 @@ fn speaks(plugin: &Plugin, dialect: &str) -> bool {
 pub(crate) struct ResponseHead {
     pub(crate) id: ExchangeId,
     pub(crate) session: Option<Arc<str>>,
+    pub(crate) conversation: ConversationId,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) streaming: bool,

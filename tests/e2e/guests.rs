@@ -408,6 +408,7 @@ fn a_plugin_sees_no_credential_and_cannot_set_one() {
     for word in [
         "messages POST /v1/messages?beta=true",
         "key=0",
+        "conversation=opening-",
         "upstream=up",
         "dialect=anthropic",
         "account=ada",

@@ -341,6 +341,7 @@ pub(super) fn head_of(request: &Request, target: &Target, response: &Response) -
     ResponseHead {
         id: request.id.clone(),
         session: request.session.clone(),
+        conversation: request.conversation.clone(),
         status: response.status,
         headers: response.headers.clone(),
         streaming: request.stream,

@@ -141,6 +141,7 @@ fn response_head(
     ResponseHead {
         id: request.id.clone(),
         session: request.session.clone(),
+        conversation: request.conversation.clone(),
         status,
         headers,
         streaming: request.stream,

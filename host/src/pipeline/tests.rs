@@ -226,6 +226,7 @@ fn head() -> ResponseHead {
     ResponseHead {
         id: ExchangeId::new(),
         session: None,
+        conversation: ConversationId::of_session("s-1", None),
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         streaming: true,

@@ -59,6 +59,12 @@ impl<'a> Request<'a> {
         self.host.session()
     }
 
+    /// The id of the conversation that the request continues: session and agent, or the opening if
+    /// the client names no session. It is the same on each turn, and short enough for a key.
+    pub fn conversation(&self) -> String {
+        self.host.conversation()
+    }
+
     /// All values of a header, in order; the case of the name does not matter. Empty for
     /// credentials, `host` and framing headers, which are never shown.
     pub fn header(&self, name: &str) -> Vec<String> {

@@ -66,6 +66,11 @@ impl<'a> Response<'a> {
         self.host.session()
     }
 
+    /// The conversation, as in [`Request::conversation`](crate::Request::conversation).
+    pub fn conversation(&self) -> String {
+        self.host.conversation()
+    }
+
     /// Whether the client gets a stream.
     pub fn streaming(&self) -> bool {
         self.host.streaming()

@@ -150,6 +150,14 @@ impl<Rule: Plugin> Exchange<Rule> {
         self.change(|received, _| received.session = Some(session.to_owned()))
     }
 
+    /// The request continues this conversation. Otherwise its id is the session, or always the same
+    /// if there is no session.
+    #[must_use]
+    pub fn conversation(mut self, id: &str) -> Self {
+        self.response.conversation = Some(id.to_owned());
+        self.change(|received, _| received.conversation = Some(id.to_owned()))
+    }
+
     /// The target lacks this feature.
     #[must_use]
     pub fn lacks(self, feature: &str) -> Self {

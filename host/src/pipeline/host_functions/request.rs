@@ -64,6 +64,10 @@ impl HostRequest for Host {
         Ok(self.table.get(&view)?.session.as_deref().map(str::to_owned))
     }
 
+    fn conversation(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&view)?.conversation.as_str().to_owned())
+    }
+
     fn header(
         &mut self,
         view: Resource<RequestView>,

@@ -58,6 +58,10 @@ impl HostResponse for Host {
             .map(str::to_owned))
     }
 
+    fn conversation(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&view)?.head.conversation.to_string())
+    }
+
     fn streaming(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<bool> {
         Ok(self.table.get(&view)?.head.streaming)
     }

@@ -13,7 +13,7 @@ use witgate_contract::{
 use witgate_document::{Document, Operation, Outline};
 
 use crate::{
-    ids::ExchangeId,
+    ids::{ConversationId, ExchangeId},
     message::{Request, RequestKind},
     off_worker,
 };
@@ -38,6 +38,7 @@ pub struct RequestView {
     query: String,
     pub(in crate::pipeline) id: ExchangeId,
     pub(in crate::pipeline) session: Option<Arc<str>>,
+    pub(in crate::pipeline) conversation: ConversationId,
     headers: Arc<HeaderMap>,
     header_edits: header::Edits,
     redirect: Option<(String, String)>,
@@ -97,6 +98,7 @@ impl RequestView {
             query,
             id: request.id.clone(),
             session: request.session.clone(),
+            conversation: request.conversation.clone(),
             headers,
             header_edits: header::Edits::default(),
             redirect: None,

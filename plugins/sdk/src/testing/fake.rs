@@ -46,6 +46,7 @@ pub(crate) struct Request {
     pub(crate) path: RefCell<String>,
     pub(crate) query: RefCell<String>,
     pub(crate) session: Option<String>,
+    pub(crate) conversation: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: RefCell<Document>,
     pub(crate) notes: Notes,
@@ -60,6 +61,7 @@ impl Request {
             path: kind.path().to_owned().into(),
             query: String::new().into(),
             session: None,
+            conversation: None,
             headers: HeaderMap::new(),
             body: body.into(),
             notes: Notes::default(),
@@ -97,6 +99,10 @@ impl Request {
 
     pub(crate) fn session(&self) -> Option<String> {
         self.session.clone()
+    }
+
+    pub(crate) fn conversation(&self) -> String {
+        conversation(self.conversation.as_ref().or(self.session.as_ref()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Vec<String> {
@@ -361,6 +367,7 @@ pub(crate) struct Response {
     pub(crate) headers: HeaderMap,
     pub(crate) target: Target,
     pub(crate) session: Option<String>,
+    pub(crate) conversation: Option<String>,
     pub(crate) streaming: bool,
     /// The reason why no header can be set, if there is one.
     pub(crate) closed: Option<&'static str>,
@@ -376,6 +383,7 @@ impl Response {
             headers: HeaderMap::new(),
             target,
             session: None,
+            conversation: None,
             streaming: true,
             closed: None,
             complete: false,
@@ -441,6 +449,10 @@ impl Response {
         self.session.clone()
     }
 
+    pub(crate) fn conversation(&self) -> String {
+        conversation(self.conversation.as_ref().or(self.session.as_ref()))
+    }
+
     pub(crate) fn streaming(&self) -> bool {
         self.streaming
     }
@@ -448,6 +460,10 @@ impl Response {
     pub(crate) fn complete(&self) -> bool {
         self.complete
     }
+}
+
+fn conversation(id: Option<&String>) -> String {
+    id.map_or("conversation", String::as_str).to_owned()
 }
 
 fn values(name: &str, edits: &header::Edits, headers: &HeaderMap) -> Vec<String> {

@@ -625,6 +625,49 @@ pub mod witgate {
             }
             impl Request {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The id of the conversation that the request continues: the same on each of its turns,
+                /// and at most 256 bytes. It identifies the session and the agent within it
+                /// (`x-claude-code-agent-id`); without a session, `system` and the first message of the
+                /// user, so that equal openings share an id. Opaque: compare it, or put it into a key.
+                #[allow(async_fn_in_trait)]
+                pub fn conversation(&self) -> _rt::String {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "witgate:plugin/exchange@0.2.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]request.conversation"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let len4 = l3;
+                        let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
+                        let result5 = _rt::string_lift(bytes4);
+                        result5
+                    }
+                }
+            }
+            impl Request {
+                #[allow(unused_unsafe, clippy::all)]
                 /// All values of a header, in order; the case of the name does not matter. Empty for
                 /// credentials (`authorization`, `x-api-key`, `cookie` and the like), `host` and framing
                 /// headers (`content-length`, `transfer-encoding`, `connection` and the like), which are
@@ -4177,6 +4220,46 @@ pub mod witgate {
             }
             impl Response {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The conversation, as in `request.conversation`.
+                #[allow(async_fn_in_trait)]
+                pub fn conversation(&self) -> _rt::String {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "witgate:plugin/exchange@0.2.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]response.conversation"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let len4 = l3;
+                        let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
+                        let result5 = _rt::string_lift(bytes4);
+                        result5
+                    }
+                }
+            }
+            impl Response {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Whether the client gets a stream.
                 #[allow(async_fn_in_trait)]
                 pub fn streaming(&self) -> bool {
@@ -5348,10 +5431,10 @@ macro_rules! __export_plugin_impl {
         (link_section =
         "component-type:wit-bindgen:0.63.0:witgate:plugin@0.2.0:plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3571] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3638] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf6\x1a\x01A\x02\x01\
-A\x0b\x01B\x8f\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb9\x1b\x01A\x02\x01\
+A\x0b\x01B\x91\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
 \0\x02\x01s\x04\0\x04json\x03\0\x04\x01r\x02\x07pointer\x01\x05value\x05\x04\0\x04\
 node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01q\x06\
 \x03add\x01\x07\0\x06remove\x01\x01\0\x07replace\x01\x07\0\x04move\x01\x09\0\x04\
@@ -5369,38 +5452,39 @@ names\x04datas\x04\0\x05event\x03\0\x18\x04\0\x06answer\x03\x01\x04\0\x07refusal
 \0s\x04\0\x14[method]request.kind\x01$\x04\0\x16[method]request.method\x01$\x04\0\
 \x14[method]request.path\x01$\x04\0\x15[method]request.query\x01$\x04\0\x12[meth\
 od]request.id\x01$\x01ks\x01@\x01\x04self#\0%\x04\0\x17[method]request.session\x01\
-&\x01ps\x01@\x02\x04self#\x04names\0'\x04\0\x16[method]request.header\x01(\x01j\0\
-\x01\x0f\x01@\x03\x04self#\x04names\x06values'\0)\x04\0\x1a[method]request.set-h\
-eader\x01*\x01@\x02\x04self#\x0epath-and-querys\0)\x04\0\x18[method]request.set-\
-path\x01+\x01j\x01\x7f\x01\x0f\x01@\x02\x04self#\x04path\x03\0,\x04\0\x17[method\
-]request.matches\x01-\x01p\x01\x01j\x01.\x01\x0f\x01@\x02\x04self#\x04path\x03\0\
-/\x04\0\x16[method]request.select\x010\x01p\x07\x01j\x011\x01\x0f\x01@\x02\x04se\
-lf#\x04path\x03\02\x04\0\x14[method]request.read\x013\x01p\x0b\x01@\x02\x04self#\
-\x05edits4\0)\x04\0\x15[method]request.patch\x015\x01j\x01y\x01\x0f\x01@\x02\x04\
-self#\x04path\x03\06\x04\0\x1a[method]request.remove-all\x017\x01j\x01\x0d\x01\x0f\
-\x01@\x02\x04self#\x07longesty\08\x04\0\x17[method]request.outline\x019\x01@\x02\
-\x04self#\x04body\x05\0)\x04\0\x17[method]request.rewrite\x01:\x01@\x02\x04self#\
-\x04lines\x01\0\x04\0\x14[method]request.note\x01;\x01h\x13\x01@\x01\x04self<\0s\
-\x04\0\x17[method]target.upstream\x01=\x04\0\x16[method]target.dialect\x01=\x01@\
-\x01\x04self<\0%\x04\0\x16[method]target.account\x01>\x04\0\x1b[method]target.ma\
-pped-model\x01=\x04\0\x1e[method]target.requested-model\x01=\x01@\x01\x04self<\0\
-y\x04\0\x16[method]target.attempt\x01?\x01@\x02\x04self<\x07features\0\x7f\x04\0\
-\x14[method]target.lacks\x01@\x01h\x16\x01@\x01\x04self\xc1\0\0{\x04\0\x16[metho\
-d]failure.status\x01B\x01@\x01\x04self\xc1\0\0s\x04\0\x1a[method]failure.error-t\
-ype\x01C\x01@\x02\x04self\xc1\0\x04names\0'\x04\0\x16[method]failure.header\x01D\
-\x04\0\x14[method]failure.body\x01C\x01@\x02\x04self\xc1\0\x06status{\0)\x04\0\x1a\
-[method]failure.set-status\x01E\x01@\x02\x04self\xc1\0\x0aerror-types\0)\x04\0\x1e\
-[method]failure.set-error-type\x01F\x01@\x02\x04self\xc1\0\x04body\x05\0)\x04\0\x18\
-[method]failure.set-body\x01G\x01@\x03\x04self\xc1\0\x06target\x15\x08after-msy\x01\
-\0\x04\0\x19[method]failure.set-retry\x01H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\
-\0\x1c[method]failure.set-cooldown\x01I\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\
-\x17[method]response.status\x01K\x01@\x02\x04self\xca\0\x04names\0'\x04\0\x17[me\
-thod]response.header\x01L\x01@\x03\x04self\xca\0\x04names\x06values'\0)\x04\0\x1b\
-[method]response.set-header\x01M\x01@\x01\x04self\xca\0\0s\x04\0\x13[method]resp\
-onse.id\x01N\x04\0\x19[method]response.upstream\x01N\x04\0\x18[method]response.d\
-ialect\x01N\x04\0\x1d[method]response.mapped-model\x01N\x04\0\x20[method]respons\
-e.requested-model\x01N\x01@\x01\x04self\xca\0\0%\x04\0\x18[method]response.sessi\
-on\x01O\x01@\x01\x04self\xca\0\0\x7f\x04\0\x1a[method]response.streaming\x01P\x04\
+&\x04\0\x1c[method]request.conversation\x01$\x01ps\x01@\x02\x04self#\x04names\0'\
+\x04\0\x16[method]request.header\x01(\x01j\0\x01\x0f\x01@\x03\x04self#\x04names\x06\
+values'\0)\x04\0\x1a[method]request.set-header\x01*\x01@\x02\x04self#\x0epath-an\
+d-querys\0)\x04\0\x18[method]request.set-path\x01+\x01j\x01\x7f\x01\x0f\x01@\x02\
+\x04self#\x04path\x03\0,\x04\0\x17[method]request.matches\x01-\x01p\x01\x01j\x01\
+.\x01\x0f\x01@\x02\x04self#\x04path\x03\0/\x04\0\x16[method]request.select\x010\x01\
+p\x07\x01j\x011\x01\x0f\x01@\x02\x04self#\x04path\x03\02\x04\0\x14[method]reques\
+t.read\x013\x01p\x0b\x01@\x02\x04self#\x05edits4\0)\x04\0\x15[method]request.pat\
+ch\x015\x01j\x01y\x01\x0f\x01@\x02\x04self#\x04path\x03\06\x04\0\x1a[method]requ\
+est.remove-all\x017\x01j\x01\x0d\x01\x0f\x01@\x02\x04self#\x07longesty\08\x04\0\x17\
+[method]request.outline\x019\x01@\x02\x04self#\x04body\x05\0)\x04\0\x17[method]r\
+equest.rewrite\x01:\x01@\x02\x04self#\x04lines\x01\0\x04\0\x14[method]request.no\
+te\x01;\x01h\x13\x01@\x01\x04self<\0s\x04\0\x17[method]target.upstream\x01=\x04\0\
+\x16[method]target.dialect\x01=\x01@\x01\x04self<\0%\x04\0\x16[method]target.acc\
+ount\x01>\x04\0\x1b[method]target.mapped-model\x01=\x04\0\x1e[method]target.requ\
+ested-model\x01=\x01@\x01\x04self<\0y\x04\0\x16[method]target.attempt\x01?\x01@\x02\
+\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x01h\x16\x01@\x01\
+\x04self\xc1\0\0{\x04\0\x16[method]failure.status\x01B\x01@\x01\x04self\xc1\0\0s\
+\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\x04self\xc1\0\x04names\0'\x04\
+\0\x16[method]failure.header\x01D\x04\0\x14[method]failure.body\x01C\x01@\x02\x04\
+self\xc1\0\x06status{\0)\x04\0\x1a[method]failure.set-status\x01E\x01@\x02\x04se\
+lf\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failure.set-error-type\x01F\x01@\x02\
+\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]failure.set-body\x01G\x01@\x03\x04\
+self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\x19[method]failure.set-retry\x01\
+H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c[method]failure.set-cooldown\x01I\
+\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[method]response.status\x01K\x01@\x02\
+\x04self\xca\0\x04names\0'\x04\0\x17[method]response.header\x01L\x01@\x03\x04sel\
+f\xca\0\x04names\x06values'\0)\x04\0\x1b[method]response.set-header\x01M\x01@\x01\
+\x04self\xca\0\0s\x04\0\x13[method]response.id\x01N\x04\0\x19[method]response.up\
+stream\x01N\x04\0\x18[method]response.dialect\x01N\x04\0\x1d[method]response.map\
+ped-model\x01N\x04\0\x20[method]response.requested-model\x01N\x01@\x01\x04self\xca\
+\0\0%\x04\0\x18[method]response.session\x01O\x04\0\x1d[method]response.conversat\
+ion\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\x1a[method]response.streaming\x01P\x04\
 \0\x19[method]response.complete\x01P\x01@\x02\x04self\xca\0\x04lines\x01\0\x04\0\
 \x15[method]response.note\x01Q\x01@\x01\x04body\x05\0\x1c\x04\0\x13[constructor]\
 answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\x06status{\x01\0\x04\0\x19[method]an\
@@ -5437,9 +5521,9 @@ pub use __export_plugin_impl as export_plugin;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3549] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc0\x1a\x01A\x02\x01\
-A\x09\x01B\x8f\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3616] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x83\x1b\x01A\x02\x01\
+A\x09\x01B\x91\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
 \0\x02\x01s\x04\0\x04json\x03\0\x04\x01r\x02\x07pointer\x01\x05value\x05\x04\0\x04\
 node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01q\x06\
 \x03add\x01\x07\0\x06remove\x01\x01\0\x07replace\x01\x07\0\x04move\x01\x09\0\x04\
@@ -5457,38 +5541,39 @@ names\x04datas\x04\0\x05event\x03\0\x18\x04\0\x06answer\x03\x01\x04\0\x07refusal
 \0s\x04\0\x14[method]request.kind\x01$\x04\0\x16[method]request.method\x01$\x04\0\
 \x14[method]request.path\x01$\x04\0\x15[method]request.query\x01$\x04\0\x12[meth\
 od]request.id\x01$\x01ks\x01@\x01\x04self#\0%\x04\0\x17[method]request.session\x01\
-&\x01ps\x01@\x02\x04self#\x04names\0'\x04\0\x16[method]request.header\x01(\x01j\0\
-\x01\x0f\x01@\x03\x04self#\x04names\x06values'\0)\x04\0\x1a[method]request.set-h\
-eader\x01*\x01@\x02\x04self#\x0epath-and-querys\0)\x04\0\x18[method]request.set-\
-path\x01+\x01j\x01\x7f\x01\x0f\x01@\x02\x04self#\x04path\x03\0,\x04\0\x17[method\
-]request.matches\x01-\x01p\x01\x01j\x01.\x01\x0f\x01@\x02\x04self#\x04path\x03\0\
-/\x04\0\x16[method]request.select\x010\x01p\x07\x01j\x011\x01\x0f\x01@\x02\x04se\
-lf#\x04path\x03\02\x04\0\x14[method]request.read\x013\x01p\x0b\x01@\x02\x04self#\
-\x05edits4\0)\x04\0\x15[method]request.patch\x015\x01j\x01y\x01\x0f\x01@\x02\x04\
-self#\x04path\x03\06\x04\0\x1a[method]request.remove-all\x017\x01j\x01\x0d\x01\x0f\
-\x01@\x02\x04self#\x07longesty\08\x04\0\x17[method]request.outline\x019\x01@\x02\
-\x04self#\x04body\x05\0)\x04\0\x17[method]request.rewrite\x01:\x01@\x02\x04self#\
-\x04lines\x01\0\x04\0\x14[method]request.note\x01;\x01h\x13\x01@\x01\x04self<\0s\
-\x04\0\x17[method]target.upstream\x01=\x04\0\x16[method]target.dialect\x01=\x01@\
-\x01\x04self<\0%\x04\0\x16[method]target.account\x01>\x04\0\x1b[method]target.ma\
-pped-model\x01=\x04\0\x1e[method]target.requested-model\x01=\x01@\x01\x04self<\0\
-y\x04\0\x16[method]target.attempt\x01?\x01@\x02\x04self<\x07features\0\x7f\x04\0\
-\x14[method]target.lacks\x01@\x01h\x16\x01@\x01\x04self\xc1\0\0{\x04\0\x16[metho\
-d]failure.status\x01B\x01@\x01\x04self\xc1\0\0s\x04\0\x1a[method]failure.error-t\
-ype\x01C\x01@\x02\x04self\xc1\0\x04names\0'\x04\0\x16[method]failure.header\x01D\
-\x04\0\x14[method]failure.body\x01C\x01@\x02\x04self\xc1\0\x06status{\0)\x04\0\x1a\
-[method]failure.set-status\x01E\x01@\x02\x04self\xc1\0\x0aerror-types\0)\x04\0\x1e\
-[method]failure.set-error-type\x01F\x01@\x02\x04self\xc1\0\x04body\x05\0)\x04\0\x18\
-[method]failure.set-body\x01G\x01@\x03\x04self\xc1\0\x06target\x15\x08after-msy\x01\
-\0\x04\0\x19[method]failure.set-retry\x01H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\
-\0\x1c[method]failure.set-cooldown\x01I\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\
-\x17[method]response.status\x01K\x01@\x02\x04self\xca\0\x04names\0'\x04\0\x17[me\
-thod]response.header\x01L\x01@\x03\x04self\xca\0\x04names\x06values'\0)\x04\0\x1b\
-[method]response.set-header\x01M\x01@\x01\x04self\xca\0\0s\x04\0\x13[method]resp\
-onse.id\x01N\x04\0\x19[method]response.upstream\x01N\x04\0\x18[method]response.d\
-ialect\x01N\x04\0\x1d[method]response.mapped-model\x01N\x04\0\x20[method]respons\
-e.requested-model\x01N\x01@\x01\x04self\xca\0\0%\x04\0\x18[method]response.sessi\
-on\x01O\x01@\x01\x04self\xca\0\0\x7f\x04\0\x1a[method]response.streaming\x01P\x04\
+&\x04\0\x1c[method]request.conversation\x01$\x01ps\x01@\x02\x04self#\x04names\0'\
+\x04\0\x16[method]request.header\x01(\x01j\0\x01\x0f\x01@\x03\x04self#\x04names\x06\
+values'\0)\x04\0\x1a[method]request.set-header\x01*\x01@\x02\x04self#\x0epath-an\
+d-querys\0)\x04\0\x18[method]request.set-path\x01+\x01j\x01\x7f\x01\x0f\x01@\x02\
+\x04self#\x04path\x03\0,\x04\0\x17[method]request.matches\x01-\x01p\x01\x01j\x01\
+.\x01\x0f\x01@\x02\x04self#\x04path\x03\0/\x04\0\x16[method]request.select\x010\x01\
+p\x07\x01j\x011\x01\x0f\x01@\x02\x04self#\x04path\x03\02\x04\0\x14[method]reques\
+t.read\x013\x01p\x0b\x01@\x02\x04self#\x05edits4\0)\x04\0\x15[method]request.pat\
+ch\x015\x01j\x01y\x01\x0f\x01@\x02\x04self#\x04path\x03\06\x04\0\x1a[method]requ\
+est.remove-all\x017\x01j\x01\x0d\x01\x0f\x01@\x02\x04self#\x07longesty\08\x04\0\x17\
+[method]request.outline\x019\x01@\x02\x04self#\x04body\x05\0)\x04\0\x17[method]r\
+equest.rewrite\x01:\x01@\x02\x04self#\x04lines\x01\0\x04\0\x14[method]request.no\
+te\x01;\x01h\x13\x01@\x01\x04self<\0s\x04\0\x17[method]target.upstream\x01=\x04\0\
+\x16[method]target.dialect\x01=\x01@\x01\x04self<\0%\x04\0\x16[method]target.acc\
+ount\x01>\x04\0\x1b[method]target.mapped-model\x01=\x04\0\x1e[method]target.requ\
+ested-model\x01=\x01@\x01\x04self<\0y\x04\0\x16[method]target.attempt\x01?\x01@\x02\
+\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x01h\x16\x01@\x01\
+\x04self\xc1\0\0{\x04\0\x16[method]failure.status\x01B\x01@\x01\x04self\xc1\0\0s\
+\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\x04self\xc1\0\x04names\0'\x04\
+\0\x16[method]failure.header\x01D\x04\0\x14[method]failure.body\x01C\x01@\x02\x04\
+self\xc1\0\x06status{\0)\x04\0\x1a[method]failure.set-status\x01E\x01@\x02\x04se\
+lf\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failure.set-error-type\x01F\x01@\x02\
+\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]failure.set-body\x01G\x01@\x03\x04\
+self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\x19[method]failure.set-retry\x01\
+H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c[method]failure.set-cooldown\x01I\
+\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[method]response.status\x01K\x01@\x02\
+\x04self\xca\0\x04names\0'\x04\0\x17[method]response.header\x01L\x01@\x03\x04sel\
+f\xca\0\x04names\x06values'\0)\x04\0\x1b[method]response.set-header\x01M\x01@\x01\
+\x04self\xca\0\0s\x04\0\x13[method]response.id\x01N\x04\0\x19[method]response.up\
+stream\x01N\x04\0\x18[method]response.dialect\x01N\x04\0\x1d[method]response.map\
+ped-model\x01N\x04\0\x20[method]response.requested-model\x01N\x01@\x01\x04self\xca\
+\0\0%\x04\0\x18[method]response.session\x01O\x04\0\x1d[method]response.conversat\
+ion\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\x1a[method]response.streaming\x01P\x04\
 \0\x19[method]response.complete\x01P\x01@\x02\x04self\xca\0\x04lines\x01\0\x04\0\
 \x15[method]response.note\x01Q\x01@\x01\x04body\x05\0\x1c\x04\0\x13[constructor]\
 answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\x06status{\x01\0\x04\0\x19[method]an\

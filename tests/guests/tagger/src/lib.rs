@@ -172,12 +172,13 @@ fn act(
 
 fn show(request: &mut Request, target: Option<&Target>) -> Result<(), EditError> {
     let mut seen = format!(
-        "{} {} {}?{} session={} key={}",
+        "{} {} {}?{} session={} conversation={} key={}",
         request.kind(),
         request.method(),
         request.path(),
         request.query(),
         request.session().unwrap_or_default(),
+        request.conversation(),
         request.header("x-api-key").len() + request.header("authorization").len(),
     );
     if let Some(target) = target {

@@ -109,6 +109,7 @@ impl Case {
         let head = ResponseHead {
             id: request.id,
             session: None,
+            conversation: request.conversation,
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             streaming: true,
