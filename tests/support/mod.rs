@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod h2;
 pub mod json;
 pub mod shapes;
+pub mod strict;
 pub mod tempdir;
 pub mod upstream;
 
