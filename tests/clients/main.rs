@@ -14,6 +14,7 @@ mod install;
 mod claude_code;
 mod sdks;
 mod survives;
+mod converses;
 mod collects;
 mod counts;
 mod strict;

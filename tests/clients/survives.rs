@@ -62,9 +62,12 @@ fn to(upstream: &Upstream) -> Builder {
         .pool("up", upstream, &THREE)
 }
 
-/// The result of each request in each SDK. A request names its gateway, and `create` or `stream`.
+/// Runs a client script with these arguments after the key, and returns its lines of JSON.
+pub(crate) type Run = Box<dyn Fn(&[&str]) -> Vec<Value>>;
+
+/// The script of this name in each SDK.
 #[track_caller]
-pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2] {
+pub(crate) fn both(script: &str) -> [(&'static str, Run); 2] {
     // Node looks for packages beside the script. Each test has its own copy, so that none reads a
     // half-written one.
     let home = install::node();
@@ -72,36 +75,55 @@ pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2
         .name()
         .unwrap_or_default()
         .replace("::", "-");
-    let script = home.join(format!("{name}.mjs"));
-    fs::copy(install::sources().join("survive.mjs"), &script).unwrap();
+    let copy = home.join(format!("{name}.mjs"));
+    fs::copy(install::sources().join(format!("{script}.mjs")), &copy).unwrap();
     let python = install::python("requirements.txt");
-    let said = |interpreter: &Path, file: &Path| {
-        let mut command = Command::new(interpreter);
-        command.arg(file).arg(KEY).env("NO_PROXY", "127.0.0.1");
-        for (gateway, how) in asked {
-            command.arg(format!("http://{}", gateway.addr)).arg(how);
-        }
-        for name in [
-            "ANTHROPIC_API_KEY",
-            "ANTHROPIC_AUTH_TOKEN",
-            "ANTHROPIC_BASE_URL",
-        ] {
-            command.env_remove(name);
-        }
-        let outcome = finish_within(command, LIMIT);
-        let said: Vec<Value> = outcome
-            .out
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
-            .collect();
-        assert_eq!(said.len(), asked.len(), "{}{}", outcome.out, outcome.err);
-        said
-    };
-    let from_python = said(&python, &install::sources().join("survive.py"));
+    let file = install::sources().join(format!("{script}.py"));
     [
-        ("python", from_python),
-        ("typescript", said(Path::new("node"), &script)),
+        (
+            "python",
+            Box::new(move |words| lines(&python, &file, words)),
+        ),
+        (
+            "typescript",
+            Box::new(move |words| lines(Path::new("node"), &copy, words)),
+        ),
     ]
+}
+
+#[track_caller]
+fn lines(interpreter: &Path, file: &Path, words: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(interpreter);
+    command.arg(file).arg(KEY).args(words);
+    command.env("NO_PROXY", "127.0.0.1");
+    for name in [
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+    ] {
+        command.env_remove(name);
+    }
+    let outcome = finish_within(command, LIMIT);
+    assert_eq!(outcome.code, Some(0), "{}{}", outcome.out, outcome.err);
+    let lines = outcome.out.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect()
+}
+
+/// The result of each request in each SDK. A request names its gateway, and `create` or `stream`.
+#[track_caller]
+pub(crate) fn sdks(asked: &[(&Gateway, &str)]) -> [(&'static str, Vec<Value>); 2] {
+    let words: Vec<String> = asked
+        .iter()
+        .flat_map(|(gateway, how)| [format!("http://{}", gateway.addr), (*how).to_owned()])
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    both("survive").map(|(sdk, run)| {
+        let said = run(&words);
+        assert_eq!(said.len(), asked.len(), "{sdk}: {said:?}");
+        (sdk, said)
+    })
 }
 
 #[test]
