@@ -1,12 +1,15 @@
 //! Conversations whose thinking is signed over everything before it: first the strict upstream by
 //! itself, then long sessions through the gateway.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Gateway, Reply, Request, component, each,
+    Answer, Gateway, Received, Reply, Request, component, each,
     strict::{BINDING_BETA, NEW_VERSION, Part, Session, Strict, Turn},
 };
 
@@ -558,6 +561,28 @@ fn the_strict_upstream_diagnoses_a_cache_miss() {
     );
 }
 
+#[test]
+fn the_strict_upstream_takes_other_rules() {
+    let upstream = Strict::rules()
+        .reads(|reader, maker| reader == maker)
+        .account_bound(|model| model == "bound")
+        .first(|request| (request.key() == "sk-bob").then(|| Answer::status(529)))
+        .start();
+    let mut session = direct(&upstream, 0).model("bound");
+    session.steps(1);
+    session.fork().key("sk-bob").step().has_status(529);
+    let reason = |mut session: Session| {
+        session.betas.push(BINDING_BETA.to_owned());
+        session.step().has_status(200);
+        session.received["input_transformations"][0]["reason"].clone()
+    };
+    assert_eq!(reason(session.fork()), Value::Null);
+    let elsewhere = reason(session.fork().key("sk-cyd"));
+    assert_eq!(elsewhere, "organization_binding_mismatch");
+    assert_eq!(reason(session.model("free")), "model_binding_mismatch");
+    assert_eq!(upstream.outcomes().len(), 4, "the 529 is no outcome");
+}
+
 /// Fifty turns of a session with tools through the gateway, which change nothing on the way.
 #[track_caller]
 fn fifty_turns(mut session: Session, upstream: &Strict) {
@@ -670,4 +695,52 @@ fn a_session_of_an_account_bound_model_stays_with_its_account() {
     for key in ["sk-ada", "sk-bob"] {
         assert!(outcomes.iter().any(|outcome| outcome.key == key), "{key}");
     }
+}
+
+/// An upstream that refuses one request of this account, and accepts all others.
+fn busy_once(key: &'static str, at: usize) -> Strict {
+    let asked = AtomicUsize::new(0);
+    let busy = move |request: &Received| {
+        let of_account = request.key() == key && request.path.starts_with("/v1/messages");
+        (of_account && asked.fetch_add(1, Ordering::Relaxed) + 1 == at)
+            .then(|| Answer::error(429, "rate_limit_error", "slow").header("retry-after", "3600"))
+    };
+    Strict::rules().first(busy).start()
+}
+
+#[test]
+fn an_account_that_is_left_costs_a_bound_model_its_thinking_once() {
+    let upstream = busy_once("sk-ada", 5);
+    let gateway = Gateway::echo()
+        .pool("up", &upstream, &["ada", "bob"])
+        .start();
+    let mut session = Session::new(gateway.addr).model("claude-sonnet-5-5");
+    session.steps(20);
+    assert_eq!(upstream.refusals(), Vec::<String>::new());
+    let outcomes = upstream.outcomes();
+    let keys: Vec<&str> = outcomes.iter().map(|outcome| &*outcome.key).collect();
+    assert_eq!(keys[..4], ["sk-ada"; 4]);
+    assert_eq!(keys[4..], ["sk-bob"; 16]);
+    // What the first account made is lost; what the second makes is kept.
+    let read: Vec<usize> = outcomes.iter().map(|outcome| outcome.read).collect();
+    let expected: Vec<usize> = (0..4).chain(0..16).collect();
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn a_session_that_moves_to_another_upstream_goes_on_there() {
+    let (a, b) = (busy_once("sk-ada", 5), Strict::start());
+    let gateway = Gateway::echo()
+        .pool("a", &a, &["ada"])
+        .pool("b", &b, &["bob"])
+        .route("*", &["a", "b"])
+        .start();
+    let mut session = Session::new(gateway.addr).model("claude-sonnet-5-5");
+    session.steps(20);
+    assert_eq!([a.outcomes().len(), b.outcomes().len()], [4, 16]);
+    a.lost_nothing();
+    // Blocks of the other upstream are left out as one run, so the model loses none of its own.
+    b.lost_nothing();
+    let read: Vec<usize> = b.outcomes().iter().map(|outcome| outcome.read).collect();
+    assert_eq!(read, (0..16).collect::<Vec<_>>());
 }
