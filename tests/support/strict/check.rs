@@ -163,7 +163,7 @@ fn signature(number: u64, prefix: &Prefix) -> String {
 /// Judges the thinking of a request. The error is the message of a 400.
 pub fn judge(body: &Value, reader: &Reader) -> Result<Verdict, String> {
     let prefix = Prefix::of(body);
-    is_latest_unmodified(body)?;
+    judge_latest(body)?;
     let mut verdict = Verdict::default();
     // The blocks before, as they were sent and without those dropped for their prefix.
     let mut before: Option<String> = None;
@@ -314,7 +314,7 @@ fn content_difference(was: &[u64], is: &[u64]) -> Difference {
 
 /// What is kept of the latest assistant message has to be a run of one turn's blocks, with the same
 /// blocks between them.
-fn is_latest_unmodified(body: &Value) -> Result<(), String> {
+fn judge_latest(body: &Value) -> Result<(), String> {
     let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
     let latest = messages
         .iter()
