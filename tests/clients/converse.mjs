@@ -1,5 +1,5 @@
-// A conversation with tools by the official TypeScript SDK, with its own retries disabled: a line of
-// JSON for each turn with its result. It ends at the first error.
+// A conversation with tools by the official TypeScript SDK, with its own retries disabled: a line
+// of JSON for each turn with its result. It ends at the first error.
 //
 // Arguments: the gateway's key, its base URL, `create` or `stream`, the number of turns, and the
 // turn before which the client clears its first tool result, or 0.
