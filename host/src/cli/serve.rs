@@ -115,8 +115,8 @@ fn raise_open_files() -> u64 {
     }
 }
 
-/// Warns before plugins are compiled, because the process ends without a reason where the system has
-/// no address space for an allocation.
+/// Warns before plugins are compiled, because the process ends without a reason where the system
+/// has no address space for an allocation.
 #[cfg(unix)]
 fn warn_of_little_address_space() {
     if let Ok((limit, _)) = rlimit::getrlimit(rlimit::Resource::AS)

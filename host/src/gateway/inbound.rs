@@ -1,5 +1,5 @@
-//! Reads a client's HTTP request for an exchange: checks it, collects its body and finds its session
-//! and conversation.
+//! Reads a client's HTTP request for an exchange: checks it, collects its body and finds its
+//! session and conversation.
 
 mod identity; // the session and the conversation of a request
 

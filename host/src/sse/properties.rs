@@ -58,8 +58,8 @@ proptest! {
     }
 }
 
-/// Whether the frames and what is unfinished are the stream. A frame may have one line break more than the
-/// stream has, if another line follows it there.
+/// Whether the frames and what is unfinished are the stream. A frame may have one line break more
+/// than the stream has, if another line follows it there.
 fn add_up_to(frames: Vec<Frame>, unfinished: &[u8], stream: &[u8]) -> bool {
     let mut left = stream;
     for frame in frames {
