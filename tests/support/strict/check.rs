@@ -321,10 +321,9 @@ fn judge_latest(body: &Value) -> Result<(), String> {
         .rposition(|message| message["role"] == "assistant");
     let issued = ISSUED.lock().unwrap();
     let mut before: Option<(usize, &Record)> = None;
-    let mut thoughts = 0;
-    for (at, index, block) in thinking(body).filter(|(at, ..)| Some(*at) == latest) {
+    let of_latest = thinking(body).filter(|(at, ..)| Some(*at) == latest);
+    for (thoughts, (at, index, block)) in of_latest.enumerate() {
         let others = index - thoughts;
-        thoughts += 1;
         let signature = block["signature"].as_str().or(block["data"].as_str());
         let Some(record) = issued.get(signature.unwrap_or_default()) else {
             return Ok(());

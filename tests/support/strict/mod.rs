@@ -45,11 +45,17 @@ pub struct Rules {
     organizations: HashMap<String, String>,
     lacks_block_binding: bool,
     lacks_new_version: bool,
-    reads: Box<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    reads: Box<Readers>,
     is_account_bound: Box<dyn Fn(&str) -> bool + Send + Sync>,
     script: Box<dyn Fn(&Asked) -> Turn + Send + Sync>,
-    first: Box<dyn Fn(&Received) -> Option<Answer> + Send + Sync>,
+    first: Box<Faults>,
 }
+
+/// Whether a model reads the thinking of another.
+type Readers = dyn Fn(&str, &str) -> bool + Send + Sync;
+
+/// What is answered before the rules apply.
+type Faults = dyn Fn(&Received) -> Option<Answer> + Send + Sync;
 
 /// A request that was accepted, for the script.
 pub struct Asked<'a> {
