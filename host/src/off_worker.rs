@@ -11,8 +11,8 @@ use witgate_document::Document;
 pub(crate) const LARGE: usize = 1 << 20;
 
 /// The number of values from which work on a body is handed over. A query or an edit takes up to a
-/// microsecond for each. A conversation of 600 KB has 5,000 to 10,000. Handing a worker over costs
-/// about as much as a query of 200 KB, so usual bodies are not.
+/// microsecond for each. Handing a worker over costs about as much as a query of 200 KB, so usual
+/// bodies are not.
 const MANY_VALUES: usize = 1 << 15;
 
 /// The number of edits from which a patch is handed over. One takes a few microseconds.
