@@ -218,6 +218,8 @@ fn missing_tests(file: &Path, text: &str) -> Vec<Finding> {
     for (number, line) in text.lines().enumerate() {
         for (tests, name) in named_tests(line) {
             let source = fs::read_to_string(root().join(tests)).unwrap_or_default();
+            // Tests in the file that they test are indented.
+            let source = source.replace("\n    ", "\n");
             if !source.contains(&format!("#[test]\nfn {name}()")) {
                 missing.push(finding(
                     file,
