@@ -68,21 +68,31 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// Messages that are searched for the first one of the user.
 const FIRST_MESSAGES: usize = 8;
 
+/// The largest `system` or message that is parsed, in bytes: a tree takes many times its text. Of a
+/// larger one the text counts as it is.
+const LARGEST_PARSED: usize = 1 << 20;
+
 /// Digest of the opening: `system` and the messages up to the first one of the user. Neither cache
 /// marks, which clients move from turn to turn, nor the form of a text make a difference.
 fn opening(body: &Document) -> [u8; 32] {
     let mut hash = Sha256::new();
-    if let Some(system) = body.top("system") {
-        hash_content(&mut hash, read(&system));
+    match body.top("system") {
+        Some(system) if system.len() > LARGEST_PARSED => hash_text(&mut hash, &system),
+        Some(system) => hash_content(&mut hash, read(&system)),
+        None => {}
     }
     for index in 0..FIRST_MESSAGES {
         // What is not JSON ends the opening; the upstream reports it.
         let Ok(Some(message)) = body.get(&format!("/messages/{index}")) else {
             break;
         };
+        if message.len() > LARGEST_PARSED {
+            hash_text(&mut hash, &message);
+            break;
+        }
         let mut message = read(&message);
         // So that a message is distinguished from a text of `system`.
-        hash_text(&mut hash, "message");
+        hash_text(&mut hash, b"message");
         let content = message.get_mut("content").map(Value::take);
         hash_content(&mut hash, content.unwrap_or_default());
         if message["role"] == "user" {
@@ -105,10 +115,10 @@ fn hash_content(hash: &mut Sha256, content: Value) {
     };
     for mut block in blocks {
         match block.as_str().or_else(|| block["text"].as_str()) {
-            Some(text) => hash_text(hash, text),
+            Some(text) => hash_text(hash, text.as_bytes()),
             None => {
                 remove_cache_marks(&mut block);
-                hash_text(hash, &block.to_string());
+                hash_text(hash, block.to_string().as_bytes());
             }
         }
     }
@@ -126,9 +136,8 @@ fn remove_cache_marks(value: &mut Value) {
 }
 
 /// Of a long text, such as a pasted file, only its length, its beginning and its end are read.
-fn hash_text(hash: &mut Sha256, text: &str) {
+fn hash_text(hash: &mut Sha256, bytes: &[u8]) {
     const EACH_END: usize = 8 << 10;
-    let bytes = text.as_bytes();
     hash.update(bytes.len().to_le_bytes());
     if bytes.len() <= 2 * EACH_END {
         return hash.update(bytes);
@@ -244,6 +253,23 @@ mod tests {
         ];
         let all: std::collections::BTreeSet<_> = others.iter().chain([&first]).collect();
         assert_eq!(all.len(), others.len() + 1, "{all:?}");
+    }
+
+    #[test]
+    fn an_opening_too_large_to_parse_counts_as_it_is_written() {
+        let with = |mark: &str, size| {
+            let text = "x".repeat(size);
+            let content = format!(r#"[{{"type":"text","text":"{text}"{mark}}}]"#);
+            opened_by(
+                "[]",
+                &format!(r#"{{"role":"user","content":{content}}}"#),
+                "",
+            )
+        };
+        let mark = r#","cache_control":{"type":"ephemeral"}"#;
+        assert_eq!(with(mark, 1_000), with("", 1_000));
+        assert_ne!(with(mark, LARGEST_PARSED), with("", LARGEST_PARSED));
+        assert_eq!(with(mark, LARGEST_PARSED), with(mark, LARGEST_PARSED));
     }
 
     #[test]
