@@ -223,7 +223,7 @@ fn a_rejected_signature_is_retried_once_without_thinking() {
     );
     gateway.line(&[
         "signature-fallback",
-        "rejected the signature of a thinking block",
+        "rejected thinking blocks",
     ]);
 }
 

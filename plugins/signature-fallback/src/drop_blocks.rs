@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use witgate_plugin::{EditError, Error, Operation, Request};
+use witgate_plugin::{EditError, Error, Operation, Request, json};
 
 pub(crate) const THINKING: &str =
     r#"$.messages[*].content[?@.type == "thinking" || @.type == "redacted_thinking"]"#;
+
+/// What identifies each block: its signature, or the data of a redacted one.
+pub(crate) const IDENTITIES: &str = r#"$.messages[*].content[?@.type == "thinking" || @.type == "redacted_thinking"]['signature','data']"#;
 
 pub(crate) const UNSIGNED: &str =
     r#"$.messages[*].content[?@.type == "thinking" && (!@.signature || @.signature == "")]"#;
@@ -48,6 +51,15 @@ impl Block {
     }
 }
 
+/// The blocks up to and including `last`.
+///
+/// An upstream that checks thinking as a chain rejects what follows a gap, so what is left must be
+/// an unbroken run, and a run can only be cut from its ends.
+pub(crate) fn up_to(mut blocks: BTreeSet<Block>, last: Option<&Block>) -> BTreeSet<Block> {
+    blocks.retain(|block| last.is_some_and(|last| block <= last));
+    blocks
+}
+
 /// Removes these blocks.
 ///
 /// A message with no blocks left is removed, because the API rejects empty ones. It accepts the two
@@ -62,12 +74,30 @@ pub(crate) fn drop_blocks(request: &mut Request, blocks: &BTreeSet<Block>) -> Re
     }
     let mut edits = removals(blocks, &sizes);
     if removes_required_thinking(request, blocks)? {
-        edits.push(Operation::remove("/thinking"));
-        // The API rejects edits that clear thinking if thinking is off.
-        let clearing = request.select(CLEARING)?;
-        edits.extend(clearing.into_iter().rev().map(Operation::Remove));
+        edits.extend(without_required_thinking(request)?);
     }
     Ok(request.patch(edits)?)
+}
+
+/// The edits that make the API require no thinking.
+///
+/// With the client's `block_binding` the thinking becomes `adaptive`, which requires none and takes
+/// the field. Otherwise it is removed, since the model may not know `adaptive`.
+fn without_required_thinking(request: &Request) -> Result<Vec<Operation>, Error> {
+    if request.matches("$.thinking.block_binding")? {
+        let mut edits = vec![Operation::replace("/thinking/type", json!("adaptive"))];
+        if request.matches("$.thinking.budget_tokens")? {
+            edits.push(Operation::remove("/thinking/budget_tokens"));
+        }
+        return Ok(edits);
+    }
+    // The API rejects edits that clear thinking if thinking is off.
+    let clearing = request.select(CLEARING)?;
+    let clearing = clearing.into_iter().rev().map(Operation::Remove);
+    Ok([Operation::remove("/thinking")]
+        .into_iter()
+        .chain(clearing)
+        .collect())
 }
 
 /// The removals from the last block to the first, so that the positions of the others stay valid.

@@ -1,28 +1,39 @@
-//! Keeps thinking blocks away from upstreams that did not sign them.
+//! Keeps thinking blocks away from upstreams that reject them.
 //!
-//! A thinking block is signed by the upstream that made it, and another upstream rejects it. The
-//! plugin learns from responses which upstream signed what. Blocks that another upstream signed are
-//! dropped where the target lacks `foreign-signatures`; blocks of unknown origin are trusted. If an
-//! upstream still rejects a signature, the request is retried once without any thinking.
+//! A thinking block is signed by the upstream that made it, over everything before it. Another
+//! upstream rejects it, and so does its own if the conversation before it was changed.
 //!
-//! An unsigned block, such as the thinking of other protocols, is dropped where the target lacks
+//! The plugin learns from responses which upstream signed what. Where the target lacks
+//! `foreign-signatures`, blocks that another upstream signed are dropped, and with them the ones
+//! before, so that what is left is an unbroken run; blocks of unknown origin are trusted. An
+//! unsigned block, such as the thinking of other protocols, is dropped where the target lacks
 //! `unsigned-thinking`.
+//!
+//! If an upstream rejects thinking nevertheless, the request is recovered, and the decision is
+//! repeated on every later turn of the conversation: see [`recovery`].
 //!
 //! Blocks are kept or dropped as a whole: no signature is ever changed, and nothing replaces a
 //! block.
 
 mod drop_blocks;
+mod hash;
 mod origin;
+mod recovery;
 mod rejection;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, NoSettings,
     Plugin, Request, Response, ResponseHook, RetryTarget, Target, Verdict, export, log,
 };
 
-use drop_blocks::{Block, drop_blocks};
+use drop_blocks::{Block, drop_blocks, up_to};
+use recovery::{Decision, Means};
+use rejection::Rejection;
 
 /// The feature that a target lacks if it rejects blocks signed by other upstreams.
 const FOREIGN_SIGNATURES: &str = "foreign-signatures";
@@ -34,8 +45,10 @@ const KINDS: [&str; 2] = ["messages", "count_tokens"];
 
 #[derive(Default)]
 struct SignatureFallback {
-    /// The upstream that rejected a signature. There is one such retry in an exchange.
-    rejected_by: Option<String>,
+    /// Whether the current attempt asks the upstream to drop blocks itself.
+    binds: bool,
+    /// Retries in this exchange, by upstream.
+    recoveries: BTreeMap<String, u32>,
 }
 
 impl Plugin for SignatureFallback {
@@ -46,18 +59,8 @@ impl Plugin for SignatureFallback {
     }
 
     fn describe(&self) -> Manifest {
-        let foreign = Guard::new()
-            .kinds(KINDS)
-            .lacks([FOREIGN_SIGNATURES])
-            .path(drop_blocks::SIGNATURES);
-        let unsigned = Guard::new()
-            .kinds(KINDS)
-            .lacks([UNSIGNED_THINKING])
-            .path(drop_blocks::UNSIGNED);
-        let retry = Guard::new()
-            .kinds(KINDS)
-            .retries()
-            .path(drop_blocks::THINKING);
+        // Any thinking may be the subject of an earlier decision.
+        let thinking = Guard::new().kinds(KINDS).path(drop_blocks::THINKING);
         let refusals = Guard::new()
             .kinds(KINDS)
             .status([400])
@@ -69,34 +72,83 @@ impl Plugin for SignatureFallback {
             .lacks([FOREIGN_SIGNATURES])
             .events(["content_block_delta"])
             .deltas(["signature_delta"]);
-        Manifest::new("keeps thinking blocks away from upstreams that did not sign them")
-            .attempt(foreign)
-            .attempt(unsigned)
-            .attempt(retry)
+        Manifest::new("keeps thinking blocks away from upstreams that reject them")
+            .attempt(thinking)
             .failure(refusals)
             .response(signatures)
     }
 }
 
+impl SignatureFallback {
+    /// Repeats what was decided about this conversation.
+    fn repeat(&mut self, request: &mut Request, target: &Target) -> Result<(), Error> {
+        let Some(decision) = Decision::load(request, target)? else {
+            return Ok(());
+        };
+        decision.store(request, target)?;
+        if recovery::client_decides(request)? {
+            return Ok(());
+        }
+        let means = decision.apply(request, target)?;
+        self.binds = means == Means::DropBlock;
+        request.note(means.action());
+        Ok(())
+    }
+
+    /// By which means the request is recovered, if it can be.
+    fn means(
+        &self,
+        request: &Request,
+        target: &Target,
+        failure: &Failure,
+    ) -> Result<Option<(Means, &'static str)>, Error> {
+        let body = failure.body();
+        let rejection = rejection::of(&failure.error_type(), &body);
+        Ok(match rejection {
+            _ if !self.binds && recovery::client_decides(request)? => None,
+            Some(Rejection::Prefix) if !self.binds && recovery::takes_binding(request, target)? => {
+                Some((Means::DropBlock, Rejection::Prefix.reason()))
+            }
+            // It dropped nothing, so it ignores the field or does not know it.
+            Some(Rejection::Prefix) if self.binds => Some(without_binding(target)?),
+            None if self.binds && rejection::names_binding(&body) => Some(without_binding(target)?),
+            Some(rejection) => Some((Means::LeaveOut, rejection.reason())),
+            None => None,
+        })
+    }
+}
+
+/// The means for a target that does not know `block_binding`, which is remembered.
+fn without_binding(target: &Target) -> Result<(Means, &'static str), Error> {
+    recovery::remember_refusal(target)?;
+    Ok((Means::LeaveOut, "it does not know `block_binding`"))
+}
+
 impl AttemptHook for SignatureFallback {
     fn on_attempt(&mut self, request: &mut Request, target: &Target) -> Result<Verdict, Error> {
-        let upstream = target.upstream();
-        let rejected = self.rejected_by.as_ref() == Some(&upstream);
+        self.binds = false;
+        self.repeat(request, target)?;
         let mut blocks = BTreeSet::new();
-        if rejected {
-            blocks = Block::select(request, drop_blocks::THINKING)?;
-        } else {
-            if target.lacks(FOREIGN_SIGNATURES) {
-                blocks = origin::foreign(request, &upstream)?;
+        if target.lacks(FOREIGN_SIGNATURES) {
+            blocks = origin::foreign(request, &target.upstream())?;
+            // Other protocols do not check a chain, and their own signatures are needed.
+            if *target.dialect() == *"anthropic" && !blocks.is_empty() {
+                blocks = up_to(
+                    Block::select(request, drop_blocks::THINKING)?,
+                    blocks.last(),
+                );
             }
-            if target.lacks(UNSIGNED_THINKING) {
-                blocks.extend(Block::select(request, drop_blocks::UNSIGNED)?);
-            }
+        }
+        if target.lacks(UNSIGNED_THINKING) {
+            blocks.extend(Block::select(request, drop_blocks::UNSIGNED)?);
         }
         drop_blocks(request, &blocks)?;
         Ok(Verdict::Proceed)
     }
 }
+
+/// Retries of one request at one upstream: by each of the means.
+const MOST_RECOVERIES: u32 = 2;
 
 impl FailureHook for SignatureFallback {
     fn on_failure(
@@ -105,17 +157,26 @@ impl FailureHook for SignatureFallback {
         target: &Target,
         failure: &mut Failure,
     ) -> Result<(), Error> {
-        let retries = self.rejected_by.is_none()
-            && request.matches(drop_blocks::THINKING)?
-            && rejection::is_signature_error(&failure.error_type(), &failure.body());
-        if retries {
-            let upstream = target.upstream();
-            log::info(format!(
-                "`{upstream}` rejected the signature of a thinking block; retrying once without thinking blocks"
-            ));
-            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
-            self.rejected_by = Some(upstream);
+        if !request.matches(drop_blocks::THINKING)? {
+            return Ok(());
         }
+        let Some((means, reason)) = self.means(request, target, failure)? else {
+            return Ok(());
+        };
+        let upstream = target.upstream();
+        let recoveries = self.recoveries.entry(upstream.clone()).or_default();
+        if *recoveries == MOST_RECOVERIES {
+            return Ok(());
+        }
+        *recoveries += 1;
+        let before = Decision::load(request, target)?;
+        let decision = Decision::after(before, means, request)?;
+        decision.store(request, target)?;
+        log::info(format!(
+            "`{upstream}` rejected thinking blocks, because {reason}; from now on in this conversation, {}",
+            decision.means.action()
+        ));
+        failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         Ok(())
     }
 }

@@ -7,9 +7,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use witgate_plugin::{Delta, Error, Event, Request, Response, StreamEvent, kv};
 
-use crate::drop_blocks::{Block, REDACTED, SIGNATURES};
+use crate::{
+    drop_blocks::{Block, REDACTED, SIGNATURES},
+    hash::hash,
+};
 
-/// Longer than a conversation pauses within a working day, short enough to bound the memory.
+/// Counted from the last use. Longer than a conversation pauses within a working day, short enough
+/// to bound the memory.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Remembers which upstream signed the block to which this `signature_delta` belongs.
@@ -43,14 +47,16 @@ pub(crate) fn foreign(request: &Request, upstream: &str) -> Result<BTreeSet<Bloc
         else {
             continue;
         };
-        match kv::get(&key(session.as_deref(), &signature))? {
-            Some(by) if by == upstream.as_bytes() => {
-                own.insert(block.message);
-            }
-            Some(_) => {
-                foreign.insert(block);
-            }
-            None => {}
+        let key = key(session.as_deref(), &signature);
+        let Some(by) = kv::get(&key)? else {
+            continue;
+        };
+        // A block that came back after it was forgotten would leave a gap in what is sent.
+        kv::set(&key, &by, REMEMBERED)?;
+        if by == upstream.as_bytes() {
+            own.insert(block.message);
+        } else {
+            foreign.insert(block);
         }
     }
     if !foreign.is_empty() {
@@ -69,12 +75,4 @@ fn key(session: Option<&str>, signature: &str) -> String {
         hash(signature),
         signature.len()
     )
-}
-
-/// FNV-1a. Collisions are no attack: they would only drop a thinking block of the client's own
-/// session.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
