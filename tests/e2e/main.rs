@@ -36,6 +36,7 @@ mod connections; // clients that send nothing, and clients that do not read
 mod operation; // signals, log, changes of the configuration
 mod signatures; // which upstream sees which thinking
 mod conversations; // signed thinking over long sessions
+mod recovery; // conversations whose thinking is rejected
 mod reload; // plugins are added, changed and removed under traffic
 mod guests; // plugins that misbehave
 mod contract; // what plugins may do, in the gateway and in the SDK's test kit

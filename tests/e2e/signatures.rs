@@ -221,10 +221,7 @@ fn a_rejected_signature_is_retried_once_without_thinking() {
         received[0].header("x-api-key"),
         received[1].header("x-api-key")
     );
-    gateway.line(&[
-        "signature-fallback",
-        "rejected thinking blocks",
-    ]);
+    gateway.line(&["signature-fallback", "rejected thinking blocks"]);
 }
 
 #[test]
