@@ -11,7 +11,7 @@ mod credential_cache; // credentials that are renewed
 mod command; // a credential from a program
 mod token; // a credential from a token server
 mod retry_after; // how long an upstream says to wait (pure)
-mod thread_affinity; // which account made which message
+mod affinity; // which account made which message
 
 use std::{
     sync::Arc,
@@ -32,7 +32,7 @@ pub(crate) use retry_after::retry_after;
 pub(crate) use token::Fetch;
 
 use availability::{Availability, Load};
-use thread_affinity::ThreadAffinity;
+use affinity::ThreadAffinity;
 
 /// The accounts of all upstreams.
 pub(crate) struct Accounts {
