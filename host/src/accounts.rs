@@ -11,9 +11,10 @@ mod credential_cache; // credentials that are renewed
 mod command; // a credential from a program
 mod token; // a credential from a token server
 mod retry_after; // how long an upstream says to wait (pure)
-mod affinity; // which account made which message
+mod affinity; // which account made what
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,14 +32,14 @@ use crate::{
 pub(crate) use retry_after::retry_after;
 pub(crate) use token::Fetch;
 
+use affinity::{Affinities, Affinity};
 use availability::{Availability, Load};
-use affinity::ThreadAffinity;
 
 /// The accounts of all upstreams.
 pub(crate) struct Accounts {
     /// By the upstream's index in the configuration.
     upstreams: Vec<UpstreamAccounts>,
-    threads: Arc<ThreadAffinity>,
+    affinities: Arc<Affinities>,
 }
 
 /// An upstream's accounts, in file order.
@@ -60,10 +61,48 @@ pub(crate) struct AccountQuery<'a> {
     pub(crate) upstream: usize,
     pub(crate) model: &'a str,
     pub(crate) session: Option<&'a str>,
-    /// The only account that may be used, because it made the message that the request continues.
+    /// The account that served the conversation so far.
+    pub(crate) current: Option<&'a AccountId>,
+    /// The only account that may be used, because it made what the request continues or refers to.
     pub(crate) only: Option<&'a AccountId>,
     /// Accounts that have failed in this exchange.
     pub(crate) avoid: &'a [AccountId],
+}
+
+/// What an account made, or serves.
+pub(crate) enum Made<'a> {
+    /// A message of a thread, by its id.
+    Message(&'a str),
+    /// The last response of a conversation at an upstream.
+    Conversation {
+        upstream: &'a UpstreamId,
+        conversation: &'a str,
+    },
+    /// An uploaded file, by its id.
+    File(&'a str),
+}
+
+impl Made<'_> {
+    fn key(&self) -> Cow<'_, str> {
+        match self {
+            Self::Message(id) | Self::File(id) => Cow::Borrowed(id),
+            // No name of an upstream has a slash.
+            Self::Conversation {
+                upstream,
+                conversation,
+            } => Cow::Owned(format!("{upstream}/{conversation}")),
+        }
+    }
+}
+
+impl Affinities {
+    fn of(&self, what: &Made<'_>) -> &Affinity {
+        match what {
+            Made::Message(_) => &self.messages,
+            Made::Conversation { .. } => &self.conversations,
+            Made::File(_) => &self.files,
+        }
+    }
 }
 
 /// The result of an [`AccountQuery`].
@@ -146,8 +185,8 @@ impl Accounts {
         };
         Self {
             upstreams: upstreams.into_iter().map(accounts).collect(),
-            threads: previous
-                .map(|all| Arc::clone(&all.threads))
+            affinities: previous
+                .map(|all| Arc::clone(&all.affinities))
                 .unwrap_or_default(),
         }
     }
@@ -168,12 +207,21 @@ impl Accounts {
             .map(|account| &account.config.name)
     }
 
+    /// The account of this name.
+    pub(crate) fn named(&self, upstream: usize, name: &AccountId) -> Option<&AccountId> {
+        Some(&self.find(upstream, name)?.config.name)
+    }
+
     /// The account for the next attempt at an upstream.
     ///
-    /// A session keeps its account for as long as the account is available, because the upstream's
-    /// prompt cache belongs to the account. Replicas of the gateway choose the same account without
-    /// communication, and adding or removing an account moves only its own share of the sessions.
-    /// Without a session the least busy account is picked, the first in the file among equals.
+    /// A conversation keeps the account that it has for as long as that is available, because the
+    /// upstream's prompt cache belongs to the account, and some thinking does. If it is not, an
+    /// account of the same organization is preferred.
+    ///
+    /// Otherwise the account follows from the session. Replicas of the gateway choose the same
+    /// account without communication, and adding or removing an account moves only its own share
+    /// of the sessions. Without a session the least busy account is picked, the first in the file
+    /// among equals.
     pub(crate) fn pick(&self, query: &AccountQuery<'_>, now: Instant) -> Selection {
         let suits = |account: &&Arc<Account>| {
             let name = &account.config.name;
@@ -188,6 +236,16 @@ impl Accounts {
                     soonest = Some(soonest.map_or(until, |soonest: Instant| soonest.min(until)));
                 }
             }
+        }
+        let current = query
+            .current
+            .and_then(|name| self.find(query.upstream, name));
+        if let Some(current) = current {
+            prefer(&mut available, |account| {
+                account.config.organization.is_some()
+                    && account.config.organization == current.config.organization
+            });
+            prefer(&mut available, |account| Arc::ptr_eq(account, current));
         }
         let chosen = match query.session {
             // A single account needs no hashing.
@@ -276,31 +334,59 @@ impl Accounts {
         }
     }
 
-    /// Remembers which account made a message.
-    pub(crate) fn remember_message(
+    /// Remembers which account made something, or served it last.
+    pub(crate) fn remember(
         &self,
-        message_id: &str,
+        what: &Made<'_>,
         upstream: usize,
         account: &AccountId,
         now: Instant,
     ) {
         if let Some(of_upstream) = self.upstreams.get(upstream) {
-            let name = of_upstream.name.clone();
-            self.threads
-                .remember_message(message_id, name, account.clone(), now);
+            let affinity = self.affinities.of(what);
+            affinity.remember(&what.key(), &of_upstream.name, account, now);
         }
     }
 
-    /// The account that made a message, if it is known and still configured.
-    pub(crate) fn account_of_message(
-        &self,
-        message_id: &str,
-        now: Instant,
-    ) -> Option<(usize, AccountId)> {
-        let (name, account) = self.threads.account_of_message(message_id, now)?;
+    /// The upstream and the account that made something, if they are known and still configured.
+    pub(crate) fn made(&self, what: &Made<'_>, now: Instant) -> Option<(usize, AccountId)> {
+        let (name, account) = self.affinities.of(what).account_of(&what.key(), now)?;
         let upstream = self.upstreams.iter().position(|of| of.name == name)?;
         self.find(upstream, &account)?;
         Some((upstream, account))
+    }
+
+    /// Whether any uploaded file is remembered.
+    pub(crate) fn know_files(&self) -> bool {
+        !self.affinities.files.is_empty()
+    }
+
+    /// Logs that a conversation goes on with an account of another organization than the one that
+    /// served it so far, if it had one.
+    pub(crate) fn warn_of_new_organization(
+        &self,
+        upstream: usize,
+        from: &AccountId,
+        to: &AccountId,
+        conversation: &str,
+    ) {
+        let find = |name| self.find(upstream, name);
+        let (Some(from), Some(to)) = (find(from), find(to)) else {
+            return;
+        };
+        let Some(left) = &from.config.organization else {
+            return;
+        };
+        if to.config.organization.as_ref() != Some(left) {
+            warn!(
+                upstream = %to.upstream,
+                account = %to.config.name,
+                previous_account = %from.config.name,
+                conversation,
+                "the conversation leaves the organization `{left}`: thinking of models that bind it \
+                 to the account is lost, and so are its prompt cache, files and containers"
+            );
+        }
     }
 
     /// Whether the upstream has accounts and all of them are on cooldown because of their
@@ -441,6 +527,13 @@ impl Access {
 impl Lease {
     pub(crate) fn account(&self) -> &AccountId {
         &self.account
+    }
+}
+
+/// Keeps only the accounts that are preferred, if there are any.
+fn prefer(accounts: &mut Vec<&Arc<Account>>, preferred: impl Fn(&Arc<Account>) -> bool) {
+    if accounts.iter().any(|account| preferred(account)) {
+        accounts.retain(|account| preferred(account));
     }
 }
 

@@ -275,6 +275,9 @@ impl Endpoint {
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) name: AccountId,
+    /// The organization at the upstream, by any name: accounts with the same one read each other's
+    /// thinking.
+    pub(crate) organization: Option<Arc<str>>,
     pub(crate) access: Access,
 }
 

@@ -10,6 +10,7 @@ mod respond; // the client's response, JSON or stream
 mod record; // what happened, for log and metrics
 mod causes; // why accounts are on cooldown
 mod snapshot; // configuration, plugins, upstreams and accounts of an exchange
+mod affinity; // what ties a request to an account
 mod thread; // message threads, which continue on one account
 mod collect; // events to a message (pure)
 mod expand; // a message to events (pure)

@@ -11,6 +11,7 @@ mod batches; // where the results of message batches are
 mod models; // `/v1/models`
 mod metrics; // `/metrics`
 mod cooldowns; // `/cooldowns`
+mod files; // the ids of files
 mod hops; // requests that come back
 mod respond; // responses and errors
 

@@ -714,10 +714,17 @@ fn an_account_that_is_left_costs_a_bound_model_its_thinking_once() {
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
         .start();
-    let mut session = Session::new(gateway.addr).model("claude-sonnet-5-5");
-    session.steps(20);
+    // Of sessions until one goes to the account that is busy later.
+    let (session, begun) = (0..64)
+        .find_map(|other| {
+            let mut session = Session::new(gateway.addr).model("claude-sonnet-5-5");
+            session.steps(1);
+            (upstream.last().key() == "sk-ada").then_some((session, other))
+        })
+        .expect("some session goes to the first account");
+    { session }.steps(19);
     assert_eq!(upstream.refusals(), Vec::<String>::new());
-    let outcomes = upstream.outcomes();
+    let outcomes = &upstream.outcomes()[begun..];
     let keys: Vec<&str> = outcomes.iter().map(|outcome| &*outcome.key).collect();
     assert_eq!(keys[..4], ["sk-ada"; 4]);
     assert_eq!(keys[4..], ["sk-bob"; 16]);

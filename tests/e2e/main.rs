@@ -25,6 +25,7 @@ mod cooldowns; // cooldowns of accounts
 mod retries; // what is retried, and where
 mod credentials; // token endpoints and commands
 mod threads; // threads stay where they began
+mod affinity; // conversations, containers and files stay at their account
 mod liveness; // keepalive pings and timeouts
 mod endings; // complete, or visibly truncated
 mod odd_responses; // what servers send that do not keep to the protocol

@@ -111,7 +111,7 @@ fn without_a_session_the_least_loaded_account_is_used_whatever_the_text() {
 }
 
 #[test]
-fn a_session_returns_to_its_account_only_after_the_cooldown() {
+fn an_account_is_not_used_during_its_cooldown() {
     let upstream = Upstream::with(|request| match request.key().as_str() {
         "sk-ada" => Answer::status(429).header("retry-after", "60"),
         _ => Answer::hello(request),

@@ -15,6 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn upstream(name: &str, accounts: &[(&str, &str)]) -> Upstream {
     let account = |(name, key): &(&str, &str)| config::Account {
         name: name.parse().unwrap(),
+        organization: None,
         access: Access::Key(Secret::new(*key)),
     };
     Upstream {
@@ -44,6 +45,7 @@ fn ask(session: Option<&str>) -> AccountQuery<'_> {
         upstream: 0,
         model: MODEL,
         session,
+        current: None,
         only: None,
         avoid: &[],
     }
@@ -123,12 +125,61 @@ fn a_session_keeps_its_account_however_busy_it_is() {
 }
 
 #[test]
-fn a_session_changes_accounts_during_a_cooldown_and_returns() {
+fn a_session_changes_accounts_during_a_cooldown_and_stays_there() {
     let (accounts, now) = (named(&["ada", "bob"]), Instant::now());
     let home = picked(&accounts, &ask(Some("s")), now);
     start_cooldown(&accounts, &home, MINUTE, now);
-    assert_ne!(picked(&accounts, &ask(Some("s")), now), home);
+    let other = picked(&accounts, &ask(Some("s")), now);
+    assert_ne!(other, home);
+    let other = id(&other);
+    let stays = AccountQuery {
+        current: Some(&other),
+        ..ask(Some("s"))
+    };
+    assert_eq!(picked(&accounts, &stays, now + MINUTE), other.as_str());
+    // As one of which nothing is remembered.
     assert_eq!(picked(&accounts, &ask(Some("s")), now + MINUTE), home);
+}
+
+#[test]
+fn a_conversation_prefers_its_account_and_then_its_organization() {
+    let now = Instant::now();
+    let mut up = upstream(
+        "up",
+        &[("ada", "a"), ("bob", "b"), ("cyd", "c"), ("dan", "d")],
+    );
+    for (at, organization) in [(0, "red"), (2, "red")] {
+        up.accounts[at].organization = Some(organization.into());
+    }
+    let accounts = accounts(vec![up], None);
+    let pick = |current: &str, session| {
+        let current = id(current);
+        let query = AccountQuery {
+            current: Some(&current),
+            ..ask(session)
+        };
+        picked(&accounts, &query, now)
+    };
+    let busy: Vec<_> = (0..8).map(|_| lease(&accounts, &ask(None), now)).collect();
+    drop(
+        busy.into_iter()
+            .filter(|lease| lease.account().as_str() != "cyd"),
+    );
+    assert_eq!(pick("cyd", None), "cyd", "however busy it is");
+    for session in (0..20).map(|n| format!("session-{n}")) {
+        assert_eq!(pick("bob", Some(&session)), "bob");
+    }
+    start_cooldown(&accounts, "cyd", MINUTE, now);
+    start_cooldown(&accounts, "bob", MINUTE, now);
+    for session in (0..20).map(|n| format!("session-{n}")) {
+        assert_eq!(pick("cyd", Some(&session)), "ada");
+    }
+    // Accounts without an organization have none in common.
+    let moved: std::collections::BTreeSet<String> = (0..20)
+        .map(|n| pick("bob", Some(&format!("session-{n}"))))
+        .collect();
+    assert_eq!(moved.len(), 2, "{moved:?}");
+    assert_eq!(pick("gone", None), "ada", "as without an account");
 }
 
 #[test]
@@ -382,15 +433,18 @@ fn the_account_of_a_message_is_known_after_a_reload() {
     let now = Instant::now();
     let up = || upstream("up", &[("ada", "a")]);
     let before = accounts(vec![up()], None);
-    before.remember_message("msg_1", 0, &id("ada"), now);
+    before.remember(&Made::Message("msg_1"), 0, &id("ada"), now);
     assert_eq!(
-        before.account_of_message("msg_1", now),
+        before.made(&Made::Message("msg_1"), now),
         Some((0, id("ada")))
     );
     let after = accounts(vec![upstream("other", &[]), up()], Some(&before));
-    assert_eq!(after.account_of_message("msg_1", now), Some((1, id("ada"))));
+    assert_eq!(
+        after.made(&Made::Message("msg_1"), now),
+        Some((1, id("ada")))
+    );
     let without = accounts(vec![upstream("up", &[])], Some(&after));
-    assert_eq!(without.account_of_message("msg_1", now), None);
+    assert_eq!(without.made(&Made::Message("msg_1"), now), None);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
 use crate::{ids::AccountId, secret::Secret};
 
 /// The keys of each table, which docs/configuration.md explains.
-pub(super) const ACCOUNT: &[&str] = &["name", "key", "command", "ttl", "oauth2"];
+pub(super) const ACCOUNT: &[&str] = &["name", "organization", "key", "command", "ttl", "oauth2"];
 pub(super) const OAUTH2: &[&str] = &[
     "token_url",
     "client_id",
@@ -28,6 +28,9 @@ pub(super) fn accounts(source: &Source<'_>, table: &Table<'_>) -> Vec<Account> {
     let accounts = table.tables("accounts", ACCOUNT, |table| {
         let name = account_name(&table, &mut names);
         let access = access(source, &table);
+        let organization = table.parsed("organization", "a name", |text| {
+            (!text.trim().is_empty()).then(|| text.into())
+        });
         if let Some(access) = &access {
             if accesses.contains(access) {
                 let what = "an earlier account has the same credential, so both share its limits";
@@ -37,6 +40,7 @@ pub(super) fn accounts(source: &Source<'_>, table: &Table<'_>) -> Vec<Account> {
         }
         Some(Account {
             name: name?,
+            organization,
             access: access?,
         })
     });

@@ -15,7 +15,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    accounts::Lease,
+    accounts::{Lease, Made},
     fault::Fault,
     ids::PluginId,
     message::{Request, RequestKind, Response, Target, keep_common},
@@ -103,7 +103,10 @@ impl Finished {
         let (run, record) = (self.run, self.record);
         match (self.end, target) {
             (AttemptEnd::Received(mut received), Some(target)) => {
-                remember_account(&self.snapshot, &self.request, &target, &received);
+                remember_message(&self.snapshot, &self.request, &target, &received);
+                if let Some(failover) = &self.failover {
+                    failover.remember_account();
+                }
                 let head = response_head(&mut received, &self.request, target, origin);
                 let answering = run.begin_response(head);
                 let lease = self.failover.and_then(Failover::into_lease);
@@ -169,7 +172,7 @@ async fn begin(
 }
 
 /// Remembers which account made the message, if it belongs to a message thread.
-fn remember_account(snapshot: &Snapshot, request: &Request, target: &Target, received: &Received) {
+fn remember_message(snapshot: &Snapshot, request: &Request, target: &Target, received: &Received) {
     if let Some(account) = &target.account
         && thread::Thread::of(request).is_some()
         && let Some(message) = thread::message_id(received)
@@ -177,7 +180,7 @@ fn remember_account(snapshot: &Snapshot, request: &Request, target: &Target, rec
         let now = std::time::Instant::now();
         snapshot
             .accounts
-            .remember_message(&message, target.index, account, now);
+            .remember(&Made::Message(&message), target.index, account, now);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Forwards the other routes below `/v1/`, such as files and batches, without plugins or retries.
 //!
 //! Files and batches belong to an account, so it is always the same one: the first account of the
-//! first upstream with Anthropic's dialect.
+//! first upstream with Anthropic's dialect. A file that was uploaded before the accounts changed is
+//! still looked for where it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,7 @@ use http::{
 use witgate_contract::limits;
 
 use crate::{
+    accounts::Made,
     exchange::{Answer, AttemptError, Ending, Record, Snapshot, keys_sent},
     fault::{Fault, Kind},
     ids::AccountId,
@@ -24,7 +26,7 @@ use crate::{
     upstream::{self, Credential, PassthroughRequest, Upstream},
 };
 
-use super::{batches, connection::body_fault};
+use super::{batches, connection::body_fault, files};
 
 /// The largest batch object or list of them, in bytes. A list has 1,000 of some 500 bytes.
 const LARGEST_BATCHES: usize = 16 << 20;
@@ -80,6 +82,9 @@ struct Route<'a> {
 
 impl<'a> Route<'a> {
     fn of(snapshot: &'a Snapshot, path: &str) -> Result<Self, Fault> {
+        if let Some(route) = files::id_in(path).and_then(|id| Self::of_file(snapshot, id)) {
+            return Ok(route);
+        }
         let mut upstreams = snapshot.upstreams.iter().enumerate();
         let first = upstreams.find(|(_, upstream)| *upstream.config.dialect == *ANTHROPIC);
         let (index, upstream) = first.ok_or_else(|| {
@@ -91,6 +96,16 @@ impl<'a> Route<'a> {
             index,
             upstream,
             account: snapshot.accounts.first(index),
+        })
+    }
+
+    /// To the account that holds a file, if that is known.
+    fn of_file(snapshot: &'a Snapshot, id: &str) -> Option<Self> {
+        let (index, account) = snapshot.accounts.made(&Made::File(id), Instant::now())?;
+        Some(Self {
+            index,
+            upstream: snapshot.upstreams.at(index)?,
+            account: snapshot.accounts.named(index, &account),
         })
     }
 
@@ -116,6 +131,7 @@ impl<'a> Route<'a> {
         } = forwarded;
         let path = parts.uri.path().to_owned();
         let has_body = parts.method != Method::HEAD;
+        let is_upload = files::is_upload(&parts.method, &path);
         let key = match self.account {
             Some(account) => {
                 let key = snapshot.accounts.credential(self.index, account).await;
@@ -140,6 +156,31 @@ impl<'a> Route<'a> {
         if has_body && is_json(&response.headers) && batches::are_at(&path) {
             return batch_objects(response, &gateway).await;
         }
+        if is_upload && is_json(&response.headers) {
+            return self.remember_file(snapshot, response).await;
+        }
+        Ok(response)
+    }
+
+    /// Remembers which account holds the file that was uploaded.
+    async fn remember_file(
+        &self,
+        snapshot: &Snapshot,
+        mut response: Response,
+    ) -> Result<Response, Fault> {
+        let (begun, more) = collect(response.body, files::LARGEST_UPLOADED).await?;
+        if let Some(account) = self.account
+            && let Some(id) = files::uploaded(&begun)
+        {
+            let now = Instant::now();
+            snapshot
+                .accounts
+                .remember(&Made::File(&id), self.index, account, now);
+        }
+        response.body = match more {
+            None => message::Body::Whole(begun),
+            Some(more) => message::Body::Stream(prepended(begun, more)),
+        };
         Ok(response)
     }
 

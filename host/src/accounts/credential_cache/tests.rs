@@ -109,6 +109,7 @@ fn upstream(access: Access) -> Upstream {
         auth: AuthStyle::Bearer,
         accounts: vec![config::Account {
             name: ada(),
+            organization: None,
             access,
         }],
         ..Upstream::plain("up".parse().unwrap(), "http://127.0.0.1:1")
@@ -164,6 +165,7 @@ fn cooldown(accounts: &Accounts) -> Option<Duration> {
         upstream: 0,
         model: "any",
         session: None,
+        current: None,
         only: None,
         avoid: &[],
     };

@@ -8,7 +8,7 @@ use std::{
 use witgate_contract::ErrorType;
 
 use crate::{
-    accounts::{AccountOutcome, AccountQuery, Accounts, Lease, Selection},
+    accounts::{AccountOutcome, AccountQuery, Accounts, Lease, Made, Selection},
     config::{Config, Destination},
     fault::{Blame, Fault, Kind},
     ids::AccountId,
@@ -18,6 +18,7 @@ use crate::{
 
 use crate::exchange::{
     Snapshot,
+    affinity::{self, Conversation},
     attempt::AttemptEnd,
     causes::{Cause, Causes},
     thread::Thread,
@@ -42,7 +43,7 @@ pub(in crate::exchange) struct Failover {
     unreachable: Vec<usize>,
     /// Targets, by index, whose upstream does not have their model.
     without_model: Vec<usize>,
-    /// The only account that may be used, because it made the message that the request continues.
+    /// The only account that may be used, because it made what the request continues or refers to.
     pinned: Option<AccountId>,
     /// Whether other accounts could serve the request if the client sent the whole conversation.
     whole_could_fail_over: bool,
@@ -50,6 +51,7 @@ pub(in crate::exchange) struct Failover {
     /// credit.
     reported: bool,
     session: Option<Arc<str>>,
+    conversation: Option<Conversation>,
     accounts: Arc<Accounts>,
     causes: Arc<Causes>,
     max_cooldown_wait: Duration,
@@ -131,14 +133,75 @@ impl Failover {
             whole_could_fail_over: false,
             reported: false,
             session: request.session.clone(),
+            conversation: None,
             accounts: Arc::clone(&snapshot.accounts),
             causes: Arc::clone(&snapshot.causes),
             max_cooldown_wait: snapshot.config.retry.max_cooldown_wait,
         };
+        if failover.choices() > 1 {
+            failover.conversation = Some(Conversation::of(request));
+            failover.pin_to_stored(request);
+        }
         if let Some(Thread::Continues(message)) = Thread::of(request) {
             failover.pin_to_message_account(&message)?;
         }
         Ok(failover)
+    }
+
+    /// Files, containers and the credit for a fallback are only known to the account at which they
+    /// were made. Where that is unknown, the upstream decides.
+    fn pin_to_stored(&mut self, request: &Request) {
+        let made = match affinity::needs_its_account(request) {
+            true => self
+                .targets
+                .iter()
+                .find_map(|target| self.current(target).map(|account| (target.index, account))),
+            false => None,
+        };
+        let made = made.or_else(|| {
+            let now = Instant::now();
+            let files = affinity::file_ids(request, &self.accounts);
+            let made = files.iter();
+            let mut made = made.filter_map(|id| self.accounts.made(&Made::File(id), now));
+            made.find(|(upstream, _)| self.targets.iter().any(|to| to.index == *upstream))
+        });
+        if let Some((upstream, account)) = made {
+            self.targets.retain(|to| to.index == upstream);
+            self.pinned = Some(account);
+        }
+    }
+
+    /// The account that served the conversation at this target so far.
+    fn current(&self, target: &Target) -> Option<AccountId> {
+        let conversation = self.conversation.as_ref()?;
+        if !conversation.may_continue {
+            return None;
+        }
+        let what = conversation.at(target);
+        let (_, account) = self.accounts.made(&what, Instant::now())?;
+        Some(account)
+    }
+
+    /// Remembers that the current account serves the conversation.
+    pub(in crate::exchange) fn remember_account(&self) {
+        let target = self.target();
+        let (Some(conversation), Some(account)) = (&self.conversation, &target.account) else {
+            return;
+        };
+        if !conversation.is_served {
+            return;
+        }
+        if let Some(before) = self.current(target).filter(|before| before != account) {
+            self.accounts.warn_of_new_organization(
+                target.index,
+                &before,
+                account,
+                &conversation.id,
+            );
+        }
+        let what = conversation.at(target);
+        self.accounts
+            .remember(&what, target.index, account, Instant::now());
     }
 
     /// The target of the current attempt.
@@ -344,10 +407,12 @@ impl Failover {
         now: Instant,
     ) -> Selection {
         let target = &self.targets[at];
+        let current = self.current(target);
         let query = AccountQuery {
             upstream: target.index,
             model: &target.model,
             session: self.session.as_deref(),
+            current: current.as_ref(),
             only,
             avoid,
         };
@@ -366,7 +431,7 @@ impl Failover {
         let supporting = self.targets.iter().filter(|target| supports(target));
         let choices: usize = supporting.map(accounts).sum();
         self.whole_could_fail_over = choices > 1 || !self.targets.iter().all(supports);
-        match self.accounts.account_of_message(message, Instant::now()) {
+        match self.accounts.made(&Made::Message(message), Instant::now()) {
             Some((upstream, account)) if self.targets.iter().any(|to| to.index == upstream) => {
                 self.targets.retain(|to| to.index == upstream);
                 self.pinned = Some(account);
