@@ -152,11 +152,12 @@ fn a_conversation_prefers_its_account_and_then_its_organization() {
         up.accounts[at].organization = Some(organization.into());
     }
     let accounts = accounts(vec![up], None);
-    let pick = |current: &str, session| {
+    let pick = |current: &str, session: Option<&str>| {
         let current = id(current);
         let query = AccountQuery {
             current: Some(&current),
-            ..ask(session)
+            session,
+            ..ask(None)
         };
         picked(&accounts, &query, now)
     };
