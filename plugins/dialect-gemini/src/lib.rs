@@ -110,6 +110,7 @@ impl DialectGemini {
         let learned = Learned::recall(&upstream, &model)?;
         let to = Destination {
             model: Model::named(&model),
+            name: &model,
             path: &path,
             vertex: learned.vertex || self.settings.is_vertex(&upstream),
             learned: &learned,

@@ -39,6 +39,8 @@ pub(crate) struct Translated {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination<'a> {
     pub(crate) model: Model,
+    /// The name of the model, as the route has it.
+    pub(crate) name: &'a str,
     /// The model as in the path: `models/gemini-2.5-flash`.
     pub(crate) path: &'a str,
     pub(crate) vertex: bool,
@@ -90,9 +92,9 @@ pub(crate) fn message(
     let searches = offered.searches;
     body.tools = offered.tools;
     body.safety_settings = settings
-        .safety
-        .iter()
-        .flat_map(|threshold| of_all_categories(threshold))
+        .safety(to.name)
+        .into_iter()
+        .flat_map(of_all_categories)
         .collect();
     body.generation_config = Some(generation(asked, to, settings, &mut dropped)?);
     Ok(Translated {
@@ -242,7 +244,9 @@ fn max_output(
     dropped: &mut Dropped,
 ) -> Option<u64> {
     let wanted = asked.max_tokens.as_ref()?.as_u64()?;
-    let known = settings.max_output_tokens.or(to.model.most_output());
+    let known = settings
+        .max_output_tokens(to.name)
+        .or(to.model.most_output());
     let most = [known, to.learned.most_output]
         .into_iter()
         .flatten()

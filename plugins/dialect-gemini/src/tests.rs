@@ -29,7 +29,12 @@ fn the_plugin_is_called_for_every_kind_of_request() {
 
 #[test]
 fn invalid_settings_are_rejected() {
-    for settings in [json!({ "vertx": [] }), json!({ "safety": "NEVER" })] {
+    for settings in [
+        json!({ "vertx": [] }),
+        json!({ "safety": "NEVER" }),
+        json!({ "models": { "*": { "safety": "NEVER" } } }),
+        json!({ "models": { "*": { "vertex": [] } } }),
+    ] {
         let mut exchange = Gemini::new("{}").settings(settings);
         assert!(exchange.describe().is_err());
     }
@@ -39,6 +44,31 @@ fn invalid_settings_are_rejected() {
             .describe()
             .is_ok()
     );
+}
+
+#[test]
+fn settings_for_a_model_override_those_for_all_models() {
+    for (model, most, threshold) in [
+        ("gemini-2.5-pro", 60_000, "BLOCK_NONE"),
+        ("gemini-2.5-flash-image", 32_768, "BLOCK_NONE"),
+        ("gemini-2.5-flash-image-preview", 8_192, "OFF"),
+    ] {
+        let body = json!({ "model": model, "max_tokens": 64_000, "messages": [
+            { "role": "user", "content": "hi" },
+        ]});
+        let mut exchange = Gemini::new(body).dialect("gemini").settings(json!({
+            "max_output_tokens": 60_000,
+            "safety": "BLOCK_NONE",
+            "models": {
+                "*-image-preview": { "max_output_tokens": 8_192, "safety": "OFF" },
+                "*-image*": { "max_output_tokens": 32_768 },
+            },
+        }));
+        exchange.on_attempt().unwrap();
+        let sent: Value = serde_json::from_str(&exchange.body()).unwrap();
+        assert_eq!(sent["generationConfig"]["maxOutputTokens"], most, "{model}");
+        assert_eq!(sent["safetySettings"][0]["threshold"], threshold, "{model}");
+    }
 }
 
 #[test]

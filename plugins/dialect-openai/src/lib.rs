@@ -6,7 +6,6 @@
 
 mod answer;
 mod failure;
-mod glob;
 mod ids;
 mod models;
 mod names;

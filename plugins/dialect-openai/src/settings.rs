@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use witgate_plugin::{Error, dialect::OverflowWordings};
-
-use crate::glob;
+use witgate_plugin::{ByModel, Error, dialect::OverflowWordings};
 
 /// The effective settings for one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +125,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, Default)]
 struct Scope {
     all: Overrides,
-    /// By pattern, the shortest first: a longer one is more special and applies last.
-    models: Vec<(String, Overrides)>,
+    models: ByModel<Overrides>,
 }
 
 /// Settings as written by the operator, for all upstreams or for one.
@@ -179,10 +176,8 @@ impl Settings {
         for scope in scopes() {
             options.apply(&scope.all);
         }
-        for (pattern, overrides) in scopes().flat_map(|scope| &scope.models) {
-            if glob::matches(pattern, model) {
-                options.apply(overrides);
-            }
+        for overrides in scopes().flat_map(|scope| scope.models.of(model)) {
+            options.apply(overrides);
         }
         options
     }
@@ -200,11 +195,10 @@ impl Scope {
             Ok((pattern, overrides))
         };
         let models = models.unwrap_or_default().into_iter().map(read);
-        let mut models: Vec<_> = models.collect::<Result<_, Error>>()?;
-        models.sort_by_key(|(pattern, _)| pattern.len());
+        let models: BTreeMap<_, _> = models.collect::<Result<_, Error>>()?;
         Ok(Self {
             all: check(settings, place)?,
-            models,
+            models: models.into(),
         })
     }
 }

@@ -90,7 +90,7 @@ pub use crate::{
     outline::Outline,
     request::{Request, Target},
     response::{Event, EventVerdict, Response},
-    settings::NoSettings,
+    settings::{ByModel, NoSettings},
     text::{Text, TextPosition},
     typed::{ContentBlock, Delta, MessageStart, Stop, StreamError, StreamEvent},
     verdict::{Answer, Refusal, Verdict},

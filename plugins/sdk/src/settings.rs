@@ -1,8 +1,54 @@
 //! The plugin's own settings, read once per instance.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::error::Error;
+
+/// Settings for some models, by patterns for their names: `*` matches any text.
+///
+/// ```
+/// use witgate_plugin::{ByModel, serde_json};
+///
+/// let limits: ByModel<u64> = serde_json::from_str(r#"{"qwen3-coder*":2,"qwen*":1}"#)?;
+/// // The longest pattern is the most special, and applies last.
+/// assert_eq!(limits.of("qwen3-coder-next").copied().collect::<Vec<_>>(), [1, 2]);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(from = "BTreeMap<String, T>")]
+pub struct ByModel<T>(Vec<(String, T)>);
+
+impl<T> ByModel<T> {
+    /// Returns the settings of all patterns that match a model's whole name, the most special last.
+    pub fn of(&self, model: &str) -> impl Iterator<Item = &T> {
+        let matching = self
+            .0
+            .iter()
+            .filter(move |(pattern, _)| matches(pattern, model));
+        matching.map(|(_, settings)| settings)
+    }
+
+    /// Returns the settings of all patterns.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|(_, settings)| settings)
+    }
+}
+
+impl<T> From<BTreeMap<String, T>> for ByModel<T> {
+    fn from(settings: BTreeMap<String, T>) -> Self {
+        let mut settings: Vec<_> = settings.into_iter().collect();
+        settings.sort_by_key(|(pattern, _)| pattern.len());
+        Self(settings)
+    }
+}
+
+impl<T> Default for ByModel<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 /// The settings of a plugin that has none: any key in the configuration is an error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -18,9 +64,57 @@ pub(crate) fn read<T: DeserializeOwned + Default>(text: &str) -> Result<T, Error
     serde_json::from_str(text).map_err(|error| Error::from(error).context("settings"))
 }
 
+/// Whether a pattern matches a whole name.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut name) = name.strip_prefix(start) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return name.ends_with(part);
+        }
+        // The earliest place leaves the most for what follows.
+        match name.find(part) {
+            Some(at) => name = &name[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_matches_any_text_and_everything_else_itself() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*", "qwen3"),
+            ("qwen3", "qwen3"),
+            ("qwen*", "qwen3-coder"),
+            ("*-thinking", "qwen3-thinking"),
+            ("vendor/*-thinking*", "vendor/m-thinking-2507"),
+            ("*a*a", "aa"),
+            ("a**b", "ab"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("", "a"),
+            ("qwen", "qwen3"),
+            ("qwen*", "Qwen3"),
+            ("*-thinking", "qwen3-thinking-2507"),
+            ("a*a", "a"),
+            ("[ab]", "a"),
+        ] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
 
     #[test]
     fn a_plugin_without_settings_rejects_any() {
