@@ -86,7 +86,7 @@ pub(crate) fn message(
         ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, outline, to.model, &mut dropped)?;
+    let offered = tools::offered(asked, outline, to, &mut dropped)?;
     let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tool_config = tools::config(asked, &offered, &mut dropped);
     let searches = offered.searches;
@@ -114,7 +114,7 @@ pub(crate) fn count(
         ..Dropped::default()
     };
     let asked = &*asked;
-    let offered = tools::offered(asked, outline, to.model, &mut dropped)?;
+    let offered = tools::offered(asked, outline, to, &mut dropped)?;
     let mut body = prompt(asked, outline, to, &mut dropped)?;
     body.tools = offered.tools;
     if to.vertex {

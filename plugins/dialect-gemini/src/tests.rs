@@ -537,7 +537,7 @@ fn a_web_search_alone_is_a_search_with_google() {
         .filter(|kind| !kind.is_null())
         .collect();
     assert_eq!(kinds, ["text", "server_tool_use", "web_search_tool_result"]);
-    assert_eq!(exchange.notes(), [""; 0]);
+    assert_eq!(exchange.notes(), ["left out: web_search.max_uses"]);
 
     let beside = json!([search, { "name": "ls", "input_schema": {} }]);
     let mut exchange = Gemini::new(body(beside)).dialect("gemini");
@@ -546,4 +546,56 @@ fn a_web_search_alone_is_a_search_with_google() {
         refusal["message"],
         "capability_rejected: web_search_20250305"
     );
+}
+
+#[test]
+fn limits_of_a_web_search_are_translated_or_noted() {
+    let search = |limit: &str, domains: Value| json!({ "type": "web_search_20250305", "name": "web_search", limit: domains });
+    let blocked = "blocked_domains";
+    let one = json!({ "excludeDomains": ["a.example"] });
+    for (vertex, limit, domains, sent, note) in [
+        (true, blocked, json!(["a.example"]), &one, None),
+        (true, blocked, json!([]), &json!({}), None),
+        (
+            true,
+            blocked,
+            json!(["a.example", "b.example/c"]),
+            &one,
+            Some(blocked),
+        ),
+        (
+            false,
+            blocked,
+            json!(["a.example"]),
+            &json!({}),
+            Some(blocked),
+        ),
+        (
+            true,
+            "allowed_domains",
+            json!(["a.example"]),
+            &json!({}),
+            Some("allowed_domains"),
+        ),
+        (
+            false,
+            "allowed_domains",
+            json!(["a.example"]),
+            &json!({}),
+            Some("allowed_domains"),
+        ),
+    ] {
+        let body = json!({ "model": "gemini-3.1-pro-preview", "max_tokens": 5,
+            "tools": [search(limit, domains)],
+            "messages": [{ "role": "user", "content": "rust 2.0" }] });
+        let mut exchange = Gemini::new(body).upstream("google").dialect("gemini");
+        if vertex {
+            exchange = exchange.settings(json!({ "vertex": ["google"] }));
+        }
+        exchange.on_attempt().unwrap();
+        let body: Value = exchange.body().parse().unwrap();
+        assert_eq!(&body["tools"][0]["googleSearch"], sent, "{vertex} {limit}");
+        let note = note.map(|name| format!("left out: web_search.{name}"));
+        assert_eq!(exchange.notes(), Vec::from_iter(note), "{vertex} {limit}");
+    }
 }

@@ -14,7 +14,7 @@ mod tools;
 
 use witgate_plugin::{
     Outline, Refusal,
-    dialect::{Block, ClientRequest},
+    dialect::{Block, ClientRequest, ToolDef},
 };
 
 use crate::{
@@ -62,13 +62,18 @@ pub(crate) fn translate(
     let mut names = Names::default();
     let mut dropped = Dropped::default();
     if wanted.breakpoints && !wanted.capabilities.without("cache_control") {
-        for kind in ["text", "image", "document", "tool_result"] {
+        for kind in ["text", "image", "document", "tool_result", "tools"] {
             asked.dropped.remove(&format!("{kind}.cache_control"));
         }
     } else {
         asked.system_breakpoint = None;
         for message in &mut asked.messages {
             message.breakpoint = None;
+        }
+        for tool in &mut asked.tools {
+            if let ToolDef::Tool(tool) = tool {
+                tool.breakpoint = None;
+            }
         }
     }
     dropped.left_out.extend(std::mem::take(&mut asked.dropped));
@@ -130,6 +135,8 @@ pub(crate) fn translate(
         tools: has_tools,
         effort: body.reasoning_effort,
         stops: body.stop.len(),
+        breakpoints: spoken.used.breakpoints
+            || body.tools.iter().any(|tool| tool.cache_control.is_some()),
         ..spoken.used
     };
     Ok(Translated {

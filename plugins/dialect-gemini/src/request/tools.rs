@@ -1,17 +1,16 @@
 //! Translates the tools and the tool choice.
 
 use witgate_plugin::{
-    Outline, Refusal,
+    Outline, Refusal, Value,
     dialect::{self, ClientRequest, ToolChoice, ToolDef},
 };
 
 use super::{
-    deferred, rejected,
+    Destination, deferred, rejected,
     wire::{FunctionCallingConfig, FunctionDeclaration, GoogleSearch, Tool, ToolConfig},
 };
 use crate::{
     dropped::Dropped,
-    model::Model,
     names,
     names::Names,
     schema::{self, Budget},
@@ -30,11 +29,11 @@ pub(super) struct Declared<'a> {
 }
 
 impl<'a> Declared<'a> {
-    fn search() -> Self {
+    fn search(exclude_domains: Vec<&'a str>) -> Self {
         Self {
             tools: vec![Tool {
                 function_declarations: Vec::new(),
-                google_search: Some(GoogleSearch {}),
+                google_search: Some(GoogleSearch { exclude_domains }),
             }],
             searches: true,
             ..Self::default()
@@ -70,11 +69,11 @@ impl<'a> Declared<'a> {
 pub(super) fn offered<'a>(
     asked: &'a ClientRequest,
     outline: &Outline,
-    model: Model,
+    to: Destination<'_>,
     dropped: &mut Dropped,
 ) -> Result<Declared<'a>, Refusal> {
-    if model.searches() && is_search(asked) {
-        return Ok(Declared::search());
+    if to.model.searches() && is_search(asked) {
+        return Ok(Declared::search(excluded(asked, to.vertex, dropped)));
     }
     let only_servers = asked
         .tools
@@ -90,7 +89,7 @@ pub(super) fn offered<'a>(
                 dropped.left_out.add("deferred tools");
             }
             ToolDef::Tool(tool) => functions.extend(declared.function(tool, &mut budget, dropped)),
-            ToolDef::Server { kind, name } => {
+            ToolDef::Server { kind, name, .. } => {
                 let forced =
                     matches!(&asked.tool_choice, ToolChoice::Tool(forced) if forced == name);
                 if only_servers || forced {
@@ -113,6 +112,26 @@ pub(super) fn offered<'a>(
 fn is_search(asked: &ClientRequest) -> bool {
     let is_search = |tool: &ToolDef| matches!(tool, ToolDef::Server { kind, .. } if kind.starts_with("web_search"));
     !asked.tools.is_empty() && asked.tools.iter().all(is_search)
+}
+
+/// The domains that the web search excludes. All other limits of the search are counted as left
+/// out: Google has no such limits, and only Vertex excludes domains, whole ones without a path.
+fn excluded<'a>(asked: &'a ClientRequest, vertex: bool, dropped: &mut Dropped) -> Vec<&'a str> {
+    let settings = asked.tools.iter().filter_map(|tool| match tool {
+        ToolDef::Server { settings, .. } => Some(settings),
+        ToolDef::Tool(_) => None,
+    });
+    let mut excluded = Vec::new();
+    for (name, value) in settings.flatten() {
+        let domains = value.as_array().filter(|_| name == "blocked_domains");
+        let domains = domains.into_iter().flatten().filter_map(Value::as_str);
+        let domains: Vec<_> = domains.filter(|domain| !domain.contains('/')).collect();
+        if !vertex || value.as_array().map(Vec::len) != Some(domains.len()) {
+            dropped.left_out.add(format!("web_search.{name}"));
+        }
+        excluded.extend(domains.into_iter().filter(|_| vertex));
+    }
+    excluded
 }
 
 pub(super) fn config(

@@ -116,11 +116,16 @@ pub(super) struct Tool<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) function_declarations: Vec<FunctionDeclaration<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) google_search: Option<GoogleSearch>,
+    pub(super) google_search: Option<GoogleSearch<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct GoogleSearch {}
+#[serde(rename_all = "camelCase")]
+pub(super) struct GoogleSearch<'a> {
+    /// Only Vertex knows it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) exclude_domains: Vec<&'a str>,
+}
 
 #[derive(Debug, Serialize)]
 pub(super) struct FunctionDeclaration<'a> {

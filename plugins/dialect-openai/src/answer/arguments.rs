@@ -411,6 +411,7 @@ mod tests {
                 schema: schema.clone(),
                 strict: None,
                 deferred: false,
+                breakpoint: None,
             })
         };
         let plain = json!({ "type": "object", "properties": { "path": { "type": "string" } } });

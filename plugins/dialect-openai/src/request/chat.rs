@@ -202,6 +202,9 @@ pub(crate) enum Function {
 pub(crate) struct Tool {
     pub(crate) r#type: Function,
     pub(crate) function: Definition,
+    /// The cache breakpoint, as OpenRouter and LiteLLM define it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_control: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]

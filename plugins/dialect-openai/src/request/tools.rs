@@ -91,9 +91,10 @@ fn tools(
                         parameters,
                         strict,
                     },
+                    cache_control: tool.breakpoint,
                 });
             }
-            ToolDef::Server { kind, name } => {
+            ToolDef::Server { kind, name, .. } => {
                 let forced = matches!(choice, ToolChoice::Tool(wanted) if *wanted == name);
                 if forced || !any_own {
                     return Err(rejected(&kind));

@@ -437,7 +437,10 @@ fn cache_breakpoints_go_along_where_the_upstream_takes_them() {
     messages[2]["content"][0]["cache_control"] = mark.clone();
     let body = with(
         ask(&messages),
-        json!({ "system": [{ "type": "text", "text": "Be" }, text("brief.")] }),
+        json!({
+            "system": [{ "type": "text", "text": "Be" }, text("brief.")],
+            "tools": [{ "name": "Read", "input_schema": { "type": "object", "properties": {} }, "cache_control": mark }],
+        }),
     );
     let marked = |text: &str| json!([{ "type": "text", "text": text, "cache_control": mark }]);
     let (first, second, exchange) = retried(
@@ -445,13 +448,14 @@ fn cache_breakpoints_go_along_where_the_upstream_takes_them() {
         400,
         "messages.0.content.0.cache_control: Extra inputs are not permitted",
     );
+    assert_eq!(first["tools"][0]["cache_control"], mark);
     assert_eq!(first["messages"][0]["content"], marked("Be\n\nbrief."));
     assert_eq!(first["messages"][1]["content"], marked("Read a."));
     assert_eq!(first["messages"][3]["content"], marked("a"));
     assert!(!second.to_string().contains("cache_control"), "{second}");
     assert_eq!(
         exchange.notes(),
-        ["left out: text.cache_control(2), tool_result.cache_control"]
+        ["left out: text.cache_control(2), tool_result.cache_control, tools.cache_control"]
     );
 
     let mut lacking = super::exchange(&body).lacks("cache_control");

@@ -82,8 +82,13 @@ impl Fields {
 
     /// The names of the members that were not taken. `null` counts as missing.
     pub(super) fn remaining(self) -> impl Iterator<Item = String> {
-        let present = |(key, value): (String, Value)| (!value.is_null()).then_some(key);
-        self.map.into_iter().filter_map(present)
+        self.rest().into_iter().map(|(key, _)| key)
+    }
+
+    /// The members that were not taken. `null` counts as missing.
+    pub(super) fn rest(mut self) -> Map<String, Value> {
+        self.map.retain(|_, value| !value.is_null());
+        self.map
     }
 }
 

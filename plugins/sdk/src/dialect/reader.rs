@@ -210,7 +210,16 @@ impl Reader {
             let kind = fields.text("type")?.unwrap_or_else(|| "custom".to_owned());
             let name = fields.must_text("name")?;
             if kind != "custom" {
-                return Ok(ToolDef::Server { kind, name });
+                let settings = fields.rest();
+                return Ok(ToolDef::Server {
+                    kind,
+                    name,
+                    settings,
+                });
+            }
+            let breakpoint = fields.take("cache_control");
+            if breakpoint.is_some() {
+                self.dropped.add("tools.cache_control");
             }
             let tool = Tool {
                 name,
@@ -220,6 +229,7 @@ impl Reader {
                     .ok_or_else(|| missing(&fields.location("input_schema")))?,
                 strict: fields.flag("strict")?,
                 deferred: fields.flag("defer_loading")?.unwrap_or_default(),
+                breakpoint,
             };
             self.close("tools", fields);
             Ok(ToolDef::Tool(tool))
@@ -360,7 +370,8 @@ mod tests {
         let request = parse(json!({
             "tools": [
                 { "name": "ls", "description": "lists", "input_schema": {}, "defer_loading": true },
-                { "type": "web_search_20250305", "name": "web_search", "max_uses": 3 },
+                { "type": "web_search_20250305", "name": "web_search", "max_uses": 3, "user_location": null },
+                { "name": "cat", "input_schema": {}, "cache_control": { "type": "ephemeral" } },
             ],
             "tool_choice": { "type": "tool", "name": "ls", "disable_parallel_tool_use": true },
             "messages": [
@@ -370,7 +381,15 @@ mod tests {
             ],
         }));
         assert!(matches!(&request.tools[0], ToolDef::Tool(tool) if tool.deferred));
-        assert!(matches!(&request.tools[1], ToolDef::Server { name, .. } if name == "web_search"));
+        let ToolDef::Server { name, settings, .. } = &request.tools[1] else {
+            panic!("{request:?}");
+        };
+        assert_eq!(name, "web_search");
+        assert_eq!(Value::from(settings.clone()), json!({ "max_uses": 3 }));
+        let mark = Some(json!({ "type": "ephemeral" }));
+        assert!(matches!(&request.tools[2], ToolDef::Tool(tool) if tool.breakpoint == mark));
+        let line = "left out: tools.cache_control";
+        assert_eq!(request.dropped.line().as_deref(), Some(line));
         assert_eq!(request.tool_choice, ToolChoice::Tool("ls".to_owned()));
         assert!(!request.parallel_tools);
         let [Block::ToolUse(call)] = &request.messages[0].content[..] else {

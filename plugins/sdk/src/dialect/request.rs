@@ -1,6 +1,6 @@
 //! The request of an Anthropic client, as typed blocks.
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::dialect::DroppedFields;
 
@@ -168,6 +168,9 @@ pub enum ToolDef {
         kind: String,
         /// Its `name`: `web_search`.
         name: String,
+        /// Its other members, such as `allowed_domains`. A dialect that leaves out the tool itself
+        /// reports the tool; one that sends it reports what it does not translate of them.
+        settings: Map<String, Value>,
     },
 }
 
@@ -184,6 +187,8 @@ pub struct Tool {
     pub strict: Option<bool>,
     /// Whether the model sees the tool only after a search has found it.
     pub deferred: bool,
+    /// Its `cache_control`, for protocols that have cache breakpoints.
+    pub breakpoint: Option<Value>,
 }
 
 /// How tools may be used.
