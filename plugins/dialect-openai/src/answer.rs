@@ -59,6 +59,8 @@ pub(crate) struct Context<'a> {
     pub(crate) schemas: &'a Schemas,
     pub(crate) stop_sequences: &'a [String],
     pub(crate) hides_thinking: bool,
+    /// Whether a thinking block without a text is no surprise for the client.
+    pub(crate) asks_thinking: bool,
 }
 
 /// The translation of one response, chunk by chunk.
@@ -82,10 +84,12 @@ pub(crate) struct Answer {
     has_thought: bool,
     /// What the upstream wants back with the message, for the id of the next call.
     state: Map<String, Value>,
+    /// The part of it that is in a signature, because no call may follow.
+    signed: Map<String, Value>,
     any_state: bool,
     /// The client's ids of the calls so far.
     issued: Vec<String>,
-    /// What must be stored, by the id of its call.
+    /// What must be stored, by the id of its call or the signature.
     stored: Vec<(String, Vec<u8>)>,
     /// The upstream's id for this response, and its creation time.
     id: [String; 2],
@@ -152,7 +156,7 @@ impl Answer {
         self.failed.take()
     }
 
-    /// What must be stored under the ids of calls. Returned only once.
+    /// What must be stored under ids and signatures. Returned only once.
     pub(crate) fn stored(&mut self) -> Vec<(String, Vec<u8>)> {
         std::mem::take(&mut self.stored)
     }
@@ -377,6 +381,10 @@ impl Answer {
                 self.blank = Some((kind, all.into_owned()));
                 return;
             }
+            self.begin(context);
+            if kind == Kind::Text {
+                self.sign(context);
+            }
             self.open = Some(kind);
         }
         self.begin(context);
@@ -386,6 +394,46 @@ impl Answer {
             Kind::Thinking if context.hides_thinking => {}
             Kind::Thinking => self.writer.thinking(&all),
         }
+    }
+
+    /// Signs the thinking before a text with what the upstream wants back with the message, because
+    /// there may be no call whose id could carry it.
+    ///
+    /// Without thinking, an empty block is signed, but only before the first block and if the
+    /// client asked for thinking: many clients read the first or the last block as the result.
+    fn sign(&mut self, context: &Context<'_>) {
+        let is_open = self.open == Some(Kind::Thinking) && !context.hides_thinking;
+        let may_open = context.asks_thinking && !self.writer.has_content();
+        if (is_open || may_open) && self.unsigned().next().is_some() {
+            let client = context.ids.signature(self.state.clone());
+            self.signed = self.state.clone();
+            self.writer.signature(&client.id);
+            let stored = client.stored.map(|stored| (client.id, stored));
+            self.stored.extend(stored);
+        }
+    }
+
+    /// The names of what the upstream wants back with the message and no signature carries. What
+    /// is not opaque, such as the text of its thinking, is not wanted back without a call.
+    fn unsigned(&self) -> impl Iterator<Item = &String> {
+        let unsigned = self.state.iter().filter(|(name, value)| {
+            state::is_opaque(name, value) && self.signed.get(*name) != Some(value)
+        });
+        unsigned.map(|(name, _)| name)
+    }
+
+    /// What the upstream wants back and nothing carries, for the record.
+    fn lost(&self) -> Vec<String> {
+        if self.calls.any_begun() {
+            let late = self.state.keys();
+            return late
+                .map(|name| format!("{name} after the last tool call"))
+                .collect();
+        }
+        let unsigned = self.unsigned();
+        unsigned
+            .map(|name| format!("{name} of a message without a tool call"))
+            .collect()
     }
 
     /// Writes the text that was received during a call that has ended.
@@ -517,11 +565,8 @@ impl Answer {
         if self.calls.late() {
             self.left_out.add("arguments after the end of a tool call");
         }
-        if self.calls.any_begun() {
-            for name in self.state.keys() {
-                self.left_out
-                    .add(format!("{name} after the last tool call"));
-            }
+        for lost in self.lost() {
+            self.left_out.add(lost);
         }
         let (reason, matched) = self.stop_reason();
         self.writer

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use witgate_plugin::dialect::{Block, Message, ToolUse};
 
 use crate::{
+    LONGEST,
     names::{hash, is_plain},
     state,
 };
@@ -25,6 +26,9 @@ const SHORTEST_UNIQUE_ID: usize = 12;
 /// The longest id for a client. Clients use ids as file names, which have at most 255 bytes.
 const LONGEST_CLIENT_ID: usize = 240;
 
+/// The longest signature for a client: what reaches the plugin whole when it comes back.
+const LONGEST_SIGNATURE: usize = LONGEST as usize;
+
 /// The longest of the upstream's ids that is in the client's id although the state is not.
 const LONGEST_KEPT: usize = 100;
 
@@ -34,7 +38,7 @@ const ENCODED: &str = "wg_";
 /// The signature that Google documents for calls whose own signature is lost.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
-/// What a client's id contains.
+/// What a client's id or signature contains.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Carried {
@@ -69,7 +73,7 @@ pub(crate) struct State {
     pub(crate) message: Map<String, Value>,
 }
 
-/// An id for the client.
+/// An id or a signature for the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ClientId {
     pub(crate) id: String,
@@ -88,7 +92,7 @@ pub(crate) struct CallIds {
 }
 
 impl CallIds {
-    /// Reads the ids of a conversation's calls. `recall` reads the store.
+    /// Reads the ids of a conversation's calls, and the signatures. `recall` reads the store.
     pub(crate) fn read<E>(
         messages: &[Message],
         upstream: &str,
@@ -98,18 +102,18 @@ impl CallIds {
             upstream: format!("{:08x}", hash(&[upstream]) >> 32),
             ..Self::default()
         };
-        for call in messages.iter().flat_map(calls) {
-            if let Some(mut carried) = decode(&call.id) {
+        for id in messages.iter().flat_map(carriers) {
+            if let Some(mut carried) = decode(id) {
                 if carried.stored {
-                    ids.recall(&mut carried, recall(&call.id)?);
+                    ids.recall(&mut carried, recall(id)?);
                 }
                 carried.state = match carried.upstream == ids.upstream {
                     true => carried.state.allowed(),
                     false => State::default(),
                 };
-                ids.carried.insert(call.id.clone(), carried);
+                ids.carried.insert(id.to_owned(), carried);
             }
-            ids.used.insert(call.id.clone());
+            ids.used.insert(id.to_owned());
         }
         Ok(ids)
     }
@@ -142,7 +146,7 @@ impl CallIds {
         }
     }
 
-    /// What the upstream wants back with a call.
+    /// What the upstream wants back with a call, or with the message that has this signature.
     pub(crate) fn state(&self, id: &str) -> State {
         let carried = self.carried.get(id);
         carried.map_or_else(State::default, |carried| carried.state.clone())
@@ -188,12 +192,26 @@ impl CallIds {
         loop {
             let mut salted = parts.clone();
             salted.extend(Some(&*salt).filter(|salt| !salt.is_empty()));
-            let client = encode(&carried, hash(&salted));
+            let client = encode(&carried, hash(&salted), LONGEST_CLIENT_ID);
             if is_new(&client.id) {
                 return client;
             }
             salt.push('+');
         }
+    }
+
+    /// The signature that carries what the upstream wants back with a message.
+    pub(crate) fn signature(&self, message: Map<String, Value>) -> ClientId {
+        let carried = Carried {
+            upstream: self.upstream.clone(),
+            state: State {
+                message,
+                ..State::default()
+            },
+            ..Carried::default()
+        };
+        let hash = hash(&[&json!(carried).to_string()]);
+        encode(&carried, hash, LONGEST_SIGNATURE)
     }
 }
 
@@ -224,6 +242,15 @@ fn calls(message: &Message) -> impl Iterator<Item = &ToolUse> {
     })
 }
 
+/// What may carry state: the ids of calls, and signatures.
+fn carriers(message: &Message) -> impl Iterator<Item = &str> {
+    message.content.iter().filter_map(|block| match block {
+        Block::ToolUse(call) => Some(&*call.id),
+        Block::Thinking { signature, .. } => Some(&**signature),
+        _ => None,
+    })
+}
+
 /// Whether an error says that a call has no signature, which Gemini requires.
 pub(crate) fn lacks_signature(message: &str) -> bool {
     let lower = message.to_ascii_lowercase().replace('_', " ");
@@ -237,7 +264,7 @@ fn is_fine(id: &str) -> bool {
         && !id.starts_with(ENCODED)
 }
 
-fn encode(carried: &Carried, hash: u64) -> ClientId {
+fn encode(carried: &Carried, hash: u64, longest: usize) -> ClientId {
     let has_state = carried.state != State::default();
     if carried.id.is_empty() && !has_state {
         return ClientId {
@@ -252,7 +279,7 @@ fn encode(carried: &Carried, hash: u64) -> ClientId {
         false => json!(carried).to_string(),
     };
     let whole = format!("{ENCODED}{hash:016x}_{}", to_base64(content.as_bytes()));
-    if whole.len() <= LONGEST_CLIENT_ID {
+    if whole.len() <= longest {
         return ClientId {
             id: whole,
             stored: None,

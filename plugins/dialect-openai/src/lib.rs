@@ -18,7 +18,10 @@ use std::time::Duration;
 use witgate_plugin::{
     Answer as Local, AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard,
     Manifest, Plugin, Refusal, Request, Response, ResponseHook, RetryTarget, Target, Value,
-    Verdict, dialect::ClientRequest, export, json, kv, log, serde_json::Map,
+    Verdict,
+    dialect::{ClientRequest, Thinking},
+    export, json, kv, log,
+    serde_json::Map,
 };
 
 use answer::{Answer, Context, Schemas};
@@ -51,6 +54,8 @@ struct DialectOpenai {
     schemas: Schemas,
     stop_sequences: Vec<String>,
     hides_thinking: bool,
+    /// The client asked for thinking.
+    asks_thinking: bool,
     used: Used,
     /// What the next attempt does differently, learned from the previous one.
     correction: Option<Correction>,
@@ -134,6 +139,10 @@ impl DialectOpenai {
         };
         // Thinking that must be sent back to the upstream has to reach the client first.
         self.hides_thinking = !asked.shows_thinking && options.reasoning == Thoughts::Nowhere;
+        self.asks_thinking = matches!(
+            asked.thinking,
+            Thinking::Adaptive | Thinking::Enabled { .. }
+        );
         self.stop_sequences.clone_from(&asked.stop_sequences);
         let translated = match request::translate(asked, &outline, &wanted) {
             Ok(translated) => translated,
@@ -145,7 +154,7 @@ impl DialectOpenai {
             request.note(&note);
         }
         if self.ids.forgotten {
-            request.note("left out: state of earlier tool calls that the store has forgotten");
+            request.note("left out: state of earlier messages that the store has forgotten");
         }
         self.answer = Answer::new(options.think_tags);
         self.names = translated.names;
@@ -198,6 +207,7 @@ impl DialectOpenai {
             schemas: &self.schemas,
             stop_sequences: &self.stop_sequences,
             hides_thinking: self.hides_thinking,
+            asks_thinking: self.asks_thinking,
         };
         let events = part(&mut self.answer, &context);
         if let Some(failed) = self.answer.failed() {
@@ -205,9 +215,7 @@ impl DialectOpenai {
         }
         for (id, stored) in self.answer.stored() {
             if let Err(error) = kv::set(&id, stored, CALL_KEPT_FOR) {
-                log::warn(format!(
-                    "cannot store what a tool call needs later: {error}"
-                ));
+                log::warn(format!("cannot store what a message needs later: {error}"));
             }
         }
         if let Some(note) = self.answer.note() {

@@ -16,6 +16,9 @@ const IN_PIECES: [&str; 3] = ["text", "summary", "thinking"];
 
 const SIGNATURE: &str = "signature";
 
+/// Members that only the upstream can read, besides signatures.
+const OPAQUE: [&str; 3] = ["data", "encrypted_content", "reasoning_opaque"];
+
 /// The members of a delta that go back with the message.
 pub(crate) fn of_message(mut delta: Object) -> Object {
     delta.retain(|name, value| {
@@ -43,6 +46,15 @@ fn is_signed(value: &Value) -> bool {
             .any(|(name, value)| name.contains(SIGNATURE) || is_signed(value)),
         Value::Array(list) => list.iter().any(is_signed),
         _ => false,
+    }
+}
+
+/// Whether there is anything in a member that only the upstream can read.
+pub(crate) fn is_opaque(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Object(object) => object.iter().any(|(name, value)| is_opaque(name, value)),
+        Value::Array(list) => list.iter().any(|value| is_opaque(name, value)),
+        value => (OPAQUE.contains(&name) || name.contains(SIGNATURE)) && !is_empty(value),
     }
 }
 

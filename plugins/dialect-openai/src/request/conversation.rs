@@ -225,7 +225,12 @@ impl<'a> Conversation<'a> {
         let mut thoughts = Vec::new();
         let mut ids = Vec::new();
         let mut tool_calls = Vec::new();
+        let mut signed = Map::new();
         for block in blocks {
+            if let Block::Thinking { signature, .. } = &block {
+                let state = self.ids.state(signature).message;
+                signed = if state.is_empty() { signed } else { state };
+            }
             match block {
                 Block::Text(text) => texts.push(text),
                 Block::Thinking { text, .. } if self.options.reasoning != Thoughts::Nowhere => {
@@ -256,18 +261,19 @@ impl<'a> Conversation<'a> {
             reasoning_content,
             reasoning,
             tool_calls,
-            state: self.message_state(&ids),
+            state: self.message_state(&ids, signed),
         });
         ids
     }
 
-    /// What the upstream wants back with a message that has these calls.
-    fn message_state(&self, ids: &[String]) -> Map<String, Value> {
+    /// What the upstream wants back with a message: what these calls carry, which is all of it, or
+    /// else its signature.
+    fn message_state(&self, ids: &[String], signed: Map<String, Value>) -> Map<String, Value> {
         let mut kept = Map::new();
         for id in ids {
             state::add(&mut kept, self.ids.state(id).message);
         }
-        kept
+        if kept.is_empty() { signed } else { kept }
     }
 
     fn call(&mut self, call: ToolUse) -> ToolCall {

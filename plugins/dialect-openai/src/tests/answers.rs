@@ -605,6 +605,68 @@ fn reasoning_details_go_back_with_the_calls_of_their_message() {
 }
 
 #[test]
+fn opaque_reasoning_goes_back_with_a_message_that_has_no_calls() {
+    let text = |signature: Value| json!({ "type": "reasoning.text", "text": "Look.", "signature": signature, "index": 0 });
+    let encrypted = json!({ "type": "reasoning.encrypted", "data": "CvcB".repeat(500) });
+    let short = json!({ "type": "reasoning.encrypted", "data": "CvcB" });
+    let left_out = "left out: reasoning_details of a message without a tool call";
+    // What arrives before the text, whether the client asked for thinking, whether it goes back,
+    // how many blocks the client gets, and whether the record says that it is lost.
+    let rows = [
+        (text(json!("c2ln")), false, true, 2, false),
+        (text(Value::Null), true, false, 2, false),
+        (short.clone(), true, true, 2, false),
+        (encrypted, true, true, 2, false),
+        (short, false, false, 1, true),
+    ];
+    for (detail, asks, returns, blocks, is_noted) in rows {
+        let details = json!([detail]);
+        let mut body = hello();
+        if asks {
+            body["thinking"] = json!({ "type": "adaptive" });
+        }
+        let mut exchange = exchange(&body);
+        let chunks = [
+            chunk(&json!({ "reasoning_details": details }), Value::Null),
+            chunk(&json!({ "content": "Hello." }), "stop"),
+            done(),
+        ];
+        let message = answer(&mut exchange, &chunks);
+        assert_eq!(message.content.len(), blocks, "{message:?}");
+        let notes = exchange.notes();
+        assert_eq!(
+            notes.iter().any(|note| note == left_out),
+            is_noted,
+            "{notes:?}"
+        );
+        let sent = next_turn(exchange, &message);
+        assert_eq!(sent[0]["content"], "Hello.");
+        let returned = sent[0].get("reasoning_details");
+        assert_eq!(returned, Some(&details).filter(|_| returns), "{sent}");
+    }
+}
+
+#[test]
+fn a_call_after_a_signed_text_carries_all_of_the_state_once() {
+    let detail = |data: &str| json!({ "type": "reasoning.encrypted", "data": data });
+    let mut body = hello();
+    body["thinking"] = json!({ "type": "adaptive" });
+    let mut exchange = exchange(&body);
+    let first = json!({ "content": "Look.", "reasoning_details": [detail("a")] });
+    let mut second = call(0, "call_1", "f", "{}");
+    second["reasoning_details"] = json!([detail("b")]);
+    let chunks = [
+        chunk(&first, Value::Null),
+        chunk(&second, "tool_calls"),
+        done(),
+    ];
+    let message = answer(&mut exchange, &chunks);
+    let sent = next_turn(exchange, &message);
+    let all = json!([detail("a"), detail("b")]);
+    assert_eq!(sent[0]["reasoning_details"], all);
+}
+
+#[test]
 fn state_that_another_upstream_sent_is_not_passed_on() {
     let mut exchange = new();
     let mut signed = call(0, "call_1", "f", "{}");
