@@ -29,6 +29,10 @@ bench *WHAT='cpu':
 loom:
     RUSTFLAGS="--cfg loom" cargo test --release --manifest-path tests/loom/Cargo.toml
 
+# Fuzz each target for some seconds, or try mutations of seeds if there is no cargo-fuzz.
+fuzz SECONDS='60':
+    .ci/fuzz {{ SECONDS }}
+
 # Check formatting, lints and dependencies.
 lint: deny
     cargo fmt --all --check
