@@ -79,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) cors_origins: Vec<String>,
     /// Whether account names are shown to clients.
     pub(crate) expose_accounts: bool,
+    /// Whether the prefixes of conversations are compared.
+    pub(crate) prefix_ledger: bool,
     pub(crate) auth: Auth,
     pub(crate) connections: Connections,
     pub(crate) retry: Retry,

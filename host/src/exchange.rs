@@ -8,6 +8,7 @@ mod attempt; // one try: edits, send, first event, error
 mod retry; // stop, or retry on which target
 mod respond; // the client's response, JSON or stream
 mod record; // what happened, for log and metrics
+mod prefix; // whether it continues what its conversation sent before
 mod causes; // why accounts are on cooldown
 mod snapshot; // configuration, plugins, upstreams and accounts of an exchange
 mod affinity; // what ties a request to an account
@@ -28,6 +29,7 @@ use crate::{
 };
 
 use attempt::AttemptEnd;
+use prefix::Prefix;
 use respond::{ClientHead, Finished, Held};
 use retry::{Failover, RetryContext, RetryDecision, decide};
 
@@ -71,6 +73,7 @@ async fn drive(
     mut request: Request,
     mut record: Box<Record>,
 ) -> Finished {
+    let mut prefix = Prefix::begin(&snapshot, &request);
     let mut run = snapshot.catalog.begin(&runtime);
     let begun = match AttemptEnd::of(run.on_request(&mut request).await) {
         Some(end) => Err(end),
@@ -81,7 +84,12 @@ async fn drive(
     let (end, failover) = match begun {
         Err(end) => (end, None),
         Ok(mut failover) => {
-            let end = attempts(&mut failover, &mut run, &snapshot, &request, &mut record).await;
+            let mut state = Progress {
+                run: &mut run,
+                prefix: prefix.as_deref_mut(),
+                record: &mut record,
+            };
+            let end = attempts(&mut failover, &mut state, &snapshot, &request).await;
             (end, Some(failover))
         }
     };
@@ -95,21 +103,27 @@ async fn drive(
     }
 }
 
+/// What the attempts of an exchange have in common.
+struct Progress<'a> {
+    run: &'a mut Run,
+    prefix: Option<&'a mut Prefix>,
+    record: &'a mut Record,
+}
+
 /// The retry loop: attempt, decide, retry or stop.
 async fn attempts(
     failover: &mut Failover,
-    run: &mut Run,
+    progress: &mut Progress<'_>,
     snapshot: &Snapshot,
     request: &Request,
-    record: &mut Record,
 ) -> AttemptEnd {
     // Ends because `decide` stops after the last allowed attempt.
     loop {
-        record.attempt(failover.target());
+        progress.record.attempt(failover.target());
         let may_renew = failover.may_renew();
-        let end = attempt::run(run, snapshot, request, failover.target(), may_renew).await;
+        let end = attempt::run(progress, snapshot, request, failover.target(), may_renew).await;
         let status = end.status();
-        record.attempted(status);
+        progress.record.attempted(status);
         failover.report(end.account_outcome(request), end.cooldown_cause());
         let context = RetryContext {
             attempt: failover.target().attempt,
@@ -124,6 +138,6 @@ async fn attempts(
         if let Err(no_target) = failover.advance(after, target).await {
             return failover.give_up(end, &no_target);
         }
-        record.retried(end.retry_cause());
+        progress.record.retried(end.retry_cause());
     }
 }

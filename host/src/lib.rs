@@ -22,6 +22,7 @@ mod message; // requests, responses and events
 mod exchange; // one request: attempts, retries, response, record
 mod pipeline; // plugins in WebAssembly, and calls of their hooks
 mod store; // the key-value data of plugins
+mod ledger; // whether an exchange continues what its conversation sent before
 mod accounts; // picks accounts; credentials and cooldowns
 mod upstream; // the HTTP client
 mod sse; // streamed responses as events

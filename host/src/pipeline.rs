@@ -33,7 +33,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tracing::warn;
 use witgate_contract::{guard::Facts, limits, manifest::Hook};
-use witgate_document::Operation;
+use witgate_document::{Document, Operation};
 
 use self::{
     catalog::Entry,
@@ -415,6 +415,28 @@ impl Run {
     /// need are dropped.
     pub(crate) fn begin_response(self, head: ResponseHead) -> ResponseRun {
         ResponseRun::begin(self, head)
+    }
+
+    /// The body before the dialect and the wire plugins, if there are any.
+    pub(crate) fn messages_body(&self) -> Option<&Document> {
+        Some(&self.messages_request.as_ref()?.body)
+    }
+
+    /// What identifies a plugin's component and settings.
+    pub(crate) fn version(&self, plugin: &PluginId) -> String {
+        let known = self.plugin(plugin);
+        known.map(|known| known.version()).unwrap_or_default()
+    }
+
+    /// Whether a plugin sees the shapes of the Messages API.
+    pub(crate) fn sees_messages(&self, plugin: &PluginId) -> bool {
+        self.plugin(plugin)
+            .is_some_and(|known| known.sees_messages())
+    }
+
+    fn plugin(&self, id: &PluginId) -> Option<&Arc<Plugin>> {
+        let mut plugins = self.calls.catalog.plugins.iter();
+        plugins.find(|plugin| plugin.id() == id)
     }
 
     pub(crate) fn receipt(&mut self) -> &Receipt {

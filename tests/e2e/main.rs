@@ -38,6 +38,7 @@ mod operation; // signals, log, changes of the configuration
 mod signatures; // which upstream sees which thinking
 mod conversations; // signed thinking over long sessions
 mod recovery; // conversations whose thinking is rejected
+mod ledger; // kept or broken, and by whom
 mod reload; // plugins are added, changed and removed under traffic
 mod guests; // plugins that misbehave
 mod contract; // what plugins may do, in the gateway and in the SDK's test kit

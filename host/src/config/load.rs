@@ -34,6 +34,7 @@ pub(super) const TOP: &[&str] = &[
     "hosts",
     "cors_origins",
     "expose_accounts",
+    "prefix_ledger",
     "auth",
     "connections",
     "retry",
@@ -104,6 +105,7 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
         hosts: pages::default_hosts(),
         cors_origins: Vec::new(),
         expose_accounts: true,
+        prefix_ledger: true,
         auth: Auth {
             mode: AuthMode::Auto,
             keys: Vec::new(),
@@ -173,6 +175,9 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
         expose_accounts: top
             .boolean("expose_accounts")
             .unwrap_or(defaults.expose_accounts),
+        prefix_ledger: top
+            .boolean("prefix_ledger")
+            .unwrap_or(defaults.prefix_ledger),
         auth,
         connections: top
             .table("connections", CONNECTIONS, |table| connections(&table))

@@ -30,7 +30,7 @@ use crate::{
     upstream::Credential,
 };
 
-use super::{Snapshot, causes::Cause};
+use super::{Progress, Snapshot, causes::Cause};
 
 pub(super) use content::{has_stop_reason, is_last};
 pub(super) use envelope::error_words;
@@ -123,12 +123,13 @@ impl AttemptEnd {
 /// Runs one attempt. `request` is as the request hooks left it; all edits are made on a copy.
 /// `may_renew` says whether a rejected credential may be renewed for another attempt.
 pub(super) async fn run(
-    run: &mut Run,
+    progress: &mut Progress<'_>,
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
     may_renew: bool,
 ) -> AttemptEnd {
+    let run = &mut *progress.run;
     let mut request = request.clone();
     let (host_edits, edited) = off_worker(is_large(&request.body), || {
         let edits = HostEdits::of(snapshot, &request, target);
@@ -149,9 +150,18 @@ pub(super) async fn run(
     if let Err(fault) = add_extra_body(snapshot, &mut request, target) {
         return AttemptEnd::Fault(fault);
     }
+    if let Some(prefix) = &mut progress.prefix {
+        prefix.sends(run, &request, target, host_edits);
+        progress.record.prefix = prefix.compare();
+    }
     let mut used = None;
     let mut error = match send(run, snapshot, &request, target, host_edits, &mut used).await {
-        Ok(received) => return AttemptEnd::Received(received),
+        Ok(received) => {
+            if let Some(prefix) = &mut progress.prefix {
+                prefix.keep();
+            }
+            return AttemptEnd::Received(received);
+        }
         // Another attempt would fail in the same way.
         Err(error) if error.fault().is_some_and(would_recur) => {
             return AttemptEnd::Fault(error.into_fault());

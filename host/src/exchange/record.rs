@@ -9,7 +9,7 @@ use http::Method;
 use tracing::{Level, debug, enabled, info};
 use witgate_document::Operation;
 
-use super::attempt::AttemptStatus;
+use super::{attempt::AttemptStatus, prefix::Outcome};
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
@@ -35,6 +35,8 @@ pub(crate) struct Record {
     /// Whether a plugin answered, so that no upstream request was needed.
     pub(super) saved: bool,
     pub(crate) note: Option<String>,
+    /// Of the last attempt: how it compares with the conversation's previous exchange.
+    pub(super) prefix: Option<Outcome>,
     /// What the upstream reports.
     pub(super) usage: Usage,
     metrics: Arc<Metrics>,
@@ -116,6 +118,7 @@ impl Record {
             attempts: 0,
             saved: false,
             note: None,
+            prefix: None,
             usage: Usage::default(),
             metrics: Arc::clone(metrics),
             stream: None,
@@ -250,6 +253,9 @@ impl Drop for Record {
         for (plugin, reason) in &self.receipt.skipped {
             debug!(id = %self.id, %plugin, reason, "skipped");
         }
+        for (check, broken) in self.prefix.iter().flat_map(Outcome::breaks) {
+            self.metrics.prefix_break(check, broken.by.to_string());
+        }
         let total = self.begun.elapsed();
         self.metrics.ended(&Ended {
             kind: self.kind,
@@ -287,6 +293,8 @@ impl Drop for Record {
             output_tokens = self.usage.output,
             cache_read_tokens = self.usage.cache_read,
             cache_creation_tokens = self.usage.cache_creation,
+            prefix = self.prefix.as_ref().map(Outcome::check),
+            cache_prefix = self.prefix.as_ref().map(Outcome::cache),
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),

@@ -88,6 +88,11 @@ impl Finished {
             .target()
             .map(|target| attempt::origin(target, expose_account, edits))
             .unwrap_or_default();
+        if let Some(found) = &self.record.prefix
+            && let Ok(prefix) = HeaderValue::from_str(&found.check())
+        {
+            origin.insert("x-witgate-prefix", prefix);
+        }
         // A single successful attempt needs no header.
         if (self.record.tried.len() > 1 || matches!(self.end, AttemptEnd::Error(_)))
             && let Ok(tried) = HeaderValue::from_str(&self.record.attempts_line(expose))

@@ -6,6 +6,7 @@ use crate::{
     accounts::{Accounts, Fetch},
     config::{self, Config},
     fault::Fault,
+    ledger::Ledger,
     pipeline::Catalog,
     upstream::{Upstream, Upstreams},
 };
@@ -19,6 +20,8 @@ pub(crate) struct Snapshot {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) accounts: Arc<Accounts>,
     pub(super) causes: Arc<Causes>,
+    /// One for the process.
+    pub(super) ledger: Arc<Ledger>,
     /// By upstream: what it lacks.
     lacks: Vec<Arc<BTreeSet<String>>>,
 }
@@ -60,6 +63,9 @@ impl Snapshot {
             accounts,
             causes: previous
                 .map(|previous| Arc::clone(&previous.causes))
+                .unwrap_or_default(),
+            ledger: previous
+                .map(|previous| Arc::clone(&previous.ledger))
                 .unwrap_or_default(),
             lacks,
         })

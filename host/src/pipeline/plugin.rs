@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{OnError, PluginConfig},
     ids::PluginId,
+    ledger,
     telemetry::HookMeter,
 };
 
@@ -59,6 +60,19 @@ impl Plugin {
     /// Whether it sees the shapes of the Messages API.
     pub(super) fn sees_messages(&self) -> bool {
         !self.is_dialect() && !self.is_wire()
+    }
+
+    /// The first digits of the component's hash, and a digest of the settings if there are any.
+    pub(super) fn version(&self) -> String {
+        let hash: String = self.code.hash[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        if self.config.settings.is_empty() {
+            return hash;
+        }
+        let settings = serde_json::Value::Object(self.config.settings.clone()).to_string();
+        format!("{hash}+{:016x}", ledger::hash(settings.as_bytes()))
     }
 
     /// `None` if the plugin does not have the hook.

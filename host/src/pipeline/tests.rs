@@ -125,6 +125,7 @@ fn config(dir: &Path) -> Config {
         hosts: Vec::new(),
         cors_origins: Vec::new(),
         expose_accounts: true,
+        prefix_ledger: true,
         auth: Auth {
             mode: AuthMode::Off,
             keys: Vec::new(),

@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     streams: Gauge,
     attempts: Family<OfAttempt, Counter>,
     retries: Family<OfRetry, Counter>,
+    prefix_breaks: Family<OfBreak, Counter>,
     tokens: Family<OfTokens, Counter>,
     calls: Family<OfHook, Counter>,
     guard_skips: Family<OfHook, Counter>,
@@ -120,6 +121,7 @@ impl Metrics {
             streams: Gauge::default(),
             attempts: Family::default(),
             retries: Family::default(),
+            prefix_breaks: Family::default(),
             tokens: Family::default(),
             calls: Family::default(),
             guard_skips: Family::default(),
@@ -191,6 +193,13 @@ impl Metrics {
         self.retries.get_or_create(&OfRetry { cause }).inc();
     }
 
+    /// Counts a conversation that was changed, by comparison and culprit.
+    pub(crate) fn prefix_break(&self, check: &'static str, culprit: String) {
+        self.prefix_breaks
+            .get_or_create(&OfBreak { check, culprit })
+            .inc();
+    }
+
     /// Counts a stream as open until the value is dropped.
     pub(crate) fn stream(&self) -> OpenStream {
         self.streams.inc();
@@ -255,6 +264,9 @@ impl Metrics {
         registry.register("attempts", help, self.attempts.clone());
         let help = "Retries by the cause of the failed attempt before";
         registry.register("retries", help, self.retries.clone());
+        let help =
+            "Exchanges that changed what their conversation sent before, by comparison and culprit";
+        registry.register("prefix_breaks", help, self.prefix_breaks.clone());
         let help = "Tokens as upstreams reported them, by upstream and type";
         registry.register("tokens", help, self.tokens.clone());
         registry.register(
@@ -397,6 +409,12 @@ struct OfAttempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfRetry {
     cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBreak {
+    check: &'static str,
+    culprit: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

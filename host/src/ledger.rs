@@ -1,0 +1,201 @@
+//! The prefix ledger: digests of what each conversation has received and sent, to tell whether an
+//! exchange continues the one before it and who changed it otherwise.
+//!
+//! It is bounded by number and by idle time. A value is plain data behind `get` and `put`, so that
+//! another store can hold it. It does no I/O and reads no clock.
+
+mod digest; // digests of a body
+mod compare; // kept, or broken where and by whom
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::ids::ConversationId;
+
+pub(crate) use compare::{Break, Comparison, Culprit, Edit, Editor, Entry, compare};
+pub(crate) use digest::{Digests, hash};
+
+/// The most conversations. The one that was idle for longest is forgotten first.
+const CONVERSATIONS: usize = 2_000;
+/// Longer than most pauses in a conversation, and than any prompt cache.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
+/// Lines of messages in one conversation: a client may fork it, and mix in requests of its own.
+const BRANCHES: usize = 4;
+
+/// The conversations of the process.
+#[derive(Default)]
+pub(crate) struct Ledger(Mutex<Conversations>);
+
+#[derive(Default)]
+struct Conversations {
+    by_id: HashMap<ConversationId, (u64, Conversation)>,
+    /// By use, the longest ago first.
+    by_use: BTreeMap<u64, (Instant, ConversationId)>,
+    uses: u64,
+}
+
+/// What is known of one conversation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conversation {
+    /// The last exchange of each line of messages, the latest last.
+    branches: Vec<Arc<Entry>>,
+    /// The culprits that were reported.
+    warned: Vec<String>,
+}
+
+impl Conversation {
+    /// The exchange that one with these digests continues, or forks from: the one with the most
+    /// messages in common, and the latest of several.
+    pub(crate) fn previous(&self, received: &Digests) -> Option<Arc<Entry>> {
+        let shared = |entry: &&Arc<Entry>| entry.received.shared(received);
+        let related = self.branches.iter().filter(|entry| shared(entry) > 0);
+        related.max_by_key(shared).cloned()
+    }
+
+    /// The latest exchange, of whichever line.
+    pub(crate) fn latest(&self) -> Option<&Arc<Entry>> {
+        self.branches.last()
+    }
+
+    /// Adds an exchange, which replaces the one that it continues.
+    fn add(&mut self, entry: Arc<Entry>) {
+        self.branches
+            .retain(|old| !entry.received.continues(&old.received));
+        if self.branches.len() == BRANCHES {
+            self.branches.remove(0);
+        }
+        self.branches.push(entry);
+    }
+}
+
+impl Ledger {
+    pub(crate) fn get(&self, id: &ConversationId, now: Instant) -> Option<Conversation> {
+        let mut conversations = self.0.lock();
+        conversations.forget_idle(now);
+        let (_, conversation) = conversations.by_id.get(id)?;
+        Some(conversation.clone())
+    }
+
+    /// Adds an exchange to its conversation.
+    pub(crate) fn put(&self, id: &ConversationId, entry: Entry, now: Instant) {
+        let mut conversations = self.0.lock();
+        conversations.forget_idle(now);
+        conversations.used(id, now).add(Arc::new(entry));
+        if conversations.by_id.len() > CONVERSATIONS {
+            conversations.forget_oldest();
+        }
+    }
+
+    /// Whether a culprit has to be reported: it was not before, in this conversation.
+    pub(crate) fn is_news(&self, id: &ConversationId, culprit: String) -> bool {
+        let mut conversations = self.0.lock();
+        let Some((_, conversation)) = conversations.by_id.get_mut(id) else {
+            return true;
+        };
+        let news = !conversation.warned.contains(&culprit);
+        if news {
+            conversation.warned.push(culprit);
+        }
+        news
+    }
+}
+
+impl Conversations {
+    fn used(&mut self, id: &ConversationId, now: Instant) -> &mut Conversation {
+        self.uses += 1;
+        let of = self.by_id.entry(id.clone()).or_default();
+        self.by_use.remove(&of.0);
+        of.0 = self.uses;
+        self.by_use.insert(self.uses, (now, id.clone()));
+        &mut of.1
+    }
+
+    fn forget_idle(&mut self, now: Instant) {
+        let idle = |used: Instant| now.saturating_duration_since(used) >= IDLE;
+        while self
+            .by_use
+            .first_key_value()
+            .is_some_and(|(_, (used, _))| idle(*used))
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, (_, id))) = self.by_use.pop_first() {
+            self.by_id.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use witgate_document::Document;
+
+    use super::*;
+
+    fn entry(first: &str) -> Entry {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"{first}"}}]}}"#);
+        let received = Arc::new(Digests::of(&Document::new(body), None).unwrap());
+        Entry {
+            sent: Arc::clone(&received),
+            received,
+            requested_model: "m".into(),
+            target: "up m".to_owned(),
+            editors: Vec::new(),
+        }
+    }
+
+    fn id(n: usize) -> ConversationId {
+        ConversationId::of_session(&n.to_string(), None)
+    }
+
+    #[test]
+    fn the_conversation_that_was_idle_for_longest_is_forgotten_over_the_limit() {
+        let (ledger, now) = (Ledger::default(), Instant::now());
+        for n in 0..CONVERSATIONS {
+            ledger.put(&id(n), entry("a"), now);
+        }
+        ledger.put(&id(0), entry("b"), now);
+        ledger.put(&id(CONVERSATIONS), entry("a"), now);
+        assert!(ledger.get(&id(0), now).is_some() && ledger.get(&id(1), now).is_none());
+        let conversations = ledger.0.lock();
+        assert_eq!(conversations.by_id.len(), CONVERSATIONS);
+        assert_eq!(conversations.by_use.len(), CONVERSATIONS);
+    }
+
+    #[test]
+    fn a_conversation_is_forgotten_after_a_day() {
+        let (ledger, now) = (Ledger::default(), Instant::now());
+        ledger.put(&id(1), entry("a"), now);
+        let almost = IDLE.checked_sub(Duration::from_secs(1)).unwrap();
+        assert!(ledger.get(&id(1), now + almost).is_some());
+        assert!(ledger.get(&id(1), now + IDLE).is_none());
+    }
+
+    #[test]
+    fn a_conversation_has_a_limited_number_of_branches() {
+        let mut conversation = Conversation::default();
+        for first in ["a", "b", "c", "d", "e", "e"] {
+            conversation.add(Arc::new(entry(first)));
+        }
+        assert_eq!(conversation.branches.len(), BRANCHES);
+        let of = |first| conversation.previous(&entry(first).received);
+        assert!(of("a").is_none() && of("b").is_some() && of("e").is_some());
+    }
+
+    #[test]
+    fn a_culprit_is_news_once_per_conversation() {
+        let (ledger, now) = (Ledger::default(), Instant::now());
+        ledger.put(&id(1), entry("a"), now);
+        ledger.put(&id(2), entry("a"), now);
+        let news = |n, culprit: &str| ledger.is_news(&id(n), culprit.to_owned());
+        assert!(news(1, "route") && !news(1, "route"));
+        assert!(news(1, "plugin:x") && news(2, "route"));
+    }
+}
