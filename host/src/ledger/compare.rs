@@ -359,9 +359,10 @@ mod tests {
 
     #[test]
     fn thinking_may_be_left_out_at_either_end_only() {
-        let part = |thinking| Part {
-            thinking,
-            ..digests(BODY).messages[0]
+        let part = |thinking| {
+            let mut part = digests(BODY).messages[0];
+            part.thinking = thinking;
+            part
         };
         let difference = |before: &[u64], now: &[u64]| {
             let parts = |chain: &[u64]| chain.iter().map(|at| part(*at)).collect::<Vec<_>>();
