@@ -184,6 +184,21 @@ impl Document {
         Ok(nodes.map(|(at, value)| Node { at, value }).collect())
     }
 
+    /// Passes the text of each node that a path selects to `take`, in the order of RFC 9535. It makes
+    /// no pointers, which would cost more than finding the nodes.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`select`](Self::select). Nodes before the error have been passed.
+    pub fn visit(&self, path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
+        let text = self.bytes();
+        let walk = Walk::new(&text, self.index(&text), path, Duplicates::Last);
+        walk.unnumbered().run(&mut |walk, place| {
+            take(&text[walk.span(place)?]);
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
     /// Whether `name` may be a key anywhere in the text. `false` is certain, `true` is not. It does
     /// not walk the text, so it cannot fail.
     #[must_use]
