@@ -57,9 +57,10 @@ impl Conversation {
         related.max_by_key(shared).cloned()
     }
 
-    /// The latest exchange, of whichever line.
-    pub(crate) fn latest(&self) -> Option<&Arc<Entry>> {
-        self.branches.last()
+    /// What was received in the last exchange of each line, the latest first.
+    pub(crate) fn received(&self) -> Vec<&Digests> {
+        let latest = self.branches.iter().rev();
+        latest.map(|entry| &*entry.received).collect()
     }
 
     /// Adds an exchange, which replaces the one that it continues.
@@ -135,18 +136,19 @@ impl Conversations {
 
 #[cfg(test)]
 mod tests {
-    use witgate_document::Document;
+    use witgate_document::{Document, Operation};
 
     use super::*;
 
     fn entry(first: &str) -> Entry {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"{first}"}}]}}"#);
-        let received = Arc::new(Digests::of(&Document::new(body), None).unwrap());
+        let received = Arc::new(Digests::of(&Document::new(body), &[]).unwrap());
         Entry {
             sent: Arc::clone(&received),
             received,
             requested_model: "m".into(),
             target: "up m".to_owned(),
+            account: None,
             editors: Vec::new(),
         }
     }
@@ -197,5 +199,81 @@ mod tests {
         let news = |n, culprit: &str| ledger.is_news(&id(n), culprit.to_owned());
         assert!(news(1, "route") && !news(1, "route"));
         assert!(news(1, "plugin:x") && news(2, "route"));
+    }
+
+    /// An exchange in which a plugin writes all questions in capitals.
+    fn exchange(texts: &[String], marked: usize, before: &Conversation) -> Entry {
+        let each = texts.iter().enumerate().map(|(at, text)| {
+            let mark = if at == marked {
+                r#","cache_control":{}"#
+            } else {
+                ""
+            };
+            format!(r#"{{"content":[{{"type":"text","text":"{text}"{mark}}}]}}"#)
+        });
+        let messages = each.collect::<Vec<_>>().join(",");
+        let mut body = Document::new(format!(r#"{{"system":"s","messages":[{messages}]}}"#));
+        let received = Digests::of(&body, &before.received()).unwrap();
+        let questions = texts
+            .iter()
+            .enumerate()
+            .filter(|(_, text)| text.starts_with('q'));
+        let (patch, edits): (Vec<_>, Vec<_>) = questions
+            .map(|(at, text)| {
+                let at = format!("/messages/{at}/content/0/text");
+                let value = format!("\"{}\"", text.to_uppercase());
+                let digest = hash(value.as_bytes());
+                let edit = Edit {
+                    at: at.clone(),
+                    digest,
+                };
+                (
+                    Operation::Replace {
+                        at,
+                        value: value.into(),
+                    },
+                    edit,
+                )
+            })
+            .unzip();
+        body.patch(&patch).unwrap();
+        let places: Vec<&str> = edits.iter().map(|edit| &*edit.at).collect();
+        let sent = received.after(&places, &body, &[&received]).unwrap();
+        Entry {
+            sent: Arc::new(sent),
+            received: Arc::new(received),
+            editors: vec![Editor {
+                plugin: "capitals".parse().unwrap(),
+                version: "1".to_owned(),
+                edits,
+            }],
+            ..entry("a")
+        }
+    }
+
+    #[test]
+    fn a_thousand_random_conversations_with_forks_and_compactions_do_not_alarm() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..1_000 {
+            let mut conversation = Conversation::default();
+            let mut texts: Vec<String> = Vec::new();
+            for turn in 0..random.usize(3..10) {
+                match random.usize(..8) {
+                    0 if !texts.is_empty() => texts.truncate(random.usize(..texts.len())),
+                    1 => texts = vec![format!("summary {turn}")],
+                    _ => {}
+                }
+                texts.push(format!("q{turn} {}", random.u8(..)));
+                let now = exchange(&texts, random.usize(..texts.len()), &conversation);
+                let before = conversation.previous(&now.received);
+                let found = before.map(|before| compare(&before, &now));
+                for (_, broken) in found.iter().flat_map(Comparison::both) {
+                    let by = broken.map_or(&Culprit::Client, |broken| &broken.by);
+                    assert_eq!(by, &Culprit::Client, "{found:?} {texts:?}");
+                }
+                conversation.add(Arc::new(now));
+                texts.push(format!("a{turn} {}", random.u8(..)));
+            }
+        }
     }
 }

@@ -422,10 +422,10 @@ impl Run {
         Some(&self.messages_request.as_ref()?.body)
     }
 
-    /// What identifies a plugin's component and settings.
+    /// What identifies a plugin's component and settings: `removed` without the plugin.
     pub(crate) fn version(&self, plugin: &PluginId) -> String {
         let known = self.plugin(plugin);
-        known.map(|known| known.version()).unwrap_or_default()
+        known.map_or_else(|| "removed".to_owned(), |known| known.version())
     }
 
     /// Whether a plugin sees the shapes of the Messages API.

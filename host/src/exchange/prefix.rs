@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Instant};
 
 use tracing::warn;
-use witgate_document::Operation;
+use witgate_document::{Document, Operation};
 
 use crate::{
-    ids::{ConversationId, ExchangeId},
+    ids::{ConversationId, ExchangeId, PluginId},
     ledger::{Break, Comparison, Culprit, Digests, Edit, Editor, Entry, Ledger, compare, hash},
     message::{Request, RequestKind, Target},
+    off_worker::{is_large, off_worker},
     pipeline::{Edits, Run},
 };
 
@@ -46,6 +47,13 @@ impl Outcome {
         }
     }
 
+    /// The upstream has reported that thinking was bound to the account that made it.
+    pub(super) fn thinking_was_bound(&mut self) {
+        if let Self::Compared(found) = self {
+            found.thinking_was_bound();
+        }
+    }
+
     /// Each break, with the name of the comparison.
     pub(super) fn breaks(&self) -> impl Iterator<Item = (&'static str, &Break)> {
         let both = match self {
@@ -78,8 +86,10 @@ impl Prefix {
         }
         let now = Instant::now();
         let conversation = snapshot.ledger.get(&request.conversation, now);
-        let latest = conversation.as_ref().and_then(|known| known.latest());
-        let received = Digests::of(&request.body, latest.map(|entry| &*entry.received))?;
+        let known = conversation.as_ref().map(|known| known.received());
+        let received = off_worker(is_large(&request.body), || {
+            Digests::of(&request.body, &known.unwrap_or_default())
+        })?;
         let previous = conversation.and_then(|known| known.previous(&received));
         Some(Box::new(Self {
             id: request.id.clone(),
@@ -100,25 +110,58 @@ impl Prefix {
         target: &Target,
         host_edits: HostEdits,
     ) {
-        let editors = editors(run, target);
+        let edits = prefix_edits(run, target);
         let body = match run.messages_body() {
             Some(body) if target.is_foreign() => body,
             _ => &request.body,
         };
-        let sent = if editors.is_empty() && host_edits.extra_body == 0 {
-            // Nothing of the prefix was edited.
-            Some(Arc::clone(&self.received))
-        } else {
-            let known = self.previous.as_ref().map(|entry| &*entry.sent);
-            Digests::of(body, known.or(Some(&self.received))).map(Arc::new)
-        };
+        let sent = off_worker(is_large(body), || {
+            self.sent_digests(&edits, host_edits, body)
+        });
         self.sent = sent.map(|sent| Entry {
             received: Arc::clone(&self.received),
             sent,
             requested_model: Arc::clone(&self.requested_model),
             target: format!("{} {}", target.upstream, target.model),
-            editors,
+            account: target.account.clone(),
+            editors: self.editors(run, &edits),
         });
+    }
+
+    /// The plugins that edited the prefix, now or in the exchange before.
+    fn editors(&self, run: &Run, edits: &[Edits]) -> Vec<Editor> {
+        let mut editors = Vec::new();
+        for edits in edits {
+            add(&mut editors, run, &edits.plugin, edits_of(edits));
+        }
+        let before = self.previous.iter().flat_map(|entry| &entry.editors);
+        for editor in before.filter(|editor| !editor.edits.is_empty()) {
+            add(&mut editors, run, &editor.plugin, Vec::new());
+        }
+        editors
+    }
+
+    fn sent_digests(
+        &self,
+        edits: &[Edits],
+        host_edits: HostEdits,
+        body: &Document,
+    ) -> Option<Arc<Digests>> {
+        if edits.is_empty() && host_edits.extra_body == 0 {
+            // Nothing of the prefix was edited.
+            return Some(Arc::clone(&self.received));
+        }
+        let previous = self.previous.iter().map(|entry| &*entry.sent);
+        let known: Vec<&Digests> = previous.chain([&*self.received]).collect();
+        let are_complete =
+            host_edits.extra_body == 0 && edits.iter().all(|edits| edits.left_out == 0);
+        let sent = if are_complete {
+            let places: Vec<&str> = edits.iter().flat_map(places).collect();
+            self.received.after(&places, body, &known)
+        } else {
+            Digests::of(body, &known)
+        };
+        sent.map(Arc::new)
     }
 
     /// Compares what the attempt sent with the exchange before. Warns of a break that is not the
@@ -147,6 +190,14 @@ impl Prefix {
         let (edit, old, new) = match by {
             Culprit::Plugin { edit, .. } => (Some(edit), None, None),
             Culprit::Reload { edit, old, new, .. } => (Some(edit), Some(old), Some(new)),
+            Culprit::Account { old, new } => {
+                let (old, new) = (old.as_str(), new.as_str());
+                warn!(
+                    id = %self.id, conversation = %self.conversation, check, at, %by, old, new,
+                    "the conversation continues on another account: its prompt cache is lost"
+                );
+                return;
+            }
             Culprit::Client | Culprit::Route | Culprit::Gateway => (None, None, None),
         };
         warn!(
@@ -163,42 +214,39 @@ impl Prefix {
     }
 }
 
-/// The plugins that edited the body, without edits that leave the prefix as it is.
-fn editors(run: &mut Run, target: &Target) -> Vec<Editor> {
-    let edits = run.receipt().edits.clone();
-    let mut editors: Vec<Editor> = Vec::new();
-    for Edits {
-        plugin,
-        patch,
-        left_out,
-        ..
-    } in edits
-    {
+/// What plugins edited in the prefix.
+fn prefix_edits(run: &mut Run, target: &Target) -> Vec<Edits> {
+    let mut all = run.receipt().edits.clone();
+    all.retain_mut(|edits| {
+        edits.patch.retain(is_in_prefix);
+        let any = !edits.patch.is_empty() || edits.left_out > 0;
         // The body of a translated request is compared before its translation.
-        if target.is_foreign() && !run.sees_messages(&plugin) {
-            continue;
-        }
-        let in_prefix = patch.iter().filter(|edit| is_in_prefix(edit));
-        let mut edits: Vec<Edit> = in_prefix.take(EDITS).map(edit_of).collect();
-        if left_out > 0 {
-            edits.push(Edit {
-                at: String::new(),
-                digest: u64::from(left_out),
-            });
-        }
-        if edits.is_empty() {
-            continue;
-        }
-        match editors.iter_mut().find(|editor| editor.plugin == plugin) {
-            Some(editor) => editor.edits.extend(edits),
-            None => editors.push(Editor {
-                version: run.version(&plugin),
-                plugin,
-                edits,
-            }),
-        }
+        any && (!target.is_foreign() || run.sees_messages(&edits.plugin))
+    });
+    all
+}
+
+/// Adds the edits of a plugin to its others.
+fn add(editors: &mut Vec<Editor>, run: &Run, plugin: &PluginId, edits: Vec<Edit>) {
+    match editors.iter_mut().find(|editor| editor.plugin == *plugin) {
+        Some(editor) => editor.edits.extend(edits),
+        None => editors.push(Editor {
+            version: run.version(plugin),
+            plugin: plugin.clone(),
+            edits,
+        }),
     }
-    editors
+}
+
+fn edits_of(edits: &Edits) -> Vec<Edit> {
+    let mut all: Vec<Edit> = edits.patch.iter().take(EDITS).map(edit_of).collect();
+    if edits.left_out > 0 {
+        all.push(Edit {
+            at: String::new(),
+            digest: u64::from(edits.left_out),
+        });
+    }
+    all
 }
 
 fn edit_of(edit: &Operation) -> Edit {
@@ -216,6 +264,17 @@ fn place(edit: &Operation) -> &str {
         | Operation::Test { at, .. } => at,
         Operation::Move { to, .. } | Operation::Copy { to, .. } => to,
     }
+}
+
+/// The places that an attempt's edits changed.
+fn places(edits: &Edits) -> impl Iterator<Item = &str> {
+    edits.patch.iter().flat_map(|edit| {
+        let from = match edit {
+            Operation::Move { from, .. } => Some(&**from),
+            _ => None,
+        };
+        from.into_iter().chain([place(edit)])
+    })
 }
 
 fn is_in_prefix(edit: &Operation) -> bool {

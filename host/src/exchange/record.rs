@@ -18,6 +18,9 @@ use crate::{
     telemetry::{Ended, Metrics, OpenStream, Usage},
 };
 
+/// How an upstream reports that it dropped thinking of another account.
+const BOUND: &str = "organization_binding_mismatch";
+
 /// Writes its log line when it is dropped, so every exchange has one, however it ends. If it is
 /// dropped before [`Record::end`], the client has disconnected, or the gateway cut the exchange at
 /// its own end.
@@ -253,6 +256,11 @@ impl Drop for Record {
         for (plugin, reason) in &self.receipt.skipped {
             debug!(id = %self.id, %plugin, reason, "skipped");
         }
+        let remarks = self.usage.remarks.as_deref();
+        let transformations = remarks.and_then(|remarks| remarks.transformations.as_deref());
+        if transformations.is_some_and(|words| words.contains(BOUND)) {
+            self.prefix.iter_mut().for_each(Outcome::thinking_was_bound);
+        }
         for (check, broken) in self.prefix.iter().flat_map(Outcome::breaks) {
             self.metrics.prefix_break(check, broken.by.to_string());
         }
@@ -262,7 +270,7 @@ impl Drop for Record {
             ending: self.ending.as_str(),
             saved: self.saved,
             upstream: self.target.as_ref().map(|(upstream, _, _)| upstream),
-            usage: self.usage,
+            usage: self.usage.clone(),
             total,
             first_event: self.first_event,
         });
@@ -295,6 +303,8 @@ impl Drop for Record {
             cache_creation_tokens = self.usage.cache_creation,
             prefix = self.prefix.as_ref().map(Outcome::check),
             cache_prefix = self.prefix.as_ref().map(Outcome::cache),
+            input_transformations = transformations,
+            cache_miss_reason = remarks.and_then(|remarks| remarks.cache_miss.as_deref()),
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),

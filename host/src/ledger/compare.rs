@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::digest::{Digests, Part};
-use crate::ids::PluginId;
+use crate::ids::{AccountId, PluginId};
 
 /// What is kept of an exchange.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub(crate) struct Entry {
     pub(crate) requested_model: Arc<str>,
     /// Upstream and model.
     pub(crate) target: String,
+    pub(crate) account: Option<AccountId>,
     pub(crate) editors: Vec<Editor>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) enum Culprit {
     Client,
     /// A plugin edited what it did not edit before, or otherwise, or no longer.
     Plugin { plugin: PluginId, edit: String },
-    /// The same, and the plugin or its settings were replaced meanwhile.
+    /// The same, and the plugin or its settings were replaced or removed meanwhile.
     Reload {
         plugin: PluginId,
         edit: String,
@@ -67,6 +68,9 @@ pub(crate) enum Culprit {
     },
     /// Another upstream or model.
     Route,
+    /// Another account of the same upstream, which does not share a prompt cache. Some models also
+    /// bind thinking to it.
+    Account { old: AccountId, new: AccountId },
     /// The gateway's own edits.
     Gateway,
 }
@@ -78,6 +82,7 @@ impl fmt::Display for Culprit {
             Self::Plugin { plugin, .. } => write!(f, "plugin:{plugin}"),
             Self::Reload { plugin, .. } => write!(f, "reload:{plugin}"),
             Self::Route => f.write_str("route"),
+            Self::Account { .. } => f.write_str("account"),
             Self::Gateway => f.write_str("gateway"),
         }
     }
@@ -90,6 +95,14 @@ impl fmt::Display for Break {
 }
 
 impl Comparison {
+    /// The upstream has reported that thinking was bound to the account that made it.
+    pub(crate) fn thinking_was_bound(&mut self) {
+        let by_account = |broken: &&Break| matches!(broken.by, Culprit::Account { .. });
+        if self.check.is_none() {
+            self.check = self.cache.as_ref().filter(by_account).cloned();
+        }
+    }
+
     /// The comparisons with their names.
     pub(crate) fn both(&self) -> [(&'static str, Option<&Break>); 2] {
         [
@@ -102,30 +115,39 @@ impl Comparison {
 /// Compares an exchange with the one before.
 pub(crate) fn compare(before: &Entry, now: &Entry) -> Comparison {
     let broken = |difference: fn(&Digests, &Digests) -> Option<String>| {
-        let received = difference(&before.received, &now.received);
-        match difference(&before.sent, &now.sent) {
-            // A fork, a rewind or a compaction also moves what plugins edit.
-            Some(at) if received.is_some() => Some((at, Culprit::Client)),
-            Some(at) => {
-                let by = culprit(before, now, &at);
-                Some((at, by))
-            }
-            None => other_model(before, now).map(|by| ("/model".to_owned(), by)),
-        }
+        let at = difference(&before.sent, &now.sent)?;
+        // A fork, a rewind or a compaction also moves what plugins edit.
+        let by = match difference(&before.received, &now.received) {
+            Some(_) => Culprit::Client,
+            None => culprit(before, now, &at),
+        };
+        Some(Break { at, by })
     };
-    let of = |found: Option<(String, Culprit)>| found.map(|(at, by)| Break { at, by });
+    let model = || other_model(before, now);
     Comparison {
-        check: of(broken(check_difference)),
-        cache: of(broken(cache_difference)),
+        check: broken(check_difference).or_else(model),
+        cache: broken(cache_difference)
+            .or_else(model)
+            .or_else(|| other_account(before, now)),
     }
 }
 
-fn other_model(before: &Entry, now: &Entry) -> Option<Culprit> {
+fn other_model(before: &Entry, now: &Entry) -> Option<Break> {
     let by = match before.requested_model == now.requested_model {
         true => Culprit::Route,
         false => Culprit::Client,
     };
-    (before.target != now.target).then_some(by)
+    let at = "/model".to_owned();
+    (before.target != now.target).then_some(Break { at, by })
+}
+
+fn other_account(before: &Entry, now: &Entry) -> Option<Break> {
+    let (old, new) = (before.account.clone()?, now.account.clone()?);
+    let at = "/account".to_owned();
+    (old != new).then_some(Break {
+        at,
+        by: Culprit::Account { old, new },
+    })
 }
 
 /// The first part that differs by the rules of the prefix check: tools are a set, and thinking may
@@ -205,15 +227,16 @@ fn thinking_difference(before: &[Part], now: &[Part]) -> Option<usize> {
 
 /// Who made the difference at a pointer, if the client did not.
 fn culprit(before: &Entry, now: &Entry, at: &str) -> Culprit {
+    // Plugins may edit for one target what they do not edit for another.
+    if let Some(other) = other_model(before, now) {
+        return other.by;
+    }
     let changed = changed_edits(&before.editors, &now.editors);
     let there = changed.iter().find(|(_, edit)| are_related(&edit.at, at));
     if let Some((plugin, edit)) = there.or(changed.first()) {
         return by_plugin(before, now, plugin, &edit.at);
     }
-    match before.target == now.target {
-        true => Culprit::Gateway,
-        false => Culprit::Route,
-    }
+    Culprit::Gateway
 }
 
 fn by_plugin(before: &Entry, now: &Entry, plugin: &PluginId, edit: &str) -> Culprit {
@@ -267,7 +290,7 @@ mod tests {
     const BODY: &str = r#"{"model":"m","system":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"tools":[{"name":"x","n":1},{"name":"y"}],"messages":[{"role":"user","content":"one"},{"role":"assistant","content":[{"type":"thinking","signature":"s1"},{"type":"text","text":"two"}]},{"role":"user","content":"three"}]}"#;
 
     fn digests(body: &str) -> Arc<Digests> {
-        Arc::new(Digests::of(&Document::new(body.to_owned()), None).unwrap())
+        Arc::new(Digests::of(&Document::new(body.to_owned()), &[]).unwrap())
     }
 
     fn entry(received: &str, sent: &str) -> Entry {
@@ -276,6 +299,7 @@ mod tests {
             sent: digests(sent),
             requested_model: "m".into(),
             target: "up m".to_owned(),
+            account: None,
             editors: Vec::new(),
         }
     }
@@ -407,6 +431,8 @@ mod tests {
             "plugin:timed"
         );
         let replaced = editor("steady", "2", &[("/system/1/text", 8)]);
+        let emptied = editor("steady", "2", &[]);
+        assert_eq!(broken(vec![steady.clone()], vec![emptied]), "reload:steady");
         assert_eq!(
             broken(vec![steady.clone()], vec![replaced]),
             "reload:steady"
@@ -449,6 +475,34 @@ mod tests {
     }
 
     #[test]
+    fn edits_for_another_target_are_the_routes() {
+        let before = entry(BODY, BODY);
+        let mut now = entry(BODY, &with("\"b\"", "\"c\""));
+        now.target = "other m".to_owned();
+        now.editors = vec![editor("late", "1", &[("/system/1/text", 1)])];
+        let route = "at=/system/1; by=route";
+        is(&before, &now, route, route);
+    }
+
+    #[test]
+    fn another_account_loses_the_cache_and_thinking_if_the_upstream_says_so() {
+        let of = |account: Option<&str>| Entry {
+            account: account.map(|name| name.parse().unwrap()),
+            ..entry(BODY, BODY)
+        };
+        let account = "at=/account; by=account";
+        is(&of(Some("ada")), &of(Some("bob")), "kept", account);
+        is(&of(Some("ada")), &of(Some("ada")), "kept", "kept");
+        is(&of(Some("ada")), &of(None), "kept", "kept");
+        let mut found = compare(&of(Some("ada")), &of(Some("bob")));
+        found.thinking_was_bound();
+        assert_eq!(shown(found.check), account);
+        let mut kept = Comparison::default();
+        kept.thinking_was_bound();
+        assert_eq!(kept, Comparison::default());
+    }
+
+    #[test]
     fn a_growing_conversation_is_kept_however_it_is_written() {
         let mut random = fastrand::Rng::with_seed(11);
         for _ in 0..1_000 {
@@ -457,8 +511,8 @@ mod tests {
             for turn in 0..random.usize(2..8) {
                 messages.push(format!("q{turn}-{}", random.u8(..)));
                 let body = written(&messages, random.usize(..=messages.len()));
-                let known = before.as_ref().map(|entry| &*entry.received);
-                let received = Digests::of(&Document::new(body), known).unwrap();
+                let known: Vec<&Digests> = before.iter().map(|entry| &*entry.received).collect();
+                let received = Digests::of(&Document::new(body), &known).unwrap();
                 let mut now = entry(BODY, BODY);
                 now.received = Arc::new(received);
                 now.sent = Arc::clone(&now.received);

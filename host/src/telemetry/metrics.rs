@@ -32,6 +32,8 @@ const BUCKETS: [f64; 14] = [
 /// Labels whose series exist from the start, so that the first event shows as a rise from 0.
 const KINDS: [&str; 3] = ["messages", "count_tokens", "passthrough"];
 const ENDINGS: [&str; 5] = ["complete", "truncated", "client_gone", "error", "answered"];
+/// Who may break a prefix, besides plugins.
+const CULPRITS: [&str; 4] = ["client", "route", "account", "gateway"];
 const RELOADS: [(&str, &str); 4] = [
     ("config", "applied"),
     ("config", "rejected"),
@@ -141,6 +143,17 @@ impl Metrics {
             }
             drop(metrics.total.get_or_create(&OfKind { kind }));
         }
+        // Otherwise clients would create the series of their own breaks.
+        for culprit in CULPRITS {
+            for check in ["prefix", "cache"] {
+                let culprit = culprit.to_owned();
+                drop(
+                    metrics
+                        .prefix_breaks
+                        .get_or_create(&OfBreak { check, culprit }),
+                );
+            }
+        }
         for (what, result) in RELOADS {
             drop(metrics.reloads.get_or_create(&OfReload { what, result }));
         }
@@ -154,9 +167,9 @@ impl Metrics {
             ending,
             saved,
             upstream,
-            usage,
             total,
             first_event,
+            ..
         } = *ended;
         self.exchanges
             .get_or_create(&OfExchange { kind, ending })
@@ -171,7 +184,7 @@ impl Metrics {
             self.saved.inc();
         }
         let Some(upstream) = upstream else { return };
-        for (r#type, count) in usage.counts() {
+        for (r#type, count) in ended.usage.counts() {
             let upstream = upstream.clone();
             self.tokens
                 .get_or_create(&OfTokens { upstream, r#type })

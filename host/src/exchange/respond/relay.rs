@@ -85,7 +85,7 @@ impl Relay {
 
     /// Records what was relayed.
     pub(super) fn report(&mut self, record: &mut Record, host_edits: HostEdits) {
-        record.usage = self.usage;
+        record.usage = self.usage.clone();
         if let Some(words) = self.note.take() {
             record.note = Some(words);
         }
