@@ -7,7 +7,10 @@ use crate::{
     body,
     load::{self, Shot},
     mock,
-    subjects::{DECLINES, FIVE_DECLINE, KEY, NONE_FIRES, STRIP_FIRES, Subject, TEN_MORE},
+    subjects::{
+        DECLINES, FIVE_DECLINE, KEY, NO_LEDGER, NONE_FIRES, STRIP_FIRES, STRIP_NO_LEDGER, Subject,
+        TEN_MORE,
+    },
     table,
 };
 
@@ -69,6 +72,8 @@ pub(crate) async fn run(folder: &Path, rounds: usize) -> io::Result<()> {
         Subject::gateway(folder, mock, NONE_FIRES).await?,
         Subject::gateway(folder, mock, STRIP_FIRES).await?,
         Subject::gateway(folder, mock, TEN_MORE).await?,
+        Subject::gateway(folder, mock, NO_LEDGER).await?,
+        Subject::gateway(folder, mock, STRIP_NO_LEDGER).await?,
         Subject::gateway(folder, mock, DECLINES).await?,
         Subject::gateway(folder, mock, FIVE_DECLINE).await?,
     ];
@@ -98,10 +103,23 @@ fn ratios(all: &[Spent]) {
         "strip fires",
         "10 more, added",
         "none fires, times the relay",
+        "none fires, times no ledger (aim)",
+        "strip fires, times no ledger (aim)",
     ];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for (case, spent) in CASES.iter().zip(all) {
-        let [nginx, _, relay, none, strip, more, ..] = &spent[..] else {
+        let [
+            nginx,
+            _,
+            relay,
+            none,
+            strip,
+            more,
+            no_ledger,
+            strip_only,
+            ..,
+        ] = &spent[..]
+        else {
             continue;
         };
         let (aim_none, aim_strip) = aims(case);
@@ -114,6 +132,8 @@ fn ratios(all: &[Spent]) {
             format!("{:.2} ({aim_strip:.1})", ratio(strip, nginx)),
             format!("{:.2} (0.2)", table::median(added.collect())),
             format!("{:.2}", ratio(none, relay)),
+            format!("{:.2} (1.05)", ratio(none, no_ledger)),
+            format!("{:.2} (1.05)", ratio(strip, strip_only)),
         ]);
     }
     table::print("Ratios within a round, and what is aimed at", &rows);

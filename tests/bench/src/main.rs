@@ -41,7 +41,7 @@ usage: witgate-bench [--rounds N] WHAT...
   curves     what grows with concurrency, streams, bodies and plugins; writes docs/performance/*.svg.
              curves:concurrency, curves:streams, curves:bodies, curves:plugins: one of them
   one:...    one server under one load, for a profiler: one:strip:json:600000:32. Servers: nginx, relay (this program),
-             and the gateway as none, strip, more, declines, gemini, openai";
+             and the gateway as none, no-ledger, strip, strip-no-ledger, more, declines, gemini, openai";
 
 /// The core for everything that is not measured.
 const CORE: &str = "1";

@@ -6,7 +6,10 @@ use crate::{
     body,
     load::{self, Shot},
     mock,
-    subjects::{DECLINES, GEMINI, KEY, NONE_FIRES, OPENAI, STRIP_FIRES, Subject, TEN_MORE},
+    subjects::{
+        DECLINES, GEMINI, KEY, NO_LEDGER, NONE_FIRES, OPENAI, STRIP_FIRES, STRIP_NO_LEDGER,
+        Subject, TEN_MORE,
+    },
 };
 
 /// The server and its load.
@@ -78,14 +81,16 @@ impl<'a> One<'a> {
             "nginx" => return Subject::nginx(folder, mock, false).await,
             "relay" => return Subject::relay(mock).await,
             "none" => NONE_FIRES,
+            "no-ledger" => NO_LEDGER,
             "strip" => STRIP_FIRES,
+            "strip-no-ledger" => STRIP_NO_LEDGER,
             "more" => TEN_MORE,
             "declines" => DECLINES,
             "gemini" => GEMINI,
             "openai" => OPENAI,
             other => {
                 return Err(io::Error::other(format!(
-                    "unknown server `{other}`, expected one of nginx, relay, none, strip, more, declines, gemini, openai"
+                    "unknown server `{other}`, expected one of nginx, relay, none, no-ledger, strip, strip-no-ledger, more, declines, gemini, openai"
                 )));
             }
         };

@@ -35,6 +35,8 @@ pub(crate) struct Subject {
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
+    /// Lines before the first table.
+    top: &'static str,
     /// Lines for each upstream.
     upstream: &'static str,
     /// Plugins added to the default ones: this many copies of each.
@@ -51,17 +53,33 @@ const INSTANCES: usize = 1_000;
 /// several upstreams, which would lack `foreign-signatures`.
 pub(crate) const NONE_FIRES: Setup = Setup {
     name: "witgate",
+    top: "",
     upstream: "preset = \"anthropic\"\nlacks = []",
     plugins: NONE,
     instances: INSTANCES,
 };
 
+/// The same without the prefix ledger.
+pub(crate) const NO_LEDGER: Setup = Setup {
+    name: "witgate, no ledger",
+    top: "prefix_ledger = false\n",
+    ..NONE_FIRES
+};
+
 /// An upstream that does not know `cache_control`.
 pub(crate) const STRIP_FIRES: Setup = Setup {
     name: "witgate, strip-cache-control",
+    top: "",
     upstream: "preset = \"anthropic\"\nlacks = [\"cache_control\"]",
     plugins: NONE,
     instances: INSTANCES,
+};
+
+/// The same without the prefix ledger.
+pub(crate) const STRIP_NO_LEDGER: Setup = Setup {
+    name: "witgate, strip-cache-control, no ledger",
+    top: "prefix_ledger = false\n",
+    ..STRIP_FIRES
 };
 
 /// This many more plugins, whose guards do not match.
@@ -83,6 +101,7 @@ pub(crate) const HOLDS: Setup = Setup {
 /// Ten plugins whose guards do not match.
 pub(crate) const TEN_MORE: Setup = Setup {
     name: "witgate, 10 more plugins",
+    top: "",
     upstream: "preset = \"anthropic\"\nlacks = []",
     // One whose guard looks at the target, one whose guard searches the body.
     plugins: (10, &["strip-cache-control", "answer-warmup"]),
@@ -92,6 +111,7 @@ pub(crate) const TEN_MORE: Setup = Setup {
 /// One plugin that is called at every hook and declines.
 pub(crate) const DECLINES: Setup = Setup {
     name: "witgate, 1 declines",
+    top: "",
     upstream: "preset = \"anthropic\"\nlacks = []",
     plugins: (1, &["declines"]),
     instances: INSTANCES,
@@ -100,6 +120,7 @@ pub(crate) const DECLINES: Setup = Setup {
 /// Five plugins that are called at every hook and decline.
 pub(crate) const FIVE_DECLINE: Setup = Setup {
     name: "witgate, 5 decline",
+    top: "",
     upstream: "preset = \"anthropic\"\nlacks = []",
     plugins: (5, &["declines"]),
     instances: INSTANCES,
@@ -108,6 +129,7 @@ pub(crate) const FIVE_DECLINE: Setup = Setup {
 /// A translation to Gemini's protocol.
 pub(crate) const GEMINI: Setup = Setup {
     name: "witgate, dialect-gemini",
+    top: "",
     upstream: "preset = \"gemini\"",
     plugins: NONE,
     instances: INSTANCES,
@@ -116,6 +138,7 @@ pub(crate) const GEMINI: Setup = Setup {
 /// A translation to OpenAI's protocol.
 pub(crate) const OPENAI: Setup = Setup {
     name: "witgate, dialect-openai",
+    top: "",
     upstream: "preset = \"openai\"",
     plugins: NONE,
     instances: INSTANCES,
@@ -148,7 +171,10 @@ impl Subject {
     }
 
     pub(crate) async fn gateway(folder: &Path, mock: u16, setup: Setup) -> io::Result<Self> {
-        let mut config = format!("log = \"info\"\n[auth]\nmode = \"strict\"\nkeys = [\"{KEY}\"]\n");
+        let mut config = format!(
+            "{}log = \"info\"\n[auth]\nmode = \"strict\"\nkeys = [\"{KEY}\"]\n",
+            setup.top
+        );
         for answer in ANSWERS {
             config.push_str(&format!(
                 "[[upstream]]\nname = \"{answer}\"\n{}\nbase_url = \"http://127.0.0.1:{mock}/{answer}\"\n\
