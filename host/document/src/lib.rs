@@ -192,8 +192,7 @@ impl Document {
     /// The same as for [`select`](Self::select). Nodes before the error have been passed.
     pub fn visit(&self, path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
         let text = self.bytes();
-        let walk = Walk::new(&text, self.index(&text), path, Duplicates::Last);
-        walk.unnumbered().run(&mut |walk, place| {
+        Walk::new(&text, self.index(&text), path, Duplicates::Last).run(&mut |walk, place| {
             take(&text[walk.span(place)?]);
             Ok(ControlFlow::Continue(()))
         })

@@ -66,6 +66,12 @@ fn jsonpath_case(case: &RawCase) -> Result<(), String> {
     if places != pointers.iter().collect::<Vec<_>>() {
         return Err("read and select differ".to_owned());
     }
+    let mut visited = Vec::new();
+    let visit = document.visit(&path, |text| visited.push(text.to_owned()));
+    visit.map_err(|error| error.to_string())?;
+    if !visited.iter().eq(nodes.iter().map(|node| &*node.value)) {
+        return Err("read and visit differ".to_owned());
+    }
     if document.matches(&path) != Ok(!nodes.is_empty()) {
         return Err("read and matches differ".to_owned());
     }
