@@ -184,8 +184,8 @@ impl Document {
         Ok(nodes.map(|(at, value)| Node { at, value }).collect())
     }
 
-    /// Passes the text of each node that a path selects to `take`, in the order of RFC 9535. It makes
-    /// no pointers, which would cost more than finding the nodes.
+    /// Passes the text of each node that a path selects to `take`, in the order of RFC 9535. It
+    /// makes no pointers, which would cost more than finding the nodes.
     ///
     /// # Errors
     ///
