@@ -205,6 +205,9 @@ pub(crate) struct Upstream {
     pub(crate) first_event: Option<Duration>,
     /// Replaces [`Retry::idle`].
     pub(crate) idle: Option<Duration>,
+    /// A digest of what decides how the upstream is asked, so that what was learned about it is
+    /// forgotten when that changes.
+    pub(crate) version: u64,
     pub(crate) accounts: Vec<Account>,
 }
 
@@ -257,6 +260,7 @@ impl Upstream {
             listed_in: None,
             first_event: None,
             idle: None,
+            version: 0,
             accounts: Vec::new(),
         }
     }

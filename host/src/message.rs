@@ -2,7 +2,11 @@
 
 mod headers; // which headers are forwarded
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -36,7 +40,7 @@ pub(crate) struct Request {
     pub(crate) credentials: HeaderMap,
     pub(crate) session: Option<Arc<str>>,
     /// The line of messages that the request continues.
-    pub(crate) conversation: ConversationId,
+    pub(crate) conversation: Conversation,
     /// Whether the client requests a stream.
     pub(crate) stream: bool,
     /// The model that the client requested.
@@ -56,6 +60,29 @@ impl Request {
     }
 }
 
+/// The line of messages that a request continues. Few exchanges need its id, so it is found when
+/// it is first asked for, and once for all clones.
+#[derive(Clone, Debug)]
+pub(crate) struct Conversation(Arc<LazyLock<ConversationId, FindConversation>>);
+
+type FindConversation = Box<dyn FnOnce() -> ConversationId + Send>;
+
+impl Conversation {
+    /// The conversation whose id `find` returns. What `find` holds is dropped once it was called.
+    pub(crate) fn found_by(find: impl FnOnce() -> ConversationId + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(find))))
+    }
+
+    /// The conversation of a request that continues no other.
+    pub(crate) fn alone(exchange: ExchangeId) -> Self {
+        Self::found_by(move || ConversationId::alone(&exchange))
+    }
+
+    pub(crate) fn id(&self) -> &ConversationId {
+        &self.0
+    }
+}
+
 /// The target of one attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -70,6 +97,8 @@ pub(crate) struct Target {
     /// 1 for the first attempt.
     pub(crate) attempt: u32,
     pub(crate) lacks: Arc<BTreeSet<String>>,
+    /// Changes with the upstream's configuration.
+    pub(crate) version: u64,
 }
 
 impl Target {
@@ -81,6 +110,9 @@ impl Target {
     /// Returns the properties that guards are evaluated against.
     pub(crate) fn facts(&self) -> guard::Target<'_> {
         guard::Target {
+            upstream: self.upstream.as_str(),
+            version: self.version,
+            model: &self.model,
             dialect: &self.dialect,
             lacks: &self.lacks,
             attempt: self.attempt,
@@ -141,4 +173,31 @@ pub(crate) enum RetryRequest {
     SameAccount(Duration),
     OtherAccount(Duration),
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_found_when_it_is_asked_for_once_for_all_clones() {
+        let held = Arc::new(AtomicU32::new(0));
+        let holds = Arc::clone(&held);
+        let conversation = Conversation::found_by(move || {
+            holds.fetch_add(1, Relaxed);
+            ConversationId::of_session("s-1", None)
+        });
+        let clone = conversation.clone();
+        assert_eq!((held.load(Relaxed), Arc::strong_count(&held)), (0, 2));
+        assert_eq!(clone.id().as_str(), "s-1");
+        assert_eq!(conversation.id().as_str(), "s-1");
+        assert_eq!(held.load(Relaxed), 1);
+        assert_eq!(
+            Arc::strong_count(&held),
+            1,
+            "what it was found in is dropped"
+        );
+    }
 }

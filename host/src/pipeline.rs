@@ -48,8 +48,8 @@ use self::{
 use crate::{
     config::OnError,
     fault::{Fault, Kind},
-    ids::{ConversationId, ExchangeId, PluginId},
-    message::{Event, Failure, Request, RequestKind, Target, adapt_to_dialect},
+    ids::{ExchangeId, PluginId},
+    message::{Conversation, Event, Failure, Request, RequestKind, Target, adapt_to_dialect},
     off_worker::{is_large, off_worker},
     telemetry::Call,
 };
@@ -218,12 +218,7 @@ impl Run {
         self.size = request.body.len();
         let catalog = Arc::clone(&self.calls.catalog);
         for &at in catalog.with_hook(Hook::Request) {
-            let facts = Facts {
-                kind: request.kind,
-                headers: Some(&request.headers),
-                target: None,
-            };
-            if !self.guard_holds(at, Hook::Request, facts, request)? {
+            if !self.guard_holds(at, Hook::Request, request, None)? {
                 continue;
             }
             let decided = self.decide(at, request, None).await;
@@ -265,6 +260,9 @@ impl Run {
                             // On the wire, headers and body are other ones.
                             headers: (!plugin.is_wire()).then_some(&*request.headers),
                             target: Some(target.facts()),
+                            remembers: &|key| {
+                                plugin.remembers(key, Some(target), &request.conversation)
+                            },
                         };
                         speaks(plugin, &target.dialect)
                             && match plugin.is_wire() {
@@ -327,12 +325,7 @@ impl Run {
         target: &Target,
     ) -> Result<Decision, Fault> {
         for &at in plugins {
-            let facts = Facts {
-                kind: request.kind,
-                headers: Some(&request.headers),
-                target: Some(target.facts()),
-            };
-            if !self.guard_holds(at, Hook::Attempt, facts, request)? {
+            if !self.guard_holds(at, Hook::Attempt, request, Some(target))? {
                 continue;
             }
             if self.calls.catalog.plugins[at].is_dialect() {
@@ -396,6 +389,7 @@ impl Run {
             kind: request.kind,
             headers: Some(&request.headers),
             target: Some(target.facts()),
+            remembers: &|_| false,
         };
         let plugin = &self.calls.catalog.plugins[at];
         let body = &request.body;
@@ -449,17 +443,21 @@ impl Run {
         &mut self,
         at: usize,
         hook: Hook,
-        facts: Facts<'_>,
         request: &Request,
+        target: Option<&Target>,
     ) -> Result<bool, Fault> {
         let plugin = &self.calls.catalog.plugins[at];
         let Some(guard) = plugin.guard(hook) else {
             return Ok(false);
         };
-        let may_hold = guard.may_hold(facts)
-            && facts
-                .target
-                .is_none_or(|target| speaks(plugin, target.dialect));
+        let facts = Facts {
+            kind: request.kind,
+            headers: Some(&request.headers),
+            target: target.map(Target::facts),
+            remembers: &|key| plugin.remembers(key, target, &request.conversation),
+        };
+        let may_hold =
+            target.is_none_or(|target| speaks(plugin, &target.dialect)) && guard.may_hold(facts);
         let unreadable = |error| {
             let what = format!("the body cannot be read: {error}");
             Fault::client(Kind::BadRequest, what)
@@ -566,7 +564,7 @@ fn speaks(plugin: &Plugin, dialect: &str) -> bool {
 pub(crate) struct ResponseHead {
     pub(crate) id: ExchangeId,
     pub(crate) session: Option<Arc<str>>,
-    pub(crate) conversation: ConversationId,
+    pub(crate) conversation: Conversation,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) streaming: bool,

@@ -37,6 +37,16 @@ impl Space {
         self.0.lock().get(key, now)
     }
 
+    /// Whether there is a value for the key that `key` returns, which is only called if there is
+    /// any value, because finding the key may take long.
+    pub(crate) fn contains(&self, key: impl FnOnce() -> String, now: Instant) -> bool {
+        if self.0.lock().is_empty() {
+            return false;
+        }
+        let key = key();
+        self.0.lock().contains(&key, now)
+    }
+
     pub(crate) fn set(
         &self,
         key: &str,
@@ -77,5 +87,16 @@ mod tests {
         store.space(&a).set("k", b"1".to_vec(), LONG, now).unwrap();
         assert_eq!(store.space(&b).get("k", now), Ok(None));
         assert_eq!(store.space(&a).get("k", now), Ok(Some(b"1".to_vec())));
+    }
+
+    #[test]
+    fn the_key_of_an_entry_is_only_made_if_there_is_any_entry() {
+        let space = Space::default();
+        let now = Instant::now();
+        assert!(!space.contains(|| panic!("there is no entry"), now));
+        space.set("k", b"1".to_vec(), LONG, now).unwrap();
+        assert!(space.contains(|| "k".to_owned(), now));
+        assert!(!space.contains(|| "other".to_owned(), now));
+        assert!(!space.contains(|| "k".to_owned(), now + LONG));
     }
 }

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
 use witgate_document::{Document, Error, Path};
 
-use crate::RequestKind;
+use crate::{RequestKind, text::cut};
 
 /// When a hook is called: if all conditions of at least one alternative hold.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Alternative {
     pub path: Option<Path>,
     /// Whether the attempt is the exchange's second or a later one.
     pub retries: Option<bool>,
+    /// The plugin's key-value space has an entry under this key.
+    pub remembers: Option<KvKey>,
     /// The failure's status is one of these.
     pub status: Option<Vec<u16>>,
     /// The event's type is one of these. `None` means every type but `ping`.
@@ -40,8 +43,18 @@ pub struct Alternative {
     pub deltas: Option<Vec<String>>,
 }
 
+/// A key under which a plugin remembers something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvKey {
+    /// [`Target::key`].
+    Target,
+    /// The id of the request's conversation.
+    Conversation,
+}
+
 /// What a guard is checked against.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The request's kind.
     pub kind: RequestKind,
@@ -49,17 +62,39 @@ pub struct Facts<'a> {
     pub headers: Option<&'a HeaderMap>,
     /// The target of the attempt; `None` for a request hook, which is called before there is one.
     pub target: Option<Target<'a>>,
+    /// Whether the plugin's key-value space has an entry under a key. Only called for guards that
+    /// ask for it, after their cheaper conditions.
+    pub remembers: &'a dyn Fn(KvKey) -> bool,
 }
 
 /// The target of an attempt, as far as guards go.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// A number that changes with the upstream's configuration.
+    pub version: u64,
+    /// The mapped model.
+    pub model: &'a str,
     /// The dialect that the upstream speaks.
     pub dialect: &'a str,
     /// The features that the target lacks.
     pub lacks: &'a BTreeSet<String>,
     /// 1 for the first attempt of the exchange.
     pub attempt: u32,
+}
+
+/// The longest part of a model's name that is in a key, in bytes.
+const LONGEST_MODEL: usize = 512;
+
+impl Target<'_> {
+    /// The key under which a plugin remembers what it learned about this target. Names of
+    /// upstreams are short, so it never exceeds [`KV_KEY`](crate::limits::KV_KEY).
+    #[must_use]
+    pub fn key(&self) -> String {
+        let model = cut(self.model, LONGEST_MODEL);
+        format!("{}@{:016x}/{model}", self.upstream, self.version)
+    }
 }
 
 impl Default for Guard {
@@ -161,6 +196,7 @@ impl Alternative {
             && facts
                 .headers
                 .is_none_or(|headers| self.has_headers(headers))
+            && self.remembers.is_none_or(facts.remembers)
     }
 
     fn has_headers(&self, headers: &HeaderMap) -> bool {
@@ -219,10 +255,77 @@ mod tests {
 
     fn target<'a>(dialect: &'a str, lacks: &'a BTreeSet<String>) -> Target<'a> {
         Target {
+            upstream: "up",
+            version: 0x2a,
+            model: "m",
             dialect,
             lacks,
             attempt: 1,
         }
+    }
+
+    #[test]
+    fn a_key_names_upstream_version_and_model() {
+        let none = BTreeSet::new();
+        let target = target("a", &none);
+        assert_eq!(target.key(), "up@000000000000002a/m");
+        let model = "\u{e9}".repeat(2_000);
+        let long = Target {
+            upstream: &"u".repeat(128),
+            model: &model,
+            ..target
+        };
+        assert!(long.key().len() <= 700 && long.key().len() <= crate::limits::KV_KEY);
+    }
+
+    #[test]
+    fn a_guard_can_ask_whether_the_plugin_remembers_the_target_or_the_conversation() {
+        let guard = |key| {
+            one(Alternative {
+                remembers: Some(key),
+                ..Default::default()
+            })
+        };
+        for known in [KvKey::Target, KvKey::Conversation] {
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                headers: None,
+                target: None,
+                remembers: &|key| key == known,
+            };
+            for key in [KvKey::Target, KvKey::Conversation] {
+                assert_eq!(
+                    guard(key).may_hold(facts),
+                    key == known,
+                    "{key:?} {known:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_remembers_is_looked_up_last_and_only_for_guards_that_ask() {
+        let lacks = BTreeSet::from(["a".to_owned()]);
+        let looked_up = std::cell::Cell::new(0);
+        let facts = Facts {
+            kind: RequestKind::Messages,
+            headers: None,
+            target: Some(target("anthropic", &lacks)),
+            remembers: &|_| {
+                looked_up.set(looked_up.get() + 1);
+                true
+            },
+        };
+        let learned = |lacks: &str| Alternative {
+            lacks: Some(vec![lacks.to_owned()]),
+            remembers: Some(KvKey::Target),
+            ..Default::default()
+        };
+        assert!(Guard::default().may_hold(facts));
+        assert!(!one(learned("b")).may_hold(facts));
+        assert_eq!(looked_up.get(), 0);
+        assert!(one(learned("a")).may_hold(facts));
+        assert_eq!(looked_up.get(), 1);
     }
 
     #[test]
@@ -232,11 +335,13 @@ mod tests {
             kind: RequestKind::Messages,
             headers: None,
             target: None,
+            remembers: &|_| false,
         }));
         assert!(!guard.may_hold(Facts {
             kind: RequestKind::CountTokens,
             headers: None,
             target: None,
+            remembers: &|_| false,
         }));
     }
 
@@ -261,6 +366,7 @@ mod tests {
                 kind: RequestKind::Messages,
                 headers: None,
                 target: Some(target),
+                remembers: &|_| false,
             };
             assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
         }
@@ -283,11 +389,13 @@ mod tests {
             kind: RequestKind::CountTokens,
             headers: None,
             target: Some(other),
+            remembers: &|_| false,
         }));
         assert!(!either.may_hold(Facts {
             kind: RequestKind::Messages,
             headers: None,
             target: Some(other),
+            remembers: &|_| false,
         }));
     }
 
@@ -309,6 +417,7 @@ mod tests {
                 kind: RequestKind::Messages,
                 headers: None,
                 target: Some(target),
+                remembers: &|_| false,
             };
             assert_eq!(guard(true).may_hold(facts), holds, "{attempt}");
             assert_eq!(guard(false).may_hold(facts), !holds, "{attempt}");
@@ -346,6 +455,7 @@ mod tests {
                 kind: RequestKind::Messages,
                 headers: Some(&headers),
                 target: None,
+                remembers: &|_| false,
             };
             assert_eq!(guard.may_hold(facts), holds, "{said:?}");
         }
@@ -359,6 +469,7 @@ mod tests {
             kind: RequestKind::Messages,
             headers: None,
             target: Some(target),
+            remembers: &|_| false,
         };
         let guard = one(Alternative {
             status: Some(vec![400, 422]),
@@ -392,6 +503,7 @@ mod tests {
             kind: RequestKind::Messages,
             headers: None,
             target: Some(target),
+            remembers: &|_| false,
         };
         let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
 
@@ -444,6 +556,7 @@ mod tests {
             kind: RequestKind::Messages,
             headers: None,
             target: None,
+            remembers: &|_| false,
         };
         let holds = |text: &'static str| {
             let body = Document::new(text.as_bytes());

@@ -80,6 +80,20 @@ impl Space {
         Ok(self.entries.get(key).map(|entry| entry.value.clone()))
     }
 
+    /// Whether the key has a value, without a use of it.
+    #[must_use]
+    pub fn contains(&self, key: &str, now: Instant) -> bool {
+        self.entries
+            .get(key)
+            .is_some_and(|entry| entry.expires > now)
+    }
+
+    /// Whether there is no value at all, not even an expired one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Sets a value for `ttl`, at most [`limits::KV_TTL`].
     ///
     /// # Errors

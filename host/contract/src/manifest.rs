@@ -7,7 +7,7 @@ use serde::Deserialize;
 use witgate_document::Path;
 
 use crate::{
-    guard::{Alternative, Guard},
+    guard::{Alternative, Guard, KvKey},
     header, limits,
 };
 
@@ -144,6 +144,7 @@ struct WrittenAlternative {
     headers: Option<BTreeMap<String, Vec<String>>>,
     path: Option<String>,
     retries: Option<bool>,
+    remembers: Option<KvKey>,
     status: Option<Vec<u16>>,
     events: Option<Vec<String>>,
     deltas: Option<Vec<String>>,
@@ -285,6 +286,11 @@ fn parse_guard(hook: Hook, list: Vec<WrittenAlternative>) -> Result<Guard, Strin
 
 fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, String> {
     use Hook::{Attempt, Failure, Request, Response};
+    // A request hook has no target. Failure and response hooks are where plugins learn.
+    let remembering: &[Hook] = match written.remembers {
+        Some(KvKey::Conversation) => &[Request, Attempt],
+        _ => &[Attempt],
+    };
     let keys = [
         (
             "dialects",
@@ -304,6 +310,7 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
         ("path", written.path.is_some(), &[Request, Attempt, Failure]),
         // A response hook has its instance before the number of the last attempt is known.
         ("retries", written.retries.is_some(), &[Attempt, Failure]),
+        ("remembers", written.remembers.is_some(), remembering),
         ("status", written.status.is_some(), &[Failure]),
         ("events", written.events.is_some(), &[Response]),
         ("deltas", written.deltas.is_some(), &[Response]),
@@ -335,6 +342,7 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
         headers: headers.transpose()?,
         path: path.transpose()?,
         retries: written.retries,
+        remembers: written.remembers,
         status: written.status,
         events: written.events,
         deltas: written.deltas,
@@ -428,6 +436,24 @@ mod tests {
             &[Hook::Request],
             "`retries`",
         );
+    }
+
+    #[test]
+    fn what_a_plugin_remembers_is_a_condition_where_its_key_is_known() {
+        for (hook, key, accepted) in [
+            (Hook::Request, "target", false),
+            (Hook::Request, "conversation", true),
+            (Hook::Attempt, "target", true),
+            (Hook::Attempt, "conversation", true),
+            (Hook::Attempt, "session", false),
+            (Hook::Failure, "conversation", false),
+            (Hook::Response, "target", false),
+        ] {
+            let name = hook.as_str();
+            let text = format!(r#"{{"guards": {{"{name}": [{{"remembers": "{key}"}}]}}}}"#);
+            let read = Manifest::parse(&text, &[hook]);
+            assert_eq!(read.is_ok(), accepted, "{text}");
+        }
     }
 
     #[test]

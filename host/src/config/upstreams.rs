@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
+use sha2::{Digest, Sha256};
+
 use super::{
     AuthStyle, Route, Upstream,
     accounts::accounts,
@@ -132,7 +134,7 @@ fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
     let force_stream = table.boolean("force_stream").unwrap_or(false);
     let ca_file = ca_file(source, table);
     let accounts = accounts(source, table);
-    Some(Upstream {
+    let mut upstream = Upstream {
         name: name.filter(|_| named)?,
         base_url,
         dialect: dialect.as_str().into(),
@@ -147,8 +149,35 @@ fn upstream(source: &Source<'_>, table: &Table<'_>) -> Option<Upstream> {
         listed_in: preset.listed_in.filter(|_| dialect == preset.dialect),
         first_event,
         idle,
+        version: 0,
         accounts,
-    })
+    };
+    upstream.version = version(&upstream);
+    Some(upstream)
+}
+
+/// A digest of what decides where and how requests are sent. Accounts do not count: they come and
+/// go without a change of the server. Values of headers may be secrets, so only their digest, cut
+/// to 64 bits together with all else, leaves the configuration.
+fn version(upstream: &Upstream) -> u64 {
+    let extra = &upstream.extra;
+    let headers = extra.headers.iter();
+    let headers: Vec<(&str, &[u8])> = headers
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let decisive = format!(
+        "{:?}",
+        (
+            &upstream.base_url.url,
+            &upstream.dialect,
+            (&upstream.lacks, &upstream.lacks_beside_others),
+            (upstream.force_stream, &upstream.proxy, &upstream.auth),
+            (headers, &extra.query, &extra.body),
+        )
+    );
+    let digest = Sha256::digest(decisive);
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    u64::from_be_bytes(first)
 }
 
 /// Reads `auth`: the name of a header, or a table with the name of any other.

@@ -391,5 +391,6 @@ pub(super) fn test_target() -> Target {
         requested_model: "m".into(),
         attempt: 1,
         lacks: std::sync::Arc::default(),
+        version: 0,
     }
 }

@@ -9,8 +9,8 @@ use witgate_document::Document;
 
 use crate::{
     fault::{Blame, Fault, Kind},
-    ids::{ConversationId, ExchangeId},
-    message::{Request, RequestKind, Target},
+    ids::ExchangeId,
+    message::{Conversation, Request, RequestKind, Target},
     pipeline::{Decision, Run, Runtime},
     upstream::{Credential, Model},
 };
@@ -107,6 +107,7 @@ fn target(snapshot: &Snapshot, index: usize) -> Option<Target> {
         requested_model: "".into(),
         attempt: 1,
         lacks: snapshot.lacks(index),
+        version: config.version,
     })
 }
 
@@ -114,7 +115,7 @@ fn target(snapshot: &Snapshot, index: usize) -> Option<Target> {
 fn blank() -> Request {
     let id = ExchangeId::new();
     Request {
-        conversation: ConversationId::alone(&id),
+        conversation: Conversation::alone(id.clone()),
         id,
         kind: RequestKind::Models,
         method: Method::GET,

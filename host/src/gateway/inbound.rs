@@ -62,7 +62,7 @@ pub(super) async fn read(
         }
         let body = Document::new(body);
         let session = identity::session(&headers, &body);
-        let conversation = identity::conversation(session.as_deref(), &headers, &body);
+        let conversation = identity::conversation(session.as_ref(), &headers, &body);
         Ok(Request {
             id,
             kind,

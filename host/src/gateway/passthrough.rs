@@ -234,6 +234,7 @@ impl<'a> Route<'a> {
             requested_model: "".into(),
             attempt: 1,
             lacks: Arc::default(),
+            version: config.version,
         }
     }
 }

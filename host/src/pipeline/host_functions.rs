@@ -236,6 +236,10 @@ impl exchange::HostTarget for Host {
         Ok(self.table.get(&target)?.0.lacks.contains(&feature))
     }
 
+    fn key(&mut self, target: Resource<TargetView>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&target)?.0.facts().key())
+    }
+
     fn drop(&mut self, target: Resource<TargetView>) -> wasmtime::Result<()> {
         self.table.delete(target)?;
         Ok(())

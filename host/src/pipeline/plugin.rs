@@ -1,11 +1,14 @@
 //! Loads a plugin: checks the component's version, hooks and imports, instantiates it once and
 //! reads its manifest. Each failure is one clear line.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wasmtime::component::Component;
 use witgate_contract::{
-    guard::Guard,
+    guard::{Guard, KvKey},
     limits,
     manifest::{Hook, Manifest, Stage},
 };
@@ -21,6 +24,7 @@ use crate::{
     config::{OnError, PluginConfig},
     ids::PluginId,
     ledger,
+    message::{Conversation, Target},
     telemetry::HookMeter,
 };
 
@@ -78,6 +82,22 @@ impl Plugin {
     /// `None` if the plugin does not have the hook.
     pub(super) fn guard(&self, hook: Hook) -> Option<&Guard> {
         self.manifest.guard(hook)
+    }
+
+    /// Whether the plugin's key-value space has an entry under a key.
+    pub(super) fn remembers(
+        &self,
+        key: KvKey,
+        target: Option<&Target>,
+        conversation: &Conversation,
+    ) -> bool {
+        let key = || match key {
+            KvKey::Target => target
+                .map(|target| target.facts().key())
+                .unwrap_or_default(),
+            KvKey::Conversation => conversation.id().as_str().to_owned(),
+        };
+        self.tenant.space.contains(key, Instant::now())
     }
 
     pub(super) fn meter(&self, hook: Hook) -> &HookMeter {

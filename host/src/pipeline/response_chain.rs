@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::OnError,
     fault::Fault,
-    message::{Event, RequestKind, Target},
+    message::{Conversation, Event, RequestKind, Target},
 };
 
 /// The plugins that one response passes through.
@@ -60,9 +60,16 @@ impl ResponseChain {
         calls: HookCalls,
         kind: RequestKind,
         plugins: Vec<usize>,
-        head: ResponseHead,
+        mut head: ResponseHead,
         closed: Option<&'static str>,
     ) -> Self {
+        // While it is not found, a conversation may hold the request's body, and the response may
+        // take long.
+        if plugins.is_empty() {
+            head.conversation = Conversation::alone(head.id.clone());
+        } else {
+            head.conversation.id();
+        }
         let hook = |at| ResponseHook {
             at,
             shown: false,
@@ -175,6 +182,7 @@ impl ResponseChain {
             kind: self.kind,
             headers: None,
             target: Some(self.head.target.facts()),
+            remembers: &|_| false,
         };
         let holds = |guard: &Guard| {
             // A dialect translates every event.
@@ -341,6 +349,7 @@ pub(super) fn plugins_for(
         kind,
         headers: None,
         target: Some(target.facts()),
+        remembers: &|_| false,
     };
     let catalog: Arc<Catalog> = Arc::clone(&calls.catalog);
     let places = catalog.with_hook(Hook::Response).iter().rev().copied();

@@ -18,7 +18,7 @@ use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
     fault::{Blame, Kind},
     ids::{ConversationId, ExchangeId},
-    message::{Event, Failure, Request, RequestKind, RetryRequest, Target},
+    message::{Conversation, Event, Failure, Request, RequestKind, RetryRequest, Target},
     telemetry::Metrics,
 };
 
@@ -198,7 +198,7 @@ pub(crate) fn request(body: &str) -> Request {
         headers: Arc::new(headers),
         credentials: HeaderMap::new(),
         session: Some("s-1".into()),
-        conversation: ConversationId::of_session("s-1", None),
+        conversation: Conversation::found_by(|| ConversationId::of_session("s-1", None)),
         stream: false,
         requested_model: "m".into(),
         body: Document::new(body.to_owned()),
@@ -220,6 +220,7 @@ pub(crate) fn target(lacks: &[&str]) -> Target {
                 .map(|word| (*word).to_owned())
                 .collect::<BTreeSet<_>>(),
         ),
+        version: 0,
     }
 }
 
@@ -227,7 +228,7 @@ fn head() -> ResponseHead {
     ResponseHead {
         id: ExchangeId::new(),
         session: None,
-        conversation: ConversationId::of_session("s-1", None),
+        conversation: Conversation::found_by(|| ConversationId::of_session("s-1", None)),
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         streaming: true,

@@ -192,6 +192,8 @@ pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
     retries: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    remembers: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Vec<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<String>>,
@@ -249,6 +251,23 @@ impl Guard {
     #[must_use]
     pub fn retries(mut self) -> Self {
         self.retries = Some(true);
+        self
+    }
+
+    /// The plugin's [`kv`](crate::kv) has an entry under [`Target::key`](crate::Target::key). For
+    /// the attempt hook. Replaces [`remembers_conversation`](Self::remembers_conversation).
+    #[must_use]
+    pub fn remembers_target(mut self) -> Self {
+        self.remembers = Some("target");
+        self
+    }
+
+    /// The plugin's [`kv`](crate::kv) has an entry under
+    /// [`Request::conversation`](crate::Request::conversation), which is the whole key. For the
+    /// request and attempt hooks. Replaces [`remembers_target`](Self::remembers_target).
+    #[must_use]
+    pub fn remembers_conversation(mut self) -> Self {
+        self.remembers = Some("conversation");
         self
     }
 
@@ -318,7 +337,10 @@ mod tests {
     #[cfg(not(target_family = "wasm"))]
     #[test]
     fn the_gateway_knows_every_key_that_is_written() {
-        use witgate_contract::manifest::{Hook, Manifest as Read};
+        use witgate_contract::{
+            guard::KvKey,
+            manifest::{Hook, Manifest as Read},
+        };
 
         let any = || Guard::new().kinds(["messages"]);
         let target = || any().dialects(["x"]).lacks(["y"]);
@@ -326,8 +348,14 @@ mod tests {
         let written = Manifest::new("x")
             .version("1")
             .on_error(OnError::Skip)
-            .request(request())
-            .attempt(target().header("x-a", ["b"]).path("$.a").retries())
+            .request(request().remembers_conversation())
+            .attempt(
+                target()
+                    .header("x-a", ["b"])
+                    .path("$.a")
+                    .retries()
+                    .remembers_target(),
+            )
             .failure(target().path("$.a").retries().status([400]))
             .response(target().events(["ping"]).deltas(["text_delta"]));
         let read = Read::parse(&written.to_json(), &Hook::ALL).unwrap();
@@ -336,6 +364,8 @@ mod tests {
             .map(|guard| guard.unwrap().alternatives.remove(0));
         assert!(request.headers.is_some() && request.path.is_some());
         assert_eq!(attempt.retries, Some(true));
+        assert_eq!(request.remembers, Some(KvKey::Conversation));
+        assert_eq!(attempt.remembers, Some(KvKey::Target));
         assert_eq!(failure.status, Some(vec![400]));
         assert!(response.events.is_some() && response.deltas.is_some());
     }

@@ -210,6 +210,13 @@ impl<'a> Target<'a> {
     pub fn lacks(&self, feature: &str) -> bool {
         self.host.lacks(feature)
     }
+
+    /// A key for [`kv`](crate::kv) under which a plugin remembers what it learned about this
+    /// target. It names the upstream with its current configuration, and the mapped model, so what
+    /// was learned is forgotten when the configuration changes.
+    pub fn key(&self) -> String {
+        self.host.key()
+    }
 }
 
 pub(crate) fn owned<V: Into<String>>(values: impl IntoIterator<Item = V>) -> Vec<String> {

@@ -41,7 +41,7 @@ use serde_json::Value;
 use witgate_contract::{
     RequestKind,
     event::{self, event_type_str},
-    guard::Facts,
+    guard::{Facts, KvKey},
     manifest as contract,
     verdict::is_json,
 };
@@ -94,6 +94,7 @@ impl<Rule: Plugin> Exchange<Rule> {
             mapped_model: model,
             attempt: 0,
             lacks: BTreeSet::new(),
+            version: 0,
         };
         let response = host::Response::new(target.clone());
         Self {
@@ -170,6 +171,12 @@ impl<Rule: Plugin> Exchange<Rule> {
     #[must_use]
     pub fn upstream(self, name: &str) -> Self {
         self.change(|_, target| target.upstream = name.to_owned())
+    }
+
+    /// The upstream's configuration is another one than in exchanges without this.
+    #[must_use]
+    pub fn reconfigured(self) -> Self {
+        self.change(|_, target| target.version += 1)
     }
 
     /// The upstream's protocol.
@@ -269,6 +276,10 @@ impl<Rule: Plugin> Exchange<Rule> {
             kind: request.kind,
             headers: (hook != Hook::Response).then_some(&request.headers),
             target: attempt.map(|attempt| self.target.facts(attempt)),
+            remembers: &|key| match key {
+                KvKey::Target => self.around.has_entry(&self.target.key()),
+                KvKey::Conversation => self.around.has_entry(&request.conversation()),
+            },
         };
         let body = request.body.borrow();
         let guard = manifest.guard(hook.into());

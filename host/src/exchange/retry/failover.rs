@@ -530,6 +530,7 @@ fn targets(snapshot: &Snapshot, request: &Request, model: &Arc<str>) -> Vec<Targ
             requested_model: Arc::clone(&request.requested_model),
             attempt: 1,
             lacks: snapshot.lacks(to.upstream),
+            version: upstream.config.version,
         })
     });
     targets.collect()

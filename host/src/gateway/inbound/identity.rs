@@ -8,7 +8,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use witgate_document::Document;
 
-use crate::ids::ConversationId;
+use crate::{
+    ids::ConversationId,
+    message::Conversation,
+    off_worker::{is_large, off_worker},
+};
 
 const SESSION: &str = "x-claude-code-session-id";
 const AGENT: &str = "x-claude-code-agent-id";
@@ -50,14 +54,20 @@ fn session_of_user(user: &str) -> Option<Arc<str>> {
 /// Returns the conversation: that of the session and its agent, or the one with this opening. Only
 /// the opening is read, and only if the client names no session.
 pub(super) fn conversation(
-    session: Option<&str>,
+    session: Option<&Arc<str>>,
     headers: &HeaderMap,
     body: &Document,
-) -> ConversationId {
-    match session {
-        Some(session) => ConversationId::of_session(session, header(headers, AGENT)),
-        None => ConversationId::of_opening(&opening(body)),
+) -> Conversation {
+    if let Some(session) = session.cloned() {
+        let agent = header(headers, AGENT).map(str::to_owned);
+        let find = move || ConversationId::of_session(&session, agent.as_deref());
+        return Conversation::found_by(find);
     }
+    let body = body.clone();
+    Conversation::found_by(move || {
+        let digest = off_worker(is_large(&body), || opening(&body));
+        ConversationId::of_opening(&digest)
+    })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -193,13 +203,17 @@ mod tests {
         let of = |agent: &'static str| {
             let agent = HeaderValue::from_static(agent);
             let headers = HeaderMap::from_iter([(http::HeaderName::from_static(AGENT), agent)]);
-            conversation(Some("s-1"), &headers, &body).to_string()
+            let session = "s-1".into();
+            conversation(Some(&session), &headers, &body)
+                .id()
+                .to_string()
         };
         assert_eq!(of("a-1"), "s-1/a-1");
         assert_eq!(of("a-2"), "s-1/a-2");
         assert_eq!(of(""), "s-1", "the main conversation");
         let long = "s".repeat(4_000);
-        let short = conversation(Some(&long), &HeaderMap::new(), &body).to_string();
+        let short = conversation(Some(&long.into()), &HeaderMap::new(), &body);
+        let short = short.id().as_str();
         assert!(
             short.starts_with("session-") && short.len() == 40,
             "{short}"
@@ -208,7 +222,8 @@ mod tests {
 
     fn opened_by(system: &str, messages: &str, tools: &str) -> String {
         let body = format!(r#"{{"system":{system},"messages":[{messages}],"tools":[{tools}]}}"#);
-        conversation(None, &HeaderMap::new(), &Document::new(body)).to_string()
+        let found = conversation(None, &HeaderMap::new(), &Document::new(body));
+        found.id().to_string()
     }
 
     #[test]
@@ -274,7 +289,10 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json_has_a_conversation_too() {
-        let of = |text: &'static str| conversation(None, &HeaderMap::new(), &Document::new(text));
+        let of = |text: &'static str| {
+            let found = conversation(None, &HeaderMap::new(), &Document::new(text));
+            found.id().clone()
+        };
         assert_eq!(of("{"), of("{"));
         assert_eq!(of(r#"{"messages":[7]}"#), of(r#"{"messages":["x"]}"#));
     }

@@ -65,7 +65,7 @@ impl HostRequest for Host {
     }
 
     fn conversation(&mut self, view: Resource<RequestView>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&view)?.conversation.as_str().to_owned())
+        Ok(self.table.get(&view)?.conversation.id().to_string())
     }
 
     fn header(

@@ -59,7 +59,7 @@ impl HostResponse for Host {
     }
 
     fn conversation(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&view)?.head.conversation.to_string())
+        Ok(self.table.get(&view)?.head.conversation.id().to_string())
     }
 
     fn streaming(&mut self, view: Resource<ResponseView>) -> wasmtime::Result<bool> {

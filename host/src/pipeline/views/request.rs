@@ -13,8 +13,8 @@ use witgate_contract::{
 use witgate_document::{Document, Operation, Outline};
 
 use crate::{
-    ids::{ConversationId, ExchangeId},
-    message::{Request, RequestKind},
+    ids::ExchangeId,
+    message::{Conversation, Request, RequestKind},
     off_worker,
 };
 
@@ -38,7 +38,7 @@ pub struct RequestView {
     query: String,
     pub(in crate::pipeline) id: ExchangeId,
     pub(in crate::pipeline) session: Option<Arc<str>>,
-    pub(in crate::pipeline) conversation: ConversationId,
+    pub(in crate::pipeline) conversation: Conversation,
     headers: Arc<HeaderMap>,
     header_edits: header::Edits,
     redirect: Option<(String, String)>,

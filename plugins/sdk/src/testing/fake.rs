@@ -265,6 +265,8 @@ pub(crate) struct Target {
     pub(crate) requested_model: String,
     pub(crate) attempt: u32,
     pub(crate) lacks: BTreeSet<String>,
+    /// Changes with the upstream's configuration.
+    pub(crate) version: u64,
 }
 
 impl Target {
@@ -296,9 +298,16 @@ impl Target {
         self.lacks.contains(feature)
     }
 
+    pub(crate) fn key(&self) -> String {
+        self.facts(self.attempt).key()
+    }
+
     /// The facts that guards are checked against.
     pub(crate) fn facts(&self, attempt: u32) -> guard::Target<'_> {
         guard::Target {
+            upstream: &self.upstream,
+            version: self.version,
+            model: &self.mapped_model,
             dialect: &self.dialect,
             lacks: &self.lacks,
             attempt,
@@ -491,6 +500,13 @@ impl Default for Surroundings {
             logged: 0,
             now: Instant::now(),
         }
+    }
+}
+
+impl Surroundings {
+    /// Whether the plugin's space has an entry under this key.
+    pub(crate) fn has_entry(&self, key: &str) -> bool {
+        self.kv.contains(key, self.now)
     }
 }
 

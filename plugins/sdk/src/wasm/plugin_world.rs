@@ -2908,6 +2908,50 @@ pub mod witgate {
                     }
                 }
             }
+            impl Target {
+                #[allow(unused_unsafe, clippy::all)]
+                /// A key for `kv` under which a plugin remembers what it learned about this target. It
+                /// names the upstream with its current configuration, and the mapped model: once the
+                /// upstream's configuration changes, the key is another one, and what was learned is
+                /// forgotten. At most 700 bytes. The guard `remembers` can ask for an
+                /// entry under this key.
+                #[allow(async_fn_in_trait)]
+                pub fn key(&self) -> _rt::String {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "witgate:plugin/exchange@0.2.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]target.key"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let len4 = l3;
+                        let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
+                        let result5 = _rt::string_lift(bytes4);
+                        result5
+                    }
+                }
+            }
             impl Failure {
                 #[allow(unused_unsafe, clippy::all)]
                 /// The HTTP status of the upstream's response; 0 without one (refused, reset, timed out).
@@ -5150,6 +5194,8 @@ pub mod exports {
                     /// | `headers` | each header in the object has one of its values | request, attempt, failure |
                     /// | `path` | this JSONPath selects something in the body | request, attempt, failure |
                     /// | `retries` | `true`: not the first attempt; `false`: the first | attempt, failure |
+                    /// | `remembers` | `"target"`: the plugin's `kv` has an entry under `target.key` | attempt |
+                    /// | `remembers` | `"conversation"`: it has one under `request.conversation` | request, attempt |
                     /// | `status` | the failure's status is in the list | failure |
                     /// | `events` | the event's type is in the list | response |
                     /// | `deltas` | the type of a `content_block_delta` is in the list | response |
@@ -5431,10 +5477,10 @@ macro_rules! __export_plugin_impl {
         (link_section =
         "component-type:wit-bindgen:0.63.0:witgate:plugin@0.2.0:plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3638] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3661] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb9\x1b\x01A\x02\x01\
-A\x0b\x01B\x91\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd0\x1b\x01A\x02\x01\
+A\x0b\x01B\x92\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
 \0\x02\x01s\x04\0\x04json\x03\0\x04\x01r\x02\x07pointer\x01\x05value\x05\x04\0\x04\
 node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01q\x06\
 \x03add\x01\x07\0\x06remove\x01\x01\0\x07replace\x01\x07\0\x04move\x01\x09\0\x04\
@@ -5468,47 +5514,47 @@ te\x01;\x01h\x13\x01@\x01\x04self<\0s\x04\0\x17[method]target.upstream\x01=\x04\
 \x16[method]target.dialect\x01=\x01@\x01\x04self<\0%\x04\0\x16[method]target.acc\
 ount\x01>\x04\0\x1b[method]target.mapped-model\x01=\x04\0\x1e[method]target.requ\
 ested-model\x01=\x01@\x01\x04self<\0y\x04\0\x16[method]target.attempt\x01?\x01@\x02\
-\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x01h\x16\x01@\x01\
-\x04self\xc1\0\0{\x04\0\x16[method]failure.status\x01B\x01@\x01\x04self\xc1\0\0s\
-\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\x04self\xc1\0\x04names\0'\x04\
-\0\x16[method]failure.header\x01D\x04\0\x14[method]failure.body\x01C\x01@\x02\x04\
-self\xc1\0\x06status{\0)\x04\0\x1a[method]failure.set-status\x01E\x01@\x02\x04se\
-lf\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failure.set-error-type\x01F\x01@\x02\
-\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]failure.set-body\x01G\x01@\x03\x04\
-self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\x19[method]failure.set-retry\x01\
-H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c[method]failure.set-cooldown\x01I\
-\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[method]response.status\x01K\x01@\x02\
-\x04self\xca\0\x04names\0'\x04\0\x17[method]response.header\x01L\x01@\x03\x04sel\
-f\xca\0\x04names\x06values'\0)\x04\0\x1b[method]response.set-header\x01M\x01@\x01\
-\x04self\xca\0\0s\x04\0\x13[method]response.id\x01N\x04\0\x19[method]response.up\
-stream\x01N\x04\0\x18[method]response.dialect\x01N\x04\0\x1d[method]response.map\
-ped-model\x01N\x04\0\x20[method]response.requested-model\x01N\x01@\x01\x04self\xca\
-\0\0%\x04\0\x18[method]response.session\x01O\x04\0\x1d[method]response.conversat\
-ion\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\x1a[method]response.streaming\x01P\x04\
-\0\x19[method]response.complete\x01P\x01@\x02\x04self\xca\0\x04lines\x01\0\x04\0\
-\x15[method]response.note\x01Q\x01@\x01\x04body\x05\0\x1c\x04\0\x13[constructor]\
-answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\x06status{\x01\0\x04\0\x19[method]an\
-swer.set-status\x01T\x01@\x03\x04self\xd3\0\x04names\x05values\x01\0\x04\0\x19[m\
-ethod]answer.set-header\x01U\x01@\x02\x04self\xd3\0\x04notes\x01\0\x04\0\x17[met\
-hod]answer.set-note\x01V\x01@\x03\x06status{\x0aerror-types\x07messages\0\x1d\x04\
-\0\x14[constructor]refusal\x01W\x01h\x1b\x01@\x02\x04self\xd8\0\x07details\x05\x01\
-\0\x04\0\x1b[method]refusal.set-details\x01Y\x01@\x02\x04self\xd8\0\x08try-next\x7f\
-\x01\0\x04\0\x1c[method]refusal.set-try-next\x01Z\x03\0\x1dwitgate:plugin/exchan\
-ge@0.2.0\x05\0\x02\x03\0\0\x04json\x01B\x04\x02\x03\x02\x01\x01\x04\0\x04json\x03\
-\0\0\x01@\0\0\x01\x04\0\x03get\x01\x02\x03\0\x1dwitgate:plugin/settings@0.2.0\x05\
-\x02\x01B\x0f\x01q\x05\x0ckey-too-long\0\0\x0evalue-too-long\0\0\x0cnot-a-number\
-\0\0\x08overflow\0\0\x05other\x01s\0\x04\0\x08kv-error\x03\0\0\x01p}\x01k\x02\x01\
-j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01\
-@\x03\x03keys\x05value\x02\x06ttl-msy\0\x06\x04\0\x03set\x01\x07\x01@\x01\x03key\
-s\0\x06\x04\0\x06delete\x01\x08\x01j\x01x\x01\x01\x01@\x03\x03keys\x05deltax\x06\
-ttl-msy\0\x09\x04\0\x09increment\x01\x0a\x03\0\x17witgate:plugin/kv@0.2.0\x05\x03\
-\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\
-\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x18witgate:plug\
-in/log@0.2.0\x05\x04\x01B\x05\x02\x03\x02\x01\x01\x04\0\x04json\x03\0\0\x01j\x01\
-\x01\x01s\x01@\x01\x08settings\x01\0\x02\x04\0\x08describe\x01\x03\x04\0\x1dwitg\
-ate:plugin/manifest@0.2.0\x05\x05\x04\0\x1bwitgate:plugin/plugin@0.2.0\x04\0\x0b\
-\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-comp\
-onent\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x04\0\x12[method]\
+target.key\x01=\x01h\x16\x01@\x01\x04self\xc1\0\0{\x04\0\x16[method]failure.stat\
+us\x01B\x01@\x01\x04self\xc1\0\0s\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\
+\x04self\xc1\0\x04names\0'\x04\0\x16[method]failure.header\x01D\x04\0\x14[method\
+]failure.body\x01C\x01@\x02\x04self\xc1\0\x06status{\0)\x04\0\x1a[method]failure\
+.set-status\x01E\x01@\x02\x04self\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failu\
+re.set-error-type\x01F\x01@\x02\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]fa\
+ilure.set-body\x01G\x01@\x03\x04self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\
+\x19[method]failure.set-retry\x01H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c\
+[method]failure.set-cooldown\x01I\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[m\
+ethod]response.status\x01K\x01@\x02\x04self\xca\0\x04names\0'\x04\0\x17[method]r\
+esponse.header\x01L\x01@\x03\x04self\xca\0\x04names\x06values'\0)\x04\0\x1b[meth\
+od]response.set-header\x01M\x01@\x01\x04self\xca\0\0s\x04\0\x13[method]response.\
+id\x01N\x04\0\x19[method]response.upstream\x01N\x04\0\x18[method]response.dialec\
+t\x01N\x04\0\x1d[method]response.mapped-model\x01N\x04\0\x20[method]response.req\
+uested-model\x01N\x01@\x01\x04self\xca\0\0%\x04\0\x18[method]response.session\x01\
+O\x04\0\x1d[method]response.conversation\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\
+\x1a[method]response.streaming\x01P\x04\0\x19[method]response.complete\x01P\x01@\
+\x02\x04self\xca\0\x04lines\x01\0\x04\0\x15[method]response.note\x01Q\x01@\x01\x04\
+body\x05\0\x1c\x04\0\x13[constructor]answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\
+\x06status{\x01\0\x04\0\x19[method]answer.set-status\x01T\x01@\x03\x04self\xd3\0\
+\x04names\x05values\x01\0\x04\0\x19[method]answer.set-header\x01U\x01@\x02\x04se\
+lf\xd3\0\x04notes\x01\0\x04\0\x17[method]answer.set-note\x01V\x01@\x03\x06status\
+{\x0aerror-types\x07messages\0\x1d\x04\0\x14[constructor]refusal\x01W\x01h\x1b\x01\
+@\x02\x04self\xd8\0\x07details\x05\x01\0\x04\0\x1b[method]refusal.set-details\x01\
+Y\x01@\x02\x04self\xd8\0\x08try-next\x7f\x01\0\x04\0\x1c[method]refusal.set-try-\
+next\x01Z\x03\0\x1dwitgate:plugin/exchange@0.2.0\x05\0\x02\x03\0\0\x04json\x01B\x04\
+\x02\x03\x02\x01\x01\x04\0\x04json\x03\0\0\x01@\0\0\x01\x04\0\x03get\x01\x02\x03\
+\0\x1dwitgate:plugin/settings@0.2.0\x05\x02\x01B\x0f\x01q\x05\x0ckey-too-long\0\0\
+\x0evalue-too-long\0\0\x0cnot-a-number\0\0\x08overflow\0\0\x05other\x01s\0\x04\0\
+\x08kv-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\
+\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-msy\0\x06\x04\
+\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01j\x01x\x01\x01\
+\x01@\x03\x03keys\x05deltax\x06ttl-msy\0\x09\x04\0\x09increment\x01\x0a\x03\0\x17\
+witgate:plugin/kv@0.2.0\x05\x03\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05er\
+ror\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05writ\
+e\x01\x02\x03\0\x18witgate:plugin/log@0.2.0\x05\x04\x01B\x05\x02\x03\x02\x01\x01\
+\x04\0\x04json\x03\0\0\x01j\x01\x01\x01s\x01@\x01\x08settings\x01\0\x02\x04\0\x08\
+describe\x01\x03\x04\0\x1dwitgate:plugin/manifest@0.2.0\x05\x05\x04\0\x1bwitgate\
+:plugin/plugin@0.2.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0c\
+processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -5521,9 +5567,9 @@ pub use __export_plugin_impl as export_plugin;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3616] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x83\x1b\x01A\x02\x01\
-A\x09\x01B\x91\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3639] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9a\x1b\x01A\x02\x01\
+A\x09\x01B\x92\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
 \0\x02\x01s\x04\0\x04json\x03\0\x04\x01r\x02\x07pointer\x01\x05value\x05\x04\0\x04\
 node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01q\x06\
 \x03add\x01\x07\0\x06remove\x01\x01\0\x07replace\x01\x07\0\x04move\x01\x09\0\x04\
@@ -5557,46 +5603,46 @@ te\x01;\x01h\x13\x01@\x01\x04self<\0s\x04\0\x17[method]target.upstream\x01=\x04\
 \x16[method]target.dialect\x01=\x01@\x01\x04self<\0%\x04\0\x16[method]target.acc\
 ount\x01>\x04\0\x1b[method]target.mapped-model\x01=\x04\0\x1e[method]target.requ\
 ested-model\x01=\x01@\x01\x04self<\0y\x04\0\x16[method]target.attempt\x01?\x01@\x02\
-\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x01h\x16\x01@\x01\
-\x04self\xc1\0\0{\x04\0\x16[method]failure.status\x01B\x01@\x01\x04self\xc1\0\0s\
-\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\x04self\xc1\0\x04names\0'\x04\
-\0\x16[method]failure.header\x01D\x04\0\x14[method]failure.body\x01C\x01@\x02\x04\
-self\xc1\0\x06status{\0)\x04\0\x1a[method]failure.set-status\x01E\x01@\x02\x04se\
-lf\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failure.set-error-type\x01F\x01@\x02\
-\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]failure.set-body\x01G\x01@\x03\x04\
-self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\x19[method]failure.set-retry\x01\
-H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c[method]failure.set-cooldown\x01I\
-\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[method]response.status\x01K\x01@\x02\
-\x04self\xca\0\x04names\0'\x04\0\x17[method]response.header\x01L\x01@\x03\x04sel\
-f\xca\0\x04names\x06values'\0)\x04\0\x1b[method]response.set-header\x01M\x01@\x01\
-\x04self\xca\0\0s\x04\0\x13[method]response.id\x01N\x04\0\x19[method]response.up\
-stream\x01N\x04\0\x18[method]response.dialect\x01N\x04\0\x1d[method]response.map\
-ped-model\x01N\x04\0\x20[method]response.requested-model\x01N\x01@\x01\x04self\xca\
-\0\0%\x04\0\x18[method]response.session\x01O\x04\0\x1d[method]response.conversat\
-ion\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\x1a[method]response.streaming\x01P\x04\
-\0\x19[method]response.complete\x01P\x01@\x02\x04self\xca\0\x04lines\x01\0\x04\0\
-\x15[method]response.note\x01Q\x01@\x01\x04body\x05\0\x1c\x04\0\x13[constructor]\
-answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\x06status{\x01\0\x04\0\x19[method]an\
-swer.set-status\x01T\x01@\x03\x04self\xd3\0\x04names\x05values\x01\0\x04\0\x19[m\
-ethod]answer.set-header\x01U\x01@\x02\x04self\xd3\0\x04notes\x01\0\x04\0\x17[met\
-hod]answer.set-note\x01V\x01@\x03\x06status{\x0aerror-types\x07messages\0\x1d\x04\
-\0\x14[constructor]refusal\x01W\x01h\x1b\x01@\x02\x04self\xd8\0\x07details\x05\x01\
-\0\x04\0\x1b[method]refusal.set-details\x01Y\x01@\x02\x04self\xd8\0\x08try-next\x7f\
-\x01\0\x04\0\x1c[method]refusal.set-try-next\x01Z\x03\0\x1dwitgate:plugin/exchan\
-ge@0.2.0\x05\0\x02\x03\0\0\x04json\x01B\x04\x02\x03\x02\x01\x01\x04\0\x04json\x03\
-\0\0\x01@\0\0\x01\x04\0\x03get\x01\x02\x03\0\x1dwitgate:plugin/settings@0.2.0\x05\
-\x02\x01B\x0f\x01q\x05\x0ckey-too-long\0\0\x0evalue-too-long\0\0\x0cnot-a-number\
-\0\0\x08overflow\0\0\x05other\x01s\0\x04\0\x08kv-error\x03\0\0\x01p}\x01k\x02\x01\
-j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01\
-@\x03\x03keys\x05value\x02\x06ttl-msy\0\x06\x04\0\x03set\x01\x07\x01@\x01\x03key\
-s\0\x06\x04\0\x06delete\x01\x08\x01j\x01x\x01\x01\x01@\x03\x03keys\x05deltax\x06\
-ttl-msy\0\x09\x04\0\x09increment\x01\x0a\x03\0\x17witgate:plugin/kv@0.2.0\x05\x03\
-\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\
-\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x18witgate:plug\
-in/log@0.2.0\x05\x04\x04\0;witgate:plugin/plugin-with-all-of-its-exports-removed\
-@0.2.0\x04\0\x0b,\x01\0&plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09pro\
-ducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x06\
-0.63.0";
+\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x04\0\x12[method]\
+target.key\x01=\x01h\x16\x01@\x01\x04self\xc1\0\0{\x04\0\x16[method]failure.stat\
+us\x01B\x01@\x01\x04self\xc1\0\0s\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\
+\x04self\xc1\0\x04names\0'\x04\0\x16[method]failure.header\x01D\x04\0\x14[method\
+]failure.body\x01C\x01@\x02\x04self\xc1\0\x06status{\0)\x04\0\x1a[method]failure\
+.set-status\x01E\x01@\x02\x04self\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failu\
+re.set-error-type\x01F\x01@\x02\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]fa\
+ilure.set-body\x01G\x01@\x03\x04self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\
+\x19[method]failure.set-retry\x01H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c\
+[method]failure.set-cooldown\x01I\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[m\
+ethod]response.status\x01K\x01@\x02\x04self\xca\0\x04names\0'\x04\0\x17[method]r\
+esponse.header\x01L\x01@\x03\x04self\xca\0\x04names\x06values'\0)\x04\0\x1b[meth\
+od]response.set-header\x01M\x01@\x01\x04self\xca\0\0s\x04\0\x13[method]response.\
+id\x01N\x04\0\x19[method]response.upstream\x01N\x04\0\x18[method]response.dialec\
+t\x01N\x04\0\x1d[method]response.mapped-model\x01N\x04\0\x20[method]response.req\
+uested-model\x01N\x01@\x01\x04self\xca\0\0%\x04\0\x18[method]response.session\x01\
+O\x04\0\x1d[method]response.conversation\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\
+\x1a[method]response.streaming\x01P\x04\0\x19[method]response.complete\x01P\x01@\
+\x02\x04self\xca\0\x04lines\x01\0\x04\0\x15[method]response.note\x01Q\x01@\x01\x04\
+body\x05\0\x1c\x04\0\x13[constructor]answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\
+\x06status{\x01\0\x04\0\x19[method]answer.set-status\x01T\x01@\x03\x04self\xd3\0\
+\x04names\x05values\x01\0\x04\0\x19[method]answer.set-header\x01U\x01@\x02\x04se\
+lf\xd3\0\x04notes\x01\0\x04\0\x17[method]answer.set-note\x01V\x01@\x03\x06status\
+{\x0aerror-types\x07messages\0\x1d\x04\0\x14[constructor]refusal\x01W\x01h\x1b\x01\
+@\x02\x04self\xd8\0\x07details\x05\x01\0\x04\0\x1b[method]refusal.set-details\x01\
+Y\x01@\x02\x04self\xd8\0\x08try-next\x7f\x01\0\x04\0\x1c[method]refusal.set-try-\
+next\x01Z\x03\0\x1dwitgate:plugin/exchange@0.2.0\x05\0\x02\x03\0\0\x04json\x01B\x04\
+\x02\x03\x02\x01\x01\x04\0\x04json\x03\0\0\x01@\0\0\x01\x04\0\x03get\x01\x02\x03\
+\0\x1dwitgate:plugin/settings@0.2.0\x05\x02\x01B\x0f\x01q\x05\x0ckey-too-long\0\0\
+\x0evalue-too-long\0\0\x0cnot-a-number\0\0\x08overflow\0\0\x05other\x01s\0\x04\0\
+\x08kv-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\
+\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-msy\0\x06\x04\
+\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01j\x01x\x01\x01\
+\x01@\x03\x03keys\x05deltax\x06ttl-msy\0\x09\x04\0\x09increment\x01\x0a\x03\0\x17\
+witgate:plugin/kv@0.2.0\x05\x03\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05er\
+ror\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05writ\
+e\x01\x02\x03\0\x18witgate:plugin/log@0.2.0\x05\x04\x04\0;witgate:plugin/plugin-\
+with-all-of-its-exports-removed@0.2.0\x04\0\x0b,\x01\0&plugin-with-all-of-its-ex\
+ports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -5,6 +5,8 @@
 //! | `in` | `attempt` (default) or `request`: the hook in which it acts |
 //! | `kinds` | the kinds of its guards; by default `["messages"]` |
 //! | `path`, `lacks` | those of its guards |
+//! | `remembers` | `target` or `conversation`: that of the attempt guard |
+//! | `remember` | the request hook remembers the conversation of a request with `x-remember` |
 //! | `only_attempt` | act in this attempt only |
 //! | `remove_all` | a list of JSONPaths |
 //! | `patch` | a JSON Patch as RFC 6902 writes it |
@@ -31,6 +33,8 @@ struct Settings {
     kinds: Option<Vec<String>>,
     path: Option<String>,
     lacks: Option<Vec<String>>,
+    remembers: Option<String>,
+    remember: bool,
     only_attempt: Option<u32>,
     remove_all: Vec<String>,
     patch: Vec<Edit>,
@@ -91,7 +95,11 @@ impl Plugin for Tagger {
 
     fn describe(&self) -> Manifest {
         let Settings {
-            kinds, path, lacks, ..
+            kinds,
+            path,
+            lacks,
+            remembers,
+            ..
         } = self.settings.clone();
         let mut guard = Guard::new();
         if let Some(kinds) = kinds {
@@ -104,6 +112,11 @@ impl Plugin for Tagger {
         if let Some(lacks) = lacks {
             guard = guard.lacks(lacks);
         }
+        guard = match remembers.as_deref() {
+            Some("target") => guard.remembers_target(),
+            Some("conversation") => guard.remembers_conversation(),
+            _ => guard,
+        };
         Manifest::new("edits as the settings say")
             .request(request)
             .attempt(guard)
@@ -112,6 +125,9 @@ impl Plugin for Tagger {
 
 impl RequestHook for Tagger {
     fn on_request(&mut self, request: &mut Request) -> Result<Verdict, Error> {
+        if self.settings.remember && !request.header("x-remember").is_empty() {
+            kv::set(&request.conversation(), b"1", Duration::from_secs(60))?;
+        }
         match self.settings.r#in.as_deref() {
             Some("request") => act(self.settings.clone(), request, None),
             _ => Ok(Verdict::Proceed),
