@@ -26,7 +26,7 @@ pub(crate) struct UpstreamError {
     /// Whether a signature in the history is not one of the upstream's own.
     pub(crate) rejects_signature: bool,
     /// What the error teaches about the model or the upstream.
-    pub(crate) lesson: Option<Lesson>,
+    pub(crate) lesson: Option<(&'static str, Lesson)>,
     /// Whether only another account can answer the request.
     pub(crate) other_account: bool,
 }
@@ -97,7 +97,7 @@ impl UpstreamError {
         let about_signature = status == 400 && is_about_signature(&message);
         let is_missing = about_signature && message.to_lowercase().contains("missing");
         let lesson = match is_missing {
-            true => Some(Lesson::RequiresSignatures),
+            true => Some(Lesson::SIGNATURES),
             false => Lesson::read(&message).filter(|_| status == 400),
         };
         let rejects_signature = about_signature && !is_missing;
@@ -421,7 +421,7 @@ mod tests {
         );
         let missing =
             rejected("Function call is missing a thought_signature in functionCall parts.");
-        assert_eq!(missing.lesson, Some(Lesson::RequiresSignatures));
+        assert_eq!(missing.lesson, Some(Lesson::SIGNATURES));
         assert!(!missing.rejects_signature);
         assert!(missing.message.starts_with("Function call"));
     }

@@ -4,15 +4,8 @@
 //! limits, and a Vertex upstream may not be listed in the settings. The error says so once; the
 //! attempt is repeated with it, and later exchanges begin with it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
-use witgate_plugin::{
-    kv::{self, KvError},
-    serde_json,
-};
-
-const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+use witgate_plugin::learned;
 
 /// What is known about a model at an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,40 +33,64 @@ pub(crate) enum Lesson {
     MostTopK(u64),
 }
 
+/// Reads the lower-case message of a 400, without underscores.
+type Reader = fn(&str) -> Option<Lesson>;
+
+/// The kinds of refusals, with the name under which the log reports them.
+const KINDS: [(&str, Reader); 4] = [
+    ("a member that Vertex does not have", vertex),
+    ("the system instruction", no_system),
+    ("the limit of the response", |message| {
+        most(message, &["maxoutputtokens"]).map(Lesson::MostOutput)
+    }),
+    ("`topK`", |message| {
+        most(message, &["topk", "top-k"]).map(Lesson::MostTopK)
+    }),
+];
+
 impl Lesson {
-    /// Reads the message of a 400.
-    pub(crate) fn read(message: &str) -> Option<Self> {
+    /// Calls need signatures. The error is recognised where signatures are.
+    pub(crate) const SIGNATURES: (&'static str, Self) =
+        ("calls without a signature", Self::RequiresSignatures);
+
+    /// Reads the message of a 400: what it teaches, and which kind it is.
+    pub(crate) fn read(message: &str) -> Option<(&'static str, Self)> {
         let message = message.to_lowercase().replace('_', "");
-        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-        let rejects = says(&[
-            "not enabled",
-            "not supported",
-            "not support",
-            "unsupported",
-            "unknown name",
-            "cannot find field",
-        ]);
-        if rejects && says(&["generatecontentrequest\""]) {
-            return Some(Self::Vertex);
-        }
-        if rejects
-            && says(&[
-                "developer instruction",
-                "system instruction",
-                "systeminstruction",
-            ])
-        {
-            return Some(Self::NoSystem);
-        }
-        let most = most_of_range(&message)?;
-        if says(&["maxoutputtokens"]) {
-            Some(Self::MostOutput(most))
-        } else if says(&["topk", "top-k"]) {
-            Some(Self::MostTopK(most))
-        } else {
-            None
-        }
+        learned::first(&KINDS, |read| read(&message))
     }
+}
+
+fn vertex(message: &str) -> Option<Lesson> {
+    (rejects(message) && message.contains("generatecontentrequest\"")).then_some(Lesson::Vertex)
+}
+
+fn no_system(message: &str) -> Option<Lesson> {
+    const INSTRUCTION: &[&str] = &[
+        "developer instruction",
+        "system instruction",
+        "systeminstruction",
+    ];
+    (rejects(message) && says(message, INSTRUCTION)).then_some(Lesson::NoSystem)
+}
+
+fn rejects(message: &str) -> bool {
+    const REJECTING: &[&str] = &[
+        "not enabled",
+        "not supported",
+        "not support",
+        "unsupported",
+        "unknown name",
+        "cannot find field",
+    ];
+    says(message, REJECTING)
+}
+
+fn most(message: &str, names: &[&str]) -> Option<u64> {
+    most_of_range(message).filter(|_| says(message, names))
+}
+
+fn says(message: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| message.contains(word))
 }
 
 /// The largest number of "range is from 1 (inclusive) to 65 (exclusive)".
@@ -90,36 +107,16 @@ fn most_of_range(message: &str) -> Option<u64> {
 }
 
 impl Learned {
-    pub(crate) fn recall(upstream: &str, model: &str) -> Result<Self, KvError> {
-        let known = kv::get(&key(upstream, model))?;
-        let known = known.and_then(|text| serde_json::from_slice(&text).ok());
-        Ok(known.unwrap_or_default())
-    }
-
-    /// Takes a lesson in. Returns whether it was new; otherwise another attempt would not help.
-    pub(crate) fn take(upstream: &str, model: &str, lesson: Lesson) -> Result<bool, KvError> {
-        let before = Self::recall(upstream, model)?;
-        let mut after = before.clone();
+    /// Takes a lesson in.
+    pub(crate) fn take(&mut self, lesson: Lesson) {
         match lesson {
-            Lesson::Vertex => after.vertex = true,
-            Lesson::NoSystem => after.no_system = true,
-            Lesson::RequiresSignatures => after.requires_signatures = true,
-            Lesson::MostOutput(most) => after.most_output = Some(most),
-            Lesson::MostTopK(most) => after.most_top_k = Some(most),
+            Lesson::Vertex => self.vertex = true,
+            Lesson::NoSystem => self.no_system = true,
+            Lesson::RequiresSignatures => self.requires_signatures = true,
+            Lesson::MostOutput(most) => self.most_output = Some(most),
+            Lesson::MostTopK(most) => self.most_top_k = Some(most),
         }
-        if after == before {
-            return Ok(false);
-        }
-        // It is made of numbers and flags only.
-        let text = serde_json::to_vec(&after).unwrap_or_default();
-        kv::set(&key(upstream, model), text, REMEMBERED)?;
-        Ok(true)
     }
-}
-
-fn key(upstream: &str, model: &str) -> String {
-    let model: String = model.chars().take(200).collect();
-    format!("learned/{upstream}/{model}")
 }
 
 #[cfg(test)]
@@ -165,7 +162,8 @@ mod tests {
             ("The system instruction is empty.", None),
         ];
         for (message, lesson) in table {
-            assert_eq!(Lesson::read(message), lesson, "{message}");
+            let read = Lesson::read(message).map(|(_, lesson)| lesson);
+            assert_eq!(read, lesson, "{message}");
         }
     }
 }

@@ -21,7 +21,9 @@ use witgate_plugin::{
     AttemptHook, Error, Event, EventVerdict, Failure, FailureHook, Guard, Manifest, Plugin,
     Refusal, Request, Response, ResponseHook, RetryTarget, Target, Verdict,
     dialect::{Block, ClientRequest, Thinking},
-    export, log,
+    export,
+    learned::{learn, recall},
+    log,
 };
 
 use self::{
@@ -107,7 +109,7 @@ impl DialectGemini {
         };
         signatures::remove_rejected(&upstream, request, &mut asked)?;
         self.answer = Answer::new(call_ids(&asked), thinks(&asked));
-        let learned = Learned::recall(&upstream, &model)?;
+        let learned: Learned = recall(target)?;
         let to = Destination {
             model: Model::named(&model),
             name: &model,
@@ -162,38 +164,37 @@ impl FailureHook for DialectGemini {
         }
         if error.other_account {
             failure.set_retry(RetryTarget::OtherAccount, Duration::ZERO);
-        } else if self.learns(&error, request, target)? {
-            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
+        } else {
+            self.learn(failure, &error, request, target)?;
         }
         Ok(())
     }
 }
 
 impl DialectGemini {
-    /// Takes in what an error says about the model or the signatures. Returns whether it was new:
-    /// the next attempt is then a different one.
-    fn learns(
+    /// Takes in what an error says about the model or the signatures. If it is new, the next
+    /// attempt is a different one.
+    fn learn(
         &mut self,
+        failure: &mut Failure,
         error: &UpstreamError,
         request: &Request,
         target: &Target,
-    ) -> Result<bool, Error> {
-        let upstream = target.upstream();
-        if let Some(lesson) = error.lesson {
-            let is_new = Learned::take(&upstream, &target.mapped_model(), lesson)?;
-            if is_new {
-                log::info(format!("learned from an error of `{upstream}`: {lesson:?}"));
-            }
-            return Ok(is_new);
+    ) -> Result<(), Error> {
+        if let Some((kind, lesson)) = error.lesson {
+            learn(failure, target, kind, |known: &mut Learned| {
+                known.take(lesson);
+            })?;
+        } else if error.rejects_signature && !std::mem::replace(&mut self.rejected_signatures, true)
+        {
+            let upstream = target.upstream();
+            signatures::rejected(&upstream, request)?;
+            log::info(format!(
+                "`{upstream}` rejected a signature; retrying once with the documented placeholder"
+            ));
+            failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
         }
-        if !error.rejects_signature || std::mem::replace(&mut self.rejected_signatures, true) {
-            return Ok(false);
-        }
-        signatures::rejected(&upstream, request)?;
-        log::info(format!(
-            "`{upstream}` rejected a signature; retrying once with the documented placeholder"
-        ));
-        Ok(true)
+        Ok(())
     }
 }
 

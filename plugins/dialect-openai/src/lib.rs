@@ -20,12 +20,12 @@ use witgate_plugin::{
     Manifest, Plugin, Refusal, Request, Response, ResponseHook, RetryTarget, Target, Value,
     Verdict,
     dialect::{ClientRequest, Thinking},
-    export, json, kv, log,
+    export, json, kv, learned, log,
     serde_json::Map,
 };
 
 use answer::{Answer, Context, Schemas};
-use failure::{Correction, Failed, Used, apply};
+use failure::{Capabilities, Correction, Failed, Used, apply};
 use ids::CallIds;
 use names::Names;
 use request::Wanted;
@@ -114,7 +114,7 @@ impl DialectOpenai {
             Some(Correction::MaxTokens(room)) => Some(room),
             None => None,
         };
-        let capabilities = apply::recall(target)?;
+        let capabilities: Capabilities = learned::recall(target)?;
         let mut options = self.settings.of(&target.upstream(), &target.mapped_model());
         capabilities.apply(&mut options);
         let (outline, asked) = ClientRequest::read(request, LONGEST)?;

@@ -68,6 +68,7 @@ mod verdict;
 
 pub mod dialect;
 pub mod kv;
+pub mod learned;
 pub mod log;
 
 #[cfg(not(target_family = "wasm"))]

@@ -122,7 +122,7 @@ impl Finish {
             // The response could be continued with a token that a message cannot carry.
             "CONTINUATION" => End::Noted("max_tokens", "CONTINUATION"),
             "MISSING_THOUGHT_SIGNATURE" => End::Fail(UpstreamError {
-                lesson: Some(Lesson::RequiresSignatures),
+                lesson: Some(Lesson::SIGNATURES),
                 ..self.failed(ErrorType::InvalidRequest, "MISSING_THOUGHT_SIGNATURE")
             }),
             "PUP_LIMITED_DISABLED" => {

@@ -3,19 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use witgate_plugin::{Error, ErrorType, Failure, RetryTarget, Target, kv, log};
+use witgate_plugin::{Error, ErrorType, Failure, RetryTarget, Target, learned};
 
 use super::{
     Capabilities, Classified, Failed, Next, TooLong, UpstreamError, Used, classify, lessons,
     too_long, wait,
 };
-use crate::{
-    names::hash,
-    settings::{MaxTokens, Options},
-};
-
-/// How long the plugin remembers what an upstream rejects. The server may be updated meanwhile.
-const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
+use crate::settings::{MaxTokens, Options};
 
 /// The cooldown of an account without credit. Other accounts are used meanwhile, and a bill that is
 /// paid is noticed soon.
@@ -135,22 +129,10 @@ fn learn(
     let Some((kind, lesson)) = lessons::read(&failed.reported, used) else {
         return Ok(());
     };
-    let mut capabilities = recall(target)?;
-    if !capabilities.learn(lesson) {
-        return Ok(());
+    let take = |capabilities: &mut Capabilities| capabilities.learn(lesson);
+    if learned::learn(failure, target, kind, take)? {
+        set_error(failure, &refused(failed.classified.message.clone()))?;
     }
-    log::info(format!(
-        "upstream `{}` rejected {kind} for model `{}`; retrying with the alternative",
-        target.upstream(),
-        target.mapped_model()
-    ));
-    kv::set(
-        &key(target),
-        serde_json::to_vec(&capabilities)?,
-        REMEMBERED_FOR,
-    )?;
-    set_error(failure, &refused(failed.classified.message.clone()))?;
-    failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
     Ok(())
 }
 
@@ -187,23 +169,6 @@ fn is_too_small(message: &str, used: &Used) -> bool {
     matches!(used.max_tokens, Some((MaxTokens::MaxCompletionTokens, size)) if size < SMALLEST)
         && lower.contains("not supported")
         && lower.contains("max_tokens")
-}
-
-/// Loads what was learned about this upstream and model.
-pub(crate) fn recall(target: &Target) -> Result<Capabilities, Error> {
-    let capabilities = kv::get(&key(target))?;
-    // An unreadable entry counts as none.
-    let capabilities =
-        capabilities.and_then(|capabilities| serde_json::from_slice(&capabilities).ok());
-    Ok(capabilities.unwrap_or_default())
-}
-
-/// The store's key, hashed because a model's name may be longer than a key can be.
-fn key(target: &Target) -> String {
-    format!(
-        "{:016x}",
-        hash(&[&target.upstream(), &target.mapped_model()])
-    )
 }
 
 fn set_body(failure: &mut Failure, kind: &str, message: &str) -> Result<(), Error> {

@@ -13,6 +13,8 @@ mod tools;
 
 pub(crate) use effort::EFFORTS;
 
+use witgate_plugin::learned;
+
 use super::{refusal::Refusal, upstream_error::UpstreamError};
 use crate::settings::{Format, MaxTokens, Thoughts, ToolForce};
 
@@ -110,9 +112,7 @@ const KINDS: [(&str, Reader); 10] = [
 /// What a refusal teaches, and which kind it is.
 pub(crate) fn read(reported: &UpstreamError, used: &Used) -> Option<(&'static str, Lesson)> {
     let refusal = Refusal::of(reported);
-    KINDS
-        .iter()
-        .find_map(|(kind, read)| Some((*kind, read(&refusal, used)?)))
+    learned::first(&KINDS, |read| read(&refusal, used))
 }
 
 #[cfg(test)]
