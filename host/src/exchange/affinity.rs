@@ -26,7 +26,7 @@ impl Conversation {
     pub(super) fn of(request: &Request) -> Self {
         let id = match &request.session {
             Some(session) => session.to_string(),
-            None => request.conversation.to_string(),
+            None => request.conversation.id().to_string(),
         };
         let goes_on = || matches!(request.body.get("/messages/1"), Ok(Some(_)));
         Self {

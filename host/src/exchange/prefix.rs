@@ -23,7 +23,7 @@ const EDITS: usize = 64;
 pub(super) enum Outcome {
     /// Nothing is known of its conversation.
     New,
-    Compared(Comparison),
+    Compared(Box<Comparison>),
 }
 
 impl Outcome {
@@ -85,7 +85,7 @@ impl Prefix {
             return None;
         }
         let now = Instant::now();
-        let conversation = snapshot.ledger.get(&request.conversation, now);
+        let conversation = snapshot.ledger.get(request.conversation.id(), now);
         let known = conversation.as_ref().map(|known| known.received());
         let received = off_worker(is_large(&request.body), || {
             Digests::of(&request.body, &known.unwrap_or_default())
@@ -93,7 +93,7 @@ impl Prefix {
         let previous = conversation.and_then(|known| known.previous(&received));
         Some(Box::new(Self {
             id: request.id.clone(),
-            conversation: request.conversation.clone(),
+            conversation: request.conversation.id().clone(),
             ledger: Arc::clone(&snapshot.ledger),
             received: Arc::new(received),
             requested_model: Arc::clone(&request.requested_model),
@@ -182,7 +182,7 @@ impl Prefix {
                 self.warn(check, broken);
             }
         }
-        Some(Outcome::Compared(found))
+        Some(Outcome::Compared(Box::new(found)))
     }
 
     fn warn(&self, check: &str, broken: &Break) {

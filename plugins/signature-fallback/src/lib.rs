@@ -59,8 +59,18 @@ impl Plugin for SignatureFallback {
     }
 
     fn describe(&self) -> Manifest {
-        // Any thinking may be the subject of an earlier decision.
-        let thinking = Guard::new().kinds(KINDS).path(drop_blocks::THINKING);
+        let foreign = Guard::new()
+            .kinds(KINDS)
+            .lacks([FOREIGN_SIGNATURES])
+            .path(drop_blocks::SIGNATURES);
+        let unsigned = Guard::new()
+            .kinds(KINDS)
+            .lacks([UNSIGNED_THINKING])
+            .path(drop_blocks::UNSIGNED);
+        let decided = Guard::new()
+            .kinds(KINDS)
+            .remembers_conversation()
+            .path(drop_blocks::THINKING);
         let refusals = Guard::new()
             .kinds(KINDS)
             .status([400])
@@ -73,7 +83,9 @@ impl Plugin for SignatureFallback {
             .events(["content_block_delta"])
             .deltas(["signature_delta"]);
         Manifest::new("keeps thinking blocks away from upstreams that reject them")
-            .attempt(thinking)
+            .attempt(foreign)
+            .attempt(unsigned)
+            .attempt(decided)
             .failure(refusals)
             .response(signatures)
     }

@@ -7,7 +7,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use witgate_plugin::{Error, Operation, Request, Target, Value, json, kv};
+use serde::{Deserialize, Serialize};
+use witgate_plugin::{Error, Operation, Request, Target, Value, json, kv, serde_json};
 
 use crate::{
     drop_blocks::{Block, IDENTITIES, THINKING, UNSIGNED, drop_blocks, up_to},
@@ -30,11 +31,14 @@ const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long a target's refusal of the field is remembered.
 const REFUSED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Of how many upstreams decisions are kept, for a conversation.
+const MOST_UPSTREAMS: usize = 4;
+
 /// The most blocks that a decision names. Of more, the latest are kept, which the rest precede.
-const MOST: usize = 32 * 1024;
+const MOST: usize = 8 * 1024;
 
 /// How an upstream is kept from rejecting the thinking again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Means {
     /// The upstream drops what it cannot verify: `prefix_mismatch_behavior: "drop_block"`.
     DropBlock,
@@ -53,7 +57,7 @@ impl Means {
 }
 
 /// The decision about one conversation at one upstream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Decision {
     pub(crate) means: Means,
     /// Hashes of the blocks that were there when the upstream rejected the thinking.
@@ -61,14 +65,28 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
+    /// The decision about this conversation at this target's upstream.
     pub(crate) fn load(request: &Request, target: &Target) -> Result<Option<Self>, Error> {
-        let stored = kv::get(&key(request, target))?;
-        Ok(stored.and_then(|bytes| Self::decode(&bytes)))
+        let all = stored(request)?;
+        let here = target.upstream();
+        let found = all.into_iter().find(|(upstream, _)| *upstream == here);
+        Ok(found.map(|(_, decision)| decision))
     }
 
     /// Stores it, or refreshes its lifetime.
     pub(crate) fn store(&self, request: &Request, target: &Target) -> Result<(), Error> {
-        Ok(kv::set(&key(request, target), self.encode(), REMEMBERED)?)
+        let here = target.upstream();
+        let others = stored(request)?;
+        let others = others.iter().filter(|(upstream, _)| *upstream != here);
+        let others = others.map(|(upstream, decision)| (upstream, decision));
+        let all: Vec<(&String, &Self)> = [(&here, self)]
+            .into_iter()
+            .chain(others)
+            .take(MOST_UPSTREAMS)
+            .collect();
+        let bytes = serde_json::to_vec(&all)?;
+        // The whole key, so that the guard finds it.
+        Ok(kv::set(&request.conversation(), bytes, REMEMBERED)?)
     }
 
     /// The decision after a rejection, from the one before. A conversation whose thinking is left
@@ -118,30 +136,13 @@ impl Decision {
         let rejected = blocks.filter(|(_, identity)| seen.contains(identity));
         Ok(rejected.map(|(block, _)| block).collect())
     }
+}
 
-    fn encode(&self) -> Vec<u8> {
-        let means = match self.means {
-            Means::DropBlock => 0,
-            Means::LeaveOut => 1,
-        };
-        let mut bytes = vec![means];
-        bytes.extend(self.seen.iter().flat_map(|hash| hash.to_le_bytes()));
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (means, hashes) = bytes.split_first()?;
-        let means = match means {
-            0 => Means::DropBlock,
-            _ => Means::LeaveOut,
-        };
-        let (hashes, _) = hashes.as_chunks::<8>();
-        let seen = hashes
-            .iter()
-            .map(|hash| u64::from_le_bytes(*hash))
-            .collect();
-        Some(Self { means, seen })
-    }
+/// The decisions about a conversation, by upstream, the one used last first.
+fn stored(request: &Request) -> Result<Vec<(String, Decision)>, Error> {
+    let stored = kv::get(&request.conversation())?;
+    let read = stored.and_then(|stored| serde_json::from_slice(&stored).ok());
+    Ok(read.unwrap_or_default())
 }
 
 /// Whether the client decides itself what happens to blocks that fail the check of their prefix.
@@ -155,7 +156,8 @@ pub(crate) fn takes_binding(request: &Request, target: &Target) -> Result<bool, 
     Ok(*target.dialect() == *"anthropic"
         && !target.lacks(BINDING)
         && request.matches(r#"$.thinking[?@ == "adaptive" || @ == "enabled"]"#)?
-        && kv::get(&refusal_key(target))?.is_none())
+        // Anything but the empty value is a decision about a conversation whose name is this key.
+        && kv::get(&refusal_key(target))?.is_none_or(|value| !value.is_empty()))
 }
 
 /// Remembers that the target refuses the field or its beta.
@@ -198,10 +200,6 @@ fn identities(request: &Request) -> Result<Vec<(Block, u64)>, Error> {
         }
     }
     Ok(found)
-}
-
-fn key(request: &Request, target: &Target) -> String {
-    format!("recovery/{}/{}", target.upstream(), request.conversation())
 }
 
 fn refusal_key(target: &Target) -> String {
