@@ -82,11 +82,11 @@ impl Fields {
 
     /// The names of the members that were not taken. `null` counts as missing.
     pub(super) fn remaining(self) -> impl Iterator<Item = String> {
-        self.rest().into_iter().map(|(key, _)| key)
+        self.into_map().into_iter().map(|(key, _)| key)
     }
 
     /// The members that were not taken. `null` counts as missing.
-    pub(super) fn rest(mut self) -> Map<String, Value> {
+    pub(super) fn into_map(mut self) -> Map<String, Value> {
         self.map.retain(|_, value| !value.is_null());
         self.map
     }

@@ -210,7 +210,7 @@ impl Reader {
             let kind = fields.text("type")?.unwrap_or_else(|| "custom".to_owned());
             let name = fields.must_text("name")?;
             if kind != "custom" {
-                let settings = fields.rest();
+                let settings = fields.into_map();
                 return Ok(ToolDef::Server {
                     kind,
                     name,
