@@ -4,6 +4,8 @@ mod serve; // runs the gateway
 mod check; // checks the configuration and the plugins
 mod plugins; // lists the plugins
 mod wit; // prints the contract
+#[cfg(unix)]
+mod address_space; // what little of it changes
 
 use std::{
     fmt::Display,
@@ -99,6 +101,8 @@ fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// Parses the arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
+    #[cfg(unix)]
+    address_space::share_heaps();
     let line = Line::parse();
     let done = match line.command {
         None => serve::run(line.serve),

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::{net::TcpSocket, runtime::Handle, task::spawn_blocking};
 use tracing::{debug, info, warn};
 
+#[cfg(unix)]
+use super::address_space;
 use super::{Code, Failure, ServeArgs, rejected, tokio_runtime};
 use crate::{
     config::{Config, Problem, Problems},
@@ -29,10 +31,6 @@ const BACKLOG: u32 = 1024;
 /// The upper bound for the limit of open files. The commands of accounts inherit the limit, and
 /// some programs close every possible file.
 const MOST_OPEN_FILES: u64 = 1 << 20;
-
-/// The address space with which plugins run although glibc reserves 64 MiB of it for each thread.
-#[cfg(unix)]
-const ENOUGH_ADDRESS_SPACE: u64 = 1 << 30;
 
 /// The limit of open files in most shells.
 const USUAL_OPEN_FILES: u64 = 1024;
@@ -67,7 +65,7 @@ fn load(args: &ServeArgs) -> Result<(Config, Vec<Problem>), Problems> {
 async fn serve(args: ServeArgs, config: Arc<Config>, log: Log) -> Result<(), Failure> {
     let open_files = raise_open_files();
     #[cfg(unix)]
-    warn_of_little_address_space();
+    address_space::warn_if_limited();
     // The address first: an address in use is reported before plugins are compiled.
     let socket = bind(config.listen)?;
     let hints = Hints::default();
@@ -112,20 +110,6 @@ fn raise_open_files() -> u64 {
             warn!(%error, "cannot raise the limit of open files");
             USUAL_OPEN_FILES
         }
-    }
-}
-
-/// Warns before plugins are compiled, because the process ends without a reason where the system
-/// has no address space for an allocation.
-#[cfg(unix)]
-fn warn_of_little_address_space() {
-    if let Ok((limit, _)) = rlimit::getrlimit(rlimit::Resource::AS)
-        && limit < ENOUGH_ADDRESS_SPACE
-    {
-        let mib = limit >> 20;
-        warn!(
-            "address space is limited to {mib} MiB (`ulimit -v`): if an allocation fails, raise the limit to 1 GiB or set MALLOC_ARENA_MAX=2"
-        );
     }
 }
 
