@@ -13,7 +13,7 @@ mod sync {
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::Duration,
@@ -24,17 +24,28 @@ use wasmtime::Engine;
 
 use self::clock::Clock;
 
-/// The resolution of deadlines. Each tick interrupts a running plugin, so fewer are cheaper.
-const TICK: Duration = Duration::from_millis(5);
-/// Ticks without a call after which the thread sleeps. Waking it costs more than a call, so it does
-/// not sleep between the events of a stream.
+/// The unit of deadlines, and the interval of the clock while a call is long: a plugin that loops
+/// gives its thread to others as often.
+const TICK: Duration = Duration::from_millis(1);
+/// Ticks at a time while no call is long. Each time interrupts a running plugin, so fewer are
+/// cheaper.
+const SLOW: u32 = 5;
+/// Rounds without a call after which the thread sleeps. Waking it costs more than a call, so it
+/// does not sleep between the events of a stream.
 const IDLE_TICKS: u32 = 40;
 
 pub(super) struct Ticker(Arc<Shared>);
 
 /// The number of ticks so far.
 #[derive(Clone, Default)]
-pub(super) struct Ticks(Arc<AtomicU64>);
+pub(super) struct Ticks(Arc<Passed>);
+
+#[derive(Default)]
+struct Passed {
+    ticks: AtomicU64,
+    /// Whether a long call was interrupted since the last tick.
+    long: AtomicBool,
+}
 
 struct Shared {
     clock: Clock,
@@ -53,6 +64,8 @@ struct Shared {
 pub(super) struct Allowance {
     ticks: Ticks,
     left: u64,
+    /// Whether the call was interrupted before.
+    interrupted: bool,
     /// The tick at which the call last got its thread.
     since: Arc<AtomicU64>,
 }
@@ -75,8 +88,8 @@ impl Ticker {
         })
     }
 
-    /// Calls `tick` each `interval` until it returns false. Sleeps after `idle` ticks in a row
-    /// without a call.
+    /// Calls `tick` each `interval`, or less often while no call is long, until it returns false.
+    /// Sleeps after `idle` calls of it in a row without a call of a plugin.
     fn every(
         interval: Duration,
         idle: u32,
@@ -134,8 +147,9 @@ impl Shared {
                 return;
             }
             unused = if running { 0 } else { unused + 1 };
-            thread::sleep(self.interval);
-            self.ticks.0.fetch_add(1, Relaxed);
+            let ticks = self.ticks.next();
+            thread::sleep(self.interval * ticks);
+            self.ticks.pass(ticks);
             if !(self.tick)() {
                 return;
             }
@@ -145,7 +159,19 @@ impl Shared {
 
 impl Ticks {
     pub(super) fn now(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.ticks.load(Relaxed)
+    }
+
+    fn pass(&self, ticks: u32) {
+        self.0.ticks.fetch_add(ticks.into(), Relaxed);
+    }
+
+    /// The number of ticks until the clock interrupts calls again.
+    fn next(&self) -> u32 {
+        match self.0.long.swap(false, Relaxed) {
+            true => 1,
+            false => SLOW,
+        }
     }
 }
 
@@ -154,6 +180,7 @@ impl Allowance {
         Self {
             ticks,
             left: 0,
+            interrupted: false,
             since: Arc::default(),
         }
     }
@@ -162,6 +189,7 @@ impl Allowance {
     pub(super) fn begin(&mut self, limit: Duration) {
         let ticks = limit.as_millis().div_ceil(TICK.as_millis());
         self.left = u64::try_from(ticks).unwrap_or(u64::MAX);
+        self.interrupted = false;
         self.since.store(self.ticks.now(), Relaxed);
     }
 
@@ -169,6 +197,10 @@ impl Allowance {
     pub(super) fn charge(&mut self) -> Option<Turn> {
         let used = self.ticks.now().saturating_sub(self.since.load(Relaxed));
         self.left = self.left.checked_sub(used.max(1))?;
+        // Few calls take long enough to be interrupted twice.
+        if std::mem::replace(&mut self.interrupted, true) {
+            self.ticks.0.long.store(true, Relaxed);
+        }
         Some(Turn {
             ticks: self.ticks.clone(),
             since: Arc::clone(&self.since),
@@ -287,7 +319,7 @@ mod tests {
     #[test]
     fn a_call_pays_for_every_tick_in_which_it_has_its_thread() {
         let ticks = Ticks::default();
-        let pass = |count| ticks.0.fetch_add(count, Relaxed);
+        let pass = |count| ticks.pass(count);
         let mut allowance = Allowance::new(ticks.clone());
         pass(7);
         allowance.begin(6 * TICK);
@@ -305,6 +337,26 @@ mod tests {
         allowance.begin(2 * TICK);
         pass(3);
         assert!(allowance.charge().is_none(), "the first turn counts, too");
+    }
+
+    #[test]
+    fn the_clock_is_fast_while_a_call_is_long() {
+        let ticks = Ticks::default();
+        let mut allowance = Allowance::new(ticks.clone());
+        for _ in 0..2 {
+            allowance.begin(100 * TICK);
+            assert_eq!(ticks.next(), SLOW);
+            allowance.charge().expect("time is left");
+            assert_eq!(
+                ticks.next(),
+                SLOW,
+                "most calls are interrupted once at most"
+            );
+            for _ in 0..3 {
+                allowance.charge().expect("time is left");
+                assert_eq!(ticks.next(), 1);
+            }
+        }
     }
 
     #[test]
