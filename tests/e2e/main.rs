@@ -8,6 +8,8 @@ mod support;
 mod routes; // health, probes, unknown paths
 mod auth; // modes, keys, browsers
 mod echo; // the upstream that answers offline
+#[cfg(target_os = "linux")]
+mod held; // how long a request holds a worker
 mod identity; // unedited bodies arrive byte for byte
 mod defaults; // what the built-in plugins do, and when they do nothing
 mod routing; // which upstream, which model

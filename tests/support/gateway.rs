@@ -192,6 +192,12 @@ impl Gateway {
         kilobytes.expect("VmHWM in kB") << 10
     }
 
+    /// The process id.
+    #[cfg(target_os = "linux")]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
