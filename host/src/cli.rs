@@ -3,6 +3,7 @@
 mod serve; // runs the gateway
 mod check; // checks the configuration and the plugins
 mod plugins; // lists the plugins
+mod running; // lists the plugins of a running gateway
 mod wit; // prints the contract
 #[cfg(unix)]
 mod address_space; // what little of it changes
@@ -69,6 +70,10 @@ enum PluginsCommand {
     List {
         #[command(flatten)]
         config: ConfigArgs,
+        /// Ask the running gateway at this URL, which lists each version of a plugin and how many
+        /// conversations it serves; the key is the first one in [auth] of the configuration file
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -109,8 +114,11 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Plugins {
-            command: PluginsCommand::List { config, json },
-        }) => plugins::list(&config, json),
+            command: PluginsCommand::List { config, url, json },
+        }) => match url {
+            None => plugins::list(&config, json),
+            Some(url) => running::list(&config, &url, json),
+        },
         Some(Command::Wit) => wit::run(),
     };
     match done {

@@ -55,6 +55,7 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
 /// Enough for some 300 concurrent exchanges with three plugins each. A live instance
 /// reserves a stack of 2 MiB, of which it touches a part.
 const DEFAULT_INSTANCES: u32 = 1000;
+const DEFAULT_KEEP_VERSIONS: Duration = Duration::from_secs(3600);
 
 /// The shortest poll interval: a shorter one costs more than it finds.
 const MIN_POLL: Duration = Duration::from_millis(10);
@@ -396,6 +397,8 @@ pub(crate) struct Plugins {
     pub(crate) cache: Option<PathBuf>,
     /// The largest number of live plugin instances.
     pub(crate) instances: u32,
+    /// How long a conversation without a request keeps old versions of plugins.
+    pub(crate) keep_versions: Duration,
 }
 
 /// `[plugin.NAME]`: the configuration of one plugin.

@@ -74,7 +74,7 @@ async fn drive(
     mut record: Box<Record>,
 ) -> Finished {
     let mut prefix = Prefix::begin(&snapshot, &request);
-    let mut run = snapshot.catalog.begin(&runtime);
+    let mut run = snapshot.plugins_for(&request).begin(&runtime);
     let begun = match AttemptEnd::of(run.on_request(&mut request).await) {
         Some(end) => Err(end),
         None => Failover::begin(&snapshot, &request, &mut run)

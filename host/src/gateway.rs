@@ -12,6 +12,7 @@ mod models; // `/v1/models`
 mod metrics; // `/metrics`
 mod cooldowns; // `/cooldowns`
 mod files; // the ids of files
+mod plugins; // `/plugins`
 mod hops; // requests that come back
 mod respond; // responses and errors
 
@@ -287,6 +288,7 @@ async fn route(
         Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot, &parts.headers),
         Route::Probe => respond::empty(&id, StatusCode::OK),
         Route::Cooldowns => cooldowns::list(&id, snapshot),
+        Route::Plugins => plugins::list(&id, snapshot),
         Route::EndCooldowns => cooldowns::end(&id, snapshot, parts.uri.query().unwrap_or_default()),
         Route::Index => respond::text(&id, index(&url)),
         Route::Exchange(kind) => run_exchange(gateway, snapshot, id, kind, parts, body, own).await,

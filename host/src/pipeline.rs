@@ -5,6 +5,8 @@
 //! the response. [`ResponseRun`] takes over from there, when nothing can be retried any more.
 
 mod catalog; // the loaded set: layers, order, what is kept when a plugin is rejected
+mod versions; // which versions of plugins serve a conversation (pure)
+mod kept; // the versions that conversations keep when a plugin is replaced
 mod files; // the plugin folder
 mod plugin; // compiles, links and loads one component
 mod code; // a component that is compiled and linked
@@ -31,6 +33,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use tracing::warn;
 use witgate_contract::{guard::Facts, limits, manifest::Hook};
 use witgate_document::{Document, Operation};
@@ -43,6 +46,7 @@ use self::{
     plugin::Plugin,
     translator::Loan,
     verdict::Returned,
+    versions::{Version, Versions},
     views::{EditScope, FailureView, Journal, RequestView},
 };
 use crate::{
@@ -54,7 +58,9 @@ use crate::{
     telemetry::Call,
 };
 
-pub(crate) use self::{response_hooks::ResponseRun, runtime::Runtime, translator::Translator};
+pub(crate) use self::{
+    kept::VersionInfo, response_hooks::ResponseRun, runtime::Runtime, translator::Translator,
+};
 
 /// The built-in plugins and the text of the contract, collected by the build script.
 mod builtin {
@@ -65,13 +71,19 @@ mod builtin {
 pub(crate) struct Catalog {
     pub(crate) generation: u64,
     /// In call order, disabled plugins included.
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
     /// In call order, without the disabled ones.
     plugins: Vec<Arc<Plugin>>,
     /// For each hook, in the order of [`Hook::ALL`]: the indexes in `plugins` of those that have
     /// it.
     hooks: [Vec<usize>; 4],
+    /// The plugins of which a conversation keeps the version that it began with.
+    kept_by_conversations: Vec<Version<Arc<Plugin>>>,
+    /// Which versions serve which conversations. All sets of the process share it.
+    versions: KeptVersions,
 }
+
+type KeptVersions = Arc<Mutex<Versions<Arc<Plugin>>>>;
 
 /// The result of loading a set.
 pub(crate) struct Loaded {
@@ -132,6 +144,9 @@ pub(crate) struct PluginInfo {
     pub(crate) hooks: Vec<&'static str>,
     /// The guards as compact JSON.
     pub(crate) guards: String,
+    /// When a new version replaces the plugin: `request` or `conversation`. `None` if it is
+    /// disabled.
+    pub(crate) reload: Option<&'static str>,
     /// `built in`, or the file.
     pub(crate) source: String,
     /// SHA-256 of the component, hexadecimal.

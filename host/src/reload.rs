@@ -337,6 +337,7 @@ impl Reloader {
     fn publish(&mut self, config: &Arc<Config>, catalog: Arc<Catalog>) -> Result<(), Fault> {
         (self.running.publish)(config, &catalog)?;
         if catalog.generation != self.running.catalog.generation {
+            catalog.retire_versions(config.plugins.keep_versions);
             announce(&catalog);
             self.running.metrics.reload("plugins", true);
         }

@@ -9,6 +9,7 @@ mod error_map; // the client library's errors as faults
 mod token_request; // requests to token servers
 mod models; // lists of models
 mod echo; // the built-in upstream that works offline
+mod gateway; // requests of the command line to a running gateway
 
 use std::{
     sync::Arc,
@@ -32,6 +33,7 @@ use crate::{
     secret::Secret,
 };
 
+pub(crate) use gateway::get_from_gateway;
 pub(crate) use models::Model;
 
 use body_stream::UpstreamBody;

@@ -26,7 +26,7 @@ fn is_tagged(gateway: &Gateway, tagged: bool) {
 }
 
 /// The same plugin with other bytes: a custom section does not change what a component does.
-fn another_build(component: &Path) -> Vec<u8> {
+pub(crate) fn another_build(component: &Path) -> Vec<u8> {
     let mut bytes = fs::read(component).unwrap();
     bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', b'1']);
     bytes

@@ -48,6 +48,7 @@ fn a_wrong_method_says_which_is_right() {
         ("GET", "/v1/messages", "POST"),
         ("PUT", "/v1/messages/count_tokens", "POST"),
         ("DELETE", "/healthz", "GET"),
+        ("DELETE", "/plugins", "GET"),
         ("POST", "/v1/models", "GET"),
     ] {
         let seen = gateway.request(method, path).send();

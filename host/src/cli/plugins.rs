@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 use super::{ConfigArgs, Failure, load_plugins, print, rejected, warn};
 use crate::pipeline::PluginInfo;
 
-const COLUMNS: usize = 7;
-
 /// Prints the list even if a file is rejected, because the other plugins load.
 pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
     let (config, warnings) = args.load()?;
@@ -39,6 +37,7 @@ fn in_json(plugins: &[PluginInfo]) -> String {
             "version": plugin.version,
             "summary": plugin.summary,
             "stage": plugin.stage,
+            "reload": plugin.reload,
             "hooks": plugin.hooks,
             "guards": guards.unwrap_or_else(|_| Value::String(plugin.guards.clone())),
             "source": plugin.source,
@@ -51,18 +50,14 @@ fn in_json(plugins: &[PluginInfo]) -> String {
 
 /// Formats one row per plugin. What does not fit into a column follows below the row.
 fn in_columns(plugins: &[PluginInfo]) -> String {
-    const HEAD: [&str; COLUMNS] = [
+    const HEAD: [&str; 7] = [
         "ORDER", "NAME", "VERSION", "STAGE", "HOOKS", "HASH", "SOURCE",
     ];
-    let rows: Vec<[String; COLUMNS]> = plugins.iter().map(row).collect();
-    let width = |column: usize| {
-        let longest = rows.iter().map(|row| row[column].chars().count()).max();
-        longest.unwrap_or(0).max(HEAD[column].len())
-    };
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let mut text = line(&HEAD.map(str::to_owned), &widths);
-    for (plugin, row) in plugins.iter().zip(&rows) {
-        text.push_str(&line(row, &widths));
+    let rows: Vec<_> = plugins.iter().map(row).collect();
+    let mut lines = lines(HEAD, &rows).into_iter();
+    let mut text = lines.next().unwrap_or_default();
+    for (plugin, line) in plugins.iter().zip(lines) {
+        text.push_str(&line);
         for (name, value) in [("", &plugin.summary), ("guards ", &plugin.guards)] {
             if !value.is_empty() {
                 // Writing to a string cannot fail.
@@ -73,7 +68,7 @@ fn in_columns(plugins: &[PluginInfo]) -> String {
     text
 }
 
-fn row(plugin: &PluginInfo) -> [String; COLUMNS] {
+fn row(plugin: &PluginInfo) -> [String; 7] {
     let off = if plugin.enabled { "" } else { ", disabled" };
     [
         plugin.order.to_string(),
@@ -81,16 +76,37 @@ fn row(plugin: &PluginInfo) -> [String; COLUMNS] {
         plugin.version.clone(),
         plugin.stage.to_owned(),
         plugin.hooks.join(","),
-        // Enough to distinguish two builds. The JSON has the whole hash.
-        plugin.hash.chars().take(12).collect(),
+        short(&plugin.hash),
         format!("{}{off}", plugin.source),
     ]
 }
 
-fn line(cells: &[String; COLUMNS], widths: &[usize; COLUMNS]) -> String {
-    let [order, others @ ..] = cells;
-    let mut text = format!("{order:>width$}", width = widths[0]);
-    for (cell, width) in others.iter().zip(&widths[1..]) {
+/// The beginning of a hash, which is enough to distinguish two builds. The JSON has all of it.
+pub(super) fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
+/// Formats a head and rows as the lines of a table whose first column has numbers.
+pub(super) fn lines<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+    let width = |column: usize| {
+        let longest = rows.iter().map(|row| row[column].chars().count()).max();
+        longest.unwrap_or(0).max(head[column].len())
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let head = head.map(str::to_owned);
+    let all = std::iter::once(&head).chain(rows);
+    all.map(|row| line(row, &widths)).collect()
+}
+
+fn line(cells: &[String], widths: &[usize]) -> String {
+    let mut cells = cells.iter().zip(widths);
+    let (number, width) = cells.next().unzip();
+    let (number, width) = (
+        number.map_or("", String::as_str),
+        width.copied().unwrap_or_default(),
+    );
+    let mut text = format!("{number:>width$}");
+    for (cell, width) in cells {
         // Writing to a string cannot fail.
         let _ = write!(text, "  {cell:<width$}");
     }
@@ -109,6 +125,7 @@ mod tests {
             name: "merge-roles".parse().unwrap(),
             version: "0.1.0".into(),
             summary: "joins neighbours".into(),
+            reload: None,
             stage: "messages",
             hooks: vec!["attempt"],
             guards: r#"{"attempt":[{"lacks":["same-role-turns"]}]}"#.into(),

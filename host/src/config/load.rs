@@ -15,8 +15,8 @@ use witgate_contract::limits;
 
 use super::{
     Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES,
-    DEFAULT_LISTEN, DEFAULT_LOG, DEFAULT_MAX_BODY_MEMORY, MIN_POLL, Plugins, Problem, Problems,
-    Retry, pages, plugin_settings,
+    DEFAULT_KEEP_VERSIONS, DEFAULT_LISTEN, DEFAULT_LOG, DEFAULT_MAX_BODY_MEMORY, MIN_POLL, Plugins,
+    Problem, Problems, Retry, pages, plugin_settings,
     table::{Source, Table},
     upstreams,
     value::{DURATION, SIZE, address, duration, header_text, reference_of_others, size, some_time},
@@ -63,7 +63,7 @@ pub(super) const RETRY: &[&str] = &[
     "ping_every",
     "credential_cooldown",
 ];
-pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances"];
+pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances", "keep_versions"];
 
 /// The upper bound of `max_attempts`: far more than useful, but a typing error floods no upstream.
 const MAX_ATTEMPTS: u32 = 100;
@@ -119,6 +119,7 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
             poll: None,
             cache: cache_folder(env),
             instances: DEFAULT_INSTANCES,
+            keep_versions: DEFAULT_KEEP_VERSIONS,
         },
         plugin: BTreeMap::new(),
         sources: Vec::new(),
@@ -309,6 +310,9 @@ fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins
         instances: table
             .number("instances", 1..=limits::INSTANCES)
             .unwrap_or(defaults.instances),
+        keep_versions: table
+            .parsed("keep_versions", "a duration such as `1h`", duration)
+            .unwrap_or(defaults.keep_versions),
     }
 }
 

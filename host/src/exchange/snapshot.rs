@@ -7,6 +7,7 @@ use crate::{
     config::{self, Config},
     fault::Fault,
     ledger::Ledger,
+    message::Request,
     pipeline::Catalog,
     upstream::{Upstream, Upstreams},
 };
@@ -69,6 +70,14 @@ impl Snapshot {
                 .unwrap_or_default(),
             lacks,
         })
+    }
+
+    /// The plugins that serve the conversation of this request, some in the version that the
+    /// conversation keeps.
+    pub(super) fn plugins_for(&self, request: &Request) -> Arc<Catalog> {
+        let keep = self.config.plugins.keep_versions;
+        let conversation = || request.conversation.clone();
+        self.catalog.for_conversation(keep, conversation)
     }
 
     /// What an upstream lacks.

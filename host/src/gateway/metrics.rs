@@ -29,6 +29,9 @@ pub(super) fn metrics(
         generation: snapshot.catalog.generation,
         slots: shared.runtime.slots_in_use(),
         on_cooldown: on_cooldown(snapshot, Instant::now()),
+        plugin_versions: snapshot
+            .catalog
+            .versions_in_use(snapshot.config.plugins.keep_versions),
     };
     match shared.metrics.write(&moment, format) {
         Ok(text) => {

@@ -30,6 +30,8 @@ pub(super) enum Route {
     Cooldowns,
     /// `DELETE /cooldowns`.
     EndCooldowns,
+    /// `GET /plugins`.
+    Plugins,
     /// `GET /`, which people open in a browser.
     Index,
     /// `HEAD /` and `HEAD /api/hello`, by which clients open their connection early.
@@ -43,7 +45,7 @@ impl Route {
     pub(super) fn is_for_operators(&self) -> bool {
         matches!(
             self,
-            Self::Health | Self::Metrics | Self::Cooldowns | Self::EndCooldowns
+            Self::Health | Self::Metrics | Self::Cooldowns | Self::EndCooldowns | Self::Plugins
         )
     }
 
@@ -130,8 +132,11 @@ fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
         "/metrics" if get => Ok(Route::Metrics),
         "/cooldowns" if get => Ok(Route::Cooldowns),
         "/cooldowns" if *method == Method::DELETE => Ok(Route::EndCooldowns),
+        "/plugins" if get => Ok(Route::Plugins),
         "/cooldowns" => Err("GET, HEAD, DELETE"),
-        "/v1/models" | "/v1/models/claude" | "/healthz" | "/metrics" => Err("GET, HEAD"),
+        "/v1/models" | "/v1/models/claude" | "/healthz" | "/metrics" | "/plugins" => {
+            Err("GET, HEAD")
+        }
         "/" | "/api/hello" if *method == Method::HEAD => Ok(Route::Probe),
         "/" if *method == Method::GET => Ok(Route::Index),
         "/" => Err("GET, HEAD"),

@@ -15,10 +15,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tracing::info;
-use witgate_contract::manifest::Hook;
+use witgate_contract::manifest::{Hook, Reload};
 
 use super::{
-    Catalog, Evidence, Loaded, PluginInfo, Refused, Runtime,
+    Catalog, Evidence, KeptVersions, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
     code::{Code, Hash},
     files::{self, Folder, Unusable},
@@ -42,7 +42,7 @@ pub(super) struct Entry {
     file: Option<PathBuf>,
     hash: Hash,
     /// `None` if it is disabled.
-    plugin: Option<Arc<Plugin>>,
+    pub(super) plugin: Option<Arc<Plugin>>,
 }
 
 /// A component that may become a plugin of the set.
@@ -94,10 +94,11 @@ impl Catalog {
         }
         let mut tally = Tally::default();
         let mut entries = Vec::new();
+        let generation = previous.map_or(1, |previous| previous.generation + 1);
         let earlier = previous.map_or(&[][..], |previous| &previous.entries);
         for candidate in candidates(folder, earlier) {
             let last = earlier.iter().find(|entry| entry.name == candidate.name);
-            let entry = load_entry(runtime, config, &candidate, last, &mut tally);
+            let entry = load_entry(runtime, config, &candidate, (last, generation), &mut tally);
             let free = |entry| unless_dialect_taken(entry, &entries).map_err(LoadError::from);
             match entry.and_then(free) {
                 Ok(entry) => entries.push(entry),
@@ -116,8 +117,8 @@ impl Catalog {
                 refused,
             };
         }
-        let generation = previous.map_or(1, |previous| previous.generation + 1);
-        let catalog = Catalog::new(generation, entries);
+        let versions = previous.map(|previous| Arc::clone(&previous.versions));
+        let catalog = Catalog::new(generation, entries, versions.unwrap_or_default());
         info!(
             generation,
             plugins = catalog.plugins.len(),
@@ -132,11 +133,30 @@ impl Catalog {
         }
     }
 
-    fn new(generation: u64, entries: Vec<Entry>) -> Self {
-        let plugins: Vec<_> = entries
-            .iter()
-            .filter_map(|entry| entry.plugin.clone())
-            .collect();
+    fn new(generation: u64, entries: Vec<Entry>, versions: KeptVersions) -> Self {
+        let plugins = entries.iter().filter_map(|entry| entry.plugin.clone());
+        let plugins = plugins.collect();
+        Self::of(generation, entries.into(), plugins, versions)
+    }
+
+    /// This set with other versions of some plugins.
+    pub(super) fn with(&self, versions: &[Arc<Plugin>]) -> Self {
+        let version_of = |current: &Arc<Plugin>| {
+            let mut versions = versions.iter();
+            let other = versions.find(|version| version.id() == current.id());
+            Arc::clone(other.unwrap_or(current))
+        };
+        let plugins = self.plugins.iter().map(version_of).collect();
+        let (entries, versions) = (Arc::clone(&self.entries), Arc::clone(&self.versions));
+        Self::of(self.generation, entries, plugins, versions)
+    }
+
+    fn of(
+        generation: u64,
+        entries: Arc<[Entry]>,
+        plugins: Vec<Arc<Plugin>>,
+        versions: KeptVersions,
+    ) -> Self {
         let with_hook = |hook: Hook| {
             let plugins = plugins.iter().enumerate();
             plugins
@@ -145,11 +165,18 @@ impl Catalog {
                 .collect()
         };
         let hooks = Hook::ALL.map(with_hook);
+        let kept_by_conversations = plugins
+            .iter()
+            .filter(|plugin| plugin.is_kept_by_conversations())
+            .map(Plugin::as_version)
+            .collect();
         Self {
             generation,
             entries,
             plugins,
             hooks,
+            kept_by_conversations,
+            versions,
         }
     }
 
@@ -233,7 +260,7 @@ impl Entry {
         }
     }
 
-    fn info(&self) -> PluginInfo {
+    pub(super) fn info(&self) -> PluginInfo {
         let manifest = self.plugin.as_ref().map(|plugin| &plugin.manifest);
         let hooks = self
             .plugin
@@ -249,6 +276,10 @@ impl Entry {
             summary: manifest
                 .map(|manifest| manifest.summary.clone())
                 .unwrap_or_default(),
+            reload: manifest.map(|manifest| match manifest.reload {
+                Reload::Request => "request",
+                Reload::Conversation => "conversation",
+            }),
             stage: self.stage(),
             hooks: hooks.into_iter().map(Hook::as_str).collect(),
             guards: manifest
@@ -257,7 +288,7 @@ impl Entry {
                 None => "built in".to_owned(),
                 Some(file) => files::shown(file),
             },
-            hash: self.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            hash: hexadecimal(&self.hash),
             enabled: self.plugin.is_some(),
         }
     }
@@ -322,12 +353,13 @@ fn builtin() -> Vec<(u8, PluginId, &'static [u8], Hash)> {
     named.collect()
 }
 
-/// Makes an entry of a candidate, with as little work as possible.
+/// Makes an entry of a candidate, with as little work as possible. `last` is the entry that it
+/// replaces, in the set of this generation.
 fn load_entry(
     runtime: &Arc<Runtime>,
     config: &Config,
     candidate: &Candidate,
-    last: Option<&Entry>,
+    (last, generation): (Option<&Entry>, u64),
     tally: &mut Tally,
 ) -> Result<Entry, LoadError> {
     let unconfigured = PluginConfig::default();
@@ -348,8 +380,8 @@ fn load_entry(
     }
     let content = candidate.content.as_ref();
     let (bytes, hash) = content.map_err(|unusable| unusable.why.clone())?;
-    let running = last.and_then(|last| last.plugin.as_ref());
-    let running = running.filter(|plugin| plugin.code.hash == *hash);
+    let replaced = last.and_then(|last| last.plugin.as_ref());
+    let running = replaced.filter(|plugin| plugin.code.hash == *hash);
     if let Some(plugin) = running.filter(|plugin| plugin.config == *wanted) {
         return Ok(entry(*hash, Some(Arc::clone(plugin))));
     }
@@ -358,6 +390,7 @@ fn load_entry(
         None => compile(runtime, bytes, *hash, tally)?,
     };
     let plugin = load_plugin(runtime, &code, &candidate.name, wanted)?;
+    let plugin = plugin.replacing(replaced.map(|plugin| &**plugin), generation);
     runtime.compiled.forget(hash);
     Ok(entry(*hash, Some(Arc::new(plugin))))
 }
@@ -414,6 +447,11 @@ fn refusal(candidate: &Candidate, error: &LoadError) -> Refused {
         fault: Fault::plugin(name, format!("plugin `{name}` {why}")),
         no_memory: error.no_memory,
     }
+}
+
+/// A hash as text.
+pub(super) fn hexadecimal(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn same(before: &[Entry], after: &[Entry]) -> bool {

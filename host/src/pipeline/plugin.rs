@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 use witgate_contract::{
     guard::{Guard, KvKey},
     limits,
-    manifest::{Hook, Manifest, Stage},
+    manifest::{Hook, Manifest, Reload, Stage},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     host_functions::{Tenant, is_granted},
     instance::{Instance, PluginError, deadline, flat},
     runtime::Runtime,
+    versions::{Version, VersionNumber},
 };
 use crate::{
     config::{OnError, PluginConfig},
@@ -41,6 +42,7 @@ pub(super) struct Plugin {
     pub(super) on_error: OnError,
     pub(super) memory: usize,
     pub(super) manifest: Manifest,
+    pub(super) number: VersionNumber,
     /// In the order of [`Hook::ALL`]. Meters of hooks that the plugin does not have are not
     /// exported.
     meters: [HookMeter; 4],
@@ -102,6 +104,51 @@ impl Plugin {
 
     pub(super) fn meter(&self, hook: Hook) -> &HookMeter {
         &self.meters[hook as usize]
+    }
+
+    /// The plugin with its number: it replaces `previous` in the set of this generation.
+    ///
+    /// The same component with the same settings is the same version, whatever its limits are. A
+    /// line of versions continues while conversations may keep the previous one: both manifests say
+    /// so, and both plugins are called at the same place.
+    pub(super) fn replacing(mut self, previous: Option<&Self>, generation: u64) -> Self {
+        let previous = previous.map(|previous| {
+            let is_same_version = self.is_same_version(previous);
+            (previous.number, is_same_version, self.continues(previous))
+        });
+        self.number = match previous {
+            Some((number, true, true)) => number,
+            Some((number, false, true)) => VersionNumber {
+                generation,
+                ..number
+            },
+            _ => VersionNumber::first(generation),
+        };
+        self
+    }
+
+    /// Whether a conversation keeps the version that it began with.
+    pub(super) fn is_kept_by_conversations(&self) -> bool {
+        self.manifest.reload == Reload::Conversation
+    }
+
+    pub(super) fn as_version(self: &Arc<Self>) -> Version<Arc<Self>> {
+        Version {
+            plugin: self.id().clone(),
+            number: self.number,
+            loaded: Arc::clone(self),
+        }
+    }
+
+    fn continues(&self, previous: &Self) -> bool {
+        self.is_kept_by_conversations()
+            && previous.is_kept_by_conversations()
+            && self.manifest.stage == previous.manifest.stage
+            && self.manifest.dialect == previous.manifest.dialect
+    }
+
+    fn is_same_version(&self, previous: &Self) -> bool {
+        self.code.hash == previous.code.hash && self.config.settings == previous.config.settings
     }
 
     pub(super) fn deadline(&self, size: usize) -> Duration {
@@ -231,6 +278,7 @@ pub(super) async fn load(
         on_error,
         memory,
         manifest,
+        number: VersionNumber::first(0),
         meters,
     })
 }

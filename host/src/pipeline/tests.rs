@@ -139,6 +139,7 @@ fn config(dir: &Path) -> Config {
             poll: None,
             cache: None,
             instances: 20,
+            keep_versions: Duration::from_secs(3600),
         },
         plugin: Default::default(),
         sources: Vec::new(),

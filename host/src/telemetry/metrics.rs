@@ -81,6 +81,8 @@ pub(crate) struct Moment {
     pub(crate) slots: (usize, usize),
     /// Accounts on cooldown: a number by upstream, or 0 or 1 by account.
     pub(crate) on_cooldown: Vec<(UpstreamId, Option<AccountId>, usize)>,
+    /// How many versions are in use of each plugin whose versions conversations keep.
+    pub(crate) plugin_versions: Vec<(PluginId, usize)>,
 }
 
 /// The metrics of one plugin's hook, looked up once.
@@ -333,6 +335,14 @@ impl Moment {
             on_cooldown.get_or_create(&of).inc_by(count);
         }
         registry.register("accounts_on_cooldown", "Accounts on cooldown", on_cooldown);
+        let versions = Family::<[(&str, String); 1], Gauge>::default();
+        for (plugin, count) in &self.plugin_versions {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            let of = [("plugin", plugin.to_string())];
+            versions.get_or_create(&of).set(count);
+        }
+        let help = "Versions in use of a plugin whose versions conversations keep";
+        registry.register("plugin_versions", help, versions);
         registry
     }
 }
@@ -485,6 +495,7 @@ mod tests {
             generation: 3,
             slots: (2, 1_000),
             on_cooldown: on_cooldown.collect(),
+            plugin_versions: vec![("p".parse().unwrap(), 2)],
         };
         metrics.write(&moment, MetricsFormat::OpenMetrics).unwrap()
     }

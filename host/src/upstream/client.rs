@@ -300,7 +300,7 @@ impl TransportSettings {
 }
 
 /// Installs the crypto provider of the process.
-fn install_crypto() {
+pub(super) fn install_crypto() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         // It fails if there is one already, which is fine.

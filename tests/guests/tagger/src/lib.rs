@@ -2,6 +2,7 @@
 //!
 //! | setting | meaning |
 //! | --- | --- |
+//! | `by_conversation` | a conversation keeps the version that it began with |
 //! | `in` | `attempt` (default) or `request`: the hook in which it acts |
 //! | `kinds` | the kinds of its guards; by default `["messages"]` |
 //! | `path`, `lacks` | those of its guards |
@@ -22,13 +23,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use witgate_plugin::{
-    Answer, AttemptHook, EditError, Error, Guard, Manifest, Operation, Plugin, Refusal, Request,
-    RequestHook, Target, Value, Verdict, export, kv, log,
+    Answer, AttemptHook, EditError, Error, Guard, Manifest, Operation, Plugin, Refusal, Reload,
+    Request, RequestHook, Target, Value, Verdict, export, kv, log,
 };
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
+    by_conversation: bool,
     r#in: Option<String>,
     kinds: Option<Vec<String>>,
     path: Option<String>,
@@ -117,9 +119,13 @@ impl Plugin for Tagger {
             Some("conversation") => guard.remembers_conversation(),
             _ => guard,
         };
-        Manifest::new("edits as the settings say")
+        let manifest = Manifest::new("edits as the settings say")
             .request(request)
-            .attempt(guard)
+            .attempt(guard);
+        match self.settings.by_conversation {
+            true => manifest.reload(Reload::Conversation),
+            false => manifest,
+        }
     }
 }
 

@@ -1,0 +1,43 @@
+//! `/plugins`: the running plugins, with the versions that serve conversations.
+
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::{
+    exchange::Snapshot,
+    ids::ExchangeId,
+    pipeline::{PluginInfo, VersionInfo},
+};
+
+use super::respond;
+
+/// Lists the plugins in call order. `witgate plugins list --url` reads this.
+pub(super) fn list(id: &ExchangeId, snapshot: &Snapshot) -> Response {
+    let keep = snapshot.config.plugins.keep_versions;
+    let plugins = snapshot.catalog.list_versions(keep);
+    let plugins: Vec<Value> = plugins.iter().map(plugin).collect();
+    let list = json!({ "generation": snapshot.catalog.generation, "plugins": plugins });
+    respond::json(id, list.to_string())
+}
+
+fn plugin((info, versions): &(PluginInfo, Vec<VersionInfo>)) -> Value {
+    json!({
+        "order": info.order,
+        "name": info.name.as_str(),
+        "stage": info.stage,
+        "source": info.source,
+        "enabled": info.enabled,
+        "reload": info.reload,
+        "versions": versions.iter().map(version).collect::<Vec<_>>(),
+    })
+}
+
+fn version(info: &VersionInfo) -> Value {
+    json!({
+        "generation": info.generation,
+        "version": info.version,
+        "hash": info.hash,
+        "current": info.is_current,
+        "conversations": info.conversations,
+    })
+}
