@@ -76,7 +76,7 @@ impl Snapshot {
     /// conversation keeps.
     pub(super) fn plugins_for(&self, request: &Request) -> Arc<Catalog> {
         let keep = self.config.plugins.keep_versions;
-        let conversation = || request.conversation.clone();
+        let conversation = || request.conversation.id().clone();
         self.catalog.for_conversation(keep, conversation)
     }
 
