@@ -137,7 +137,7 @@ fn turn(messages: &mut Vec<Value>, number: usize) {
         json!({"type": "thinking", "thinking": "", "signature": format!("sig-{number}")}),
         text(format!("answer {number}")),
     ];
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         said.insert(0, json!({"type": "thinking", "thinking": "unsigned"}));
     }
     if number % 4 == 1 {
