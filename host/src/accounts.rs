@@ -361,6 +361,11 @@ impl Accounts {
         !self.affinities.files.is_empty()
     }
 
+    /// The organization of an account, if the configuration names it.
+    pub(crate) fn organization(&self, upstream: usize, account: &AccountId) -> Option<Arc<str>> {
+        self.find(upstream, account)?.config.organization.clone()
+    }
+
     /// Logs that a conversation goes on with an account of another organization than the one that
     /// served it so far, if it had one.
     pub(crate) fn warn_of_new_organization(

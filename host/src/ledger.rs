@@ -149,6 +149,7 @@ mod tests {
             requested_model: "m".into(),
             target: "up m".to_owned(),
             account: None,
+            organization: None,
             editors: Vec::new(),
         }
     }

@@ -11,11 +11,12 @@ const TURNS: usize = 50;
 /// Before which turn the client clears an old tool result.
 const CLEARS: usize = 10;
 
-/// How many requests that costs: a retry for each turn from there on.
-const RETRIES: usize = TURNS - CLEARS + 1;
+/// How many requests that costs: the decision of the first retry is repeated on later turns.
+const RETRIES: usize = 1;
 
-/// How many thinking blocks the model still reads in the last turn: a retry goes without any.
-const KEPT: usize = 0;
+/// How many thinking blocks the model still reads in the last turn: what precedes the change, and
+/// all that was made since.
+const KEPT: usize = TURNS - CLEARS + 1;
 
 /// Runs the conversation in each SDK, streamed and not, and shows what the upstream saw of it.
 #[track_caller]

@@ -112,13 +112,8 @@ accounts = [
         .first(refused)
         .start();
     let gateway = Gateway::echo().upstream("up", &upstream, lines).start();
-    let mut session = (0..)
-        .find_map(|_| {
-            let mut session = Session::new(gateway.addr).model("claude-sonnet-5-5");
-            session.steps(1);
-            (upstream.last().key() == "sk-ada").then_some(session)
-        })
-        .unwrap();
+    let new = || Session::new(gateway.addr).model("claude-sonnet-5-5");
+    let mut session = Session::served_with(&upstream, "sk-ada", new);
     let begun = upstream.outcomes().len() - 1;
     session.steps(19);
     let outcomes = &upstream.outcomes()[begun..];
@@ -133,6 +128,12 @@ accounts = [
     let read: Vec<usize> = outcomes.iter().map(|outcome| outcome.read).collect();
     let expected: Vec<usize> = (0..bob).chain(0..20 - bob).collect();
     assert_eq!(read, expected);
+    let breaks = gateway.get("/metrics").text();
+    let by_account = r#"witgate_prefix_breaks_total{check="cache",culprit="account"} 1"#;
+    assert!(
+        breaks.contains(by_account),
+        "only leaving it is a break: {breaks}"
+    );
     let leaves = "leaves the organization `red`";
     gateway.line(&[leaves, "account=bob", "previous_account=cyd"]);
     let lines = gateway.log();

@@ -714,15 +714,10 @@ fn an_account_that_is_left_costs_a_bound_model_its_thinking_once() {
     let gateway = Gateway::echo()
         .pool("up", &upstream, &["ada", "bob"])
         .start();
-    // Of sessions until one goes to the account that is busy later.
-    let (session, begun) = (0..64)
-        .find_map(|other| {
-            let mut session = Session::new(gateway.addr).model("claude-sonnet-5-5");
-            session.steps(1);
-            (upstream.last().key() == "sk-ada").then_some((session, other))
-        })
-        .expect("some session goes to the first account");
-    { session }.steps(19);
+    let new = || Session::new(gateway.addr).model("claude-sonnet-5-5");
+    let mut session = Session::served_with(&upstream, "sk-ada", new);
+    let begun = upstream.outcomes().len() - 1;
+    session.steps(19);
     assert_eq!(upstream.refusals(), Vec::<String>::new());
     let outcomes = &upstream.outcomes()[begun..];
     let keys: Vec<&str> = outcomes.iter().map(|outcome| &*outcome.key).collect();

@@ -288,8 +288,9 @@ fn another_account_is_named_and_so_is_what_the_upstream_says_was_lost() {
         let gateway = Gateway::echo()
             .pool("up", &upstream, &["ada", "bob"])
             .start();
-        let mut session = Session::new(gateway.addr).model(model).beta(BINDING_BETA);
-        session.steps(4);
+        let new = || Session::new(gateway.addr).model(model).beta(BINDING_BETA);
+        let mut session = Session::served_with(&upstream, "sk-ada", new);
+        session.steps(3);
         // The header is sent before the upstream says what it dropped.
         session.step().has_header(PREFIX, "kept");
         let cache = format!("cache_prefix=\"{lost}\"");

@@ -1,4 +1,5 @@
-//! What ties a request to the account that served its conversation, or that holds what it refers to.
+//! What ties a request to an account: the account served its conversation, or holds what the request
+//! refers to.
 
 use std::sync::LazyLock;
 

@@ -7,6 +7,7 @@ use tracing::warn;
 use witgate_document::{Document, Operation};
 
 use crate::{
+    accounts::Accounts,
     ids::{ConversationId, ExchangeId, PluginId},
     ledger::{Break, Comparison, Culprit, Digests, Edit, Editor, Entry, Ledger, compare, hash},
     message::{Request, RequestKind, Target},
@@ -70,6 +71,7 @@ pub(super) struct Prefix {
     id: ExchangeId,
     conversation: ConversationId,
     ledger: Arc<Ledger>,
+    accounts: Arc<Accounts>,
     received: Arc<Digests>,
     requested_model: Arc<str>,
     previous: Option<Arc<Entry>>,
@@ -95,6 +97,7 @@ impl Prefix {
             id: request.id.clone(),
             conversation: request.conversation.id().clone(),
             ledger: Arc::clone(&snapshot.ledger),
+            accounts: Arc::clone(&snapshot.accounts),
             received: Arc::new(received),
             requested_model: Arc::clone(&request.requested_model),
             previous,
@@ -123,6 +126,10 @@ impl Prefix {
             sent,
             requested_model: Arc::clone(&self.requested_model),
             target: format!("{} {}", target.upstream, target.model),
+            organization: target
+                .account
+                .as_ref()
+                .and_then(|account| self.accounts.organization(target.index, account)),
             account: target.account.clone(),
             editors: self.editors(run, &edits),
         });

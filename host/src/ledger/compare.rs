@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     /// Upstream and model.
     pub(crate) target: String,
     pub(crate) account: Option<AccountId>,
+    /// The account's organization, if it is known: its accounts share the prompt cache.
+    pub(crate) organization: Option<Arc<str>>,
     pub(crate) editors: Vec<Editor>,
 }
 
@@ -142,6 +144,9 @@ fn other_model(before: &Entry, now: &Entry) -> Option<Break> {
 }
 
 fn other_account(before: &Entry, now: &Entry) -> Option<Break> {
+    if before.organization.is_some() && before.organization == now.organization {
+        return None;
+    }
     let (old, new) = (before.account.clone()?, now.account.clone()?);
     let at = "/account".to_owned();
     (old != new).then_some(Break {
@@ -300,6 +305,7 @@ mod tests {
             requested_model: "m".into(),
             target: "up m".to_owned(),
             account: None,
+            organization: None,
             editors: Vec::new(),
         }
     }
@@ -494,6 +500,17 @@ mod tests {
         is(&of(Some("ada")), &of(Some("bob")), "kept", account);
         is(&of(Some("ada")), &of(Some("ada")), "kept", "kept");
         is(&of(Some("ada")), &of(None), "kept", "kept");
+        let in_organization = |account| Entry {
+            organization: Some("red".into()),
+            ..of(Some(account))
+        };
+        is(
+            &in_organization("ada"),
+            &in_organization("bob"),
+            "kept",
+            "kept",
+        );
+        is(&in_organization("ada"), &of(Some("bob")), "kept", account);
         let mut found = compare(&of(Some("ada")), &of(Some("bob")));
         found.thinking_was_bound();
         assert_eq!(shown(found.check), account);

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::super::{Reply, Request};
+use super::super::{Reply, Request, Upstream};
 
 /// The first block of Claude Code's system prompt.
 const ATTRIBUTION: &str = "x-anthropic-billing-header: cc_version=2.1.332.abc; cc_entrypoint=cli;";
@@ -74,6 +74,17 @@ impl Session {
             sent: Vec::new(),
             received: Value::Null,
         }
+    }
+
+    /// A new conversation that has had its first turn, and whose account has this key. `new` makes
+    /// conversations until one has.
+    pub fn served_with(upstream: &Upstream, key: &str, new: impl Fn() -> Self) -> Self {
+        let mut tried = (0..64).filter_map(|_| {
+            let mut session = new();
+            session.steps(1);
+            (upstream.last().key() == key).then_some(session)
+        });
+        tried.next().expect("some session goes to each account")
     }
 
     pub fn model(mut self, model: &str) -> Self {
