@@ -1,4 +1,4 @@
-//! What ties a request to an account: the account served its conversation, or holds what the request
+//! What ties a request to an account, which served its conversation or holds what the request
 //! refers to.
 
 use std::sync::LazyLock;
