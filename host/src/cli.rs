@@ -71,7 +71,7 @@ enum PluginsCommand {
         #[command(flatten)]
         config: ConfigArgs,
         /// Ask the running gateway at this URL, which lists each version of a plugin and how many
-        /// conversations it serves; the key is the first one in [auth] of the configuration file
+        /// conversations it serves; the key is the first one in the configuration file
         #[arg(long, value_name = "URL")]
         url: Option<String>,
         /// Print JSON

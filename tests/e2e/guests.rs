@@ -315,6 +315,39 @@ fn without_a_free_slot_an_exchange_is_a_529_before_anything_is_asked() {
 }
 
 #[test]
+fn a_hook_can_wait_until_something_is_remembered_about_the_conversation() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-tagger.wasm", component("tagger"))
+        .tables("[plugin.tagger]\nsettings = { remember = true, remembers = \"conversation\", headers = { x-tagged = [\"yes\"] } }")
+        .start();
+    let ask = |session: &str, remember: bool| {
+        let request = gateway.request("POST", "/v1/messages");
+        let mut request = request.header("x-api-key", "k");
+        request = request.header("x-claude-code-session-id", session);
+        if remember {
+            request = request.header("x-remember", "1");
+        }
+        let from = gateway.mark();
+        request.body(HELLO).send().has_status(200);
+        let tagged = upstream.last().header("x-tagged").is_some();
+        (tagged, gateway.record(from))
+    };
+    for (session, remember, tagged) in [
+        ("a", false, false),
+        ("b", false, false),
+        ("a", true, true),
+        ("b", false, false),
+        ("a", false, true),
+    ] {
+        let (seen, record) = ask(session, remember);
+        assert_eq!(seen, tagged, "{session} {remember}");
+        let calls = format!("calls={} ", 1 + usize::from(tagged));
+        assert!(record.contains(&calls), "{record}");
+    }
+}
+
+#[test]
 fn a_plugin_may_answer_or_refuse() {
     let upstream = Upstream::ok();
     let gateway = Gateway::to(&upstream)
