@@ -21,6 +21,7 @@ const PLUGINS: &[(u8, &str)] = &[
     (45, "replace-images"),
     (50, "signature-fallback"),
     (60, "merge-roles"),
+    (65, "drop-unsupported"),
     (70, "estimate-tokens"),
     (80, "context-overflow"),
     (90, "dialect-gemini"),

@@ -237,6 +237,7 @@ fn the_list_of_plugins_shows_order_hooks_guards_source_and_hash() {
         "signature-fallback",
         "tagger",
         "merge-roles",
+        "drop-unsupported",
         "estimate-tokens",
         "context-overflow",
     ]

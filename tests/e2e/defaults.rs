@@ -222,6 +222,7 @@ fn built_in() -> Vec<String> {
         "strip-cache-control",
         "signature-fallback",
         "merge-roles",
+        "drop-unsupported",
         "estimate-tokens",
         "context-overflow",
     ];

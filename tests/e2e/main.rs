@@ -37,6 +37,7 @@ mod readme; // what the README shows
 mod commands; // `check`, `plugins list`, `wit`, exit codes
 mod connections; // clients that send nothing, and clients that do not read
 mod operation; // signals, log, changes of the configuration
+mod unsupported; // servers that are older than the client
 mod signatures; // which upstream sees which thinking
 mod conversations; // signed thinking over long sessions
 mod recovery; // conversations whose thinking is rejected

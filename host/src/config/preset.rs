@@ -26,7 +26,13 @@ pub(super) const FEATURES: &[&str] = &[
     "foreign-signatures",
     "unsigned-thinking",
     "images",
+    NEW_FEATURES,
+    "2026-10-21",
 ];
+
+/// The feature of the server that defines the API: whatever a current client sends. Others may be
+/// older than the client, so plugins learn from their errors.
+pub(super) const NEW_FEATURES: &str = "new-features";
 
 /// An upstream cannot check the signature of a thinking block from another upstream.
 const SIGNATURES: &[&str] = &["foreign-signatures"];
@@ -41,7 +47,19 @@ const UNKNOWN_SERVER: &[&str] = &[
     "same-role-turns",
     "message-threads",
     "count_tokens",
+    NEW_FEATURES,
 ];
+
+/// Another protocol of which nothing is known.
+const OTHER_PROTOCOL: &[&str] = &[
+    "cache_control",
+    "same-role-turns",
+    "message-threads",
+    "count_tokens",
+];
+
+/// A server that speaks the Messages API, and is documented to have all of the features above.
+const DOCUMENTED: &[&str] = &[NEW_FEATURES];
 
 /// Another protocol that can count tokens.
 const COUNTS_ONLY: &[&str] = &["cache_control", "same-role-turns", "message-threads"];
@@ -51,15 +69,15 @@ const COUNTS_ONLY: &[&str] = &["cache_control", "same-role-turns", "message-thre
 pub(super) const PRESETS: &[Preset] = &[
     Preset { name: "anthropic", base_url: Some("https://api.anthropic.com"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: THINKING, listed_in: None },
     Preset { name: "compatible", base_url: None, dialect: "anthropic", auth: XApiKey, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES, listed_in: None },
-    Preset { name: "zai", base_url: Some("https://api.z.ai/api/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
-    Preset { name: "moonshot", base_url: Some("https://api.moonshot.ai/anthropic"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "zai", base_url: Some("https://api.z.ai/api/anthropic"), dialect: "anthropic", auth: Bearer, lacks: DOCUMENTED, lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "moonshot", base_url: Some("https://api.moonshot.ai/anthropic"), dialect: "anthropic", auth: Bearer, lacks: DOCUMENTED, lacks_beside_others: SIGNATURES, listed_in: None },
     // Its documents say that `anthropic-beta`, which message threads need, is ignored.
-    Preset { name: "deepseek", base_url: Some("https://api.deepseek.com/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &["message-threads"], lacks_beside_others: SIGNATURES, listed_in: None },
-    Preset { name: "minimax", base_url: Some("https://api.minimax.io/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
-    Preset { name: "openrouter", base_url: Some("https://openrouter.ai/api"), dialect: "anthropic", auth: Bearer, lacks: &[], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "deepseek", base_url: Some("https://api.deepseek.com/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: &["message-threads", NEW_FEATURES], lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "minimax", base_url: Some("https://api.minimax.io/anthropic"), dialect: "anthropic", auth: XApiKey, lacks: DOCUMENTED, lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "openrouter", base_url: Some("https://openrouter.ai/api"), dialect: "anthropic", auth: Bearer, lacks: DOCUMENTED, lacks_beside_others: SIGNATURES, listed_in: None },
     Preset { name: "gemini", base_url: Some("https://generativelanguage.googleapis.com/v1beta"), dialect: "gemini", auth: XGoogApiKey, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES, listed_in: None },
     Preset { name: "vertex", base_url: None, dialect: "gemini", auth: Bearer, lacks: COUNTS_ONLY, lacks_beside_others: SIGNATURES, listed_in: Some(("dialect-gemini", "vertex")) },
-    Preset { name: "openai", base_url: Some("https://api.openai.com/v1"), dialect: "openai", auth: Bearer, lacks: UNKNOWN_SERVER, lacks_beside_others: SIGNATURES, listed_in: None },
+    Preset { name: "openai", base_url: Some("https://api.openai.com/v1"), dialect: "openai", auth: Bearer, lacks: OTHER_PROTOCOL, lacks_beside_others: SIGNATURES, listed_in: None },
 ];
 
 /// The preset of an upstream that names none. It expects the fewest features.
@@ -93,6 +111,15 @@ mod tests {
             preset.lacks_beside_others,
             ["foreign-signatures", "unsigned-thinking"]
         );
+    }
+
+    #[test]
+    fn every_other_server_may_be_older_than_the_client() {
+        let translated = |preset: &Preset| preset.dialect != ANTHROPIC;
+        for preset in PRESETS {
+            let learns = preset.lacks.contains(&NEW_FEATURES);
+            assert!(learns || translated(preset) || preset.name == "anthropic");
+        }
     }
 
     #[test]

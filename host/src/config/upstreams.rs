@@ -8,7 +8,7 @@ use super::{
     AuthStyle, Route, Upstream,
     accounts::accounts,
     endpoint::{base_url, ca_file, extra, header_name, proxy},
-    preset::{self, FEATURES, PRESETS, Preset, WITHOUT_PRESET},
+    preset::{self, FEATURES, NEW_FEATURES, PRESETS, Preset, WITHOUT_PRESET},
     problem::{did_you_mean, nearest},
     routes::{self, Named},
     table::{Source, Table, Text},
@@ -256,7 +256,8 @@ fn models(source: &Source<'_>, table: &Table<'_>) -> Vec<String> {
     models
 }
 
-/// Reads `lacks`, which replaces all of the preset's and applies to every route.
+/// Reads `lacks`, which replaces all of the preset's but [`NEW_FEATURES`] and applies to every
+/// route.
 fn lacks(
     source: &Source<'_>,
     table: &Table<'_>,
@@ -278,8 +279,9 @@ fn lacks(
             source.warning(text.at, &text.key, what);
         }
     }
-    (
-        words.into_iter().map(|text| text.value).collect(),
-        BTreeSet::new(),
-    )
+    // A list of what is known to be missing does not say that nothing else is.
+    let unlisted = preset.lacks.iter().filter(|word| **word == NEW_FEATURES);
+    let words = words.into_iter().map(|text| text.value);
+    let all = words.chain(unlisted.map(|word| (*word).to_owned()));
+    (all.collect(), BTreeSet::new())
 }

@@ -487,15 +487,21 @@ fn lacks_comes_from_the_preset_unless_the_file_sets_it() {
     let signatures = words(&["foreign-signatures"]);
     let thinking = words(&["foreign-signatures", "unsigned-thinking"]);
     assert_eq!(lacked("preset = \"anthropic\""), (words(&[]), thinking));
-    let four = [
+    let five = [
         "cache_control",
         "same-role-turns",
         "message-threads",
         "count_tokens",
+        "new-features",
     ];
     assert_eq!(
         lacked("base_url = \"http://x\""),
-        (words(&four), signatures)
+        (words(&five), signatures)
+    );
+    // A list of what is missing does not say that the server knows all that is new.
+    assert_eq!(
+        lacked("preset = \"zai\"\nlacks = [\"images\"]"),
+        (words(&["images", "new-features"]), words(&[]))
     );
     let set = "preset = \"anthropic\"\nlacks = [\"count_tokens\"]";
     assert_eq!(lacked(set), (words(&["count_tokens"]), words(&[])));
