@@ -7,7 +7,6 @@ use witgate_plugin::{EditError, Operation, Request};
 use crate::{
     OLD_VERSION,
     item::{Item, Part, with_features},
-    kinds::has,
 };
 
 /// Where breakpoints are. Data of the user may have members of the same name.
@@ -18,6 +17,11 @@ const BREAKPOINTS: [&str; 5] = [
     "$.messages[*].content[*].cache_control",
     "$.messages[*].content[*].content[*].cache_control",
 ];
+
+/// Whether a query selects something. A body that cannot be read has nothing.
+pub(crate) fn has(request: &Request, path: &str) -> bool {
+    request.matches(path).unwrap_or(false)
+}
 
 /// Leaves out all of these, and what belongs to the same features.
 pub(crate) fn drop_from(request: &mut Request, items: &BTreeSet<Item>) -> Result<(), EditError> {

@@ -11,7 +11,7 @@ use witgate_plugin::{Request, learned};
 use crate::{
     OLD_VERSION,
     complaint::{self, Complaint},
-    drop::{self, betas},
+    drop::{self, betas, has},
     item::{Item, Part},
 };
 
@@ -100,11 +100,6 @@ fn settled(complaints: Vec<Complaint>, request: &Request) -> Vec<Complaint> {
         }
     }
     settled
-}
-
-/// Whether a query selects something. A body that cannot be read has nothing.
-pub(crate) fn has(request: &Request, path: &str) -> bool {
-    request.matches(path).unwrap_or(false)
 }
 
 /// Whether a name can be quoted in a path.
