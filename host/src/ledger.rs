@@ -8,14 +8,13 @@ mod digest; // digests of a body
 mod compare; // kept, or broken where and by whom
 
 use std::{
-    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use crate::ids::ConversationId;
+use crate::{ids::ConversationId, recent::Recent};
 
 pub(crate) use compare::{Break, Comparison, Culprit, Edit, Editor, Entry, compare};
 pub(crate) use digest::{Digests, hash};
@@ -28,27 +27,24 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 const BRANCHES: usize = 4;
 
 /// The conversations of the process.
-#[derive(Default)]
-pub(crate) struct Ledger(Mutex<Conversations>);
+pub(crate) struct Ledger(Mutex<Recent<ConversationId, History>>);
 
-#[derive(Default)]
-struct Conversations {
-    by_id: HashMap<ConversationId, (u64, Conversation)>,
-    /// By use, the longest ago first.
-    by_use: BTreeMap<u64, (Instant, ConversationId)>,
-    uses: u64,
+impl Default for Ledger {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(CONVERSATIONS)))
+    }
 }
 
 /// What is known of one conversation.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Conversation {
+pub(crate) struct History {
     /// The last exchange of each line of messages, the latest last.
     branches: Vec<Arc<Entry>>,
     /// The culprits that were reported.
     warned: Vec<String>,
 }
 
-impl Conversation {
+impl History {
     /// The exchange that one with these digests continues, or forks from: the one with the most
     /// messages in common, and the latest of several.
     pub(crate) fn previous(&self, received: &Digests) -> Option<Arc<Entry>> {
@@ -75,27 +71,24 @@ impl Conversation {
 }
 
 impl Ledger {
-    pub(crate) fn get(&self, id: &ConversationId, now: Instant) -> Option<Conversation> {
+    pub(crate) fn get(&self, id: &ConversationId, now: Instant) -> Option<History> {
         let mut conversations = self.0.lock();
-        conversations.forget_idle(now);
-        let (_, conversation) = conversations.by_id.get(id)?;
-        Some(conversation.clone())
+        conversations.forget_idle(IDLE, now);
+        conversations.get(id).cloned()
     }
 
     /// Adds an exchange to its conversation.
     pub(crate) fn put(&self, id: &ConversationId, entry: Entry, now: Instant) {
         let mut conversations = self.0.lock();
-        conversations.forget_idle(now);
-        conversations.used(id, now).add(Arc::new(entry));
-        if conversations.by_id.len() > CONVERSATIONS {
-            conversations.forget_oldest();
-        }
+        conversations.forget_idle(IDLE, now);
+        let conversation = conversations.use_or_insert(id, now, History::default);
+        conversation.add(Arc::new(entry));
     }
 
     /// Whether a culprit has to be reported: it was not before, in this conversation.
     pub(crate) fn is_news(&self, id: &ConversationId, culprit: String) -> bool {
         let mut conversations = self.0.lock();
-        let Some((_, conversation)) = conversations.by_id.get_mut(id) else {
+        let Some(conversation) = conversations.get_mut(id) else {
             return true;
         };
         let news = !conversation.warned.contains(&culprit);
@@ -103,34 +96,6 @@ impl Ledger {
             conversation.warned.push(culprit);
         }
         news
-    }
-}
-
-impl Conversations {
-    fn used(&mut self, id: &ConversationId, now: Instant) -> &mut Conversation {
-        self.uses += 1;
-        let of = self.by_id.entry(id.clone()).or_default();
-        self.by_use.remove(&of.0);
-        of.0 = self.uses;
-        self.by_use.insert(self.uses, (now, id.clone()));
-        &mut of.1
-    }
-
-    fn forget_idle(&mut self, now: Instant) {
-        let idle = |used: Instant| now.saturating_duration_since(used) >= IDLE;
-        while self
-            .by_use
-            .first_key_value()
-            .is_some_and(|(_, (used, _))| idle(*used))
-        {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, (_, id))) = self.by_use.pop_first() {
-            self.by_id.remove(&id);
-        }
     }
 }
 
@@ -159,20 +124,6 @@ mod tests {
     }
 
     #[test]
-    fn the_conversation_that_was_idle_for_longest_is_forgotten_over_the_limit() {
-        let (ledger, now) = (Ledger::default(), Instant::now());
-        for n in 0..CONVERSATIONS {
-            ledger.put(&id(n), entry("a"), now);
-        }
-        ledger.put(&id(0), entry("b"), now);
-        ledger.put(&id(CONVERSATIONS), entry("a"), now);
-        assert!(ledger.get(&id(0), now).is_some() && ledger.get(&id(1), now).is_none());
-        let conversations = ledger.0.lock();
-        assert_eq!(conversations.by_id.len(), CONVERSATIONS);
-        assert_eq!(conversations.by_use.len(), CONVERSATIONS);
-    }
-
-    #[test]
     fn a_conversation_is_forgotten_after_a_day() {
         let (ledger, now) = (Ledger::default(), Instant::now());
         ledger.put(&id(1), entry("a"), now);
@@ -183,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_conversation_has_a_limited_number_of_branches() {
-        let mut conversation = Conversation::default();
+        let mut conversation = History::default();
         for first in ["a", "b", "c", "d", "e", "e"] {
             conversation.add(Arc::new(entry(first)));
         }
@@ -203,7 +154,7 @@ mod tests {
     }
 
     /// An exchange in which a plugin writes all questions in capitals.
-    fn exchange(texts: &[String], marked: usize, before: &Conversation) -> Entry {
+    fn exchange(texts: &[String], marked: usize, before: &History) -> Entry {
         let each = texts.iter().enumerate().map(|(at, text)| {
             let mark = if at == marked {
                 r#","cache_control":{}"#
@@ -256,7 +207,7 @@ mod tests {
     fn a_thousand_random_conversations_with_forks_and_compactions_do_not_alarm() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..1_000 {
-            let mut conversation = Conversation::default();
+            let mut conversation = History::default();
             let mut texts: Vec<String> = Vec::new();
             for turn in 0..random.usize(3..10) {
                 match random.usize(..8) {

@@ -28,6 +28,7 @@ mod upstream; // the HTTP client
 mod sse; // streamed responses as events
 mod off_worker; // work on large bodies
 mod idle_timeout; // a timeout for inactivity
+mod recent; // a map that forgets what was not used for longest
 mod fault; // errors: what, whose fault, and whether to retry
 mod telemetry; // the log and the metrics
 mod watchdog; // finds what stands still

@@ -2,11 +2,14 @@
 //! Pure: the time is an argument, and a version may be any value.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use crate::ids::{ConversationId, PluginId};
+use crate::{
+    ids::{ConversationId, PluginId},
+    recent::Recent,
+};
 
 /// How many replaced versions of one plugin may serve conversations.
 pub(super) const REPLACED_VERSIONS: usize = 8;
@@ -51,28 +54,11 @@ pub(super) struct InUse<V> {
 }
 
 /// The versions that serve each conversation. They are alive for as long as they are in here.
-pub(super) struct Versions<V> {
-    conversations: HashMap<ConversationId, Served<V>>,
-    /// The conversations by their last request, the oldest first.
-    by_use: BTreeMap<Use, ConversationId>,
-    requests: u64,
-}
-
-/// The time of a request and its number, which distinguishes requests of the same time.
-type Use = (Instant, u64);
-
-struct Served<V> {
-    last: Use,
-    versions: Vec<Version<V>>,
-}
+pub(super) struct Versions<V>(Recent<ConversationId, Vec<Version<V>>>);
 
 impl<V> Default for Versions<V> {
     fn default() -> Self {
-        Self {
-            conversations: HashMap::new(),
-            by_use: BTreeMap::new(),
-            requests: 0,
-        }
+        Self(Recent::new(CONVERSATIONS))
     }
 }
 
@@ -86,12 +72,11 @@ impl<V: Clone> Versions<V> {
         keep: Duration,
         now: Instant,
     ) -> Vec<V> {
-        self.forget_idle(keep, now);
-        let served = self.conversations.get(conversation);
-        let served = served.map_or(&[][..], |served| &served.versions);
+        self.0.forget_idle(keep, now);
+        let served = self.0.use_or_insert(conversation, now, Vec::new);
         let mut chosen: Vec<Version<V>> = current
             .iter()
-            .map(|current| kept(served, current).unwrap_or(current).clone())
+            .map(|current| kept(&*served, current).unwrap_or(current).clone())
             .collect();
         let replaced = chosen.iter().zip(current);
         let replaced = replaced
@@ -102,7 +87,7 @@ impl<V: Clone> Versions<V> {
         let is_absent =
             |version: &&Version<V>| !current.iter().any(|other| other.plugin == version.plugin);
         chosen.extend(served.iter().filter(is_absent).cloned());
-        self.remember(conversation, chosen, now);
+        *served = chosen;
         replaced
     }
 
@@ -115,9 +100,9 @@ impl<V: Clone> Versions<V> {
         keep: Duration,
         now: Instant,
     ) -> Vec<InUse<V>> {
-        self.forget_idle(keep, now);
+        self.0.forget_idle(keep, now);
         if current.is_empty() {
-            *self = Self::default();
+            self.0.clear();
         }
         self.retain(|version| current.iter().any(|current| is_of_line(version, current)));
         let mut retired = Vec::new();
@@ -146,7 +131,7 @@ impl<V: Clone> Versions<V> {
         keep: Duration,
         now: Instant,
     ) -> Vec<InUse<V>> {
-        self.forget_idle(keep, now);
+        self.0.forget_idle(keep, now);
         let mut in_use = self.in_use_of(current);
         in_use
             .entry(current.number.generation)
@@ -160,8 +145,7 @@ impl<V: Clone> Versions<V> {
     /// The versions of a plugin that serve conversations, by generation.
     fn in_use_of(&self, current: &Version<V>) -> BTreeMap<u64, InUse<V>> {
         let mut in_use = BTreeMap::new();
-        let served = self.conversations.values();
-        let versions = served.flat_map(|served| &served.versions);
+        let versions = self.0.values().flatten();
         for version in versions.filter(|version| is_of_line(version, current)) {
             let counted = in_use
                 .entry(version.number.generation)
@@ -174,35 +158,9 @@ impl<V: Clone> Versions<V> {
         in_use
     }
 
-    fn remember(&mut self, conversation: &ConversationId, versions: Vec<Version<V>>, now: Instant) {
-        self.requests += 1;
-        let last = (now, self.requests);
-        let served = Served { last, versions };
-        if let Some(before) = self.conversations.insert(conversation.clone(), served) {
-            self.by_use.remove(&before.last);
-        }
-        self.by_use.insert(last, conversation.clone());
-        if self.conversations.len() > CONVERSATIONS {
-            self.forget_first();
-        }
-    }
-
-    fn forget_idle(&mut self, keep: Duration, now: Instant) {
-        let is_idle = |(last, _): &Use| now.saturating_duration_since(*last) >= keep;
-        while self.by_use.keys().next().is_some_and(is_idle) {
-            self.forget_first();
-        }
-    }
-
-    fn forget_first(&mut self) {
-        if let Some((_, conversation)) = self.by_use.pop_first() {
-            self.conversations.remove(&conversation);
-        }
-    }
-
     fn retain(&mut self, keep: impl Fn(&Version<V>) -> bool) {
-        for served in self.conversations.values_mut() {
-            served.versions.retain(&keep);
+        for served in self.0.values_mut() {
+            served.retain(&keep);
         }
     }
 }
@@ -384,21 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_conversations_is_bounded_and_the_longest_idle_one_goes_first() {
+    fn the_number_of_conversations_is_bounded() {
         let mut versions = Versions::default();
         let (now, current) = (Instant::now(), version("p", 1, 1));
-        let mut serve = |number: usize| {
+        for number in 0..=CONVERSATIONS {
             let current = std::slice::from_ref(&current);
-            versions.serve(&conversation(&number.to_string()), current, HOUR, now)
-        };
-        for number in 0..CONVERSATIONS {
-            serve(number);
+            versions.serve(&conversation(&number.to_string()), current, HOUR, now);
         }
-        serve(0);
-        serve(CONVERSATIONS);
-        assert_eq!(versions.conversations.len(), CONVERSATIONS);
-        assert_eq!(versions.by_use.len(), CONVERSATIONS);
-        assert!(versions.conversations.contains_key(&conversation("0")));
-        assert!(!versions.conversations.contains_key(&conversation("1")));
+        assert_eq!(versions.0.values().count(), CONVERSATIONS);
     }
 }
