@@ -1,11 +1,13 @@
 //! Digests of the parts of a body: tools, system, and each message.
 //!
-//! Each part has one digest for the prefix check and one for the prompt cache. Both are made from
-//! the parsed part, which costs more than the hash, so a part whose bytes are those of the previous
-//! exchange keeps its digests.
+//! Each part has one digest for the prefix check and one for the prompt cache. Both are made by
+//! parsing the part, which costs more than a hash of its bytes, so a part whose bytes are those of
+//! the previous exchange keeps its digests.
 //!
 //! A digest has 64 bits, because it is compared with one other only: that of the same part in the
 //! exchange before.
+
+mod canonical; // digests of one part, whatever its formatting
 
 use std::sync::LazyLock;
 
@@ -177,76 +179,20 @@ fn part(text: &[u8], at: usize, known: &[&Digests], list: List) -> Part {
 }
 
 fn read(text: &[u8], raw: u64) -> Part {
-    let Ok(mut value) = serde_json::from_slice::<Value>(text) else {
+    match canonical::read(text) {
+        Some(digest) => Part {
+            raw,
+            check: digest.check,
+            cache: digest.cache,
+            thinking: digest.thinking,
+        },
         // The upstream reports it.
-        return Part {
+        None => Part {
             raw,
             check: raw,
             cache: raw,
             thinking: 0,
-        };
-    };
-    remove_cache_marks(&mut value);
-    text_as_block(&mut value);
-    let cache = hash(value.to_string().as_bytes());
-    let thinking = take_thinking(&mut value);
-    value.sort_all_objects();
-    Part {
-        raw,
-        check: hash(value.to_string().as_bytes()),
-        cache,
-        thinking,
-    }
-}
-
-fn remove_cache_marks(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.shift_remove("cache_control");
-            members.values_mut().for_each(remove_cache_marks);
-        }
-        Value::Array(items) => items.iter_mut().for_each(remove_cache_marks),
-        _ => {}
-    }
-}
-
-/// A text, as `system` or as a message's content, is the same as one text block.
-fn text_as_block(value: &mut Value) {
-    let text = match value {
-        Value::String(_) => value,
-        Value::Object(members) => match members.get_mut("content") {
-            Some(Value::String(_)) => {
-                let content = members.get_mut("content").map(Value::take);
-                let block = serde_json::json!([{"type": "text", "text": content}]);
-                members["content"] = block;
-                return;
-            }
-            _ => return,
         },
-        _ => return,
-    };
-    *text = serde_json::json!({"type": "text", "text": text.take()});
-}
-
-/// Removes the thinking blocks of a message and returns the digest of their signatures.
-fn take_thinking(message: &mut Value) -> u64 {
-    let Some(Value::Array(blocks)) = message.get_mut("content") else {
-        return 0;
-    };
-    let mut signatures = String::new();
-    blocks.retain(|block| {
-        let signature = match block["type"].as_str() {
-            Some("thinking") => &block["signature"],
-            Some("redacted_thinking") => &block["data"],
-            _ => return true,
-        };
-        signatures.push_str(signature.as_str().unwrap_or_default());
-        signatures.push('\n');
-        false
-    });
-    match signatures.is_empty() {
-        true => 0,
-        false => hash(signatures.as_bytes()).max(1),
     }
 }
 
