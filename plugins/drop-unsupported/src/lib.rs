@@ -12,7 +12,7 @@ mod drop;
 mod item;
 mod kinds;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use witgate_plugin::{
@@ -46,8 +46,8 @@ struct Settings {
 #[derive(Default)]
 struct DropUnsupported {
     settings: Settings,
-    /// How much was learned in this exchange.
-    lessons: usize,
+    /// What was learned in this exchange, by target.
+    learned: BTreeMap<String, BTreeSet<Item>>,
 }
 
 impl Plugin for DropUnsupported {
@@ -59,7 +59,7 @@ impl Plugin for DropUnsupported {
         }
         Ok(Self {
             settings,
-            lessons: 0,
+            learned: BTreeMap::new(),
         })
     }
 
@@ -96,16 +96,32 @@ impl FailureHook for DropUnsupported {
     ) -> Result<(), Error> {
         let found = kinds::read(request, &failure.body(), &self.settings.wordings);
         let Some(what) = item::list(&found) else {
-            return Ok(());
+            return self.take_back(target);
         };
-        if self.lessons + found.len() > MOST {
+        let lessons: usize = self.learned.values().map(BTreeSet::len).sum();
+        if lessons + found.len() > MOST {
             return Ok(());
         }
-        self.lessons += found.len();
+        let learned = self.learned.entry(target.key()).or_default();
+        learned.extend(found.iter().cloned());
         learned::learn(failure, target, &what, |known: &mut BTreeSet<Item>| {
             known.extend(found);
         })?;
         Ok(())
+    }
+}
+
+impl DropUnsupported {
+    /// Forgets what was learned about a target in this exchange, since the retry has failed without
+    /// teaching more.
+    fn take_back(&mut self, target: &Target) -> Result<(), Error> {
+        let learned = self.learned.remove(&target.key()).unwrap_or_default();
+        let Some(what) = item::list(&learned) else {
+            return Ok(());
+        };
+        learned::forget(target, &what, |known: &mut BTreeSet<Item>| {
+            known.retain(|item| !learned.contains(item));
+        })
     }
 }
 

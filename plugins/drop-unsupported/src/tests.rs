@@ -67,6 +67,21 @@ fn the_same_error_is_no_reason_for_a_second_retry() {
 }
 
 #[test]
+fn what_did_not_help_is_forgotten() {
+    let mut first = to_server(BODY);
+    first.on_attempt().unwrap();
+    let mut failed = refusal("context_management: Extra inputs are not permitted");
+    first.on_failure(&mut failed).unwrap();
+    first.on_attempt().unwrap();
+    assert_eq!(first.body(), r#"{"model":"m","messages":[]}"#);
+    let mut again = refusal("context_management: Extra inputs are not permitted");
+    first.on_failure(&mut again).unwrap();
+    assert_eq!(again.retry(), None);
+    let mut next = first.next(BODY).lacks("new-features");
+    assert!(!next.would_call(Hook::Attempt));
+}
+
+#[test]
 fn a_servers_own_words_can_be_added() {
     let settings = witgate_plugin::json!({"wordings": ["kenne ich nicht"]});
     let mut exchange = to_server(BODY).settings(settings);

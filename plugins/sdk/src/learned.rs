@@ -68,3 +68,23 @@ pub fn learn<Known: Clone + Default + PartialEq + Serialize + DeserializeOwned>(
     failure.set_retry(RetryTarget::SameAccount, Duration::ZERO);
     Ok(true)
 }
+
+/// Takes a lesson back, when the retry with it failed in the same way: what did not help must not
+/// change later requests.
+pub fn forget<Known: Default + PartialEq + Serialize + DeserializeOwned>(
+    target: &Target,
+    what: &str,
+    take_back: impl FnOnce(&mut Known),
+) -> Result<(), Error> {
+    let mut known: Known = recall(target)?;
+    take_back(&mut known);
+    match known == Known::default() {
+        true => kv::delete(&target.key())?,
+        false => kv::set(&target.key(), serde_json::to_vec(&known)?, REMEMBERED_FOR)?,
+    }
+    log::info(format!(
+        "upstream `{}` rejected the retry without {what} too, so that is not remembered",
+        target.upstream()
+    ));
+    Ok(())
+}
