@@ -1,6 +1,9 @@
 //! Measured processes: started on one core, asked for their CPU time and memory, stopped.
 
-use std::{fs, io, net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{
+    cell::RefCell, collections::HashMap, ffi::OsString, fs, io, net::TcpListener, path::Path,
+    process::Stdio, time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -18,6 +21,25 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     /// The process whose time counts, not a master that only waits.
     pub(crate) worker: u32,
+    threads: RefCell<HashMap<OsString, Spent>>,
+}
+
+/// The CPU time of the threads with one id, in nanoseconds.
+#[derive(Default)]
+struct Spent {
+    /// Of the thread that has the id now.
+    spent: u64,
+    /// Of those that had it before.
+    ended: u64,
+}
+
+impl Spent {
+    fn see(&mut self, spent: u64) {
+        if spent < self.spent {
+            self.ended += self.spent;
+        }
+        self.spent = spent;
+    }
 }
 
 /// The core that the measured process has for itself; everything else runs on the other.
@@ -71,6 +93,7 @@ impl Server {
             child,
             port,
             worker,
+            threads: RefCell::default(),
         })
     }
 
@@ -122,21 +145,25 @@ http {{
             child,
             port,
             worker,
+            threads: RefCell::default(),
         })
     }
 
-    /// The CPU time used so far, user and system.
+    /// The CPU time used so far, user and system. Of a thread that has ended it is what was last
+    /// seen; threads of the runtime end after some seconds without work.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
-        let mut nanos = 0;
+        let mut threads = self.threads.borrow_mut();
         for task in fs::read_dir(format!("/proc/{}/task", self.worker))?.flatten() {
             // A thread may have ended meanwhile.
             let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
                 continue;
             };
-            let spent = text.split(' ').next().and_then(|n| n.parse::<u64>().ok());
-            nanos += spent.unwrap_or_default();
+            let spent = text.split(' ').next().and_then(|n| n.parse().ok());
+            let thread = threads.entry(task.file_name()).or_default();
+            thread.see(spent.unwrap_or_default());
         }
-        Ok(Duration::from_nanos(nanos))
+        let nanos = threads.values().map(|thread| thread.ended + thread.spent);
+        Ok(Duration::from_nanos(nanos.sum()))
     }
 
     /// The CPU time including threads that have ended, to a hundredth of a second.
