@@ -350,6 +350,58 @@ fn reloads_under_live_sessions_break_no_conversation() {
     }
 }
 
+#[test]
+fn each_conversation_that_a_reload_for_requests_breaks_is_named() {
+    let soak = Soak::chosen();
+    let upstream = Upstream::ok();
+    let mut gateway = with_rule(&upstream, RULE).start();
+    let mut turns = vec![0; soak.sessions];
+    take_turns(&gateway, 0, &mut turns, "new");
+    for reload in 1..=soak.reloads {
+        replace(&mut gateway, reload, reload + 1);
+        // Each of these has had a turn under another rule.
+        let at = (reload - 1) * soak.steps % soak.sessions;
+        let taking = &mut turns[at..at + soak.steps];
+        let broken = "broken; at=/system/1; by=reload:tagger";
+        take_turns(&gateway, at, taking, broken);
+        take_turns(&gateway, at, taking, "kept");
+    }
+}
+
+/// Lets sessions from this number on take their next turn at the same time, and expects how each
+/// prefix compares with the turn before.
+fn take_turns(gateway: &Gateway, from: usize, turns: &mut [usize], prefix: &str) {
+    thread::scope(|scope| {
+        for (at, turns) in turns.iter_mut().enumerate() {
+            scope.spawn(move || {
+                let texts = (0..=2 * *turns).map(|turn| {
+                    let role = ["user", "assistant"][turn % 2];
+                    json!({"role": role, "content": format!("text {turn}")})
+                });
+                let body = json!({
+                    "model": "m",
+                    "max_tokens": 9,
+                    "system": [{"type": "text", "text": "be brief"}],
+                    "messages": texts.collect::<Vec<_>>(),
+                });
+                gateway
+                    .request("POST", "/v1/messages")
+                    .header("content-type", "application/json")
+                    .header("x-api-key", "sk-witgate")
+                    .header(
+                        "x-claude-code-session-id",
+                        &format!("session {}", from + at),
+                    )
+                    .body(body.to_string())
+                    .send()
+                    .has_status(200)
+                    .has_header("x-witgate-prefix", prefix);
+                *turns += 1;
+            });
+        }
+    });
+}
+
 /// Expects that a request is its predecessor with further messages.
 #[track_caller]
 fn only_grew(before: &Value, after: &Value) {
