@@ -1,8 +1,13 @@
 //! Long conversations of the official SDKs, against an upstream that checks signed thinking.
 
+use serde_json::{Value, json};
+
 use crate::{
-    install,
-    support::{Gateway, strict::Strict},
+    claude_code, install,
+    support::{
+        Gateway, TempDir, component,
+        strict::{Asked, Strict, Turn},
+    },
     survives::{KEY, both},
 };
 
@@ -66,4 +71,66 @@ fn a_break_in_a_conversation_of_the_sdks_reaches_no_user() {
         assert_eq!(outcomes[CLEARS - 1].status, 400, "{name}");
         assert_eq!(outcomes[TURNS + RETRIES - 1].read, KEPT, "{name}");
     });
+}
+
+/// The model calls a tool in each turn but the last one.
+fn works(asked: &Asked) -> Turn {
+    if asked.number == TURNS {
+        return Turn::text("All is done.");
+    }
+    let command = format!("echo {}", asked.number);
+    Turn::tool("Bash", json!({"command": command, "description": "say it"}))
+}
+
+/// Lets Claude Code work for fifty turns. From the tenth on a plugin changes `system`. Returns the
+/// client's result.
+#[track_caller]
+fn work_through_a_break(upstream: &Strict, tables: &str) -> Value {
+    let claude = install::claude();
+    let home = TempDir::new("claude-home");
+    let from = 2 * (CLEARS - 1);
+    let edit = r#"{ op = "replace", path = "/system/1/text", value = "now" }"#;
+    let gateway = Gateway::to(upstream)
+        .auth("strict", &[KEY])
+        .plugin("55-tagger.wasm", component("tagger"))
+        .tables(&format!(
+            "[plugin.tagger]\nsettings = {{ path = \"$.messages[{from}]\", patch = [{edit}] }}\n{tables}"
+        ))
+        .start();
+    let words = ["--model", "claude-opus-5-5", "work"];
+    let outcome = claude_code::print(&claude, home.path(), &gateway, KEY, &words);
+    serde_json::from_str(&outcome.out).expect("a JSON result")
+}
+
+#[test]
+fn a_break_in_a_conversation_of_claude_code_costs_one_request() {
+    if install::skipped() {
+        return;
+    }
+    let upstream = Strict::rules().script(works).start();
+    let result = work_through_a_break(&upstream, "");
+    assert_eq!(result["result"], "All is done.", "{result}");
+    let outcomes = upstream.outcomes();
+    assert_eq!(outcomes.len(), TURNS + RETRIES, "{result}");
+    assert_eq!(upstream.refusals().len(), RETRIES);
+    // All that was made before the change is lost, because the change is at the start.
+    assert_eq!(outcomes[TURNS + RETRIES - 1].read, TURNS - CLEARS);
+}
+
+#[test]
+#[ignore = "prints what Claude Code does about a break with and without the gateway's recovery"]
+fn print_what_claude_code_does_about_a_break() {
+    let off = "[plugin.signature-fallback]\nenabled = false";
+    for (name, tables) in [("with recovery", ""), ("without", off)] {
+        let upstream = Strict::rules().script(works).start();
+        let result = work_through_a_break(&upstream, tables);
+        let outcomes = upstream.outcomes();
+        let read: Vec<usize> = outcomes.iter().map(|outcome| outcome.read).collect();
+        println!(
+            "{name}: {} requests, {} refused, thinking read {read:?}, result {}",
+            outcomes.len(),
+            upstream.refusals().len(),
+            result["result"],
+        );
+    }
 }
