@@ -2,8 +2,7 @@
 
 mod serve; // runs the gateway
 mod check; // checks the configuration and the plugins
-mod plugins; // lists the plugins
-mod running; // lists the plugins of a running gateway
+mod plugin; // commands for those who write or inspect plugins
 mod wit; // prints the contract
 #[cfg(unix)]
 mod address_space; // what little of it changes
@@ -18,6 +17,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use plugin::PluginCommand;
 
 use crate::{
     config::{self, Config, DEFAULT_FILE, Problem, Problems},
@@ -55,29 +55,14 @@ enum Command {
     Serve(ServeArgs),
     /// Check the configuration and the plugins, and print all problems
     Check(ConfigArgs),
-    /// Inspect the plugins
-    Plugins {
+    /// Write and inspect plugins
+    #[command(visible_alias = "plugins")]
+    Plugin {
         #[command(subcommand)]
-        command: PluginsCommand,
+        command: PluginCommand,
     },
     /// Print the contract between the gateway and its plugins
     Wit,
-}
-
-#[derive(Subcommand)]
-enum PluginsCommand {
-    /// List the plugins in the order in which they are called
-    List {
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Ask the running gateway at this URL, which lists each version of a plugin and how many
-        /// conversations it serves; the key is the first one in the configuration file
-        #[arg(long, value_name = "URL")]
-        url: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 #[derive(Args, Clone)]
@@ -113,12 +98,7 @@ pub fn main() -> ExitCode {
         None => serve::run(line.serve),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
-        Some(Command::Plugins {
-            command: PluginsCommand::List { config, url, json },
-        }) => match url {
-            None => plugins::list(&config, json),
-            Some(url) => running::list(&config, &url, json),
-        },
+        Some(Command::Plugin { command }) => plugin::run(&command),
         Some(Command::Wit) => wit::run(),
     };
     match done {

@@ -133,7 +133,7 @@ impl Evidence {
     }
 }
 
-/// A line of `witgate plugins list`.
+/// A line of `witgate plugin list`.
 pub(crate) struct PluginInfo {
     pub(crate) order: u8,
     pub(crate) name: PluginId,

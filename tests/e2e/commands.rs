@@ -1,4 +1,4 @@
-//! The command line apart from serving: `check`, `plugins list`, `wit`, help and exit codes.
+//! The command line apart from serving: `check`, `plugin list`, `wit`, help and exit codes.
 
 use std::net::TcpListener;
 

@@ -211,7 +211,7 @@ fn a_prompt_that_fits_with_a_shorter_response_is_sent_again_with_what_is_left() 
     assert_eq!(upstream.received().len(), 2);
 }
 
-/// The names of the built-in plugins, as listed by `plugins list`.
+/// The names of the built-in plugins, as listed by `plugin list`.
 fn built_in() -> Vec<String> {
     let listed = Gateway::echo().run(&["plugins", "list"]);
     listed.has_code(0);

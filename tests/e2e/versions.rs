@@ -198,7 +198,7 @@ fn all_versions_of_a_plugin_share_its_keys() {
     assert_eq!(counted(&gateway, "a"), is("rule 1", "3"));
 }
 
-/// Runs `witgate plugins list` for a running gateway, with its configuration.
+/// Runs `witgate plugin list` for a running gateway, with its configuration.
 fn list(gateway: &Gateway, words: &[&str]) -> Outcome {
     let mut command = witgate(gateway.dir.path());
     let url = format!("http://{}", gateway.addr);

@@ -31,7 +31,7 @@ impl Hook {
     /// Every hook, in the order of an exchange. [`Manifest::guards`] has the same order.
     pub const ALL: [Self; 4] = [Self::Request, Self::Attempt, Self::Failure, Self::Response];
 
-    /// The name in manifests, logs and `witgate plugins list`.
+    /// The name in manifests, logs and `witgate plugin list`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ use crate::{
 
 use super::respond;
 
-/// Lists the plugins in call order. `witgate plugins list --url` reads this.
+/// Lists the plugins in call order. `witgate plugin list --url` reads this.
 pub(super) fn list(id: &ExchangeId, snapshot: &Snapshot) -> Response {
     let keep = snapshot.config.plugins.keep_versions;
     let plugins = snapshot.catalog.list_versions(keep);

@@ -251,7 +251,7 @@ impl Entry {
         (rank, self.order, &self.name)
     }
 
-    /// Where it sits, for `witgate plugins list`.
+    /// Where it sits, for `witgate plugin list`.
     fn stage(&self) -> &'static str {
         match self.plugin.as_deref() {
             Some(plugin) if plugin.is_wire() => "wire",

@@ -71,7 +71,7 @@ pub enum OnError {
 }
 
 impl Manifest {
-    /// A manifest with one sentence for `witgate plugins list`.
+    /// A manifest with one sentence for `witgate plugin list`.
     pub fn new(summary: impl Into<String>) -> Self {
         Self {
             summary: summary.into(),

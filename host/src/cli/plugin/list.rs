@@ -1,15 +1,31 @@
-//! `witgate plugins list`: lists the plugins in the order in which they are called.
+//! `witgate plugin list`: lists the plugins in the order in which they are called.
 
 use std::fmt::Write;
 
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, Failure, load_plugins, print, rejected, warn};
-use crate::pipeline::PluginInfo;
+use crate::{
+    cli::{ConfigArgs, Failure, load_plugins, print, rejected, warn},
+    pipeline::PluginInfo,
+};
+
+#[derive(Args)]
+pub(in crate::cli) struct ListArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Ask the running gateway at this URL, which lists each version of a plugin and how many
+    /// conversations it serves; the key is the first one in the configuration file
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 /// Prints the list even if a file is rejected, because the other plugins load.
-pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
-    let (config, warnings) = args.load()?;
+pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
     for warning in warnings {
         warn(warning);
     }
@@ -19,7 +35,7 @@ pub(super) fn list(args: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
         .as_ref()
         .map(|catalog| catalog.list())
         .unwrap_or_default();
-    print(&if as_json {
+    print(&if args.json {
         in_json(&plugins)
     } else {
         in_columns(&plugins)

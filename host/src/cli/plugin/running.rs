@@ -1,11 +1,14 @@
-//! `witgate plugins list --url`: lists the plugins of a running gateway, with the versions that
+//! `witgate plugin list --url`: lists the plugins of a running gateway, with the versions that
 //! serve conversations.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Code, ConfigArgs, Failure, plugins, print, tokio_runtime};
-use crate::upstream::get_from_gateway;
+use super::list::{lines, short};
+use crate::{
+    cli::{Code, ConfigArgs, Failure, print, tokio_runtime},
+    upstream::get_from_gateway,
+};
 
 /// What `/plugins` lists.
 #[derive(Deserialize)]
@@ -63,7 +66,7 @@ fn in_columns(list: &List) -> String {
         "CONVERSATIONS",
     ];
     let rows: Vec<_> = list.plugins.iter().flat_map(rows).collect();
-    plugins::lines(HEAD, &rows).concat()
+    lines(HEAD, &rows).concat()
 }
 
 fn rows(plugin: &Plugin) -> Vec<[String; 7]> {
@@ -86,7 +89,7 @@ fn rows(plugin: &Plugin) -> Vec<[String; 7]> {
         row([
             version.generation.to_string(),
             version.version.clone(),
-            plugins::short(&version.hash),
+            short(&version.hash),
             conversations(version),
         ])
     });
