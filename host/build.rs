@@ -1,4 +1,5 @@
-//! Builds the default plugins for wasm32-wasip2 and embeds them as `$OUT_DIR/builtin.rs`.
+//! Builds the default plugins for wasm32-wasip2 and embeds them as `$OUT_DIR/builtin.rs`, and embeds
+//! the sources of the SDK as `$OUT_DIR/sdk.rs`.
 //!
 //! The plugins are built in a separate target directory below `OUT_DIR`, because the cargo that
 //! runs this locks its own. The compiler settings of the host do not apply to them.
@@ -26,6 +27,21 @@ const PLUGINS: &[(u8, &str)] = &[
     (80, "context-overflow"),
     (90, "dialect-gemini"),
     (91, "dialect-openai"),
+];
+
+/// What a plugin project gets of the SDK and of the crates that it needs.
+const SDK: &[&str] = &[
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "host/contract/Cargo.toml",
+    "host/contract/src",
+    "host/document/Cargo.toml",
+    "host/document/README.md",
+    "host/document/src",
+    "plugins/sdk/Cargo.toml",
+    "plugins/sdk/README.md",
+    "plugins/sdk/src",
+    "plugins/sdk/wit",
 ];
 
 const TARGET: &str = "wasm32-wasip2";
@@ -67,6 +83,7 @@ fn run() -> Result<(), String> {
 
     let built = out.join("plugins").join(TARGET).join(PROFILE);
     write(&out.join("builtin.rs"), &plugins(&built)?)?;
+    write(&out.join("sdk.rs"), &sdk(root)?)?;
     rerun_when_changed(root, &built)
 }
 
@@ -153,16 +170,50 @@ fn plugins(built: &Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// Returns the source of the constant with path and text of each file in `SDK`.
+fn sdk(root: &Path) -> Result<String, String> {
+    let mut files = Vec::new();
+    for path in SDK {
+        collect(root, Path::new(path), &mut files)?;
+    }
+    files.sort();
+    let mut text = String::from("const SDK: &[(&str, &str)] = &[\n");
+    for file in files {
+        // With `/` on every platform: projects are written with it.
+        let path = file.to_string_lossy().replace('\\', "/");
+        let _ = writeln!(
+            text,
+            "    ({path:?}, include_str!({:?})),",
+            root.join(&file)
+        );
+    }
+    text.push_str("];\n");
+    Ok(text)
+}
+
+/// Adds a file, or all files below a folder.
+fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let full = root.join(path);
+    if !full.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries = fs::read_dir(&full).map_err(|error| format!("`{}`: {error}", full.display()))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("`{}`: {error}", full.display()))?;
+        collect(root, &path.join(entry.file_name()), files)?;
+    }
+    Ok(())
+}
+
 /// Tells cargo everything that the embedded bytes depend on, including the sources of the SDK.
 fn rerun_when_changed(root: &Path, built: &Path) -> Result<(), String> {
     let mut inputs = vec![
         root.join("Cargo.toml"),
         root.join("Cargo.lock"),
         root.join("rust-toolchain.toml"),
-        root.join("plugins/sdk/wit"),
-        root.join("plugins/sdk/Cargo.toml"),
-        root.join("host/contract/Cargo.toml"),
     ];
+    inputs.extend(SDK.iter().map(|path| root.join(path)));
     for (_, name) in PLUGINS {
         inputs.push(root.join("plugins").join(name).join("Cargo.toml"));
         inputs.extend(dependencies(&read(&component(built, name, "d"))?));

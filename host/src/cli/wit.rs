@@ -3,7 +3,7 @@
 use super::{Failure, print};
 
 /// The files of the package: shared types first, worlds last.
-const FILES: &[(&str, &str)] = &[
+pub(super) const FILES: &[(&str, &str)] = &[
     (
         "exchange.wit",
         include_str!("../../../plugins/sdk/wit/0.2.0/exchange.wit"),
