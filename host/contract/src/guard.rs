@@ -2,6 +2,8 @@
 //!
 //! The cheap conditions are checked first, the JSONPath last.
 
+mod why; // why one holds or not, in words
+
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName};
@@ -140,25 +142,45 @@ impl Guard {
     ///
     /// The body is not JSON where a query had to read it, or exceeds what can be searched.
     pub fn holds(&self, facts: Facts<'_>, body: &Document) -> Result<bool, Error> {
-        for alternative in &self.alternatives {
+        Ok(self.holding(facts, body)?.is_some())
+    }
+
+    /// As [`Self::holds`]: the index of the first alternative that holds.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::holds`].
+    pub fn holding(&self, facts: Facts<'_>, body: &Document) -> Result<Option<usize>, Error> {
+        for (index, alternative) in self.alternatives.iter().enumerate() {
             if !alternative.may_hold(facts) {
                 continue;
             }
             let Some(path) = &alternative.path else {
-                return Ok(true);
+                return Ok(Some(index));
             };
             if body.may_select(path) && body.matches(path)? {
-                return Ok(true);
+                return Ok(Some(index));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether a failure hook is called. If a query cannot read the body, the condition holds: the
     /// body was sent all the same, so the hook itself has to check it.
     #[must_use]
     pub fn holds_for_failure(&self, facts: Facts<'_>, status: u16, body: &Document) -> bool {
-        self.alternatives.iter().any(|alternative| {
+        self.holding_for_failure(facts, status, body).is_some()
+    }
+
+    /// As [`Self::holds_for_failure`]: the index of the first alternative that holds.
+    #[must_use]
+    pub fn holding_for_failure(
+        &self,
+        facts: Facts<'_>,
+        status: u16,
+        body: &Document,
+    ) -> Option<usize> {
+        self.alternatives.iter().position(|alternative| {
             let listed = alternative
                 .status
                 .as_ref()

@@ -192,6 +192,18 @@ impl Edits {
         Ok(())
     }
 
+    /// The headers that were set or removed, each once.
+    #[must_use]
+    pub fn names(&self) -> Vec<&HeaderName> {
+        let mut names: Vec<&HeaderName> = Vec::new();
+        for (name, _) in &self.edits {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// All values of a header with the edits applied, in order. Bytes that are not UTF-8 are
     /// replaced.
     #[must_use]
