@@ -28,7 +28,9 @@ use crate::{
     secret::Secret,
 };
 
+pub(crate) use load::wants_no_color;
 pub(crate) use pages::{matches_host, matches_origin, without_port};
+pub(crate) use preset::dialect_of_preset;
 pub(crate) use problem::did_you_mean;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use value::address;
@@ -102,6 +104,11 @@ impl Config {
     /// Returns the warnings as well, or all problems.
     pub(crate) fn load(file: &Path) -> Result<(Self, Vec<Problem>), Problems> {
         load::file(file, &load::environment)
+    }
+
+    /// Reads a configuration that is not in a file. Problems name it as `file`.
+    pub(crate) fn of_text(file: &Path, text: &str) -> Result<(Self, Vec<Problem>), Problems> {
+        load::parse(file, text, &load::environment)
     }
 
     /// The route of a model, and the model without Claude Code's suffix `[1m]` if only that
@@ -399,6 +406,29 @@ pub(crate) struct Plugins {
     pub(crate) instances: u32,
     /// How long a conversation without a request keeps old versions of plugins.
     pub(crate) keep_versions: Duration,
+    pub(crate) traces: Traces,
+}
+
+/// Which traces of exchanges are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traces {
+    /// Of how many exchanges, counted back from the latest.
+    pub(crate) count: usize,
+    /// The size of one trace, in bytes.
+    pub(crate) bytes: usize,
+    /// Whether events are recorded, or only counted.
+    pub(crate) events: bool,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self {
+            // Of the last minutes, for a person who looks into one exchange.
+            count: 200,
+            bytes: 64 << 10,
+            events: false,
+        }
+    }
 }
 
 /// `[plugin.NAME]`: the configuration of one plugin.

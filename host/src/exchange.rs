@@ -74,7 +74,9 @@ async fn drive(
     mut record: Box<Record>,
 ) -> Finished {
     let mut prefix = Prefix::begin(&snapshot, &request);
-    let mut run = snapshot.plugins_for(&request).begin(&runtime);
+    let trace = runtime.trace(&request.id, snapshot.config.plugins.traces);
+    record.trace.clone_from(&trace);
+    let mut run = snapshot.plugins_for(&request).begin(&runtime).traced(trace);
     let begun = match AttemptEnd::of(run.on_request(&mut request).await) {
         Some(end) => Err(end),
         None => Failover::begin(&snapshot, &request, &mut run)

@@ -12,9 +12,10 @@ mod models; // `/v1/models`
 mod metrics; // `/metrics`
 mod cooldowns; // `/cooldowns`
 mod files; // the ids of files
-mod plugins; // `/plugins`
+mod plugins; // `/plugins`, and the traces of exchanges
 mod hops; // requests that come back
 mod respond; // responses and errors
+mod in_process; // requests that are made in this process
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -57,6 +58,8 @@ use crate::{
     shutdown::{self, Stop, Stopping},
     telemetry::Metrics,
 };
+
+pub(crate) use in_process::{InProcess, WholeResponse};
 
 use admission::{Admission, Place};
 use auth::{AuthRequirement, requires_key};
@@ -289,6 +292,7 @@ async fn route(
         Route::Probe => respond::empty(&id, StatusCode::OK),
         Route::Cooldowns => cooldowns::list(&id, snapshot),
         Route::Plugins => plugins::list(&id, snapshot),
+        Route::Trace(exchange) => plugins::trace(&id, &gateway.shared.runtime, &exchange),
         Route::EndCooldowns => cooldowns::end(&id, snapshot, parts.uri.query().unwrap_or_default()),
         Route::Index => respond::text(&id, index(&url)),
         Route::Exchange(kind) => run_exchange(gateway, snapshot, id, kind, parts, body, own).await,

@@ -15,6 +15,7 @@
 #![warn(clippy::disallowed_methods)]
 
 pub mod cli; // arguments and exit codes; starts the gateway
+mod kit; // runs exchanges offline, for those who write plugins
 mod config; // the checked configuration, as plain data
 mod reload; // applies changed files while the gateway runs
 mod gateway; // the HTTP server: connections, authentication, routes, responses

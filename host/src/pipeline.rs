@@ -14,6 +14,8 @@ mod instance_slots; // the instances of one exchange
 mod instance; // one instance: deadline, memory, traps
 mod lend; // what a call lends to it
 mod hook_call; // one call: instance, receipt, failure
+mod trace; // what plugins did in one exchange, as data
+mod tracer; // records it
 mod views; // what a call sees of the exchange
 mod host_functions; // what a plugin may call
 mod verdict; // what a hook decided
@@ -35,15 +37,20 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tracing::warn;
-use witgate_contract::{guard::Facts, limits, manifest::Hook};
+use witgate_contract::{
+    guard::{Facts, Guard},
+    limits,
+    manifest::Hook,
+};
 use witgate_document::{Document, Operation};
 
 use self::{
     catalog::Entry,
-    hook_call::HookCalls,
+    hook_call::{GuardTrace, HookCalls},
     instance::PluginError,
     instance_slots::InstanceSlots,
     plugin::Plugin,
+    tracer::Edited,
     translator::Loan,
     verdict::Returned,
     versions::{Version, Versions},
@@ -53,18 +60,38 @@ use crate::{
     config::OnError,
     fault::{Fault, Kind},
     ids::{ExchangeId, PluginId},
-    message::{Conversation, Event, Failure, Request, RequestKind, Target, adapt_to_dialect},
+    message::{
+        Conversation, Event, Failure, Request, RequestKind, RetryRequest, Target, adapt_to_dialect,
+    },
     off_worker::{is_large, off_worker},
     telemetry::Call,
 };
 
 pub(crate) use self::{
-    kept::VersionInfo, response_hooks::ResponseRun, runtime::Runtime, translator::Translator,
+    kept::VersionInfo,
+    response_hooks::ResponseRun,
+    runtime::Runtime,
+    trace::{HeaderChange, ShownEvent, Step, Trace, TraceEnd, TracedCall, TracedEvents},
+    tracer::Tracer,
+    translator::Translator,
 };
 
 /// The built-in plugins and the text of the contract, collected by the build script.
 mod builtin {
     include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
+}
+
+/// The names of the built-in plugins.
+pub(crate) fn builtin_names() -> impl Iterator<Item = PluginId> {
+    // A test checks that all of them parse.
+    builtin::BUILTIN
+        .iter()
+        .filter_map(|(_, name, _)| name.parse().ok())
+}
+
+/// The name of the plugin in a file, from the file's name.
+pub(crate) fn plugin_name(file: &Path) -> Result<PluginId, String> {
+    files::plugin_name(file)
 }
 
 /// A loaded set of plugins, immutable.
@@ -164,6 +191,7 @@ impl Catalog {
                 runtime: Arc::clone(runtime),
                 slots: InstanceSlots::default(),
                 receipt: Receipt::default(),
+                trace: None,
             },
             kind: RequestKind::Messages,
             size: 0,
@@ -226,6 +254,15 @@ pub(crate) struct LocalAnswer {
 }
 
 impl Run {
+    /// Records what the plugins do, if there is a tracer.
+    pub(crate) fn traced(mut self, trace: Option<Tracer>) -> Self {
+        if let Some(trace) = &trace {
+            trace.generation(self.calls.catalog.generation);
+        }
+        self.calls.trace = trace;
+        self
+    }
+
     /// Runs the request hooks in order. A fault is a 500 that names the plugin, a 529 if no slot is
     /// free, or a 400 if a guard had to read a body that is not JSON.
     pub(crate) async fn on_request(&mut self, request: &mut Request) -> Result<Decision, Fault> {
@@ -309,6 +346,9 @@ impl Run {
         self.recall();
         self.kind = request.kind;
         self.messages_request = None;
+        if let Some(trace) = &self.calls.trace {
+            trace.attempt(target);
+        }
         // The edits of an earlier attempt are not sent.
         self.calls.receipt.edits.truncate(self.lasting_edits);
         self.calls.receipt.notes.truncate(self.lasting_notes);
@@ -385,7 +425,13 @@ impl Run {
                 })
                 .await;
             match outcome {
-                Ok(FailureView(corrected)) => failure = corrected,
+                Ok(FailureView(corrected)) => {
+                    if let Some(trace) = &self.calls.trace {
+                        let plugin = catalog.plugins[at].id();
+                        trace.corrected(plugin, corrections(&failure, &corrected));
+                    }
+                    failure = corrected;
+                }
                 Err(error) => self.failed(at, "on-failure", &error)?,
             }
         }
@@ -408,12 +454,16 @@ impl Run {
         };
         let plugin = &self.calls.catalog.plugins[at];
         let body = &request.body;
-        let holds = plugin.guard(Hook::Failure).is_some_and(|guard| {
+        let holding = plugin.guard(Hook::Failure).and_then(|guard| {
             off_worker(is_large(body), || {
-                guard.holds_for_failure(facts, status, body)
+                guard.holding_for_failure(facts, status, body)
             })
         });
-        let called = holds && speaks(plugin, &target.dialect) && !self.calls.slots.is_out(at);
+        let called =
+            holding.is_some() && speaks(plugin, &target.dialect) && !self.calls.slots.is_out(at);
+        self.calls.trace_guard(at, Hook::Failure, |guard| {
+            guard_words(plugin, guard, holding, facts, Some(status))
+        });
         if !called {
             self.calls.guarded(at, Hook::Failure);
         }
@@ -477,14 +527,20 @@ impl Run {
             let what = format!("the body cannot be read: {error}");
             Fault::client(Kind::BadRequest, what)
         };
-        let guard_holds = may_hold && {
-            let off = guard.reads_body() && is_large(&request.body);
-            off_worker(off, || guard.holds(facts, &request.body)).map_err(unreadable)?
+        let holding = match may_hold {
+            true => {
+                let off = guard.reads_body() && is_large(&request.body);
+                off_worker(off, || guard.holding(facts, &request.body)).map_err(unreadable)?
+            }
+            false => None,
         };
-        if !guard_holds {
+        self.calls.trace_guard(at, hook, |guard| {
+            guard_words(plugin, guard, holding, facts, None)
+        });
+        if holding.is_none() {
             self.calls.guarded(at, hook);
         }
-        Ok(guard_holds && !self.calls.slots.is_out(at))
+        Ok(holding.is_some() && !self.calls.slots.is_out(at))
     }
 
     /// Calls the attempt hook if there is a target, else the request hook. The edits take effect if
@@ -512,13 +568,14 @@ impl Run {
             })
         });
         let (outcome, view) = called.await?;
-        self.settle(&plugin, request, outcome, view)
+        self.settle(&plugin, hook, request, outcome, view)
     }
 
     /// Returns the lent parts to the request, with the edits if the call succeeded.
     fn settle(
         &mut self,
         plugin: &Plugin,
+        hook: Hook,
         request: &mut Request,
         outcome: Result<Returned, PluginError>,
         view: Option<RequestView>,
@@ -526,8 +583,21 @@ impl Run {
         let decided = outcome
             .and_then(|verdict| verdict::read(verdict, plugin.id()).map_err(PluginError::Unusable));
         let view = view.ok_or(PluginError::Lost)?;
+        let trace = self.calls.trace.as_ref();
+        // With the headers as they were before the call.
+        let redirected = trace.map(|_| (view.header_changes(), view.redirected()));
         let journal = view.give_back(request, decided.is_ok());
-        self.note(plugin, journal);
+        if let (Some(trace), Ok(decision), Some((headers, path))) = (trace, &decided, redirected) {
+            let edited = Edited {
+                patch: &journal.edits,
+                left_out: journal.left_out,
+                headers,
+                path,
+            };
+            trace.edited(plugin.id(), hook, edited);
+            trace.verdict(plugin.id(), hook, decision.words());
+        }
+        self.note(plugin, hook, journal);
         match decided {
             // The client's fault, so the plugin has not failed.
             Err(PluginError::BadDocument(why)) => Ok(Decision::Refuse {
@@ -542,9 +612,13 @@ impl Run {
         }
     }
 
-    fn note(&mut self, plugin: &Plugin, mut journal: Journal) {
+    fn note(&mut self, plugin: &Plugin, hook: Hook, mut journal: Journal) {
+        let notes = std::mem::take(&mut journal.notes).into_lines();
+        if let Some(trace) = &self.calls.trace {
+            trace.notes(plugin.id(), hook, &notes);
+        }
         let receipt = &mut self.calls.receipt;
-        receipt.note(plugin.id(), std::mem::take(&mut journal.notes).into_lines());
+        receipt.note(plugin.id(), notes);
         if journal.count == 0 {
             return;
         }
@@ -565,6 +639,80 @@ impl Run {
         let on_error = self.calls.catalog.plugins[at].on_error;
         self.calls.failed(at, function, error, on_error)
     }
+}
+
+impl Decision {
+    /// The decision in words, for a trace.
+    fn words(&self) -> String {
+        match self {
+            Self::Proceed => "proceed".to_owned(),
+            Self::Answer { answer, .. } => format!("answer {}", answer.status.as_u16()),
+            Self::Refuse {
+                fault, try_next, ..
+            } => {
+                let status = match &fault.kind {
+                    Kind::Refused { status, .. } => *status,
+                    _ => 400,
+                };
+                let next = if *try_next { ", try next" } else { "" };
+                format!("refuse {status}{next}: {fault}")
+            }
+        }
+    }
+}
+
+/// Why a guard holds or not.
+fn guard_words(
+    plugin: &Plugin,
+    guard: &Guard,
+    holding: Option<usize>,
+    facts: Facts<'_>,
+    status: Option<u16>,
+) -> GuardTrace {
+    if let Some(target) = facts
+        .target
+        .filter(|target| !speaks(plugin, target.dialect))
+    {
+        let why = format!("it does not translate for the dialect `{}`", target.dialect);
+        return GuardTrace::unmet(vec![why]);
+    }
+    match holding {
+        Some(index) => GuardTrace {
+            held: true,
+            why: vec![guard.why(index, facts, status)],
+        },
+        None => GuardTrace::unmet(guard.why_not(facts, status)),
+    }
+}
+
+/// What a failure hook changed, in words.
+fn corrections(before: &Failure, after: &Failure) -> Vec<String> {
+    let mut changed = Vec::new();
+    if before.status != after.status {
+        changed.push(format!("status {} -> {}", before.status, after.status));
+    }
+    if before.kind != after.kind {
+        changed.push(format!("error type {} -> {}", before.kind, after.kind));
+    }
+    if before.body != after.body {
+        let body = String::from_utf8_lossy(&after.body);
+        changed.push(format!("body: {body}"));
+    }
+    if let Some(retry) = after.retry.filter(|retry| before.retry != Some(*retry)) {
+        changed.push(match retry {
+            RetryRequest::SameAccount(after) => {
+                format!("retry on the same account after {after:?}")
+            }
+            RetryRequest::OtherAccount(after) => {
+                format!("retry on another account after {after:?}")
+            }
+            RetryRequest::Never => "no retry".to_owned(),
+        });
+    }
+    if let Some(cooldown) = after.cooldown.filter(|time| before.cooldown != Some(*time)) {
+        changed.push(format!("account on cooldown for {cooldown:?}"));
+    }
+    changed
 }
 
 /// Whether a plugin serves upstreams of this dialect. A dialect's plugin serves its own, others

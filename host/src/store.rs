@@ -26,6 +26,13 @@ impl Store {
     pub(crate) fn space(&self, plugin: &PluginId) -> Arc<Space> {
         Arc::clone(self.spaces.lock().entry(plugin.clone()).or_default())
     }
+
+    /// Removes all data. Loaded plugins keep their spaces.
+    pub(crate) fn clear(&self) {
+        for space in self.spaces.lock().values() {
+            *space.0.lock() = kv::Space::default();
+        }
+    }
 }
 
 /// The key-value space of one plugin name, shared by its instances.

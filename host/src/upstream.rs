@@ -29,7 +29,7 @@ use crate::{
     config::{self, AuthStyle},
     fault::{Fault, Kind, Retry},
     ids::UpstreamId,
-    message::{ANTHROPIC, Body, BodyStream, Request, Response, keep_for_client},
+    message::{ANTHROPIC, Body, BodyStream, Request, RequestKind, Response, keep_for_client},
     secret::Secret,
 };
 
@@ -40,6 +40,11 @@ use body_stream::UpstreamBody;
 use client::Http;
 use gunzip::Gunzip;
 pub(crate) use gunzip::decoded;
+
+/// What the echo upstream responds to this body.
+pub(crate) fn echo_response(kind: RequestKind, stream: bool, body: &[u8]) -> Response {
+    echo::respond(kind, stream, body, "")
+}
 
 /// All upstreams, by their index in the configuration; the echo upstream if none is configured.
 pub(crate) struct Upstreams(Vec<Upstream>);
@@ -160,7 +165,10 @@ impl Upstream {
         edits: &str,
     ) -> Result<Response, Fault> {
         let http = match &self.transport {
-            Transport::Echo => return Ok(echo::respond(request, edits)),
+            Transport::Echo => {
+                let body = request.body.bytes();
+                return Ok(echo::respond(request.kind, request.stream, &body, edits));
+            }
             Transport::Http(http) => http,
         };
         let url = http.url(&request.path, &self.query(&request.query))?;

@@ -16,7 +16,7 @@ use witgate_contract::limits;
 use super::{
     Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES,
     DEFAULT_KEEP_VERSIONS, DEFAULT_LISTEN, DEFAULT_LOG, DEFAULT_MAX_BODY_MEMORY, MIN_POLL, Plugins,
-    Problem, Problems, Retry, pages, plugin_settings,
+    Problem, Problems, Retry, Traces, pages, plugin_settings,
     table::{Source, Table},
     upstreams,
     value::{DURATION, SIZE, address, duration, header_text, reference_of_others, size, some_time},
@@ -63,10 +63,20 @@ pub(super) const RETRY: &[&str] = &[
     "ping_every",
     "credential_cooldown",
 ];
-pub(super) const PLUGINS: &[&str] = &["dir", "poll", "cache", "instances", "keep_versions"];
+pub(super) const PLUGINS: &[&str] = &[
+    "dir",
+    "poll",
+    "cache",
+    "instances",
+    "keep_versions",
+    "traces",
+];
 
 /// The upper bound of `max_attempts`: far more than useful, but a typing error floods no upstream.
 const MAX_ATTEMPTS: u32 = 100;
+
+/// The upper bound of `traces`: at 64 KiB each they take up to 640 MiB.
+const MAX_TRACES: u32 = 10_000;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -77,6 +87,11 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 )]
 pub(super) fn environment(name: &str) -> Option<String> {
     env::var(name).ok()
+}
+
+/// Whether the user wants no colours on terminals (no-color.org).
+pub(crate) fn wants_no_color() -> bool {
+    environment("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Reads a configuration file and everything it refers to.
@@ -120,13 +135,18 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
             cache: cache_folder(env),
             instances: DEFAULT_INSTANCES,
             keep_versions: DEFAULT_KEEP_VERSIONS,
+            traces: Traces::default(),
         },
         plugin: BTreeMap::new(),
         sources: Vec::new(),
     }
 }
 
-fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<(Config, Vec<Problem>), Problems> {
+pub(super) fn parse(
+    file: &Path,
+    text: &str,
+    env: Env<'_>,
+) -> Result<(Config, Vec<Problem>), Problems> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let source = Source::new(file, text, folder, env);
     let (entries, errors) = DeTable::parse_recoverable(text);
@@ -313,7 +333,15 @@ fn folder(source: &Source<'_>, table: &Table<'_>, defaults: &Plugins) -> Plugins
         keep_versions: table
             .parsed("keep_versions", "a duration such as `1h`", duration)
             .unwrap_or(defaults.keep_versions),
+        traces: traces(table, defaults.traces),
     }
+}
+
+/// `traces = 0` keeps none.
+fn traces(table: &Table<'_>, defaults: Traces) -> Traces {
+    let count = table.number("traces", 0..=MAX_TRACES);
+    let count = count.map_or(defaults.count, |count| count as usize);
+    Traces { count, ..defaults }
 }
 
 /// `false` disables the cache, `true` is the default, a string is another folder.

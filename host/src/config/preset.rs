@@ -88,6 +88,11 @@ pub(super) fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
+/// The dialect of the preset with this name, if there is one.
+pub(crate) fn dialect_of_preset(name: &str) -> Option<&'static str> {
+    find(name).map(|preset| preset.dialect)
+}
+
 /// Whether servers of this dialect mostly expect the version at the end of their base URL.
 pub(super) fn has_version_in_path(dialect: &str) -> bool {
     dialect == "openai"

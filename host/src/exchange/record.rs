@@ -13,7 +13,7 @@ use super::{attempt::AttemptStatus, prefix::Outcome};
 use crate::{
     ids::{AccountId, ExchangeId, PluginId, UpstreamId},
     message::{Request, Target},
-    pipeline::{Edits, Receipt},
+    pipeline::{Edits, Receipt, TraceEnd, Tracer},
     shutdown::Stopping,
     telemetry::{Ended, Metrics, OpenStream, Usage},
 };
@@ -42,6 +42,8 @@ pub(crate) struct Record {
     pub(super) prefix: Option<Outcome>,
     /// What the upstream reports.
     pub(super) usage: Usage,
+    /// Where the end of the exchange is recorded for `witgate plugin explain`.
+    pub(super) trace: Option<Tracer>,
     metrics: Arc<Metrics>,
     stream: Option<OpenStream>,
     /// All attempts, in order.
@@ -98,7 +100,7 @@ struct Summary {
     guard_skips: u32,
     instances: u32,
     skipped: Vec<(PluginId, String)>,
-    notes: String,
+    notes: Vec<(PluginId, String)>,
 }
 
 impl Record {
@@ -123,6 +125,7 @@ impl Record {
             note: None,
             prefix: None,
             usage: Usage::default(),
+            trace: None,
             metrics: Arc::clone(metrics),
             stream: None,
             tried: Vec::new(),
@@ -223,7 +226,7 @@ impl Record {
             guard_skips: receipt.guarded,
             instances: receipt.instances,
             skipped: receipt.skipped.clone(),
-            notes: notes(&receipt.notes),
+            notes: receipt.notes.clone(),
         };
     }
 
@@ -233,6 +236,30 @@ impl Record {
 
     pub(crate) fn end(&mut self, ending: Ending) {
         self.ending = ending;
+    }
+}
+
+impl Record {
+    fn trace_end(&self, total: Duration) -> TraceEnd {
+        let notes = self.receipt.notes.iter();
+        let prefix = self.prefix.as_ref().map(|prefix| {
+            let (check, cache) = (prefix.check(), prefix.cache());
+            format!("{check}; cache: {cache}")
+        });
+        TraceEnd {
+            kind: self.kind.to_owned(),
+            model: self.model.to_string(),
+            status: self.status,
+            ending: self.ending.as_str().to_owned(),
+            attempts: self.attempts_line(true),
+            edits: self.receipt.edits.clone(),
+            prefix,
+            note: self.note.clone(),
+            notes: notes
+                .map(|(plugin, note)| (plugin.to_string(), note.clone()))
+                .collect(),
+            time_ns: u64::try_from(total.as_nanos()).unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -265,6 +292,9 @@ impl Drop for Record {
             self.metrics.prefix_break(check, broken.by.to_string());
         }
         let total = self.begun.elapsed();
+        if let Some(trace) = &self.trace {
+            trace.end(self.trace_end(total));
+        }
         self.metrics.ended(&Ended {
             kind: self.kind,
             ending: self.ending.as_str(),
@@ -276,6 +306,7 @@ impl Drop for Record {
         });
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let target = self.target.as_ref();
+        let plugin_notes = notes(&self.receipt.notes);
         let tried = (self.tried.len() > 1).then(|| self.attempts_line(true));
         // A field without a value is left out of the line.
         info!(
@@ -308,7 +339,7 @@ impl Drop for Record {
             ending = self.ending.as_str(),
             saved = self.saved.then_some(true),
             note = self.note.as_deref(),
-            notes = some(&self.receipt.notes),
+            notes = some(&plugin_notes),
             ms = millis(total),
             first_event_ms = self.first_event.map(millis),
             "exchange"

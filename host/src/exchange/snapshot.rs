@@ -72,6 +72,25 @@ impl Snapshot {
         })
     }
 
+    /// The same, as in a gateway that has just started: without cooldowns and conversations. The
+    /// connections stay.
+    pub(crate) fn restarted(&self) -> Self {
+        let accounts = Accounts::new(
+            with_fetch(&self.upstreams),
+            self.config.retry.credential_cooldown,
+            None,
+        );
+        Self {
+            config: Arc::clone(&self.config),
+            catalog: Arc::clone(&self.catalog),
+            upstreams: Arc::clone(&self.upstreams),
+            accounts: Arc::new(accounts),
+            causes: Arc::default(),
+            ledger: Arc::default(),
+            lacks: self.lacks.clone(),
+        }
+    }
+
     /// The plugins that serve the conversation of this request, some in the version that the
     /// conversation keeps.
     pub(super) fn plugins_for(&self, request: &Request) -> Arc<Catalog> {

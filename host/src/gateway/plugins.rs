@@ -1,12 +1,14 @@
-//! `/plugins`: the running plugins, with the versions that serve conversations.
+//! `/plugins`: the running plugins, with the versions that serve conversations, and what plugins did
+//! in the latest exchanges.
 
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::{
     exchange::Snapshot,
+    fault::{Fault, Kind},
     ids::ExchangeId,
-    pipeline::{PluginInfo, VersionInfo},
+    pipeline::{PluginInfo, Runtime, VersionInfo},
 };
 
 use super::respond;
@@ -18,6 +20,19 @@ pub(super) fn list(id: &ExchangeId, snapshot: &Snapshot) -> Response {
     let plugins: Vec<Value> = plugins.iter().map(plugin).collect();
     let list = json!({ "generation": snapshot.catalog.generation, "plugins": plugins });
     respond::json(id, list.to_string())
+}
+
+/// What plugins did in an exchange. `witgate plugin explain` reads this.
+pub(super) fn trace(id: &ExchangeId, runtime: &Runtime, exchange: &str) -> Response {
+    let found = runtime.find_trace(exchange);
+    let Some(text) = found.and_then(|trace| serde_json::to_string(&trace).ok()) else {
+        let what = format!(
+            "no trace of exchange `{exchange}`: the gateway keeps those of the latest exchanges, as \
+             many as `traces` in [plugins] says, until it ends"
+        );
+        return respond::fault(id, &Fault::client(Kind::NotFound, what));
+    };
+    respond::json(id, text)
 }
 
 fn plugin((info, versions): &(PluginInfo, Vec<VersionInfo>)) -> Value {

@@ -32,6 +32,8 @@ pub(super) enum Route {
     EndCooldowns,
     /// `GET /plugins`.
     Plugins,
+    /// `GET /plugins/traces/{id}`, with the id as in the path.
+    Trace(String),
     /// `GET /`, which people open in a browser.
     Index,
     /// `HEAD /` and `HEAD /api/hello`, by which clients open their connection early.
@@ -45,7 +47,12 @@ impl Route {
     pub(super) fn is_for_operators(&self) -> bool {
         matches!(
             self,
-            Self::Health | Self::Metrics | Self::Cooldowns | Self::EndCooldowns | Self::Plugins
+            Self::Health
+                | Self::Metrics
+                | Self::Cooldowns
+                | Self::EndCooldowns
+                | Self::Plugins
+                | Self::Trace(_)
         )
     }
 
@@ -141,12 +148,18 @@ fn own(method: &Method, path: &str) -> Option<Result<Route, &'static str>> {
         "/" if *method == Method::GET => Ok(Route::Index),
         "/" => Err("GET, HEAD"),
         "/api/hello" => Err("HEAD"),
-        _ => match path.strip_prefix("/v1/models/") {
-            Some(id) if id.is_empty() || id.ends_with('/') => return None,
-            Some(id) if get => Ok(Route::Model(id.to_owned())),
-            Some(_) => Err("GET, HEAD"),
-            None => return None,
-        },
+        _ => {
+            let below = |folder| {
+                let id = path.strip_prefix(folder)?;
+                (!id.is_empty() && !id.ends_with('/')).then_some(id)
+            };
+            let route = match (below("/v1/models/"), below("/plugins/traces/")) {
+                (Some(id), _) => Route::Model(id.to_owned()),
+                (None, Some(id)) => Route::Trace(id.to_owned()),
+                (None, None) => return None,
+            };
+            if get { Ok(route) } else { Err("GET, HEAD") }
+        }
     })
 }
 
@@ -201,6 +214,11 @@ mod tests {
                 Method::GET,
                 "/v1/models/a/b",
                 Route::Model("a/b".to_owned()),
+            ),
+            (
+                Method::GET,
+                "/plugins/traces/req_1",
+                Route::Trace("req_1".to_owned()),
             ),
             (Method::GET, "/healthz", Route::Health),
             (Method::GET, "/metrics", Route::Metrics),

@@ -98,6 +98,15 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The name of the plugin in a file, from the file's name.
+pub(super) fn plugin_name(file: &Path) -> Result<PluginId, String> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if !name.ends_with(".wasm") {
+        return Err("the name of a plugin's file must end in `.wasm`".to_owned());
+    }
+    parse(&name).map(|(_, id)| id)
+}
+
 /// Reads a file name: `55-my_rule.wasm` is the plugin `my-rule` with order 55.
 fn parse(file: &str) -> Result<(Option<u8>, PluginId), String> {
     if file.contains(char::is_control) {

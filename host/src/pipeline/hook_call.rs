@@ -1,14 +1,18 @@
 //! One call of a hook: it gets the plugin's instance, counts the call, and settles a failure.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use witgate_contract::manifest::Hook;
+use witgate_contract::{guard::Guard, manifest::Hook};
 
 use super::{
     Catalog, Receipt,
     instance::{Instance, PluginError},
     instance_slots::InstanceSlots,
     runtime::Runtime,
+    tracer::{Measured, Tracer},
 };
 use crate::{config::OnError, fault::Fault, ids::ExchangeId};
 
@@ -18,6 +22,8 @@ pub(super) struct HookCalls {
     pub(super) runtime: Arc<Runtime>,
     pub(super) slots: InstanceSlots,
     pub(super) receipt: Receipt,
+    /// `None` if this exchange is not traced.
+    pub(super) trace: Option<Tracer>,
 }
 
 impl HookCalls {
@@ -34,13 +40,45 @@ impl HookCalls {
             runtime,
             slots,
             receipt,
+            trace,
         } = self;
         let plugin = &catalog.plugins[at];
+        let begun = trace.as_ref().map(|_| (Instant::now(), receipt.instances));
         let instance = slots
             .instance(runtime, at, plugin, exchange, receipt)
             .await?;
+        let created = begun.and_then(|(begun, instances)| {
+            (receipt.instances > instances).then(|| begun.elapsed())
+        });
         let _call = receipt.call(plugin, hook);
-        call(instance).await
+        let Some(trace) = trace else {
+            return call(instance).await;
+        };
+        instance.keep_log();
+        let begun = Instant::now();
+        let outcome = call(&mut *instance).await;
+        let measured = measure(instance, begun.elapsed(), created, plugin.memory);
+        trace.called(plugin.id(), hook, measured);
+        outcome
+    }
+
+    /// Records why a guard holds or not, if the exchange is traced.
+    pub(super) fn trace_guard(
+        &self,
+        at: usize,
+        hook: Hook,
+        words: impl FnOnce(&Guard) -> GuardTrace,
+    ) {
+        let Some(trace) = &self.trace else { return };
+        let plugin = &self.catalog.plugins[at];
+        let Some(guard) = plugin.guard(hook) else {
+            return;
+        };
+        let GuardTrace { held, why } = match self.slots.is_out(at) {
+            true => GuardTrace::unmet(vec!["it failed earlier in this exchange".to_owned()]),
+            false => words(guard),
+        };
+        trace.guard(plugin.id(), hook, held, why);
     }
 
     /// Counts a call that is skipped because the guard does not hold.
@@ -59,6 +97,37 @@ impl HookCalls {
     ) -> Result<(), Fault> {
         self.slots.dismiss(at);
         let plugin = &self.catalog.plugins[at];
+        if let Some(trace) = &self.trace {
+            trace.failed(plugin.id(), Hook::of_function(function), error.to_string());
+        }
         self.receipt.failed(plugin, function, error, on_error)
+    }
+}
+
+/// Whether a guard holds, and why.
+pub(super) struct GuardTrace {
+    pub(super) held: bool,
+    pub(super) why: Vec<String>,
+}
+
+impl GuardTrace {
+    pub(super) fn unmet(why: Vec<String>) -> Self {
+        Self { held: false, why }
+    }
+}
+
+fn measure(
+    instance: &mut Instance,
+    time: Duration,
+    instantiated: Option<Duration>,
+    memory_limit: usize,
+) -> Measured {
+    Measured {
+        time,
+        deadline: instance.deadline(),
+        instantiated,
+        memory: instance.memory(),
+        memory_limit,
+        log: instance.take_log(),
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     pipeline::{
         bindings::{EditError, exchange, kv, log, plugin, settings},
         ticker::Allowance,
+        trace::LogLine,
         views::TargetView,
     },
     store::Space,
@@ -65,6 +66,8 @@ pub(super) struct Host {
     /// `None` while the plugin is being loaded.
     exchange: Option<ExchangeId>,
     lines: u32,
+    /// The lines that the plugin logged in the current call. `None` if they are not kept.
+    pub(super) kept_log: Option<Vec<LogLine>>,
 }
 
 impl Host {
@@ -91,6 +94,7 @@ impl Host {
             tenant,
             exchange,
             lines: 0,
+            kept_log: None,
         }
     }
 
@@ -181,6 +185,12 @@ impl log::Host for Host {
             return Ok(());
         }
         let message = note::log_line(&message);
+        if let Some(kept) = &mut self.kept_log {
+            kept.push(LogLine {
+                level: level_name(level).to_owned(),
+                line: message.clone().into_owned(),
+            });
+        }
         let (plugin, exchange) = (&self.tenant.id, self.exchange());
         match level {
             log::Level::Debug => debug!(%plugin, exchange, "{message}"),
@@ -189,6 +199,15 @@ impl log::Host for Host {
             log::Level::Error => error!(%plugin, exchange, "{message}"),
         }
         Ok(())
+    }
+}
+
+fn level_name(level: log::Level) -> &'static str {
+    match level {
+        log::Level::Debug => "debug",
+        log::Level::Info => "info",
+        log::Level::Warn => "warn",
+        log::Level::Error => "error",
     }
 }
 
@@ -252,6 +271,13 @@ pub(super) struct Limits {
     used: usize,
     /// Whether memory was asked for beyond the limit.
     pub(super) exceeded: bool,
+}
+
+impl Limits {
+    /// The memory in use, in bytes.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
 }
 
 impl ResourceLimiter for Limits {

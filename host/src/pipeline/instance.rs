@@ -19,6 +19,7 @@ use super::{
     lend::Lend,
     runtime::{Runtime, out_of_memory, overloaded},
     ticker::{Allowance, Ticker},
+    trace::LogLine,
     verdict::Returned,
     views::{FailureView, RequestView, ResponseView, TargetView},
 };
@@ -36,6 +37,8 @@ pub(super) struct Instance {
     hooks: Hooks,
     /// A call has begun and not ended.
     calling: bool,
+    /// The time limit of the latest call.
+    deadline: Duration,
 }
 
 /// Hooks that were called, bound on first use.
@@ -137,6 +140,7 @@ impl Instance {
                 runtime: Arc::clone(runtime),
                 hooks: Hooks::default(),
                 calling: false,
+                deadline: limits::DEADLINE,
             }),
             Ok(Err(error)) => Err(plugin_error(store.data(), &error, limits::DEADLINE)),
             Err(_) => Err(PluginError::Deadline(limits::DEADLINE)),
@@ -168,6 +172,27 @@ impl Instance {
     /// middle of it.
     pub(super) fn is_usable(&self) -> bool {
         !self.calling
+    }
+
+    /// The time limit of the latest call.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// The memory that it has, in bytes. It never shrinks.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().limits.used()
+    }
+
+    /// Keeps the lines that the plugin logs, for [`Self::take_log`].
+    pub(super) fn keep_log(&mut self) {
+        self.store.data_mut().kept_log.get_or_insert_default();
+    }
+
+    /// The lines since the last time.
+    pub(super) fn take_log(&mut self) -> Vec<LogLine> {
+        let kept = self.store.data_mut().kept_log.as_mut();
+        kept.map(std::mem::take).unwrap_or_default()
     }
 
     pub(super) async fn describe(
@@ -309,6 +334,7 @@ impl Instance {
         call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<Result<T, E>>,
     ) -> Result<T, PluginError> {
         arm(&mut self.store, limit);
+        self.deadline = limit;
         self.calling = true;
         let ended = watched(&self.runtime.ticker, limit, call(&mut self.store)).await;
         self.calling = false;

@@ -14,7 +14,7 @@ use witgate_contract::{
 use super::{
     Catalog, ResponseHead,
     bindings::{Event as GuestEvent, EventVerdict},
-    hook_call::HookCalls,
+    hook_call::{GuardTrace, HookCalls},
     instance::PluginError,
     plugin::Plugin,
     views::ResponseView,
@@ -231,7 +231,13 @@ impl ResponseChain {
                 Ok((events_of_verdict(verdict)?, view))
             })
             .await;
-        Ok(match self.settle(place, "on-event", outcome)?.flatten() {
+        let settled = self.settle(place, "on-event", outcome)?;
+        if let (Some(trace), Some(made)) = (&self.calls.trace, &settled) {
+            let shown = (event.name.as_str(), event.data.as_str());
+            let plugin = self.plugin(at).id();
+            trace.event(plugin, "on-event", Some(shown), made.as_deref());
+        }
+        Ok(match settled.flatten() {
             None => Passed::Kept(event),
             Some(events) => {
                 self.hooks[place].altered = true;
@@ -255,7 +261,16 @@ impl ResponseChain {
                 Ok((events_of(events)?, view))
             })
             .await;
-        Ok(self.settle(place, "on-end", outcome)?.unwrap_or_default())
+        let settled = self.settle(place, "on-end", outcome)?;
+        if let (Some(trace), Some(events)) = (&self.calls.trace, &settled) {
+            trace.event(
+                self.plugin(at).id(),
+                "on-end",
+                None,
+                Some(events.as_slice()),
+            );
+        }
+        Ok(settled.unwrap_or_default())
     }
 
     async fn show_body(&mut self, place: usize, body: &str) -> Result<Option<String>, Fault> {
@@ -276,7 +291,17 @@ impl ResponseChain {
                 }
             })
             .await;
-        let body = self.settle(place, "on-body", outcome)?.flatten();
+        let settled = self.settle(place, "on-body", outcome)?;
+        if let (Some(trace), Some(made)) = (&self.calls.trace, &settled) {
+            let made = made.as_ref().map(|data| Event {
+                name: String::new(),
+                data: data.clone(),
+            });
+            let made = made.as_ref().map(std::slice::from_ref);
+            let plugin = self.plugin(at).id();
+            trace.event(plugin, "on-body", Some(("", body)), made);
+        }
+        let body = settled.flatten();
         self.hooks[place].altered |= body.is_some();
         Ok(body)
     }
@@ -324,11 +349,19 @@ impl ResponseChain {
 
     /// Applies the header edits and notes of a successful call.
     fn keep(&mut self, at: usize, view: ResponseView) {
+        let plugin = self.calls.catalog.plugins[at].id();
+        let trace = self.calls.trace.as_ref();
+        if let Some(trace) = trace.filter(|_| !view.edits.is_empty()) {
+            trace.headers(plugin, Hook::Response, view.header_changes());
+        }
         let ResponseView {
             head, edits, notes, ..
         } = view;
-        let plugin = self.calls.catalog.plugins[at].id();
-        self.calls.receipt.note(plugin, notes.into_lines());
+        let notes = notes.into_lines();
+        if let Some(trace) = trace {
+            trace.notes(plugin, Hook::Response, &notes);
+        }
+        self.calls.receipt.note(plugin, notes);
         // While the view shares the head, the next line would copy it.
         drop(head);
         if !edits.is_empty() {
@@ -356,7 +389,15 @@ pub(super) fn plugins_for(
     let mut plugins = Vec::new();
     for at in places.filter(|at| belongs(&catalog.plugins[*at])) {
         let guard = catalog.plugins[at].guard(Hook::Response);
-        if !guard.is_some_and(|guard| guard.may_hold(facts)) {
+        let holds = guard.is_some_and(|guard| guard.may_hold(facts));
+        calls.trace_guard(at, Hook::Response, |guard| match holds {
+            true => GuardTrace {
+                held: true,
+                why: guard.why_begun(facts),
+            },
+            false => GuardTrace::unmet(guard.why_not(facts, None)),
+        });
+        if !holds {
             calls.guarded(at, Hook::Response);
         } else if !calls.slots.is_out(at) {
             plugins.push(at);

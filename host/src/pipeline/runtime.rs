@@ -15,10 +15,13 @@ use super::{
     code::CompileCache,
     host_functions::{self, Host},
     ticker::Ticker,
+    trace::Trace,
+    tracer::{Tracer, Traces},
 };
 use crate::{
-    config::Plugins,
+    config::{self, Plugins},
     fault::{Blame, Fault, Kind},
+    ids::ExchangeId,
     store::Store,
     telemetry::Metrics,
 };
@@ -52,6 +55,7 @@ pub(crate) struct Runtime {
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) compiled: CompileCache,
+    traces: Traces,
     slots: Arc<Semaphore>,
     instances: usize,
     cache: Option<Cache>,
@@ -82,6 +86,7 @@ impl Runtime {
             store,
             metrics,
             compiled: CompileCache::default(),
+            traces: Traces::default(),
             slots: Arc::new(Semaphore::new(instances as usize)),
             instances: instances as usize,
             cache,
@@ -97,6 +102,16 @@ impl Runtime {
             ),
             Err(error) => error!(%error, "cannot restart the clock of plugin deadlines"),
         }
+    }
+
+    /// Begins the trace of an exchange. `None` if no traces are kept.
+    pub(crate) fn trace(&self, id: &ExchangeId, limits: config::Traces) -> Option<Tracer> {
+        self.traces.begin(id, limits)
+    }
+
+    /// The trace of an exchange, as far as it has got, if it is one of the latest.
+    pub(crate) fn find_trace(&self, id: &str) -> Option<Trace> {
+        self.traces.find(id)
     }
 
     /// Takes `count` slots at once, or none.

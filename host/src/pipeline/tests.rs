@@ -140,6 +140,7 @@ fn config(dir: &Path) -> Config {
             cache: None,
             instances: 20,
             keep_versions: Duration::from_secs(3600),
+            traces: crate::config::Traces::default(),
         },
         plugin: Default::default(),
         sources: Vec::new(),

@@ -74,6 +74,7 @@ impl Run {
             runtime: Arc::clone(&self.calls.runtime),
             slots: self.calls.slots.lend(&plugins),
             receipt: Receipt::default(),
+            trace: self.calls.trace.clone(),
         };
         let chain = ResponseChain::new(calls, self.kind, plugins, head(), Some(UNDECIDED));
         Some(Translator {

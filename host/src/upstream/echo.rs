@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config,
-    message::{Body, Event, Request, RequestKind, Response},
+    message::{Body, Event, RequestKind, Response},
     sse,
 };
 
@@ -38,19 +38,18 @@ pub(super) fn models() -> Vec<Model> {
 
 /// Responds as the API would: with an error if the request is invalid, else with a message or a
 /// count.
-pub(super) fn respond(request: &Request, edits: &str) -> Response {
-    let bytes = request.body.bytes();
-    let body: Value = match serde_json::from_slice(&bytes) {
+pub(super) fn respond(kind: RequestKind, stream: bool, bytes: &[u8], edits: &str) -> Response {
+    let body: Value = match serde_json::from_slice(bytes) {
         Ok(body) => body,
         Err(error) => {
             return invalid_request(&format!("the request body is not valid JSON: {error}"));
         }
     };
-    if let Some(reason) = shape::problem(&body, request.kind) {
+    if let Some(reason) = shape::problem(&body, kind) {
         return invalid_request(&reason);
     }
     let tokens = tokens(&body);
-    if request.kind == RequestKind::CountTokens {
+    if kind == RequestKind::CountTokens {
         return whole(StatusCode::OK, &json!({ "input_tokens": tokens }));
     }
     let content = shape::reply(&body, bytes.len(), edits);
@@ -59,7 +58,7 @@ pub(super) fn respond(request: &Request, edits: &str) -> Response {
         content,
         input_tokens: tokens,
     };
-    if request.stream {
+    if stream {
         message.stream()
     } else {
         whole(StatusCode::OK, &message.whole())

@@ -127,6 +127,7 @@ fn every_key_means_what_it_says() {
         cache = "warm"
         instances = 8000
         keep_versions = "4h"
+        traces = 50
         [plugin.merge-roles]
         enabled = false
         on_error = "skip"
@@ -157,6 +158,7 @@ fn every_key_means_what_it_says() {
     assert_eq!(config.plugins.cache.as_deref(), Some(Path::new("warm")));
     assert_eq!(config.plugins.instances, 8000);
     assert_eq!(config.plugins.keep_versions, Duration::from_secs(4 * 3600));
+    assert_eq!(config.plugins.traces.count, 50);
     let plugin = &config.plugin[&"merge-roles".parse().unwrap()];
     assert!(!plugin.enabled);
     assert_eq!(plugin.on_error, Some(OnError::Skip));

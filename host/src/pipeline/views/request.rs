@@ -16,6 +16,7 @@ use crate::{
     ids::ExchangeId,
     message::{Conversation, Request, RequestKind},
     off_worker,
+    pipeline::trace::{HeaderChange, header_changes},
 };
 
 /// What a hook may edit.
@@ -128,6 +129,20 @@ impl RequestView {
             request.body = self.body;
         }
         self.journal
+    }
+
+    /// The header edits so far, each with the values before.
+    pub(in crate::pipeline) fn header_changes(&self) -> Vec<HeaderChange> {
+        header_changes(&self.header_edits, &self.headers)
+    }
+
+    /// The path and query that the plugin set, if it did.
+    pub(in crate::pipeline) fn redirected(&self) -> Option<String> {
+        let (path, query) = self.redirect.as_ref()?;
+        Some(match query.is_empty() {
+            true => path.clone(),
+            false => format!("{path}?{query}"),
+        })
     }
 
     pub(in crate::pipeline) fn header(&self, name: &str) -> Vec<String> {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use witgate_contract::{EditError, header, note::Notes};
 
-use crate::pipeline::ResponseHead;
+use crate::pipeline::{
+    ResponseHead,
+    trace::{HeaderChange, header_changes},
+};
 
 /// One call's view of the response. Header edits stay in it until the call has succeeded.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -24,6 +27,11 @@ impl ResponseView {
             Ok(name) => self.edits.values(&name, &self.head.headers),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// The header edits so far, each with the values before.
+    pub(in crate::pipeline) fn header_changes(&self) -> Vec<HeaderChange> {
+        header_changes(&self.edits, &self.head.headers)
     }
 
     pub(in crate::pipeline) fn set_header(
