@@ -110,7 +110,13 @@ fn scripted(answer: Answer) -> Response<Pieces> {
     let broken = answer.cut.then(|| Err(io::Error::other("cut on purpose")));
     let pieces = answer.pieces.into_iter().filter(|piece| !piece.is_empty());
     let pieces = pieces.map(|piece| Ok(Frame::data(piece))).chain(broken);
-    let mut response = Response::new(body(stream::iter(pieces)));
+    // The server writes what it has when it has to wait. Without that it would write nothing before
+    // a connection breaks.
+    let pieces = stream::iter(pieces).then(|piece| async {
+        tokio::task::yield_now().await;
+        piece
+    });
+    let mut response = Response::new(body(pieces));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response

@@ -139,6 +139,7 @@ impl Tracer {
             return;
         }
         let attempt = recording.attempt;
+        recording.at = recording.trace.steps.len();
         recording.trace.steps.push(Step {
             plugin: plugin.as_str().to_owned(),
             hook: hook.as_str().to_owned(),
