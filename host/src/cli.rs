@@ -115,10 +115,11 @@ struct Failure {
     hint: Option<String>,
 }
 
-/// The exit codes in `EXIT_CODES`. Code 2 comes from clap.
+/// The exit codes in `EXIT_CODES`. Clap uses code 2 as well.
 #[derive(Clone, Copy)]
 enum Code {
     Other = 1,
+    Arguments = 2,
     Config = 3,
     Plugin = 4,
     Listen = 5,
@@ -287,7 +288,13 @@ mod tests {
     #[test]
     fn every_exit_code_is_in_the_help() {
         let help = Line::command().render_help().to_string();
-        for code in [Code::Other, Code::Config, Code::Plugin, Code::Listen] {
+        for code in [
+            Code::Other,
+            Code::Arguments,
+            Code::Config,
+            Code::Plugin,
+            Code::Listen,
+        ] {
             assert!(help.contains(&format!("\n  {}  ", code as u8)), "{help}");
         }
     }

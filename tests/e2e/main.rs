@@ -35,6 +35,7 @@ mod soak; // random faults
 mod metrics; // metrics
 mod readme; // what the README shows
 mod commands; // `check`, `plugins list`, `wit`, exit codes
+mod kit; // `plugin try`, `plugin bench`, `plugin explain`
 mod connections; // clients that send nothing, and clients that do not read
 mod operation; // signals, log, changes of the configuration
 mod unsupported; // servers that are older than the client
