@@ -1,5 +1,5 @@
-//! Requests that are made in this process: they take the same path as those of a connection, without
-//! its time limits.
+//! Requests that are made in this process: they take the same path as those of a connection,
+//! without its time limits.
 
 use std::sync::Arc;
 

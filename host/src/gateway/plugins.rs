@@ -1,5 +1,5 @@
-//! `/plugins`: the running plugins, with the versions that serve conversations, and what plugins did
-//! in the latest exchanges.
+//! `/plugins`: the running plugins, with the versions that serve conversations, and what plugins
+//! did in the latest exchanges.
 
 use axum::response::Response;
 use serde_json::{Value, json};

@@ -17,8 +17,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A response with this body: a stream if it begins like one, else JSON. An error in Anthropic's
-    /// shape has the status of its type, everything else 200.
+    /// A response with this body: a stream if it begins like one, else JSON. An error in
+    /// Anthropic's shape has the status of its type, everything else 200.
     pub(crate) fn of(body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let kind = match is_stream(&body) {

@@ -36,14 +36,14 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `dialect=gemini,lacks=cache_control,model=m`. `lacks` may be given several times, and
-    /// empty for a target that lacks nothing.
+    /// Reads `dialect=d,lacks=cache_control,model=m`. `lacks` may be given several times, and empty
+    /// for a target that lacks nothing.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut target = Self::default();
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(format!(
-                    "`{pair}` is not `key=value`, expected such as `dialect=openai,lacks=images`"
+                    "`{pair}` is not `key=value`, expected such as `model=m,lacks=images`"
                 ));
             };
             target.set(key.trim(), value.trim())?;

@@ -38,7 +38,7 @@ pub(super) struct ExchangeArgs {
     /// The status of the answer at the same place [default: that of the error in it, or 200]
     #[arg(long = "status", value_name = "STATUS", value_parser = status)]
     statuses: Vec<StatusCode>,
-    /// The upstream: `dialect=openai,lacks=images,model=m`, also `preset` and `upstream`; `lacks`
+    /// The upstream: `dialect=...,lacks=images,model=...`, also `preset` and `upstream`; `lacks`
     /// can be repeated [default: like Anthropic's]
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = Target::parse)]
     target: Option<Target>,

@@ -1,5 +1,5 @@
-//! `witgate plugin try`: runs a plugin on a request in the real pipeline, offline, and shows what it
-//! did.
+//! `witgate plugin try`: runs a plugin on a request in the real pipeline, offline, and shows what
+//! it did.
 
 use clap::Args;
 use serde::Serialize;
