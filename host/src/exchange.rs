@@ -74,7 +74,8 @@ async fn drive(
     mut record: Box<Record>,
 ) -> Finished {
     let mut prefix = Prefix::begin(&snapshot, &request);
-    let trace = runtime.trace(&request.id, snapshot.config.plugins.traces);
+    let traces = snapshot.config.plugins.traces;
+    let trace = runtime.trace(&request.id, request.kind, traces);
     record.trace.clone_from(&trace);
     let mut run = snapshot.plugins_for(&request).begin(&runtime).traced(trace);
     let begun = match AttemptEnd::of(run.on_request(&mut request).await) {

@@ -46,11 +46,11 @@ use witgate_document::{Document, Operation};
 
 use self::{
     catalog::Entry,
-    hook_call::{GuardTrace, HookCalls},
+    hook_call::HookCalls,
     instance::PluginError,
     instance_slots::InstanceSlots,
     plugin::Plugin,
-    tracer::Edited,
+    tracer::{Edited, Guarded},
     translator::Loan,
     verdict::Returned,
     versions::{Version, Versions},
@@ -257,7 +257,7 @@ impl Run {
     /// Records what the plugins do, if there is a tracer.
     pub(crate) fn traced(mut self, trace: Option<Tracer>) -> Self {
         if let Some(trace) = &trace {
-            trace.generation(self.calls.catalog.generation);
+            trace.begin(self.calls.catalog.generation);
         }
         self.calls.trace = trace;
         self
@@ -461,8 +461,9 @@ impl Run {
         });
         let called =
             holding.is_some() && speaks(plugin, &target.dialect) && !self.calls.slots.is_out(at);
-        self.calls.trace_guard(at, Hook::Failure, |guard| {
-            guard_words(plugin, guard, holding, facts, Some(status))
+        let status = Some(status);
+        self.calls.trace_guard(at, Hook::Failure, status, |guard| {
+            guarded(plugin, guard, holding, facts, status)
         });
         if !called {
             self.calls.guarded(at, Hook::Failure);
@@ -534,8 +535,8 @@ impl Run {
             }
             false => None,
         };
-        self.calls.trace_guard(at, hook, |guard| {
-            guard_words(plugin, guard, holding, facts, None)
+        self.calls.trace_guard(at, hook, None, |guard| {
+            guarded(plugin, guard, holding, facts, None)
         });
         if holding.is_none() {
             self.calls.guarded(at, hook);
@@ -661,27 +662,23 @@ impl Decision {
     }
 }
 
-/// Why a guard holds or not.
-fn guard_words(
+/// Whether the guard of a request, attempt or failure hook holds, for a trace.
+fn guarded(
     plugin: &Plugin,
     guard: &Guard,
     holding: Option<usize>,
     facts: Facts<'_>,
     status: Option<u16>,
-) -> GuardTrace {
-    if let Some(target) = facts
-        .target
-        .filter(|target| !speaks(plugin, target.dialect))
-    {
-        let why = format!("it does not translate for the dialect `{}`", target.dialect);
-        return GuardTrace::unmet(vec![why]);
-    }
+) -> Guarded {
     match holding {
-        Some(index) => GuardTrace {
-            held: true,
-            why: vec![guard.why(index, facts, status)],
-        },
-        None => GuardTrace::unmet(guard.why_not(facts, status)),
+        _ if facts
+            .target
+            .is_some_and(|target| !speaks(plugin, target.dialect)) =>
+        {
+            Guarded::OtherDialect
+        }
+        Some(index) => Guarded::Held(index),
+        None => Guarded::Unmet(guard.unmet(facts, status)),
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod why; // why one holds or not, in words
 
+pub use why::Unmet;
+
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName};

@@ -12,7 +12,7 @@ use super::{
     instance::{Instance, PluginError},
     instance_slots::InstanceSlots,
     runtime::Runtime,
-    tracer::{Measured, Tracer},
+    tracer::{Guarded, Measured, Tracer},
 };
 use crate::{config::OnError, fault::Fault, ids::ExchangeId};
 
@@ -62,23 +62,24 @@ impl HookCalls {
         outcome
     }
 
-    /// Records why a guard holds or not, if the exchange is traced.
+    /// Records whether a guard holds, if the exchange is traced. `status` is that of a failure.
     pub(super) fn trace_guard(
         &self,
         at: usize,
         hook: Hook,
-        words: impl FnOnce(&Guard) -> GuardTrace,
+        status: Option<u16>,
+        guarded: impl FnOnce(&Guard) -> Guarded,
     ) {
         let Some(trace) = &self.trace else { return };
         let plugin = &self.catalog.plugins[at];
         let Some(guard) = plugin.guard(hook) else {
             return;
         };
-        let GuardTrace { held, why } = match self.slots.is_out(at) {
-            true => GuardTrace::unmet(vec!["it failed earlier in this exchange".to_owned()]),
-            false => words(guard),
+        let guarded = match self.slots.is_out(at) {
+            true => Guarded::Failed,
+            false => guarded(guard),
         };
-        trace.guard(plugin.id(), hook, held, why);
+        trace.guard(plugin.id(), &plugin.manifest, (hook, status), guarded);
     }
 
     /// Counts a call that is skipped because the guard does not hold.
@@ -101,18 +102,6 @@ impl HookCalls {
             trace.failed(plugin.id(), Hook::of_function(function), error.to_string());
         }
         self.receipt.failed(plugin, function, error, on_error)
-    }
-}
-
-/// Whether a guard holds, and why.
-pub(super) struct GuardTrace {
-    pub(super) held: bool,
-    pub(super) why: Vec<String>,
-}
-
-impl GuardTrace {
-    pub(super) fn unmet(why: Vec<String>) -> Self {
-        Self { held: false, why }
     }
 }
 

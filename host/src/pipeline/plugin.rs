@@ -41,7 +41,7 @@ pub(super) struct Plugin {
     pub(super) config: PluginConfig,
     pub(super) on_error: OnError,
     pub(super) memory: usize,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) number: VersionNumber,
     /// In the order of [`Hook::ALL`]. Meters of hooks that the plugin does not have are not
     /// exported.
@@ -277,7 +277,7 @@ pub(super) async fn load(
         config: config.clone(),
         on_error,
         memory,
-        manifest,
+        manifest: Arc::new(manifest),
         number: VersionNumber::first(0),
         meters,
     })

@@ -14,9 +14,10 @@ use witgate_contract::{
 use super::{
     Catalog, ResponseHead,
     bindings::{Event as GuestEvent, EventVerdict},
-    hook_call::{GuardTrace, HookCalls},
+    hook_call::HookCalls,
     instance::PluginError,
     plugin::Plugin,
+    tracer::Guarded,
     views::ResponseView,
 };
 use crate::{
@@ -390,12 +391,9 @@ pub(super) fn plugins_for(
     for at in places.filter(|at| belongs(&catalog.plugins[*at])) {
         let guard = catalog.plugins[at].guard(Hook::Response);
         let holds = guard.is_some_and(|guard| guard.may_hold(facts));
-        calls.trace_guard(at, Hook::Response, |guard| match holds {
-            true => GuardTrace {
-                held: true,
-                why: guard.why_begun(facts),
-            },
-            false => GuardTrace::unmet(guard.why_not(facts, None)),
+        calls.trace_guard(at, Hook::Response, None, |guard| match holds {
+            true => Guarded::MayHold,
+            false => Guarded::Unmet(guard.unmet(facts, None)),
         });
         if !holds {
             calls.guarded(at, Hook::Response);

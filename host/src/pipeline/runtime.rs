@@ -22,6 +22,7 @@ use crate::{
     config::{self, Plugins},
     fault::{Blame, Fault, Kind},
     ids::ExchangeId,
+    message::RequestKind,
     store::Store,
     telemetry::Metrics,
 };
@@ -105,8 +106,13 @@ impl Runtime {
     }
 
     /// Begins the trace of an exchange. `None` if no traces are kept.
-    pub(crate) fn trace(&self, id: &ExchangeId, limits: config::Traces) -> Option<Tracer> {
-        self.traces.begin(id, limits)
+    pub(crate) fn trace(
+        &self,
+        id: &ExchangeId,
+        kind: RequestKind,
+        limits: config::Traces,
+    ) -> Option<Tracer> {
+        self.traces.begin(id, kind, limits)
     }
 
     /// The trace of an exchange, as far as it has got, if it is one of the latest.

@@ -1,6 +1,8 @@
 //! What plugins did in one exchange, call by call: for `witgate plugin explain` and the kit. The
 //! same types are written as JSON by a running gateway and read by the command line.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -38,7 +40,7 @@ pub(crate) struct TracedAttempt {
 pub(crate) struct Step {
     pub(crate) plugin: String,
     /// `request`, `attempt`, `failure` or `response`.
-    pub(crate) hook: String,
+    pub(crate) hook: Cow<'static, str>,
     /// 0 before the first attempt.
     pub(crate) attempt: u32,
     /// Whether the guard held.

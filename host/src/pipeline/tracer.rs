@@ -1,11 +1,15 @@
 //! Records what plugins do in an exchange. An exchange without a tracer pays for one comparison per
-//! call.
+//! call. One with a tracer pays little for each guard: most traces are never read, so the words for
+//! it are found when one is.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use witgate_contract::manifest::Hook;
+use witgate_contract::{
+    guard::{Facts, Unmet},
+    manifest::{Hook, Manifest},
+};
 use witgate_document::Operation;
 
 use super::trace::{
@@ -15,11 +19,11 @@ use super::trace::{
 use crate::{
     config,
     ids::{ExchangeId, PluginId},
-    message::{Event, Target},
+    message::{Event, RequestKind, Target},
 };
 
 /// The fixed size of a step and of an entry in one, in bytes, for the limit of a trace.
-const ENTRY: usize = 64;
+const ENTRY: usize = 128;
 
 /// The traces of the latest exchanges.
 #[derive(Default)]
@@ -35,7 +39,15 @@ pub(crate) struct Tracer {
 }
 
 struct Recording {
-    trace: Trace,
+    kind: RequestKind,
+    /// The set of plugins that serves the exchange.
+    generation: u64,
+    /// The target of each attempt.
+    targets: Vec<Target>,
+    steps: Vec<RecordedStep>,
+    end: Option<TraceEnd>,
+    /// How much was left out.
+    left_out: u32,
     /// What may still be added, in bytes.
     room: usize,
     /// The number of the current attempt.
@@ -44,6 +56,31 @@ struct Recording {
     latest: Duration,
     /// The index of the step that was last added to.
     at: usize,
+}
+
+/// A [`Step`] whose guard is not in words yet.
+struct RecordedStep {
+    plugin: PluginId,
+    manifest: Arc<Manifest>,
+    hook: Hook,
+    attempt: u32,
+    guarded: Guarded,
+    /// The status of the failure, for a failure hook.
+    status: Option<u16>,
+    call: Option<Box<TracedCall>>,
+}
+
+/// Whether a guard holds.
+pub(super) enum Guarded {
+    /// By the alternative with this index.
+    Held(usize),
+    /// That of a response hook: each event decides.
+    MayHold,
+    Unmet(Unmet),
+    /// The plugin does not translate for the target.
+    OtherDialect,
+    /// The plugin failed earlier in the exchange.
+    Failed,
 }
 
 /// What is measured of a call.
@@ -67,7 +104,12 @@ pub(super) struct Edited<'a> {
 
 impl Traces {
     /// Begins a trace, and drops the oldest ones. `None` if none are to be kept.
-    pub(super) fn begin(&self, id: &ExchangeId, limits: config::Traces) -> Option<Tracer> {
+    pub(super) fn begin(
+        &self,
+        id: &ExchangeId,
+        kind: RequestKind,
+        limits: config::Traces,
+    ) -> Option<Tracer> {
         let mut kept = self.0.lock();
         while kept.len() >= limits.count.max(1) {
             kept.pop_front();
@@ -75,7 +117,7 @@ impl Traces {
         if limits.count == 0 {
             return None;
         }
-        let tracer = Tracer::new(id.clone(), limits);
+        let tracer = Tracer::new(id.clone(), kind, limits);
         kept.push_back(tracer.clone());
         Some(tracer)
     }
@@ -86,18 +128,19 @@ impl Traces {
         let tracer = found.clone();
         drop(kept);
         let recording = tracer.recording.lock();
-        Some(recording.trace.clone())
+        Some(recording.read(&tracer.id))
     }
 }
 
 impl Tracer {
-    fn new(id: ExchangeId, limits: config::Traces) -> Self {
-        let trace = Trace {
-            id: id.as_str().to_owned(),
-            ..Trace::default()
-        };
+    fn new(id: ExchangeId, kind: RequestKind, limits: config::Traces) -> Self {
         let recording = Recording {
-            trace,
+            kind,
+            generation: 0,
+            targets: Vec::new(),
+            steps: Vec::new(),
+            end: None,
+            left_out: 0,
             room: limits.bytes,
             attempt: 0,
             latest: Duration::ZERO,
@@ -110,42 +153,41 @@ impl Tracer {
         }
     }
 
-    pub(super) fn generation(&self, generation: u64) {
-        self.recording.lock().trace.generation = generation;
+    /// Records which set of plugins serves the exchange.
+    pub(super) fn begin(&self, generation: u64) {
+        self.recording.lock().generation = generation;
     }
 
     /// Records that an attempt begins.
     pub(super) fn attempt(&self, target: &Target) {
         let mut recording = self.recording.lock();
         recording.attempt = target.attempt;
-        let lacks: Vec<String> = target.lacks.iter().cloned().collect();
-        let size = target.model.len() + lacks.iter().map(String::len).sum::<usize>();
-        if recording.has_room(size) {
-            recording.trace.attempts.push(TracedAttempt {
-                attempt: target.attempt,
-                upstream: target.upstream.to_string(),
-                account: target.account.as_ref().map(ToString::to_string),
-                model: target.model.to_string(),
-                dialect: target.dialect.to_string(),
-                lacks,
-            });
+        if recording.has_room(target.model.len()) {
+            recording.targets.push(target.clone());
         }
     }
 
-    /// Records whether a guard held, and why.
-    pub(super) fn guard(&self, plugin: &PluginId, hook: Hook, held: bool, why: Vec<String>) {
+    /// Records whether a guard holds. `hook` comes with the status of the failure, if it is one.
+    pub(super) fn guard(
+        &self,
+        plugin: &PluginId,
+        manifest: &Arc<Manifest>,
+        (hook, status): (Hook, Option<u16>),
+        guarded: Guarded,
+    ) {
         let mut recording = self.recording.lock();
-        if !recording.has_room(why.iter().map(String::len).sum()) {
+        if !recording.has_room(0) {
             return;
         }
         let attempt = recording.attempt;
-        recording.at = recording.trace.steps.len();
-        recording.trace.steps.push(Step {
-            plugin: plugin.as_str().to_owned(),
-            hook: hook.as_str().to_owned(),
+        recording.at = recording.steps.len();
+        recording.steps.push(RecordedStep {
+            plugin: plugin.clone(),
+            manifest: Arc::clone(manifest),
+            hook,
             attempt,
-            held,
-            why,
+            guarded,
+            status,
             call: None,
         });
     }
@@ -276,7 +318,7 @@ impl Tracer {
 
     /// Records how the exchange ended.
     pub(crate) fn end(&self, end: TraceEnd) {
-        self.recording.lock().trace.end = Some(end);
+        self.recording.lock().end = Some(end);
     }
 }
 
@@ -289,7 +331,7 @@ impl Recording {
                 true
             }
             None => {
-                self.trace.left_out = self.trace.left_out.saturating_add(1);
+                self.left_out = self.left_out.saturating_add(1);
                 false
             }
         }
@@ -308,17 +350,73 @@ impl Recording {
 
     /// The call of the latest step of this hook. `None` if the step was left out.
     fn call(&mut self, plugin: &PluginId, hook: Hook) -> Option<&mut TracedCall> {
-        let is_wanted = |step: &Step| {
-            step.attempt == self.attempt
-                && step.plugin == plugin.as_str()
-                && step.hook == hook.as_str()
+        let is_wanted = |step: &RecordedStep| {
+            step.attempt == self.attempt && step.hook == hook && step.plugin == *plugin
         };
         // Mostly the same one again: a response hook is called once for each event.
-        if !self.trace.steps.get(self.at).is_some_and(is_wanted) {
-            self.at = self.trace.steps.iter().rposition(is_wanted)?;
+        if !self.steps.get(self.at).is_some_and(is_wanted) {
+            self.at = self.steps.iter().rposition(is_wanted)?;
         }
-        let step = self.trace.steps.get_mut(self.at)?;
-        Some(step.call.get_or_insert_with(TracedCall::default))
+        let step = self.steps.get_mut(self.at)?;
+        Some(step.call.get_or_insert_default())
+    }
+
+    /// The trace in words.
+    fn read(&self, id: &ExchangeId) -> Trace {
+        let attempt = |target: &Target| TracedAttempt {
+            attempt: target.attempt,
+            upstream: target.upstream.to_string(),
+            account: target.account.as_ref().map(ToString::to_string),
+            model: target.model.to_string(),
+            dialect: target.dialect.to_string(),
+            lacks: target.lacks.iter().cloned().collect(),
+        };
+        Trace {
+            id: id.as_str().to_owned(),
+            generation: self.generation,
+            attempts: self.targets.iter().map(attempt).collect(),
+            steps: self.steps.iter().map(|step| self.read_step(step)).collect(),
+            left_out: self.left_out,
+            end: self.end.clone(),
+        }
+    }
+
+    fn read_step(&self, step: &RecordedStep) -> Step {
+        let mut targets = self.targets.iter();
+        let target = targets.find(|target| target.attempt == step.attempt);
+        let facts = Facts {
+            kind: self.kind,
+            headers: None,
+            target: target.map(Target::facts),
+            remembers: &|_| false,
+        };
+        Step {
+            plugin: step.plugin.as_str().to_owned(),
+            hook: step.hook.as_str().into(),
+            attempt: step.attempt,
+            held: matches!(step.guarded, Guarded::Held(_) | Guarded::MayHold),
+            why: step.why(facts),
+            call: step.call.as_deref().cloned(),
+        }
+    }
+}
+
+impl RecordedStep {
+    /// Why its guard holds or not.
+    fn why(&self, facts: Facts<'_>) -> Vec<String> {
+        let Some(guard) = self.manifest.guard(self.hook) else {
+            return Vec::new();
+        };
+        match self.guarded {
+            Guarded::Held(index) => vec![guard.why(index, facts, self.status)],
+            Guarded::MayHold => guard.why_begun(facts),
+            Guarded::Unmet(unmet) => guard.why_not(unmet, facts, self.status),
+            Guarded::OtherDialect => {
+                let dialect = facts.target.map_or("", |target| target.dialect);
+                vec![format!("it does not translate for the dialect `{dialect}`")]
+            }
+            Guarded::Failed => vec!["it failed earlier in this exchange".to_owned()],
+        }
     }
 }
 
@@ -358,6 +456,18 @@ mod tests {
         "rule".parse().unwrap()
     }
 
+    fn begin(traces: &Traces, id: &ExchangeId, limits: config::Traces) -> Option<Tracer> {
+        traces.begin(id, RequestKind::Messages, limits)
+    }
+
+    /// Records that the plugin's hook is called.
+    fn held(tracer: &Tracer, hook: Hook) {
+        let text = r#"{"summary":"s"}"#;
+        let manifest = Manifest::parse(text, &[hook]).unwrap();
+        let guarded = Guarded::Held(0);
+        tracer.guard(&plugin(), &Arc::new(manifest), (hook, None), guarded);
+    }
+
     fn measured() -> Measured {
         Measured {
             time: Duration::from_micros(5),
@@ -374,11 +484,11 @@ mod tests {
         let traces = Traces::default();
         let ids: Vec<ExchangeId> = (0..3).map(|_| ExchangeId::new()).collect();
         for id in &ids {
-            assert!(traces.begin(id, limits(2, 1_000)).is_some());
+            assert!(begin(&traces, id, limits(2, 1_000)).is_some());
         }
         let found = |at: usize| traces.find(ids[at].as_str()).is_some();
         assert_eq!([found(0), found(1), found(2)], [false, true, true]);
-        assert!(traces.begin(&ExchangeId::new(), limits(0, 1_000)).is_none());
+        assert!(begin(&traces, &ExchangeId::new(), limits(0, 1_000)).is_none());
         assert!(!found(1) && !found(2), "none are kept any more");
     }
 
@@ -386,10 +496,9 @@ mod tests {
     fn a_trace_has_a_limit_and_counts_what_is_left_out() {
         let traces = Traces::default();
         let id = ExchangeId::new();
-        let tracer = traces.begin(&id, limits(1, 4 * ENTRY)).unwrap();
-        let long = vec!["x".repeat(ENTRY)];
+        let tracer = begin(&traces, &id, limits(1, 2 * ENTRY)).unwrap();
         for _ in 0..3 {
-            tracer.guard(&plugin(), Hook::Request, true, long.clone());
+            held(&tracer, Hook::Request);
         }
         tracer.called(&plugin(), Hook::Request, measured());
         let trace = traces.find(id.as_str()).unwrap();
@@ -401,8 +510,8 @@ mod tests {
     fn events_are_counted_and_listed() {
         let traces = Traces::default();
         let id = ExchangeId::new();
-        let tracer = traces.begin(&id, limits(1, 10_000)).unwrap();
-        tracer.guard(&plugin(), Hook::Response, true, Vec::new());
+        let tracer = begin(&traces, &id, limits(1, 10_000)).unwrap();
+        held(&tracer, Hook::Response);
         let replaced = [Event {
             name: "b".to_owned(),
             data: "{}".to_owned(),

@@ -1,4 +1,5 @@
-//! Why a guard holds or not, in words: for traces and for authors who try a guard.
+//! Why a guard holds or not: for traces and for authors who try a guard. What did not hold is found
+//! at once and put into words later, because most traces are never read.
 
 use http::HeaderName;
 use witgate_document::Path;
@@ -13,11 +14,20 @@ enum Condition<'a> {
     Kinds(Option<&'a [String]>),
     Dialects(&'a [String]),
     Lacks(&'a [String]),
-    Headers(&'a HeaderName, &'a [String]),
+    Headers(&'a [(HeaderName, Vec<String>)]),
     Path(&'a Path),
     Retries(bool),
     Remembers(KvKey),
     Status(&'a [u16]),
+}
+
+/// For each alternative, the first condition that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unmet([u8; Unmet::MOST]);
+
+impl Unmet {
+    /// The most alternatives that are looked at.
+    const MOST: usize = 8;
 }
 
 impl Guard {
@@ -28,30 +38,42 @@ impl Guard {
         let Some(alternative) = self.alternatives.get(index) else {
             return String::new();
         };
-        let words = alternative.conditions().into_iter();
+        let words = alternative.conditions().into_iter().flatten();
         let words: Vec<String> = words
             .map(|condition| condition.words(facts, status, true))
             .collect();
         self.numbered(index, &words.join("; "))
     }
 
-    /// Why the hook is not called: for each alternative, the first condition that does not hold. If
-    /// all others hold, that is the query in the body.
+    /// What does not hold of a guard that does not. If all other conditions of an alternative hold,
+    /// that is the query in the body.
     #[must_use]
-    pub fn why_not(&self, facts: Facts<'_>, status: Option<u16>) -> Vec<String> {
+    pub fn unmet(&self, facts: Facts<'_>, status: Option<u16>) -> Unmet {
+        let mut unmet = Unmet([QUERY; Unmet::MOST]);
+        for (first, alternative) in unmet.0.iter_mut().zip(&self.alternatives) {
+            let conditions = alternative.conditions();
+            let fails = |one: &Option<Condition<'_>>| {
+                one.is_some_and(|one| one.holds(facts, status) == Some(false))
+            };
+            let at = conditions.iter().position(fails);
+            *first = at.and_then(|at| u8::try_from(at).ok()).unwrap_or(QUERY);
+        }
+        unmet
+    }
+
+    /// Why the hook is not called, for each alternative. `facts` are those of [`Self::unmet`], but
+    /// only kind and target are looked at.
+    #[must_use]
+    pub fn why_not(&self, unmet: Unmet, facts: Facts<'_>, status: Option<u16>) -> Vec<String> {
         if self.alternatives.is_empty() {
             return vec!["the guard has no alternatives, so it never holds".to_owned()];
         }
-        let each = self.alternatives.iter().enumerate();
-        let first = |(index, alternative): (usize, &Alternative)| {
-            let conditions = alternative.conditions();
-            let unmet = conditions
-                .iter()
-                .find(|condition| condition.holds(facts, status) == Some(false))
-                .or_else(|| conditions.iter().find(|one| one.is_query()))?;
-            Some(self.numbered(index, &unmet.words(facts, status, false)))
+        let each = self.alternatives.iter().zip(unmet.0).enumerate();
+        let words = |(index, (alternative, first)): (usize, (&Alternative, u8))| {
+            let condition = *alternative.conditions().get(usize::from(first))?;
+            Some(self.numbered(index, &condition?.words(facts, status, false)))
         };
-        each.filter_map(first).collect()
+        each.filter_map(words).collect()
     }
 
     /// As [`Self::why`], for a response hook: what each alternative that may hold asks for.
@@ -88,7 +110,7 @@ impl Alternative {
     }
 
     /// The conditions that do not depend on an event, in the order in which they are checked.
-    fn conditions(&self) -> Vec<Condition<'_>> {
+    fn conditions(&self) -> [Option<Condition<'_>>; 8] {
         // All fields are named, so that a new condition is not forgotten here.
         let Self {
             kinds,
@@ -102,24 +124,23 @@ impl Alternative {
             events: _,
             deltas: _,
         } = self;
-        let mut all = vec![Condition::Kinds(kinds.as_deref())];
-        all.extend(dialects.as_deref().map(Condition::Dialects));
-        all.extend(lacks.as_deref().map(Condition::Lacks));
-        all.extend(retries.map(Condition::Retries));
-        let headers = headers.iter().flatten();
-        all.extend(headers.map(|(name, values)| Condition::Headers(name, values)));
-        all.extend(status.as_deref().map(Condition::Status));
-        all.extend(remembers.map(Condition::Remembers));
-        all.extend(path.as_ref().map(Condition::Path));
-        all
+        [
+            Some(Condition::Kinds(kinds.as_deref())),
+            dialects.as_deref().map(Condition::Dialects),
+            lacks.as_deref().map(Condition::Lacks),
+            retries.map(Condition::Retries),
+            headers.as_deref().map(Condition::Headers),
+            status.as_deref().map(Condition::Status),
+            remembers.map(Condition::Remembers),
+            path.as_ref().map(Condition::Path),
+        ]
     }
 }
 
-impl Condition<'_> {
-    fn is_query(&self) -> bool {
-        matches!(self, Self::Path(_))
-    }
+/// The place of the query among the conditions.
+const QUERY: u8 = 7;
 
+impl Condition<'_> {
     /// Whether it holds. `None` for a query, and for what does not count in this hook.
     fn holds(self, facts: Facts<'_>, status: Option<u16>) -> Option<bool> {
         let target = facts.target;
@@ -131,9 +152,11 @@ impl Condition<'_> {
                 target.map(|target| list.iter().any(|word| target.lacks.contains(word)))
             }
             Self::Retries(wanted) => target.map(|target| wanted == (target.attempt > 1)),
-            Self::Headers(name, values) => facts.headers.map(|headers| {
-                let mut sent = headers.get_all(name).iter();
-                sent.any(|sent| values.iter().any(|value| sent == value))
+            Self::Headers(wanted) => facts.headers.map(|headers| {
+                wanted.iter().all(|(name, values)| {
+                    let mut sent = headers.get_all(name).iter();
+                    sent.any(|sent| values.iter().any(|value| sent == value))
+                })
             }),
             Self::Remembers(key) => Some((facts.remembers)(key)),
             Self::Status(list) => status.map(|status| list.contains(&status)),
@@ -164,10 +187,13 @@ impl Condition<'_> {
                 true => "the attempt is a retry".to_owned(),
                 false => "the attempt is not a retry".to_owned(),
             },
-            Self::Headers(name, values) => match holds {
-                true => format!("the header `{name}` is {}", any_of(values)),
-                false => format!("the header `{name}` is not {}", any_of(values)),
-            },
+            Self::Headers(wanted) => {
+                let is = if holds { "is" } else { "is not" };
+                let each = wanted.iter();
+                let each = each.map(|(name, values)| format!("`{name}` {is} {}", any_of(values)));
+                let between = if holds { " and " } else { ", or " };
+                format!("the header {}", each.collect::<Vec<_>>().join(between))
+            }
             Self::Path(path) => match holds {
                 true => format!("the body has `{path}`"),
                 false => format!("the body has no `{path}`"),
@@ -335,7 +361,10 @@ mod tests {
             let guard = of(vec![alternative]);
             let why = guard.why(0, holding(kind), Some(400));
             assert_eq!(why.trim_start_matches("the kind is `messages`; "), holds);
-            assert_eq!(guard.why_not(failing, Some(500)), [fails]);
+            assert_eq!(
+                guard.why_not(guard.unmet(failing, Some(500)), failing, Some(500)),
+                [fails]
+            );
             // Words and decision agree.
             assert!(guard.may_hold(holding(kind)), "{holds}");
             let decided = guard.may_hold(failing);
@@ -381,7 +410,7 @@ mod tests {
                 ..Default::default()
             },
         ]);
-        let why_not = guard.why_not(facts, None);
+        let why_not = guard.why_not(guard.unmet(facts, None), facts, None);
         assert_eq!(
             why_not,
             [
@@ -390,7 +419,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            of(Vec::new()).why_not(facts, None),
+            of(Vec::new()).why_not(guard.unmet(facts, None), facts, None),
             ["the guard has no alternatives, so it never holds"]
         );
     }

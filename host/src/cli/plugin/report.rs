@@ -287,7 +287,7 @@ mod tests {
         };
         let step = |held, why: &str, call| Step {
             plugin: "rule".to_owned(),
-            hook: "request".to_owned(),
+            hook: "request".into(),
             attempt: 0,
             held,
             why: vec![why.to_owned()],
