@@ -225,6 +225,30 @@ fn events_are_shown_before_and_after() {
 }
 
 #[test]
+fn an_answer_can_be_cut_and_the_plugin_sees_the_end() {
+    let bench = Bench::with(HELLO_STREAM).file("events.sse", SSE);
+    let at = SSE.find("event: content_block_stop").unwrap().to_string();
+    let settings = r#"{"hold":true}"#;
+    let more = [
+        "--settings",
+        settings,
+        "--answer",
+        "events.sse",
+        "--cut",
+        &at,
+    ];
+    let report = bench.report("events", &more);
+    assert_eq!(report["trace"]["end"]["ending"], "truncated");
+    let list = &step(&report["trace"], "events", "response")["call"]["events"]["list"];
+    let last = list.as_array().unwrap().last().unwrap();
+    assert_eq!(last["function"], "on-end");
+    let held = last["after"].to_string();
+    assert!(held.contains("hello"), "{held}");
+    let no_answer = bench.run("try", "events", &["--cut", "7"]);
+    no_answer.has_code(BAD_ARGUMENTS).says(&["--answer"]);
+}
+
+#[test]
 fn the_built_in_plugins_are_loaded_if_asked_for_and_a_dialect_always_is() {
     let bench = Bench::with(HELLO);
     let report = bench.report("tagger", &[]);

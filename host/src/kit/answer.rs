@@ -48,16 +48,6 @@ impl Answer {
         }
     }
 
-    /// The same response, arriving in two pieces.
-    pub(crate) fn split_at(&self, at: usize) -> Self {
-        let body = self.body();
-        let at = at.min(body.len());
-        Self {
-            pieces: vec![body.slice(..at), body.slice(at..)],
-            ..self.clone()
-        }
-    }
-
     /// The same response, broken off after this many bytes.
     pub(crate) fn cut_at(&self, at: usize) -> Self {
         let body = self.body();
@@ -121,11 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn a_response_can_be_split_and_cut() {
+    fn a_response_can_be_cut() {
         let answer = Answer::of("data: 1\n\n");
-        let split = answer.split_at(4);
-        assert_eq!(split.pieces, ["data", ": 1\n\n"]);
-        assert_eq!(split.body(), answer.body());
+        assert_eq!(answer.cut_at(4).body(), "data");
         let cut = answer.cut_at(100);
         assert!(cut.cut && cut.body() == answer.body());
     }

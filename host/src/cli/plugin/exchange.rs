@@ -38,6 +38,9 @@ pub(super) struct ExchangeArgs {
     /// The status of the answer at the same place [default: that of the error in it, or 200]
     #[arg(long = "status", value_name = "STATUS", value_parser = status)]
     statuses: Vec<StatusCode>,
+    /// Break off the last answer after this many bytes
+    #[arg(long, value_name = "BYTES", requires = "answers")]
+    cut: Option<usize>,
     /// The upstream: `dialect=...,lacks=images,model=...`, also `preset` and `upstream`; `lacks`
     /// can be repeated [default: like Anthropic's]
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = Target::parse)]
@@ -118,6 +121,9 @@ impl ExchangeArgs {
                 Some(status) => answer.with_status(*status),
                 None => answer,
             });
+        }
+        if let (Some(at), Some(last)) = (self.cut, answers.last_mut()) {
+            *last = last.cut_at(at);
         }
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
