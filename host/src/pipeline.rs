@@ -12,6 +12,7 @@ mod plugin; // compiles, links and loads one component
 mod code; // a component that is compiled and linked
 mod instance_slots; // the instances of one exchange
 mod instance; // one instance: deadline, memory, traps
+mod trap; // where in a plugin a trap happened
 mod lend; // what a call lends to it
 mod hook_call; // one call: instance, receipt, failure
 mod trace; // what plugins did in one exchange, as data

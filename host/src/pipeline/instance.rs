@@ -20,6 +20,7 @@ use super::{
     runtime::{Runtime, out_of_memory, overloaded},
     ticker::{Allowance, Ticker},
     trace::LogLine,
+    trap,
     verdict::Returned,
     views::{FailureView, RequestView, ResponseView, TargetView},
 };
@@ -403,7 +404,7 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
     }
     match host.stderr.panic() {
         Some(text) => PluginError::Panicked(text),
-        None => PluginError::Trapped(flat(error)),
+        None => PluginError::Trapped(one_line(&trap::text(error))),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{error, warn};
 use wasmtime::{
     Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
-    PoolingAllocationConfig, component::Linker,
+    PoolingAllocationConfig, WasmBacktraceDetails, component::Linker,
 };
 use witgate_contract::limits;
 
@@ -17,6 +17,7 @@ use super::{
     ticker::Ticker,
     trace::Trace,
     tracer::{Tracer, Traces},
+    trap,
 };
 use crate::{
     config::{self, Plugins},
@@ -188,15 +189,17 @@ fn on_demand(config: &mut Config) {
 
 /// Engine settings: deadlines by epoch, and the WebAssembly features that component toolchains
 /// emit.
-fn settings(cache: Option<Cache>) -> Config {
+pub(super) fn settings(cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .concurrency_support(false)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        // The text of a panic has its location; a backtrace of unnamed functions adds nothing.
-        .wasm_backtrace_max_frames(None)
+        // For the location of a trap, if the plugin was built with names. Plugins without them
+        // keep nothing for it.
+        .wasm_backtrace_max_frames(trap::FRAMES)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .cache(cache);
     config
 }
