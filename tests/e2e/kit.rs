@@ -249,6 +249,44 @@ fn an_answer_can_be_cut_and_the_plugin_sees_the_end() {
 }
 
 #[test]
+fn what_was_tried_can_be_saved_as_a_case() {
+    let busy = r#"{"type":"error","error":{"type":"rate_limit_error","message":"busy"}}"#;
+    let bench = Bench::with(HELLO_STREAM)
+        .file("busy.json", busy)
+        .file("events.sse", SSE);
+    let more = [
+        "--settings",
+        r#"{"shout":true}"#,
+        "--target",
+        "lacks=images,model=m",
+        "--header",
+        "x-app: cli",
+        "--answer",
+        "busy.json",
+        "--answer",
+        "events.sse",
+        "--save-case",
+        "cases/busy",
+    ];
+    bench.run("try", "events", &more).has_code(0);
+    let read = |name: &str| {
+        let path = bench.dir.path().join("cases/busy").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    assert_eq!(read("request.json"), HELLO_STREAM);
+    assert_eq!(read("request.headers.txt"), "x-app: cli\n");
+    assert_eq!(read("target.txt"), "lacks=images,model=m\n");
+    assert_eq!(read("settings.json"), "{\n  \"shout\": true\n}\n");
+    let http = format!("429\ncontent-type: application/json\n\n{busy}");
+    assert_eq!(read("upstream.http"), http);
+    assert_eq!(read("upstream.2.sse"), SSE);
+    let again = bench.run("try", "events", &more);
+    again
+        .has_code(BAD_ARGUMENTS)
+        .says(&["cases/busy", "must be empty"]);
+}
+
+#[test]
 fn the_built_in_plugins_are_loaded_if_asked_for_and_a_dialect_always_is() {
     let bench = Bench::with(HELLO);
     let report = bench.report("tagger", &[]);

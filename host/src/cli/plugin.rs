@@ -7,6 +7,7 @@ mod trial; // tries a plugin on a request
 mod bench; // measures a plugin
 mod explain; // what plugins did in an exchange of a running gateway
 mod exchange; // the plugin, the request and the answers of `try` and `bench`
+mod saved_case; // saves what `try` was given as a case
 mod report; // what plugins did, for a person
 mod paint; // colours
 

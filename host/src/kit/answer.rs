@@ -35,6 +35,11 @@ impl Answer {
         }
     }
 
+    /// Whether it is a stream of events.
+    pub(crate) fn is_stream(&self) -> bool {
+        is_event_stream(&self.headers)
+    }
+
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
@@ -57,6 +62,12 @@ impl Answer {
             ..self.clone()
         }
     }
+}
+
+/// Whether headers say that the body is a stream of events.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Whether a text is a stream of events: JSON cannot begin like a field or a comment of one.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::answer::is_event_stream;
 use crate::{
     gateway::WholeResponse,
     message::Event,
@@ -62,8 +63,7 @@ impl Reply {
 
     /// Whether it is a stream of events.
     pub(crate) fn is_stream(&self) -> bool {
-        let kind = self.headers.get(http::header::CONTENT_TYPE);
-        kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+        is_event_stream(&self.headers)
     }
 
     /// The events of a stream; none of any other body.

@@ -1,6 +1,11 @@
 //! The configuration of a kit's gateway: one upstream, given plugins, no file.
 
-use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    net::SocketAddr,
+    path::Path,
+};
 
 use serde_json::{Map, Value};
 
@@ -122,6 +127,26 @@ impl Target {
     }
 }
 
+impl fmt::Display for Target {
+    /// Writes the text that [`Self::parse`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut pairs = Vec::new();
+        let mut add = |key: &str, value: Option<&str>| {
+            pairs.extend(value.map(|value| format!("{key}={value}")));
+        };
+        add("preset", self.preset.as_deref());
+        add("dialect", self.dialect.as_deref());
+        for word in self.lacks.iter().flatten() {
+            add("lacks", Some(word));
+        }
+        let lacks_nothing = self.lacks.as_ref().is_some_and(Vec::is_empty);
+        add("lacks", lacks_nothing.then_some(""));
+        add("model", self.model.as_deref());
+        add("upstream", self.upstream.as_deref());
+        f.write_str(&pairs.join(","))
+    }
+}
+
 /// A string as TOML: a basic string escapes what a JSON string escapes.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
@@ -193,6 +218,9 @@ mod tests {
         assert_eq!(Target::parse("").unwrap(), Target::default());
         let nothing = Target::parse("lacks=").unwrap();
         assert_eq!(nothing.lacks, Some(Vec::new()));
+        for target in [target, nothing, Target::default()] {
+            assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
+        }
     }
 
     #[test]

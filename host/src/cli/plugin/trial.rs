@@ -1,6 +1,8 @@
 //! `witgate plugin try`: runs a plugin on a request in the real pipeline, offline, and shows what
 //! it did.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
@@ -9,6 +11,7 @@ use super::{
     exchange::{ExchangeArgs, start},
     paint::{Color, Paint},
     report::{self, line, minus_plus},
+    saved_case,
 };
 use crate::{
     cli::{Code, Failure, print},
@@ -20,6 +23,10 @@ use crate::{
 pub(in crate::cli) struct TryArgs {
     #[command(flatten)]
     exchange: ExchangeArgs,
+    /// Save plugin settings, target, request and answers as a case of `witgate plugin test`, in a
+    /// new folder
+    #[arg(long, value_name = "DIR", requires = "answers", conflicts_with = "cut")]
+    save_case: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,8 +38,12 @@ pub(in crate::cli) struct TryArgs {
 /// Fails if a plugin failed.
 pub(super) fn run(args: &TryArgs) -> Result<(), Failure> {
     let exchange = args.exchange.exchange()?;
-    let mut kit = start(&args.exchange.setup()?, &args.exchange.file)?;
+    let setup = args.exchange.setup()?;
+    let mut kit = start(&setup, &args.exchange.file)?;
     let outcome = kit.run(&exchange)?;
+    if let Some(folder) = &args.save_case {
+        saved_case::save(folder, &setup, &exchange)?;
+    }
     print(&match args.json {
         true => in_json(&kit, &exchange, &outcome)?,
         false => in_words(&kit, &exchange, &outcome, args.color.paint()),
