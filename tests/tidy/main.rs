@@ -36,6 +36,7 @@ const PURE: &[&str] = &[
     "exchange/expand",
     "exchange/members",
     "exchange/retry/policy",
+    "kit/diff",
     "sse",
 ];
 
