@@ -1,7 +1,10 @@
 //! What differs between two JSON texts, at which places. Linear in the size of the texts for each
 //! level of nesting, since parts with the same bytes are not looked into.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -9,7 +12,7 @@ use serde_json::value::RawValue;
 /// A place at which two texts differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
-    /// A JSON pointer. An index is that of the text that has the value.
+    /// A JSON pointer in the first text, or in the second if only that has the value.
     pub(crate) at: String,
     /// `None` if only the second text has a value there. Long values are excerpts around what
     /// differs.
@@ -117,7 +120,8 @@ fn members(
     }
 }
 
-/// Compares what is between the elements at the start and at the end that are equal.
+/// Compares two arrays. An element that the other array has too was not changed, so what is
+/// before it was added or removed.
 fn elements(
     before: &[&RawValue],
     after: &[&RawValue],
@@ -125,28 +129,40 @@ fn elements(
     depth: usize,
     changes: &mut Changes,
 ) {
-    let equal = |(old, new): &(&&RawValue, &&RawValue)| old.get() == new.get();
-    let start = before.iter().zip(after).take_while(equal).count();
-    let (before, after) = (&before[start..], &after[start..]);
-    let from_end = before.iter().rev().zip(after.iter().rev());
-    let end = from_end.take_while(equal).count();
-    let (before, after) = (&before[..before.len() - end], &after[..after.len() - end]);
-    let both = before.len().min(after.len());
-    for (index, (old, new)) in before.iter().zip(after).enumerate() {
-        within(at, &(start + index).to_string(), |at| {
-            compare(old.get(), new.get(), at, depth + 1, changes);
-        });
+    let old_texts: HashSet<&str> = before.iter().map(|one| one.get()).collect();
+    let new_texts: HashSet<&str> = after.iter().map(|one| one.get()).collect();
+    let (mut old, mut new) = (0, 0);
+    while let (Some(one), Some(other)) = (before.get(old), after.get(new)) {
+        let (one, other) = (one.get(), other.get());
+        let (was_kept, is_old) = (new_texts.contains(one), old_texts.contains(other));
+        match (was_kept, is_old) {
+            (false, true) => removed(at, old, one, changes),
+            (true, false) => added(at, new, other, changes),
+            _ => within(at, &old.to_string(), |at| {
+                compare(one, other, at, depth + 1, changes);
+            }),
+        }
+        old += usize::from(was_kept == is_old || is_old);
+        new += usize::from(was_kept == is_old || was_kept);
     }
-    for (index, old) in before.iter().enumerate().skip(both) {
-        within(at, &(start + index).to_string(), |at| {
-            changes.add(at, Some(clipped(old.get())), None);
-        });
+    for (index, one) in before.iter().enumerate().skip(old) {
+        removed(at, index, one.get(), changes);
     }
-    for (index, new) in after.iter().enumerate().skip(both) {
-        within(at, &(start + index).to_string(), |at| {
-            changes.add(at, None, Some(clipped(new.get())));
-        });
+    for (index, one) in after.iter().enumerate().skip(new) {
+        added(at, index, one.get(), changes);
     }
+}
+
+fn removed(at: &mut String, index: usize, value: &str, changes: &mut Changes) {
+    within(at, &index.to_string(), |at| {
+        changes.add(at, Some(clipped(value)), None);
+    });
+}
+
+fn added(at: &mut String, index: usize, value: &str, changes: &mut Changes) {
+    within(at, &index.to_string(), |at| {
+        changes.add(at, None, Some(clipped(value)));
+    });
 }
 
 /// Calls `f` with the pointer of a child.
@@ -273,6 +289,17 @@ mod tests {
         finds("[1,3]", "[1,2,3]", &[("/1", "-", "2")]);
         finds("[1,{\"x\":1},3]", "[1,{\"x\":2},3]", &[("/1/x", "1", "2")]);
         finds("[[1]]", "{}", &[("", "[[1]]", "{}")]);
+        finds(
+            r#"[{"a":1},5,{"z":1}]"#,
+            r#"[9,{"a":1},5,{"z":2}]"#,
+            &[("/0", "-", "9"), ("/2/z", "1", "2")],
+        );
+        finds(
+            "[1,2,{}]",
+            "[2,{},3]",
+            &[("/0", "1", "-"), ("/2", "-", "3")],
+        );
+        finds("[1,2]", "[2,1]", &[("/0", "1", "2"), ("/1", "2", "1")]);
     }
 
     #[test]

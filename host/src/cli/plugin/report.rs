@@ -189,7 +189,6 @@ fn cost(call: &TracedCall) -> String {
     text
 }
 
-#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 fn mib(bytes: usize) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
     let text = format!("{mib:.1}");
