@@ -12,6 +12,7 @@ const VICES: &[(&str, &str)] = &[
     ("traps", "trapped on purpose in "),
     ("errs", "erred on purpose in "),
     ("spins", "deadline"),
+    ("sleeps", "deadline"),
     ("hoards", "memory"),
 ];
 
@@ -34,7 +35,7 @@ fn a_failure_in_a_request_or_attempt_hook_ends_the_exchange_with_the_plugins_nam
                 "",
             )
             .start();
-            // Without a deadline the guest that spins would never end.
+            // Without a deadline the guests that spin and sleep would never end.
             let seen = gateway.message(HELLO);
             seen.is_error(500, "api_error").has(guest).has(text);
             if text.ends_with(' ') {

@@ -3,9 +3,8 @@
 //! A trap or a dropped call poisons a store, so callers drop the instance after any
 //! [`PluginError`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use tokio::time::{error::Elapsed, timeout};
 use wasmtime::{Store, Trap, UpdateDeadline};
 use witgate_contract::{limits, manifest::Hook};
 
@@ -18,7 +17,7 @@ use super::{
     host_functions::{Host, Tenant},
     lend::Lend,
     runtime::{Runtime, out_of_memory, overloaded},
-    ticker::{Allowance, Ticker},
+    ticker::{Allowance, CallTime, Ticker},
     trace::LogLine,
     trap,
     verdict::Returned,
@@ -36,6 +35,7 @@ pub(super) struct Instance {
     code: Arc<Code>,
     runtime: Arc<Runtime>,
     hooks: Hooks,
+    time: Arc<CallTime>,
     /// A call has begun and not ended.
     calling: bool,
     /// The time limit of the latest call.
@@ -131,11 +131,13 @@ impl Instance {
             })
         });
         arm(&mut store, limits::DEADLINE);
+        let time = store.data().time.time();
         let making = code.pre.instantiate_async(&mut store);
-        let made = watched(&runtime.ticker, limits::DEADLINE, making).await;
+        let made = watched(&runtime.ticker, &time, making).await;
         match made {
-            Ok(Ok(instance)) => Ok(Self {
+            Some(Ok(instance)) => Ok(Self {
                 store,
+                time,
                 instance,
                 code: Arc::clone(code),
                 runtime: Arc::clone(runtime),
@@ -143,8 +145,8 @@ impl Instance {
                 calling: false,
                 deadline: limits::DEADLINE,
             }),
-            Ok(Err(error)) => Err(plugin_error(store.data(), &error, limits::DEADLINE)),
-            Err(_) => Err(PluginError::Deadline(limits::DEADLINE)),
+            Some(Err(error)) => Err(plugin_error(store.data(), &error, limits::DEADLINE)),
+            None => Err(PluginError::Deadline(limits::DEADLINE)),
         }
     }
 
@@ -337,13 +339,13 @@ impl Instance {
         arm(&mut self.store, limit);
         self.deadline = limit;
         self.calling = true;
-        let ended = watched(&self.runtime.ticker, limit, call(&mut self.store)).await;
+        let ended = watched(&self.runtime.ticker, &self.time, call(&mut self.store)).await;
         self.calling = false;
         match ended {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => Err(error.into()),
-            Ok(Err(error)) => Err(plugin_error(self.store.data(), &error, limit)),
-            Err(_) => Err(PluginError::Deadline(limit)),
+            Some(Ok(Ok(value))) => Ok(value),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(error)) => Err(plugin_error(self.store.data(), &error, limit)),
+            None => Err(PluginError::Deadline(limit)),
         }
     }
 
@@ -377,16 +379,16 @@ fn arm(store: &mut Store<Host>, limit: Duration) {
     store.set_epoch_deadline(1);
 }
 
-/// Runs a call while the deadline clock ticks. The outer timeout is for a guest that waits and does
-/// not return to its code, where its time is charged. It is longer because a busy machine may give
-/// a guest little CPU time.
-async fn watched<T>(
-    ticker: &Ticker,
-    limit: Duration,
-    call: impl Future<Output = wasmtime::Result<T>>,
-) -> Result<wasmtime::Result<T>, Elapsed> {
+/// Runs a call while the deadline clock ticks. `None` if it has waited until its time was over: it
+/// does not return to its code, where its time is charged.
+async fn watched<T>(ticker: &Ticker, time: &CallTime, call: impl Future<Output = T>) -> Option<T> {
     let _running = ticker.running();
-    timeout(limit.saturating_mul(4) + Duration::from_secs(1), call).await
+    let mut call = pin!(call);
+    poll_fn(|context| match call.as_mut().poll(context) {
+        Poll::Pending if time.is_over() => Poll::Ready(None),
+        polled => polled.map(Some),
+    })
+    .await
 }
 
 fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> PluginError {

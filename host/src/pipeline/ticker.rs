@@ -62,18 +62,23 @@ struct Shared {
 /// The time that a call may still take, in its own code and in the host functions that it calls.
 /// Time in which it has given its thread to others does not count.
 pub(super) struct Allowance {
-    ticks: Ticks,
-    left: u64,
     /// Whether the call was interrupted before.
     interrupted: bool,
-    /// The tick at which the call last got its thread.
-    since: Arc<AtomicU64>,
+    time: Arc<CallTime>,
 }
 
 /// A turn of other tasks: the call has yielded its thread, and gets it back.
-pub(super) struct Turn {
+pub(super) struct Turn(Arc<CallTime>);
+
+/// The time of the current call, for what it waits for.
+pub(super) struct CallTime {
     ticks: Ticks,
-    since: Arc<AtomicU64>,
+    /// In ticks.
+    left: AtomicU64,
+    /// The tick at which the call last got its thread.
+    since: AtomicU64,
+    /// Whether the call has waited until its time was over.
+    is_over: AtomicBool,
 }
 
 impl Ticker {
@@ -177,41 +182,75 @@ impl Ticks {
 
 impl Allowance {
     pub(super) fn new(ticks: Ticks) -> Self {
-        Self {
+        let time = CallTime {
             ticks,
-            left: 0,
+            left: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        };
+        Self {
             interrupted: false,
-            since: Arc::default(),
+            time: Arc::new(time),
         }
     }
 
     /// Begins a call with this time limit.
     pub(super) fn begin(&mut self, limit: Duration) {
         let ticks = limit.as_millis().div_ceil(TICK.as_millis());
-        self.left = u64::try_from(ticks).unwrap_or(u64::MAX);
+        let time = &*self.time;
+        time.left
+            .store(u64::try_from(ticks).unwrap_or(u64::MAX), Relaxed);
+        time.is_over.store(false, Relaxed);
         self.interrupted = false;
-        self.since.store(self.ticks.now(), Relaxed);
+        time.since.store(time.ticks.now(), Relaxed);
     }
 
     /// Charges all ticks since the call got its thread, at least one. `None` if no time is left.
     pub(super) fn charge(&mut self) -> Option<Turn> {
-        let used = self.ticks.now().saturating_sub(self.since.load(Relaxed));
-        self.left = self.left.checked_sub(used.max(1))?;
+        let time = &*self.time;
+        let left = time.left.load(Relaxed).checked_sub(time.used().max(1))?;
+        time.left.store(left, Relaxed);
         // Few calls take long enough to be interrupted twice.
         if std::mem::replace(&mut self.interrupted, true) {
-            self.ticks.0.long.store(true, Relaxed);
+            time.ticks.0.long.store(true, Relaxed);
         }
-        Some(Turn {
-            ticks: self.ticks.clone(),
-            since: Arc::clone(&self.since),
-        })
+        Some(Turn(Arc::clone(&self.time)))
+    }
+
+    /// The time of each call, one after the other.
+    pub(super) fn time(&self) -> Arc<CallTime> {
+        Arc::clone(&self.time)
+    }
+}
+
+impl CallTime {
+    /// The ticks since the call got its thread.
+    fn used(&self) -> u64 {
+        let since = self.since.load(Relaxed);
+        self.ticks.now().saturating_sub(since)
+    }
+
+    /// How long the call may still wait.
+    pub(super) fn left(&self) -> Duration {
+        let left = self.left.load(Relaxed).saturating_sub(self.used());
+        TICK.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    /// Ends the call, which waits for something that comes too late.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Relaxed);
+    }
+
+    /// Whether the call has waited until its time was over.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
     }
 }
 
 impl Turn {
     /// Resumes the call, which has its thread again.
     pub(super) fn resume(self) {
-        self.since.store(self.ticks.now(), Relaxed);
+        self.0.since.store(self.0.ticks.now(), Relaxed);
     }
 }
 
@@ -337,6 +376,24 @@ mod tests {
         allowance.begin(2 * TICK);
         pass(3);
         assert!(allowance.charge().is_none(), "the first turn counts, too");
+    }
+
+    #[test]
+    fn a_call_may_wait_for_what_is_left_of_its_time() {
+        let ticks = Ticks::default();
+        let mut allowance = Allowance::new(ticks.clone());
+        let time = allowance.time();
+        allowance.begin(6 * TICK);
+        assert_eq!(time.left(), 6 * TICK);
+        ticks.pass(1);
+        assert_eq!(time.left(), 5 * TICK);
+        allowance.charge().expect("5 left").resume();
+        ticks.pass(9);
+        assert_eq!(time.left(), Duration::ZERO);
+        time.end();
+        assert!(time.is_over());
+        allowance.begin(2 * TICK);
+        assert!(!time.is_over() && time.left() == 2 * TICK, "the next call");
     }
 
     #[test]

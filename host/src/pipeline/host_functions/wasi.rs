@@ -3,7 +3,10 @@
 //!
 //! wasmtime-wasi is not used, because files and sockets are most of what it compiles.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
@@ -14,6 +17,7 @@ use wasmtime_wasi_io::{
 };
 
 use super::Host;
+use crate::pipeline::ticker::CallTime;
 
 use self::bindings::wasi::{
     cli::{
@@ -203,7 +207,7 @@ impl monotonic_clock::Host for Host {
         &mut self,
         duration: monotonic_clock::Duration,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        let timer = Timer::after(Duration::from_nanos(duration));
+        let timer = Timer::after(Duration::from_nanos(duration), self.time.time());
         let timer = self.table.push(timer)?;
         subscribe(&mut self.table, timer)
     }
@@ -288,22 +292,21 @@ impl OutputStream for Sink {
 /// A point in time that a plugin can wait for, within the time that its call has.
 enum Timer {
     /// Ready after other tasks have run once, since a plugin may poll this in a loop.
-    Elapsed {
-        yielded: bool,
+    Elapsed { yielded: bool },
+    Later {
+        /// `None` if it is later than the clock can express.
+        when: Option<tokio::time::Instant>,
+        call: Arc<CallTime>,
     },
-    At(tokio::time::Instant),
-    /// Later than the clock can express.
-    Never,
 }
 
 impl Timer {
-    fn after(duration: Duration) -> Self {
+    fn after(duration: Duration, call: Arc<CallTime>) -> Self {
         if duration.is_zero() {
             return Self::Elapsed { yielded: false };
         }
-        tokio::time::Instant::now()
-            .checked_add(duration)
-            .map_or(Self::Never, Self::At)
+        let when = tokio::time::Instant::now().checked_add(duration);
+        Self::Later { when, call }
     }
 }
 
@@ -316,16 +319,23 @@ impl Pollable for Timer {
                 *yielded = true;
                 tokio::task::yield_now().await;
             }
-            Self::At(when) => tokio::time::sleep_until(*when).await,
-            Self::Never => std::future::pending().await,
+            Self::Later { when, call } => {
+                let deadline = tokio::time::Instant::now() + call.left();
+                match when.filter(|when| *when <= deadline) {
+                    Some(when) => tokio::time::sleep_until(when).await,
+                    None => {
+                        tokio::time::sleep_until(deadline).await;
+                        call.end();
+                        std::future::pending().await
+                    }
+                }
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures_util::FutureExt as _;
     use wasmtime_wasi_io::bindings::wasi::io::poll::HostPollable as _;
 
@@ -346,7 +356,9 @@ mod tests {
             settings: "{}".into(),
             space: Store::default().space(&id),
         };
-        Host::new(Arc::new(tenant), None, 0, Allowance::new(Ticks::default()))
+        let mut time = Allowance::new(Ticks::default());
+        time.begin(Duration::from_secs(60));
+        Host::new(Arc::new(tenant), None, 0, time)
     }
 
     #[test]
@@ -370,9 +382,24 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_comes_after_the_deadline_ends_the_call_at_the_deadline() {
+        for far in [3_600_000_000_000, u64::MAX] {
+            let mut host = host();
+            let later = host.subscribe_duration(far).unwrap();
+            assert!(host.table.block(later).now_or_never().is_none());
+            assert!(!host.time.time().is_over(), "there is time left");
+
+            let later = host.subscribe_duration(far).unwrap();
+            host.time.begin(Duration::ZERO);
+            assert!(host.table.block(later).now_or_never().is_none());
+            assert!(host.time.time().is_over());
+        }
+    }
+
     #[test]
     fn a_time_that_has_passed_is_ready_at_the_second_look() {
-        let mut timer = Timer::after(Duration::ZERO);
+        let mut timer = Timer::after(Duration::ZERO, host().time.time());
         assert!(timer.ready().now_or_never().is_none());
         assert!(timer.ready().now_or_never().is_some());
     }
