@@ -220,11 +220,15 @@ fn rejected(loaded: &Loaded) -> Option<Failure> {
         .map(|refused| format!("{}: {}", refused.place(), refused.fault.chain()));
     let errors: Vec<String> = errors.collect();
     let unlisted = |refused: &Refused| refused.evidence == Evidence::Unlisted;
+    let missing = |refused: &Refused| refused.evidence == Evidence::Missing;
     // A built-in plugin is not a file, and it loads with other settings.
     let by_settings = |refused: &Refused| refused.fault.to_string().contains(REJECTED_SETTINGS);
     let (code, hint) = if loaded.refused.iter().any(unlisted) {
         let hint =
             "make it a folder that the gateway can read, or set another one as `dir` in [plugins]";
+        (Code::Plugin, hint)
+    } else if loaded.refused.iter().any(missing) {
+        let hint = "put its file into the folder, or take `required` out of its [plugin.NAME]";
         (Code::Plugin, hint)
     } else if !errors.is_empty() && loaded.refused.iter().all(by_settings) {
         let hint = "correct `settings` in its [plugin.NAME]; the documentation of the plugin \

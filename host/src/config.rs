@@ -6,6 +6,7 @@ mod endpoint; // where an upstream is, and what every request to it carries
 mod accounts; // reads the accounts of an upstream
 mod routes; // reads the routes
 mod plugin_settings; // reads the configuration of each plugin
+mod passthrough; // reads which routes are open past the plugins
 mod pages; // host names and web origins that may call
 mod preset; // data about providers
 mod value; // single values: durations, sizes, addresses, keys
@@ -92,6 +93,7 @@ pub(crate) struct Config {
     /// In file order; the first match wins. If empty, every model goes to all upstreams in file
     /// order.
     pub(crate) routes: Vec<Route>,
+    pub(crate) passthrough: Passthrough,
     pub(crate) plugins: Plugins,
     pub(crate) plugin: BTreeMap<PluginId, PluginConfig>,
     /// The other files that it was read from. A change to one is a change to the configuration.
@@ -394,6 +396,23 @@ pub(crate) struct Destination {
     pub(crate) model: Option<String>,
 }
 
+/// `[passthrough]`: the routes that are forwarded without plugins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Passthrough {
+    /// The routes that are open to requests with a body. `None`: all, unless a plugin would have to
+    /// see them.
+    pub(crate) routes: Option<Vec<OpenRoute>>,
+}
+
+/// A route that is open, with everything below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OpenRoute {
+    /// `*`: every route.
+    All,
+    /// A path: `/v1/files`.
+    Below(String),
+}
+
 /// `[plugins]`: the plugin folder, and the limits for all plugins together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plugins {
@@ -435,6 +454,8 @@ impl Default for Traces {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PluginConfig {
     pub(crate) enabled: bool,
+    /// Whether no request may be served without it.
+    pub(crate) required: bool,
     /// Overrides the plugin's manifest.
     pub(crate) on_error: Option<OnError>,
     /// The time for one call, instead of 250 ms plus 100 ms per MiB of body.
@@ -449,6 +470,7 @@ impl Default for PluginConfig {
     fn default() -> Self {
         Self {
             enabled: true,
+            required: false,
             on_error: None,
             deadline: None,
             memory: None,

@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     RateLimited,
     /// All instance slots are in use.
     Overloaded,
+    /// A plugin without which nothing is served is not loaded.
+    Unavailable,
     /// No connection to the upstream: refused, unknown host, TLS.
     Unreachable,
     /// The upstream, or the client with its request, took too long.

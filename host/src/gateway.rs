@@ -6,6 +6,7 @@ mod auth; // keys, and web pages that call
 mod routes; // method and path to route
 mod inbound; // reads a request for an exchange
 mod body_memory; // the memory of all request bodies
+mod open_routes; // which of the other routes are open
 mod passthrough; // forwards all other routes
 mod batches; // where the results of message batches are
 mod models; // `/v1/models`
@@ -31,7 +32,7 @@ use http::{
     },
 };
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     service::{Service, service_fn},
 };
 use hyper_util::{
@@ -286,6 +287,9 @@ async fn route(
         let what = "all client connections of this gateway are in use";
         return last_of_connection(reject(&id, &parts, &Fault::client(Kind::Overloaded, what)));
     }
+    if let Err(fault) = may_serve(snapshot, &route, &parts, &body) {
+        return reject(&id, &parts, &fault);
+    }
     match route {
         Route::Health => respond::json(&id, r#"{"status":"ok"}"#),
         Route::Metrics => metrics::metrics(&id, &gateway.shared, snapshot, &parts.headers),
@@ -321,6 +325,29 @@ async fn route(
                 Err(fault) => respond::fault(&id, &fault),
             }
         }
+    }
+}
+
+/// Whether a request of this route may be served by the plugins that are loaded.
+fn may_serve(
+    snapshot: &Snapshot,
+    route: &Route,
+    parts: &http::request::Parts,
+    body: &Body,
+) -> Result<(), Fault> {
+    match route {
+        Route::Exchange(_) => snapshot.has_required_plugins(),
+        Route::Passthrough => {
+            snapshot.has_required_plugins()?;
+            open_routes::check(&open_routes::Asked {
+                method: &parts.method,
+                path: parts.uri.path(),
+                has_body: body.size_hint().exact() != Some(0),
+                config: &snapshot.config.passthrough,
+                rule: snapshot.catalog.added_rule(),
+            })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -105,6 +105,8 @@ pub(crate) struct Catalog {
     /// For each hook, in the order of [`Hook::ALL`]: the indexes in `plugins` of those that have
     /// it.
     hooks: [Vec<usize>; 4],
+    /// See [`Catalog::added_rule`].
+    added_rule: Option<PluginId>,
     /// The plugins of which a conversation keeps the version that it began with.
     kept_by_conversations: Vec<Version<Arc<Plugin>>>,
     /// Which versions serve which conversations. All sets of the process share it.
@@ -141,6 +143,8 @@ pub(crate) enum Evidence {
     Unreadable,
     /// Listing the folder failed. All plugins stay as they are.
     Unlisted,
+    /// A required plugin has no file. If it runs, it runs on.
+    Missing,
 }
 
 impl Refused {
@@ -154,11 +158,20 @@ impl Evidence {
     /// Whether `path` can be read again although its metadata is unchanged.
     pub(crate) fn is_outdated(&self, path: &Path) -> bool {
         match self {
-            Self::Content(_) | Self::Metadata => false,
+            Self::Content(_) | Self::Metadata | Self::Missing => false,
             Self::Unreadable => files::is_readable(path),
             Self::Unlisted => files::is_listable(path),
         }
     }
+}
+
+/// How a set of plugins differs from the previous one. Disabled plugins do not count.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) added: Vec<PluginId>,
+    /// With another file or other settings.
+    pub(crate) replaced: Vec<PluginId>,
+    pub(crate) removed: Vec<PluginId>,
 }
 
 /// A line of `witgate plugin list`.

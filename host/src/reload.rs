@@ -14,7 +14,11 @@ use std::{
     thread,
 };
 
-use tracing::{error, info, warn};
+use tracing::{
+    error,
+    field::{DisplayValue, display},
+    info, warn,
+};
 
 pub(crate) use self::scan::Scan;
 pub(crate) use self::watch::Hints;
@@ -24,7 +28,7 @@ use crate::{
     fault::Fault,
     ids::PluginId,
     message::ANTHROPIC,
-    pipeline::{Catalog, Evidence, Loaded, Refused, Runtime},
+    pipeline::{Catalog, Changes, Evidence, Loaded, Refused, Runtime},
     telemetry::Metrics,
 };
 
@@ -100,14 +104,28 @@ pub(crate) fn load(
     loaded
 }
 
-/// Logs the set of plugins that is used from now on.
-pub(crate) fn announce(catalog: &Catalog) {
-    let plugins = catalog
-        .list()
-        .iter()
-        .filter(|plugin| plugin.enabled)
-        .count();
-    info!(generation = catalog.generation, plugins, "plugins loaded");
+/// Logs the set of plugins that is used from now on, and what it changes in the previous one.
+pub(crate) fn announce(catalog: &Catalog, previous: Option<&Catalog>) {
+    let changes = previous.map(|previous| catalog.changes_since(previous));
+    let Changes {
+        added,
+        replaced,
+        removed,
+    } = changes.unwrap_or_default();
+    info!(
+        generation = catalog.generation,
+        plugins = catalog.enabled(),
+        added = listed(&added),
+        replaced = listed(&replaced),
+        removed = listed(&removed),
+        "plugins loaded"
+    );
+}
+
+/// Names for a log line. Without any, the field is left out.
+fn listed(names: &[PluginId]) -> Option<DisplayValue<String>> {
+    let names: Vec<&str> = names.iter().map(PluginId::as_str).collect();
+    (!names.is_empty()).then(|| display(names.join(", ")))
 }
 
 impl Reload {
@@ -296,11 +314,23 @@ impl Reloader {
                 waits_for: WaitsFor::Folder(refused.file.clone()),
             });
         }
+        let absent = |refused: &&Refused| {
+            refused.evidence == Evidence::Missing && !self.has_loaded(&refused.place())
+        };
+        if let Some(refused) = loaded.refused.iter().find(absent) {
+            return Err(Pending {
+                reason: reason(refused),
+                waits_for: WaitsFor::OwnChange,
+            });
+        }
         let unchanged =
             |file: &PathBuf| before.plugins.stamp_of(file) == seen.plugins.stamp_of(file);
         // An unchanged file that was valid before is rejected because of its new settings.
         let by_settings = |refused: &&Refused| {
-            same_folder && unchanged(&refused.file) && !self.rejected.contains_key(&refused.file)
+            refused.evidence != Evidence::Missing
+                && same_folder
+                && unchanged(&refused.file)
+                && !self.rejected.contains_key(&refused.file)
         };
         if let Some(refused) = loaded.refused.iter().find(by_settings) {
             return Err(Pending {
@@ -334,11 +364,13 @@ impl Reloader {
         Ok(())
     }
 
+    /// Publishes a set that has all required plugins.
     fn publish(&mut self, config: &Arc<Config>, catalog: Arc<Catalog>) -> Result<(), Fault> {
+        catalog.has_required(config)?;
         (self.running.publish)(config, &catalog)?;
         if catalog.generation != self.running.catalog.generation {
             catalog.retire_versions(config.plugins.keep_versions);
-            announce(&catalog);
+            announce(&catalog, Some(&self.running.catalog));
             self.running.metrics.reload("plugins", true);
         }
         self.running.catalog = catalog;

@@ -44,6 +44,7 @@ mod conversations; // signed thinking over long sessions
 mod recovery; // conversations whose thinking is rejected
 mod ledger; // kept or broken, and by whom
 mod reload; // plugins are added, changed and removed under traffic
+mod required; // rules that must not be missed
 mod versions; // conversations keep the version of a plugin that they began with
 mod guests; // plugins that misbehave
 mod contract; // what plugins may do, in the gateway and in the SDK's test kit

@@ -40,7 +40,8 @@ fn a_file_is_copied_in_replaced_and_removed() {
     is_tagged(&gateway, false);
 
     gateway.drop_in("tagger.wasm", &component("tagger"));
-    gateway.generation(2);
+    let line = gateway.generation(2);
+    assert!(line.ends_with("added=tagger"), "{line}");
     is_tagged(&gateway, true);
 
     // The same bytes do not cause a reload; the next change shows that the watcher has looked.
@@ -50,11 +51,13 @@ fn a_file_is_copied_in_replaced_and_removed() {
         another_build(&component("tagger")),
     )
     .unwrap();
-    gateway.generation(3);
+    let line = gateway.generation(3);
+    assert!(line.ends_with("replaced=tagger"), "{line}");
     is_tagged(&gateway, true);
 
     fs::remove_file(gateway.plugins().join("tagger.wasm")).unwrap();
-    gateway.generation(4);
+    let line = gateway.generation(4);
+    assert!(line.ends_with("removed=tagger"), "{line}");
     is_tagged(&gateway, false);
     gateway.has_no_line(&["rejected"]);
 }

@@ -248,9 +248,13 @@ impl Builder {
 
     /// Adds tables: `[auth]`, `[[route]]`, `[plugin.NAME]`.
     pub fn tables(mut self, lines: &str) -> Self {
+        self.add_tables(lines);
+        self
+    }
+
+    pub fn add_tables(&mut self, lines: &str) {
         self.tables.push_str(lines);
         self.tables.push('\n');
-        self
     }
 
     pub fn replace_tables(&mut self, from: &str, to: &str) {

@@ -194,7 +194,7 @@ fn watch(
 
 /// Logs what an operator wants to know at start. The line with the address comes last.
 fn announce(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) {
-    reload::announce(catalog);
+    reload::announce(catalog, None);
     for warning in reload::warnings(config, catalog) {
         warn!("{warning}");
     }

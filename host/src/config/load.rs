@@ -15,8 +15,8 @@ use witgate_contract::limits;
 
 use super::{
     Auth, AuthMode, Config, Connections, DEFAULT_BODY_LIMIT, DEFAULT_DRAIN, DEFAULT_INSTANCES,
-    DEFAULT_KEEP_VERSIONS, DEFAULT_LISTEN, DEFAULT_LOG, DEFAULT_MAX_BODY_MEMORY, MIN_POLL, Plugins,
-    Problem, Problems, Retry, Traces, pages, plugin_settings,
+    DEFAULT_KEEP_VERSIONS, DEFAULT_LISTEN, DEFAULT_LOG, DEFAULT_MAX_BODY_MEMORY, MIN_POLL,
+    Passthrough, Plugins, Problem, Problems, Retry, Traces, pages, passthrough, plugin_settings,
     table::{Source, Table},
     upstreams,
     value::{DURATION, SIZE, address, duration, header_text, reference_of_others, size, some_time},
@@ -40,6 +40,7 @@ pub(super) const TOP: &[&str] = &[
     "retry",
     "upstream",
     "route",
+    "passthrough",
     "plugins",
     "plugin",
 ];
@@ -129,6 +130,7 @@ pub(super) fn defaults(folder: &Path, env: Env<'_>) -> Config {
         retry: Retry::default(),
         upstreams: Vec::new(),
         routes: Vec::new(),
+        passthrough: Passthrough::default(),
         plugins: Plugins {
             dir: folder.join("plugins"),
             poll: None,
@@ -207,6 +209,7 @@ fn read(source: &Source<'_>, top: &Table<'_>, defaults: Config) -> Config {
             .table("retry", RETRY, |table| retry(&table))
             .unwrap_or(defaults.retry),
         routes: upstreams.routes,
+        passthrough: passthrough::read(source, top),
         plugins: plugins.unwrap_or(defaults.plugins),
         plugin: plugin_settings::read(source, top, &upstreams.list),
         upstreams: upstreams.list,

@@ -15,7 +15,9 @@ use super::{
 use crate::ids::PluginId;
 
 /// The keys of the table, which docs/configuration.md explains.
-pub(super) const PLUGIN: &[&str] = &["enabled", "on_error", "deadline", "memory", "settings"];
+pub(super) const PLUGIN: &[&str] = &[
+    "enabled", "required", "on_error", "deadline", "memory", "settings",
+];
 
 /// The setting in which plugins have settings for one upstream each.
 const PER_UPSTREAM: &str = "upstreams";
@@ -99,8 +101,19 @@ fn plugin(table: &Table<'_>) -> PluginConfig {
         _ => None,
     });
     let pages = |text: &str| size(text).filter(|size| (PAGE..=limits::MEMORY).contains(size));
+    let enabled = table.boolean("enabled").unwrap_or(true);
+    let required = table.boolean("required").unwrap_or(false);
+    if required && !enabled {
+        table.problem("required", "cannot be combined with `enabled = false`");
+    }
+    if required && on_error == Some(OnError::Skip) {
+        let what =
+            "cannot be combined with `on_error = \"skip\"`, which continues without the plugin";
+        table.problem("required", what);
+    }
     PluginConfig {
-        enabled: table.boolean("enabled").unwrap_or(true),
+        enabled,
+        required,
         on_error,
         deadline: table.parsed("deadline", "a duration such as `500ms`", some_time),
         memory: table.parsed("memory", "a size from `64KiB` to `1GiB`", pages),

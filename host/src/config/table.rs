@@ -44,6 +44,7 @@ const SYNONYMS: &[(&str, &[&str], &str)] = &[
     ("upstream.accounts", &["cmd", "helper", "api_key_helper", "exec"], "command"),
     ("route", &["match", "pattern", "from", "glob"], "model"),
     ("route", &["upstream", "upstreams", "target", "targets", "provider"], "to"),
+    ("passthrough", &["open", "allow", "paths"], "routes"),
     ("plugins", &["path", "folder", "directory"], "dir"),
     ("retry", &["retries", "max_retries"], "max_attempts"),
     ("retry", &["timeout"], "first_event"),

@@ -91,6 +91,12 @@ impl Snapshot {
         }
     }
 
+    /// Fails if a plugin is not loaded that the configuration requires. A reload keeps such plugins,
+    /// so this is the second line of defence.
+    pub(crate) fn has_required_plugins(&self) -> Result<(), Fault> {
+        self.catalog.has_required(&self.config)
+    }
+
     /// The plugins that serve the conversation of this request, some in the version that the
     /// conversation keeps.
     pub(super) fn plugins_for(&self, request: &Request) -> Arc<Catalog> {

@@ -42,6 +42,7 @@ fn error_response(fault: &Fault) -> ErrorResponse<'_> {
         Kind::TooLarge => (413, true),
         Kind::RateLimited => (429, false),
         Kind::Overloaded => (529, false),
+        Kind::Unavailable => (503, false),
         Kind::Unreachable => (502, false),
         Kind::InvalidResponse => (502, fault.retry == Retry::Never),
         // Some clients retry a request that they had not sent completely.
@@ -299,6 +300,7 @@ mod tests {
             (client(Kind::TimedOut), 408, "timeout_error", false),
             (upstream(Kind::TimedOut), 504, "timeout_error", false),
             (upstream(Kind::Overloaded), 529, "overloaded_error", false),
+            (upstream(Kind::Unavailable), 503, "overloaded_error", false),
             (upstream(refused), 418, "teapot_error", false),
             (upstream(forbidden), 403, "permission_error", true),
         ];

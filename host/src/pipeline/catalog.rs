@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -18,15 +19,15 @@ use tracing::info;
 use witgate_contract::manifest::{Hook, Reload};
 
 use super::{
-    Catalog, Evidence, KeptVersions, Loaded, PluginInfo, Refused, Runtime,
+    Catalog, Changes, Evidence, KeptVersions, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
     code::{Code, Hash},
     files::{self, Folder, Unusable},
     plugin::{self, LoadError, Plugin},
 };
 use crate::{
-    config::{Config, PluginConfig},
-    fault::Fault,
+    config::{Config, PluginConfig, did_you_mean},
+    fault::{Blame, Fault, Kind},
     ids::PluginId,
 };
 
@@ -96,7 +97,16 @@ impl Catalog {
         let mut entries = Vec::new();
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let earlier = previous.map_or(&[][..], |previous| &previous.entries);
-        for candidate in candidates(folder, earlier) {
+        let mut candidates = candidates(folder, earlier);
+        for name in required(config) {
+            if candidates.iter().any(|candidate| candidate.name == *name) {
+                continue;
+            }
+            let last = earlier.iter().find(|entry| entry.name == *name);
+            refused.push(missing(name, dir, last, &candidates));
+            candidates.extend(last.map(Candidate::without_file));
+        }
+        for candidate in candidates {
             let last = earlier.iter().find(|entry| entry.name == candidate.name);
             let entry = load_entry(runtime, config, &candidate, (last, generation), &mut tally);
             let free = |entry| unless_dialect_taken(entry, &entries).map_err(LoadError::from);
@@ -165,6 +175,7 @@ impl Catalog {
                 .collect()
         };
         let hooks = Hook::ALL.map(with_hook);
+        let added_rule = entries.iter().find_map(Entry::added_rule);
         let kept_by_conversations = plugins
             .iter()
             .filter(|plugin| plugin.is_kept_by_conversations())
@@ -172,6 +183,7 @@ impl Catalog {
             .collect();
         Self {
             generation,
+            added_rule: added_rule.cloned(),
             entries,
             plugins,
             hooks,
@@ -180,9 +192,49 @@ impl Catalog {
         }
     }
 
+    /// How many plugins are not disabled.
+    pub(crate) fn enabled(&self) -> usize {
+        self.plugins.len()
+    }
+
+    /// What this set changes in another one.
+    pub(crate) fn changes_since(&self, previous: &Self) -> Changes {
+        let of = |catalog: &Self| -> BTreeMap<PluginId, (*const Plugin, Option<PathBuf>)> {
+            let enabled = catalog.entries.iter().filter_map(|entry| {
+                let plugin = Arc::as_ptr(entry.plugin.as_ref()?);
+                Some((entry.name.clone(), (plugin, entry.file.clone())))
+            });
+            enabled.collect()
+        };
+        changes(&of(previous), &of(self))
+    }
+
     /// All plugins in call order, disabled ones included.
     pub(crate) fn list(&self) -> Vec<PluginInfo> {
         self.entries.iter().map(Entry::info).collect()
+    }
+
+    /// Fails if a plugin that the configuration requires is not in the set.
+    pub(crate) fn has_required(&self, config: &Config) -> Result<(), Fault> {
+        let is_loaded = |name: &PluginId| self.plugins.iter().any(|plugin| plugin.id() == name);
+        let mut required = required(config);
+        match required.find(|name| !is_loaded(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let what = format!(
+                    "plugin `{name}` is required and not loaded, and nothing is forwarded without it: \
+                     the log of the gateway says why it is not"
+                );
+                Err(Fault::new(Blame::Gateway, Kind::Unavailable, what))
+            }
+        }
+    }
+
+    /// A plugin with a request or attempt hook that the operator has added or requires. Its rule
+    /// may be one that every prompt has to pass. A dialect is called only for its own upstreams, to
+    /// which no other route leads.
+    pub(crate) fn added_rule(&self) -> Option<&PluginId> {
+        self.added_rule.as_ref()
     }
 
     /// The dialects that the set can speak besides `anthropic`.
@@ -194,6 +246,27 @@ impl Catalog {
     }
 }
 
+/// Compares two sets of named things.
+fn changes<T: PartialEq>(before: &BTreeMap<PluginId, T>, after: &BTreeMap<PluginId, T>) -> Changes {
+    let mut changes = Changes::default();
+    for (name, now) in after {
+        match before.get(name) {
+            None => changes.added.push(name.clone()),
+            Some(then) if then != now => changes.replaced.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    changes.removed.extend(gone.cloned());
+    changes
+}
+
+/// The plugins without which nothing is served.
+fn required(config: &Config) -> impl Iterator<Item = &PluginId> {
+    let plugins = config.plugin.iter();
+    plugins.filter_map(|(name, plugin)| plugin.required.then_some(name))
+}
+
 /// Whether the folder could not be listed because it was never created. A missing folder that
 /// loaded plugins came from did exist, and may come back.
 fn was_never_created(dir: &Path, error: &io::Error, previous: Option<&Arc<Catalog>>) -> bool {
@@ -203,6 +276,29 @@ fn was_never_created(dir: &Path, error: &io::Error, previous: Option<&Arc<Catalo
     };
     error.kind() == io::ErrorKind::NotFound
         && !previous.is_some_and(|previous| previous.entries.iter().any(from_there))
+}
+
+/// A required plugin has no file, or no longer has the one that it was loaded from.
+fn missing(name: &PluginId, dir: &Path, last: Option<&Entry>, candidates: &[Candidate]) -> Refused {
+    let what = match last {
+        Some(_) => format!(
+            "plugin `{name}` is required and its file is gone: put it back, or set `required = \
+             false` in [plugin.{name}]"
+        ),
+        None => {
+            let names = candidates.iter().map(|candidate| candidate.name.as_str());
+            let near = did_you_mean(name.as_str(), names);
+            format!("plugin `{name}` is required, and the plugin folder has no file for it{near}")
+        }
+    };
+    Refused {
+        file: last
+            .and_then(|last| last.file.clone())
+            .unwrap_or_else(|| dir.to_owned()),
+        evidence: Evidence::Missing,
+        fault: Fault::gateway(what),
+        no_memory: false,
+    }
 }
 
 fn unlisted(dir: &Path, error: io::Error) -> Refused {
@@ -238,6 +334,15 @@ impl Entry {
     /// The dialect that it translates. `None` if it is disabled.
     fn dialect(&self) -> Option<&str> {
         self.plugin.as_ref()?.manifest.dialect.as_deref()
+    }
+
+    /// Its name, if the operator has added or requires it and it handles requests.
+    fn added_rule(&self) -> Option<&PluginId> {
+        let plugin = self.plugin.as_deref()?;
+        let is_chosen = self.file.is_some() || plugin.config.required;
+        let handles = |hook| plugin.guard(hook).is_some();
+        let handles_requests = handles(Hook::Request) || handles(Hook::Attempt);
+        (is_chosen && handles_requests && !plugin.is_dialect()).then_some(&self.name)
     }
 
     /// The key of the call order: dialects come after the plugins of stage `messages`, and those of
@@ -318,6 +423,18 @@ fn candidates(mut folder: Folder, earlier: &[Entry]) -> Vec<Candidate> {
         candidate.file.is_some() && !ran
     });
     candidates
+}
+
+impl Candidate {
+    /// A plugin whose file is gone. It runs on with the code that is loaded.
+    fn without_file(last: &Entry) -> Self {
+        Self {
+            order: last.order,
+            name: last.name.clone(),
+            file: last.file.clone(),
+            content: Ok((Cow::Borrowed(&[]), last.hash)),
+        }
+    }
 }
 
 fn from_file(name: PluginId, file: files::File, otherwise: u8) -> Candidate {
@@ -470,6 +587,26 @@ fn same(before: &[Entry], after: &[Entry]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_set_says_what_it_adds_replaces_and_removes() {
+        let set = |plugins: &[(&str, u32)]| -> BTreeMap<PluginId, u32> {
+            let plugins = plugins.iter();
+            plugins
+                .map(|(name, version)| (name.parse().unwrap(), *version))
+                .collect()
+        };
+        let before = set(&[("kept", 1), ("changed", 1), ("gone", 1)]);
+        let after = set(&[("kept", 1), ("changed", 2), ("new", 1)]);
+        let names = |name: &str| vec![name.parse().unwrap()];
+        let expected = Changes {
+            added: names("new"),
+            replaced: names("changed"),
+            removed: names("gone"),
+        };
+        assert_eq!(changes(&before, &after), expected);
+        assert_eq!(changes(&before, &before), Changes::default());
+    }
 
     #[test]
     fn every_built_in_name_is_a_plugin_name() {

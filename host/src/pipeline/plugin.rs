@@ -257,8 +257,8 @@ pub(super) async fn load(
     })?;
     let manifest = Manifest::parse(&text, &code.hooks())
         .map_err(|why| format!("has an invalid manifest: {why}"))?;
-    // Half a translation is useless.
-    let on_error = if manifest.dialect.is_some() {
+    // Half a translation is useless, and a required plugin is never skipped.
+    let on_error = if manifest.dialect.is_some() || config.required {
         OnError::Fail
     } else {
         config

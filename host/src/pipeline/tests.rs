@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use witgate_document::{Document, Operation};
 
-use super::{Catalog, Decision, EventOutcome, Loaded, ResponseHead, Run, Runtime};
+use super::{Catalog, Decision, EventOutcome, Evidence, Loaded, ResponseHead, Run, Runtime};
 use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
     fault::{Blame, Kind},
@@ -134,6 +134,7 @@ fn config(dir: &Path) -> Config {
         retry: Default::default(),
         upstreams: Vec::new(),
         routes: Vec::new(),
+        passthrough: Default::default(),
         plugins: Plugins {
             dir: dir.to_owned(),
             poll: None,
@@ -601,6 +602,22 @@ fn a_disabled_plugin_is_listed_and_not_called() {
             .await
             .unwrap();
     });
+}
+
+#[test]
+fn a_set_without_a_required_plugin_serves_nothing_and_says_which() {
+    let mut fixture = Fixture::new();
+    fixture.plugin("redact").required = true;
+    let loaded = fixture.load();
+    assert_eq!(loaded.refused[0].evidence, Evidence::Missing);
+    let fault = loaded.catalog.unwrap().has_required(&fixture.config);
+    let fault = fault.unwrap_err();
+    assert_eq!(fault.kind, Kind::Unavailable);
+    assert!(
+        fault
+            .to_string()
+            .starts_with("plugin `redact` is required and not loaded")
+    );
 }
 
 #[test]

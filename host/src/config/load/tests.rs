@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use super::*;
 use crate::config::{
-    Access, AuthStyle, Command, Destination, OAuth2, OnError, accounts, plugin_settings, routes,
-    upstreams,
+    Access, AuthStyle, Command, Destination, OAuth2, OnError, OpenRoute, accounts, plugin_settings,
+    routes, upstreams,
 };
 
 /// The environment variables of these tests.
@@ -121,6 +121,8 @@ fn every_key_means_what_it_says() {
         [[route]]
         model = "claude-*"
         to = "a/vendor/model"
+        [passthrough]
+        routes = ["/v1/files", "*"]
         [plugins]
         dir = "rules"
         poll = "2s"
@@ -134,6 +136,8 @@ fn every_key_means_what_it_says() {
         deadline = "500ms"
         memory = "64MiB"
         settings = { words = ["x", 1, 1.5, true], key = "env:KEY", when = 2026-01-01 }
+        [plugin.redact]
+        required = true
         "#,
     );
     assert_eq!(config.listen.to_string(), "[::1]:9000");
@@ -153,6 +157,8 @@ fn every_key_means_what_it_says() {
     let model = Some("vendor/model".to_owned());
     assert_eq!(config.routes[0].to, [Destination { upstream: 0, model }]);
     assert!(config.route("claude-opus").is_some());
+    let open = [OpenRoute::Below("/v1/files".to_owned()), OpenRoute::All];
+    assert_eq!(config.passthrough.routes.as_deref(), Some(&open[..]));
     assert_eq!(config.plugins.dir, Path::new("rules"));
     assert_eq!(config.plugins.poll, Some(Duration::from_secs(2)));
     assert_eq!(config.plugins.cache.as_deref(), Some(Path::new("warm")));
@@ -160,7 +166,8 @@ fn every_key_means_what_it_says() {
     assert_eq!(config.plugins.keep_versions, Duration::from_secs(4 * 3600));
     assert_eq!(config.plugins.traces.count, 50);
     let plugin = &config.plugin[&"merge-roles".parse().unwrap()];
-    assert!(!plugin.enabled);
+    assert!(!plugin.enabled && !plugin.required);
+    assert!(config.plugin[&"redact".parse().unwrap()].required);
     assert_eq!(plugin.on_error, Some(OnError::Skip));
     assert_eq!(plugin.deadline, Some(Duration::from_millis(500)));
     assert_eq!(plugin.memory, Some(64 << 20));
@@ -259,6 +266,9 @@ const LINES: &[(&str, &str)] = &[
     ("route = [{ model = \"*\", to = [] }]", "route[0].to: got an empty list, expected at least one upstream"),
     ("route = [{ model = \"*\", to = 1 }]", "route[0].to: got an integer, expected a string or a list of strings"),
     ("route = [{ model = \"*\", to = [\"x\"] }]", "route[0].to[0]: no upstream is named `x`"),
+    ("passthrough.routes = \"*\"", "passthrough.routes: got a string, expected a list of strings"),
+    ("passthrough.routes = [\"files\"]", "passthrough.routes[0]: got \"files\", expected a path below `/v1/` such as `/v1/files`, or `*`"),
+    ("passthrough.open = []", "passthrough.open: unknown key, did you mean `routes`?"),
     ("plugins.poll = \"1ms\"", "plugins.poll: got \"1ms\", expected a duration of at least `10ms`"),
     ("plugins.cache = 1", "plugins.cache: got an integer, expected a folder or `false`"),
     ("plugins.instances = 0", "plugins.instances: got 0, expected a whole number from 1 to 8000"),
@@ -266,6 +276,8 @@ const LINES: &[(&str, &str)] = &[
     ("plugins.instances = \"many\"", "plugins.instances: got a string, expected a whole number from 1 to 8000"),
     ("plugin.merge_roles = {}", "plugin.merge_roles: `merge_roles` is not a valid plugin name, expected 1 to 64 lower-case letters, digits and hyphens, did you mean `merge-roles`?"),
     ("plugin.x.on_error = \"panic\"", "plugin.x.on_error: got \"panic\", expected `fail` or `skip`"),
+    ("plugin.x = { required = true, enabled = false }", "plugin.x.required: cannot be combined with `enabled = false`"),
+    ("plugin.x = { required = true, on_error = \"skip\" }", "plugin.x.required: cannot be combined with `on_error = \"skip\"`, which continues without the plugin"),
     ("plugin.x.deadline = \"0s\"", "plugin.x.deadline: got \"0s\", expected a duration such as `500ms`"),
     ("plugin.x.memory = \"1KiB\"", "plugin.x.memory: got \"1KiB\", expected a size from `64KiB` to `1GiB`"),
     ("plugin.x.settings = []", "plugin.x.settings: got an array, expected a table"),
@@ -707,7 +719,7 @@ fn the_cache_can_be_switched_off_and_needs_a_home() {
 #[test]
 fn every_key_is_in_the_reference() {
     let reference = include_str!("../../../../docs/configuration.md");
-    let tables: [(&str, &[&str]); 10] = [
+    let tables: [(&str, &[&str]); 11] = [
         ("Top level", TOP),
         ("`[auth]`", AUTH),
         ("`[connections]`", CONNECTIONS),
@@ -716,6 +728,7 @@ fn every_key_is_in_the_reference() {
         ("`accounts`", accounts::ACCOUNT),
         ("`oauth2`", accounts::OAUTH2),
         ("`[[route]]`", routes::ROUTE),
+        ("`[passthrough]`", passthrough::PASSTHROUGH),
         ("`[plugins]`", PLUGINS),
         ("`[plugin.NAME]`", plugin_settings::PLUGIN),
     ];
