@@ -195,7 +195,7 @@ fn load_plugins(config: &Config) -> Result<Loaded, Failure> {
         Arc::new(Store::default()),
         Arc::new(Metrics::new()),
     )?;
-    Ok(reload::load(&plugins, config, None))
+    Ok(reload::load(&plugins, config))
 }
 
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {

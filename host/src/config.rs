@@ -119,6 +119,13 @@ impl Config {
         routes::find(&self.routes, model)
     }
 
+    /// Whether nothing may be served without this plugin.
+    pub(crate) fn requires(&self, plugin: &PluginId) -> bool {
+        self.plugin
+            .get(plugin)
+            .is_some_and(|plugin| plugin.required)
+    }
+
     /// The configuration without a file: the echo upstream, the default plugins, and `plugins/` in
     /// the current folder.
     pub(crate) fn without_file() -> Self {

@@ -9,7 +9,9 @@ mod versions; // which versions of plugins serve a conversation (pure)
 mod kept; // the versions that conversations keep when a plugin is replaced
 mod files; // the plugin folder
 mod plugin; // compiles, links and loads one component
+mod inspect; // what a file is, before it is compiled
 mod code; // a component that is compiled and linked
+mod jobs; // work in the background
 mod instance_slots; // the instances of one exchange
 mod instance; // one instance: deadline, memory, traps
 mod trap; // where in a plugin a trap happened
@@ -122,6 +124,17 @@ pub(crate) struct Loaded {
     /// Files that were rejected; the last good version of each stays in the set. Or the plugin
     /// folder, if it could not be listed.
     pub(crate) refused: Vec<Refused>,
+    /// Plugins that are still being compiled. Until then each stays as it is.
+    pub(crate) compiling: Vec<PluginId>,
+}
+
+/// When components are compiled that the set needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compile {
+    /// Before the set is loaded.
+    Wait,
+    /// In the background. [`Runtime::on_compiled`] tells when to load again.
+    Later,
 }
 
 pub(crate) struct Refused {

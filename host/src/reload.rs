@@ -22,13 +22,13 @@ use tracing::{
 
 pub(crate) use self::scan::Scan;
 pub(crate) use self::watch::Hints;
-use self::watch::{Place, Watch};
+use self::watch::{Place, Watch, Woken};
 use crate::{
     config::{Config, Problem, Problems, did_you_mean},
     fault::Fault,
     ids::PluginId,
     message::ANTHROPIC,
-    pipeline::{Catalog, Changes, Evidence, Loaded, Refused, Runtime},
+    pipeline::{Catalog, Changes, Compile, Evidence, Loaded, Refused, Runtime},
     telemetry::Metrics,
 };
 
@@ -63,8 +63,9 @@ pub(crate) fn look(file: &Path, config: &Config) -> Scan {
     Scan::take(std::iter::once(file).chain(sources), &config.plugins.dir)
 }
 
-/// Returns warnings about a configuration that does not match the loaded plugins.
-pub(crate) fn warnings(config: &Config, catalog: &Catalog) -> Vec<String> {
+/// Returns warnings about a configuration that does not match the plugins that are loaded, or that
+/// are being compiled.
+pub(crate) fn warnings(config: &Config, catalog: &Catalog, compiling: &[PluginId]) -> Vec<String> {
     let plugins: Vec<PluginId> = catalog
         .list()
         .into_iter()
@@ -73,7 +74,7 @@ pub(crate) fn warnings(config: &Config, catalog: &Catalog) -> Vec<String> {
     let absent = config
         .plugin
         .keys()
-        .filter(|name| !plugins.contains(name))
+        .filter(|name| !plugins.contains(name) && !compiling.contains(name))
         .map(|name| {
             let near = did_you_mean(name.as_str(), plugins.iter().map(PluginId::as_str));
             format!("[plugin.{name}] is for a plugin that is not loaded{near}")
@@ -90,18 +91,11 @@ pub(crate) fn warnings(config: &Config, catalog: &Catalog) -> Vec<String> {
     absent.chain(unknown).collect()
 }
 
-/// Compiles and checks the plugins. It may take a while, so the log has a line before and after.
-pub(crate) fn load(
-    runtime: &Arc<Runtime>,
-    config: &Config,
-    previous: Option<&Arc<Catalog>>,
-) -> Loaded {
+/// Loads the plugins at start. It waits until they are compiled, so the log has a line before and
+/// after.
+pub(crate) fn load(runtime: &Arc<Runtime>, config: &Config) -> Loaded {
     info!(folder = %config.plugins.dir.display(), "loading plugins");
-    let loaded = Catalog::load(runtime, config, previous);
-    if loaded.catalog.is_none() {
-        info!("plugins unchanged");
-    }
-    loaded
+    Catalog::load(runtime, config, None, Compile::Wait)
 }
 
 /// Logs the set of plugins that is used from now on, and what it changes in the previous one.
@@ -131,6 +125,7 @@ fn listed(names: &[PluginId]) -> Option<DisplayValue<String>> {
 impl Reload {
     /// Starts a thread that watches until the process ends.
     pub(crate) fn spawn(self, hints: Hints) -> Result<(), Fault> {
+        self.runtime.on_compiled(hints.on_compiled());
         // Loading may use the timers of the current runtime.
         let runtime = tokio::runtime::Handle::current();
         let watching = thread::Builder::new()
@@ -151,6 +146,8 @@ struct Reloader {
     first: Arc<Config>,
     /// Why the configuration on disk is not the running one, if it is not.
     pending: Option<Pending>,
+    /// Plugins that are being compiled, and loaded when that is done.
+    compiling: Vec<PluginId>,
     /// Rejected files, and the folder if it could not be read, with the evidence and the reason.
     rejected: BTreeMap<PathBuf, (Evidence, String)>,
 }
@@ -179,6 +176,7 @@ impl Reloader {
             running,
             first,
             pending: None,
+            compiling: Vec::new(),
             rejected: BTreeMap::new(),
         }
     }
@@ -186,15 +184,22 @@ impl Reloader {
     fn run(mut self, hints: Hints) {
         let mut watch = Watch::new(self.place(), hints);
         loop {
-            let asked = watch.wait();
+            let Woken { asked, compiled } = watch.wait();
+            let compiled = compiled && !self.compiling.is_empty();
+            let is_same = self.look() == self.running.seen;
             if asked {
                 info!("reload requested by a signal");
-            } else if self.look() == self.running.seen && !self.is_worth_another_try() {
+            } else if is_same && !compiled && !self.is_worth_another_try() {
                 continue;
             }
-            let found = watch.settle(&self.running.seen, || self.look());
+            let found = match compiled && is_same {
+                // No file is being written.
+                true => self.running.seen.clone(),
+                false => watch.settle(&self.running.seen, || self.look()),
+            };
+            let why = Woken { asked, compiled };
             // A panic while loading must not end the thread. It does not affect the running set.
-            let completed = catch_unwind(AssertUnwindSafe(|| self.apply(found.clone(), asked)));
+            let completed = catch_unwind(AssertUnwindSafe(|| self.apply(found.clone(), why)));
             if completed.is_err() {
                 error!("reload failed; keeping the running configuration and plugins");
                 self.running.seen = found;
@@ -235,21 +240,21 @@ impl Reloader {
         rejected.any(|(path, (evidence, _))| evidence.is_outdated(path))
     }
 
-    /// Applies the files that were found, as far as they are valid. `asked` reads them even if
-    /// they look unchanged.
-    fn apply(&mut self, found: Scan, asked: bool) {
+    /// Applies the files that were found, as far as they are valid and compiled.
+    fn apply(&mut self, found: Scan, why: Woken) {
         let before = std::mem::replace(&mut self.running.seen, found);
-        if let Some(candidate) = self.candidate(&before, asked) {
+        if let Some(candidate) = self.candidate(&before, why.asked) {
             match self.try_candidate(&candidate, &before) {
                 Ok(()) => return,
                 Err(pending) => self.reject_config(pending),
             }
         }
-        if before.plugins == self.running.seen.plugins && !self.has_outdated_rejection() {
+        let is_same = before.plugins == self.running.seen.plugins;
+        if is_same && !why.compiled && !self.has_outdated_rejection() {
             return;
         }
         let config = self.running.config.clone();
-        let loaded = load(&self.running.runtime, &config, Some(&self.running.catalog));
+        let loaded = self.load(&config);
         self.report(&loaded.refused);
         if let Some(catalog) = loaded.catalog
             && let Err(fault) = self.publish(&config, catalog)
@@ -259,6 +264,24 @@ impl Reloader {
                 fault.chain()
             );
         }
+    }
+
+    /// Loads the plugins that can be loaded now, and begins to compile the others.
+    fn load(&mut self, config: &Config) -> Loaded {
+        let Reload {
+            runtime, catalog, ..
+        } = &self.running;
+        let loaded = Catalog::load(runtime, config, Some(catalog), Compile::Later);
+        let is_new = |name: &&PluginId| !self.compiling.contains(name);
+        let new: Vec<PluginId> = loaded.compiling.iter().filter(is_new).cloned().collect();
+        if let Some(plugins) = listed(&new) {
+            info!(
+                plugins,
+                "compiling plugins; the others stay as they are meanwhile"
+            );
+        }
+        self.compiling.clone_from(&loaded.compiling);
+        loaded
     }
 
     /// Reads the configuration if it may have changed. `None` if it has not, or is invalid.
@@ -297,11 +320,7 @@ impl Reloader {
         seen.config.extend(self.running.seen.config.clone());
         let same_folder = candidate.plugins.dir == self.running.config.plugins.dir;
 
-        let loaded = load(
-            &self.running.runtime,
-            candidate,
-            Some(&self.running.catalog),
-        );
+        let loaded = self.load(candidate);
         let reason = |refused: &Refused| {
             let (file, reason) = (refused.place(), refused.fault.chain());
             format!("{file}: {reason}")
@@ -343,13 +362,16 @@ impl Reloader {
             .catalog
             .unwrap_or_else(|| self.running.catalog.clone());
         self.publish(candidate, catalog).map_err(|fault| Pending {
-            reason: fault.chain(),
+            reason: match self.compiling.iter().find(|name| candidate.requires(name)) {
+                Some(name) => format!("plugin `{name}` is required and still being compiled"),
+                None => fault.chain(),
+            },
             waits_for: WaitsFor::OwnChange,
         })?;
 
         info!(file = %self.running.file.display(), "configuration loaded");
         self.running.metrics.reload("config", true);
-        for warning in warnings(candidate, &self.running.catalog) {
+        for warning in warnings(candidate, &self.running.catalog, &self.compiling) {
             warn!("{warning}");
         }
         for key in needs_restart(&self.first, candidate) {

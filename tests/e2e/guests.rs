@@ -550,3 +550,41 @@ fn a_plugin_may_hold_add_and_drop_events() {
     );
     seen.has("\"hello\"").has(EVENTS[0]).has(EVENTS[6]);
 }
+
+#[test]
+fn a_plugin_that_opens_a_connection_fails_with_the_reason() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::to(&upstream)
+        .plugin("50-ungranted.wasm", component("ungranted"))
+        .start();
+    gateway
+        .message(HELLO)
+        .is_error(500, "api_error")
+        .has("plugin `ungranted`")
+        .has("plugins have no network");
+    upstream.was_not_asked();
+}
+
+#[test]
+fn a_plugin_finds_no_file_no_folder_and_no_variable_and_its_output_is_in_the_log_at_debug() {
+    let upstream = Upstream::ok();
+    for (filter, printed) in [("info", false), ("debug", true)] {
+        let gateway = Gateway::to(&upstream)
+            .log(filter)
+            .env("WITGATE_TEST", "seen")
+            .plugin("50-looks-around.wasm", component("looks-around"))
+            .start();
+        let from = gateway.mark();
+        gateway.message(HELLO).has_status(200);
+        gateway.line_from(from, &["looks-around", "found nothing"]);
+        gateway.line_from(from, &["exchange", "status=200"]);
+        for stream in ["stdout", "stderr"] {
+            let text = format!("printed to {stream}");
+            let words = ["DEBUG", "plugin=looks-around", &text];
+            match printed {
+                true => _ = gateway.line_from(from, &words),
+                false => gateway.has_no_line(&[&text]),
+            }
+        }
+    }
+}

@@ -338,6 +338,12 @@ fn a_bad_file_is_rejected_with_one_line_and_the_running_set_is_untouched() {
             vec!["valid component"],
         ),
         (
+            "an import that nothing offers",
+            // A component with one import, an instance, which nothing could compile.
+            b"\0asm\x0d\0\x01\0\x0a\x15\x01\0\x10other:secret/key\x05\0".to_vec(),
+            vec!["imports `other:secret/key`", "witgate wit"],
+        ),
+        (
             "a core module",
             b"\0asm\x01\0\0\0".to_vec(),
             vec!["component"],
@@ -346,7 +352,6 @@ fn a_bad_file_is_rejected_with_one_line_and_the_running_set_is_untouched() {
     for (guest, words) in [
         ("wrong-world", vec!["witgate:plugin"]),
         ("wrong-version", vec!["0.1.0", "0.2.0", "rebuild it"]),
-        ("ungranted", vec!["wasi:sockets"]),
     ] {
         cases.push((guest, fs::read(component(guest)).unwrap(), words));
     }
@@ -534,31 +539,66 @@ fn compiling_does_not_stop_the_one_worker_that_serves_a_stream() {
         )
         .unwrap();
     }
-    let began = gateway.line_from(from, &["loading plugins"]).0;
+    let began = gateway.line_from(from, &["compiling plugins"]).0;
+    let is_loaded = |log: &[String], number| {
+        let name = format!("heavy-{number}");
+        let mut loaded = log.iter().filter(|line| line.contains("plugins loaded"));
+        loaded.any(|line| line.contains(&name))
+    };
     // Each event makes its round trip while the compiler works.
     let mut rounds = 0;
     loop {
         writer.write(EVENTS[2]);
         assert_eq!(stream.next_event().as_deref(), Some(EVENTS[2]));
         let log = gateway.log();
-        if log[began..]
-            .iter()
-            .any(|line| line.contains("plugins compiled"))
-        {
+        if (0..4).all(|number| is_loaded(&log[began..], number)) {
             break;
         }
         rounds += 1;
     }
     assert!(
         rounds > 3,
-        "only {rounds} events passed while the plugins were loaded"
+        "only {rounds} events passed while the plugins were compiled"
     );
-    gateway.line_from(began, &["plugins loaded"]);
     for event in &EVENTS[4..] {
         writer.write(event);
     }
     writer.end();
     stream.until("message_stop");
+}
+
+#[test]
+fn a_rule_is_removed_and_a_setting_changed_while_others_are_compiled() {
+    let upstream = Upstream::ok();
+    let cache = TempDir::new("cold");
+    let mut gateway = Gateway::to(&upstream)
+        .cache(cache.path())
+        .tables(TAG)
+        .plugin("55-tagger.wasm", component("tagger"))
+        .start();
+    is_tagged(&gateway, true);
+    let heavy = |number: u8| {
+        let mut bytes = fs::read(component("events")).unwrap();
+        bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', number]);
+        bytes
+    };
+    let from = gateway.mark();
+    fs::remove_file(gateway.plugins().join("55-tagger.wasm")).unwrap();
+    gateway.reconfigure(|config| config.replace_tables("value = true", "value = 7"));
+    // Far more than are compiled before the reload has looked at all files.
+    for number in 0..24 {
+        let name = format!("60-heavy-{number}.wasm");
+        fs::write(gateway.plugins().join(name), heavy(number)).unwrap();
+    }
+    let (removed, _) = gateway.line_from(from, &["plugins loaded", "removed=tagger"]);
+    let (configured, _) = gateway.line_from(from, &["configuration loaded"]);
+    let last = |number: u8| {
+        let name = format!("heavy-{number}");
+        gateway.line_from(from, &["plugins loaded", &name]).0
+    };
+    let last = (0..24).map(last).max().unwrap();
+    assert!(removed < last && configured < last, "{:#?}", gateway.log());
+    is_tagged(&gateway, false);
 }
 
 /// The table that sets the plugin folder.

@@ -111,8 +111,8 @@ fn what_no_plugin_sees_is_forwarded_only_while_no_plugin_misses_it() {
     gateway.post("/v1/messages/batches", BATCH).has_status(200);
     upstream.last().has_body(BATCH);
 
-    // A plugin that sees responses only misses nothing.
-    gateway.drop_in("50-events.wasm", &component("events"));
+    // A dialect is for other upstreams.
+    gateway.drop_in("50-toy-dialect.wasm", &component("toy-dialect"));
     gateway.generation(2);
     gateway.post("/v1/complete", BATCH).has_status(200);
 

@@ -45,6 +45,7 @@ const BORDERS: &[(&str, &str)] = &[
     ("axum", "gateway"),
     ("clap", "cli"),
     ("reqwest", "upstream"),
+    ("wasmparser", "pipeline"),
     ("wasmtime", "pipeline"),
     ("wasmtime_wasi_io", "pipeline"),
 ];

@@ -20,7 +20,7 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
         .map_err(|fault| Failure::new(Code::Config, fault.chain()))?;
     let loaded = load_plugins(&config)?;
     if let Some(catalog) = &loaded.catalog {
-        for warning in reload::warnings(&config, catalog) {
+        for warning in reload::warnings(&config, catalog, &[]) {
             warn(format!("{}: {warning}", args.file().display()));
         }
     }

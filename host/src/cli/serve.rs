@@ -147,7 +147,7 @@ async fn load_plugins(
 ) -> Result<(Arc<Runtime>, Arc<Catalog>), Failure> {
     let runtime = Runtime::new(&config.plugins, Arc::new(Store::default()), metrics.clone())?;
     let (on, with) = (runtime.clone(), config.clone());
-    let loaded = spawn_blocking(move || reload::load(&on, &with, None)).await;
+    let loaded = spawn_blocking(move || reload::load(&on, &with)).await;
     let loaded = loaded
         .map_err(|error| Failure::new(Code::Other, format!("loading plugins failed: {error}")))?;
     if let Some(failure) = rejected(&loaded) {
@@ -195,7 +195,7 @@ fn watch(
 /// Logs what an operator wants to know at start. The line with the address comes last.
 fn announce(address: SocketAddr, config: &Config, catalog: &Catalog, log: &Log) {
     reload::announce(catalog, None);
-    for warning in reload::warnings(config, catalog) {
+    for warning in reload::warnings(config, catalog, &[]) {
         warn!("{warning}");
     }
     for upstream in &config.upstreams {

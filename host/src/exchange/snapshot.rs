@@ -91,8 +91,8 @@ impl Snapshot {
         }
     }
 
-    /// Fails if a plugin is not loaded that the configuration requires. A reload keeps such plugins,
-    /// so this is the second line of defence.
+    /// Fails if a plugin is not loaded that the configuration requires. A reload keeps such
+    /// plugins, so this is the second line of defence.
     pub(crate) fn has_required_plugins(&self) -> Result<(), Fault> {
         self.catalog.has_required(&self.config)
     }

@@ -5,7 +5,6 @@
 //! rejected, its last good version stays.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
@@ -14,12 +13,13 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::info;
 use witgate_contract::manifest::{Hook, Reload};
 
 use super::{
-    Catalog, Changes, Evidence, KeptVersions, Loaded, PluginInfo, Refused, Runtime,
+    Catalog, Changes, Compile, Evidence, KeptVersions, Loaded, PluginInfo, Refused, Runtime,
     builtin::BUILTIN,
     code::{Code, Hash},
     files::{self, Folder, Unusable},
@@ -51,95 +51,85 @@ struct Candidate {
     order: u8,
     name: PluginId,
     file: Option<PathBuf>,
-    content: Result<(Cow<'static, [u8]>, Hash), Unusable>,
+    content: Result<(Bytes, Hash), Unusable>,
 }
 
-/// How many components were compiled or cached, for the log.
-#[derive(Default)]
-struct Tally {
-    compiled: usize,
-    cached: usize,
+/// A set in the making.
+struct Loading<'a> {
+    runtime: &'a Arc<Runtime>,
+    config: &'a Config,
+    /// The set that it replaces.
+    earlier: &'a [Entry],
+    generation: u64,
+    entries: Vec<Entry>,
+    refused: Vec<Refused>,
+    compiling: Vec<PluginId>,
 }
 
 impl Catalog {
-    /// Loads the built-in set and the plugin folder on top of it. It blocks while it compiles, so
-    /// it is called on a thread of its own, never on one that runs async tasks.
+    /// Loads the built-in set and the plugin folder on top of it. It blocks while it calls plugins,
+    /// so it is called on a thread of its own, never on one that runs async tasks.
     pub(crate) fn load(
         runtime: &Arc<Runtime>,
         config: &Config,
         previous: Option<&Arc<Catalog>>,
+        compile: Compile,
     ) -> Loaded {
-        let started = Instant::now();
-        let dir = &config.plugins.dir;
+        let (started, hits) = (Instant::now(), runtime.cache_hits());
         let mut refused = Vec::new();
-        let folder = match files::read(dir) {
-            Ok(folder) => folder,
-            Err(error) if was_never_created(dir, &error, previous) => Folder::default(),
-            Err(error) => {
-                refused.push(unlisted(dir, error));
-                // Files that cannot be listed do not count as deleted.
-                if previous.is_some() {
-                    let catalog = None;
-                    return Loaded { catalog, refused };
-                }
-                Folder::default()
-            }
-        };
-        for (file, why) in &folder.refused {
-            refused.push(Refused {
-                file: file.clone(),
-                evidence: Evidence::Metadata,
-                fault: Fault::gateway(why.clone()),
-                no_memory: false,
-            });
-        }
-        let mut tally = Tally::default();
-        let mut entries = Vec::new();
-        let generation = previous.map_or(1, |previous| previous.generation + 1);
-        let earlier = previous.map_or(&[][..], |previous| &previous.entries);
-        let mut candidates = candidates(folder, earlier);
-        for name in required(config) {
-            if candidates.iter().any(|candidate| candidate.name == *name) {
-                continue;
-            }
-            let last = earlier.iter().find(|entry| entry.name == *name);
-            refused.push(missing(name, dir, last, &candidates));
-            candidates.extend(last.map(Candidate::without_file));
-        }
-        for candidate in candidates {
-            let last = earlier.iter().find(|entry| entry.name == candidate.name);
-            let entry = load_entry(runtime, config, &candidate, (last, generation), &mut tally);
-            let free = |entry| unless_dialect_taken(entry, &entries).map_err(LoadError::from);
-            match entry.and_then(free) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => {
-                    refused.push(refusal(&candidate, &error));
-                    let last =
-                        last.and_then(|last| unless_dialect_taken(last.clone(), &entries).ok());
-                    entries.extend(last);
-                }
-            }
-        }
-        entries.sort_by(|a, b| a.place().cmp(&b.place()));
-        if previous.is_some_and(|previous| same(&previous.entries, &entries)) {
+        let Some(folder) = read_folder(config, previous, &mut refused) else {
             return Loaded {
                 catalog: None,
                 refused,
+                compiling: Vec::new(),
             };
+        };
+        let earlier = previous.map_or(&[][..], |previous| &previous.entries);
+        let mut candidates = candidates(folder, earlier);
+        keep_required(config, earlier, &mut candidates, &mut refused);
+        let begun = begin_compiling(runtime, config, &candidates, earlier);
+        if compile == Compile::Wait {
+            runtime.compiler.wait(&begun);
         }
-        let versions = previous.map(|previous| Arc::clone(&previous.versions));
-        let catalog = Catalog::new(generation, entries, versions.unwrap_or_default());
-        info!(
+        let generation = previous.map_or(1, |previous| previous.generation + 1);
+        let mut loading = Loading {
+            runtime,
+            config,
+            earlier,
             generation,
-            plugins = catalog.plugins.len(),
-            compiled = tally.compiled,
-            cached = tally.cached,
-            elapsed_ms = started.elapsed().as_millis(),
-            "plugins compiled"
-        );
-        Loaded {
-            catalog: Some(Arc::new(catalog)),
+            entries: Vec::new(),
             refused,
+            compiling: Vec::new(),
+        };
+        for candidate in &candidates {
+            loading.add(candidate);
+        }
+        let Loading {
+            mut entries,
+            refused,
+            compiling,
+            ..
+        } = loading;
+        entries.sort_by(|a, b| a.place().cmp(&b.place()));
+        let is_same = previous.is_some_and(|previous| same(&previous.entries, &entries));
+        let catalog = (!is_same).then(|| {
+            let versions = previous.map(|previous| Arc::clone(&previous.versions));
+            Arc::new(Catalog::new(
+                generation,
+                entries,
+                versions.unwrap_or_default(),
+            ))
+        });
+        if compile == Compile::Wait {
+            let cached = runtime.cache_hits() - hits;
+            let compiled = begun.len().saturating_sub(cached);
+            let elapsed_ms = started.elapsed().as_millis();
+            info!(generation, compiled, cached, elapsed_ms, "plugins compiled");
+        }
+        Loaded {
+            catalog,
+            refused,
+            compiling,
         }
     }
 
@@ -265,6 +255,49 @@ fn changes<T: PartialEq>(before: &BTreeMap<PluginId, T>, after: &BTreeMap<Plugin
 fn required(config: &Config) -> impl Iterator<Item = &PluginId> {
     let plugins = config.plugin.iter();
     plugins.filter_map(|(name, plugin)| plugin.required.then_some(name))
+}
+
+/// Reads the plugin folder. `None` if it cannot be listed: then its files do not count as deleted.
+fn read_folder(
+    config: &Config,
+    previous: Option<&Arc<Catalog>>,
+    refused: &mut Vec<Refused>,
+) -> Option<Folder> {
+    let dir = &config.plugins.dir;
+    let mut folder = match files::read(dir) {
+        Ok(folder) => folder,
+        Err(error) if was_never_created(dir, &error, previous) => Folder::default(),
+        Err(error) => {
+            refused.push(unlisted(dir, error));
+            return previous.is_none().then(Folder::default);
+        }
+    };
+    let by_name = std::mem::take(&mut folder.refused).into_iter();
+    refused.extend(by_name.map(|(file, why)| Refused {
+        file,
+        evidence: Evidence::Metadata,
+        fault: Fault::gateway(why),
+        no_memory: false,
+    }));
+    Some(folder)
+}
+
+/// Adds the required plugins whose files are gone, and rejects those that never had one.
+fn keep_required(
+    config: &Config,
+    earlier: &[Entry],
+    candidates: &mut Vec<Candidate>,
+    refused: &mut Vec<Refused>,
+) {
+    for name in required(config) {
+        if candidates.iter().any(|candidate| candidate.name == *name) {
+            continue;
+        }
+        let runs = |entry: &&Entry| entry.name == *name && entry.plugin.is_some();
+        let last = earlier.iter().find(runs);
+        refused.push(missing(name, &config.plugins.dir, last, candidates));
+        candidates.extend(last.map(Candidate::without_file));
+    }
 }
 
 /// Whether the folder could not be listed because it was never created. A missing folder that
@@ -409,7 +442,7 @@ fn candidates(mut folder: Folder, earlier: &[Entry]) -> Vec<Candidate> {
                 order,
                 name,
                 file: None,
-                content: Ok((bytes.into(), hash)),
+                content: Ok((Bytes::from_static(bytes), hash)),
             },
         });
     }
@@ -432,7 +465,7 @@ impl Candidate {
             order: last.order,
             name: last.name.clone(),
             file: last.file.clone(),
-            content: Ok((Cow::Borrowed(&[]), last.hash)),
+            content: Ok((Bytes::new(), last.hash)),
         }
     }
 }
@@ -470,62 +503,101 @@ fn builtin() -> Vec<(u8, PluginId, &'static [u8], Hash)> {
     named.collect()
 }
 
-/// Makes an entry of a candidate, with as little work as possible. `last` is the entry that it
-/// replaces, in the set of this generation.
-fn load_entry(
+/// Begins to compile the candidates whose code is not there, and forgets what is no longer needed.
+/// Returns the hashes of those that it has begun.
+fn begin_compiling(
     runtime: &Arc<Runtime>,
     config: &Config,
-    candidate: &Candidate,
-    (last, generation): (Option<&Entry>, u64),
-    tally: &mut Tally,
-) -> Result<Entry, LoadError> {
-    let unconfigured = PluginConfig::default();
-    let wanted = config.plugin.get(&candidate.name).unwrap_or(&unconfigured);
-    let entry = |hash, plugin| Entry {
-        order: candidate.order,
-        name: candidate.name.clone(),
-        file: candidate.file.clone(),
-        hash,
-        plugin,
-    };
-    if !wanted.enabled {
-        let hash = candidate
-            .content
-            .as_ref()
-            .map_or([0; 32], |(_, hash)| *hash);
-        return Ok(entry(hash, None));
+    candidates: &[Candidate],
+    earlier: &[Entry],
+) -> Vec<Hash> {
+    let enabled = |name| config.plugin.get(name).is_none_or(|plugin| plugin.enabled);
+    let mut wanted: BTreeMap<Hash, (&PluginId, &Bytes)> = BTreeMap::new();
+    for candidate in candidates {
+        let Ok((bytes, hash)) = &candidate.content else {
+            continue;
+        };
+        if enabled(&candidate.name) && loaded_code(earlier, hash).is_none() {
+            wanted.insert(*hash, (&candidate.name, bytes));
+        }
     }
-    let content = candidate.content.as_ref();
-    let (bytes, hash) = content.map_err(|unusable| unusable.why.clone())?;
-    let replaced = last.and_then(|last| last.plugin.as_ref());
-    let running = replaced.filter(|plugin| plugin.code.hash == *hash);
-    if let Some(plugin) = running.filter(|plugin| plugin.config == *wanted) {
-        return Ok(entry(*hash, Some(Arc::clone(plugin))));
-    }
-    let code = match running {
-        Some(plugin) => Arc::clone(&plugin.code),
-        None => compile(runtime, bytes, *hash, tally)?,
+    runtime.compiler.retain(|hash| wanted.contains_key(hash));
+    let begin = |(hash, (name, bytes)): (Hash, (&PluginId, &Bytes))| {
+        plugin::begin_compiling(runtime, name, bytes.clone(), hash).then_some(hash)
     };
-    let plugin = load_plugin(runtime, &code, &candidate.name, wanted)?;
-    let plugin = plugin.replacing(replaced.map(|plugin| &**plugin), generation);
-    runtime.compiled.forget(hash);
-    Ok(entry(*hash, Some(Arc::new(plugin))))
+    wanted.into_iter().filter_map(begin).collect()
 }
 
-fn compile(
-    runtime: &Runtime,
-    bytes: &[u8],
-    hash: Hash,
-    tally: &mut Tally,
-) -> Result<Arc<Code>, String> {
-    let hits = runtime.cache_hits();
-    let code = plugin::compile(runtime, bytes, hash)?;
-    if runtime.cache_hits() > hits {
-        tally.cached += 1;
-    } else {
-        tally.compiled += 1;
+/// The code of a component that runs, whatever its name.
+fn loaded_code(earlier: &[Entry], hash: &Hash) -> Option<Arc<Code>> {
+    let mut plugins = earlier.iter().filter_map(|entry| entry.plugin.as_ref());
+    let plugin = plugins.find(|plugin| plugin.code.hash == *hash)?;
+    Some(Arc::clone(&plugin.code))
+}
+
+impl Loading<'_> {
+    /// Adds what a candidate is now: a plugin, or the one that it was until it is compiled, or
+    /// because it is rejected.
+    fn add(&mut self, candidate: &Candidate) {
+        let last = self
+            .earlier
+            .iter()
+            .find(|entry| entry.name == candidate.name);
+        let entry = self.entry(candidate, last).and_then(|entry| match entry {
+            Some(entry) => unless_dialect_taken(entry, &self.entries)
+                .map(Some)
+                .map_err(LoadError::from),
+            None => Ok(None),
+        });
+        match entry {
+            Ok(Some(entry)) => return self.entries.push(entry),
+            Ok(None) => self.compiling.push(candidate.name.clone()),
+            Err(error) => self.refused.push(refusal(candidate, &error)),
+        }
+        let last = last.and_then(|last| unless_dialect_taken(last.clone(), &self.entries).ok());
+        self.entries.extend(last);
     }
-    Ok(code)
+
+    /// Makes an entry of a candidate, with as little work as possible. `last` is the entry that it
+    /// replaces. `None` while it is compiled.
+    fn entry(
+        &self,
+        candidate: &Candidate,
+        last: Option<&Entry>,
+    ) -> Result<Option<Entry>, LoadError> {
+        let unconfigured = PluginConfig::default();
+        let wanted = self.config.plugin.get(&candidate.name);
+        let wanted = wanted.unwrap_or(&unconfigured);
+        let entry = |hash, plugin| Entry {
+            order: candidate.order,
+            name: candidate.name.clone(),
+            file: candidate.file.clone(),
+            hash,
+            plugin,
+        };
+        if !wanted.enabled {
+            let content = candidate.content.as_ref();
+            let hash = content.map_or([0; 32], |(_, hash)| *hash);
+            return Ok(Some(entry(hash, None)));
+        }
+        let content = candidate.content.as_ref();
+        let (_, hash) = content.map_err(|unusable| unusable.why.clone())?;
+        let replaced = last.and_then(|last| last.plugin.as_ref());
+        let running = replaced.filter(|plugin| plugin.code.hash == *hash);
+        if let Some(plugin) = running.filter(|plugin| plugin.config == *wanted) {
+            return Ok(Some(entry(*hash, Some(Arc::clone(plugin)))));
+        }
+        let code = match loaded_code(self.earlier, hash) {
+            Some(code) => code,
+            None => match self.runtime.compiler.finished(hash) {
+                Some(outcome) => outcome?,
+                None => return Ok(None),
+            },
+        };
+        let plugin = load_plugin(self.runtime, &code, &candidate.name, wanted)?;
+        let plugin = plugin.replacing(replaced.map(|plugin| &**plugin), self.generation);
+        Ok(Some(entry(*hash, Some(Arc::new(plugin)))))
+    }
 }
 
 /// Loads a plugin on a thread and an async runtime of its own, because loading calls into the

@@ -1,8 +1,5 @@
 //! A component's code: compiled, linked, and bound to the hooks that it exports.
 
-use std::{collections::HashMap, sync::Arc};
-
-use parking_lot::Mutex;
 use wasmtime::component::InstancePre;
 use witgate_contract::manifest::Hook;
 
@@ -39,30 +36,5 @@ impl Code {
             .zip(exported)
             .filter_map(|(hook, exported)| exported.then_some(hook))
             .collect()
-    }
-}
-
-/// Results of compiling components that are not loaded, so that a bad file is not compiled again at
-/// each scan of the folder.
-#[derive(Default)]
-pub(super) struct CompileCache(Mutex<HashMap<Hash, Result<Arc<Code>, String>>>);
-
-impl CompileCache {
-    pub(super) fn get(&self, hash: &Hash) -> Option<Result<Arc<Code>, String>> {
-        self.0.lock().get(hash).cloned()
-    }
-
-    pub(super) fn insert(&self, hash: Hash, outcome: Result<Arc<Code>, String>) {
-        let mut outcomes = self.0.lock();
-        // Few entries are useful. After many bad builds an earlier one is compiled again.
-        if outcomes.len() >= 32 {
-            outcomes.clear();
-        }
-        outcomes.insert(hash, outcome);
-    }
-
-    /// Removes a component that is loaded: its plugin holds the code.
-    pub(super) fn forget(&self, hash: &Hash) {
-        self.0.lock().remove(hash);
     }
 }

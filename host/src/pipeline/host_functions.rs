@@ -3,30 +3,27 @@
 //! Everything that comes from a plugin is checked here: sizes, names, values. Nothing here waits.
 
 mod failure;
+mod inert;
+mod output;
 mod request;
 mod response;
 mod verdict;
 mod wasi;
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 use wasmtime::{
     ResourceLimiter,
-    component::{Linker, Resource, ResourceTable, ResourceTableError},
-};
-use wasmtime_wasi_io::{
-    async_trait,
-    poll::Pollable,
-    streams::{OutputStream, StreamError},
+    component::{Component, Linker, Resource, ResourceTable, ResourceTableError},
 };
 use witgate_contract::{limits, note};
 
+use self::output::{Output, Stream, Written};
 use crate::{
     ids::{ExchangeId, PluginId},
     pipeline::{
@@ -40,8 +37,6 @@ use crate::{
 
 /// Resources that one call lends.
 const LENT: usize = 4;
-/// How much of its standard error is kept, for the text of a panic.
-const STDERR_LIMIT: usize = 4 << 10;
 
 /// The plugin that runs in an instance: its name, settings and key-value space.
 pub(super) struct Tenant {
@@ -55,7 +50,7 @@ pub(super) struct Tenant {
 pub(super) struct Host {
     pub(super) table: ResourceTable,
     pub(super) limits: Limits,
-    pub(super) stderr: Stderr,
+    pub(super) written: Arc<Written>,
     /// The time that the current call has left.
     pub(super) time: Allowance,
     /// Answers and refusals that the plugin has made and not returned.
@@ -65,7 +60,6 @@ pub(super) struct Host {
     tenant: Arc<Tenant>,
     /// `None` while the plugin is being loaded.
     exchange: Option<ExchangeId>,
-    lines: u32,
     /// The lines that the plugin logged in the current call. `None` if they are not kept.
     pub(super) kept_log: Option<Vec<LogLine>>,
 }
@@ -87,13 +81,12 @@ impl Host {
         Self {
             table,
             limits,
-            stderr: Stderr::default(),
+            written: Arc::default(),
             time,
             drafts: 0,
             clock_zero: None,
             tenant,
             exchange,
-            lines: 0,
             kept_log: None,
         }
     }
@@ -110,6 +103,16 @@ impl Host {
         handle
     }
 
+    fn output(&self, stream: Stream) -> Output {
+        Output {
+            stream,
+            tenant: Arc::clone(&self.tenant),
+            exchange: self.exchange.clone(),
+            written: Arc::clone(&self.written),
+            line: Vec::new(),
+        }
+    }
+
     fn exchange(&self) -> &str {
         self.exchange.as_ref().map_or("none", ExchangeId::as_str)
     }
@@ -117,7 +120,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let dropped = self.lines.saturating_sub(limits::LOG_LINES);
+        let dropped = self.written.dropped();
         if dropped > 0 {
             warn!(plugin = %self.tenant.id, exchange = self.exchange(), dropped, "log lines dropped");
         }
@@ -130,10 +133,26 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::link(linker)
 }
 
-/// Whether a plugin may import this. The names are those that [`link`] links.
+/// The linker for this component: with the interfaces that it imports and that do nothing.
+pub(super) fn linker_for<'a>(
+    linker: &'a Linker<Host>,
+    component: &Component,
+) -> wasmtime::Result<Cow<'a, Linker<Host>>> {
+    let shape = component.component_type();
+    let mut imports = shape.imports(linker.engine());
+    if !imports.any(|(name, _)| inert::is_inert(name)) {
+        return Ok(Cow::Borrowed(linker));
+    }
+    let mut own = linker.clone();
+    inert::link(&mut own, component)?;
+    Ok(Cow::Owned(own))
+}
+
+/// Whether a plugin may import this. The names are those that [`link`] and [`linker_for`] link.
 pub(super) fn is_granted(import: &str) -> bool {
-    const GRANTED: [&str; 4] = ["wasi:cli/", "wasi:io/", "wasi:random/", "wasi:clocks/"];
-    import.starts_with("witgate:plugin/") || GRANTED.iter().any(|name| import.starts_with(name))
+    const WASI: [&str; 4] = ["wasi:cli/", "wasi:io/", "wasi:random/", "wasi:clocks/"];
+    let is_wasi = inert::is_inert(import) || WASI.iter().any(|name| import.starts_with(name));
+    import.starts_with("witgate:plugin/") || is_wasi && import.contains("@0.2.")
 }
 
 impl settings::Host for Host {
@@ -180,8 +199,7 @@ impl kv::Host for Host {
 
 impl log::Host for Host {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
-        self.lines = self.lines.saturating_add(1);
-        if self.lines > limits::LOG_LINES {
+        if !self.written.has_room_for_line() {
             return Ok(());
         }
         let message = note::log_line(&message);
@@ -308,96 +326,25 @@ impl ResourceLimiter for Limits {
     }
 }
 
-/// The end of what a plugin wrote to its standard error, where a Rust panic writes its text.
-#[derive(Clone, Default)]
-pub(super) struct Stderr(Arc<Mutex<Vec<u8>>>);
-
-impl Stderr {
-    /// The text of the last panic in it, in one line: where it happened and what it said.
-    pub(super) fn panic(&self) -> Option<String> {
-        let kept = self.0.lock();
-        panic_text(&String::from_utf8_lossy(&kept))
-    }
-
-    fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock();
-        kept.extend_from_slice(bytes);
-        if kept.len() > STDERR_LIMIT {
-            let over = kept.len() - STDERR_LIMIT;
-            kept.drain(..over);
-        }
-    }
-}
-
-fn panic_text(stderr: &str) -> Option<String> {
-    let (_, text) = stderr.rsplit_once("panicked at ")?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines: Vec<_> = lines
-        .take_while(|line| !line.starts_with("note: "))
-        .collect();
-    Some(
-        lines
-            .join(" ")
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(500)
-            .collect(),
-    )
-}
-
-#[async_trait]
-impl Pollable for Stderr {
-    async fn ready(&mut self) {}
-}
-
-#[async_trait]
-impl OutputStream for Stderr {
-    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        self.keep(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StreamError> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> Result<usize, StreamError> {
-        Ok(STDERR_LIMIT)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_reported_in_one_line() {
-        let text = "earlier\n\nthread '<unnamed>' (1) panicked at src/lib.rs:7:5:\nboom:\n  two lines\n\
-                    note: run with `RUST_BACKTRACE=1`\n";
-        assert_eq!(
-            panic_text(text).as_deref(),
-            Some("src/lib.rs:7:5: boom: two lines")
-        );
-        assert_eq!(panic_text("no panic here"), None);
-    }
-
-    #[test]
-    fn only_the_end_of_standard_error_is_kept() {
-        let stderr = Stderr::default();
-        stderr.keep(&vec![b'x'; 3 * STDERR_LIMIT]);
-        stderr.keep(b"panicked at a.rs:1:1:\nlast");
-        assert_eq!(stderr.panic().as_deref(), Some("a.rs:1:1: last"));
-        assert!(stderr.0.lock().len() <= STDERR_LIMIT);
-    }
-
-    #[test]
     fn only_granted_interfaces_may_be_imported() {
-        assert!(is_granted("wasi:cli/stderr@0.2.6"));
-        assert!(is_granted("witgate:plugin/kv@0.2.0"));
         for import in [
-            "wasi:filesystem/types@0.2.6",
+            "wasi:cli/stderr@0.2.6",
+            "wasi:filesystem/types@0.2.0",
             "wasi:sockets/tcp@0.2.6",
-            "wasi:http/types@0.2.6",
+            "witgate:plugin/kv@0.2.0",
+        ] {
+            assert!(is_granted(import), "{import}");
+        }
+        for import in [
+            "wasi:cli/stderr@0.3.0",
+            "wasi:keyvalue/store@0.2.0",
+            "other:package/interface",
+            "read",
         ] {
             assert!(!is_granted(import), "{import}");
         }

@@ -404,8 +404,11 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
     if let Some(Trap::Interrupt) = error.downcast_ref() {
         return PluginError::Deadline(limit);
     }
-    match host.stderr.panic() {
-        Some(text) => PluginError::Panicked(text),
+    if let Some(text) = host.written.panic() {
+        return PluginError::Panicked(text);
+    }
+    match host.written.last_line() {
+        Some(line) => PluginError::Trapped(format!("{}: {line}", one_line(&trap::text(error)))),
         None => PluginError::Trapped(one_line(&trap::text(error))),
     }
 }

@@ -1,11 +1,14 @@
-//! Loads a plugin: checks the component's version, hooks and imports, instantiates it once and
+//! Loads a plugin: compiles and links the component, checks its hooks, instantiates it once and
 //! reads its manifest. Each failure is one clear line.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use tracing::debug;
 use wasmtime::component::Component;
 use witgate_contract::{
     guard::{Guard, KvKey},
@@ -16,7 +19,8 @@ use witgate_contract::{
 use super::{
     bindings::{attempt, failure, plugin, request, response},
     code::{Code, Hash},
-    host_functions::{Tenant, is_granted},
+    host_functions::{self, Tenant},
+    inspect::{self, inspect},
     instance::{Instance, PluginError, deadline, flat},
     runtime::Runtime,
     versions::{Version, VersionNumber},
@@ -28,11 +32,6 @@ use crate::{
     message::{Conversation, Target},
     telemetry::HookMeter,
 };
-
-/// The version of the contract, as in `plugins/sdk/wit/`. A plugin built for another patch version
-/// works if all its imports exist.
-const OFFERED: (u64, u64, u64) = (0, 2, 0);
-const PACKAGE: &str = "witgate:plugin/";
 
 /// A component with a name and settings, loaded and ready.
 pub(super) struct Plugin {
@@ -156,23 +155,38 @@ impl Plugin {
     }
 }
 
-/// Compiles and links a component. The error completes the sentence "plugin X ...".
-pub(super) fn compile(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Arc<Code>, String> {
-    if let Some(outcome) = runtime.compiled.get(&hash) {
-        return outcome;
+/// Begins to compile and link a component in the background, unless that has begun or the file is
+/// none that can be loaded. Returns whether it has begun.
+pub(super) fn begin_compiling(
+    runtime: &Arc<Runtime>,
+    id: &PluginId,
+    bytes: Bytes,
+    hash: Hash,
+) -> bool {
+    if runtime.compiler.finished(&hash).is_some() {
+        return false;
     }
-    check_header(bytes)?;
-    let outcome = compile_component(runtime, bytes, hash).map(Arc::new);
-    runtime.compiled.insert(hash, outcome.clone());
-    outcome
+    if let Err(why) = inspect(&bytes) {
+        runtime.compiler.put(hash, Err(why));
+        return false;
+    }
+    let (on, id, size) = (Arc::clone(runtime), id.clone(), bytes.len());
+    runtime.compiler.begin(hash, size, move || {
+        let started = Instant::now();
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(&on, &bytes, hash)));
+        let elapsed_ms = started.elapsed().as_millis();
+        debug!(plugin = %id, elapsed_ms, "component compiled");
+        compiled.unwrap_or_else(|_| Err("could not be compiled: the compiler panicked".to_owned()))
+    })
 }
 
-fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code, String> {
+/// Compiles and links a component. The error completes the sentence "plugin X ...".
+fn compile(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Arc<Code>, String> {
     let component = Component::from_binary(&runtime.engine, bytes)
         .map_err(|error| format!("is not a valid component: {}", flat(&error)))?;
-    check_names(&runtime.engine, &component)?;
-    let pre = runtime
-        .linker
+    let linker = host_functions::linker_for(&runtime.linker, &component)
+        .map_err(|error| format!("cannot be linked: {}", flat(&error)))?;
+    let pre = linker
         .instantiate_pre(&component)
         .map_err(|error| format!("cannot be linked: {}", flat(&error)))?;
     let code = Code {
@@ -188,7 +202,7 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
     // Otherwise a hook that is exported without its functions would silently never be called.
     let exports = component.component_type();
     for (name, _) in exports.exports(&runtime.engine) {
-        let Some(name) = name.strip_prefix(PACKAGE) else {
+        let Some(name) = name.strip_prefix(inspect::PACKAGE) else {
             continue;
         };
         let (interface, _) = name.split_once('@').unwrap_or((name, ""));
@@ -206,7 +220,7 @@ fn compile_component(runtime: &Runtime, bytes: &[u8], hash: Hash) -> Result<Code
     if code.hooks().is_empty() {
         return Err("exports no hook of `witgate:plugin`, so it would never be called".to_owned());
     }
-    Ok(code)
+    Ok(Arc::new(code))
 }
 
 /// Why a component cannot be loaded.
@@ -281,111 +295,4 @@ pub(super) async fn load(
         number: VersionNumber::first(0),
         meters,
     })
-}
-
-/// Checks what kind of file this is, so that common mistakes get their own message.
-fn check_header(bytes: &[u8]) -> Result<(), String> {
-    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-    let why = match bytes {
-        [] => "is an empty file",
-        _ if bytes.starts_with(COMPONENT) => return Ok(()),
-        _ if bytes.len() < COMPONENT.len() && COMPONENT.starts_with(bytes) => "is truncated",
-        _ if bytes.starts_with(b"\0asm\x01\0\0\0") => {
-            "is a core module, not a component: build it with `--target wasm32-wasip2`"
-        }
-        _ if bytes.starts_with(b"\0asm") => "has an unknown WebAssembly version",
-        _ if bytes.starts_with(b"\x7fELF") => {
-            "is machine code (a `.cwasm` or a native library), expected a WebAssembly component"
-        }
-        _ => "is not a WebAssembly component",
-    };
-    Err(why.to_owned())
-}
-
-/// Checks a component's version and imports by the names of what it imports and exports.
-fn check_names(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
-    let shape = component.component_type();
-    let exports: Vec<_> = shape.exports(engine).map(|(name, _)| name).collect();
-    let imports: Vec<_> = shape.imports(engine).map(|(name, _)| name).collect();
-    for name in imports.iter().chain(&exports) {
-        check_version(name)?;
-    }
-    if !exports
-        .iter()
-        .any(|name| name.starts_with("witgate:plugin/manifest@"))
-    {
-        let exported = match exports.as_slice() {
-            [] => "nothing".to_owned(),
-            names => format!("`{}`", names.join("`, `")),
-        };
-        return Err(format!(
-            "exports no hook of `witgate:plugin`: it was built for another world and exports {exported}"
-        ));
-    }
-    if let Some(import) = imports.iter().find(|name| !is_granted(name)) {
-        return Err(format!(
-            "imports `{import}`, which plugins cannot use: they have no files, network or environment"
-        ));
-    }
-    Ok(())
-}
-
-fn check_version(name: &str) -> Result<(), String> {
-    let Some((_, wanted)) = name
-        .strip_prefix(PACKAGE)
-        .and_then(|name| name.split_once('@'))
-    else {
-        return Ok(());
-    };
-    let (major, minor, patch) = OFFERED;
-    let mut numbers = wanted.splitn(3, '.').map(str::parse::<u64>);
-    // A pre-release matches nothing but itself, and its patch number does not parse.
-    match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(0)), Some(Ok(wanted)), Some(Ok(_))) if (major, minor) == (0, wanted) => Ok(()),
-        _ => Err(format!(
-            "was built for `witgate:plugin` `{wanted}`, but this gateway offers `{major}.{minor}.{patch}`: \
-             rebuild it with the SDK of `{major}.{minor}`"
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_of_wrong_file_gets_its_own_message() {
-        let table: [(&[u8], &str); 7] = [
-            (b"", "empty"),
-            (b"\0asm", "truncated"),
-            (b"\0asm\x0d\0\x01", "truncated"),
-            (b"\0asm\x01\0\0\0...", "--target wasm32-wasip2"),
-            (b"\x7fELF\x02\x01", ".cwasm"),
-            (b"\0asm\x09\0\0\0", "unknown"),
-            (b"<html>", "not a WebAssembly component"),
-        ];
-        for (bytes, wanted) in table {
-            let why = check_header(bytes).unwrap_err();
-            assert!(why.contains(wanted), "{bytes:?}: {why}");
-        }
-        assert_eq!(check_header(b"\0asm\x0d\0\x01\0..."), Ok(()));
-    }
-
-    #[test]
-    fn only_versions_with_the_same_minor_number_are_accepted() {
-        for good in [
-            "witgate:plugin/manifest@0.2.0",
-            "witgate:plugin/kv@0.2.9",
-            "wasi:io/poll@0.2.6",
-        ] {
-            assert_eq!(check_version(good), Ok(()));
-        }
-        for bad in ["0.1.0", "1.0.0", "0.2.0-rc.1", "0.2", "x"] {
-            let why = check_version(&format!("witgate:plugin/manifest@{bad}")).unwrap_err();
-            assert!(
-                why.contains(&format!("was built for `witgate:plugin` `{bad}`")),
-                "{why}"
-            );
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! What plugins run on: the engine, the linker, the deadline clock and the instance slots of the
 //! process.
 
-use std::{path::Path, sync::Arc};
+use std::{num::NonZero, path::Path, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{error, warn};
@@ -12,8 +12,9 @@ use wasmtime::{
 use witgate_contract::limits;
 
 use super::{
-    code::CompileCache,
+    code::{Code, Hash},
     host_functions::{self, Host},
+    jobs::{Jobs, Notify},
     ticker::Ticker,
     trace::Trace,
     tracer::{Tracer, Traces},
@@ -46,6 +47,9 @@ const KEEP_RESIDENT: usize = 64 << 10;
 /// in again costs more than a whole call of a plugin that declines.
 const KEEP_TABLE: usize = 4 << 10;
 
+/// At least as many components are compiled at once.
+const MIN_COMPILERS: usize = 4;
+
 /// What a memory on demand can grow by without being copied.
 const GROWTH: u64 = 1 << 20;
 
@@ -56,11 +60,19 @@ pub(crate) struct Runtime {
     pub(super) ticker: Ticker,
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) compiled: CompileCache,
     traces: Traces,
+    /// Components that are being compiled, and those that are not loaded.
+    pub(super) compiler: Jobs<Hash, Result<Arc<Code>, String>>,
     slots: Arc<Semaphore>,
     instances: usize,
     cache: Option<Cache>,
+}
+
+/// How many components are compiled at once. The compiler uses all cores for one, but not in all
+/// of its stages; and a small component need not wait for two large ones.
+fn compilers() -> usize {
+    let cores = std::thread::available_parallelism();
+    cores.map_or(MIN_COMPILERS, NonZero::get).max(MIN_COMPILERS)
 }
 
 /// Permission for plugin instances, released when dropped.
@@ -87,8 +99,8 @@ impl Runtime {
             ticker,
             store,
             metrics,
-            compiled: CompileCache::default(),
             traces: Traces::default(),
+            compiler: Jobs::new(compilers()),
             slots: Arc::new(Semaphore::new(instances as usize)),
             instances: instances as usize,
             cache,
@@ -119,6 +131,11 @@ impl Runtime {
     /// The trace of an exchange, as far as it has got, if it is one of the latest.
     pub(crate) fn find_trace(&self, id: &str) -> Option<Trace> {
         self.traces.find(id)
+    }
+
+    /// Calls this function from now on when a component has been compiled.
+    pub(crate) fn on_compiled(&self, notify: Notify) {
+        self.compiler.notify(notify);
     }
 
     /// Takes `count` slots at once, or none.

@@ -13,7 +13,9 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use witgate_document::{Document, Operation};
 
-use super::{Catalog, Decision, EventOutcome, Evidence, Loaded, ResponseHead, Run, Runtime};
+use super::{
+    Catalog, Compile, Decision, EventOutcome, Evidence, Loaded, ResponseHead, Run, Runtime,
+};
 use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
     fault::{Blame, Kind},
@@ -82,7 +84,12 @@ impl Fixture {
     }
 
     pub(crate) fn load(&mut self) -> Loaded {
-        let loaded = Catalog::load(&self.runtime, &self.config, self.catalog.as_ref());
+        let loaded = Catalog::load(
+            &self.runtime,
+            &self.config,
+            self.catalog.as_ref(),
+            Compile::Wait,
+        );
         if let Some(catalog) = &loaded.catalog {
             self.catalog = Some(Arc::clone(catalog));
         }
@@ -475,7 +482,6 @@ fn each_bad_file_is_rejected_in_one_line_and_the_others_are_loaded() {
     let mut fixture = Fixture::new()
         .drop_in("wrong_world.wasm", "a-world.wasm")
         .drop_in("wrong_version.wasm", "b-version.wasm")
-        .drop_in("ungranted.wasm", "c-ungranted.wasm")
         .write("d-core.wasm", b"\0asm\x01\0\0\0")
         .write(
             "e-half.wasm",
@@ -501,7 +507,6 @@ fn each_bad_file_is_rejected_in_one_line_and_the_others_are_loaded() {
             "b-version.wasm",
             "was built for `witgate:plugin` `0.1.0`, but this gateway offers `0.2.0`: rebuild it",
         ),
-        ("c-ungranted.wasm", "imports `wasi:sockets/"),
         ("d-core.wasm", "--target wasm32-wasip2"),
         ("e-half.wasm", "is not a valid component"),
         ("F.wasm", "`F` is not a valid plugin name"),

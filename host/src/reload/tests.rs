@@ -24,7 +24,7 @@ impl Given {
         let metrics = Arc::new(Metrics::new());
         let runtime = Runtime::new(&config.plugins, Arc::default(), metrics.clone()).unwrap();
         let seen = look(&file, &config);
-        let catalog = Catalog::load(&runtime, &config, None).catalog.unwrap();
+        let catalog = load(&runtime, &config).catalog.unwrap();
         let published = Arc::new(Mutex::new(Vec::new()));
         let publish = {
             let published = published.clone();
@@ -73,7 +73,7 @@ impl Given {
 
     fn apply(&mut self) {
         let _entered = self._threads.enter();
-        self.reloader.apply(self.reloader.look(), false);
+        self.reloader.apply(self.reloader.look(), Woken::default());
     }
 
     fn limits(&self) -> Vec<usize> {
@@ -173,6 +173,7 @@ fn a_section_for_an_absent_plugin_and_an_unknown_dialect_are_warnings() {
     let found = warnings(
         &given.reloader.running.config,
         &given.reloader.running.catalog,
+        &[],
     );
     assert_eq!(
         found,

@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,6 +49,17 @@ enum Hint {
     Changed,
     /// A signal asks for a reload.
     Asked,
+    /// A component has been compiled.
+    Compiled,
+}
+
+/// Why [`Watch::wait`] has returned, besides that files may have changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Woken {
+    /// A signal asks for a reload, even if no file looks changed.
+    pub(super) asked: bool,
+    /// A component has been compiled.
+    pub(super) compiled: bool,
 }
 
 /// The hints to look at the files.
@@ -64,10 +78,19 @@ impl Default for Hints {
 impl Hints {
     /// A function that asks for a reload.
     pub(crate) fn asker(&self) -> impl Fn() + Send + use<> {
+        self.sends(Hint::Asked)
+    }
+
+    /// A function that reports a compiled component.
+    pub(super) fn on_compiled(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::new(self.sends(Hint::Compiled))
+    }
+
+    fn sends(&self, hint: Hint) -> impl Fn() + Send + Sync + use<> {
         let sender = self.sender.clone();
         move || {
             // The receiver is gone while the process ends.
-            let _ = sender.send(Hint::Asked);
+            let _ = sender.send(hint);
         }
     }
 }
@@ -75,8 +98,8 @@ impl Hints {
 pub(super) struct Watch {
     place: Place,
     hints: Hints,
-    /// Whether a reload was asked for since the last call of [`Watch::wait`].
-    asked: bool,
+    /// The hints since the last call of [`Watch::wait`].
+    woken: Woken,
     watcher: Option<RecommendedWatcher>,
     /// The watched folders, with their inodes when the watch was set.
     watched: BTreeSet<(PathBuf, Option<u64>)>,
@@ -87,7 +110,7 @@ impl Watch {
         let mut watch = Self {
             place,
             hints,
-            asked: false,
+            woken: Woken::default(),
             watcher: None,
             watched: BTreeSet::new(),
         };
@@ -105,14 +128,14 @@ impl Watch {
         self.arm();
     }
 
-    /// Waits for a hint, or until it is time to poll. Returns whether a reload was asked for.
-    pub(super) fn wait(&mut self) -> bool {
+    /// Waits for a hint, or until it is time to poll.
+    pub(super) fn wait(&mut self) -> Woken {
         let every = self.place.poll.unwrap_or(LOOK);
-        if !self.asked {
+        if self.woken == Woken::default() {
             self.hint_within(every);
         }
         self.arm();
-        std::mem::take(&mut self.asked)
+        std::mem::take(&mut self.woken)
     }
 
     /// Waits until `look` returns the same twice without an event in between, for a limited time.
@@ -137,8 +160,10 @@ impl Watch {
             Ok(first) => {
                 // One changed file causes several events, which count as one hint.
                 let others = self.hints.receiver.try_iter();
-                let all = std::iter::once(first).chain(others);
-                self.asked |= all.filter(|hint| *hint == Hint::Asked).count() > 0;
+                for hint in std::iter::once(first).chain(others) {
+                    self.woken.asked |= hint == Hint::Asked;
+                    self.woken.compiled |= hint == Hint::Compiled;
+                }
                 true
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,

@@ -1,5 +1,5 @@
 //! The part of WASI that plugins are granted: nothing to read, two streams to write, clocks and
-//! random numbers. Files and sockets do not exist.
+//! random numbers. `inert` has the file system, which is empty. Sockets do not exist.
 //!
 //! wasmtime-wasi is not used, because files and sockets are most of what it compiles.
 
@@ -13,10 +13,10 @@ use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi_io::{
     async_trait,
     poll::{DynPollable, Pollable, subscribe},
-    streams::{DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError},
+    streams::{DynInputStream, DynOutputStream, InputStream, StreamError},
 };
 
-use super::Host;
+use super::{Host, output::Stream};
 use crate::pipeline::ticker::CallTime;
 
 use self::bindings::wasi::{
@@ -108,14 +108,14 @@ impl stdin::Host for Host {
 
 impl stdout::Host for Host {
     fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Sink);
+        let stream: DynOutputStream = Box::new(self.output(Stream::Stdout));
         Ok(self.table.push(stream)?)
     }
 }
 
 impl stderr::Host for Host {
     fn get_stderr(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(self.stderr.clone());
+        let stream: DynOutputStream = Box::new(self.output(Stream::Stderr));
         Ok(self.table.push(stream)?)
     }
 }
@@ -266,29 +266,6 @@ impl InputStream for Empty {
     }
 }
 
-/// An output that nothing reads.
-struct Sink;
-
-#[async_trait]
-impl Pollable for Sink {
-    async fn ready(&mut self) {}
-}
-
-#[async_trait]
-impl OutputStream for Sink {
-    fn write(&mut self, _bytes: Bytes) -> Result<(), StreamError> {
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StreamError> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> Result<usize, StreamError> {
-        Ok(64 << 10)
-    }
-}
-
 /// A point in time that a plugin can wait for, within the time that its call has.
 enum Timer {
     /// Ready after other tasks have run once, since a plugin may poll this in a loop.
@@ -336,6 +313,8 @@ impl Pollable for Timer {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, pin::pin, task::Poll};
+
     use futures_util::FutureExt as _;
     use wasmtime_wasi_io::bindings::wasi::io::poll::HostPollable as _;
 
@@ -344,6 +323,7 @@ mod tests {
         ids::PluginId,
         pipeline::{
             host_functions::Tenant,
+            tests::run,
             ticker::{Allowance, Ticks},
         },
         store::Store,
@@ -382,19 +362,27 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_comes_after_the_deadline_ends_the_call_at_the_deadline() {
-        for far in [3_600_000_000_000, u64::MAX] {
-            let mut host = host();
-            let later = host.subscribe_duration(far).unwrap();
-            assert!(host.table.block(later).now_or_never().is_none());
-            assert!(!host.time.time().is_over(), "there is time left");
+    #[test]
+    fn what_comes_after_the_deadline_ends_the_call_at_the_deadline() {
+        run(async {
+            for far in [3_600_000_000_000, u64::MAX] {
+                let mut host = host();
+                let later = host.subscribe_duration(far).unwrap();
+                assert!(host.table.block(later).now_or_never().is_none());
+                assert!(!host.time.time().is_over(), "there is time left");
 
-            let later = host.subscribe_duration(far).unwrap();
-            host.time.begin(Duration::ZERO);
-            assert!(host.table.block(later).now_or_never().is_none());
-            assert!(host.time.time().is_over());
-        }
+                let later = host.subscribe_duration(far).unwrap();
+                host.time.begin(Duration::ZERO);
+                let time = host.time.time();
+                let mut waiting = pin!(host.table.block(later));
+                poll_fn(|context| match waiting.as_mut().poll(context) {
+                    Poll::Pending if time.is_over() => Poll::Ready(()),
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(_) => panic!("it is not later yet"),
+                })
+                .await;
+            }
+        });
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Imports the network, which no plugin has: the gateway has to reject it and name the import,
-//! `wasi:sockets`. No settings.
+//! Opens a connection in each request, although no plugin has a network: the gateway has to fail
+//! it and say so. No settings.
 
 use std::net::TcpStream;
 
