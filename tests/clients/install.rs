@@ -27,7 +27,14 @@ pub(crate) fn skipped() -> bool {
 #[track_caller]
 pub(crate) fn python(requirements: &str) -> PathBuf {
     let file = sources().join(requirements);
-    let home = installed_for(&file, |home| {
+    let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+    python_at(&file, &name).join("bin/python")
+}
+
+/// The folder of a virtual environment for a requirements file anywhere.
+#[track_caller]
+pub(crate) fn python_at(file: &Path, name: &str) -> PathBuf {
+    installed_for(file, name, |home| {
         run(Command::new("python3").args(["-m", "venv"]).arg(home));
         let mut pip = Command::new(home.join("bin/python"));
         pip.args([
@@ -38,32 +45,34 @@ pub(crate) fn python(requirements: &str) -> PathBuf {
             "--disable-pip-version-check",
             "--requirement",
         ]);
-        run(pip.arg(&file));
-    });
-    home.join("bin/python")
+        run(pip.arg(file));
+    })
 }
 
 /// The folder that contains `node_modules`.
 #[track_caller]
 pub(crate) fn node() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let install = || {
-        let file = sources().join("package.json");
-        installed_for(&file, |home| {
-            fs::create_dir_all(home).unwrap();
-            fs::copy(&file, home.join("package.json")).unwrap();
-            let mut npm = Command::new("npm");
-            npm.args([
-                "install",
-                "--no-package-lock",
-                "--no-audit",
-                "--no-fund",
-                "--loglevel=error",
-            ]);
-            run(npm.current_dir(home));
-        })
-    };
+    let install = || node_at(&sources().join("package.json"), "package");
     FOLDER.get_or_init(install).clone()
+}
+
+/// The folder that contains the `node_modules` of a `package.json` anywhere.
+#[track_caller]
+pub(crate) fn node_at(file: &Path, name: &str) -> PathBuf {
+    installed_for(file, name, |home| {
+        fs::create_dir_all(home).unwrap();
+        fs::copy(file, home.join("package.json")).unwrap();
+        let mut npm = Command::new("npm");
+        npm.args([
+            "install",
+            "--no-package-lock",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ]);
+        run(npm.current_dir(home));
+    })
 }
 
 /// The CLI's own binary: the package is a wrapper around one per platform.
@@ -89,8 +98,7 @@ pub(crate) fn sources() -> PathBuf {
 
 /// A folder that is installed once for the content of this file, and again when the content
 /// changes.
-fn installed_for(file: &Path, install: impl FnOnce(&Path)) -> PathBuf {
-    let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+fn installed_for(file: &Path, name: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clients-{name}"));
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     // A failed installation was reported, and the next one may try again.

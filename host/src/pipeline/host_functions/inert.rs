@@ -3,7 +3,8 @@
 //!
 //! There is no folder, so there is nothing to open a file in, and the functions that need one can
 //! never be called. A function that would open a connection traps. All of them are made from the
-//! component's own imports, whatever version of the interface that is, and none leads to the system.
+//! component's own imports, whatever version of the interface that is, and none leads to the
+//! system.
 
 use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType, Val, types};
 
