@@ -167,6 +167,8 @@ enum WaitsFor {
     Files,
     /// The plugin folder, which could not be listed.
     Folder(PathBuf),
+    /// A plugin that it requires and that is being compiled.
+    Compiler,
 }
 
 impl Reloader {
@@ -228,7 +230,7 @@ impl Reloader {
         let pending = self.pending.as_ref().map(|pending| &pending.waits_for);
         let config = match pending {
             None | Some(WaitsFor::OwnChange) => false,
-            Some(WaitsFor::Files) => true,
+            Some(WaitsFor::Files | WaitsFor::Compiler) => true,
             Some(WaitsFor::Folder(folder)) => Evidence::Unlisted.is_outdated(folder),
         };
         config || self.has_outdated_rejection()
@@ -361,12 +363,18 @@ impl Reloader {
         let catalog = loaded
             .catalog
             .unwrap_or_else(|| self.running.catalog.clone());
-        self.publish(candidate, catalog).map_err(|fault| Pending {
-            reason: match self.compiling.iter().find(|name| candidate.requires(name)) {
-                Some(name) => format!("plugin `{name}` is required and still being compiled"),
-                None => fault.chain(),
-            },
-            waits_for: WaitsFor::OwnChange,
+        self.publish(candidate, catalog).map_err(|fault| {
+            let awaited = self.compiling.iter().find(|name| candidate.requires(name));
+            match awaited {
+                Some(name) => Pending {
+                    reason: format!("plugin `{name}` is required and still being compiled"),
+                    waits_for: WaitsFor::Compiler,
+                },
+                None => Pending {
+                    reason: fault.chain(),
+                    waits_for: WaitsFor::OwnChange,
+                },
+            }
         })?;
 
         info!(file = %self.running.file.display(), "configuration loaded");

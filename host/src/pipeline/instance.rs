@@ -407,10 +407,12 @@ fn plugin_error(host: &Host, error: &wasmtime::Error, limit: Duration) -> Plugin
     if let Some(text) = host.written.panic() {
         return PluginError::Panicked(text);
     }
-    match host.written.last_line() {
-        Some(line) => PluginError::Trapped(format!("{}: {line}", one_line(&trap::text(error)))),
-        None => PluginError::Trapped(one_line(&trap::text(error))),
-    }
+    // The text itself may be a prompt's, and this goes to the log at every level.
+    let hint = match error.is::<Trap>() && host.written.has_stderr() {
+        true => "; the log has its standard error at level `debug`",
+        false => "",
+    };
+    PluginError::Trapped(format!("{}{hint}", one_line(&trap::text(error))))
 }
 
 /// Whether the system refused memory, for which the engine has no error type of its own.

@@ -135,6 +135,17 @@ fn a_configuration_that_misses_a_file_is_loaded_when_the_file_exists() {
 }
 
 #[test]
+fn a_configuration_that_waits_for_the_compiler_is_tried_whenever_something_happens() {
+    let mut given = Given::config("");
+    let (reason, waits_for) = ("a plugin is being compiled".to_owned(), WaitsFor::Compiler);
+    given.reloader.pending = Some(Pending { reason, waits_for });
+    // The plugin may have been loaded since, so that no other hint comes.
+    assert!(given.reloader.is_worth_another_try());
+    given.apply();
+    assert!(given.reloader.pending.is_none());
+}
+
+#[test]
 fn a_changed_key_file_is_a_changed_configuration() {
     let mut given = Given::config("");
     fs::write(given.folder.path().join("gateway.key"), "sk-1").unwrap();
