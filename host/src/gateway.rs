@@ -429,3 +429,39 @@ fn allow(origin: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Config, PluginConfig},
+        pipeline::tests::Fixture,
+    };
+
+    #[tokio::test]
+    async fn without_a_required_plugin_no_request_is_served_but_those_of_operators() {
+        let mut config = Config::without_file();
+        let required = PluginConfig {
+            required: true,
+            ..PluginConfig::default()
+        };
+        config.plugin.insert("redact".parse().unwrap(), required);
+        let catalog = Fixture::new().load().catalog.unwrap();
+        let snapshot = Snapshot::new(Arc::new(config), catalog, None).unwrap();
+        let request = Request::new(Body::empty());
+        let (parts, body) = request.into_parts();
+        for route in [
+            Route::Exchange(RequestKind::Messages),
+            Route::Exchange(RequestKind::CountTokens),
+            Route::Passthrough,
+        ] {
+            let fault = may_serve(&snapshot, &route, &parts, &body).unwrap_err();
+            assert_eq!(fault.kind, Kind::Unavailable, "{route:?}");
+            let text = fault.to_string();
+            assert!(text.starts_with("plugin `redact` is required"), "{text}");
+        }
+        for route in [Route::Health, Route::Metrics, Route::Plugins, Route::Models] {
+            assert!(may_serve(&snapshot, &route, &parts, &body).is_ok());
+        }
+    }
+}
