@@ -320,62 +320,16 @@ impl Reloader {
         // that no later change is missed.
         let mut seen = look(&self.running.file, candidate);
         seen.config.extend(self.running.seen.config.clone());
-        let same_folder = candidate.plugins.dir == self.running.config.plugins.dir;
-
         let loaded = self.load(candidate);
-        let reason = |refused: &Refused| {
-            let (file, reason) = (refused.place(), refused.fault.chain());
-            format!("{file}: {reason}")
-        };
-        // Its settings may be for plugins in a folder that cannot be read now.
-        let unlisted = |refused: &&Refused| refused.evidence == Evidence::Unlisted;
-        if let Some(refused) = loaded.refused.iter().find(unlisted) {
-            return Err(Pending {
-                reason: reason(refused),
-                waits_for: WaitsFor::Folder(refused.file.clone()),
-            });
-        }
-        let absent = |refused: &&Refused| {
-            refused.evidence == Evidence::Missing && !self.has_loaded(&refused.place())
-        };
-        if let Some(refused) = loaded.refused.iter().find(absent) {
-            return Err(Pending {
-                reason: reason(refused),
-                waits_for: WaitsFor::OwnChange,
-            });
-        }
-        let unchanged =
-            |file: &PathBuf| before.plugins.stamp_of(file) == seen.plugins.stamp_of(file);
-        // An unchanged file that was valid before is rejected because of its new settings.
-        let by_settings = |refused: &&Refused| {
-            refused.evidence != Evidence::Missing
-                && same_folder
-                && unchanged(&refused.file)
-                && !self.rejected.contains_key(&refused.file)
-        };
-        if let Some(refused) = loaded.refused.iter().find(by_settings) {
-            return Err(Pending {
-                reason: reason(refused),
-                waits_for: WaitsFor::OwnChange,
-            });
+        if let Some(pending) = self.objection(candidate, &loaded, before, &seen) {
+            return Err(pending);
         }
         self.report(&loaded.refused);
         let catalog = loaded
             .catalog
             .unwrap_or_else(|| self.running.catalog.clone());
-        self.publish(candidate, catalog).map_err(|fault| {
-            let awaited = self.compiling.iter().find(|name| candidate.requires(name));
-            match awaited {
-                Some(name) => Pending {
-                    reason: format!("plugin `{name}` is required and still being compiled"),
-                    waits_for: WaitsFor::Compiler,
-                },
-                None => Pending {
-                    reason: fault.chain(),
-                    waits_for: WaitsFor::OwnChange,
-                },
-            }
-        })?;
+        self.publish(candidate, catalog)
+            .map_err(|fault| self.unpublished(candidate, &fault))?;
 
         info!(file = %self.running.file.display(), "configuration loaded");
         self.running.metrics.reload("config", true);
@@ -392,6 +346,55 @@ impl Reloader {
         self.running.config = candidate.clone();
         self.pending = None;
         Ok(())
+    }
+
+    /// Why a configuration cannot be applied to the plugins that were loaded with it.
+    fn objection(
+        &self,
+        candidate: &Config,
+        loaded: &Loaded,
+        before: &Scan,
+        seen: &Scan,
+    ) -> Option<Pending> {
+        let same_folder = candidate.plugins.dir == self.running.config.plugins.dir;
+        let is_unchanged =
+            |file: &PathBuf| before.plugins.stamp_of(file) == seen.plugins.stamp_of(file);
+        let waits_for = |refused: &Refused| match refused.evidence {
+            // Its settings may be for plugins in a folder that cannot be read now.
+            Evidence::Unlisted => Some(WaitsFor::Folder(refused.file.clone())),
+            // A required plugin. One that runs is kept without its file.
+            Evidence::Missing => {
+                (!self.has_loaded(&refused.place())).then_some(WaitsFor::OwnChange)
+            }
+            // An unchanged file that was valid before is rejected because of its new settings.
+            Evidence::Content(_) | Evidence::Metadata | Evidence::Unreadable => {
+                let was_valid = !self.rejected.contains_key(&refused.file);
+                let by_settings = same_folder && is_unchanged(&refused.file) && was_valid;
+                by_settings.then_some(WaitsFor::OwnChange)
+            }
+        };
+        let mut objections = loaded.refused.iter().filter_map(|refused| {
+            let (file, reason) = (refused.place(), refused.fault.chain());
+            let reason = format!("{file}: {reason}");
+            let waits_for = waits_for(refused)?;
+            Some(Pending { reason, waits_for })
+        });
+        objections.next()
+    }
+
+    /// Why a configuration was not published.
+    fn unpublished(&self, candidate: &Config, fault: &Fault) -> Pending {
+        let mut compiling = self.compiling.iter();
+        match compiling.find(|name| candidate.requires(name)) {
+            Some(name) => Pending {
+                reason: format!("plugin `{name}` is required and still being compiled"),
+                waits_for: WaitsFor::Compiler,
+            },
+            None => Pending {
+                reason: fault.chain(),
+                waits_for: WaitsFor::OwnChange,
+            },
+        }
     }
 
     /// Publishes a set that has all required plugins.

@@ -91,12 +91,11 @@ impl Catalog {
         if compile == Compile::Wait {
             runtime.compiler.wait(&begun);
         }
-        let generation = previous.map_or(1, |previous| previous.generation + 1);
         let mut loading = Loading {
             runtime,
             config,
             earlier,
-            generation,
+            generation: previous.map_or(1, |previous| previous.generation + 1),
             entries: Vec::new(),
             refused,
             compiling: Vec::new(),
@@ -104,33 +103,13 @@ impl Catalog {
         for candidate in &candidates {
             loading.add(candidate);
         }
-        let Loading {
-            mut entries,
-            refused,
-            compiling,
-            ..
-        } = loading;
-        entries.sort_by(|a, b| a.place().cmp(&b.place()));
-        let is_same = previous.is_some_and(|previous| same(&previous.entries, &entries));
-        let catalog = (!is_same).then(|| {
-            let versions = previous.map(|previous| Arc::clone(&previous.versions));
-            Arc::new(Catalog::new(
-                generation,
-                entries,
-                versions.unwrap_or_default(),
-            ))
-        });
         if compile == Compile::Wait {
             let cached = runtime.cache_hits() - hits;
             let compiled = begun.len().saturating_sub(cached);
-            let elapsed_ms = started.elapsed().as_millis();
+            let (generation, elapsed_ms) = (loading.generation, started.elapsed().as_millis());
             info!(generation, compiled, cached, elapsed_ms, "plugins compiled");
         }
-        Loaded {
-            catalog,
-            refused,
-            compiling,
-        }
+        loading.loaded(previous)
     }
 
     fn new(generation: u64, entries: Vec<Entry>, versions: KeptVersions) -> Self {
@@ -556,6 +535,22 @@ impl Loading<'_> {
         }
         let last = last.and_then(|last| unless_dialect_taken(last.clone(), &self.entries).ok());
         self.entries.extend(last);
+    }
+
+    /// The result: a set, unless it equals the previous one.
+    fn loaded(mut self, previous: Option<&Arc<Catalog>>) -> Loaded {
+        self.entries.sort_by(|a, b| a.place().cmp(&b.place()));
+        let is_same = same(self.earlier, &self.entries) && previous.is_some();
+        let catalog = (!is_same).then(|| {
+            let versions = previous.map(|previous| Arc::clone(&previous.versions));
+            let versions = versions.unwrap_or_default();
+            Arc::new(Catalog::new(self.generation, self.entries, versions))
+        });
+        Loaded {
+            catalog,
+            refused: self.refused,
+            compiling: self.compiling,
+        }
     }
 
     /// Makes an entry of a candidate, with as little work as possible. `last` is the entry that it
