@@ -72,6 +72,7 @@ use crate::{
 
 pub(crate) use self::{
     kept::VersionInfo,
+    response_chain::LastEvent,
     response_hooks::ResponseRun,
     runtime::Runtime,
     trace::{HeaderChange, ShownEvent, Step, Trace, TraceEnd, TracedCall, TracedEvents},
@@ -224,6 +225,8 @@ impl Catalog {
             size: 0,
             lasting_edits: 0,
             lasting_notes: 0,
+            watchers: Vec::new(),
+            lasting_watchers: 0,
             messages_request: None,
             loan: None,
         }
@@ -250,6 +253,10 @@ pub(crate) struct Run {
     lasting_edits: usize,
     /// How many of its notes do.
     lasting_notes: usize,
+    /// The indexes of the plugins that have asked for the response to the current attempt.
+    watchers: Vec<usize>,
+    /// How many of them have asked for it in the request hook, for all attempts.
+    lasting_watchers: usize,
     /// The request before the dialect and the wire plugins, if there are any. Failure hooks of the
     /// others get this one, since they see the shapes of the Messages API only.
     messages_request: Option<Request>,
@@ -303,6 +310,7 @@ impl Run {
             let decided = self.decide(at, request, None).await;
             self.lasting_edits = self.calls.receipt.edits.len();
             self.lasting_notes = self.calls.receipt.notes.len();
+            self.lasting_watchers = self.watchers.len();
             match decided {
                 Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
@@ -320,6 +328,7 @@ impl Run {
     /// free, the exchange fails with a 529 before the first byte, never later. Instances that no
     /// later hook can need are dropped.
     pub(crate) fn reserve(&mut self, request: &Request, targets: &[Target]) -> Result<(), Fault> {
+        let watchers = &self.watchers;
         let HookCalls {
             catalog,
             runtime,
@@ -342,6 +351,8 @@ impl Run {
                             remembers: &|key| {
                                 plugin.remembers(key, Some(target), &request.conversation)
                             },
+                            // Others can ask in the attempt hook only, which has a slot by then.
+                            watching: watchers.contains(&at),
                         };
                         speaks(plugin, &target.dialect)
                             && match plugin.is_wire() {
@@ -379,6 +390,7 @@ impl Run {
         // The edits of an earlier attempt are not sent.
         self.calls.receipt.edits.truncate(self.lasting_edits);
         self.calls.receipt.notes.truncate(self.lasting_notes);
+        self.watchers.truncate(self.lasting_watchers);
         let catalog = Arc::clone(&self.calls.catalog);
         let (inner, wire) = catalog.split_at_wire(Hook::Attempt);
         let original = Arc::clone(&request.headers);
@@ -478,6 +490,7 @@ impl Run {
             headers: Some(&request.headers),
             target: Some(target.facts()),
             remembers: &|_| false,
+            watching: false,
         };
         let plugin = &self.calls.catalog.plugins[at];
         let body = &request.body;
@@ -548,6 +561,7 @@ impl Run {
             headers: Some(&request.headers),
             target: target.map(Target::facts),
             remembers: &|key| plugin.remembers(key, target, &request.conversation),
+            watching: false,
         };
         let may_hold =
             target.is_none_or(|target| speaks(plugin, &target.dialect)) && guard.may_hold(facts);
@@ -596,18 +610,19 @@ impl Run {
             })
         });
         let (outcome, view) = called.await?;
-        self.settle(&plugin, hook, request, outcome, view)
+        self.settle(at, hook, request, outcome, view)
     }
 
     /// Returns the lent parts to the request, with the edits if the call succeeded.
     fn settle(
         &mut self,
-        plugin: &Plugin,
+        at: usize,
         hook: Hook,
         request: &mut Request,
         outcome: Result<Returned, PluginError>,
         view: Option<RequestView>,
     ) -> Result<Decision, PluginError> {
+        let plugin = &Arc::clone(&self.calls.catalog.plugins[at]);
         let decided = outcome
             .and_then(|verdict| verdict::read(verdict, plugin.id()).map_err(PluginError::Unusable));
         let view = view.ok_or(PluginError::Lost)?;
@@ -624,6 +639,9 @@ impl Run {
             };
             trace.edited(plugin.id(), hook, edited);
             trace.verdict(plugin.id(), hook, decision.words());
+        }
+        if journal.watches && !self.watchers.contains(&at) {
+            self.watchers.push(at);
         }
         self.note(plugin, hook, journal);
         match decided {

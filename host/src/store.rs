@@ -64,6 +64,17 @@ impl Space {
         self.0.lock().set(key, value, ttl, now)
     }
 
+    /// Sets a value if the key has none, in one step, and returns the one that it has then.
+    pub(crate) fn set_if_absent(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Vec<u8>, KvError> {
+        self.0.lock().set_if_absent(key, value, ttl, now)
+    }
+
     pub(crate) fn delete(&self, key: &str) -> Result<(), KvError> {
         self.0.lock().delete(key)
     }

@@ -195,6 +195,22 @@ fn settings() -> Value {
         json!({"remove_all": "$.absent"}),
         json!({"remove_all": "$["}),
         json!({"remove_all": "$..content"}),
+        json!({"find_matches": ["$.model", "[a-z]+"]}),
+        json!({"find_matches": ["$.model", "\\d"]}),
+        json!({"find_matches": ["$[", "a"]}),
+        json!({"find_matches": ["$.model", ["a", limits::QUERY]]}),
+        json!({"replace_matches": ["$.model", "(c)(l)", "$2$1"]}),
+        json!({"replace_matches": ["$.model", "(c)(l)", "$3"]}),
+        json!({"replace_matches": ["$.model", "l", "$"]}),
+        json!({"replace_matches": ["$.absent", "l", ""]}),
+        json!({"replace_part": ["/model", 0, 2, "cl"]}),
+        json!({"replace_part": ["/model", 0, 99, "x"]}),
+        json!({"replace_part": ["/max_tokens", 0, 0, "x"]}),
+        json!({"replace_part": ["model", 0, 0, "x"]}),
+        json!({"add": ["/texts", format!("\"{}\"", "1 ".repeat(60_000))]}),
+        json!({"find_matches": ["$.texts", "([0-9])"]}),
+        json!({"replace_matches": ["$.texts", "[0-9]", "\u{e9}\n"]}),
+        json!({"read": "$.*"}),
         json!({"rewrite": "{"}),
         json!({"rewrite": r#"{"model":"m"}"#}),
         json!({"read": "$.*"}),
@@ -203,6 +219,7 @@ fn settings() -> Value {
     attempt.extend(vec![json!({"log": "logged"}); 70]);
 
     let mut failure: Vec<Value> = vec![json!("failure_head"), json!("head")];
+    failure.push(json!({"find_matches": ["$.messages[*].content", "h"]}));
     failure.extend(["x-upstream", "cookie", "x a", "X-UPSTREAM"].map(show));
     failure.extend([0, 200, 399, 400, 599, 600, 422].map(|status| json!({ "set_status": status })));
     let longest = "a".repeat(limits::ERROR_TYPE);
@@ -312,6 +329,11 @@ fn kv() -> Vec<Value> {
         json!({"kv_increment": ["n", -1]}),
         json!({"kv_get": "n"}),
         json!({"kv_delete": "n"}),
+        json!({"kv_get": "n"}),
+        json!({"kv_set_if_absent": ["n", "first"]}),
+        json!({"kv_set_if_absent": ["n", "second"]}),
+        json!({"kv_set_if_absent": [key(limits::KV_KEY + 1), "v"]}),
+        json!({"kv_set_if_absent": ["large", value(limits::KV_VALUE + 1)]}),
         json!({"kv_get": "n"}),
     ];
     // More than the space holds: what was not used for the longest time is dropped.
@@ -490,7 +512,8 @@ fn in_the_test_kit(settings: &Value) -> Outcome {
     let names = ["message_start", "message_delta", "message_stop"];
     let events = names.map(|name| Event::new(name, json!({ "type": name })));
     let events = streamed.stream(events).unwrap();
-    let results: Value = events.last().unwrap().parse().unwrap();
+    let results = events.iter().find(|event| event.name == "results");
+    let results: Value = results.unwrap().parse().unwrap();
     let operations = both(settings);
     outcome.add("response", &operations, &results["results"]);
     outcome.tell("first event", format!("event: {}", events[0].name));

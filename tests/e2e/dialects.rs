@@ -427,6 +427,30 @@ fn a_dialect_that_fails_ends_the_exchange_with_its_name() {
 }
 
 #[test]
+fn lines_of_json_are_events_without_names() {
+    let lines = WORDS.join("\n");
+    for kind in ["application/x-ndjson", "application/jsonl; charset=utf-8"] {
+        for ending in ["", "\n", "\r\n\r\n"] {
+            let sent = format!("{lines}{ending}");
+            let upstream = Upstream::with(move |_| Answer::whole(200, kind, &sent));
+            let gateway = gateway(&upstream).start();
+            let seen = gateway.message(HELLO_STREAM);
+            seen.has_status(200).has_body(TRANSLATED);
+            let message = gateway.message(HELLO).has_status(200).json();
+            assert_eq!(message["content"][0]["text"], "hello");
+            assert_eq!(upstream.received().len(), 2, "{kind}");
+        }
+    }
+    // An error in the first line is a failed attempt.
+    let upstream = Upstream::with(|_| {
+        let busy = format!("{BUSY}\n");
+        Answer::whole(200, "application/x-ndjson", &busy)
+    });
+    let gateway = gateway(&upstream).retry("max_attempts = 1").start();
+    assert_ne!(gateway.message(HELLO).status, 200);
+}
+
+#[test]
 fn a_count_is_translated_both_ways_before_it_is_judged() {
     let upstream = Upstream::script([
         Answer::json(200, r#"{"COUNT":42}"#),

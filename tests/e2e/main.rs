@@ -47,6 +47,8 @@ mod reload; // plugins are added, changed and removed under traffic
 mod required; // rules that must not be missed
 mod versions; // conversations keep the version of a plugin that they began with
 mod guests; // plugins that misbehave
+mod response_hooks; // what plugins make of a message is still one
+mod examples; // the example plugins
 mod contract; // what plugins may do, in the gateway and in the SDK's test kit
 mod dialects; // upstreams that speak another protocol
 mod wire; // plugins between the dialect and the upstream

@@ -1,5 +1,5 @@
-//! Plugins as component files, built from `tests/guests` with `cargo build --target wasm32-wasip2`.
-//! They are built once per test binary, into their own target folder.
+//! Plugins as component files, built from `tests/guests` and `plugins/examples` with `cargo build
+//! --target wasm32-wasip2`. They are built once per test binary, into their own target folder.
 
 use std::{
     fs,
@@ -8,12 +8,13 @@ use std::{
     sync::OnceLock,
 };
 
-/// The component file of a crate in `tests/guests`.
+/// The component file of a crate in `tests/guests` or `plugins/examples`.
 #[track_caller]
 pub fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
-        let packages = guests();
+        let mut packages = guests();
+        packages.extend(packages_in("plugins/examples"));
         build(
             &root(),
             &packages.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -22,7 +23,7 @@ pub fn component(name: &str) -> PathBuf {
     let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
     assert!(
         file.exists(),
-        "{} does not exist; is it a crate in tests/guests?",
+        "{} does not exist; is it a crate in tests/guests or plugins/examples?",
         file.display()
     );
     file
@@ -30,11 +31,13 @@ pub fn component(name: &str) -> PathBuf {
 
 /// The names of the packages in `tests/guests`.
 pub fn guests() -> Vec<String> {
+    packages_in("tests/guests")
+}
+
+/// The names of the packages in a folder.
+fn packages_in(folder: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(root().join("tests/guests"))
-        .expect("the folder of guests")
-        .flatten()
-    {
+    for entry in fs::read_dir(root().join(folder)).expect(folder).flatten() {
         if let Ok(manifest) = fs::read_to_string(entry.path().join("Cargo.toml")) {
             names.push(package_name(&manifest));
         }

@@ -1,7 +1,7 @@
 //! Queries and rewrites of a request's body. Patches and removals are the document engine's alone.
 
 use bytes::Bytes;
-use witgate_document::{Document, Outline, Path};
+use witgate_document::{Document, Match, Operation, Outline, Part, Path};
 
 use crate::{EditError, limits, text::clip};
 
@@ -65,6 +65,62 @@ pub fn read(body: &Document, text: &str) -> Result<Vec<Node>, EditError> {
         ))),
     };
     nodes.into_iter().map(node).collect()
+}
+
+/// What a regular expression matches in the strings that a query selects.
+///
+/// # Errors
+///
+/// Those of [`select`]; [`EditError::BadQuery`] if `regex` is not an I-Regexp;
+/// [`EditError::TooMuch`] over [`limits::READ`] in all, pointers included.
+pub fn find_matches(body: &Document, text: &str, regex: &str) -> Result<Vec<Match>, EditError> {
+    let found = body.find_matches(&query(text)?, regex)?;
+    let part = |part: &Part| part.at.len() + part.text.len();
+    let groups = |found: &Match| found.groups.iter().flatten().map(part).sum::<usize>();
+    let size: usize = found.iter().map(|one| part(&one.part) + groups(one)).sum();
+    if size > limits::READ {
+        return Err(EditError::TooMuch(format!(
+            "the matches have {size} bytes, the limit is {}",
+            limits::READ
+        )));
+    }
+    Ok(found)
+}
+
+/// Replaces what a regular expression matches in the strings that a query selects. Returns the
+/// edits that were made, as a patch.
+///
+/// # Errors
+///
+/// Those of [`find_matches`]; [`EditError::BadValue`] for a malformed replacement.
+pub fn replace_matches(
+    body: &mut Document,
+    text: &str,
+    regex: &str,
+    replacement: &str,
+) -> Result<Vec<Operation>, EditError> {
+    Ok(body.replace_matches(&query(text)?, regex, replacement)?)
+}
+
+/// Replaces parts of strings. Returns the edits that were made, as a patch.
+///
+/// # Errors
+///
+/// Those of the document engine.
+pub fn replace_parts(
+    body: &mut Document,
+    mut parts: Vec<Part>,
+) -> Result<Vec<Operation>, EditError> {
+    body.replace_parts(&parts)?;
+    // From the last to the first, so that each offset is that of the text before all of them.
+    parts.sort_by_key(|part| (part.start, part.end));
+    let edit = |part: Part| Operation::ReplacePart {
+        at: part.at,
+        start: part.start,
+        end: part.end,
+        text: part.text,
+    };
+    Ok(parts.into_iter().rev().map(edit).collect())
 }
 
 /// The body with a placeholder for each string value that takes more than `longest` bytes. `seed`
@@ -132,6 +188,39 @@ mod tests {
             outline(&over, u32::MAX, 1),
             Err(EditError::TooMuch(_))
         ));
+    }
+
+    #[test]
+    fn matches_are_bounded_by_the_sum_of_their_texts() {
+        let text = |length: usize| format!(r#"["{}"]"#, "a".repeat(length));
+        // With the pointer `/0`.
+        let at_limit = Document::new(text(limits::READ - 2));
+        assert_eq!(find_matches(&at_limit, "$[*]", "a+").unwrap().len(), 1);
+        let over = Document::new(text(limits::READ - 1));
+        let found = find_matches(&over, "$[*]", "a+");
+        assert!(matches!(found, Err(EditError::TooMuch(_))), "{found:?}");
+        // Nothing has to be returned to replace them.
+        let mut replaced = over.clone();
+        replace_matches(&mut replaced, "$[*]", "a+", "b").unwrap();
+        assert_eq!(replaced.bytes(), r#"["b"]"#);
+    }
+
+    #[test]
+    fn the_edits_of_parts_are_a_patch_that_applies_in_order() {
+        let text = r#"["abc","def"]"#;
+        let part = |at: &str, start, end| Part {
+            at: at.to_owned(),
+            start,
+            end,
+            text: "--".to_owned(),
+        };
+        let mut body = Document::new(text);
+        let parts = vec![part("/0", 0, 1), part("/1", 1, 2), part("/0", 2, 3)];
+        let edits = replace_parts(&mut body, parts).unwrap();
+        assert_eq!(body.bytes(), r#"["--b--","d--f"]"#);
+        let mut patched = Document::new(text);
+        patched.patch(&edits).unwrap();
+        assert_eq!(patched.bytes(), body.bytes());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use witgate_document::{Document, Error, Path};
 
-use crate::{RequestKind, text::cut};
+use crate::{RequestKind, glob, text::cut};
 
 /// When a hook is called: if all conditions of at least one alternative hold.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ pub struct Alternative {
     pub dialects: Option<Vec<String>>,
     /// The target lacks one of these features.
     pub lacks: Option<Vec<String>>,
+    /// The upstream's name is matched by one of these patterns.
+    pub upstreams: Option<Vec<String>>,
+    /// The mapped model is matched by one of these patterns.
+    pub models: Option<Vec<String>>,
     /// The request has each of these headers with one of its values, compared byte by byte.
     pub headers: Option<Vec<(HeaderName, Vec<String>)>>,
     /// This query selects something in the request's body.
@@ -38,6 +42,8 @@ pub struct Alternative {
     pub retries: Option<bool>,
     /// The plugin's key-value space has an entry under this key.
     pub remembers: Option<KvKey>,
+    /// Whether the plugin has asked for the response.
+    pub watching: Option<bool>,
     /// The failure's status is one of these.
     pub status: Option<Vec<u16>>,
     /// The event's type is one of these. `None` means every type but `ping`.
@@ -69,6 +75,9 @@ pub struct Facts<'a> {
     /// Whether the plugin's key-value space has an entry under a key. Only called for guards that
     /// ask for it, after their cheaper conditions.
     pub remembers: &'a dyn Fn(KvKey) -> bool,
+    /// Whether an earlier hook of the plugin has asked for the response of this attempt. False for
+    /// other hooks, whose guards do not have the condition.
+    pub watching: bool,
 }
 
 /// The target of an attempt, as far as guards go.
@@ -220,6 +229,9 @@ impl Alternative {
             && facts
                 .headers
                 .is_none_or(|headers| self.has_headers(headers))
+            && self
+                .watching
+                .is_none_or(|watching| watching == facts.watching)
             && self.remembers.is_none_or(facts.remembers)
     }
 
@@ -236,8 +248,15 @@ impl Alternative {
     fn fits(&self, target: Target<'_>) -> bool {
         let speaks = |list: &Vec<String>| list.iter().any(|dialect| dialect == target.dialect);
         let lacks = |list: &Vec<String>| list.iter().any(|word| target.lacks.contains(word));
+        let matches = |patterns: &Option<Vec<String>>, name: &str| {
+            patterns
+                .as_ref()
+                .is_none_or(|all| all.iter().any(|pattern| glob::matches(pattern, name)))
+        };
         self.dialects.as_ref().is_none_or(speaks)
             && self.lacks.as_ref().is_none_or(lacks)
+            && matches(&self.upstreams, target.upstream)
+            && matches(&self.models, target.model)
             && self
                 .retries
                 .is_none_or(|retries| retries == (target.attempt > 1))
@@ -316,6 +335,7 @@ mod tests {
                 headers: None,
                 target: None,
                 remembers: &|key| key == known,
+                watching: false,
             };
             for key in [KvKey::Target, KvKey::Conversation] {
                 assert_eq!(
@@ -339,6 +359,7 @@ mod tests {
                 looked_up.set(looked_up.get() + 1);
                 true
             },
+            watching: false,
         };
         let learned = |lacks: &str| Alternative {
             lacks: Some(vec![lacks.to_owned()]),
@@ -360,12 +381,14 @@ mod tests {
             headers: None,
             target: None,
             remembers: &|_| false,
+            watching: false,
         }));
         assert!(!guard.may_hold(Facts {
             kind: RequestKind::CountTokens,
             headers: None,
             target: None,
             remembers: &|_| false,
+            watching: false,
         }));
     }
 
@@ -391,6 +414,7 @@ mod tests {
                 headers: None,
                 target: Some(target),
                 remembers: &|_| false,
+                watching: false,
             };
             assert_eq!(guard.may_hold(facts), holds, "{dialect} {lacks:?}");
         }
@@ -414,13 +438,72 @@ mod tests {
             headers: None,
             target: Some(other),
             remembers: &|_| false,
+            watching: false,
         }));
         assert!(!either.may_hold(Facts {
             kind: RequestKind::Messages,
             headers: None,
             target: Some(other),
             remembers: &|_| false,
+            watching: false,
         }));
+    }
+
+    #[test]
+    fn a_guard_names_upstreams_and_mapped_models_by_patterns() {
+        let guard = |upstreams: &[&str], models: &[&str]| {
+            one(Alternative {
+                upstreams: words(upstreams).filter(|list| !list.is_empty()),
+                models: words(models).filter(|list| !list.is_empty()),
+                ..Default::default()
+            })
+        };
+        let none = BTreeSet::new();
+        let target = Target {
+            model: "claude-opus-5-5",
+            ..target("anthropic", &none)
+        };
+        let facts = Facts {
+            kind: RequestKind::Messages,
+            headers: None,
+            target: Some(target),
+            remembers: &|_| false,
+            watching: false,
+        };
+        for (upstreams, models, holds) in [
+            (&["up"][..], &[][..], true),
+            (&["other", "u*"], &[], true),
+            (&["other"], &[], false),
+            (&[], &["claude-*"], true),
+            (&[], &["*haiku*", "*-5-5"], true),
+            (&[], &["claude"], false),
+            (&["up"], &["gpt-*"], false),
+        ] {
+            let guard = guard(upstreams, models);
+            assert_eq!(guard.may_hold(facts), holds, "{upstreams:?} {models:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_guard_can_ask_whether_the_plugin_watches() {
+        let none = BTreeSet::new();
+        for watches in [true, false] {
+            let facts = Facts {
+                kind: RequestKind::Messages,
+                headers: None,
+                target: Some(target("a", &none)),
+                remembers: &|_| false,
+                watching: watches,
+            };
+            for wanted in [true, false] {
+                let guard = one(Alternative {
+                    watching: Some(wanted),
+                    ..Default::default()
+                });
+                let holds = guard.holds_for_event(facts, "message_start", None);
+                assert_eq!(holds, watches == wanted);
+            }
+        }
     }
 
     #[test]
@@ -442,6 +525,7 @@ mod tests {
                 headers: None,
                 target: Some(target),
                 remembers: &|_| false,
+                watching: false,
             };
             assert_eq!(guard(true).may_hold(facts), holds, "{attempt}");
             assert_eq!(guard(false).may_hold(facts), !holds, "{attempt}");
@@ -480,6 +564,7 @@ mod tests {
                 headers: Some(&headers),
                 target: None,
                 remembers: &|_| false,
+                watching: false,
             };
             assert_eq!(guard.may_hold(facts), holds, "{said:?}");
         }
@@ -494,6 +579,7 @@ mod tests {
             headers: None,
             target: Some(target),
             remembers: &|_| false,
+            watching: false,
         };
         let guard = one(Alternative {
             status: Some(vec![400, 422]),
@@ -528,6 +614,7 @@ mod tests {
             headers: None,
             target: Some(target),
             remembers: &|_| false,
+            watching: false,
         };
         let wants = |guard: &Guard, name, delta| guard.holds_for_event(facts, name, delta);
 
@@ -581,6 +668,7 @@ mod tests {
             headers: None,
             target: None,
             remembers: &|_| false,
+            watching: false,
         };
         let holds = |text: &'static str| {
             let body = Document::new(text.as_bytes());

@@ -114,6 +114,26 @@ impl Space {
         Ok(())
     }
 
+    /// Sets a value for `ttl` if the key has none, and returns the one that it has then: the value
+    /// that was there, or this one.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError::KeyTooLong`], [`KvError::ValueTooLong`].
+    pub fn set_if_absent(
+        &mut self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Vec<u8>, KvError> {
+        if let Some(found) = self.get(key, now)? {
+            return Ok(found);
+        }
+        self.set(key, value.clone(), ttl, now)?;
+        Ok(value)
+    }
+
     /// Removes a value; a key that is not set is not an error.
     ///
     /// # Errors
@@ -263,6 +283,22 @@ mod tests {
         );
         assert_eq!(space.get("k", now + Duration::from_millis(100)), Ok(None));
         assert_eq!(space.size(), 0, "what has expired takes no room");
+    }
+
+    #[test]
+    fn only_an_absent_value_is_set() {
+        let (mut space, now) = space();
+        let mut set = |value: &str, after: u64| {
+            let now = now + Duration::from_secs(after);
+            let found = space.set_if_absent("k", value.into(), Duration::from_secs(2), now);
+            String::from_utf8(found.unwrap()).unwrap()
+        };
+        assert_eq!(set("first", 0), "first");
+        assert_eq!(set("second", 1), "first");
+        assert_eq!(set("third", 2), "third", "the first has expired");
+        let big = vec![0; limits::KV_VALUE + 1];
+        assert!(space.set_if_absent("big", big, LONG, now).is_err());
+        assert_eq!(space.get("big", now), Ok(None));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`error_type`] | which Anthropic error type goes with which status, and which statuses are retried |
 //! | [`limits`] | every limit a plugin can meet |
 //! | [`request_kind`] | the kinds of requests and their methods |
+//! | [`glob`] | patterns for names of models and upstreams |
 //! | [`header`] | reserved headers, legal names and values |
 //! | [`path`] | paths a request may be sent to |
 //! | [`status`] | statuses of local answers and of failures |
@@ -16,19 +17,22 @@
 //! | [`verdict`] | local answers and refusals |
 //! | [`note`] | lines for the record of an exchange, and for the log |
 //! | [`event`] | the type of a server-sent event, and events that plugins make |
+//! | [`message_order`] | the order of the events of a message |
 //! | [`kv`] | the key-value space of a plugin |
 //! | [`guard`] | whether a hook is called |
 //! | [`manifest`] | what a plugin says about itself |
 //!
 //! # Features
 //!
-//! `policy` (default) is all of it. Without it only [`error_type`], [`edit_error`], [`limits`] and
-//! [`request_kind`] are left: they have no dependencies and compile for `wasm32-wasip2`.
+//! `policy` (default) is all of it. Without it only [`error_type`], [`edit_error`], [`glob`],
+//! [`limits`] and [`request_kind`] are left: they have no dependencies and compile for
+//! `wasm32-wasip2`.
 
 #![deny(missing_docs)]
 
 pub mod edit_error;
 pub mod error_type;
+pub mod glob;
 pub mod limits;
 pub mod request_kind;
 
@@ -46,6 +50,8 @@ pub mod header;
 pub mod kv;
 #[cfg(feature = "policy")]
 pub mod manifest;
+#[cfg(feature = "policy")]
+pub mod message_order;
 #[cfg(feature = "policy")]
 pub mod note;
 #[cfg(feature = "policy")]

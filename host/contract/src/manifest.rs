@@ -141,10 +141,13 @@ struct WrittenAlternative {
     kinds: Option<Vec<String>>,
     dialects: Option<Vec<String>>,
     lacks: Option<Vec<String>>,
+    upstreams: Option<Vec<String>>,
+    models: Option<Vec<String>>,
     headers: Option<BTreeMap<String, Vec<String>>>,
     path: Option<String>,
     retries: Option<bool>,
     remembers: Option<KvKey>,
+    watching: Option<bool>,
     status: Option<Vec<u16>>,
     events: Option<Vec<String>>,
     deltas: Option<Vec<String>>,
@@ -235,9 +238,13 @@ impl Manifest {
         }
         let response = self.guard(Hook::Response).into_iter();
         let mut alternatives = response.flat_map(|guard| &guard.alternatives);
-        if alternatives.any(|one| one.events.is_some() || one.deltas.is_some()) {
+        let narrows = |one: &Alternative| {
+            one.events.is_some() || one.deltas.is_some() || one.watching.is_some()
+        };
+        if alternatives.any(narrows) {
             return Err(
-                "`guards.response`: a dialect is shown every event, so `events` and `deltas` cannot be set"
+                "`guards.response`: a dialect is shown every event, so `events`, `deltas` and \
+                 `watching` cannot be set"
                     .to_owned(),
             );
         }
@@ -303,6 +310,16 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
             &[Attempt, Failure, Response],
         ),
         (
+            "upstreams",
+            written.upstreams.is_some(),
+            &[Attempt, Failure, Response],
+        ),
+        (
+            "models",
+            written.models.is_some(),
+            &[Attempt, Failure, Response],
+        ),
+        (
             "headers",
             written.headers.is_some(),
             &[Request, Attempt, Failure],
@@ -311,6 +328,7 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
         // A response hook has its instance before the number of the last attempt is known.
         ("retries", written.retries.is_some(), &[Attempt, Failure]),
         ("remembers", written.remembers.is_some(), remembering),
+        ("watching", written.watching.is_some(), &[Response]),
         ("status", written.status.is_some(), &[Failure]),
         ("events", written.events.is_some(), &[Response]),
         ("deltas", written.deltas.is_some(), &[Response]),
@@ -339,10 +357,13 @@ fn alternative(hook: Hook, written: WrittenAlternative) -> Result<Alternative, S
         kinds: written.kinds,
         dialects: written.dialects,
         lacks: written.lacks,
+        upstreams: written.upstreams,
+        models: written.models,
         headers: headers.transpose()?,
         path: path.transpose()?,
         retries: written.retries,
         remembers: written.remembers,
+        watching: written.watching,
         status: written.status,
         events: written.events,
         deltas: written.deltas,

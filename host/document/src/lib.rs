@@ -49,8 +49,10 @@ mod literal_filter; // literals that a pattern requires
 mod pointer; // RFC 6901
 mod path; // RFC 9535
 mod splice; // edits as replaced spans
+mod spelling; // parts of string tokens
 mod patch; // RFC 6902
 mod remove; // removes everything a query selects
+mod parts; // parts of strings, by pattern or by place
 mod outline; // a text with placeholders for long strings
 
 use std::{
@@ -63,12 +65,19 @@ use bytes::Bytes;
 use crate::{
     budget::Budget,
     index::Index,
+    parts::LastFinder,
     patch::Tree,
     path::{Duplicates, Place, Walk},
     remove::Pointers,
     splice::Cut,
 };
-pub use crate::{error::Error, outline::Outline, patch::Operation, path::Path};
+pub use crate::{
+    error::Error,
+    outline::Outline,
+    parts::{Match, Part},
+    patch::Operation,
+    path::Path,
+};
 
 /// The maximum number of nodes that one query may select. More is [`Error::TooMuch`].
 pub const MAX_SELECTED: usize = 100_000;
@@ -82,6 +91,7 @@ pub struct Document {
     /// The index of the text, built by the first query.
     index: Arc<OnceLock<Index>>,
     edited: bool,
+    last_finder: LastFinder,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +117,7 @@ impl Document {
             state: State::Text(text.into()),
             index: Arc::default(),
             edited: false,
+            last_finder: LastFinder::default(),
         }
     }
 
@@ -328,6 +339,60 @@ impl Document {
             return Ok((0, pointers));
         }
         Ok((self.cut_out(&text, count, spans)?, pointers))
+    }
+
+    /// Finds a regular expression (I-Regexp, RFC 9485) in what the strings spell that a path
+    /// selects. Other values are passed over. The matches of a string do not overlap, and empty
+    /// ones do not count. Of several matches at one place, the one that a backtracking engine would
+    /// find first counts.
+    ///
+    /// # Errors
+    ///
+    /// `BadPath` if `regex` is not an I-Regexp, `TooMuch` for more than [`MAX_SELECTED`] matches
+    /// and groups. Otherwise the same as for [`select`](Self::select).
+    pub fn find_matches(&self, path: &Path, regex: &str) -> Result<Vec<Match>, Error> {
+        let text = self.bytes();
+        parts::matches((&text, self.index(&text), &self.last_finder), path, regex)
+    }
+
+    /// Replaces what [`find_matches`](Self::find_matches) finds, in all members of the same name.
+    /// In `replacement`, `$1` to `$9` are the groups of the match, `$0` the match, and `$$` is a
+    /// dollar sign. All other bytes stay, the escapes in the rest of the string included. Returns
+    /// the operations that were done, which [`patch`](Self::patch) could repeat in this order.
+    ///
+    /// # Errors
+    ///
+    /// `BadValue` if `replacement` has any other `$`, or a group that the expression does not
+    /// have. Otherwise the same as for [`find_matches`](Self::find_matches).
+    pub fn replace_matches(
+        &mut self,
+        path: &Path,
+        regex: &str,
+        replacement: &str,
+    ) -> Result<Vec<Operation>, Error> {
+        let text = self.bytes();
+        let document = (&text[..], self.index(&text), &self.last_finder);
+        let (cuts, edits) = parts::replaced(document, path, (regex, replacement))?;
+        if !cuts.is_empty() {
+            self.cut(&text, &cuts);
+        }
+        Ok(edits)
+    }
+
+    /// Replaces parts of strings, as a whole or not at all. Their offsets are those before the
+    /// edit, so the order does not matter.
+    ///
+    /// # Errors
+    ///
+    /// `NotApplicable` if a place is not a string, an offset is outside of it or inside of a
+    /// character, or parts overlap. Otherwise the same as for [`patch`](Self::patch).
+    pub fn replace_parts(&mut self, parts: &[Part]) -> Result<(), Error> {
+        let text = self.bytes();
+        let cuts = parts::cuts(&text, self.index(&text), parts)?;
+        if !cuts.is_empty() {
+            self.cut(&text, &cuts);
+        }
+        Ok(())
     }
 
     /// Returns the text of a top-level member, the last of that name. `None` if the document is not

@@ -15,7 +15,7 @@ mod direct; // separate edits, as cuts of the text
 mod name; // keys and the names of edits
 mod tree; // any edits, on a text that is opened where needed
 
-pub(crate) use tree::Tree;
+pub(crate) use tree::{Tree, fits_limit};
 
 /// Returns the cuts that apply all of these operations, if they can be found without applying one
 /// operation after the other.
@@ -94,6 +94,18 @@ pub enum Operation {
         /// The expected value.
         value: Bytes,
     },
+    /// Replaces a part of a string. This is not an operation of RFC 6902; in a patch document it
+    /// is `{"op": "replace-part", "path", "start", "end", "value"}`.
+    ReplacePart {
+        /// The place of the string.
+        at: String,
+        /// Where the part begins, in bytes of the UTF-8 that the string spells.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+        /// The new text of the part.
+        text: String,
+    },
 }
 
 impl Operation {
@@ -154,6 +166,16 @@ impl Operation {
             Self::Move { from, to } => paired("move", from, to),
             Self::Copy { from, to } => paired("copy", from, to),
             Self::Test { at, value } => valued("test", at, value),
+            Self::ReplacePart {
+                at,
+                start,
+                end,
+                text,
+            } => format!(
+                r#"{{"op":"replace-part","path":{},"start":{start},"end":{end},"value":{}}}"#,
+                string::encode(at),
+                string::encode(text)
+            ),
         }
     }
 
@@ -166,6 +188,7 @@ impl Operation {
             Self::Move { from, to } => format!("move `{from}` to `{to}`"),
             Self::Copy { from, to } => format!("copy `{from}` to `{to}`"),
             Self::Test { at, .. } => format!("test `{at}`"),
+            Self::ReplacePart { at, .. } => format!("replace-part `{at}`"),
         }
     }
 }
@@ -178,13 +201,15 @@ pub(crate) fn value_fault(error: Error) -> String {
     }
 }
 
-/// The members of an operation that RFC 6902 defines.
+/// The members of an operation.
 #[derive(Default)]
 struct Fields {
     op: Option<String>,
     path: Option<String>,
     from: Option<String>,
     value: Option<Bytes>,
+    start: Option<Bytes>,
+    end: Option<Bytes>,
 }
 
 impl Fields {
@@ -206,13 +231,14 @@ impl Fields {
                 "op" => &mut fields.op,
                 "path" => &mut fields.path,
                 "from" => &mut fields.from,
-                "value" => {
-                    if fields
-                        .value
-                        .replace(Bytes::copy_from_slice(value))
-                        .is_some()
-                    {
-                        return bad("repeated member `value`".to_owned());
+                "value" | "start" | "end" => {
+                    let field = match key.as_str() {
+                        "value" => &mut fields.value,
+                        "start" => &mut fields.start,
+                        _ => &mut fields.end,
+                    };
+                    if field.replace(Bytes::copy_from_slice(value)).is_some() {
+                        return bad(format!("repeated member `{key}`"));
                     }
                     children.passed(end);
                     continue;
@@ -261,6 +287,13 @@ impl Fields {
                 at: at?,
                 value: value?,
             },
+            "replace-part" => Operation::ReplacePart {
+                at: at?,
+                start: offset(self.start, "start")?,
+                end: offset(self.end, "end")?,
+                text: string::decode(&value?)
+                    .ok_or_else(|| Error::BadValue("`value` is not a string".to_owned()))?,
+            },
             other => return Err(Error::BadValue(format!("unknown op `{other}`"))),
         };
         match &operation {
@@ -271,12 +304,21 @@ impl Fields {
             Operation::Add { at, .. }
             | Operation::Remove { at }
             | Operation::Replace { at, .. }
-            | Operation::Test { at, .. } => {
+            | Operation::Test { at, .. }
+            | Operation::ReplacePart { at, .. } => {
                 pointer::parse(at)?;
             }
         }
         Ok(operation)
     }
+}
+
+/// Reads an offset in a string.
+fn offset(value: Option<Bytes>, name: &str) -> Result<usize, Error> {
+    let value = value.ok_or_else(|| Error::BadValue(format!("missing `{name}`")))?;
+    let digits = str::from_utf8(&value).ok();
+    let number = digits.and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| Error::BadValue(format!("`{name}` is not an offset")))
 }
 
 #[cfg(test)]
@@ -285,9 +327,9 @@ mod tests {
 
     #[test]
     fn a_patch_is_read_and_written() {
-        let text = r#"[{"op":"add","path":"/a~1b","value":{"x": 1}},{"op":"remove","path":""},{"op":"replace","path":"/a","value":null},{"op":"move","from":"/a","path":"/b"},{"op":"copy","from":"/a","path":"/b"},{"op":"test","path":"/\"","value":"y"}]"#;
+        let text = r#"[{"op":"add","path":"/a~1b","value":{"x": 1}},{"op":"remove","path":""},{"op":"replace","path":"/a","value":null},{"op":"move","from":"/a","path":"/b"},{"op":"copy","from":"/a","path":"/b"},{"op":"test","path":"/\"","value":"y"},{"op":"replace-part","path":"/a","start":1,"end":3,"value":"z\n"}]"#;
         let edits = Operation::parse_list(text.as_bytes()).expect("valid");
-        assert_eq!(edits.len(), 6);
+        assert_eq!(edits.len(), 7);
         assert_eq!(Operation::write_list(&edits), text);
         assert_eq!(Operation::write_list(&[]), "[]");
     }

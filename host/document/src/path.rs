@@ -6,12 +6,14 @@ use crate::Error;
 
 mod compare; // compares values
 mod filter; // evaluates filter expressions
+mod finder; // where an I-Regexp matches
 mod literal_prefilter; // literals that a pattern requires
 mod parse; // the grammar
 mod regex; // I-Regexp, RFC 9485
 mod walk; // selects nodes of a text
 
 pub(crate) use compare::equal;
+pub(crate) use finder::{Finder, Found};
 pub(crate) use walk::{Duplicates, Place, Walk};
 
 /// A JSONPath query (RFC 9535) that is well formed and well typed.

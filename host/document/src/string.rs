@@ -18,6 +18,13 @@ pub fn decode(token: &[u8]) -> Option<String> {
 pub fn encode(text: &str) -> String {
     let mut token = String::with_capacity(text.len() + 2);
     token.push('"');
+    escape(text, &mut token);
+    token.push('"');
+    token
+}
+
+/// Appends what spells `text` between the quotes of a JSON string token.
+pub(crate) fn escape(text: &str, token: &mut String) {
     for c in text.chars() {
         match c {
             '"' => token.push_str("\\\""),
@@ -37,8 +44,6 @@ pub fn encode(text: &str) -> String {
             c => token.push(c),
         }
     }
-    token.push('"');
-    token
 }
 
 /// The same as `decode`, but borrows if nothing is escaped.
@@ -114,6 +119,23 @@ pub(crate) fn unit(digits: &[u8]) -> Option<u16> {
         let value = char::from(digit).to_digit(16)?;
         Some(unit << 4 | u16::try_from(value).ok()?)
     })
+}
+
+/// Returns the number of bytes of the escape that `text` begins with, and of the UTF-8 that it
+/// spells. `None` if it begins with no escape.
+pub(crate) fn escape_lengths(text: &[u8]) -> Option<(usize, usize)> {
+    match text {
+        [b'\\', b'u', rest @ ..] => {
+            let (c, used) = code_point(rest)?;
+            Some((2 + used, c.len_utf8()))
+        }
+        [
+            b'\\',
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+            ..,
+        ] => Some((2, 1)),
+        _ => None,
+    }
 }
 
 /// Returns the character that the text after a `\u` spells and the number of bytes used, including

@@ -106,6 +106,55 @@ fn timings() {
     }
 }
 
+/// The edits of a redaction: a secret in the middle of a text, with its escapes, in one string and
+/// in many.
+#[test]
+#[ignore = "prints timings, decides nothing"]
+fn matches_in_strings() {
+    const SECRET: &str = "AKIAABCDEFGHIJKLMNOP";
+    let regex = "AKIA[0-9A-Z]{16}";
+    let several =
+        "(AKIA[0-9A-Z]{16})|(gh[pousr]_[A-Za-z0-9]{36,255})|(xox[abpr]\\-[A-Za-z0-9]{10,200})";
+    let code = "    println!(\\\"hello, world\\\");\\n";
+    for size in [1 << 20, 16 << 20] {
+        let half = code.repeat(size / code.len() / 2);
+        let one = format!(r#"{{"messages":[{{"content":"{half}{SECRET}{half}"}}]}}"#);
+        let clean = one.replace(SECRET, "");
+        eprintln!("{size} bytes");
+        let path = Path::parse("$.messages[*].content").expect("a path");
+        for (what, text, regex) in [
+            ("one secret", &one, regex),
+            ("one secret, three patterns", &one, several),
+            ("none", &clean, regex),
+            ("none, three patterns", &clean, several),
+        ] {
+            let document = Document::new(text.clone());
+            time(&format!("find, {what}"), || {
+                document.clone().find_matches(&path, regex).expect("finds")
+            });
+            time(&format!("replace, {what}"), || {
+                let mut document = document.clone();
+                let edits = document.replace_matches(&path, regex, "[[secret]]");
+                (edits.expect("applies"), document.bytes())
+            });
+        }
+        let block = format!(r#"{{"content":"{}{SECRET}"}}"#, code.repeat(100));
+        let many = vec![block.as_str(); size / block.len()].join(",");
+        let document = Document::new(format!(r#"{{"messages":[{many}]}}"#));
+        time("replace, one in each of many strings", || {
+            let mut document = document.clone();
+            document
+                .replace_matches(&path, regex, "[[secret]]")
+                .expect("applies")
+        });
+        let found = document.find_matches(&path, regex).expect("finds");
+        let parts: Vec<_> = found.into_iter().map(|found| found.part).collect();
+        time("replace parts, one in each of many strings", || {
+            document.clone().replace_parts(&parts).expect("applies");
+        });
+    }
+}
+
 /// The path of a guard that looks for a word in messages.
 #[test]
 #[ignore = "prints timings, decides nothing"]

@@ -88,6 +88,42 @@ fn random_operations(document: &Document, values: &[Json], seed: u64) -> Vec<Ope
     values.iter().map(operation).collect()
 }
 
+/// The text that a pattern of one escaped or plain character matches.
+fn literal(regex: &str) -> &str {
+    match regex {
+        "\\\\" => "\\",
+        plain => plain,
+    }
+}
+
+/// Replaces in all strings of a value, but not in keys.
+fn replace_in(value: &mut Value, regex: &str, new: &str) {
+    match value {
+        Value::String(text) if regex == "[a-c]+" => {
+            let is_found = |c: char| ('a'..='c').contains(&c);
+            let mut out = String::new();
+            let mut inside = false;
+            for c in text.chars() {
+                if !is_found(c) {
+                    out.push(c);
+                } else if !inside {
+                    out.push_str(new);
+                }
+                inside = is_found(c);
+            }
+            *text = out;
+        }
+        Value::String(text) => *text = text.replace(literal(regex), new),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| replace_in(item, regex, new)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|member| replace_in(member, regex, new)),
+        _ => {}
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -122,6 +158,28 @@ proptest! {
         at_once.patch(&edits).expect("applies");
         prop_assert_eq!(&at_once.bytes()[..], text.as_bytes());
         prop_assert!(at_once.is_edited());
+    }
+
+    #[test]
+    fn replacing_matches_is_replacing_them_in_the_values(
+        text in text(),
+        regex in prop::sample::select(&["a", "ü", "\u{1f600}", "[a-c]+", "\"", "\n", "\\\\"][..]),
+        new in prop::sample::select(&["", "x", "\"\\\n\u{1}", "é"][..]),
+    ) {
+        let mut document = Document::new(text.clone());
+        let all = Path::parse("$..*").expect("a path");
+        let edits = document.replace_matches(&all, regex, new).expect("valid");
+        let mut wanted: Value = serde_json::from_str(&text).expect("valid");
+        if !wanted.is_string() {
+            replace_in(&mut wanted, regex, new);
+        }
+        let found: Value = serde_json::from_slice(&document.bytes()).expect("still valid");
+        prop_assert_eq!(found, wanted);
+        prop_assert_eq!(document.is_edited(), !edits.is_empty());
+        // Nothing else changed, so nothing is left to change.
+        if edits.is_empty() {
+            prop_assert_eq!(&document.bytes()[..], text.as_bytes());
+        }
     }
 
     #[test]

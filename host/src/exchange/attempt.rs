@@ -5,6 +5,7 @@ mod response; // the beginning of a response: usable, or a failed attempt
 mod opening; // the beginning of a stream (pure)
 mod content; // whether JSON and events are a message with content (pure)
 mod foreign_error; // errors in other shapes with a success status (pure)
+mod json_lines; // lines of JSON as events
 mod translate; // a response in another dialect, translated as it arrives
 mod collected; // a stream read to its end
 mod extra_body; // the operator's additions to a body (pure)

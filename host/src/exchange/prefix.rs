@@ -268,7 +268,8 @@ fn place(edit: &Operation) -> &str {
         Operation::Add { at, .. }
         | Operation::Replace { at, .. }
         | Operation::Remove { at }
-        | Operation::Test { at, .. } => at,
+        | Operation::Test { at, .. }
+        | Operation::ReplacePart { at, .. } => at,
         Operation::Move { to, .. } | Operation::Copy { to, .. } => to,
     }
 }

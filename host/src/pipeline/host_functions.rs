@@ -178,6 +178,18 @@ impl kv::Host for Host {
         Ok(done.map_err(Into::into))
     }
 
+    fn set_if_absent(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, kv::KvError>> {
+        let ttl = Duration::from_millis(ttl_ms.into());
+        let space = &self.tenant.space;
+        let kept = space.set_if_absent(&key, value, ttl, Instant::now());
+        Ok(kept.map_err(Into::into))
+    }
+
     fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), kv::KvError>> {
         Ok(self.tenant.space.delete(&key).map_err(Into::into))
     }

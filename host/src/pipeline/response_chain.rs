@@ -7,6 +7,7 @@ use witgate_contract::{
     guard::{Facts, Guard},
     header,
     manifest::Hook,
+    message_order::{MessageOrder, is_end},
     note::Notes,
     verdict::is_json,
 };
@@ -35,12 +36,19 @@ pub(super) struct ResponseChain {
     pub(super) head: Arc<ResponseHead>,
     /// Why no header can be set, if so.
     pub(super) closed: Option<&'static str>,
+    /// The events that were received. `None` if they need not be a message: on the wire, or if the
+    /// upstream's own are not.
+    received: Option<MessageOrder>,
 }
 
 /// A plugin that may want events of this response.
 struct ResponseHook {
     /// Index in the catalog.
     at: usize,
+    /// Whether it has asked for the response.
+    watching: bool,
+    /// The events that it let pass.
+    sent: MessageOrder,
     /// Whether it was shown anything. Only then is it called at the end.
     shown: bool,
     /// Whether it discarded or replaced an event. Then the stream cannot continue without it.
@@ -55,12 +63,22 @@ pub(super) enum Passed {
     Replaced(Vec<Event>),
 }
 
+/// An event at the end of a message: one that was received, by its position, or a new one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LastEvent {
+    Received(usize),
+    Made(Event),
+}
+
+/// A plugin's index in the catalog, and whether it has asked for the response.
+pub(super) type Listener = (usize, bool);
+
 impl ResponseChain {
     /// A chain of the plugins with these indexes in the catalog, in this order.
     pub(super) fn new(
         calls: HookCalls,
         kind: RequestKind,
-        plugins: Vec<usize>,
+        plugins: Vec<Listener>,
         mut head: ResponseHead,
         closed: Option<&'static str>,
     ) -> Self {
@@ -71,8 +89,10 @@ impl ResponseChain {
         } else {
             head.conversation.id();
         }
-        let hook = |at| ResponseHook {
+        let hook = |(at, watching)| ResponseHook {
             at,
+            watching,
+            sent: MessageOrder::default(),
             shown: false,
             altered: false,
             failed: false,
@@ -83,6 +103,15 @@ impl ResponseChain {
             hooks: plugins.into_iter().map(hook).collect(),
             head: Arc::new(head),
             closed,
+            received: None,
+        }
+    }
+
+    /// Checks that what plugins let pass is a message, as long as what is received is one.
+    pub(super) fn checking_messages(self) -> Self {
+        Self {
+            received: Some(MessageOrder::default()),
+            ..self
         }
     }
 
@@ -115,6 +144,32 @@ impl ResponseChain {
         hooks.any(|hook| self.wanted_by(hook, name, delta))
     }
 
+    /// Whether some plugin will be called at the end of the message, of which these events are the
+    /// next and the last.
+    pub(super) fn awaits_end(&self) -> bool {
+        self.hooks.iter().any(|hook| {
+            let is_shown = hook.shown && !hook.failed;
+            let mut last = ["message_delta", "message_stop"].iter();
+            is_shown || last.any(|name| self.wanted_by(hook, name, None))
+        })
+    }
+
+    /// Whether an event of this type that no plugin wants has to be noted all the same.
+    pub(super) fn follows(&self, kind: &[u8]) -> bool {
+        let is_noted = match kind {
+            // As long as all blocks are as they were received, each delta has its block.
+            b"content_block_delta" => self.hooks.iter().any(|hook| hook.altered),
+            kind => kind.starts_with(b"message_") || kind.starts_with(b"content_block_"),
+        };
+        is_noted && self.received.is_some()
+    }
+
+    /// Takes note of an event that no plugin wants, and that is passed on.
+    pub(super) fn passes(&mut self, event: &Event) -> Result<(), Fault> {
+        self.receive(event);
+        (0..self.hooks.len()).try_for_each(|place| self.check(place, event, false))
+    }
+
     /// Marks every plugin as one that has changed the stream.
     #[cfg(test)]
     pub(super) fn mark_all_altered(&mut self) {
@@ -129,8 +184,9 @@ impl ResponseChain {
         from: usize,
         mut event: Event,
     ) -> Result<Passed, Fault> {
+        self.receive(&event);
         for place in from..self.hooks.len() {
-            match self.show(place, event).await? {
+            match self.show_checked(place, event).await? {
                 Passed::Kept(same) => event = same,
                 Passed::Replaced(mut events) => {
                     for outer in place + 1..self.hooks.len() {
@@ -146,16 +202,62 @@ impl ResponseChain {
     /// Ends the response, once, after the last event. `complete` is false if it was truncated.
     /// Events that a plugin held back pass through the next ones before these end themselves.
     pub(super) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
-        let mut events = Vec::new();
+        let events = self.on_last(Vec::new(), complete).await?;
+        let made = events.into_iter().filter_map(|event| match event {
+            LastEvent::Made(event) => Some(event),
+            LastEvent::Received(_) => None,
+        });
+        Ok(made.collect())
+    }
+
+    /// Shows the last events of a message, and ends the response. What plugins return at the end
+    /// goes before the end of the message, so each of them sees a message with its end last.
+    pub(super) async fn on_last(
+        &mut self,
+        received: Vec<Event>,
+        complete: bool,
+    ) -> Result<Vec<LastEvent>, Fault> {
+        received.iter().for_each(|event| self.receive(event));
+        let received = received.into_iter().enumerate();
+        let mut events: Vec<_> = received.map(|(nth, event)| (Some(nth), event)).collect();
         for place in 0..self.hooks.len() {
-            events = self.show_all(place, events).await?;
-            events.extend(self.end(place, complete).await?);
+            let ends = |(_, event): &(_, Event)| is_end(&event_type_str(&event.name, &event.data));
+            let begin = events.iter().position(ends).unwrap_or(events.len());
+            let end = events.split_off(begin);
+            let mut passed = self.show_last(place, events).await?;
+            let end = self.show_last(place, end).await?;
+            let made = self.end(place, complete).await?;
+            passed.extend(made.into_iter().map(|event| (None, event)));
+            passed.extend(end);
+            for (nth, event) in &passed {
+                self.check(place, event, nth.is_none())?;
+            }
+            self.check_end(place, complete)?;
+            events = passed;
         }
-        if !complete {
-            // A truncated stream must not look complete.
-            events.retain(|event| event_type_str(&event.name, &event.data) != "message_stop");
+        let last = |(nth, event): (Option<usize>, Event)| match nth {
+            Some(nth) => LastEvent::Received(nth),
+            None => LastEvent::Made(event),
+        };
+        Ok(events.into_iter().map(last).collect())
+    }
+
+    /// Shows events to one plugin, each with its position if it is as it was received.
+    async fn show_last(
+        &mut self,
+        place: usize,
+        events: Vec<(Option<usize>, Event)>,
+    ) -> Result<Vec<(Option<usize>, Event)>, Fault> {
+        let mut passed = Vec::with_capacity(events.len());
+        for (nth, event) in events {
+            match self.show(place, event).await? {
+                Passed::Kept(event) => passed.push((nth, event)),
+                Passed::Replaced(events) => {
+                    passed.extend(events.into_iter().map(|event| (None, event)));
+                }
+            }
         }
-        Ok(events)
+        Ok(passed)
     }
 
     /// Shows a body to the plugins before this place. `None` if all of them kept it.
@@ -184,6 +286,7 @@ impl ResponseChain {
             headers: None,
             target: Some(self.head.target.facts()),
             remembers: &|_| false,
+            watching: hook.watching,
         };
         let holds = |guard: &Guard| {
             // A dialect translates every event.
@@ -209,12 +312,67 @@ impl ResponseChain {
     async fn show_all(&mut self, place: usize, events: Vec<Event>) -> Result<Vec<Event>, Fault> {
         let mut passed = Vec::with_capacity(events.len());
         for event in events {
-            match self.show(place, event).await? {
+            match self.show_checked(place, event).await? {
                 Passed::Kept(event) => passed.push(event),
                 Passed::Replaced(events) => passed.extend(events),
             }
         }
         Ok(passed)
+    }
+
+    /// Shows an event to one plugin, if it wants it, and checks what it lets pass.
+    async fn show_checked(&mut self, place: usize, event: Event) -> Result<Passed, Fault> {
+        let passed = self.show(place, event).await?;
+        match &passed {
+            Passed::Kept(event) => self.check(place, event, false)?,
+            Passed::Replaced(events) => {
+                for event in events {
+                    self.check(place, event, true)?;
+                }
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Takes note of an event that was received. If it has no place in a message, nothing is
+    /// checked any more: plugins are not to blame for it.
+    fn receive(&mut self, event: &Event) {
+        if let Some(received) = &mut self.received
+            && received.take(&event.name, &event.data, false).is_err()
+        {
+            self.received = None;
+        }
+    }
+
+    /// Checks an event that a plugin let pass, or has `made`.
+    fn check(&mut self, place: usize, event: &Event, made: bool) -> Result<(), Fault> {
+        if self.received.is_none() {
+            return Ok(());
+        }
+        let sent = &mut self.hooks[place].sent;
+        let fits = sent.take(&event.name, &event.data, made);
+        fits.or_else(|why| self.misfit(place, &why))
+    }
+
+    /// Checks that a plugin has left a message with its end.
+    fn check_end(&mut self, place: usize, complete: bool) -> Result<(), Fault> {
+        if !complete || self.received.is_none() {
+            return Ok(());
+        }
+        let ended = self.hooks[place].sent.end();
+        ended.or_else(|why| self.misfit(place, &why))
+    }
+
+    /// Ends the response if a plugin has changed it so that no message is left.
+    fn misfit(&mut self, place: usize, why: &str) -> Result<(), Fault> {
+        let hook = &mut self.hooks[place];
+        if !hook.altered {
+            return Ok(());
+        }
+        hook.failed = true;
+        let at = hook.at;
+        let error = PluginError::Unusable(format!("it does not leave a message: {why}"));
+        self.calls.failed(at, "on-event", &error, OnError::Fail)
     }
 
     /// Shows an event to one plugin, if it wants it.
@@ -271,7 +429,13 @@ impl ResponseChain {
                 Some(events.as_slice()),
             );
         }
-        Ok(settled.unwrap_or_default())
+        let mut events = settled.unwrap_or_default();
+        if !complete {
+            // A truncated stream must not look complete.
+            events.retain(|event| event_type_str(&event.name, &event.data) != "message_stop");
+        }
+        self.hooks[place].altered |= !events.is_empty();
+        Ok(events)
     }
 
     async fn show_body(&mut self, place: usize, body: &str) -> Result<Option<String>, Fault> {
@@ -371,34 +535,37 @@ impl ResponseChain {
     }
 }
 
-/// The indexes of the plugins whose response hooks may be called, outermost last. `belongs` says
-/// which plugins are meant.
+/// The plugins whose response hooks may be called, outermost last. `watchers` have asked for the
+/// response, and `belongs` says which plugins are meant.
 pub(super) fn plugins_for(
     calls: &mut HookCalls,
     kind: RequestKind,
     target: &Target,
+    watchers: &[usize],
     belongs: impl Fn(&Plugin) -> bool,
-) -> Vec<usize> {
-    let facts = Facts {
+) -> Vec<Listener> {
+    let facts = |watching| Facts {
         kind,
         headers: None,
         target: Some(target.facts()),
         remembers: &|_| false,
+        watching,
     };
     let catalog: Arc<Catalog> = Arc::clone(&calls.catalog);
     let places = catalog.with_hook(Hook::Response).iter().rev().copied();
     let mut plugins = Vec::new();
     for at in places.filter(|at| belongs(&catalog.plugins[*at])) {
         let guard = catalog.plugins[at].guard(Hook::Response);
-        let holds = guard.is_some_and(|guard| guard.may_hold(facts));
+        let watching = watchers.contains(&at);
+        let holds = guard.is_some_and(|guard| guard.may_hold(facts(watching)));
         calls.trace_guard(at, Hook::Response, None, |guard| match holds {
             true => Guarded::MayHold,
-            false => Guarded::Unmet(guard.unmet(facts, None)),
+            false => Guarded::Unmet(guard.unmet(facts(watching), None)),
         });
         if !holds {
             calls.guarded(at, Hook::Response);
         } else if !calls.slots.is_out(at) {
-            plugins.push(at);
+            plugins.push((at, watching));
         }
     }
     plugins

@@ -9,10 +9,13 @@ use http::HeaderMap;
 use super::{
     EventOutcome, Receipt, ResponseHead, Run,
     plugin::Plugin,
-    response_chain::{Passed, ResponseChain, plugins_for},
+    response_chain::{LastEvent, Passed, ResponseChain, plugins_for},
     translator::Loan,
 };
-use crate::{fault::Fault, message::Event};
+use crate::{
+    fault::Fault,
+    message::{Event, RequestKind},
+};
 
 /// Why no header can be set once something was sent to the client.
 const BEGUN: &str = "the answer has begun";
@@ -20,6 +23,8 @@ const BEGUN: &str = "the answer has begun";
 /// A response on its way to the client through the response hooks.
 pub(crate) struct ResponseRun {
     chain: ResponseChain,
+    /// Whether the hooks were called for the end.
+    ended: bool,
     /// The dialect's and the wire plugins, which work for as long as the response arrives.
     loan: Option<Loan>,
 }
@@ -31,21 +36,53 @@ impl ResponseRun {
             mut calls,
             kind,
             loan,
+            watchers,
             ..
         } = run;
         if let Some(loan) = &loan {
             loan.close();
         }
-        let plugins = plugins_for(&mut calls, kind, &head.target, Plugin::sees_messages);
-        calls.slots.keep(|plugin| plugins.contains(&plugin));
-        let chain = ResponseChain::new(calls, kind, plugins, head, None);
-        Self { chain, loan }
+        let plugins = plugins_for(
+            &mut calls,
+            kind,
+            &head.target,
+            &watchers,
+            Plugin::sees_messages,
+        );
+        calls
+            .slots
+            .keep(|plugin| plugins.iter().any(|(at, _)| *at == plugin));
+        let mut chain = ResponseChain::new(calls, kind, plugins, head, None);
+        if kind == RequestKind::Messages {
+            chain = chain.checking_messages();
+        }
+        Self {
+            chain,
+            ended: false,
+            loan,
+        }
     }
 
     /// Whether any plugin may want events of this response. If not, bytes can be relayed without
     /// decoding.
     pub(crate) fn listens(&self) -> bool {
-        self.chain.listens()
+        !self.ended && self.chain.listens()
+    }
+
+    /// Whether the end of the message has to wait for what plugins return at the end.
+    pub(crate) fn awaits_end(&self) -> bool {
+        !self.ended && self.chain.awaits_end()
+    }
+
+    /// Whether an event of this type that no plugin wants has to be [noted](Self::passes) before it
+    /// is passed on.
+    pub(crate) fn follows(&self, kind: &[u8]) -> bool {
+        self.listens() && self.chain.follows(kind)
+    }
+
+    /// Takes note of an event that is passed on, by which the order of the others is checked.
+    pub(crate) fn passes(&mut self, event: &Event) -> Result<(), Fault> {
+        self.chain.passes(event)
     }
 
     /// Whether any guard has a condition on the type of a delta.
@@ -92,9 +129,17 @@ impl ResponseRun {
         Ok(outcome)
     }
 
-    /// Ends the response, once, after the last event. `complete` is false if it was truncated.
-    pub(crate) async fn on_end(&mut self, complete: bool) -> Result<Vec<Event>, Fault> {
-        let events = self.chain.on_end(complete).await?;
+    /// Shows the last events of a message, and ends the response, once. `complete` is false if it
+    /// was truncated. What plugins return at the end goes before the end of the message.
+    pub(crate) async fn on_last(
+        &mut self,
+        events: Vec<Event>,
+        complete: bool,
+    ) -> Result<Vec<LastEvent>, Fault> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok((0..events.len()).map(LastEvent::Received).collect());
+        }
+        let events = self.chain.on_last(events, complete).await?;
         self.chain.calls.slots.clear();
         if !events.is_empty() {
             self.head_is_sent();

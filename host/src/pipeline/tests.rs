@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use witgate_document::{Document, Operation};
 
 use super::{
-    Catalog, Compile, Decision, EventOutcome, Evidence, Loaded, ResponseHead, Run, Runtime,
+    Catalog, Compile, Decision, EventOutcome, Evidence, LastEvent, Loaded, ResponseHead, Run,
+    Runtime,
 };
 use crate::{
     config::{Auth, AuthMode, Config, OnError, PluginConfig, Plugins},
@@ -656,7 +657,7 @@ fn no_free_slot_is_an_overload_and_slots_come_back() {
 
         let mut answering = first.begin_response(head());
         answering.on_event(event("message_start")).await.unwrap();
-        answering.on_end(true).await.unwrap();
+        answering.on_last(Vec::new(), true).await.unwrap();
         assert_eq!(
             fixture.runtime.free_slots(),
             1,
@@ -699,13 +700,13 @@ fn events_are_kept_discarded_and_replaced() {
         };
         assert!(events[0].data.contains("HI"), "{}", events[0].data);
 
-        let end = answering.on_end(true).await.unwrap();
+        let end = answering.on_last(Vec::new(), true).await.unwrap();
         assert_eq!(
             end,
-            [Event {
+            [LastEvent::Made(Event {
                 name: "extra".to_owned(),
                 data: "1".to_owned()
-            }]
+            })]
         );
         let receipt = answering.receipt();
         assert_eq!((receipt.instances, receipt.calls), (1, 4));
@@ -748,9 +749,11 @@ fn a_truncated_stream_gets_what_was_held_back_but_no_stop() {
         let mut answering = fixture.begin().begin_response(head());
         answering.on_event(text_delta("held ")).await.unwrap();
         answering.on_event(text_delta("back")).await.unwrap();
-        let end = answering.on_end(false).await.unwrap();
-        assert_eq!(end.len(), 1);
-        assert!(end[0].data.contains("held back"), "{}", end[0].data);
+        let end = answering.on_last(Vec::new(), false).await.unwrap();
+        let [LastEvent::Made(held)] = &*end else {
+            panic!("expected one event, got {end:?}");
+        };
+        assert!(held.data.contains("held back"), "{}", held.data);
     });
 }
 

@@ -61,7 +61,7 @@ impl Run {
         head: impl FnOnce() -> ResponseHead,
     ) -> Option<Translator> {
         let belongs = |plugin: &Plugin| !plugin.sees_messages() && speaks(plugin, &target.dialect);
-        let plugins = plugins_for(&mut self.calls, self.kind, target, belongs);
+        let plugins = plugins_for(&mut self.calls, self.kind, target, &self.watchers, belongs);
         if plugins.is_empty() {
             return None;
         }
@@ -72,7 +72,10 @@ impl Run {
         let calls = HookCalls {
             catalog: Arc::clone(&self.calls.catalog),
             runtime: Arc::clone(&self.calls.runtime),
-            slots: self.calls.slots.lend(&plugins),
+            slots: self
+                .calls
+                .slots
+                .lend(&plugins.iter().map(|(at, _)| *at).collect::<Vec<_>>()),
             receipt: Receipt::default(),
             trace: self.calls.trace.clone(),
         };

@@ -22,6 +22,49 @@ impl Node {
     }
 }
 
+/// A part of a string in a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextPart {
+    /// The location of the string, as a JSON Pointer.
+    pub pointer: String,
+    /// Where the part begins: a byte of the string's value as UTF-8, without quotes and escapes.
+    pub start: u32,
+    /// Where the part ends.
+    pub end: u32,
+    /// The text of the part, or the text that replaces it.
+    pub text: String,
+}
+
+impl TextPart {
+    /// The same part with another text, for [`Request::replace_parts`](crate::Request).
+    ///
+    /// ```
+    /// use witgate_plugin::TextPart;
+    ///
+    /// let found = TextPart { pointer: "/a".into(), start: 2, end: 5, text: "key".into() };
+    /// let replacement = found.with("(gone)");
+    /// assert_eq!((replacement.start, replacement.end, &*replacement.text), (2, 5, "(gone)"));
+    /// ```
+    #[must_use]
+    pub fn with(&self, text: impl Into<String>) -> Self {
+        Self {
+            pointer: self.pointer.clone(),
+            text: text.into(),
+            ..*self
+        }
+    }
+}
+
+/// A part of a string that a regular expression matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextMatch {
+    /// The match as a whole.
+    pub part: TextPart,
+    /// For each group of the expression, in the order of their opening parentheses, what it matched
+    /// last. `None` if it took no part in the match.
+    pub groups: Vec<Option<TextPart>>,
+}
+
 /// The two locations of a `move` or `copy`, as JSON Pointers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromTo {
@@ -32,6 +75,19 @@ pub struct FromTo {
 }
 
 /// One operation of a JSON Patch, with the meaning of RFC 6902, section 4.
+///
+/// ```
+/// use witgate_plugin::{Operation, json, testing::edit};
+///
+/// let edits = [
+///     Operation::add("/tools/-", json!({"name": "ls"})),
+///     Operation::move_to("/old", "/new"),
+///     Operation::test("/model", "m"),
+/// ];
+/// let left = edit(r#"{"model":"m","tools":[],"old":[1]}"#, |request| Ok(request.patch(edits)?));
+/// assert_eq!(left?, r#"{"model":"m","tools":[{"name":"ls"}],"new":[1]}"#);
+/// # Ok::<(), witgate_plugin::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Sets a member of an object, or inserts into an array before the index (`-` appends).

@@ -26,6 +26,13 @@ enum Blame {
 
 impl Error {
     /// An error with this text: lower case, no full stop, names in back-ticks.
+    ///
+    /// ```
+    /// use witgate_plugin::Error;
+    ///
+    /// let error = Error::new("got 0, expected tokens").context("settings: `most`");
+    /// assert_eq!(error.to_string(), "settings: `most`: got 0, expected tokens");
+    /// ```
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),

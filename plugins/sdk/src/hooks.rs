@@ -17,6 +17,20 @@ pub trait Plugin: Sized {
     /// is the default; [`NoSettings`](crate::NoSettings) is for a plugin that has none.
     ///
     /// With `#[serde(deny_unknown_fields)]` a misspelt key is an error when the plugin is loaded.
+    /// `derive` needs `serde` with its feature `derive` among the plugin's own dependencies.
+    ///
+    /// ```
+    /// #[derive(Default, serde::Deserialize)]
+    /// #[serde(default, deny_unknown_fields)]
+    /// struct Settings {
+    ///     most: u64,
+    /// }
+    ///
+    /// let settings: Settings = serde_json::from_str(r#"{"most": 5}"#)?;
+    /// assert_eq!(settings.most, 5);
+    /// assert!(serde_json::from_str::<Settings>(r#"{"mots": 5}"#).is_err());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     type Settings: DeserializeOwned + Default;
 
     /// Makes the plugin for one exchange, before its first hook is called.

@@ -39,6 +39,17 @@ impl fmt::Display for KvError {
 impl std::error::Error for KvError {}
 
 /// The value of a key; none if it was never set, has expired or was dropped.
+///
+/// ```
+/// # use std::time::Duration;
+/// use witgate_plugin::kv;
+///
+/// kv::set("origin", "upstream-a", Duration::from_secs(60))?;
+/// assert_eq!(kv::get("origin")?.as_deref(), Some(&b"upstream-a"[..]));
+/// kv::delete("origin")?;
+/// assert_eq!(kv::get("origin")?, None);
+/// # Ok::<(), kv::KvError>(())
+/// ```
 pub fn get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
     host::kv_get(key)
 }
@@ -48,6 +59,27 @@ pub fn set(key: &str, value: impl AsRef<[u8]>, ttl: Duration) -> Result<(), KvEr
     host::kv_set(key, value.as_ref(), milliseconds(ttl))
 }
 
+/// Sets a key to a value for this time if it has none, in one atomic step. Returns the value that
+/// it has afterwards: the one that was there, or the new one.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use witgate_plugin::{kv, random};
+/// // Two exchanges that see the same name at the same time use the same number for it.
+/// let day = Duration::from_secs(86_400);
+/// let number = random::u64().to_string();
+/// let first = kv::set_if_absent("ada", &number, day)?;
+/// assert_eq!(kv::set_if_absent("ada", "another", day)?, first);
+/// # Ok::<(), kv::KvError>(())
+/// ```
+pub fn set_if_absent(
+    key: &str,
+    value: impl AsRef<[u8]>,
+    ttl: Duration,
+) -> Result<Vec<u8>, KvError> {
+    host::kv_set_if_absent(key, value.as_ref(), milliseconds(ttl))
+}
+
 /// Removes a key. A key that does not exist is not an error.
 pub fn delete(key: &str) -> Result<(), KvError> {
     host::kv_delete(key)
@@ -55,6 +87,16 @@ pub fn delete(key: &str) -> Result<(), KvError> {
 
 /// Adds to a number in one atomic step and returns the sum. A key that does not exist counts as 0
 /// and lives for `ttl` from now; later increments do not prolong it.
+///
+/// ```
+/// # use std::time::Duration;
+/// use witgate_plugin::kv;
+///
+/// let hour = Duration::from_secs(3_600);
+/// assert_eq!(kv::increment("seen", 1, hour)?, 1);
+/// assert_eq!(kv::increment("seen", 2, hour)?, 3);
+/// # Ok::<(), kv::KvError>(())
+/// ```
 pub fn increment(key: &str, delta: i64, ttl: Duration) -> Result<i64, KvError> {
     host::kv_increment(key, delta, milliseconds(ttl))
 }

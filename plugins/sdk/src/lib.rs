@@ -56,6 +56,7 @@ mod edit;
 mod error;
 mod export;
 mod failure;
+mod held_text;
 mod hooks;
 mod manifest;
 mod outline;
@@ -70,6 +71,7 @@ pub mod dialect;
 pub mod kv;
 pub mod learned;
 pub mod log;
+pub mod random;
 
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -83,9 +85,10 @@ mod host;
 mod host;
 
 pub use crate::{
-    edit::{EditError, FromTo, Node, Operation},
+    edit::{EditError, FromTo, Node, Operation, TextMatch, TextPart},
     error::Error,
     failure::{Failure, RetryTarget},
+    held_text::HeldText,
     hooks::{AttemptHook, FailureHook, Plugin, RequestHook, ResponseHook},
     manifest::{Guard, Hook, Manifest, OnError, Reload, Stage},
     outline::Outline,

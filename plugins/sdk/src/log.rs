@@ -2,6 +2,12 @@
 //!
 //! A line is cut at 2 KiB. After 64 lines in one exchange further lines are dropped and counted.
 //! Never write the text of requests or responses at [`info`] or above: it is the user's.
+//!
+//! ```
+//! use witgate_plugin::log;
+//!
+//! log::info("upstream `a` rejected `top_k`");
+//! ```
 
 use crate::host;
 

@@ -177,6 +177,15 @@ impl Manifest {
 /// The gateway checks guards itself and makes no instance of a plugin whose guards do not hold, so
 /// a good guard makes a rule cost nothing where it does not apply. A hook with several guards is
 /// called if one of them holds; a hook without any is called for every exchange of kind `messages`.
+///
+/// ```
+/// use witgate_plugin::{Guard, Manifest};
+///
+/// let manifest = Manifest::new("removes top_k where the model does not know it")
+///     .attempt(Guard::new().upstreams(["local-*"]).models(["qwen*"]).path("$.top_k"))
+///     .response(Guard::new().events(["message_delta"]).watching());
+/// assert!(manifest.to_json().contains(r#""models":["qwen*"]"#));
+/// ```
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,6 +195,10 @@ pub struct Guard {
     #[serde(skip_serializing_if = "Option::is_none")]
     lacks: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    upstreams: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<BTreeMap<String, Vec<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
@@ -193,6 +206,8 @@ pub struct Guard {
     retries: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remembers: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watching: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Vec<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,6 +248,22 @@ impl Guard {
         self
     }
 
+    /// The upstream's name is one of these; `*` in a name matches any text. Not for the request
+    /// hook.
+    #[must_use]
+    pub fn upstreams<V: Into<String>>(mut self, names: impl IntoIterator<Item = V>) -> Self {
+        self.upstreams = Some(owned(names));
+        self
+    }
+
+    /// The mapped model is one of these; `*` in a name matches any text: `claude-*`. Not for the
+    /// request hook.
+    #[must_use]
+    pub fn models<V: Into<String>>(mut self, names: impl IntoIterator<Item = V>) -> Self {
+        self.models = Some(owned(names));
+        self
+    }
+
     /// The request has this header with one of these values, compared byte by byte. If called for
     /// several headers, each of them must hold. Not for the response hook.
     #[must_use]
@@ -268,6 +299,14 @@ impl Guard {
     #[must_use]
     pub fn remembers_conversation(mut self) -> Self {
         self.remembers = Some("conversation");
+        self
+    }
+
+    /// An earlier hook of this plugin has asked for the response with
+    /// [`Request::watch_response`](crate::Request::watch_response). For the response hook.
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        self.watching = Some(true);
         self
     }
 
@@ -343,7 +382,13 @@ mod tests {
         };
 
         let any = || Guard::new().kinds(["messages"]);
-        let target = || any().dialects(["x"]).lacks(["y"]);
+        let target = || {
+            any()
+                .dialects(["x"])
+                .lacks(["y"])
+                .upstreams(["up"])
+                .models(["claude-*"])
+        };
         let request = || any().header("x-a", ["b"]).path("$.a");
         let written = Manifest::new("x")
             .version("1")
@@ -357,7 +402,7 @@ mod tests {
                     .remembers_target(),
             )
             .failure(target().path("$.a").retries().status([400]))
-            .response(target().events(["ping"]).deltas(["text_delta"]));
+            .response(target().events(["ping"]).deltas(["text_delta"]).watching());
         let read = Read::parse(&written.to_json(), &Hook::ALL).unwrap();
         let [request, attempt, failure, response] = read
             .guards
@@ -368,5 +413,7 @@ mod tests {
         assert_eq!(attempt.remembers, Some(KvKey::Target));
         assert_eq!(failure.status, Some(vec![400]));
         assert!(response.events.is_some() && response.deltas.is_some());
+        assert_eq!(response.watching, Some(true));
+        assert!(attempt.upstreams.is_some() && failure.models.is_some());
     }
 }

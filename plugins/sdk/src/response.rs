@@ -108,6 +108,14 @@ impl Event {
     }
 
     /// The data as a Rust value.
+    ///
+    /// ```
+    /// use witgate_plugin::{Event, Value};
+    ///
+    /// let data: Value = Event::text_delta(2, "hi").parse()?;
+    /// assert_eq!(data["index"], 2);
+    /// # Ok::<(), witgate_plugin::serde_json::Error>(())
+    /// ```
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.data)
     }

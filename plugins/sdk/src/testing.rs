@@ -30,19 +30,22 @@
 //!
 //! A hook is called as the gateway calls it: an attempt starts from the request as the request hook
 //! left it, the edits of a call that fails are taken back, and one instance sees the whole
-//! exchange. Guards do not prevent a call; [`Exchange::would_call`] evaluates them. What is
-//! allowed, and every limit except deadlines and memory, is as in the gateway: `witgate_contract`
-//! decides for both.
+//! exchange. [`Exchange::stream`] shows the events that the guards let through, and checks that
+//! what is left is a message. Guards do not prevent the calls of a single hook;
+//! [`Exchange::would_call`], [`would_show`](Exchange::would_show) and
+//! [`would_handle`](Exchange::would_handle) evaluate them. What is allowed, and every limit except
+//! deadlines and memory, is as in the gateway: `witgate_contract` decides for both.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use witgate_contract::{
     RequestKind,
-    event::{self, event_type_str},
+    event::{self, delta_type, event_type_str},
     guard::{Facts, KvKey},
     manifest as contract,
+    message_order::{MessageOrder, is_end},
     verdict::is_json,
 };
 use witgate_document::{Document, Path};
@@ -257,8 +260,9 @@ impl<Rule: Plugin> Exchange<Rule> {
     }
 
     /// Whether the guards of a hook hold for this exchange. The conditions on a failure and on
-    /// events (`status`, `events`, `deltas`) are assumed to hold. An attempt guard is checked for
-    /// the next attempt, a failure guard for the current one.
+    /// events (`status`, `events`, `deltas`) are assumed to hold: ask
+    /// [`would_handle`](Self::would_handle) and [`would_show`](Self::would_show). An attempt guard
+    /// is checked for the next attempt, a failure guard for the current one.
     ///
     /// # Panics
     ///
@@ -280,10 +284,64 @@ impl<Rule: Plugin> Exchange<Rule> {
                 KvKey::Target => self.around.has_entry(&self.target.key()),
                 KvKey::Conversation => self.around.has_entry(&request.conversation()),
             },
+            watching: request.watched,
         };
         let body = request.body.borrow();
         let guard = manifest.guard(hook.into());
         guard.is_some_and(|guard| guard.holds(facts, &body).expect("the body can be read"))
+    }
+
+    /// Whether the response hook would be called with this event: all conditions of its guards.
+    ///
+    /// # Panics
+    ///
+    /// As [`would_call`](Self::would_call).
+    #[track_caller]
+    pub fn would_show(&mut self, event: &Event) -> bool {
+        let manifest = self.described();
+        self.shows(&manifest, event)
+    }
+
+    /// Whether the failure hook would be called with this failure: all conditions of its guards.
+    ///
+    /// # Panics
+    ///
+    /// As [`would_call`](Self::would_call).
+    #[track_caller]
+    pub fn would_handle(&mut self, failed: &Failed) -> bool {
+        let manifest = self.described();
+        let facts = Facts {
+            kind: self.sent.kind,
+            headers: Some(&self.sent.headers),
+            target: Some(self.target.facts(self.target.attempt.max(1))),
+            remembers: &|_| false,
+            watching: false,
+        };
+        let body = self
+            .untranslated
+            .as_ref()
+            .unwrap_or(&self.sent)
+            .body
+            .borrow();
+        let guard = manifest.guard(contract::Hook::Failure);
+        guard.is_some_and(|guard| guard.holds_for_failure(facts, failed.status(), &body))
+    }
+
+    fn shows(&self, manifest: &contract::Manifest, event: &Event) -> bool {
+        if manifest.dialect.is_some() {
+            return true;
+        }
+        let facts = Facts {
+            kind: self.sent.kind,
+            headers: None,
+            target: Some(self.target.facts(self.target.attempt.max(1))),
+            remembers: &|_| false,
+            watching: self.sent.watched,
+        };
+        let kind = event_type_str(&event.name, &event.data);
+        let delta = delta_type(event.data.as_bytes());
+        let guard = manifest.guard(contract::Hook::Response);
+        guard.is_some_and(|guard| guard.holds_for_event(facts, &kind, delta.as_deref()))
     }
 
     /// The manifest as the gateway reads it, for a plugin that has every hook.
@@ -516,18 +574,145 @@ impl<Rule: ResponseHook> Exchange<Rule> {
     }
 
     /// Sends a whole response through the response hook and returns what the client gets.
+    ///
+    /// As in the gateway, the hook is called with the events that its guards let through, and what
+    /// it returns at the end goes before the end of the message. If it leaves something that is
+    /// not a message, that is an error. [`message`] makes the events of one.
     pub fn stream(&mut self, events: impl IntoIterator<Item = Event>) -> Result<Vec<Event>, Error> {
-        let mut out = Vec::new();
+        self.relay(events.into_iter().collect(), true)
+    }
+
+    /// Like [`stream`](Self::stream), with a response that is cut after these events.
+    pub fn stream_cut(
+        &mut self,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<Vec<Event>, Error> {
+        self.relay(events.into_iter().collect(), false)
+    }
+
+    fn relay(&mut self, events: Vec<Event>, complete: bool) -> Result<Vec<Event>, Error> {
+        let manifest = self.described();
+        let sees_messages =
+            manifest.dialect.is_none() && manifest.stage == contract::Stage::Messages;
+        let mut received = MessageOrder::default();
+        let mut follows = sees_messages;
+        let (mut out, mut last, mut shown) = (Vec::new(), Vec::new(), false);
         for event in events {
-            match self.on_event(event.clone())? {
-                EventVerdict::Keep => out.push(event),
-                EventVerdict::Discard => {}
-                EventVerdict::Replace(others) => out.extend(others),
+            follows &= received.take(&event.name, &event.data, false).is_ok();
+            let ends = is_end(&event_type_str(&event.name, &event.data));
+            let shows = self.shows(&manifest, &event);
+            shown |= shows;
+            let passed = match shows {
+                true => self.shown(event)?,
+                false => vec![(event, false)],
+            };
+            match ends && sees_messages {
+                true => last.extend(passed),
+                false => out.extend(passed),
             }
         }
-        out.extend(self.on_end()?);
-        Ok(out)
+        let made = match (shown, complete) {
+            (false, _) => Vec::new(),
+            (true, true) => self.on_end()?,
+            (true, false) => self.on_cut()?,
+        };
+        out.extend(made.into_iter().map(|event| (event, true)));
+        out.extend(last);
+        if follows {
+            check_order(&out, complete && received.end().is_ok())?;
+        }
+        Ok(out.into_iter().map(|(event, _)| event).collect())
     }
+
+    /// What the hook makes of one event, and whether it has made it.
+    fn shown(&mut self, event: Event) -> Result<Vec<(Event, bool)>, Error> {
+        Ok(match self.on_event(event.clone())? {
+            EventVerdict::Keep => vec![(event, false)],
+            EventVerdict::Discard => Vec::new(),
+            EventVerdict::Replace(events) => {
+                events.into_iter().map(|event| (event, true)).collect()
+            }
+        })
+    }
+}
+
+/// Checks that what a hook has left of a message is one.
+fn check_order(events: &[(Event, bool)], complete: bool) -> Result<(), Error> {
+    let mut order = MessageOrder::default();
+    let taken = events
+        .iter()
+        .try_for_each(|(event, made)| order.take(&event.name, &event.data, *made));
+    let ended = taken.and_then(|()| match complete {
+        true => order.end(),
+        false => Ok(()),
+    });
+    ended.map_err(|why| Error::new(format!("it does not leave a message: {why}")))
+}
+
+/// Calls a function with a request that has this body, as in an attempt hook, and returns the body
+/// that it leaves: a rule in a function of its own needs no plugin to be tested.
+///
+/// ```
+/// use witgate_plugin::testing::edit;
+///
+/// let left = edit(r#"{"top_k": 5, "model": "m"}"#, |request| {
+///     request.remove_all("$.top_k")?;
+///     Ok(())
+/// });
+/// assert_eq!(left?, r#"{ "model": "m"}"#);
+/// # Ok::<(), witgate_plugin::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of the function.
+///
+/// # Panics
+///
+/// If the body is not UTF-8 afterwards.
+pub fn edit(
+    body: impl ToString,
+    act: impl FnOnce(&mut Request) -> Result<(), Error>,
+) -> Result<String, Error> {
+    let host = host::Request::new(RequestKind::Messages, Document::new(body.to_string()));
+    host.moment.set(Moment::Attempt);
+    act(&mut Request::over(&host))?;
+    let bytes = host.body.borrow().bytes();
+    Ok(String::from_utf8(bytes.to_vec()).expect("the body is UTF-8"))
+}
+
+/// The events of a message with one text, in these pieces.
+///
+/// ```
+/// use witgate_plugin::testing::message;
+///
+/// let names: Vec<_> = message(&["Hel", "lo"]).into_iter().map(|event| event.name).collect();
+/// assert_eq!(names, ["message_start", "content_block_start", "content_block_delta",
+///     "content_block_delta", "content_block_stop", "message_delta", "message_stop"]);
+/// ```
+#[must_use]
+pub fn message(pieces: &[&str]) -> Vec<Event> {
+    let named = |data: Value| Event::new(data["type"].as_str().unwrap_or_default(), data.clone());
+    let start = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": null, "stop_sequence": null,
+        "usage": { "input_tokens": 1, "output_tokens": 0 },
+    });
+    let mut events = vec![
+        named(json!({ "type": "message_start", "message": start })),
+        Event::block_start(0, json!({ "type": "text", "text": "" })),
+    ];
+    events.extend(pieces.iter().map(|piece| Event::text_delta(0, piece)));
+    events.extend([
+        Event::block_stop(0),
+        named(json!({
+            "type": "message_delta",
+            "delta": { "stop_reason": "end_turn", "stop_sequence": null },
+            "usage": { "output_tokens": 1 },
+        })),
+        named(json!({ "type": "message_stop" })),
+    ]);
+    events
 }
 
 /// Turns an error about a malformed body into a refusal: the client gets an error, and the plugin

@@ -186,6 +186,13 @@ pub struct StreamError {
 impl Event {
     /// Reads the event as a type. Never fails: any other event, or one with an unexpected shape, is
     /// [`StreamEvent::Other`].
+    ///
+    /// ```
+    /// use witgate_plugin::{Event, StreamEvent};
+    ///
+    /// let event = Event::block_stop(3);
+    /// assert_eq!(event.typed(), StreamEvent::ContentBlockStop { index: 3 });
+    /// ```
     pub fn typed(&self) -> StreamEvent {
         serde_json::from_str(&self.data).unwrap_or(StreamEvent::Other)
     }
@@ -194,20 +201,92 @@ impl Event {
     /// `event.replace("/delta/text", "***")`.
     ///
     /// The error says that the data is not JSON, or has no value at this location.
+    ///
+    /// ```
+    /// use witgate_plugin::Event;
+    ///
+    /// let mut event = Event::text_delta(0, "hi");
+    /// event.replace("/delta/text", "HI")?;
+    /// assert_eq!(event, Event::text_delta(0, "HI"));
+    /// # Ok::<(), witgate_plugin::EditError>(())
+    /// ```
     pub fn replace(&mut self, pointer: &str, value: impl Into<Value>) -> Result<(), EditError> {
         let range = locate(&self.data, pointer)?;
         self.data.replace_range(range, &value.into().to_string());
         Ok(())
     }
 
+    /// A `content_block_start`.
+    ///
+    /// ```
+    /// use witgate_plugin::{Event, json};
+    ///
+    /// let event = Event::block_start(0, json!({"type": "text", "text": ""}));
+    /// assert_eq!(event.name, "content_block_start");
+    /// ```
+    pub fn block_start(index: u64, block: impl Into<Value>) -> Self {
+        let block: Value = block.into();
+        Self::new(
+            "content_block_start",
+            json!({ "type": "content_block_start", "index": index, "content_block": block }),
+        )
+    }
+
+    /// A `content_block_stop`.
+    pub fn block_stop(index: u64) -> Self {
+        Self::new(
+            "content_block_stop",
+            json!({ "type": "content_block_stop", "index": index }),
+        )
+    }
+
     /// A `content_block_delta` with more text for a text block, for instance one that was held
     /// back.
     pub fn text_delta(index: u64, text: &str) -> Self {
-        let delta = json!({ "type": "text_delta", "text": text });
+        Self::delta(index, json!({ "type": "text_delta", "text": text }))
+    }
+
+    /// A `content_block_delta` with more of the JSON text of a tool's input.
+    ///
+    /// ```
+    /// use witgate_plugin::{Delta, Event, StreamEvent};
+    ///
+    /// let event = Event::input_json_delta(1, r#"{"path": "#);
+    /// let delta = Delta::InputJson { partial_json: r#"{"path": "#.to_owned() };
+    /// assert_eq!(event.typed(), StreamEvent::ContentBlockDelta { index: 1, delta });
+    /// ```
+    pub fn input_json_delta(index: u64, json: &str) -> Self {
+        Self::delta(
+            index,
+            json!({ "type": "input_json_delta", "partial_json": json }),
+        )
+    }
+
+    fn delta(index: u64, delta: Value) -> Self {
         Self::new(
             "content_block_delta",
             json!({ "type": "content_block_delta", "index": index, "delta": delta }),
         )
+    }
+}
+
+impl StreamEvent {
+    /// The index of the block and the text, if the event is more of a text.
+    ///
+    /// ```
+    /// use witgate_plugin::Event;
+    ///
+    /// assert_eq!(Event::text_delta(2, "hi").typed().text(), Some((2, "hi")));
+    /// assert_eq!(Event::block_stop(2).typed().text(), None);
+    /// ```
+    pub fn text(&self) -> Option<(u64, &str)> {
+        match self {
+            Self::ContentBlockDelta {
+                index,
+                delta: Delta::Text { text },
+            } => Some((*index, text)),
+            _ => None,
+        }
     }
 }
 

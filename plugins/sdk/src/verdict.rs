@@ -35,6 +35,16 @@ impl From<Refusal> for Verdict {
 ///
 /// For kind `messages` the body is a whole message object of the Messages API. A client that wants
 /// a stream gets the events that make up this message.
+///
+/// ```
+/// use witgate_plugin::{Answer, Verdict, json};
+///
+/// let verdict: Verdict = Answer::new(json!({"input_tokens": 7}))
+///     .header("x-estimate", "true")
+///     .note("counted here")
+///     .into();
+/// assert_eq!(verdict.expect_answer()["body"]["input_tokens"], 7);
+/// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct Answer {
     pub(crate) body: Box<RawValue>,
@@ -113,6 +123,14 @@ impl Answer {
 }
 
 /// An error that the client gets, because of its request or of the target.
+///
+/// ```
+/// use witgate_plugin::{Refusal, Verdict, json};
+///
+/// let refusal = Refusal::new(403, "permission_error", "not for this team");
+/// let verdict: Verdict = refusal.details(json!({"team": "blue"})).try_next().into();
+/// assert_eq!(verdict.expect_refusal()["status"], 403);
+/// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct Refusal {
     pub(crate) status: u16,

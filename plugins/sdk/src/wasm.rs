@@ -186,12 +186,32 @@ pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u32) -> Result<(), KvError
     kv::set(key, value, ttl_ms)
 }
 
+pub(crate) fn kv_set_if_absent(key: &str, value: &[u8], ttl_ms: u32) -> Result<Vec<u8>, KvError> {
+    kv::set_if_absent(key, value, ttl_ms)
+}
+
 pub(crate) fn kv_delete(key: &str) -> Result<(), KvError> {
     kv::delete(key)
 }
 
 pub(crate) fn kv_increment(key: &str, delta: i64, ttl_ms: u32) -> Result<i64, KvError> {
     kv::increment(key, delta, ttl_ms)
+}
+
+unsafe extern "C" {
+    /// Of the C library that the standard library is linked with. It asks `wasi:random`.
+    fn getentropy(buffer: *mut u8, length: usize) -> i32;
+}
+
+/// The most bytes that `getentropy` fills at once.
+const ENTROPY: usize = 256;
+
+pub(crate) fn fill_random(bytes: &mut [u8]) {
+    for part in bytes.chunks_mut(ENTROPY) {
+        // SAFETY: the pointer and the length are those of one slice.
+        let failed = unsafe { getentropy(part.as_mut_ptr(), part.len()) };
+        assert_eq!(failed, 0, "there are no random numbers");
+    }
 }
 
 pub(crate) fn log(level: Level, message: &str) {

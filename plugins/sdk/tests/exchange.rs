@@ -7,7 +7,7 @@ use witgate_plugin::{
     AttemptHook, EditError, Error, Event, EventVerdict, Failure, FailureHook, Guard, Hook,
     Manifest, NoSettings, Operation, Plugin, Request, RequestHook, Response, ResponseHook,
     RetryTarget, Target, TextPosition, Verdict, export, json, kv, log,
-    testing::{Exchange, Failed},
+    testing::{Exchange, Failed, edit, message},
 };
 
 #[derive(Debug, Deserialize)]
@@ -335,4 +335,81 @@ fn a_system_prompt_in_blocks_is_text_as_well() {
     let mut exchange = Exchange::<Redacts>::new(body);
     exchange.on_request().unwrap();
     assert_eq!(exchange.body(), body.replace("it's-1", "(gone)"));
+}
+
+/// A plugin that holds back each text until its block stops, and sees no other event.
+#[derive(Debug, Default)]
+struct Holds {
+    held: String,
+}
+
+impl Plugin for Holds {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Result<Self, Error> {
+        Ok(Self::default())
+    }
+
+    fn describe(&self) -> Manifest {
+        Manifest::new("holds back")
+            .failure(Guard::new().status([400]))
+            .response(
+                Guard::new()
+                    .events(["content_block_delta"])
+                    .deltas(["text_delta"]),
+            )
+    }
+}
+
+impl FailureHook for Holds {}
+
+impl ResponseHook for Holds {
+    fn on_event(&mut self, _: &mut Response, event: Event) -> Result<EventVerdict, Error> {
+        self.held
+            .push_str(event.typed().text().map_or("", |(_, text)| text));
+        Ok(EventVerdict::Discard)
+    }
+
+    fn on_end(&mut self, _: &mut Response) -> Result<Vec<Event>, Error> {
+        Ok(vec![Event::text_delta(0, &self.held)])
+    }
+}
+
+#[test]
+fn a_test_sees_that_a_guard_hides_the_stop_of_a_block() {
+    let mut exchange = Exchange::<Holds>::new(BODY);
+    let events = message(&["he", "llo"]);
+    assert!(exchange.would_show(&events[2]));
+    assert!(!exchange.would_show(&events[4]));
+    // In the gateway this text would come after its block, so it is an error here as there.
+    let error = exchange.stream(events.clone()).unwrap_err().to_string();
+    assert!(error.contains("block 0, which is not open"), "{error}");
+    // After a cut the block is still open.
+    let mut cut = Exchange::<Holds>::new(BODY);
+    let sent = cut.stream_cut(events.into_iter().take(4)).unwrap();
+    assert_eq!(sent.last(), Some(&Event::text_delta(0, "hello")));
+}
+
+#[test]
+fn a_failure_guard_is_checked_with_its_status() {
+    let mut exchange = Exchange::<Holds>::new(BODY);
+    let failed = |status| Failed::new(status, "api_error", "{}");
+    assert!(exchange.would_handle(&failed(400)));
+    assert!(!exchange.would_handle(&failed(500)));
+}
+
+#[test]
+fn lists_in_headers_are_read_over_all_values() {
+    let checked = edit("{}", |request| {
+        assert!(!request.remove_from_header("x-list", "a")?);
+        assert!(request.add_to_header("x-list", "a")?);
+        assert_eq!(request.header("x-list"), ["a"]);
+        request.set_header("x-list", ["a , b", "c", " , "])?;
+        assert_eq!(request.header_list("X-List"), ["a", "b", "c"]);
+        assert!(!request.add_to_header("x-list", "b")?);
+        assert!(request.remove_from_header("x-list", "c")?);
+        assert_eq!(request.header("x-list"), ["a , b", " , "]);
+        Ok(())
+    });
+    checked.unwrap();
 }

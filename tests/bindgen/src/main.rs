@@ -56,6 +56,8 @@ fn worlds() -> Vec<World> {
 fn own_types() -> Vec<(String, WithOption)> {
     [
         ("exchange@0.2.0/node", "crate::Node"),
+        ("exchange@0.2.0/text-part", "crate::TextPart"),
+        ("exchange@0.2.0/text-match", "crate::TextMatch"),
         ("exchange@0.2.0/from-to", "crate::FromTo"),
         ("exchange@0.2.0/operation", "crate::Operation"),
         ("exchange@0.2.0/outline", "crate::Outline"),

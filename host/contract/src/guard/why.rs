@@ -5,7 +5,7 @@ use http::HeaderName;
 use witgate_document::Path;
 
 use super::{Alternative, Facts, Guard, KvKey};
-use crate::RequestKind;
+use crate::{RequestKind, glob};
 
 /// One condition of an alternative.
 #[derive(Clone, Copy)]
@@ -13,12 +13,15 @@ enum Condition<'a> {
     /// Without a list, `messages` only.
     Kinds(Option<&'a [String]>),
     Dialects(&'a [String]),
+    Upstreams(&'a [String]),
+    Models(&'a [String]),
     Lacks(&'a [String]),
     Headers(&'a [(HeaderName, Vec<String>)]),
     Path(&'a Path),
     Retries(bool),
     Remembers(KvKey),
     Status(&'a [u16]),
+    Watching(bool),
 }
 
 /// For each alternative, the first condition that does not hold.
@@ -110,27 +113,33 @@ impl Alternative {
     }
 
     /// The conditions that do not depend on an event, in the order in which they are checked.
-    fn conditions(&self) -> [Option<Condition<'_>>; 8] {
+    fn conditions(&self) -> [Option<Condition<'_>>; 11] {
         // All fields are named, so that a new condition is not forgotten here.
         let Self {
             kinds,
             dialects,
+            upstreams,
+            models,
             lacks,
             headers,
             path,
             retries,
             remembers,
             status,
+            watching,
             events: _,
             deltas: _,
         } = self;
         [
             Some(Condition::Kinds(kinds.as_deref())),
             dialects.as_deref().map(Condition::Dialects),
+            upstreams.as_deref().map(Condition::Upstreams),
+            models.as_deref().map(Condition::Models),
             lacks.as_deref().map(Condition::Lacks),
             retries.map(Condition::Retries),
             headers.as_deref().map(Condition::Headers),
             status.as_deref().map(Condition::Status),
+            watching.map(Condition::Watching),
             remembers.map(Condition::Remembers),
             path.as_ref().map(Condition::Path),
         ]
@@ -138,7 +147,7 @@ impl Alternative {
 }
 
 /// The place of the query among the conditions.
-const QUERY: u8 = 7;
+const QUERY: u8 = 10;
 
 impl Condition<'_> {
     /// Whether it holds. `None` for a query, and for what does not count in this hook.
@@ -148,6 +157,9 @@ impl Condition<'_> {
             Self::Kinds(None) => Some(facts.kind == RequestKind::Messages),
             Self::Kinds(Some(kinds)) => Some(kinds.iter().any(|kind| kind == facts.kind.as_str())),
             Self::Dialects(list) => target.map(|target| list.iter().any(|d| d == target.dialect)),
+            Self::Upstreams(list) => target.map(|target| any_matches(list, target.upstream)),
+            Self::Models(list) => target.map(|target| any_matches(list, target.model)),
+            Self::Watching(wanted) => Some(wanted == facts.watching),
             Self::Lacks(list) => {
                 target.map(|target| list.iter().any(|word| target.lacks.contains(word)))
             }
@@ -178,6 +190,18 @@ impl Condition<'_> {
                 let dialect = facts.target.map_or("", |target| target.dialect);
                 format!("the dialect is `{dialect}`{}", expected(any_of(list)))
             }
+            Self::Upstreams(list) => {
+                let upstream = facts.target.map_or("", |target| target.upstream);
+                format!("the upstream is `{upstream}`{}", expected(any_of(list)))
+            }
+            Self::Models(list) => {
+                let model = facts.target.map_or("", |target| target.model);
+                format!("the model is `{model}`{}", expected(any_of(list)))
+            }
+            Self::Watching(_) => match facts.watching {
+                true => "the plugin watches the response".to_owned(),
+                false => "the plugin does not watch the response".to_owned(),
+            },
             Self::Lacks(list) if holds => format!("the target lacks {}", any_of(list)),
             Self::Lacks(list) => match list {
                 [one] => format!("the target does not lack `{one}`"),
@@ -215,6 +239,10 @@ impl Condition<'_> {
             }
         }
     }
+}
+
+fn any_matches(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| glob::matches(pattern, name))
 }
 
 fn any_of(list: &[String]) -> String {
@@ -293,6 +321,31 @@ mod tests {
             ),
             (
                 Alternative {
+                    upstreams: words(&["u*"]),
+                    models: words(&["n"]),
+                    ..one()
+                },
+                "",
+                "the model is `m`, expected `n`",
+            ),
+            (
+                Alternative {
+                    upstreams: words(&["x-*"]),
+                    ..one()
+                },
+                "",
+                "the upstream is `up`, expected `x-*`",
+            ),
+            (
+                Alternative {
+                    watching: Some(true),
+                    ..one()
+                },
+                "the plugin watches the response",
+                "the plugin does not watch the response",
+            ),
+            (
+                Alternative {
                     retries: Some(true),
                     ..one()
                 },
@@ -356,12 +409,14 @@ mod tests {
             headers: Some(&headers),
             target: Some(target("a", &lacks, 2)),
             remembers: &|_| true,
+            watching: true,
         };
         let failing = Facts {
             kind: RequestKind::Messages,
             headers: Some(&no_headers),
             target: Some(target("c", &none, 1)),
             remembers: &|_| false,
+            watching: false,
         };
         for (alternative, holds, fails) in each_condition() {
             let kind = match alternative.kinds {
@@ -402,6 +457,7 @@ mod tests {
                 attempt: 1,
             }),
             remembers: &|_| false,
+            watching: false,
         };
         let response = of(vec![Alternative {
             events: words(&["content_block_delta"]),

@@ -21,7 +21,7 @@ use crate::{
     path::equal,
     pointer,
     scan::{Children, MAX_DEPTH, root, too_deep, value_end},
-    string,
+    spelling, string,
 };
 
 /// The maximum length in bytes to which edits may grow a document. A value copied into itself
@@ -113,6 +113,19 @@ impl Tree {
             Operation::Replace { at, value } => {
                 let tokens = pointer::parse(at)?;
                 let value = checked(value, tokens.len())?;
+                self.grow(value.len())?;
+                *self.find(&tokens, budget)? = Value::Text(value);
+            }
+            Operation::ReplacePart {
+                at,
+                start,
+                end,
+                text,
+            } => {
+                let tokens = pointer::parse(at)?;
+                let value = self.find(&tokens, budget)?.closed(budget)?;
+                budget.spend(1, value.len())?;
+                let value = spelling::with_part(&value, *start..*end, text)?;
                 self.grow(value.len())?;
                 *self.find(&tokens, budget)? = Value::Text(value);
             }
@@ -244,7 +257,7 @@ impl Tree {
 
 /// Checks whether a document may grow to this length. One that was received longer may stay so but
 /// not grow.
-pub(super) fn fits_limit(length: usize, before: usize) -> Result<(), Error> {
+pub(crate) fn fits_limit(length: usize, before: usize) -> Result<(), Error> {
     if length > before && length > MAX_LENGTH {
         return Err(Error::TooMuch(format!(
             "the document would grow past {MAX_LENGTH} bytes"

@@ -17,21 +17,28 @@ use crate::{Error, budget::Budget};
 
 /// The maximum memory in bytes of a compiled pattern. Larger ones, such as nested counts, match
 /// nothing.
-const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 
 /// The maximum length of a pattern in bytes.
-const MAX_LENGTH: usize = 4_096;
+pub(super) const MAX_LENGTH: usize = 4_096;
 
 /// The maximum nesting of groups. This module does not recurse over a pattern, but the engine does.
-const MAX_GROUPS: u32 = 50;
+pub(super) const MAX_GROUPS: u32 = 50;
 
 /// The cost of one pattern state in a step to a new state of the automaton, in scanned bytes.
-const STATE: usize = 8;
+pub(super) const STATE: usize = 8;
 
 /// The cost of compiling, in scanned bytes: of each byte of a pattern, which may be a class of a
 /// thousand characters, and of each byte that it compiles to.
-const PARSED: usize = 16 << 10;
-const COMPILED: usize = 32;
+pub(super) const PARSED: usize = 16 << 10;
+pub(super) const COMPILED: usize = 32;
+
+/// Whether what a group matched can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Groups {
+    Numbered,
+    Unnumbered,
+}
 
 #[derive(Debug)]
 pub(crate) struct Regex {
@@ -51,7 +58,7 @@ impl Regex {
         if pattern.len() > MAX_LENGTH {
             return None;
         }
-        let translated = translate(pattern)?;
+        let translated = translate(pattern, Groups::Unnumbered)?;
         let (expression, anchored) = if whole {
             (format!("(?:{translated})$"), Anchored::Yes)
         } else {
@@ -155,7 +162,7 @@ impl Regex {
     }
 }
 
-fn exhausted() -> Error {
+pub(super) fn exhausted() -> Error {
     Error::TooMuch(format!(
         "matching a regular expression costs more than {} bytes scanned; \
          smaller repetition counts make it cheaper",
@@ -167,7 +174,7 @@ fn exhausted() -> Error {
 /// is rejected.
 ///
 /// `^` and `$` stay the anchors they are in every engine that RFC 9485 maps to.
-fn translate(pattern: &str) -> Option<String> {
+pub(super) fn translate(pattern: &str, groups: Groups) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     // Whether a quantifier may follow.
@@ -192,7 +199,10 @@ fn translate(pattern: &str) -> Option<String> {
                 if rest.starts_with('?') {
                     return None;
                 }
-                out.push_str("(?:");
+                out.push_str(match groups {
+                    Groups::Numbered => "(",
+                    Groups::Unnumbered => "(?:",
+                });
                 atom = false;
             }
             ')' => {

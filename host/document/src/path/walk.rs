@@ -65,7 +65,7 @@ pub(crate) type Sink<'s, 't> = &'s mut dyn FnMut(&mut Walk<'t>, Place) -> Result
 pub(crate) struct Walk<'t> {
     pub(super) text: &'t [u8],
     index: &'t Index,
-    pub(super) budget: Budget,
+    pub(crate) budget: Budget,
     pub(super) duplicates: Duplicates,
     /// Whether pointers or parents are needed. Otherwise elements need no indexes.
     numbered: bool,

@@ -387,6 +387,21 @@ pub(crate) fn apply(root: &mut Value, edit: &Operation) -> Result<(), String> {
                 Err("another value".to_owned())
             }
         }
+        Operation::ReplacePart {
+            at,
+            start,
+            end,
+            text,
+        } => {
+            let Some(Value::String(whole)) = find(root, at) else {
+                return Err("no string".to_owned());
+            };
+            let (before, rest) = whole.split_at_checked(*start).ok_or("past the end")?;
+            let length = end.checked_sub(*start).ok_or("no part")?;
+            let (_, after) = rest.split_at_checked(length).ok_or("past the end")?;
+            *whole = format!("{before}{text}{after}");
+            Ok(())
+        }
     }
 }
 

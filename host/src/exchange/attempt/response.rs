@@ -23,6 +23,7 @@ use super::{
     envelope::{envelope, text},
     error::AttemptError,
     foreign_error::foreign_error,
+    json_lines,
     limit::{too_long, too_much},
     opening::{Opening, Progress},
     translate,
@@ -184,8 +185,13 @@ pub(in crate::exchange) async fn read_response(
         target,
         deadline,
     };
+    // Only a dialect knows what such lines mean.
+    let is_lines = kind == RequestKind::Messages
+        && translator.as_ref().is_some_and(Translator::has_dialect)
+        && json_lines::is_json_lines(&content_type(&incoming.headers));
     match incoming.is_stream().await {
         Err(fault) => Err(incoming.invalid(fault)),
+        Ok(_) if is_lines => incoming.read_lines(translator).await,
         Ok(true) if kind == RequestKind::Messages => incoming.read_stream(translator).await,
         Ok(_) => incoming.read_json(translator).await,
     }
@@ -264,6 +270,17 @@ impl Incoming<'_> {
             self.chunks = translate::stream_of(chunks, translator, &self.target.upstream);
         }
         self.read_opening().await
+    }
+
+    /// Reads a stream of JSON lines up to its first event.
+    async fn read_lines(
+        mut self,
+        translator: Option<Translator>,
+    ) -> Result<Received, Box<AttemptError>> {
+        let start = std::mem::take(&mut self.start);
+        let chunks = stream::iter([Ok(start)]).chain(self.chunks).boxed();
+        self.chunks = json_lines::as_events(chunks);
+        self.read_stream(translator).await
     }
 
     /// Reads a whole body.

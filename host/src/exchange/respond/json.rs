@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
-use witgate_contract::event::delta_type;
+use witgate_contract::{event::delta_type, message_order::is_end};
 
 use crate::{
     exchange::{
@@ -13,7 +13,7 @@ use crate::{
     },
     fault::{Fault, Kind},
     message::{Body, RequestKind, Response},
-    pipeline::{EventOutcome, ResponseRun},
+    pipeline::{EventOutcome, LastEvent, ResponseRun},
 };
 
 use super::relay::{ClientHead, ResponseMode, note, streamed, written};
@@ -74,17 +74,22 @@ async fn run_event_hooks(
     answering: &mut ResponseRun,
     mode: ResponseMode,
 ) -> Result<Bytes, Fault> {
-    let Some(events) = expand(body) else {
+    let Some(mut events) = expand(body) else {
         let what = "the upstream sent an invalid response: got other JSON, expected a message";
         return Err(Fault::upstream(Kind::InvalidResponse, what));
     };
-    let mut out = Vec::with_capacity(events.len());
+    let begin = events.iter().position(|event| is_end(&event.name));
+    let last = events.split_off(begin.unwrap_or(events.len()));
+    let mut out = Vec::with_capacity(events.len() + last.len());
     let mut changed = false;
     let reads_deltas = answering.asks_for_deltas();
     for event in events {
         let data = reads_deltas.then_some(event.data.as_bytes());
         let delta = data.and_then(delta_type);
         if !answering.wants(&event.name, delta.as_deref()) {
+            if answering.follows(event.name.as_bytes()) {
+                answering.passes(&event)?;
+            }
             out.push(event);
             continue;
         }
@@ -96,9 +101,21 @@ async fn run_event_hooks(
             }
         }
     }
-    let held = answering.on_end(true).await?;
-    changed |= !held.is_empty();
-    out.extend(held);
+    let received = last.len();
+    let mut kept = 0;
+    for event in answering.on_last(last.clone(), true).await? {
+        match event {
+            LastEvent::Received(nth) => {
+                kept += 1;
+                out.extend(last.get(nth).cloned());
+            }
+            LastEvent::Made(event) => {
+                changed = true;
+                out.push(event);
+            }
+        }
+    }
+    changed |= kept != received;
     match (mode.stream, changed) {
         (true, _) => Ok(written(&out)),
         (false, true) => collect(&out),

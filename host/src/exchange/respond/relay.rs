@@ -13,7 +13,7 @@ use witgate_contract::event::delta_type;
 use crate::{
     fault::Fault,
     message::{Event, RequestKind},
-    pipeline::{EventOutcome, ResponseRun},
+    pipeline::{EventOutcome, LastEvent, ResponseRun},
     sse::{self, Frame},
     telemetry::Usage,
 };
@@ -65,7 +65,12 @@ pub(super) struct Relay {
     pub(super) error: Option<Fault>,
     /// The words of an error event.
     note: Option<String>,
+    /// The end of the message, which waits for what plugins return at the end.
+    last: Vec<Frame>,
 }
+
+/// The most events at the end of a message that wait. A message has two.
+const MAX_LAST: usize = 16;
 
 impl Relay {
     pub(super) fn of(mut answering: ResponseRun, head: ClientHead) -> Self {
@@ -80,6 +85,7 @@ impl Relay {
             alive: false,
             error: None,
             note: None,
+            last: Vec::new(),
         }
     }
 
@@ -112,22 +118,90 @@ impl Relay {
         if !self.take_note(&kind, &frame) {
             return Ok(());
         }
-        let passed = match self.wanted(&frame, &kind) {
-            // Boxed like each call into plugins here: a stream without hooks reserves no space for
-            // it.
-            Some(event) => Box::pin(self.answering.on_event(event)).await?,
-            None => EventOutcome::Kept,
-        };
-        if kind == b"error" {
-            // Events that hooks held back come before the error; nothing comes after it.
-            let held = Box::pin(self.answering.on_end(false)).await?;
-            out.events(&held);
+        match &*kind {
+            b"message_delta" if self.stopped && self.may_wait() => self.last.push(frame),
+            b"message_stop" if self.answering.awaits_end() => {
+                self.last.push(frame);
+                self.end(true, out).await?;
+            }
+            b"" | b"ping" => self.show_one(&kind, frame, out).await?,
+            b"error" => {
+                let passed = self.outcome(&kind, &frame).await?;
+                // Events that hooks held back come before the error; nothing comes after it.
+                self.end(false, out).await?;
+                self.write(&kind, frame, passed, out);
+            }
+            _ => {
+                // The message goes on, so what waits was not its end.
+                for waiting in std::mem::take(&mut self.last) {
+                    self.show_one(b"message_delta", waiting, out).await?;
+                }
+                self.show_one(&kind, frame, out).await?;
+            }
         }
-        match passed {
+        Ok(())
+    }
+
+    /// Whether the next event of the end of the message waits for the others.
+    fn may_wait(&self) -> bool {
+        self.last.len() < MAX_LAST && self.answering.awaits_end()
+    }
+
+    /// Shows the events that wait to the hooks, and ends the response for them, once.
+    pub(super) async fn end(&mut self, complete: bool, out: &mut WriteBuffer) -> Result<(), Fault> {
+        let (events, mut frames): (Vec<_>, Vec<_>) = std::mem::take(&mut self.last)
+            .into_iter()
+            .map(|frame| (last_event(&frame), Some(frame)))
+            .unzip();
+        // Boxed like each call into plugins here: a stream without hooks reserves no space for it.
+        for event in Box::pin(self.answering.on_last(events, complete)).await? {
+            match event {
+                LastEvent::Received(nth) => {
+                    if let Some(frame) = frames.get_mut(nth).and_then(Option::take) {
+                        let kind = frame.event_type().into_owned();
+                        self.write(&kind, frame, EventOutcome::Kept, out);
+                    }
+                }
+                LastEvent::Made(event) => {
+                    self.usage
+                        .of_event(event.name.as_bytes(), event.data.as_bytes());
+                    out.events(&[event]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn show_one(
+        &mut self,
+        kind: &[u8],
+        frame: Frame,
+        out: &mut WriteBuffer,
+    ) -> Result<(), Fault> {
+        let passed = self.outcome(kind, &frame).await?;
+        self.write(kind, frame, passed, out);
+        Ok(())
+    }
+
+    /// What the hooks make of a frame.
+    async fn outcome(&mut self, kind: &[u8], frame: &Frame) -> Result<EventOutcome, Fault> {
+        if let Some(event) = self.wanted(frame, kind) {
+            return Box::pin(self.answering.on_event(event)).await;
+        }
+        if self.answering.follows(kind)
+            && let Some(event) = frame.event()
+        {
+            self.answering.passes(&event)?;
+        }
+        Ok(EventOutcome::Kept)
+    }
+
+    fn write(&mut self, kind: &[u8], frame: Frame, outcome: EventOutcome, out: &mut WriteBuffer) {
+        match outcome {
             EventOutcome::Kept => {
-                if Usage::is_in(&kind) {
+                if Usage::is_in(kind) {
                     let data = frame.data().unwrap_or_default();
-                    self.usage.of_event(&kind, &data);
+                    self.usage.of_event(kind, &data);
                 }
                 out.raw(frame.into_raw());
             }
@@ -139,7 +213,6 @@ impl Relay {
                 out.events(&events);
             }
         }
-        Ok(())
     }
 
     /// Takes note of what a frame says about the stream. Returns false if it is not to be sent.
@@ -187,6 +260,14 @@ impl Relay {
             .then(|| frame.event())
             .flatten()
     }
+}
+
+/// An event at the end of a message. Some upstreams send it without data.
+fn last_event(frame: &Frame) -> Event {
+    frame.event().unwrap_or_else(|| Event {
+        name: String::from_utf8_lossy(frame.name()).into_owned(),
+        data: String::new(),
+    })
 }
 
 /// The headers of a stream: no proxy on the way may cache or buffer it.

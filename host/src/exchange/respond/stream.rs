@@ -277,9 +277,8 @@ impl Streaming {
         if complete {
             out.raw(self.decoder.unfinished());
         }
-        match Box::pin(self.relay.answering.on_end(complete)).await {
-            Ok(events) => out.events(&events),
-            Err(fault) => return self.fail(fault, Ending::Error),
+        if let Err(fault) = self.relay.end(complete, &mut out).await {
+            return self.fail(fault, Ending::Error);
         }
         self.out.raw(out.joined());
         if !complete {

@@ -2,13 +2,13 @@
 
 use wasmtime::component::Resource;
 use witgate_contract::body;
-use witgate_document::Operation as Edit;
+use witgate_document::{Match, Operation as Edit, Part};
 
 use super::{Edited, Host, edited};
 use crate::{
     off_worker::{LARGE, MANY_EDITS, off_worker},
     pipeline::{
-        bindings::exchange::{self, HostRequest, Node, Operation},
+        bindings::exchange::{self, HostRequest, Node, Operation, TextMatch, TextPart},
         views::RequestView,
     },
 };
@@ -36,6 +36,35 @@ fn edit(operation: Operation) -> Edit {
             at: pointer,
             value: value.into(),
         },
+    }
+}
+
+fn part(part: TextPart) -> Part {
+    let offset = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+    Part {
+        at: part.pointer,
+        start: offset(part.start),
+        end: offset(part.end),
+        text: part.text,
+    }
+}
+
+fn text_part(part: Part) -> TextPart {
+    // No body is that long.
+    let offset = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+    TextPart {
+        pointer: part.at,
+        start: offset(part.start),
+        end: offset(part.end),
+        text: part.text,
+    }
+}
+
+fn text_match(found: Match) -> TextMatch {
+    let groups = found.groups.into_iter();
+    TextMatch {
+        part: text_part(found.part),
+        groups: groups.map(|group| group.map(text_part)).collect(),
     }
 }
 
@@ -118,6 +147,37 @@ impl HostRequest for Host {
         edited(off_worker(view.is_large(), || view.remove_all(&query)))
     }
 
+    fn find_matches(
+        &mut self,
+        view: Resource<RequestView>,
+        query: String,
+        regex: String,
+    ) -> Edited<Vec<TextMatch>> {
+        let view = self.table.get(&view)?;
+        let found = off_worker(view.is_large(), || view.find_matches(&query, &regex));
+        edited(found.map(|found| found.into_iter().map(text_match).collect()))
+    }
+
+    fn replace_matches(
+        &mut self,
+        view: Resource<RequestView>,
+        query: String,
+        regex: String,
+        replacement: String,
+    ) -> Edited<u32> {
+        let view = self.table.get_mut(&view)?;
+        edited(off_worker(view.is_large(), || {
+            view.replace_matches(&query, &regex, &replacement)
+        }))
+    }
+
+    fn replace_parts(&mut self, view: Resource<RequestView>, parts: Vec<TextPart>) -> Edited<()> {
+        let parts: Vec<_> = parts.into_iter().map(part).collect();
+        let view = self.table.get_mut(&view)?;
+        let off = view.is_large() || parts.len() >= MANY_EDITS;
+        edited(off_worker(off, || view.replace_parts(parts)))
+    }
+
     fn outline(&mut self, view: Resource<RequestView>, longest: u32) -> Edited<exchange::Outline> {
         let view = self.table.get_mut(&view)?;
         let outline = off_worker(view.is_large(), || view.outline(longest));
@@ -135,6 +195,11 @@ impl HostRequest for Host {
 
     fn note(&mut self, view: Resource<RequestView>, line: String) -> wasmtime::Result<()> {
         self.table.get_mut(&view)?.note(&line);
+        Ok(())
+    }
+
+    fn watch_response(&mut self, view: Resource<RequestView>) -> wasmtime::Result<()> {
+        self.table.get_mut(&view)?.watch_response();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use witgate_contract::{
     note::Notes,
     path,
 };
-use witgate_document::{Document, Operation, Outline};
+use witgate_document::{Document, Match, Operation, Outline, Part};
 
 use crate::{
     ids::ExchangeId,
@@ -60,6 +60,8 @@ pub(in crate::pipeline) struct Journal {
     pub(in crate::pipeline) left_out: u32,
     /// Lines for the record.
     pub(in crate::pipeline) notes: Notes,
+    /// Whether the plugin asks for the response.
+    pub(in crate::pipeline) watches: bool,
     size: usize,
 }
 
@@ -220,9 +222,7 @@ impl RequestView {
     pub(in crate::pipeline) fn patch(&mut self, edits: Vec<Operation>) -> Result<(), EditError> {
         self.editable()?;
         self.body.patch(&edits)?;
-        for edit in edits {
-            self.journal.note(edit);
-        }
+        self.journal.note_all(edits);
         Ok(())
     }
 
@@ -252,12 +252,50 @@ impl RequestView {
         Ok(())
     }
 
+    pub(in crate::pipeline) fn find_matches(
+        &self,
+        query: &str,
+        regex: &str,
+    ) -> Result<Vec<Match>, EditError> {
+        body::find_matches(&self.body, query, regex)
+    }
+
+    pub(in crate::pipeline) fn replace_matches(
+        &mut self,
+        query: &str,
+        regex: &str,
+        replacement: &str,
+    ) -> Result<u32, EditError> {
+        self.editable()?;
+        let edits = body::replace_matches(&mut self.body, query, regex, replacement)?;
+        let count = u32::try_from(edits.len()).unwrap_or(u32::MAX);
+        self.journal.note_all(edits);
+        Ok(count)
+    }
+
+    pub(in crate::pipeline) fn replace_parts(&mut self, parts: Vec<Part>) -> Result<(), EditError> {
+        self.editable()?;
+        let edits = body::replace_parts(&mut self.body, parts)?;
+        self.journal.note_all(edits);
+        Ok(())
+    }
+
     pub(in crate::pipeline) fn note(&mut self, line: &str) {
         self.journal.notes.add(line);
+    }
+
+    pub(in crate::pipeline) fn watch_response(&mut self) {
+        self.journal.watches = true;
     }
 }
 
 impl Journal {
+    fn note_all(&mut self, edits: Vec<Operation>) {
+        for edit in edits {
+            self.note(edit);
+        }
+    }
+
     fn note(&mut self, edit: Operation) {
         let size = match &edit {
             // A test changes nothing.
@@ -266,6 +304,7 @@ impl Journal {
                 at.len() + value.len()
             }
             Operation::Remove { at } => at.len(),
+            Operation::ReplacePart { at, text, .. } => at.len() + text.len(),
             Operation::Move { from, to } | Operation::Copy { from, to } => from.len() + to.len(),
         };
         self.count = self.count.saturating_add(1);

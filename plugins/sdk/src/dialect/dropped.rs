@@ -3,6 +3,16 @@
 use std::collections::BTreeMap;
 
 /// Counts what a translation drops, by name, for one line of the record.
+///
+/// ```
+/// use witgate_plugin::dialect::DroppedFields;
+///
+/// let mut dropped = DroppedFields::default();
+/// dropped.add("top_k");
+/// dropped.add("image");
+/// dropped.add("image");
+/// assert_eq!(dropped.line().as_deref(), Some("left out: image(2), top_k"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DroppedFields(BTreeMap<String, u32>);
 

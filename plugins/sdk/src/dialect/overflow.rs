@@ -13,6 +13,15 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 /// A prompt that does not fit a model's context, alone or with the response that was asked for.
+///
+/// ```
+/// use witgate_plugin::dialect::Overflow;
+///
+/// let error = "This model's maximum context length is 8192 tokens, but the prompt has 9000
+/// tokens"; let overflow = Overflow::read(error).expect("an overflow");
+/// assert_eq!(overflow.message(), "prompt is too long: 9000 tokens > 8192 maximum");
+/// assert_eq!(Overflow::read("rate limit reached"), None);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Overflow {
     /// The tokens of the prompt, if the error says how many.
@@ -79,6 +88,14 @@ impl Overflow {
 ///
 /// `None` if the error is about anything else, or if the limit is not below `max_tokens`, which is
 /// what the request asked for.
+///
+/// ```
+/// use witgate_plugin::dialect::output_limit;
+///
+/// let error = "This model supports at most 16384 completion tokens";
+/// assert_eq!(output_limit(error, 32_000), Some(16_384));
+/// assert_eq!(output_limit(error, 1_000), None);
+/// ```
 pub fn output_limit(text: &str, max_tokens: u64) -> Option<u64> {
     let tokens = words::tokens(text);
     let is_about_output = sense::names_output(&tokens) && !sense::is_rate_limit(&tokens);

@@ -5,6 +5,17 @@ use serde_json::{Map, Number, Value};
 use crate::dialect::DroppedFields;
 
 /// A request of the Messages API, or of `count_tokens`.
+///
+/// ```
+/// use witgate_plugin::dialect::{Block, ClientRequest, Role};
+///
+/// let body = r#"{"model": "m", "max_tokens": 16, "container": "c",
+///     "messages": [{"role": "user", "content": "hi"}]}"#;
+/// let request = ClientRequest::parse(body).expect("a request");
+/// assert_eq!(request.messages[0].role, Role::User);
+/// assert_eq!(request.messages[0].content, [Block::Text("hi".to_owned())]);
+/// assert_eq!(request.dropped.line().as_deref(), Some("left out: container"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientRequest {
     /// The top-level `system`; one text if the client sent a string.

@@ -14,10 +14,10 @@ use witgate_contract::{
     note::{self, Notes},
     path, status,
 };
-use witgate_document::{Document, Operation as DocumentOperation, Outline};
+use witgate_document::{Document, Match, Operation as DocumentOperation, Outline, Part};
 
 use crate::{
-    edit::{EditError, FromTo, Node, Operation},
+    edit::{EditError, FromTo, Node, Operation, TextMatch, TextPart},
     failure::RetryTarget,
     kv::KvError,
     log::Level,
@@ -38,6 +38,8 @@ struct Journal {
     headers: header::Edits,
     notes: Notes,
     outline: Option<Outline>,
+    /// Whether the plugin asks for the response.
+    watches: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +53,8 @@ pub(crate) struct Request {
     pub(crate) body: RefCell<Document>,
     pub(crate) notes: Notes,
     pub(crate) moment: Cell<Moment>,
+    /// Whether the plugin has asked for the response.
+    pub(crate) watched: bool,
     call: RefCell<Journal>,
 }
 
@@ -66,15 +70,22 @@ impl Request {
             body: body.into(),
             notes: Notes::default(),
             moment: Moment::Request.into(),
+            watched: false,
             call: RefCell::default(),
         }
     }
 
     /// Keeps the effects of the call.
     pub(crate) fn settle(&mut self) {
-        let Journal { headers, notes, .. } = self.call.take();
+        let Journal {
+            headers,
+            notes,
+            watches,
+            ..
+        } = self.call.take();
         headers.apply(&mut self.headers);
         keep(&mut self.notes, notes);
+        self.watched |= watches;
     }
 
     pub(crate) fn kind(&self) -> String {
@@ -160,6 +171,40 @@ impl Request {
         self.may_edit()?;
         let path = body::query(path)?;
         Ok(self.body.borrow_mut().remove_all(&path)?)
+    }
+
+    pub(crate) fn find_matches(
+        &self,
+        path: &str,
+        regex: &str,
+    ) -> Result<Vec<TextMatch>, EditError> {
+        let found = body::find_matches(&self.body.borrow(), path, regex)?;
+        Ok(found.into_iter().map(TextMatch::from).collect())
+    }
+
+    pub(crate) fn replace_matches(
+        &self,
+        path: &str,
+        regex: &str,
+        replacement: &str,
+    ) -> Result<u32, EditError> {
+        self.may_edit()?;
+        let mut body = self.body.borrow_mut();
+        let edits = body::replace_matches(&mut body, path, regex, replacement)?;
+        Ok(u32::try_from(edits.len()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn replace_parts(&self, parts: &[TextPart]) -> Result<(), EditError> {
+        self.may_edit()?;
+        let parts = parts.iter().cloned().map(Part::from).collect();
+        body::replace_parts(&mut self.body.borrow_mut(), parts)?;
+        Ok(())
+    }
+
+    pub(crate) fn watch_response(&self) {
+        if self.moment.get() != Moment::Failure {
+            self.call.borrow_mut().watches = true;
+        }
     }
 
     pub(crate) fn outline(&self, longest: u32) -> Result<Outlined, EditError> {
@@ -252,6 +297,40 @@ impl From<Operation> for DocumentOperation {
                 at: pointer,
                 value: Bytes::from(value),
             },
+        }
+    }
+}
+
+impl From<TextPart> for Part {
+    fn from(part: TextPart) -> Self {
+        let offset = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+        Self {
+            at: part.pointer,
+            start: offset(part.start),
+            end: offset(part.end),
+            text: part.text,
+        }
+    }
+}
+
+impl From<Part> for TextPart {
+    fn from(part: Part) -> Self {
+        let offset = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Self {
+            pointer: part.at,
+            start: offset(part.start),
+            end: offset(part.end),
+            text: part.text,
+        }
+    }
+}
+
+impl From<Match> for TextMatch {
+    fn from(found: Match) -> Self {
+        let groups = found.groups.into_iter();
+        Self {
+            part: found.part.into(),
+            groups: groups.map(|group| group.map(TextPart::from)).collect(),
         }
     }
 }
@@ -489,6 +568,8 @@ pub(crate) struct Surroundings {
     pub(crate) logged: u32,
     /// The time on the test's own clock, which only the test advances.
     pub(crate) now: Instant,
+    /// The number of random bytes that were used.
+    random: u64,
 }
 
 impl Default for Surroundings {
@@ -499,6 +580,7 @@ impl Default for Surroundings {
             lines: Vec::new(),
             logged: 0,
             now: Instant::now(),
+            random: 0,
         }
     }
 }
@@ -533,6 +615,11 @@ pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u32) -> Result<(), KvError
     in_kv(|space, now| space.set(key, value.to_vec(), ttl, now))
 }
 
+pub(crate) fn kv_set_if_absent(key: &str, value: &[u8], ttl_ms: u32) -> Result<Vec<u8>, KvError> {
+    let ttl = Duration::from_millis(ttl_ms.into());
+    in_kv(|space, now| space.set_if_absent(key, value.to_vec(), ttl, now))
+}
+
 pub(crate) fn kv_delete(key: &str) -> Result<(), KvError> {
     in_kv(|space, _| space.delete(key))
 }
@@ -553,6 +640,19 @@ fn in_kv<T>(
             kv::KvError::NotANumber => KvError::NotANumber,
             kv::KvError::Overflow => KvError::Overflow,
         })
+}
+
+/// Fills with numbers that look random and are the same in every run: SplitMix64 of a counter.
+pub(crate) fn fill_random(bytes: &mut [u8]) {
+    AROUND.with_borrow_mut(|around| {
+        for byte in bytes {
+            around.random = around.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = around.random;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            *byte = mixed.to_le_bytes()[7];
+        }
+    });
 }
 
 pub(crate) fn log(level: Level, message: &str) {

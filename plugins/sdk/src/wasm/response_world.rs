@@ -21,7 +21,8 @@ pub mod exports {
             /// plugins see what it returns. If its first event is an `error`, or if it returns no event at all,
             /// the attempt has failed. After it has returned an `error` or a `message_stop` it is not called
             /// again, not even for the end. If the upstream answers a request for a message with JSON instead
-            /// of a stream, the body is one event without a name.
+            /// of a stream, the body is one event without a name. If it answers with lines of JSON (content
+            /// type `application/x-ndjson`, `application/jsonl` or the like), each line is one.
             ///
             /// Plugins of stage `wire` are called before the dialect. They are shown every event of a stream as
             /// the upstream sent it, and through `on-body` every response that is not a stream, messages
@@ -582,17 +583,26 @@ pub mod exports {
                 pub trait Guest {
                     /// Called for each event of a message, in order. Pings of the gateway are never shown, pings of
                     /// the upstream only if a guard names them.
+                    ///
+                    /// What goes on must still be a message: `message_start`, blocks with the indexes 0, 1, 2 and
+                    /// so on, each with its start, its deltas and its stop, then `message_delta` and
+                    /// `message_stop`. Data must be JSON. If the plugin leaves something else, the
+                    /// response ends with an error that names the plugin, whatever `on_error` says. Text that was
+                    /// held back goes out at the latest with the `content_block_stop` of its block.
                     #[allow(async_fn_in_trait)]
                     fn on_event(
                         response: &Response,
                         event: Event,
                     ) -> ::core::result::Result<EventVerdict, HookError>;
                     /// Called once after the last event, if the plugin was shown any, also after the response was
-                    /// cut short; `response.complete` says which. The returned events are sent to the client.
+                    /// cut short; `response.complete` says which. The returned events are sent before the
+                    /// `message_delta` and the `message_stop` that end the message, which the gateway holds back
+                    /// until then: whole blocks can be added here, to a stream and to JSON alike.
                     ///
-                    /// After a cut return only text that was held back, and never a `message_stop`; the gateway
-                    /// drops one. A dialect that knows how the message ends, because the upstream gave its reason,
-                    /// returns the end of it.
+                    /// After a cut return only text that was held back, for the block that is still open, and never
+                    /// a `message_stop`; the gateway drops one. For plugins of stage `wire` and for a dialect, the
+                    /// returned events come after the last one. A dialect that knows how the message ends, because
+                    /// the upstream gave its reason, returns the end of it.
                     #[allow(async_fn_in_trait)]
                     fn on_end(
                         response: &Response,
@@ -716,81 +726,88 @@ macro_rules! __export_response_plugin_impl {
         (link_section =
         "component-type:wit-bindgen:0.63.0:witgate:plugin@0.2.0:response-plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3494] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3824] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa0\x1a\x01A\x02\x01\
-A\x09\x01B\x92\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xea\x1c\x01A\x02\x01\
+A\x09\x01B\xa3\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
 \0\x02\x01s\x04\0\x04json\x03\0\x04\x01r\x02\x07pointer\x01\x05value\x05\x04\0\x04\
-node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01q\x06\
+node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01r\x04\
+\x07pointer\x01\x05starty\x03endy\x04texts\x04\0\x09text-part\x03\0\x0a\x01k\x0b\
+\x01p\x0c\x01r\x02\x04part\x0b\x06groups\x0d\x04\0\x0atext-match\x03\0\x0e\x01q\x06\
 \x03add\x01\x07\0\x06remove\x01\x01\0\x07replace\x01\x07\0\x04move\x01\x09\0\x04\
-copy\x01\x09\0\x04test\x01\x07\0\x04\0\x09operation\x03\0\x0a\x01r\x02\x04body\x05\
-\x06prefixs\x04\0\x07outline\x03\0\x0c\x01q\x06\x09bad-query\x01s\0\x0cbad-docum\
+copy\x01\x09\0\x04test\x01\x07\0\x04\0\x09operation\x03\0\x10\x01r\x02\x04body\x05\
+\x06prefixs\x04\0\x07outline\x03\0\x12\x01q\x06\x09bad-query\x01s\0\x0cbad-docum\
 ent\x01s\0\x09bad-value\x01s\0\x0enot-applicable\x01s\0\x08too-much\x01s\0\x0bno\
-t-allowed\x01s\0\x04\0\x0aedit-error\x03\0\x0e\x01q\x02\x06failed\x01s\0\x0cbad-\
-document\x01s\0\x04\0\x0ahook-error\x03\0\x10\x04\0\x07request\x03\x01\x04\0\x06\
+t-allowed\x01s\0\x04\0\x0aedit-error\x03\0\x14\x01q\x02\x06failed\x01s\0\x0cbad-\
+document\x01s\0\x04\0\x0ahook-error\x03\0\x16\x04\0\x07request\x03\x01\x04\0\x06\
 target\x03\x01\x01m\x03\x0csame-account\x0dother-account\x05never\x04\0\x0cretry\
--target\x03\0\x14\x04\0\x07failure\x03\x01\x04\0\x08response\x03\x01\x01r\x02\x04\
-names\x04datas\x04\0\x05event\x03\0\x18\x04\0\x06answer\x03\x01\x04\0\x07refusal\
-\x03\x01\x01i\x1a\x01i\x1b\x01q\x03\x07proceed\0\0\x06answer\x01\x1c\0\x06refuse\
-\x01\x1d\0\x04\0\x07verdict\x03\0\x1e\x01p\x19\x01q\x03\x04keep\0\0\x07discard\0\
-\0\x07replace\x01\x20\0\x04\0\x0devent-verdict\x03\0!\x01h\x12\x01@\x01\x04self#\
-\0s\x04\0\x14[method]request.kind\x01$\x04\0\x16[method]request.method\x01$\x04\0\
-\x14[method]request.path\x01$\x04\0\x15[method]request.query\x01$\x04\0\x12[meth\
-od]request.id\x01$\x01ks\x01@\x01\x04self#\0%\x04\0\x17[method]request.session\x01\
-&\x04\0\x1c[method]request.conversation\x01$\x01ps\x01@\x02\x04self#\x04names\0'\
-\x04\0\x16[method]request.header\x01(\x01j\0\x01\x0f\x01@\x03\x04self#\x04names\x06\
-values'\0)\x04\0\x1a[method]request.set-header\x01*\x01@\x02\x04self#\x0epath-an\
-d-querys\0)\x04\0\x18[method]request.set-path\x01+\x01j\x01\x7f\x01\x0f\x01@\x02\
-\x04self#\x04path\x03\0,\x04\0\x17[method]request.matches\x01-\x01p\x01\x01j\x01\
-.\x01\x0f\x01@\x02\x04self#\x04path\x03\0/\x04\0\x16[method]request.select\x010\x01\
-p\x07\x01j\x011\x01\x0f\x01@\x02\x04self#\x04path\x03\02\x04\0\x14[method]reques\
-t.read\x013\x01p\x0b\x01@\x02\x04self#\x05edits4\0)\x04\0\x15[method]request.pat\
-ch\x015\x01j\x01y\x01\x0f\x01@\x02\x04self#\x04path\x03\06\x04\0\x1a[method]requ\
-est.remove-all\x017\x01j\x01\x0d\x01\x0f\x01@\x02\x04self#\x07longesty\08\x04\0\x17\
-[method]request.outline\x019\x01@\x02\x04self#\x04body\x05\0)\x04\0\x17[method]r\
-equest.rewrite\x01:\x01@\x02\x04self#\x04lines\x01\0\x04\0\x14[method]request.no\
-te\x01;\x01h\x13\x01@\x01\x04self<\0s\x04\0\x17[method]target.upstream\x01=\x04\0\
-\x16[method]target.dialect\x01=\x01@\x01\x04self<\0%\x04\0\x16[method]target.acc\
-ount\x01>\x04\0\x1b[method]target.mapped-model\x01=\x04\0\x1e[method]target.requ\
-ested-model\x01=\x01@\x01\x04self<\0y\x04\0\x16[method]target.attempt\x01?\x01@\x02\
-\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x04\0\x12[method]\
-target.key\x01=\x01h\x16\x01@\x01\x04self\xc1\0\0{\x04\0\x16[method]failure.stat\
-us\x01B\x01@\x01\x04self\xc1\0\0s\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\
-\x04self\xc1\0\x04names\0'\x04\0\x16[method]failure.header\x01D\x04\0\x14[method\
-]failure.body\x01C\x01@\x02\x04self\xc1\0\x06status{\0)\x04\0\x1a[method]failure\
-.set-status\x01E\x01@\x02\x04self\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failu\
-re.set-error-type\x01F\x01@\x02\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]fa\
-ilure.set-body\x01G\x01@\x03\x04self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\
-\x19[method]failure.set-retry\x01H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c\
-[method]failure.set-cooldown\x01I\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[m\
-ethod]response.status\x01K\x01@\x02\x04self\xca\0\x04names\0'\x04\0\x17[method]r\
-esponse.header\x01L\x01@\x03\x04self\xca\0\x04names\x06values'\0)\x04\0\x1b[meth\
-od]response.set-header\x01M\x01@\x01\x04self\xca\0\0s\x04\0\x13[method]response.\
-id\x01N\x04\0\x19[method]response.upstream\x01N\x04\0\x18[method]response.dialec\
-t\x01N\x04\0\x1d[method]response.mapped-model\x01N\x04\0\x20[method]response.req\
-uested-model\x01N\x01@\x01\x04self\xca\0\0%\x04\0\x18[method]response.session\x01\
-O\x04\0\x1d[method]response.conversation\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\
-\x1a[method]response.streaming\x01P\x04\0\x19[method]response.complete\x01P\x01@\
-\x02\x04self\xca\0\x04lines\x01\0\x04\0\x15[method]response.note\x01Q\x01@\x01\x04\
-body\x05\0\x1c\x04\0\x13[constructor]answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\
-\x06status{\x01\0\x04\0\x19[method]answer.set-status\x01T\x01@\x03\x04self\xd3\0\
-\x04names\x05values\x01\0\x04\0\x19[method]answer.set-header\x01U\x01@\x02\x04se\
-lf\xd3\0\x04notes\x01\0\x04\0\x17[method]answer.set-note\x01V\x01@\x03\x06status\
-{\x0aerror-types\x07messages\0\x1d\x04\0\x14[constructor]refusal\x01W\x01h\x1b\x01\
-@\x02\x04self\xd8\0\x07details\x05\x01\0\x04\0\x1b[method]refusal.set-details\x01\
-Y\x01@\x02\x04self\xd8\0\x08try-next\x7f\x01\0\x04\0\x1c[method]refusal.set-try-\
-next\x01Z\x03\0\x1dwitgate:plugin/exchange@0.2.0\x05\0\x02\x03\0\0\x08response\x02\
-\x03\0\0\x05event\x02\x03\0\0\x0devent-verdict\x02\x03\0\0\x0ahook-error\x02\x03\
-\0\0\x04json\x01B\x16\x02\x03\x02\x01\x01\x04\0\x08response\x03\0\0\x02\x03\x02\x01\
-\x02\x04\0\x05event\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x0devent-verdict\x03\0\x04\
-\x02\x03\x02\x01\x04\x04\0\x0ahook-error\x03\0\x06\x02\x03\x02\x01\x05\x04\0\x04\
-json\x03\0\x08\x01h\x01\x01j\x01\x05\x01\x07\x01@\x02\x08response\x0a\x05event\x03\
-\0\x0b\x04\0\x08on-event\x01\x0c\x01p\x03\x01j\x01\x0d\x01\x07\x01@\x01\x08respo\
-nse\x0a\0\x0e\x04\0\x06on-end\x01\x0f\x01k\x09\x01j\x01\x10\x01\x07\x01@\x02\x08\
-response\x0a\x04body\x09\0\x11\x04\0\x07on-body\x01\x12\x04\0\"witgate:plugin/re\
-sponse-hook@0.2.0\x05\x06\x04\0$witgate:plugin/response-plugin@0.2.0\x04\0\x0b\x15\
-\x01\0\x0fresponse-plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit\
--component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+-target\x03\0\x1a\x04\0\x07failure\x03\x01\x04\0\x08response\x03\x01\x01r\x02\x04\
+names\x04datas\x04\0\x05event\x03\0\x1e\x04\0\x06answer\x03\x01\x04\0\x07refusal\
+\x03\x01\x01i\x20\x01i!\x01q\x03\x07proceed\0\0\x06answer\x01\"\0\x06refuse\x01#\
+\0\x04\0\x07verdict\x03\0$\x01p\x1f\x01q\x03\x04keep\0\0\x07discard\0\0\x07repla\
+ce\x01&\0\x04\0\x0devent-verdict\x03\0'\x01h\x18\x01@\x01\x04self)\0s\x04\0\x14[\
+method]request.kind\x01*\x04\0\x16[method]request.method\x01*\x04\0\x14[method]r\
+equest.path\x01*\x04\0\x15[method]request.query\x01*\x04\0\x12[method]request.id\
+\x01*\x01ks\x01@\x01\x04self)\0+\x04\0\x17[method]request.session\x01,\x04\0\x1c\
+[method]request.conversation\x01*\x01ps\x01@\x02\x04self)\x04names\0-\x04\0\x16[\
+method]request.header\x01.\x01j\0\x01\x15\x01@\x03\x04self)\x04names\x06values-\0\
+/\x04\0\x1a[method]request.set-header\x010\x01@\x02\x04self)\x0epath-and-querys\0\
+/\x04\0\x18[method]request.set-path\x011\x01j\x01\x7f\x01\x15\x01@\x02\x04self)\x04\
+path\x03\02\x04\0\x17[method]request.matches\x013\x01p\x01\x01j\x014\x01\x15\x01\
+@\x02\x04self)\x04path\x03\05\x04\0\x16[method]request.select\x016\x01p\x07\x01j\
+\x017\x01\x15\x01@\x02\x04self)\x04path\x03\08\x04\0\x14[method]request.read\x01\
+9\x01p\x11\x01@\x02\x04self)\x05edits:\0/\x04\0\x15[method]request.patch\x01;\x01\
+j\x01y\x01\x15\x01@\x02\x04self)\x04path\x03\0<\x04\0\x1a[method]request.remove-\
+all\x01=\x01p\x0f\x01j\x01>\x01\x15\x01@\x03\x04self)\x04path\x03\x05regexs\0?\x04\
+\0\x1c[method]request.find-matches\x01@\x01@\x04\x04self)\x04path\x03\x05regexs\x0b\
+replacements\0<\x04\0\x1f[method]request.replace-matches\x01A\x01p\x0b\x01@\x02\x04\
+self)\x05parts\xc2\0\0/\x04\0\x1d[method]request.replace-parts\x01C\x01j\x01\x13\
+\x01\x15\x01@\x02\x04self)\x07longesty\0\xc4\0\x04\0\x17[method]request.outline\x01\
+E\x01@\x02\x04self)\x04body\x05\0/\x04\0\x17[method]request.rewrite\x01F\x01@\x02\
+\x04self)\x04lines\x01\0\x04\0\x14[method]request.note\x01G\x01@\x01\x04self)\x01\
+\0\x04\0\x1e[method]request.watch-response\x01H\x01h\x19\x01@\x01\x04self\xc9\0\0\
+s\x04\0\x17[method]target.upstream\x01J\x04\0\x16[method]target.dialect\x01J\x01\
+@\x01\x04self\xc9\0\0+\x04\0\x16[method]target.account\x01K\x04\0\x1b[method]tar\
+get.mapped-model\x01J\x04\0\x1e[method]target.requested-model\x01J\x01@\x01\x04s\
+elf\xc9\0\0y\x04\0\x16[method]target.attempt\x01L\x01@\x02\x04self\xc9\0\x07feat\
+ures\0\x7f\x04\0\x14[method]target.lacks\x01M\x04\0\x12[method]target.key\x01J\x01\
+h\x1c\x01@\x01\x04self\xce\0\0{\x04\0\x16[method]failure.status\x01O\x01@\x01\x04\
+self\xce\0\0s\x04\0\x1a[method]failure.error-type\x01P\x01@\x02\x04self\xce\0\x04\
+names\0-\x04\0\x16[method]failure.header\x01Q\x04\0\x14[method]failure.body\x01P\
+\x01@\x02\x04self\xce\0\x06status{\0/\x04\0\x1a[method]failure.set-status\x01R\x01\
+@\x02\x04self\xce\0\x0aerror-types\0/\x04\0\x1e[method]failure.set-error-type\x01\
+S\x01@\x02\x04self\xce\0\x04body\x05\0/\x04\0\x18[method]failure.set-body\x01T\x01\
+@\x03\x04self\xce\0\x06target\x1b\x08after-msy\x01\0\x04\0\x19[method]failure.se\
+t-retry\x01U\x01@\x02\x04self\xce\0\x02msy\x01\0\x04\0\x1c[method]failure.set-co\
+oldown\x01V\x01h\x1d\x01@\x01\x04self\xd7\0\0{\x04\0\x17[method]response.status\x01\
+X\x01@\x02\x04self\xd7\0\x04names\0-\x04\0\x17[method]response.header\x01Y\x01@\x03\
+\x04self\xd7\0\x04names\x06values-\0/\x04\0\x1b[method]response.set-header\x01Z\x01\
+@\x01\x04self\xd7\0\0s\x04\0\x13[method]response.id\x01[\x04\0\x19[method]respon\
+se.upstream\x01[\x04\0\x18[method]response.dialect\x01[\x04\0\x1d[method]respons\
+e.mapped-model\x01[\x04\0\x20[method]response.requested-model\x01[\x01@\x01\x04s\
+elf\xd7\0\0+\x04\0\x18[method]response.session\x01\\\x04\0\x1d[method]response.c\
+onversation\x01[\x01@\x01\x04self\xd7\0\0\x7f\x04\0\x1a[method]response.streamin\
+g\x01]\x04\0\x19[method]response.complete\x01]\x01@\x02\x04self\xd7\0\x04lines\x01\
+\0\x04\0\x15[method]response.note\x01^\x01@\x01\x04body\x05\0\"\x04\0\x13[constr\
+uctor]answer\x01_\x01h\x20\x01@\x02\x04self\xe0\0\x06status{\x01\0\x04\0\x19[met\
+hod]answer.set-status\x01a\x01@\x03\x04self\xe0\0\x04names\x05values\x01\0\x04\0\
+\x19[method]answer.set-header\x01b\x01@\x02\x04self\xe0\0\x04notes\x01\0\x04\0\x17\
+[method]answer.set-note\x01c\x01@\x03\x06status{\x0aerror-types\x07messages\0#\x04\
+\0\x14[constructor]refusal\x01d\x01h!\x01@\x02\x04self\xe5\0\x07details\x05\x01\0\
+\x04\0\x1b[method]refusal.set-details\x01f\x01@\x02\x04self\xe5\0\x08try-next\x7f\
+\x01\0\x04\0\x1c[method]refusal.set-try-next\x01g\x03\0\x1dwitgate:plugin/exchan\
+ge@0.2.0\x05\0\x02\x03\0\0\x08response\x02\x03\0\0\x05event\x02\x03\0\0\x0devent\
+-verdict\x02\x03\0\0\x0ahook-error\x02\x03\0\0\x04json\x01B\x16\x02\x03\x02\x01\x01\
+\x04\0\x08response\x03\0\0\x02\x03\x02\x01\x02\x04\0\x05event\x03\0\x02\x02\x03\x02\
+\x01\x03\x04\0\x0devent-verdict\x03\0\x04\x02\x03\x02\x01\x04\x04\0\x0ahook-erro\
+r\x03\0\x06\x02\x03\x02\x01\x05\x04\0\x04json\x03\0\x08\x01h\x01\x01j\x01\x05\x01\
+\x07\x01@\x02\x08response\x0a\x05event\x03\0\x0b\x04\0\x08on-event\x01\x0c\x01p\x03\
+\x01j\x01\x0d\x01\x07\x01@\x01\x08response\x0a\0\x0e\x04\0\x06on-end\x01\x0f\x01\
+k\x09\x01j\x01\x10\x01\x07\x01@\x02\x08response\x0a\x04body\x09\0\x11\x04\0\x07o\
+n-body\x01\x12\x04\0\"witgate:plugin/response-hook@0.2.0\x05\x06\x04\0$witgate:p\
+lugin/response-plugin@0.2.0\x04\0\x0b\x15\x01\0\x0fresponse-plugin\x03\0\0\0G\x09\
+producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rus\
+t\x060.63.0";
         };
     };
 }
@@ -803,72 +820,79 @@ pub use __export_response_plugin_impl as export_response;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3235] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfd\x17\x01A\x02\x01\
-A\x02\x01B\x92\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3565] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc7\x1a\x01A\x02\x01\
+A\x02\x01B\xa3\x01\x01s\x04\0\x0cjson-pointer\x03\0\0\x01s\x04\0\x09json-path\x03\
 \0\x02\x01s\x04\0\x04json\x03\0\x04\x01r\x02\x07pointer\x01\x05value\x05\x04\0\x04\
-node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01q\x06\
+node\x03\0\x06\x01r\x02\x04from\x01\x02to\x01\x04\0\x07from-to\x03\0\x08\x01r\x04\
+\x07pointer\x01\x05starty\x03endy\x04texts\x04\0\x09text-part\x03\0\x0a\x01k\x0b\
+\x01p\x0c\x01r\x02\x04part\x0b\x06groups\x0d\x04\0\x0atext-match\x03\0\x0e\x01q\x06\
 \x03add\x01\x07\0\x06remove\x01\x01\0\x07replace\x01\x07\0\x04move\x01\x09\0\x04\
-copy\x01\x09\0\x04test\x01\x07\0\x04\0\x09operation\x03\0\x0a\x01r\x02\x04body\x05\
-\x06prefixs\x04\0\x07outline\x03\0\x0c\x01q\x06\x09bad-query\x01s\0\x0cbad-docum\
+copy\x01\x09\0\x04test\x01\x07\0\x04\0\x09operation\x03\0\x10\x01r\x02\x04body\x05\
+\x06prefixs\x04\0\x07outline\x03\0\x12\x01q\x06\x09bad-query\x01s\0\x0cbad-docum\
 ent\x01s\0\x09bad-value\x01s\0\x0enot-applicable\x01s\0\x08too-much\x01s\0\x0bno\
-t-allowed\x01s\0\x04\0\x0aedit-error\x03\0\x0e\x01q\x02\x06failed\x01s\0\x0cbad-\
-document\x01s\0\x04\0\x0ahook-error\x03\0\x10\x04\0\x07request\x03\x01\x04\0\x06\
+t-allowed\x01s\0\x04\0\x0aedit-error\x03\0\x14\x01q\x02\x06failed\x01s\0\x0cbad-\
+document\x01s\0\x04\0\x0ahook-error\x03\0\x16\x04\0\x07request\x03\x01\x04\0\x06\
 target\x03\x01\x01m\x03\x0csame-account\x0dother-account\x05never\x04\0\x0cretry\
--target\x03\0\x14\x04\0\x07failure\x03\x01\x04\0\x08response\x03\x01\x01r\x02\x04\
-names\x04datas\x04\0\x05event\x03\0\x18\x04\0\x06answer\x03\x01\x04\0\x07refusal\
-\x03\x01\x01i\x1a\x01i\x1b\x01q\x03\x07proceed\0\0\x06answer\x01\x1c\0\x06refuse\
-\x01\x1d\0\x04\0\x07verdict\x03\0\x1e\x01p\x19\x01q\x03\x04keep\0\0\x07discard\0\
-\0\x07replace\x01\x20\0\x04\0\x0devent-verdict\x03\0!\x01h\x12\x01@\x01\x04self#\
-\0s\x04\0\x14[method]request.kind\x01$\x04\0\x16[method]request.method\x01$\x04\0\
-\x14[method]request.path\x01$\x04\0\x15[method]request.query\x01$\x04\0\x12[meth\
-od]request.id\x01$\x01ks\x01@\x01\x04self#\0%\x04\0\x17[method]request.session\x01\
-&\x04\0\x1c[method]request.conversation\x01$\x01ps\x01@\x02\x04self#\x04names\0'\
-\x04\0\x16[method]request.header\x01(\x01j\0\x01\x0f\x01@\x03\x04self#\x04names\x06\
-values'\0)\x04\0\x1a[method]request.set-header\x01*\x01@\x02\x04self#\x0epath-an\
-d-querys\0)\x04\0\x18[method]request.set-path\x01+\x01j\x01\x7f\x01\x0f\x01@\x02\
-\x04self#\x04path\x03\0,\x04\0\x17[method]request.matches\x01-\x01p\x01\x01j\x01\
-.\x01\x0f\x01@\x02\x04self#\x04path\x03\0/\x04\0\x16[method]request.select\x010\x01\
-p\x07\x01j\x011\x01\x0f\x01@\x02\x04self#\x04path\x03\02\x04\0\x14[method]reques\
-t.read\x013\x01p\x0b\x01@\x02\x04self#\x05edits4\0)\x04\0\x15[method]request.pat\
-ch\x015\x01j\x01y\x01\x0f\x01@\x02\x04self#\x04path\x03\06\x04\0\x1a[method]requ\
-est.remove-all\x017\x01j\x01\x0d\x01\x0f\x01@\x02\x04self#\x07longesty\08\x04\0\x17\
-[method]request.outline\x019\x01@\x02\x04self#\x04body\x05\0)\x04\0\x17[method]r\
-equest.rewrite\x01:\x01@\x02\x04self#\x04lines\x01\0\x04\0\x14[method]request.no\
-te\x01;\x01h\x13\x01@\x01\x04self<\0s\x04\0\x17[method]target.upstream\x01=\x04\0\
-\x16[method]target.dialect\x01=\x01@\x01\x04self<\0%\x04\0\x16[method]target.acc\
-ount\x01>\x04\0\x1b[method]target.mapped-model\x01=\x04\0\x1e[method]target.requ\
-ested-model\x01=\x01@\x01\x04self<\0y\x04\0\x16[method]target.attempt\x01?\x01@\x02\
-\x04self<\x07features\0\x7f\x04\0\x14[method]target.lacks\x01@\x04\0\x12[method]\
-target.key\x01=\x01h\x16\x01@\x01\x04self\xc1\0\0{\x04\0\x16[method]failure.stat\
-us\x01B\x01@\x01\x04self\xc1\0\0s\x04\0\x1a[method]failure.error-type\x01C\x01@\x02\
-\x04self\xc1\0\x04names\0'\x04\0\x16[method]failure.header\x01D\x04\0\x14[method\
-]failure.body\x01C\x01@\x02\x04self\xc1\0\x06status{\0)\x04\0\x1a[method]failure\
-.set-status\x01E\x01@\x02\x04self\xc1\0\x0aerror-types\0)\x04\0\x1e[method]failu\
-re.set-error-type\x01F\x01@\x02\x04self\xc1\0\x04body\x05\0)\x04\0\x18[method]fa\
-ilure.set-body\x01G\x01@\x03\x04self\xc1\0\x06target\x15\x08after-msy\x01\0\x04\0\
-\x19[method]failure.set-retry\x01H\x01@\x02\x04self\xc1\0\x02msy\x01\0\x04\0\x1c\
-[method]failure.set-cooldown\x01I\x01h\x17\x01@\x01\x04self\xca\0\0{\x04\0\x17[m\
-ethod]response.status\x01K\x01@\x02\x04self\xca\0\x04names\0'\x04\0\x17[method]r\
-esponse.header\x01L\x01@\x03\x04self\xca\0\x04names\x06values'\0)\x04\0\x1b[meth\
-od]response.set-header\x01M\x01@\x01\x04self\xca\0\0s\x04\0\x13[method]response.\
-id\x01N\x04\0\x19[method]response.upstream\x01N\x04\0\x18[method]response.dialec\
-t\x01N\x04\0\x1d[method]response.mapped-model\x01N\x04\0\x20[method]response.req\
-uested-model\x01N\x01@\x01\x04self\xca\0\0%\x04\0\x18[method]response.session\x01\
-O\x04\0\x1d[method]response.conversation\x01N\x01@\x01\x04self\xca\0\0\x7f\x04\0\
-\x1a[method]response.streaming\x01P\x04\0\x19[method]response.complete\x01P\x01@\
-\x02\x04self\xca\0\x04lines\x01\0\x04\0\x15[method]response.note\x01Q\x01@\x01\x04\
-body\x05\0\x1c\x04\0\x13[constructor]answer\x01R\x01h\x1a\x01@\x02\x04self\xd3\0\
-\x06status{\x01\0\x04\0\x19[method]answer.set-status\x01T\x01@\x03\x04self\xd3\0\
-\x04names\x05values\x01\0\x04\0\x19[method]answer.set-header\x01U\x01@\x02\x04se\
-lf\xd3\0\x04notes\x01\0\x04\0\x17[method]answer.set-note\x01V\x01@\x03\x06status\
-{\x0aerror-types\x07messages\0\x1d\x04\0\x14[constructor]refusal\x01W\x01h\x1b\x01\
-@\x02\x04self\xd8\0\x07details\x05\x01\0\x04\0\x1b[method]refusal.set-details\x01\
-Y\x01@\x02\x04self\xd8\0\x08try-next\x7f\x01\0\x04\0\x1c[method]refusal.set-try-\
-next\x01Z\x03\0\x1dwitgate:plugin/exchange@0.2.0\x05\0\x04\0Dwitgate:plugin/resp\
-onse-plugin-with-all-of-its-exports-removed@0.2.0\x04\0\x0b5\x01\0/response-plug\
-in-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
-\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+-target\x03\0\x1a\x04\0\x07failure\x03\x01\x04\0\x08response\x03\x01\x01r\x02\x04\
+names\x04datas\x04\0\x05event\x03\0\x1e\x04\0\x06answer\x03\x01\x04\0\x07refusal\
+\x03\x01\x01i\x20\x01i!\x01q\x03\x07proceed\0\0\x06answer\x01\"\0\x06refuse\x01#\
+\0\x04\0\x07verdict\x03\0$\x01p\x1f\x01q\x03\x04keep\0\0\x07discard\0\0\x07repla\
+ce\x01&\0\x04\0\x0devent-verdict\x03\0'\x01h\x18\x01@\x01\x04self)\0s\x04\0\x14[\
+method]request.kind\x01*\x04\0\x16[method]request.method\x01*\x04\0\x14[method]r\
+equest.path\x01*\x04\0\x15[method]request.query\x01*\x04\0\x12[method]request.id\
+\x01*\x01ks\x01@\x01\x04self)\0+\x04\0\x17[method]request.session\x01,\x04\0\x1c\
+[method]request.conversation\x01*\x01ps\x01@\x02\x04self)\x04names\0-\x04\0\x16[\
+method]request.header\x01.\x01j\0\x01\x15\x01@\x03\x04self)\x04names\x06values-\0\
+/\x04\0\x1a[method]request.set-header\x010\x01@\x02\x04self)\x0epath-and-querys\0\
+/\x04\0\x18[method]request.set-path\x011\x01j\x01\x7f\x01\x15\x01@\x02\x04self)\x04\
+path\x03\02\x04\0\x17[method]request.matches\x013\x01p\x01\x01j\x014\x01\x15\x01\
+@\x02\x04self)\x04path\x03\05\x04\0\x16[method]request.select\x016\x01p\x07\x01j\
+\x017\x01\x15\x01@\x02\x04self)\x04path\x03\08\x04\0\x14[method]request.read\x01\
+9\x01p\x11\x01@\x02\x04self)\x05edits:\0/\x04\0\x15[method]request.patch\x01;\x01\
+j\x01y\x01\x15\x01@\x02\x04self)\x04path\x03\0<\x04\0\x1a[method]request.remove-\
+all\x01=\x01p\x0f\x01j\x01>\x01\x15\x01@\x03\x04self)\x04path\x03\x05regexs\0?\x04\
+\0\x1c[method]request.find-matches\x01@\x01@\x04\x04self)\x04path\x03\x05regexs\x0b\
+replacements\0<\x04\0\x1f[method]request.replace-matches\x01A\x01p\x0b\x01@\x02\x04\
+self)\x05parts\xc2\0\0/\x04\0\x1d[method]request.replace-parts\x01C\x01j\x01\x13\
+\x01\x15\x01@\x02\x04self)\x07longesty\0\xc4\0\x04\0\x17[method]request.outline\x01\
+E\x01@\x02\x04self)\x04body\x05\0/\x04\0\x17[method]request.rewrite\x01F\x01@\x02\
+\x04self)\x04lines\x01\0\x04\0\x14[method]request.note\x01G\x01@\x01\x04self)\x01\
+\0\x04\0\x1e[method]request.watch-response\x01H\x01h\x19\x01@\x01\x04self\xc9\0\0\
+s\x04\0\x17[method]target.upstream\x01J\x04\0\x16[method]target.dialect\x01J\x01\
+@\x01\x04self\xc9\0\0+\x04\0\x16[method]target.account\x01K\x04\0\x1b[method]tar\
+get.mapped-model\x01J\x04\0\x1e[method]target.requested-model\x01J\x01@\x01\x04s\
+elf\xc9\0\0y\x04\0\x16[method]target.attempt\x01L\x01@\x02\x04self\xc9\0\x07feat\
+ures\0\x7f\x04\0\x14[method]target.lacks\x01M\x04\0\x12[method]target.key\x01J\x01\
+h\x1c\x01@\x01\x04self\xce\0\0{\x04\0\x16[method]failure.status\x01O\x01@\x01\x04\
+self\xce\0\0s\x04\0\x1a[method]failure.error-type\x01P\x01@\x02\x04self\xce\0\x04\
+names\0-\x04\0\x16[method]failure.header\x01Q\x04\0\x14[method]failure.body\x01P\
+\x01@\x02\x04self\xce\0\x06status{\0/\x04\0\x1a[method]failure.set-status\x01R\x01\
+@\x02\x04self\xce\0\x0aerror-types\0/\x04\0\x1e[method]failure.set-error-type\x01\
+S\x01@\x02\x04self\xce\0\x04body\x05\0/\x04\0\x18[method]failure.set-body\x01T\x01\
+@\x03\x04self\xce\0\x06target\x1b\x08after-msy\x01\0\x04\0\x19[method]failure.se\
+t-retry\x01U\x01@\x02\x04self\xce\0\x02msy\x01\0\x04\0\x1c[method]failure.set-co\
+oldown\x01V\x01h\x1d\x01@\x01\x04self\xd7\0\0{\x04\0\x17[method]response.status\x01\
+X\x01@\x02\x04self\xd7\0\x04names\0-\x04\0\x17[method]response.header\x01Y\x01@\x03\
+\x04self\xd7\0\x04names\x06values-\0/\x04\0\x1b[method]response.set-header\x01Z\x01\
+@\x01\x04self\xd7\0\0s\x04\0\x13[method]response.id\x01[\x04\0\x19[method]respon\
+se.upstream\x01[\x04\0\x18[method]response.dialect\x01[\x04\0\x1d[method]respons\
+e.mapped-model\x01[\x04\0\x20[method]response.requested-model\x01[\x01@\x01\x04s\
+elf\xd7\0\0+\x04\0\x18[method]response.session\x01\\\x04\0\x1d[method]response.c\
+onversation\x01[\x01@\x01\x04self\xd7\0\0\x7f\x04\0\x1a[method]response.streamin\
+g\x01]\x04\0\x19[method]response.complete\x01]\x01@\x02\x04self\xd7\0\x04lines\x01\
+\0\x04\0\x15[method]response.note\x01^\x01@\x01\x04body\x05\0\"\x04\0\x13[constr\
+uctor]answer\x01_\x01h\x20\x01@\x02\x04self\xe0\0\x06status{\x01\0\x04\0\x19[met\
+hod]answer.set-status\x01a\x01@\x03\x04self\xe0\0\x04names\x05values\x01\0\x04\0\
+\x19[method]answer.set-header\x01b\x01@\x02\x04self\xe0\0\x04notes\x01\0\x04\0\x17\
+[method]answer.set-note\x01c\x01@\x03\x06status{\x0aerror-types\x07messages\0#\x04\
+\0\x14[constructor]refusal\x01d\x01h!\x01@\x02\x04self\xe5\0\x07details\x05\x01\0\
+\x04\0\x1b[method]refusal.set-details\x01f\x01@\x02\x04self\xe5\0\x08try-next\x7f\
+\x01\0\x04\0\x1c[method]refusal.set-try-next\x01g\x03\0\x1dwitgate:plugin/exchan\
+ge@0.2.0\x05\0\x04\0Dwitgate:plugin/response-plugin-with-all-of-its-exports-remo\
+ved@0.2.0\x04\0\x0b5\x01\0/response-plugin-with-all-of-its-exports-removed\x03\0\
+\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bi\
+ndgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

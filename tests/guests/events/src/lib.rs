@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `events`, `deltas` | those of its guard |
 //! | `kinds` | the kinds of its guards; by default `["messages", "count_tokens"]` |
+//! | `upstreams`, `models` | those of its response guard |
+//! | `watch` | a JSONPath: the response hook is called only if it selects something in the request |
 //! | `discard` | a list of event names to discard |
 //! | `replace` | an object from event names to the events that replace them, each `{"name", "data"}`; `data` is any JSON value |
 //! | `shout` | replaces each text delta by itself in capitals |
@@ -27,6 +29,9 @@ struct Settings {
     events: Option<Vec<String>>,
     deltas: Option<Vec<String>>,
     kinds: Option<Vec<String>>,
+    upstreams: Option<Vec<String>>,
+    models: Option<Vec<String>>,
+    watch: Option<String>,
     discard: Vec<String>,
     replace: BTreeMap<String, Vec<Sent>>,
     shout: bool,
@@ -83,6 +88,15 @@ impl Plugin for Events {
         if let Some(deltas) = &settings.deltas {
             response = response.deltas(deltas);
         }
+        if let Some(upstreams) = &settings.upstreams {
+            response = response.upstreams(upstreams);
+        }
+        if let Some(models) = &settings.models {
+            response = response.models(models);
+        }
+        if settings.watch.is_some() {
+            response = response.watching();
+        }
         Manifest::new("changes responses as the settings say")
             .attempt(attempt)
             .response(response)
@@ -94,6 +108,11 @@ impl AttemptHook for Events {
         if let Some(path) = &self.settings.remember {
             let nodes = request.read(path)?;
             self.remembered = nodes.into_iter().next().map(|node| node.value);
+        }
+        if let Some(path) = &self.settings.watch
+            && request.matches(path)?
+        {
+            request.watch_response();
         }
         Ok(Verdict::Proceed)
     }
@@ -211,12 +230,72 @@ mod tests {
     #[test]
     fn events_are_replaced_and_added_as_the_settings_say() {
         let sent = json!({"name": "x", "data": {"type": "x"}});
-        let settings = json!({"shout": true, "discard": ["ping"], "replace": {"old": [sent]}, "at_end": [sent]});
+        let events = ["ping", "content_block_delta", "old", "other"];
+        let settings = json!({"events": events, "shout": true, "discard": ["ping"], "replace": {"old": [sent]}, "at_end": [sent]});
         let event = |name: &str| Event::new(name, json!({"type": name}));
         let out = answered(settings)
             .stream([event("ping"), delta("a"), event("old"), event("other")])
             .unwrap();
         assert_eq!(out, [delta("A"), event("x"), event("other"), event("x")]);
+    }
+
+    #[test]
+    fn a_guard_asks_for_upstream_model_and_request() {
+        for (settings, shown) in [
+            (json!({"upstreams": ["test"], "models": ["m*"]}), true),
+            (json!({"upstreams": ["other"]}), false),
+            (json!({"models": ["n*"]}), false),
+            (json!({"watch": "$.model"}), true),
+            (json!({"watch": "$.absent"}), false),
+            (json!({"deltas": ["thinking_delta"]}), false),
+        ] {
+            let mut exchange = answered(settings.clone());
+            exchange.on_attempt().unwrap();
+            assert_eq!(exchange.would_show(&delta("a")), shown, "{settings}");
+        }
+    }
+
+    #[test]
+    fn what_no_client_can_follow_is_an_error() {
+        use witgate_plugin::testing::message;
+
+        for settings in [
+            json!({"discard": ["message_start"]}),
+            json!({"discard": ["content_block_start"]}),
+            json!({"discard": ["content_block_stop"]}),
+            json!({"discard": ["message_stop"]}),
+            json!({"at_end": [{"name": "content_block_delta", "data": {
+                "type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "late"}}}]}),
+        ] {
+            let error = answered(settings.clone())
+                .stream(message(&["a"]))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("does not leave a message"),
+                "{settings}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_comes_at_the_end_is_inside_of_the_message() {
+        use witgate_plugin::testing::message;
+
+        let sent =
+            |event: &Event| json!({"name": event.name, "data": event.parse::<Value>().unwrap()});
+        let block = [
+            Event::block_start(1, json!({"type": "text", "text": ""})),
+            Event::text_delta(1, "more"),
+            Event::block_stop(1),
+        ];
+        let at_end: Vec<Value> = block.iter().map(sent).collect();
+        let mut wanted = message(&["a"]);
+        wanted.splice(4..4, block);
+        let out = answered(json!({"at_end": at_end}))
+            .stream(message(&["a"]))
+            .unwrap();
+        assert_eq!(out, wanted);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use witgate_plugin::{
     Answer, AttemptHook, EditError, Error, Event, EventVerdict, Failure, FailureHook, Guard,
     Manifest, Node, Operation as Edit, Plugin, Refusal, Request, RequestHook, Response,
-    ResponseHook, RetryTarget, Target, Value, Verdict, export, json, kv, log,
+    ResponseHook, RetryTarget, Target, TextPart, Value, Verdict, export, json, kv, log,
 };
 
 /// What the hooks do.
@@ -66,6 +66,12 @@ enum Operation {
     /// Only the lengths are reported.
     Read(Text),
     RemoveAll(Text),
+    /// A query and an expression.
+    FindMatches(Text, Text),
+    /// A query, an expression and a replacement.
+    ReplaceMatches(Text, Text, Text),
+    /// The string, the first byte, the byte after the last, and the new text.
+    ReplacePart(String, u32, u32, Text),
     Add(String, Text),
     Remove(String),
     Test(String, Value),
@@ -76,6 +82,7 @@ enum Operation {
     Log(Text),
     KvGet(Text),
     KvSet(Text, Text),
+    KvSetIfAbsent(Text, Text),
     KvDelete(Text),
     KvIncrement(Text, i64),
     FailureHead,
@@ -243,6 +250,11 @@ impl Scene<'_, '_, '_> {
             Operation::KvSet(key, value) => {
                 kv::set(&key.text(), value.text(), LONG).map_err(|error| error.to_string())?;
             }
+            Operation::KvSetIfAbsent(key, value) => {
+                let kept = kv::set_if_absent(&key.text(), value.text(), LONG);
+                let kept = kept.map_err(|error| error.to_string())?;
+                return Ok(String::from_utf8_lossy(&kept).into());
+            }
             Operation::KvDelete(key) => {
                 kv::delete(&key.text()).map_err(|error| error.to_string())?
             }
@@ -272,6 +284,16 @@ fn in_a_request(request: &mut Request, operation: &Operation) -> Result<Value, E
         }
         Operation::SetPath(path) => request.set_path(&path.text())?,
         Operation::RemoveAll(query) => return Ok(request.remove_all(&query.text())?.into()),
+        Operation::ReplaceMatches(query, regex, new) => {
+            let count = request.replace_matches(&query.text(), &regex.text(), &new.text())?;
+            return Ok(count.into());
+        }
+        Operation::ReplacePart(pointer, start, end, text) => request.replace_parts([TextPart {
+            pointer: pointer.clone(),
+            start: *start,
+            end: *end,
+            text: text.text(),
+        }])?,
         Operation::Add(at, value) => request.patch([Edit::add_json(at, value.text())])?,
         Operation::Remove(at) => request.patch([Edit::remove(at)])?,
         Operation::Test(at, value) => request.patch([Edit::test(at, value.clone())])?,
@@ -300,6 +322,20 @@ fn in_a_readable(request: &Request, operation: &Operation) -> Result<Value, Edit
             let nodes = request.read(&query.text())?;
             let length = |node: &Node| json!([node.pointer, node.value.len()]);
             nodes.iter().map(length).collect()
+        }
+        Operation::FindMatches(query, regex) => {
+            let found = request.find_matches(&query.text(), &regex.text())?;
+            let part = |part: &TextPart| json!([part.pointer, part.start, part.end, part.text]);
+            let first = found.first().map(|found| {
+                let groups = found.groups.iter();
+                json!([
+                    part(&found.part),
+                    groups
+                        .map(|group| group.as_ref().map(part))
+                        .collect::<Vec<_>>()
+                ])
+            });
+            json!([found.len(), first])
         }
         other => unknown(other),
     })
