@@ -44,8 +44,8 @@ struct Members<'a> {
 }
 
 impl MessageOrder {
-    /// Takes the next event. `made` says that a plugin has made it: then its data is checked as
-    /// well. Events that are no part of a message may come anywhere.
+    /// Takes the next event. `made` says that a plugin may have made it: then its data is checked
+    /// as well. Events that are no part of a message may come anywhere.
     ///
     /// # Errors
     ///

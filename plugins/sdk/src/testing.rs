@@ -598,7 +598,7 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         let mut follows = sees_messages;
         let (mut out, mut last, mut shown) = (Vec::new(), Vec::new(), false);
         for event in events {
-            follows &= received.take(&event.name, &event.data, false).is_ok();
+            follows &= received.take(&event.name, &event.data, true).is_ok();
             let ends = is_end(&event_type_str(&event.name, &event.data));
             let shows = self.shows(&manifest, &event);
             shown |= shows;

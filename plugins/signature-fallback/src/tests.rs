@@ -15,7 +15,8 @@ const REJECTED: &str = r#"{"type":"error","error":{"type":"invalid_request_error
 fn after_signing(upstream: &str, signature: &str) -> Signed {
     let mut exchange = Signed::new(json!({"model": "m"}))
         .session("s")
-        .upstream(upstream);
+        .upstream(upstream)
+        .lacks("foreign-signatures");
     let delta = json!({"type": "content_block_delta", "index": 0,
         "delta": {"type": "signature_delta", "signature": signature}});
     let event = Event::new("content_block_delta", delta);
