@@ -126,13 +126,22 @@ fn a_response_hook_that_may_be_skipped_lets_other_events_pass() {
 
 #[test]
 fn failures_at_the_end_and_in_a_body_name_the_plugin_too() {
-    let upstream = Upstream::ok();
-    let gateway = with(&upstream, "traps", "in = \"end\"", "").start();
-    gateway
-        .message(HELLO_STREAM)
-        .has_status(200)
+    let (streamed, writer) = Upstream::streamed();
+    let gateway = with(&streamed, "traps", "in = \"end\"", "").start();
+    let request = gateway.request("POST", "/v1/messages");
+    let pending = request.header("x-api-key", "k").body(HELLO_STREAM).sent();
+    streamed.request(1);
+    writer.write(EVENTS[..3].concat());
+    let mut stream = pending.answer();
+    assert_eq!(stream.status, 200);
+    stream.next_event();
+    writer.write(EVENTS[3..].concat());
+    stream
+        .rest()
         .has("event: error")
-        .has("traps");
+        .has("traps")
+        .has_not("event: message_stop");
+    let upstream = Upstream::ok();
     let gateway = with(&upstream, "traps", "in = \"body\"", "").start();
     gateway
         .post("/v1/messages/count_tokens", HELLO)
