@@ -337,7 +337,8 @@ impl ResponseChain {
     /// Takes note of an event that was received. If it has no place in a message, nothing is
     /// checked any more: plugins are not to blame for it.
     fn receive(&mut self, event: &Event) {
-        // As strictly as what plugins make, because a plugin may hand an event on as it was shown it.
+        // As strictly as what plugins make, because a plugin may hand an event on as it was shown
+        // it.
         if let Some(received) = &mut self.received
             && received.take(&event.name, &event.data, true).is_err()
         {

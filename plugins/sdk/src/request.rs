@@ -254,7 +254,8 @@ impl<'a> Request<'a> {
     ///
     /// ```
     /// # use witgate_plugin::testing::edit;
-    /// edit(r#"{"system": "be brief", "messages": [{"role": "user", "content": "hi"}]}"#, |request| {
+    /// let body = r#"{"system": "be brief", "messages": [{"role": "user", "content": "hi"}]}"#;
+    /// edit(body, |request| {
     ///     let texts: Vec<_> = request.texts()?.into_iter().map(|text| text.text).collect();
     ///     assert_eq!(texts, ["be brief", "hi"]);
     ///     Ok(())
@@ -333,7 +334,8 @@ impl<'a> Request<'a> {
     /// let left = edit(r#"{"system": "use k17 or k9"}"#, |request| {
     ///     let found = request.find_in_texts("k[0-9]+")?;
     ///     let numbered = found.iter().enumerate();
-    ///     request.replace_parts(numbered.map(|(nth, key)| key.part.with(format!("[key {nth}]"))))?;
+    ///     let parts = numbered.map(|(nth, key)| key.part.with(format!("[key {nth}]")));
+    ///     request.replace_parts(parts)?;
     ///     Ok(())
     /// });
     /// assert_eq!(left?, r#"{"system": "use [key 0] or [key 1]"}"#);

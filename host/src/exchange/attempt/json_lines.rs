@@ -1,5 +1,6 @@
-//! Newline-delimited JSON, by which some protocols send a stream: each line becomes an event without
-//! a name, as if the upstream had sent `data:` before it. Pure, apart from the stream it is used on.
+//! Newline-delimited JSON, by which some protocols send a stream: each line becomes an event
+//! without a name, as if the upstream had sent `data:` before it. Pure, apart from the stream it is
+//! used on.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
