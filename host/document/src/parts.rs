@@ -15,7 +15,7 @@ use crate::{
     Error, MAX_SELECTED, Operation, Path,
     budget::Budget,
     index::Index,
-    patch::fits_limit,
+    patch::{fits_limit, spans},
     path::{Duplicates, Finder, Found, Walk},
     pointer,
     remove::Pointers,
@@ -169,10 +169,14 @@ pub(crate) fn cuts(text: &[u8], index: &Index, parts: &[Part]) -> Result<Vec<Cut
         by_string.entry(&part.at).or_default().push((place, part));
     }
     let mut cuts = Vec::with_capacity(parts.len());
+    let mut budget = Budget::new();
+    let known = spans(text, index, by_string.keys().copied());
+    let mut known = known.into_iter().flatten();
     for (at, mut parts) in by_string {
         let named = |place: usize, error: Error| error.within(&format!("part {place}, `{at}`"));
         let first = parts[0].0;
-        let span = string_at(text, index, at).map_err(|error| named(first, error))?;
+        let span = string_at((text, index), at, known.next(), &mut budget);
+        let span = span.map_err(|error| named(first, error))?;
         let token = &text[span.clone()];
         check_utf8(token, span.start).map_err(|error| named(first, error))?;
         parts.sort_by_key(|(_, part)| (part.start, part.end));
@@ -211,10 +215,17 @@ fn strings(
     Ok(pointers.all.into_iter().zip(spans).collect())
 }
 
-/// Returns the span of the string that a pointer leads to.
-fn string_at(text: &[u8], index: &Index, at: &str) -> Result<Range<usize>, Error> {
-    let tokens = pointer::parse(at)?;
-    let found = pointer::locate(text, index, &tokens)?;
+/// Returns the span of the string that a pointer leads to, which may be known.
+fn string_at(
+    (text, index): (&[u8], &Index),
+    at: &str,
+    known: Option<Range<usize>>,
+    budget: &mut Budget,
+) -> Result<Range<usize>, Error> {
+    let found = match known {
+        Some(span) => Some(span),
+        None => pointer::locate_within(text, index, &pointer::parse(at)?, budget)?,
+    };
     let span = found.ok_or_else(|| Error::NotApplicable("it does not exist".to_owned()))?;
     match text.get(span.start) {
         Some(b'"') => Ok(span),
@@ -483,6 +494,24 @@ mod tests {
         body.replace_parts(&[part("/a", 3, 3), part("/a", 0, 0), part("/a", 2, 3)])
             .expect("insertions fit");
         assert_eq!(body.bytes(), r#"{"a":"x\u00e9xx","n":1}"#);
+    }
+
+    #[test]
+    fn parts_of_very_many_strings_are_replaced_without_a_walk_to_each() {
+        let count = 50_000;
+        let mut body = Document::new(format!("[{}]", vec!["\"ab\""; count].join(",")));
+        let part = |nth| Part {
+            at: format!("/{nth}"),
+            start: 0,
+            end: 1,
+            text: "x".to_owned(),
+        };
+        let parts: Vec<Part> = (0..count).map(part).collect();
+        body.replace_parts(&parts).expect("applies");
+        assert_eq!(
+            body.bytes(),
+            format!("[{}]", vec!["\"xb\""; count].join(","))
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod direct; // separate edits, as cuts of the text
 mod name; // keys and the names of edits
 mod tree; // any edits, on a text that is opened where needed
 
+pub(crate) use direct::spans;
 pub(crate) use tree::{Tree, fits_limit};
 
 /// Returns the cuts that apply all of these operations, if they can be found without applying one

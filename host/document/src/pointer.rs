@@ -97,7 +97,16 @@ pub(crate) fn locate(
     index: &Index,
     tokens: &[String],
 ) -> Result<Option<Range<usize>>, Error> {
-    let mut budget = Budget::new();
+    locate_within(text, index, tokens, &mut Budget::new())
+}
+
+/// The same as [`locate`], for one of many pointers that share a budget.
+pub(crate) fn locate_within(
+    text: &[u8],
+    index: &Index,
+    tokens: &[String],
+    budget: &mut Budget,
+) -> Result<Option<Range<usize>>, Error> {
     let mut start = root(text);
     let mut rest = tokens;
     // The first step from an object is a search that skips everything before it.
@@ -110,7 +119,7 @@ pub(crate) fn locate(
     }
     for (done, token) in rest.iter().enumerate() {
         let depth = tokens.len() - rest.len() + done + 1;
-        match step((text, index), start, depth, token, &mut budget)? {
+        match step((text, index), start, depth, token, budget)? {
             Some(next) => start = next,
             None => return Ok(None),
         }

@@ -60,6 +60,29 @@ pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Ve
     (apart && fits).then_some(cuts)
 }
 
+/// Returns the spans of the values that these pointers lead to, or `None` if only a walk to each
+/// can tell. Pointers in the same containers are best given one after the other.
+pub(crate) fn spans<'p>(
+    text: &[u8],
+    index: &Index,
+    pointers: impl Iterator<Item = &'p str>,
+) -> Option<Vec<Range<usize>>> {
+    let mut resolver = Resolver {
+        text,
+        index,
+        budget: Budget::new(),
+        open: Vec::new(),
+        shortened: HashMap::new(),
+    };
+    let root = index.root_span(text).ok()?;
+    let mut span = |at: &str| {
+        let tokens = pointer::parse(at).ok()?;
+        let (last, above) = tokens.split_last()?;
+        resolver.child(root.start, above, last)
+    };
+    pointers.map(&mut span).collect()
+}
+
 /// The places to remove.
 #[derive(Default)]
 struct Removals {
