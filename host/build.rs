@@ -1,5 +1,5 @@
-//! Builds the default plugins for wasm32-wasip2 and embeds them as `$OUT_DIR/builtin.rs`, and embeds
-//! the sources of the SDK as `$OUT_DIR/sdk.rs`.
+//! Builds the default plugins for wasm32-wasip2 and embeds them as `$OUT_DIR/builtin.rs`, and
+//! embeds the sources of the SDK as `$OUT_DIR/sdk.rs`.
 //!
 //! The plugins are built in a separate target directory below `OUT_DIR`, because the cargo that
 //! runs this locks its own. The compiler settings of the host do not apply to them.

@@ -20,7 +20,8 @@ use serde_json::Value;
 
 use support::{
     Answer, Gateway, Reply, Upstream,
-    case::{self, Case, FILES, NOTHING},
+    case::{self, Case, NOTHING, Scripted},
+    cases::{self, dialect},
     component::root,
     upstream::head,
 };
@@ -58,14 +59,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let update = env::var_os(UPDATE).is_some_and(|value| value == "1");
     let stages: Arc<Stages> = Arc::default();
-    let cases = case::all(&root().join("tests/cases"));
+    let cases = cases::all();
     let mut trials = vec![Trial::test("every_dialect_has_cases", {
         let cases = cases.clone();
         move || every_dialect_has_cases(&cases)
     })];
     trials.extend(cases.into_iter().map(|case| {
         let stages = Arc::clone(&stages);
-        let name = format!("dialect-{}/{}", case.dialect(), case.name());
+        let name = format!("dialect-{}/{}", dialect(&case), case.name());
         let ignored = case.own("ignored.txt");
         let reason = ignored.as_deref().unwrap_or_default().trim().to_owned();
         Trial::test(name, move || run(&case, &stages, update))
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
 fn every_dialect_has_cases(cases: &[Case]) -> Result<(), Failed> {
     let tested: BTreeSet<String> = cases
         .iter()
-        .map(|case| format!("dialect-{}", case.dialect()))
+        .map(|case| format!("dialect-{}", dialect(case)))
         .collect();
     let plugins = fs::read_dir(root().join("plugins"))?;
     let names = plugins.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -103,7 +104,7 @@ fn run(case: &Case, stages: &Stages, update: bool) -> Result<(), Failed> {
                 .map(|line| format!("{pieces:?}: {line}")),
         );
     }
-    wrong.extend(flaws(case));
+    wrong.extend(case.flaws());
     if wrong.is_empty() {
         return Ok(());
     }
@@ -111,44 +112,12 @@ fn run(case: &Case, stages: &Stages, update: bool) -> Result<(), Failed> {
     Err(wrong.join("\n").into())
 }
 
-/// Problems with the files of a case, independent of its result.
-fn flaws(case: &Case) -> Vec<String> {
-    let mut flaws = Vec::new();
-    for entry in fs::read_dir(&case.folder).unwrap() {
-        let file = entry.unwrap().file_name().into_string().unwrap();
-        if !FILES.contains(&file.as_str()) {
-            flaws.push(format!("{file}: unknown file"));
-        }
-        if case.own(&file).is_some() && case.own(&file) == case.default(&file) {
-            flaws.push(format!("{file}: the default says the same, so remove it"));
-        }
-    }
-    for stem in ["request", "sent", "upstream", "reply"] {
-        let has = |file: &&&str| file.starts_with(stem) && **file != "sent.txt";
-        let own: Vec<_> = FILES.iter().filter(has).collect();
-        let own: Vec<_> = own
-            .into_iter()
-            .filter(|file| case.own(file).is_some())
-            .collect();
-        if own.len() > 1 {
-            flaws.push(format!("{own:?}: only one of these files is used"));
-        }
-    }
-    if case
-        .own("ignored.txt")
-        .is_some_and(|reason| reason.trim().is_empty())
-    {
-        flaws.push("ignored.txt: no reason is given".to_owned());
-    }
-    flaws
-}
-
 impl Stages {
     fn play(&self, case: &Case, pieces: Pieces) -> Outcome {
-        let settings = case.text("settings.json").unwrap_or_default();
-        let key = format!("{} {settings}", case.dialect());
+        let settings = case.text("settings.json").unwrap().unwrap_or_default();
+        let key = format!("{} {settings}", dialect(case));
         let free = self.0.lock().unwrap().get_mut(&key).and_then(Vec::pop);
-        let stage = free.unwrap_or_else(|| Stage::start(case.dialect(), &settings));
+        let stage = free.unwrap_or_else(|| Stage::start(dialect(case), &settings));
         let outcome = stage.play(case, pieces);
         // A failed attempt puts the account on cooldown, so the next case needs another gateway.
         if outcome.sent.is_empty() || !outcome.failed() {
@@ -188,8 +157,8 @@ impl Stage {
     fn play(&self, case: &Case, pieces: Pieces) -> Outcome {
         *self.next.lock().unwrap() = answer(case, pieces);
         let (before, from) = (self.upstream.received().len(), self.gateway.mark());
-        let body = case.text("request.json").unwrap_or_default();
-        let reply = match case.text("kind.txt").as_deref().map(str::trim) {
+        let body = case.text("request.json").unwrap().unwrap_or_default();
+        let reply = match case.text("kind.txt").unwrap().as_deref().map(str::trim) {
             None => self.gateway.message(body),
             Some("count_tokens") => self.gateway.post("/v1/messages/count_tokens", body),
             Some("models") => self.gateway.get("/v1/models"),
@@ -204,7 +173,7 @@ impl Stage {
         Outcome {
             sent: sent.collect(),
             reply,
-            notes: notes(&record, case.dialect()),
+            notes: notes(&record, dialect(case)),
         }
     }
 }
@@ -221,9 +190,9 @@ impl Outcome {
         match (&self.sent[..], case.asks()) {
             ([], false) => {}
             ([(path, body)], true) => {
-                let wanted = case.text("sent.txt").unwrap_or_default();
+                let wanted = case.text("sent.txt").unwrap().unwrap_or_default();
                 wrong.extend(differs("sent.txt", path, wanted.trim()));
-                let wanted = case.json("sent.json").unwrap_or_default();
+                let wanted = case.json("sent.json").unwrap().unwrap_or_default();
                 if *body != wanted {
                     wrong.extend(differs("sent", &case::pretty(body), &case::pretty(&wanted)));
                 }
@@ -236,10 +205,15 @@ impl Outcome {
                 ));
             }
         }
-        let status = case.text("status.txt");
+        let status = case.text("status.txt").unwrap();
         let status = status.as_deref().map_or("200", str::trim);
         wrong.extend(differs("status", &self.reply.status.to_string(), status));
-        for header in case.text("headers.txt").unwrap_or_default().lines() {
+        for header in case
+            .text("headers.txt")
+            .unwrap()
+            .unwrap_or_default()
+            .lines()
+        {
             let (name, value) = header.split_once(": ").unwrap();
             wrong.extend(differs(
                 name,
@@ -248,19 +222,19 @@ impl Outcome {
             ));
         }
         wrong.extend(self.reply_differences(case));
-        let notes = case.text("notes.txt").unwrap_or_default();
+        let notes = case.text("notes.txt").unwrap().unwrap_or_default();
         wrong.extend(differs("notes", &lines(&self.notes), &notes));
         wrong
     }
 
     fn reply_differences(&self, case: &Case) -> Vec<String> {
-        if let Some(events) = case.text("reply.sse") {
+        if let Some(events) = case.text("reply.sse").unwrap() {
             return differs("events", &self.reply.text(), &events);
         }
         let Ok(body) = self.body() else {
             return vec![format!("the reply is not JSON: {}", self.reply.text())];
         };
-        let wanted = case.json("reply.json").unwrap_or_default();
+        let wanted = case.json("reply.json").unwrap().unwrap_or_default();
         match body == wanted {
             true => self.wrong_request_id(),
             false => differs("body", &case::pretty(&body), &case::pretty(&wanted)),
@@ -292,28 +266,28 @@ impl Outcome {
     fn bless(&self, case: &Case) -> Result<(), Failed> {
         match &self.sent[..] {
             [] => {
-                case.write("sent.txt", Some(&format!("{NOTHING}\n")));
-                case.write("sent.json", None);
-                case.write("sent.merge.json", None);
+                case.write("sent.txt", Some(&format!("{NOTHING}\n")))?;
+                case.write("sent.json", None)?;
+                case.write("sent.merge.json", None)?;
             }
             [(path, body)] => {
-                case.write("sent.txt", Some(&format!("{path}\n")));
-                case.write_sent(body);
+                case.write("sent.txt", Some(&format!("{path}\n")))?;
+                case.write_sent(body)?;
             }
             _ => return Err("cannot be blessed: the upstream got several requests".into()),
         }
         let kind = self.reply.header("content-type").unwrap_or_default();
         if kind.starts_with("text/event-stream") {
-            case.write("reply.json", None);
-            case.write("reply.sse", Some(&self.reply.text()));
+            case.write("reply.json", None)?;
+            case.write("reply.sse", Some(&self.reply.text()))?;
         } else {
-            case.write("reply.sse", None);
-            case.write("reply.json", Some(&case::pretty(&self.body()?)));
+            case.write("reply.sse", None)?;
+            case.write("reply.json", Some(&case::pretty(&self.body()?)))?;
         }
         let status = self.reply.status;
         let status = (status != 200).then(|| format!("{status}\n"));
-        case.write("status.txt", status.as_deref());
-        let named = case.text("headers.txt").unwrap_or_default();
+        case.write("status.txt", status.as_deref())?;
+        let named = case.text("headers.txt").unwrap().unwrap_or_default();
         let headers = named.lines().filter_map(|line| {
             let name = line.split_once(": ")?.0;
             Some(format!("{name}: {}", self.reply.header(name)?))
@@ -322,12 +296,12 @@ impl Outcome {
         case.write(
             "headers.txt",
             Some(headers.as_str()).filter(|text| !text.is_empty()),
-        );
+        )?;
         let notes = lines(&self.notes);
         case.write(
             "notes.txt",
             Some(notes.as_str()).filter(|text| !text.is_empty()),
-        );
+        )?;
         Ok(())
     }
 }
@@ -350,20 +324,11 @@ fn notes(record: &str, dialect: &str) -> Vec<String> {
 
 /// The upstream's answer in this case.
 fn answer(case: &Case, pieces: Pieces) -> Option<Answer> {
-    let (status, headers, body) = if let Some(events) = case.text("upstream.sse") {
-        (200, vec![header("content-type: text/event-stream")], events)
-    } else if let Some(body) = case.text("upstream.json") {
-        (200, vec![header("content-type: application/json")], body)
-    } else {
-        let whole = case.text("upstream.http")?.replace("\r\n", "\n");
-        let (head, body) = whole.split_once("\n\n").unwrap();
-        let mut lines = head.lines();
-        let words = lines.next().unwrap();
-        let status = words.split(' ').find_map(|word| word.parse().ok());
-        let headers = lines.map(header).collect();
-        (status.unwrap(), headers, body.to_owned())
-    };
-    let body = body.into_bytes();
+    let Scripted {
+        status,
+        headers,
+        body,
+    } = case.answers().unwrap().into_iter().next()?;
     if pieces == Pieces::One {
         return Some(Answer::Whole {
             status,
@@ -377,11 +342,6 @@ fn answer(case: &Case, pieces: Pieces) -> Option<Answer> {
     bytes.extend(body.iter().flat_map(chunk));
     bytes.extend(b"0\r\n\r\n");
     Some(Answer::Raw(bytes))
-}
-
-fn header(line: &str) -> (String, String) {
-    let (name, value) = line.split_once(": ").unwrap();
-    (name.to_owned(), value.to_owned())
 }
 
 fn lines(lines: &[String]) -> String {

@@ -34,7 +34,7 @@ use crate::{
     exchange::Snapshot,
     fault::Fault,
     gateway::{InProcess, Shared},
-    pipeline::{Catalog, Runtime},
+    pipeline::{Catalog, PluginInfo, Runtime},
     reload, shutdown,
     store::Store,
     telemetry::Metrics,
@@ -68,6 +68,7 @@ pub(crate) struct Setup {
 /// A client's request, and what the upstream answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
+    pub(crate) method: Method,
     /// The path and query.
     pub(crate) path: String,
     /// They are sent besides `content-type` and `anthropic-version`, which they may replace.
@@ -107,6 +108,7 @@ impl Exchange {
     /// A `POST` of this body to `/v1/messages`, answered by the echo upstream.
     pub(crate) fn of(body: impl Into<Bytes>) -> Self {
         Self {
+            method: Method::POST,
             path: "/v1/messages".to_owned(),
             headers: HeaderMap::new(),
             body: body.into(),
@@ -116,7 +118,7 @@ impl Exchange {
 
     fn request(&self) -> Result<http::Request<Bytes>, Fault> {
         let mut request = http::Request::new(self.body.clone());
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = self.method.clone();
         let uri = self.path.parse();
         *request.uri_mut() =
             uri.map_err(|error| Fault::gateway("the path is not valid").from(error))?;
@@ -189,20 +191,15 @@ impl Kit {
         enabled.map(|plugin| plugin.name.to_string()).collect()
     }
 
+    /// What the loaded plugins say about themselves, in call order.
+    pub(crate) fn list(&self) -> Vec<PluginInfo> {
+        self.catalog.list()
+    }
+
     /// Runs one exchange to its end.
     pub(crate) fn run(&mut self, exchange: &Exchange) -> Result<Outcome, Fault> {
-        let request = exchange.request()?;
-        if self.config.retry.max_attempts != exchange.attempts() {
-            self.config.retry.max_attempts = exchange.attempts();
-            let previous = self.shared.snapshot.load();
-            let next = snapshot(&self.config, &self.catalog, Some(&previous))?;
-            self.shared.snapshot.store(Arc::new(next));
-        }
-        self.upstream.script(&exchange.answers);
-        let Some(threads) = &self.threads else {
-            return Err(Fault::gateway("the kit has ended"));
-        };
-        let reply = threads.block_on(self.gateway.answer(request));
+        let request = self.prepare(exchange)?;
+        let reply = self.threads()?.block_on(self.gateway.answer(request));
         let id = reply.headers.get("request-id");
         let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
         let trace = self.shared.runtime.find_trace(id).unwrap_or_default();
@@ -211,6 +208,32 @@ impl Kit {
             reply: Reply::of(reply),
             trace,
         })
+    }
+
+    /// Runs one exchange whose client leaves after this many bytes of the response.
+    pub(crate) fn leave(&mut self, exchange: &Exchange, after: usize) -> Result<(), Fault> {
+        let request = self.prepare(exchange)?;
+        self.threads()?
+            .block_on(self.gateway.begin_answer(request, after));
+        Ok(())
+    }
+
+    /// Makes gateway and upstream ready for an exchange.
+    fn prepare(&mut self, exchange: &Exchange) -> Result<http::Request<Bytes>, Fault> {
+        let request = exchange.request()?;
+        if self.config.retry.max_attempts != exchange.attempts() {
+            self.config.retry.max_attempts = exchange.attempts();
+            let previous = self.shared.snapshot.load();
+            let next = snapshot(&self.config, &self.catalog, Some(&previous))?;
+            self.shared.snapshot.store(Arc::new(next));
+        }
+        self.upstream.script(&exchange.answers);
+        Ok(request)
+    }
+
+    fn threads(&self) -> Result<&Threads, Fault> {
+        let ended = || Fault::gateway("the kit has ended");
+        self.threads.as_ref().ok_or_else(ended)
     }
 
     /// Forgets everything that exchanges left: the plugins' key-value data, conversations and

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use crate::{
     install,
-    support::{TempDir, case, component::root, gateway::finish_within},
+    support::{TempDir, cases, gateway::finish_within},
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -65,12 +65,14 @@ fn every_case_is_the_providers_own(dialect: &str) {
     }
     // The files include everything that a case takes from the defaults of its dialect.
     let expanded = TempDir::new("cases");
-    let cases = case::all(&root().join("tests/cases"));
-    let cases = cases.into_iter().filter(|case| case.dialect() == dialect);
+    let cases = cases::all();
+    let cases = cases
+        .into_iter()
+        .filter(|case| cases::dialect(case) == dialect);
     let folders: Vec<PathBuf> = cases
         .map(|case| {
             let folder = expanded.path().join(case.name());
-            case.expand_into(&folder);
+            cases::expand(&case, &folder);
             folder
         })
         .collect();

@@ -34,8 +34,10 @@ mod odd_responses; // what servers send that do not keep to the protocol
 mod soak; // random faults
 mod metrics; // metrics
 mod readme; // what the README shows
-mod commands; // `check`, `plugins list`, `wit`, exit codes
 mod kit; // `plugin try`, `plugin bench`, `plugin explain`
+mod commands; // `check`, `plugin list`, `wit`, exit codes
+mod projects; // projects of new plugins
+mod case_runs; // cases and hostile traffic, offline
 mod connections; // clients that send nothing, and clients that do not read
 mod operation; // signals, log, changes of the configuration
 mod unsupported; // servers that are older than the client

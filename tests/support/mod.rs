@@ -12,7 +12,9 @@
     reason = "public for the test binaries that include this module"
 )]
 
+#[path = "../../host/src/cli/plugin/test/case.rs"]
 pub mod case;
+pub mod cases;
 pub mod client;
 pub mod component;
 pub mod gateway;

@@ -1,6 +1,7 @@
 //! `witgate plugin`: commands for those who write or inspect plugins.
 
 mod new; // a project of a new plugin
+mod test; // cases and hostile traffic
 mod list; // the plugins in the order in which they are called
 mod running; // the plugins of a running gateway
 mod trial; // tries a plugin on a request
@@ -25,6 +26,8 @@ pub(super) enum PluginCommand {
     Bench(Box<bench::BenchArgs>),
     /// Show what each plugin did in a recent exchange of a running gateway
     Explain(explain::ExplainArgs),
+    /// Run cases, or unusual traffic, through a plugin
+    Test(test::TestArgs),
     /// List the plugins in the order in which they are called
     List(list::ListArgs),
 }
@@ -35,6 +38,7 @@ pub(super) fn run(command: &PluginCommand) -> Result<(), Failure> {
         PluginCommand::Try(args) => trial::run(args),
         PluginCommand::Bench(args) => bench::run(args),
         PluginCommand::Explain(args) => explain::run(args),
+        PluginCommand::Test(args) => test::run(args),
         PluginCommand::List(args) => match &args.url {
             None => list::list(args),
             Some(url) => running::list(&args.config, url, args.json),

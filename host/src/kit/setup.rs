@@ -82,7 +82,7 @@ impl Target {
     }
 
     /// Whether it speaks Anthropic's dialect, as far as the text says.
-    pub(super) fn is_anthropic(&self) -> bool {
+    pub(crate) fn is_anthropic(&self) -> bool {
         let dialect = self.dialect.as_deref();
         dialect.or_else(|| config::dialect_of_preset(self.preset()?)) == Some(ANTHROPIC)
     }

@@ -9,12 +9,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use witgate_document::Document;
 
-#[path = "../../../../../tests/support/case.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "only what reads a case is used here"
-)]
+#[path = "../../../cli/plugin/test/case.rs"]
+#[allow(dead_code, reason = "only what reads a case is used here")]
 mod folder;
 
 use super::stream_of;
@@ -42,7 +38,12 @@ struct Case {
 fn a_stream_is_translated_to_the_same_events_wherever_it_is_cut() {
     let mut cases = vec![toy()];
     let folders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases");
-    cases.extend(folder::all(&folders).iter().filter_map(Case::read));
+    for dialect in folder::folders(&folders).unwrap() {
+        let folders = folder::all(&dialect).unwrap();
+        let name = dialect.file_name().unwrap().to_str().unwrap();
+        let dialect = name.strip_prefix("dialect-").unwrap();
+        cases.extend(folders.iter().filter_map(|case| Case::read(case, dialect)));
+    }
     assert!(cases.len() > 80, "where are the cases?");
     let mut fixture = Fixture::new().drop_in("toy_dialect.wasm", "dialect-toy.wasm");
     for case in cases {
@@ -55,19 +56,22 @@ fn a_stream_is_translated_to_the_same_events_wherever_it_is_cut() {
 
 impl Case {
     /// `None` if the upstream's response is not the stream of a message.
-    fn read(case: &folder::Case) -> Option<Self> {
-        let upstream = case.text("upstream.sse")?;
-        let request = case.json("request.json")?;
+    fn read(case: &folder::Case, dialect: &str) -> Option<Self> {
+        let upstream = case.text("upstream.sse").unwrap()?;
+        let request = case.json("request.json").unwrap()?;
         let streams = request["stream"] == true;
         // The gateway adds an error to a stream without its end.
         let whole = |reply: &String| streams && reply.ends_with("\"message_stop\"}\n\n");
         Some(Self {
             name: case.name().to_owned(),
-            dialect: case.dialect().to_owned(),
-            settings: case.json("settings.json").unwrap_or_else(|| json!({})),
+            dialect: dialect.to_owned(),
+            settings: case
+                .json("settings.json")
+                .unwrap()
+                .unwrap_or_else(|| json!({})),
             request: Document::new(request.to_string()),
             upstream: upstream.into(),
-            reply: case.text("reply.sse").filter(whole),
+            reply: case.text("reply.sse").unwrap().filter(whole),
         })
     }
 
