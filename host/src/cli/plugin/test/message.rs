@@ -22,7 +22,8 @@ pub(super) struct Block {
     /// Its text, its thinking, or the JSON text of a tool's input.
     pub(super) text: String,
     pub(super) signature: String,
-    open: bool,
+    /// Whether more of it may follow.
+    pub(super) open: bool,
 }
 
 /// An event of a stream.
