@@ -268,7 +268,7 @@ fn snapshot(
 /// Loads the plugins, and measures it.
 fn load(runtime: &Arc<Runtime>, config: &Config) -> Result<(Arc<Catalog>, Duration), SetupError> {
     let begun = Instant::now();
-    let loaded = reload::load(runtime, config, None);
+    let loaded = reload::load(runtime, config);
     let time = begun.elapsed();
     let why = loaded.refused.iter().map(|refused| refused.fault.chain());
     let why: Vec<String> = why.collect();

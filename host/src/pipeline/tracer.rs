@@ -389,6 +389,7 @@ impl Recording {
             headers: None,
             target: target.map(Target::facts),
             remembers: &|_| false,
+            watching: false,
         };
         Step {
             plugin: step.plugin.as_str().to_owned(),

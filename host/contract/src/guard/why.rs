@@ -198,7 +198,7 @@ impl Condition<'_> {
                 let model = facts.target.map_or("", |target| target.model);
                 format!("the model is `{model}`{}", expected(any_of(list)))
             }
-            Self::Watching(_) => match facts.watching {
+            Self::Watching(wanted) => match wanted == holds {
                 true => "the plugin watches the response".to_owned(),
                 false => "the plugin does not watch the response".to_owned(),
             },
