@@ -48,8 +48,9 @@ impl Affinity {
     ) {
         let mut accounts = self.0.lock();
         accounts.forget_idle(TTL, now);
-        let new = || (upstream.clone(), account.clone());
-        *accounts.use_or_insert(&key.to_owned(), now, new) = new();
+        let made = || (upstream.clone(), account.clone());
+        let known = accounts.use_or_insert(&key.to_owned(), now, made);
+        *known = made();
     }
 
     pub(super) fn account_of(&self, key: &str, now: Instant) -> Option<(UpstreamId, AccountId)> {

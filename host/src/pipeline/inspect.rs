@@ -87,7 +87,7 @@ fn check_names(names: &Names<'_>) -> Result<(), String> {
         ));
     }
     let is_manifest = |name: &&str| name.starts_with("witgate:plugin/manifest@");
-    if exports.iter().any(|name| is_manifest(name)) {
+    if exports.iter().any(is_manifest) {
         return Ok(());
     }
     let exported = match exports.as_slice() {

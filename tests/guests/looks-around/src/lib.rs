@@ -63,7 +63,7 @@ impl RequestHook for LooksAround {
     fn on_request(&mut self, _: &mut Request) -> Result<Verdict, Error> {
         let found = found();
         for what in &found {
-            log::info(&format!("found {what}"));
+            log::info(format!("found {what}"));
         }
         if found.is_empty() {
             log::info("found nothing");

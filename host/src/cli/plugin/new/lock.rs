@@ -34,7 +34,7 @@ pub(super) fn lock(
         let left_out = unused_by(package.name, unused);
         packages.push((package.name, package.without(left_out)));
     }
-    packages.sort_by(|(one, _), (other, _)| one.cmp(other));
+    packages.sort_by_key(|(name, _)| *name);
     let packages = packages.iter().map(|(_, text)| {
         format!(
             "{PACKAGE}{}\n",

@@ -281,8 +281,8 @@ impl Case {
 /// Whether a case may have a file of this name.
 fn is_known(file: &str) -> bool {
     let of_attempt =
-        |name: &&str| (2..=ATTEMPTS).any(|attempt| name.replace('N', &attempt.to_string()) == file);
-    FILES.contains(&file) || OF_ATTEMPT.iter().any(|name| of_attempt(&name))
+        |name: &str| (2..=ATTEMPTS).any(|attempt| name.replace('N', &attempt.to_string()) == file);
+    FILES.contains(&file) || OF_ATTEMPT.iter().any(|name| of_attempt(name))
 }
 
 /// The names of the files in a folder that are no hidden ones.

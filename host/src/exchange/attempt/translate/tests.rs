@@ -11,6 +11,10 @@ use witgate_document::Document;
 
 #[path = "../../../cli/plugin/test/case.rs"]
 #[allow(dead_code, reason = "only what reads a case is used here")]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "the module of the command is on a layer above"
+)]
 mod folder;
 
 use super::stream_of;
