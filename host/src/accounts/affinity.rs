@@ -101,7 +101,7 @@ mod tests {
         }
         let end = now + 99 * HOUR;
         assert_eq!(account_of(&affinity, "c", end).unwrap(), "bob");
-        assert_eq!(account_of(&affinity, "c", end + TTL), None);
+        assert_eq!(account_of(&affinity, "c", end + HOUR / 2 + TTL), None);
         assert!(affinity.is_empty());
     }
 }
