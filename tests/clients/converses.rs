@@ -113,11 +113,9 @@ fn a_break_in_a_conversation_of_claude_code_costs_one_request() {
     let outcomes = upstream.outcomes();
     assert_eq!(outcomes.len(), TURNS + RETRIES, "{result}");
     assert_eq!(upstream.refusals().len(), RETRIES);
-    // What was made before the change is lost, because the change is at the start. The last request
-    // reads all that was made since.
-    let refused = outcomes.iter().position(|outcome| outcome.status == 400);
-    let since = outcomes.len() - refused.expect("a refusal") - 2;
-    assert_eq!(outcomes[outcomes.len() - 1].read, since);
+    // The plugin's change is at the start, so that what was made before it is lost, and only that.
+    let read = outcomes.last().map(|outcome| outcome.read);
+    assert!(read >= Some(TURNS - CLEARS - 1), "{read:?}");
 }
 
 #[test]
@@ -130,9 +128,9 @@ fn print_what_claude_code_does_about_a_break() {
         let outcomes = upstream.outcomes();
         let read: Vec<usize> = outcomes.iter().map(|outcome| outcome.read).collect();
         println!(
-            "{name}: {} requests, {} refused, thinking read {read:?}, result {}",
+            "{name}: {} requests, refused {:?}, thinking read {read:?}, result {}",
             outcomes.len(),
-            upstream.refusals().len(),
+            upstream.refusals(),
             result["result"],
         );
     }

@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) pieces: Vec<Bytes>,
     /// Whether the connection breaks after the last piece.
     pub(crate) cut: bool,
+    /// Whether nothing comes after the last piece, as from an upstream that is still at work.
+    pub(crate) stalls: bool,
 }
 
 impl Answer {
@@ -32,6 +34,7 @@ impl Answer {
             headers,
             pieces: vec![body],
             cut: false,
+            stalls: false,
         }
     }
 
@@ -50,6 +53,15 @@ impl Answer {
         match self.pieces.as_slice() {
             [one] => one.clone(),
             pieces => pieces.concat().into(),
+        }
+    }
+
+    /// The same response, of which only this many bytes come for now.
+    pub(crate) fn stall_at(&self, at: usize) -> Self {
+        Self {
+            cut: false,
+            stalls: true,
+            ..self.cut_at(at)
         }
     }
 

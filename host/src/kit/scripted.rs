@@ -116,7 +116,11 @@ fn scripted(answer: Answer) -> Response<Pieces> {
         tokio::task::yield_now().await;
         piece
     });
-    let mut response = Response::new(body(pieces));
+    let pieces = match answer.stalls {
+        true => body(pieces.chain(stream::pending())),
+        false => body(pieces),
+    };
+    let mut response = Response::new(pieces);
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response

@@ -148,7 +148,12 @@ pub(super) fn lost_end(scene: &mut Scene<'_, '_>) -> Found {
         let expected = scene.run(&exchange)?;
         scene.fresh()?;
         // The client leaves in the middle of the answer.
-        scene.leave(&exchange, good.body().len() / 2)?;
+        let half = good.body().len() / 2;
+        let mut left = in_session(scene.exchange(body.clone()));
+        if good.is_stream() {
+            left.answers = vec![good.stall_at(half)];
+        }
+        scene.leave(&left, 1)?;
         let outcome = scene.run_next(&exchange)?;
         let what = "after an exchange that the client left";
         let failed = Finding::of_failure(what, &body, &outcome);
