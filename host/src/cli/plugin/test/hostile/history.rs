@@ -147,11 +147,11 @@ pub(super) fn lost_end(scene: &mut Scene<'_, '_>) -> Found {
         let exchange = in_session(scene.exchange(body.clone()));
         let expected = scene.run(&exchange)?;
         scene.fresh()?;
-        // The client leaves in the middle of the answer.
-        let half = good.body().len() / 2;
+        // The client leaves before the end of the answer, and after its first event.
+        let most = good.body().len() * 2 / 3;
         let mut left = in_session(scene.exchange(body.clone()));
         if good.is_stream() {
-            left.answers = vec![good.stall_at(half)];
+            left.answers = vec![good.stall_at(most)];
         }
         scene.leave(&left, 1)?;
         let outcome = scene.run_next(&exchange)?;
