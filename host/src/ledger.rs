@@ -81,7 +81,7 @@ impl Ledger {
     pub(crate) fn put(&self, id: &ConversationId, entry: Entry, now: Instant) {
         let mut conversations = self.0.lock();
         conversations.forget_idle(IDLE, now);
-        let conversation = conversations.use_or_insert(id, now, History::default);
+        let conversation = conversations.use_or_insert(id.clone(), now, History::default);
         conversation.add(Arc::new(entry));
     }
 

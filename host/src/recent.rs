@@ -55,24 +55,30 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     /// Uses a key: returns its value, or a new one that `new` makes.
     pub(crate) fn use_or_insert(
         &mut self,
-        key: &K,
+        key: K,
         now: Instant,
         new: impl FnOnce() -> V,
     ) -> &mut V {
         self.uses += 1;
         let last = (now, self.uses);
-        if let Some(known) = self.by_key.get(key) {
+        if let Some(known) = self.by_key.get(&key) {
             self.by_use.remove(&known.last);
         } else if self.by_key.len() == self.most {
             self.forget_first();
         }
         self.by_use.insert(last, key.clone());
-        let entry = self
-            .by_key
-            .entry(key.clone())
-            .or_insert_with(|| Entry { last, value: new() });
+        let new = || Entry { last, value: new() };
+        let entry = self.by_key.entry(key).or_insert_with(new);
         entry.last = last;
         &mut entry.value
+    }
+
+    /// Uses a key, whose value is this one from now on.
+    pub(crate) fn insert(&mut self, key: K, value: V, now: Instant) {
+        if let Some(known) = self.by_key.remove(&key) {
+            self.by_use.remove(&known.last);
+        }
+        self.use_or_insert(key, now, || value);
     }
 
     /// Forgets what was last used at least `idle` ago.
@@ -113,18 +119,14 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn put(map: &mut Recent<u32, u32>, key: u32, value: u32, now: Instant) {
-        *map.use_or_insert(&key, now, || value) = value;
-    }
-
     #[test]
     fn the_entry_that_was_not_used_for_longest_is_forgotten_over_the_limit() {
         let (mut map, now) = (Recent::new(100), Instant::now());
         for key in 0..100 {
-            put(&mut map, key, key, now);
+            map.insert(key, key, now);
         }
-        put(&mut map, 0, 7, now);
-        put(&mut map, 100, 100, now);
+        map.insert(0, 7, now);
+        map.insert(100, 100, now);
         assert_eq!(map.get(&0), Some(&7));
         assert_eq!(map.get(&1), None);
         assert_eq!((map.values().count(), map.by_use.len()), (100, 100));
@@ -135,9 +137,9 @@ mod tests {
         let (mut map, now) = (Recent::new(100), Instant::now());
         for hour in 0..100 {
             map.forget_idle(2 * HOUR, now + hour * HOUR);
-            put(&mut map, 1, hour, now + hour * HOUR);
+            map.insert(1, hour, now + hour * HOUR);
         }
-        put(&mut map, 2, 0, now + 100 * HOUR);
+        map.insert(2, 0, now + 100 * HOUR);
         map.forget_idle(2 * HOUR, now + 101 * HOUR);
         assert_eq!((map.get(&1), map.get(&2)), (None, Some(&0)));
         map.forget_idle(2 * HOUR, now + 102 * HOUR);
@@ -147,8 +149,8 @@ mod tests {
     #[test]
     fn a_new_value_is_made_only_for_a_new_key() {
         let (mut map, now) = (Recent::new(1), Instant::now());
-        put(&mut map, 1, 1, now);
-        assert_eq!(*map.use_or_insert(&1, now, || panic!("it is known")), 1);
+        map.insert(1, 1, now);
+        assert_eq!(*map.use_or_insert(1, now, || panic!("it is known")), 1);
         map.clear();
         assert!(map.is_empty());
     }

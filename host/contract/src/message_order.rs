@@ -29,6 +29,29 @@ enum Stage {
     Ended,
 }
 
+/// What the place of an event in a message depends on. Reading it is most of the work of a check,
+/// so an event that several plugins let pass is read once.
+#[derive(Debug)]
+pub struct Step {
+    kind: Kind,
+    index: Option<u64>,
+    /// What is wrong with the data.
+    flaw: Option<String>,
+}
+
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    MessageStart,
+    BlockStart,
+    BlockDelta,
+    BlockStop,
+    MessageDelta,
+    MessageStop,
+    /// It is no part of a message.
+    Other,
+}
+
 /// The members of an event that its place depends on.
 #[derive(Default, Deserialize)]
 struct Members<'a> {
@@ -43,6 +66,81 @@ struct Members<'a> {
     delta: Option<&'a RawValue>,
 }
 
+impl Step {
+    /// Reads an event.
+    #[must_use]
+    pub fn of(name: &str, data: &str) -> Self {
+        let name = event_type_str(name, data);
+        let kind = Kind::of(&name);
+        let members: Option<Members<'_>> = match data.trim_start().starts_with('{') {
+            true => serde_json::from_str(data).ok(),
+            false => None,
+        };
+        let flaw = match &members {
+            None if serde_json::from_str::<&RawValue>(data).is_err() => {
+                Some(format!("the data of an event `{name}` is not JSON"))
+            }
+            None => kind.flaw(&Members::default()),
+            Some(members) => kind.flaw(members),
+        };
+        Self {
+            kind,
+            index: members.and_then(|members| members.index),
+            flaw,
+        }
+    }
+
+    fn index(&self) -> Result<u64, String> {
+        let missing = || format!("a `{}` has no `index`", self.kind.name());
+        self.index.ok_or_else(missing)
+    }
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        match name {
+            "message_start" => Self::MessageStart,
+            "content_block_start" => Self::BlockStart,
+            "content_block_delta" => Self::BlockDelta,
+            "content_block_stop" => Self::BlockStop,
+            "message_delta" => Self::MessageDelta,
+            "message_stop" => Self::MessageStop,
+            _ => Self::Other,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::MessageStart => "message_start",
+            Self::BlockStart => "content_block_start",
+            Self::BlockDelta => "content_block_delta",
+            Self::BlockStop => "content_block_stop",
+            Self::MessageDelta => "message_delta",
+            Self::MessageStop => "message_stop",
+            Self::Other => "",
+        }
+    }
+
+    /// What is wrong with the data of an event of this type.
+    fn flaw(self, members: &Members<'_>) -> Option<String> {
+        let name = self.name();
+        let (key, needed) = match self {
+            Self::MessageStart => ("message", Some(members.message)),
+            Self::BlockStart => ("content_block", Some(members.content_block)),
+            Self::BlockDelta | Self::MessageDelta => ("delta", Some(members.delta)),
+            Self::BlockStop | Self::MessageStop => ("", None),
+            Self::Other => return None,
+        };
+        if members.name.as_deref() != Some(name) {
+            return Some(format!("the data of an event `{name}` has another `type`"));
+        }
+        let is_object =
+            |value: Option<&RawValue>| value.is_some_and(|value| value.get().starts_with('{'));
+        let has_it = needed.is_none_or(is_object);
+        (!has_it).then(|| format!("the data of an event `{name}` has no object `{key}`"))
+    }
+}
+
 impl MessageOrder {
     /// Takes the next event. `made` says that a plugin may have made it: then its data is checked
     /// as well. Events that are no part of a message may come anywhere.
@@ -50,24 +148,22 @@ impl MessageOrder {
     /// # Errors
     ///
     /// Why the event cannot come here, for the author of the plugin.
-    pub fn take(&mut self, name: &str, data: &str, made: bool) -> Result<(), String> {
-        let kind = event_type_str(name, data);
-        if made {
-            check_data(&kind, data)?;
+    pub fn take(&mut self, step: &Step, made: bool) -> Result<(), String> {
+        if made && let Some(flaw) = &step.flaw {
+            return Err(flaw.clone());
         }
-        match &*kind {
-            "message_start" => self.start(),
-            "content_block_start" => self.start_block(index(&kind, data)?),
-            "content_block_delta" => self.in_block(&kind, index(&kind, data)?),
-            "content_block_stop" => {
-                let index = index(&kind, data)?;
-                self.in_block(&kind, index)?;
+        match step.kind {
+            Kind::MessageStart => self.start(),
+            Kind::BlockStart => self.start_block(step.index()?),
+            Kind::BlockDelta => self.in_block(step).map(drop),
+            Kind::BlockStop => {
+                let index = self.in_block(step)?;
                 self.open.remove(&index);
                 Ok(())
             }
-            "message_delta" => self.ending(),
-            "message_stop" => self.stop(),
-            _ => Ok(()),
+            Kind::MessageDelta => self.ending(),
+            Kind::MessageStop => self.stop(),
+            Kind::Other => Ok(()),
         }
     }
 
@@ -109,14 +205,15 @@ impl MessageOrder {
         Ok(())
     }
 
-    fn in_block(&self, kind: &str, index: u64) -> Result<(), String> {
+    fn in_block(&self, step: &Step) -> Result<u64, String> {
+        let (kind, index) = (step.kind.name(), step.index()?);
         self.within(kind)?;
         if !self.open.contains(&index) {
             return Err(format!(
                 "a `{kind}` is for block {index}, which is not open"
             ));
         }
-        Ok(())
+        Ok(index)
     }
 
     fn ending(&mut self) -> Result<(), String> {
@@ -154,48 +251,6 @@ pub fn is_end(kind: &str) -> bool {
     matches!(kind, "message_delta" | "message_stop")
 }
 
-fn index(kind: &str, data: &str) -> Result<u64, String> {
-    let members: Members<'_> = serde_json::from_str(data).unwrap_or_default();
-    members
-        .index
-        .ok_or_else(|| format!("a `{kind}` has no `index`"))
-}
-
-/// Checks the data of an event that a plugin made.
-fn check_data(kind: &str, data: &str) -> Result<(), String> {
-    if serde_json::from_str::<&RawValue>(data).is_err() {
-        return Err(format!("the data of an event `{kind}` is not JSON"));
-    }
-    let needed = match kind {
-        "message_start" => "message",
-        "content_block_start" => "content_block",
-        "content_block_delta" | "message_delta" => "delta",
-        "content_block_stop" | "message_stop" => "type",
-        _ => return Ok(()),
-    };
-    let members: Members<'_> = match data.trim_start().starts_with('{') {
-        true => serde_json::from_str(data).unwrap_or_default(),
-        false => Members::default(),
-    };
-    if members.name.as_deref() != Some(kind) {
-        return Err(format!("the data of an event `{kind}` has another `type`"));
-    }
-    let is_object =
-        |value: Option<&RawValue>| value.is_some_and(|value| value.get().starts_with('{'));
-    let has_it = match needed {
-        "message" => is_object(members.message),
-        "content_block" => is_object(members.content_block),
-        "delta" => is_object(members.delta),
-        _ => true,
-    };
-    match has_it {
-        true => Ok(()),
-        false => Err(format!(
-            "the data of an event `{kind}` has no object `{needed}`"
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +266,7 @@ mod tests {
     fn follow(events: &[&str]) -> Result<(), String> {
         let mut order = MessageOrder::default();
         for data in events {
-            order.take("", data, true)?;
+            order.take(&Step::of("", data), true)?;
         }
         order.end()
     }
@@ -272,9 +327,10 @@ mod tests {
     fn the_data_of_an_event_that_a_plugin_made_is_checked() {
         let take = |name: &str, data: &str, made| {
             let mut order = MessageOrder::default();
-            order.take("message_start", START, false).unwrap();
-            order.take("content_block_start", BLOCK, false).unwrap();
-            order.take(name, data, made)
+            for data in [START, BLOCK] {
+                order.take(&Step::of("", data), false).unwrap();
+            }
+            order.take(&Step::of(name, data), made)
         };
         for (name, data, why) in [
             ("x", "not json", "not JSON"),

@@ -48,9 +48,7 @@ impl Affinity {
     ) {
         let mut accounts = self.0.lock();
         accounts.forget_idle(TTL, now);
-        let made = || (upstream.clone(), account.clone());
-        let known = accounts.use_or_insert(&key.to_owned(), now, made);
-        *known = made();
+        accounts.insert(key.to_owned(), (upstream.clone(), account.clone()), now);
     }
 
     pub(super) fn account_of(&self, key: &str, now: Instant) -> Option<(UpstreamId, AccountId)> {

@@ -7,7 +7,7 @@ use witgate_contract::{
     guard::{Facts, Guard},
     header,
     manifest::Hook,
-    message_order::{MessageOrder, is_end},
+    message_order::{MessageOrder, Step, is_end},
     note::Notes,
     verdict::is_json,
 };
@@ -166,8 +166,8 @@ impl ResponseChain {
 
     /// Takes note of an event that no plugin wants, and that is passed on.
     pub(super) fn passes(&mut self, event: &Event) -> Result<(), Fault> {
-        self.receive(event);
-        (0..self.hooks.len()).try_for_each(|place| self.check(place, event, false))
+        let step = self.receive(event);
+        (0..self.hooks.len()).try_for_each(|place| self.check_kept(place, step.as_ref()))
     }
 
     /// Marks every plugin as one that has changed the stream.
@@ -184,9 +184,9 @@ impl ResponseChain {
         from: usize,
         mut event: Event,
     ) -> Result<Passed, Fault> {
-        self.receive(&event);
+        let step = self.receive(&event);
         for place in from..self.hooks.len() {
-            match self.show_checked(place, event).await? {
+            match self.show_checked(place, event, step.as_ref()).await? {
                 Passed::Kept(same) => event = same,
                 Passed::Replaced(mut events) => {
                     for outer in place + 1..self.hooks.len() {
@@ -217,7 +217,9 @@ impl ResponseChain {
         received: Vec<Event>,
         complete: bool,
     ) -> Result<Vec<LastEvent>, Fault> {
-        received.iter().for_each(|event| self.receive(event));
+        for event in &received {
+            self.receive(event);
+        }
         let received = received.into_iter().enumerate();
         let mut events: Vec<_> = received.map(|(nth, event)| (Some(nth), event)).collect();
         for place in 0..self.hooks.len() {
@@ -312,7 +314,8 @@ impl ResponseChain {
     async fn show_all(&mut self, place: usize, events: Vec<Event>) -> Result<Vec<Event>, Fault> {
         let mut passed = Vec::with_capacity(events.len());
         for event in events {
-            match self.show_checked(place, event).await? {
+            let step = self.read(&event);
+            match self.show_checked(place, event, step.as_ref()).await? {
                 Passed::Kept(event) => passed.push(event),
                 Passed::Replaced(events) => passed.extend(events),
             }
@@ -320,11 +323,17 @@ impl ResponseChain {
         Ok(passed)
     }
 
-    /// Shows an event to one plugin, if it wants it, and checks what it lets pass.
-    async fn show_checked(&mut self, place: usize, event: Event) -> Result<Passed, Fault> {
+    /// Shows an event to one plugin, if it wants it, and checks what it lets pass. `step` is what
+    /// was read from the event.
+    async fn show_checked(
+        &mut self,
+        place: usize,
+        event: Event,
+        step: Option<&Step>,
+    ) -> Result<Passed, Fault> {
         let passed = self.show(place, event).await?;
         match &passed {
-            Passed::Kept(event) => self.check(place, event, false)?,
+            Passed::Kept(_) => self.check_kept(place, step)?,
             Passed::Replaced(events) => {
                 for event in events {
                     self.check(place, event, true)?;
@@ -336,23 +345,41 @@ impl ResponseChain {
 
     /// Takes note of an event that was received. If it has no place in a message, nothing is
     /// checked any more: plugins are not to blame for it.
-    fn receive(&mut self, event: &Event) {
+    fn receive(&mut self, event: &Event) -> Option<Step> {
+        let step = self.read(event)?;
+        let received = self.received.as_mut()?;
         // As strictly as what plugins make, because a plugin may hand an event on as it was shown
         // it.
-        if let Some(received) = &mut self.received
-            && received.take(&event.name, &event.data, true).is_err()
-        {
+        if received.take(&step, true).is_err() {
             self.received = None;
         }
+        Some(step)
+    }
+
+    /// Reads an event, if events are checked.
+    fn read(&self, event: &Event) -> Option<Step> {
+        self.received.as_ref()?;
+        Some(Step::of(&event.name, &event.data))
     }
 
     /// Checks an event that a plugin let pass, or has `made`.
     fn check(&mut self, place: usize, event: &Event, made: bool) -> Result<(), Fault> {
-        if self.received.is_none() {
-            return Ok(());
+        match self.read(event) {
+            Some(step) => self.check_step(place, &step, made),
+            None => Ok(()),
         }
-        let sent = &mut self.hooks[place].sent;
-        let fits = sent.take(&event.name, &event.data, made);
+    }
+
+    /// Checks an event that a plugin let pass as it was.
+    fn check_kept(&mut self, place: usize, step: Option<&Step>) -> Result<(), Fault> {
+        match step {
+            Some(step) if self.received.is_some() => self.check_step(place, step, false),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_step(&mut self, place: usize, step: &Step, made: bool) -> Result<(), Fault> {
+        let fits = self.hooks[place].sent.take(step, made);
         fits.or_else(|why| self.misfit(place, &why))
     }
 

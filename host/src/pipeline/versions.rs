@@ -73,7 +73,7 @@ impl<V: Clone> Versions<V> {
         now: Instant,
     ) -> Vec<V> {
         self.0.forget_idle(keep, now);
-        let served = self.0.use_or_insert(conversation, now, Vec::new);
+        let served = self.0.use_or_insert(conversation.clone(), now, Vec::new);
         let mut chosen: Vec<Version<V>> = current
             .iter()
             .map(|current| kept(&*served, current).unwrap_or(current).clone())

@@ -45,7 +45,7 @@ use witgate_contract::{
     event::{self, delta_type, event_type_str},
     guard::{Facts, KvKey},
     manifest as contract,
-    message_order::{MessageOrder, is_end},
+    message_order::{MessageOrder, Step, is_end},
     verdict::is_json,
 };
 use witgate_document::{Document, Path};
@@ -598,7 +598,9 @@ impl<Rule: ResponseHook> Exchange<Rule> {
         let mut follows = sees_messages;
         let (mut out, mut last, mut shown) = (Vec::new(), Vec::new(), false);
         for event in events {
-            follows &= received.take(&event.name, &event.data, true).is_ok();
+            follows &= received
+                .take(&Step::of(&event.name, &event.data), true)
+                .is_ok();
             let ends = is_end(&event_type_str(&event.name, &event.data));
             let shows = self.shows(&manifest, &event);
             shown |= shows;
@@ -641,7 +643,7 @@ fn check_order(events: &[(Event, bool)], complete: bool) -> Result<(), Error> {
     let mut order = MessageOrder::default();
     let taken = events
         .iter()
-        .try_for_each(|(event, made)| order.take(&event.name, &event.data, *made));
+        .try_for_each(|(event, made)| order.take(&Step::of(&event.name, &event.data), *made));
     let ended = taken.and_then(|()| match complete {
         true => order.end(),
         false => Ok(()),

@@ -20,7 +20,7 @@ const INERT: [(&str, &str); 3] = [
 /// Types of `wasi:io` that these interfaces mention. They exist.
 const OF_IO: [&str; 4] = ["input-stream", "output-stream", "error", "pollable"];
 
-/// Stands for every resource of these interfaces. There is no value of it.
+/// The type of every resource of these interfaces. There is no value of it.
 enum Nothing {}
 
 /// Whether an import is of an interface that does nothing.

@@ -71,7 +71,7 @@ impl Outcome {
 }
 
 impl Sent {
-    /// The body as JSON; null if it is none, as for a list of models.
+    /// The body as JSON; null if it is not JSON or empty, as for a list of models.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
