@@ -6065,7 +6065,7 @@ pub mod exports {
                     ///
                     /// | key | value |
                     /// | --- | --- |
-                    /// | `summary` | one sentence for `witgate plugins list` |
+                    /// | `summary` | one sentence for `witgate plugin list` |
                     /// | `version` | the plugin's own version, free text |
                     /// | `on_error` | what happens when the plugin fails: `"fail"` or `"skip"` |
                     /// | `dialect` | the name of the protocol that the plugin translates |
