@@ -25,13 +25,7 @@ use crate::{
 
 /// Returns the cuts equivalent to these operations in order, or `None` if only the tree can tell.
 pub(super) fn cuts(text: &[u8], index: &Index, edits: &[Operation]) -> Option<Vec<Cut>> {
-    let mut resolver = Resolver {
-        text,
-        index,
-        budget: Budget::new(),
-        open: Vec::new(),
-        shortened: HashMap::new(),
-    };
+    let mut resolver = Resolver::new(text, index);
     let root = index.root_span(text).ok()?;
     let mut removals = Removals::default();
     let mut cuts = Vec::new();
@@ -67,13 +61,7 @@ pub(crate) fn spans<'p>(
     index: &Index,
     pointers: impl Iterator<Item = &'p str>,
 ) -> Option<Vec<Range<usize>>> {
-    let mut resolver = Resolver {
-        text,
-        index,
-        budget: Budget::new(),
-        open: Vec::new(),
-        shortened: HashMap::new(),
-    };
+    let mut resolver = Resolver::new(text, index);
     let root = index.root_span(text).ok()?;
     let mut span = |at: &str| {
         let tokens = pointer::parse(at).ok()?;
@@ -125,7 +113,17 @@ struct OpenChild {
     span: Range<usize>,
 }
 
-impl Resolver<'_> {
+impl<'t> Resolver<'t> {
+    fn new(text: &'t [u8], index: &'t Index) -> Self {
+        Self {
+            text,
+            index,
+            budget: Budget::new(),
+            open: Vec::new(),
+            shortened: HashMap::new(),
+        }
+    }
+
     /// Returns the span of the child that `last` names in the container at `above`.
     fn child(&mut self, root: usize, above: &[String], last: &str) -> Option<Range<usize>> {
         let place = self.container(root, above)?;
