@@ -307,7 +307,8 @@ impl Run {
             if !self.guard_holds(at, Hook::Request, request, None)? {
                 continue;
             }
-            let decided = self.decide(at, request, None).await;
+            // Boxed: an exchange in which no plugin is called reserves no space for it.
+            let decided = Box::pin(self.decide(at, request, None)).await;
             self.lasting_edits = self.calls.receipt.edits.len();
             self.lasting_notes = self.calls.receipt.notes.len();
             self.lasting_watchers = self.watchers.len();
@@ -425,7 +426,7 @@ impl Run {
             if self.calls.catalog.plugins[at].is_dialect() {
                 self.messages_request = Some(request.clone());
             }
-            match self.decide(at, request, Some(target)).await {
+            match Box::pin(self.decide(at, request, Some(target))).await {
                 Ok(Decision::Proceed) => {}
                 Ok(decision) => return Ok(decision),
                 Err(error) => self.failed(at, "on-attempt", &error)?,
